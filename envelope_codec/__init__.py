@@ -1,0 +1,3 @@
+"""Envelope encryption for Temporal payloads."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,93 @@
+"""What can go wrong.
+
+::
+
+    EnvelopeError
+    ├── ConfigurationError    a setting is wrong; raised at construction, names the setting and the fix
+    ├── MalformedEnvelope     the bytes are not a valid envelope, or a later version of it
+    ├── InvalidCiphertext     well-formed, but does not authenticate: changed, or sealed under another key or context
+    ├── ContextMismatch       sealed for another namespace than the one it turned up in
+    ├── KeyNotConfigured      no master key of this envelope is configured for the namespace that sealed it
+    ├── EncryptionRequired    not an envelope, and ``require_encryption`` is on
+    ├── KeyDenied             the KMS answered and refused: disabled, deleted, permission withdrawn
+    └── KmsUnavailable        the KMS did not give an answer: time-out, throttling, 5xx, expired credentials
+
+Only `KmsUnavailable` is retryable. ``str(error)`` holds no key ids, key bytes, plaintext, endpoints or raw replies
+of a provider, because Temporal's SDK stores error texts in workflow history in clear; the key id is an attribute,
+for logs. `ConfigurationError` alone may name settings and key ids.
+
+None of these derives from Temporal's ``FailureError``: one of those, raised while decoding, fails a workflow for
+good.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from typing_extensions import Self
+
+
+class EnvelopeError(Exception):
+    """Everything this library raises on purpose.
+
+    Args:
+        reason: fixed text; never a key id, an endpoint, secret bytes or a provider's own words.
+        operation: what was being done: ``wrap``, ``unwrap``, ``seal``, ``open``, or None.
+        key_id: the master key concerned, or None. An attribute only, not part of ``str(error)``.
+    """
+
+    retryable: ClassVar[bool] = False
+    """Whether the same call may succeed later with nothing changed but the time."""
+
+    def __init__(self, reason: str, *, operation: str | None = None, key_id: str | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.operation = operation
+        self.key_id = key_id
+
+    def fresh(self) -> Self:
+        """A copy without traceback, for handing one outcome to many callers."""
+        return type(self)(self.reason, operation=self.operation, key_id=self.key_id)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_restore, (type(self), self.reason, self.operation, self.key_id))
+
+
+def _restore(
+    kind: type[EnvelopeError], reason: str, operation: str | None, key_id: str | None
+) -> EnvelopeError:
+    return kind(reason, operation=operation, key_id=key_id)
+
+
+class ConfigurationError(EnvelopeError):
+    """A setting, a key URI or an installation is wrong. Raised at construction; names the setting and the fix."""
+
+
+class MalformedEnvelope(EnvelopeError):
+    """The bytes are not a valid envelope of a version that this library knows."""
+
+
+class InvalidCiphertext(EnvelopeError):
+    """Well-formed, but it does not authenticate: changed, or made under another key or another context."""
+
+
+class ContextMismatch(EnvelopeError):
+    """The envelope was sealed for another Temporal namespace than the one it turned up in."""
+
+
+class KeyNotConfigured(EnvelopeError):
+    """None of the envelope's master keys is configured for the namespace that sealed it."""
+
+
+class EncryptionRequired(EnvelopeError):
+    """A payload is not an envelope, and ``require_encryption`` is on."""
+
+
+class KeyDenied(EnvelopeError):
+    """The KMS answered and refused: the key is disabled, deleted or of the wrong kind, or permission is missing."""
+
+
+class KmsUnavailable(EnvelopeError):
+    """The KMS gave no answer: time-out, throttling, server error, expired credentials. It says nothing of the key."""
+
+    retryable: ClassVar[bool] = True

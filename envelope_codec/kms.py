@@ -1,0 +1,170 @@
+"""Master keys: the protocol that a provider implements, key URIs, and the lookup of providers.
+
+A provider is a callable that takes a key URI and returns a `MasterKey`. It is found by the URI's scheme in the
+entry-point group ``envelope_codec.providers``. Building a `MasterKey` asks no network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Protocol, runtime_checkable
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from envelope_codec.errors import ConfigurationError
+
+ENTRY_POINT_GROUP = "envelope_codec.providers"
+
+_CONTEXT_PREFIX = b"envelope-codec/1 context\0"
+_EXTRA_OF_SCHEME = {"awskms": "aws", "gcpkms": "gcp", "hashivault": "vault"}
+
+
+@dataclass(frozen=True)
+class WrappedSecret:
+    """A secret as one master key wrapped it.
+
+    Attributes:
+        key_id: canonical key id of the master key that wrapped it (for an alias: of the key it points at).
+        key_version: version of the master key, or ``""`` where the KMS does not tell.
+        ciphertext: what the KMS returned, at most 4,096 bytes.
+    """
+
+    key_id: str
+    key_version: str
+    ciphertext: bytes
+
+
+@runtime_checkable
+class MasterKey(Protocol):
+    """A key that lives in a KMS and never leaves it.
+
+    Calls are synchronous, thread-safe, bounded in time by the provider's own time-outs, and never retried by the
+    provider: the keyring runs them in its own threads and retries. Each call raises `KmsUnavailable`,
+    `KeyDenied` or `InvalidCiphertext` and no other error of the KMS, with ``from None``, so that no SDK exception (whose
+    text may hold key ids and endpoints) travels with it into workflow history.
+    """
+
+    @property
+    def key_id(self) -> str:
+        """Canonical key id as far as it is known without asking the KMS (an alias: its ARN). Names the key in logs."""
+        ...
+
+    def accepts(self, key_id: str) -> bool:
+        """Whether this master key opens what is recorded under ``key_id``.
+
+        May ask the KMS where an alias is configured, so it is never called on an event loop.
+        """
+        ...
+
+    def wrap(self, secret: bytes, context: Mapping[str, str]) -> WrappedSecret:
+        """Encrypt ``secret`` (32 bytes) in the KMS, bound to ``context``, all of whose names and values are not empty."""
+        ...
+
+    def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> bytes:
+        """Decrypt what `wrap` made, under the same ``context``. The caller checks what comes back."""
+        ...
+
+    def close(self) -> None:
+        """Release connections that this object opened itself. May be called twice."""
+        ...
+
+
+class Provider(Protocol):
+    """What an entry point in the group ``envelope_codec.providers`` loads to; its name is the URI's scheme."""
+
+    def __call__(self, uri: str, /) -> MasterKey: ...
+
+
+@dataclass(frozen=True)
+class KeyUri:
+    """A parsed key URI: ``scheme://authority/path?option=value``. Parts are percent-decoded."""
+
+    text: str
+    scheme: str
+    authority: str
+    path: str
+    options: Mapping[str, str]
+
+
+def parse_key_uri(uri: str, *, scheme: str, options: frozenset[str] = frozenset()) -> KeyUri:
+    """Parse a key URI.
+
+    Args:
+        uri: the URI; ``path`` keeps no leading slash.
+        scheme: the only scheme taken.
+        options: names allowed in the query, each at most once and not empty.
+
+    Raises:
+        ConfigurationError: it is not such a URI; the text names what is wrong and what is allowed.
+    """
+    try:
+        parts = urlsplit(uri)
+        query = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+    except ValueError:
+        raise ConfigurationError(f"key URI {uri!r} is malformed") from None
+    if parts.scheme != scheme or not uri.startswith(f"{scheme}://"):
+        raise ConfigurationError(f"key URI {uri!r} must start with {scheme}://")
+    if parts.fragment or "#" in uri:
+        raise ConfigurationError(f"key URI {uri!r} must not have a fragment (#…)")
+    if "@" in parts.netloc:
+        raise ConfigurationError("a key URI must not hold credentials (…@…)")
+    found: dict[str, str] = {}
+    for name, value in query:
+        if name not in options:
+            allowed = ", ".join(sorted(options)) or "none"
+            raise ConfigurationError(f"key URI {uri!r} has unknown option {name!r} (known: {allowed})")
+        if name in found or not value:
+            raise ConfigurationError(f"key URI {uri!r} must give option {name!r} once, and not empty")
+        found[name] = value
+    return KeyUri(uri, scheme, unquote(parts.netloc), unquote(parts.path).removeprefix("/"), found)
+
+
+def master_key(uri: str) -> MasterKey:
+    """The master key that ``uri`` names: a key URI, a bare AWS KMS ARN, or a bare GCP CryptoKey name.
+
+    Raises:
+        ConfigurationError: malformed, unknown scheme, or the provider's extra is not installed.
+    """
+    uri = _with_scheme(uri)
+    scheme = uri.split("://", 1)[0]
+    matches = [point for point in metadata.entry_points(group=ENTRY_POINT_GROUP) if point.name == scheme]
+    if not matches:
+        known = ", ".join(sorted({p.name for p in metadata.entry_points(group=ENTRY_POINT_GROUP)}))
+        raise ConfigurationError(f"no provider for key URI scheme {scheme!r} (installed: {known or 'none'})")
+    if len({point.value for point in matches}) > 1:
+        raise ConfigurationError(f"more than one installed provider claims key URI scheme {scheme!r}")
+    try:
+        provider: Provider = matches[0].load()
+    except ImportError as error:
+        extra = _EXTRA_OF_SCHEME.get(scheme)
+        fix = f'pip install "temporal-envelope-codec[{extra}]"' if extra else f"install {error.name!r}"
+        raise ConfigurationError(f"the provider for {scheme}:// needs a missing package: {fix}") from error
+    return provider(uri)
+
+
+def context_bytes(context: Mapping[str, str]) -> bytes:
+    """``context`` as one byte string, for a KMS that binds bytes instead of a map (SPEC.md, "KMS context").
+
+    Injective: no two different contexts give the same bytes.
+    """
+    entries = sorted((name.encode(), value.encode()) for name, value in context.items())
+    parts = [_CONTEXT_PREFIX, len(entries).to_bytes(1, "big")]
+    for pair in entries:
+        for item in pair:
+            parts += [len(item).to_bytes(2, "big"), item]
+    return b"".join(parts)
+
+
+def _with_scheme(uri: str) -> str:
+    if not isinstance(uri, str) or not uri or uri != uri.strip() or not uri.isprintable():
+        raise ConfigurationError(f"{uri!r} is not a key URI")
+    if uri.startswith("arn:"):
+        return f"awskms:///{uri}"
+    if uri.startswith("projects/"):
+        return f"gcpkms://{uri}"
+    if "://" not in uri:
+        raise ConfigurationError(
+            f"{uri!r} is not a key URI: give an AWS KMS ARN, a GCP CryptoKey name (projects/…), or SCHEME://…"
+        )
+    return uri
