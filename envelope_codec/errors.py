@@ -53,9 +53,7 @@ class EnvelopeError(Exception):
         return (_restore, (type(self), self.reason, self.operation, self.key_id))
 
 
-def _restore(
-    kind: type[EnvelopeError], reason: str, operation: str | None, key_id: str | None
-) -> EnvelopeError:
+def _restore(kind: type[EnvelopeError], reason: str, operation: str | None, key_id: str | None) -> EnvelopeError:
     return kind(reason, operation=operation, key_id=key_id)
 
 

@@ -41,8 +41,8 @@ class MasterKey(Protocol):
 
     Calls are synchronous, thread-safe, bounded in time by the provider's own time-outs, and never retried by the
     provider: the keyring runs them in its own threads and retries. Each call raises `KmsUnavailable`,
-    `KeyDenied` or `InvalidCiphertext` and no other error of the KMS, with ``from None``, so that no SDK exception (whose
-    text may hold key ids and endpoints) travels with it into workflow history.
+    `KeyDenied` or `InvalidCiphertext` and no other error of the KMS, with ``from None``, so that no SDK exception
+    (whose text may hold key ids and endpoints) travels with it into workflow history.
     """
 
     @property
@@ -58,7 +58,7 @@ class MasterKey(Protocol):
         ...
 
     def wrap(self, secret: bytes, context: Mapping[str, str]) -> WrappedSecret:
-        """Encrypt ``secret`` (32 bytes) in the KMS, bound to ``context``, all of whose names and values are not empty."""
+        """Encrypt ``secret`` (32 bytes) in the KMS, bound to ``context`` (no name or value in it is empty)."""
         ...
 
     def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> bytes:

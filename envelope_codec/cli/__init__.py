@@ -1,1 +1,82 @@
-"""Commands."""
+"""The command ``envelope-codec``.
+
+Each subcommand is the function of its name in the module of its name beside this file. To add one, add its name to
+``COMMANDS``. Only the module of the subcommand that was asked for is imported.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, NoReturn
+
+from envelope_codec import __version__
+from envelope_codec.errors import EnvelopeError
+
+if TYPE_CHECKING:
+    import typer
+
+COMMANDS = ("keygen",)
+
+_PROGRAM = "envelope-codec"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line ``arguments``, by default the process's own, and exit.
+
+    Exit status: 0, or 1 after an `EnvelopeError`, or 2 for wrong usage or where the extra ``cli`` is not installed.
+    An `EnvelopeError` and a missing extra are one line each on standard error.
+    """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        application = _application(arguments)
+        application(arguments, prog_name=_PROGRAM)
+    except EnvelopeError as error:
+        _fail(str(error), status=1)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in {"typer", "rich", "click"}:
+            raise
+        _fail('the command line needs its extra: pip install "temporal-envelope-codec[cli]"', status=2)
+
+
+def _application(arguments: Sequence[str]) -> typer.Typer:
+    import typer
+
+    application = typer.Typer(
+        name=_PROGRAM,
+        help="Envelope encryption for Temporal payloads.",
+        no_args_is_help=True,
+        add_completion=False,
+        # A traceback with the values of local variables would print keys.
+        pretty_exceptions_enable=False,
+        pretty_exceptions_show_locals=False,
+    )
+
+    @application.callback()
+    def options(
+        version: bool = typer.Option(
+            False, "--version", help="Print the version and exit.", is_eager=True, callback=_version
+        ),
+    ) -> None:
+        pass
+
+    asked = next((argument for argument in arguments if not argument.startswith("-")), None)
+    for name in [asked] if asked in COMMANDS else COMMANDS:
+        module = import_module(f"{__name__}.{name}")
+        application.command(name)(getattr(module, name))
+    return application
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        import typer
+
+        print(f"{_PROGRAM} {__version__}")
+        raise typer.Exit
+
+
+def _fail(message: str, *, status: int) -> NoReturn:
+    # Not by rich: it would take the brackets of an extra's name for markup.
+    print(f"{_PROGRAM}: {' '.join(message.splitlines())}", file=sys.stderr)
+    raise SystemExit(status)

@@ -1,0 +1,86 @@
+"""Time, as the keyring needs it: two clocks and a timer, injectable."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+
+class Timer(Protocol):
+    """A callback that has been scheduled."""
+
+    def cancel(self) -> None:
+        """Do not call it, if it has not been called yet. Safe from any thread, any number of times."""
+        ...
+
+
+class Clock(Protocol):
+    """Where the keyring reads the time and waits."""
+
+    def monotonic(self) -> float:
+        """Seconds that never go backwards; may stand still while the machine is suspended."""
+        ...
+
+    def time(self) -> float:
+        """Unix seconds."""
+        ...
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
+        """Call ``callback``, which must be quick, ``delay`` seconds from now, in some thread."""
+        ...
+
+
+class SystemClock:
+    """The machine's clocks, and one daemon thread for timers, which starts at the first use and after a fork."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pid = 0
+
+    monotonic = staticmethod(time.monotonic)
+    time = staticmethod(time.time)
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
+        """See `Clock.call_later`."""
+        loop = self._timer_loop()
+        timer = _LoopTimer(loop, callback)
+        loop.call_soon_threadsafe(timer.start, delay)
+        return timer
+
+    def _timer_loop(self) -> asyncio.AbstractEventLoop:
+        if self._pid != os.getpid():  # the thread did not survive the fork, and its lock may be held for ever
+            self._lock, self._loop, self._pid = threading.Lock(), None, os.getpid()
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(target=self._loop.run_forever, name="envelope-codec-timer", daemon=True).start()
+            return self._loop
+
+
+class _LoopTimer:
+    def __init__(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
+        self._loop = loop
+        self._callback: Callable[[], None] | None = callback
+        self._handle: asyncio.TimerHandle | None = None
+
+    def start(self, delay: float) -> None:
+        if self._callback is not None:
+            self._handle = self._loop.call_later(delay, self._fire)
+
+    def cancel(self) -> None:
+        self._callback = None  # at once: what the callback holds is free, whatever the loop does
+        if self._handle is not None:
+            self._loop.call_soon_threadsafe(self._handle.cancel)
+
+    def _fire(self) -> None:
+        callback, self._callback = self._callback, None
+        if callback is not None:
+            callback()
+
+
+SYSTEM_CLOCK = SystemClock()

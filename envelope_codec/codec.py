@@ -1,0 +1,181 @@
+"""The payload codec for Temporal's SDK."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from google.protobuf.message import DecodeError
+from temporalio.api.common.v1 import Payload
+from temporalio.converter import (
+    ActivitySerializationContext,
+    PayloadCodec,
+    SerializationContext,
+    WithSerializationContext,
+    WorkflowSerializationContext,
+)
+
+from envelope_codec.config import EnvelopeConfig
+from envelope_codec.envelope import ENCODING, NAME_ENCODING, Record, open_envelope, parse, seal
+from envelope_codec.errors import ContextMismatch, EncryptionRequired, EnvelopeError, InvalidCiphertext
+from envelope_codec.keyring import Keyring
+from envelope_codec.observe import Event, report
+
+_PADDING = "encryption-padding"
+_REPLAYER_NAMESPACE = "ReplayNamespace"  # what the SDK's Replayer calls every namespace
+
+
+class EnvelopeCodec(PayloadCodec, WithSerializationContext):
+    """Seals every payload on the way to Temporal, and opens it on the way back.
+
+    Args:
+        config: a key, or the whole configuration. A key is a bare AWS KMS ARN, a bare GCP CryptoKey name, or a key URI.
+        namespace: the Temporal namespace of the client; bound to what is sealed where the SDK gives no context.
+        keyring: where the keys come from, for sharing one among several codecs. It is then not this codec's to close.
+
+    Raises:
+        ConfigurationError: a setting is wrong.
+
+    `encode` and `decode` raise `EnvelopeError` and nothing else, and return plaintext only whole and authentic. They
+    never change their input.
+    """
+
+    def __init__(
+        self, config: EnvelopeConfig | str, *, namespace: str = "default", keyring: Keyring | None = None
+    ) -> None:
+        self._config = config if isinstance(config, EnvelopeConfig) else EnvelopeConfig(key=config)
+        self._owns_keyring = keyring is None
+        self._keyring = keyring or self._config.keyring()
+        self._namespace = namespace
+        self._expected: str | None = None
+        self._open_timeout = self._keyring.limits.timeout
+        self._observer = self._keyring.observer
+        self._variants: dict[tuple[str | None, bool], EnvelopeCodec] = {(None, False): self}
+
+    @property
+    def config(self) -> EnvelopeConfig:
+        """The configuration that it was made from."""
+        return self._config
+
+    @property
+    def keyring(self) -> Keyring:
+        """Where the keys come from."""
+        return self._keyring
+
+    @property
+    def namespace(self) -> str:
+        """The namespace that is bound to what is sealed."""
+        return self._namespace
+
+    def with_context(self, context: SerializationContext) -> EnvelopeCodec:
+        """The codec for this context: always the same object for the same namespace and kind of context.
+
+        Workflow and Activity contexts name a namespace, which what is opened there must have been sealed for. Others
+        (Nexus, the Replayer's made-up namespace, none at all) do not, and nothing is compared.
+        """
+        activity = isinstance(context, ActivitySerializationContext)
+        if activity or isinstance(context, WorkflowSerializationContext):
+            namespace: str | None = context.namespace  # type: ignore[attr-defined]
+            if not namespace or namespace == _REPLAYER_NAMESPACE:
+                namespace = None
+        else:
+            namespace = None
+        return self._variants.get((namespace, activity)) or self._variant(namespace, activity)
+
+    async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        """Seal each payload. One payload in, one out."""
+        if not self._config.sealing:
+            return list(payloads)
+        keyring, namespace = self._keyring, self._namespace
+        begun = time.perf_counter()
+        sealed: list[Payload] = []
+        try:
+            for payload in payloads:
+                key = keyring.try_sealing_key(namespace)
+                if key is None:
+                    key = await keyring.sealing_key(namespace)
+                metadata, data = seal(payload.SerializeToString(), key.record, key.key)
+                sealed.append(Payload(metadata=metadata, data=data))
+        except EnvelopeError as error:
+            self._report("seal", len(payloads), begun, error)
+            raise
+        self._report("seal", len(sealed), begun)
+        return sealed
+
+    async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        """Open each envelope, one layer of it. What is no envelope passes through untouched."""
+        begun = time.perf_counter()
+        opened: list[Payload] = []
+        passed = 0
+        try:
+            for payload in payloads:
+                plain = await self._open(payload)
+                if plain is None:
+                    passed += 1
+                    plain = payload
+                opened.append(plain)
+        except EnvelopeError as error:
+            self._report("open", len(payloads), begun, error)
+            raise
+        if passed:
+            self._report("pass", passed, begun)
+        if passed < len(opened):
+            self._report("open", len(opened) - passed, begun)
+        return opened
+
+    def close(self) -> None:
+        """Close the keyring, if this codec made it."""
+        if self._owns_keyring:
+            self._keyring.close()
+
+    async def _open(self, payload: Payload) -> Payload | None:
+        envelope = parse(payload.metadata, payload.data)
+        if envelope is None:
+            if self._config.require_encryption:
+                raise EncryptionRequired("the payload is not encrypted, and encryption is required", operation="open")
+            return None
+        record = envelope.record
+        if self._expected is not None and record.namespace != self._expected:
+            self._check_namespace(record)
+        key = self._keyring.try_opening_key(record)
+        if key is None:
+            key = await self._keyring.opening_key(record, timeout=self._open_timeout)
+        inner = open_envelope(envelope, key)
+        try:
+            plain = Payload.FromString(inner)
+        except DecodeError:
+            raise InvalidCiphertext("what was sealed is not a payload", operation="open") from None
+        if _PADDING in plain.metadata:
+            del plain.metadata[_PADDING]
+        return plain
+
+    def _check_namespace(self, record: Record) -> None:
+        if self._config.namespace_aliases.get(record.namespace) != self._expected:
+            raise ContextMismatch("the envelope was sealed for another namespace", operation="open")
+
+    def _variant(self, namespace: str | None, activity: bool) -> EnvelopeCodec:
+        root = self._variants[(None, False)]
+        variant = object.__new__(type(self))
+        variant.__dict__.update(root.__dict__)
+        if namespace is not None:
+            variant._namespace = variant._expected = namespace
+        if activity:
+            variant._open_timeout = root._keyring.limits.activity_timeout
+        return self._variants.setdefault((namespace, activity), variant)
+
+    def _report(self, operation: str, count: int, begun: float, error: EnvelopeError | None = None) -> None:
+        event = Event(
+            operation,
+            type(error).__name__ if error else "ok",
+            self._namespace,
+            (error.key_id or "") if error else "",
+            time.perf_counter() - begun,
+            count,
+            str(error) if error else "",
+        )
+        report(self._observer, event)
+
+
+def is_envelope(payload: Payload) -> bool:
+    """Whether ``payload`` claims to be an envelope of the version that is written today."""
+    return payload.metadata.get(NAME_ENCODING) == ENCODING

@@ -1,0 +1,282 @@
+"""Settings: which master keys seal and open for which namespace, and for how long what is kept."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast, get_origin
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from typing_extensions import Self
+
+from envelope_codec.envelope import NAMESPACE, Purpose, record_head
+from envelope_codec.errors import ConfigurationError, EnvelopeError
+from envelope_codec.keyring import Keyring, Limits
+from envelope_codec.keyset import KeySet
+from envelope_codec.kms import MasterKey, master_key
+from envelope_codec.observe import Observer
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_ENVIRONMENT_PREFIX = "ENVELOPE_CODEC_"
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
+
+
+def _seconds(value: Any) -> Any:
+    if isinstance(value, str) and (match := re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", value.strip())):
+        return float(match[1]) * _UNITS[match[2] or "s"]
+    return value
+
+
+def _master_key(value: Any) -> Any:
+    if not isinstance(value, (str, MasterKey)):
+        raise ValueError("give a key URI, an AWS KMS ARN, a GCP CryptoKey name, or a MasterKey object")
+    return value
+
+
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(allow_inf_nan=False)]
+Key = Annotated[Any, BeforeValidator(_master_key)]
+
+
+class _MasterKeys(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+    backup_keys: tuple[Key, ...] = Field(
+        (), description="Wrap the same wrapping keys, so that any one of them opens what was sealed."
+    )
+    decrypt_keys: tuple[Key, ...] = Field(
+        (), description="Open only: master keys that sealed before, or that others seal with."
+    )
+    context: dict[str, str] = Field(
+        {}, description="Further names and values to bind to whatever is sealed, beside the namespace."
+    )
+    min_recipients: int = Field(
+        1, ge=1, le=8, description="How many of `key` and `backup_keys` must wrap before a wrapping key may seal."
+    )
+
+
+class NamespaceKeys(_MasterKeys):
+    """The master keys of one namespace, instead of the default ones."""
+
+    key: Key = Field(description="Seals, and opens.")
+
+
+class EnvelopeConfig(_MasterKeys):
+    """Everything that can be set. Durations are seconds, or texts such as ``"90s"``, ``"5m"``, ``"24h"``, ``"1d"``.
+
+    Raises:
+        ConfigurationError: a setting is wrong; the text names it, and the fix.
+    """
+
+    key: Key | None = Field(
+        None,
+        description="Seals, and opens: an AWS KMS ARN (key or alias), a GCP CryptoKey name, a key URI, a `MasterKey`.",
+    )
+    namespaces: dict[str, NamespaceKeys] = Field(
+        {}, description="Master keys of single namespaces, by exact name, instead of the ones above."
+    )
+    namespace_aliases: dict[str, str] = Field(
+        {}, description="Old name = new name: what was sealed for the old may be opened in the new. Reading only."
+    )
+    wrapping: Literal["wrapping-key", "direct"] = Field(
+        "wrapping-key", description='`"direct"`: the KMS wraps every data key itself, one call for each payload.'
+    )
+    verify_wraps: bool = Field(
+        True,
+        description="Open each new wrapping key once before it seals. Turn it off for roles that may only encrypt.",
+    )
+    sealing: bool = Field(
+        True, description="`false`: open envelopes, but write as if there were no codec. The first step of a rollout."
+    )
+    require_encryption: bool = Field(False, description="Refuse payloads that are no envelopes.")
+    headers: bool = Field(True, description="Seal headers as well.")
+    max_age: Seconds = Field(86_400.0, gt=0, description="A wrapping key seals no longer than this.")
+    max_payloads: int = Field(2**20, ge=1, le=2**32, description="Nor more payloads than this.")
+    cache_ttl: Seconds = Field(86_400.0, gt=0, description="An unwrapped wrapping key is kept for opening so long.")
+    cache_size: int = Field(10_000, ge=1, description="How many unwrapped wrapping keys are kept for opening.")
+    lease: Seconds = Field(
+        300.0,
+        gt=0,
+        description="For so long a successful unwrap vouches for its master key: revocation takes effect by then.",
+    )
+    outage_grace: Seconds = Field(
+        3_600.0, ge=0, description="While the KMS can't be reached, keys at hand serve so much longer. `0` for none."
+    )
+    refusal_ttl: Seconds = Field(
+        5.0, ge=0, description="What could not be opened is refused for so long without asking the KMS again."
+    )
+    timeout: Seconds = Field(30.0, gt=0, description="A caller waits so long for a key, retries included.")
+    activity_timeout: Seconds = Field(
+        600.0, gt=0, description="So long where an activity's input or heartbeat details are opened."
+    )
+    startup_jitter: Seconds = Field(
+        1.0,
+        ge=0,
+        description="A worker waits up to so long before its first KMS call: a deploy of many is no stampede.",
+    )
+
+    def __init__(self, **settings: Any) -> None:
+        try:
+            super().__init__(**settings)
+        except ValidationError as error:
+            raise ConfigurationError(_explain(error, type(self))) from None
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> Self:
+        """The settings in a TOML file, which has one entry for each field of this class."""
+        try:
+            settings = tomllib.loads(Path(path).read_text("utf-8"))
+        except OSError as error:
+            raise ConfigurationError(f"can't read {str(path)!r}: {error.strerror}") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"{str(path)!r} is not valid TOML: {error}") from None
+        try:
+            return cls(**settings)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{str(path)!r}: {error}") from None
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """The settings in environment variables: ``ENVELOPE_CODEC_`` and a field's name in capitals.
+
+        Lists are separated by commas, maps are JSON objects. ``ENVELOPE_CODEC_FILE`` names a TOML file to begin with;
+        the other variables override it.
+        """
+        variables = os.environ if environ is None else environ
+        settings: dict[str, Any] = {}
+        for variable, text in variables.items():
+            if not variable.startswith(_ENVIRONMENT_PREFIX):
+                continue
+            name = variable.removeprefix(_ENVIRONMENT_PREFIX).lower()
+            if name == "file":
+                continue
+            field = cls.model_fields.get(name)
+            if field is None:
+                raise ConfigurationError(f"{variable}: unknown setting{_suggest(name, cls)}")
+            settings[name] = _from_text(variable, text, field.annotation)
+        file = variables.get(f"{_ENVIRONMENT_PREFIX}FILE")
+        if file:
+            return cls(**{**_declared(cls.from_file(file)), **settings})
+        return cls(**settings)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.key is None:
+            if not self.namespaces:
+                raise ValueError("key: missing; give a key, or one for each namespace under namespaces")
+            for name in ("backup_keys", "decrypt_keys", "context"):
+                if getattr(self, name):
+                    raise ValueError(f"{name}: goes with a default key, and there is none; set key as well")
+        _check_keys("", self)
+        for name, keys in self.namespaces.items():
+            _check_keys(f"namespaces.{name}.", keys)
+        for old, new in self.namespace_aliases.items():
+            if old == new or new in self.namespace_aliases:
+                raise ValueError(f"namespace_aliases: {old!r} must name the namespace that is in use, directly")
+        return self
+
+    def keyring(self, *, observer: Observer | None = None) -> Keyring:
+        """A new keyring with these settings. It opens no connection yet, and closes what it opens.
+
+        Raises:
+            ConfigurationError: a key URI is wrong, or its provider is not installed.
+        """
+        built: dict[str, MasterKey] = {}
+
+        def build(keys: NamespaceKeys | EnvelopeConfig) -> KeySet:
+            def one(key: Any) -> MasterKey:
+                if not isinstance(key, str):
+                    return cast(MasterKey, key)
+                if key not in built:
+                    built[key] = master_key(key)
+                return built[key]
+
+            return KeySet(
+                one(keys.key),
+                tuple(one(key) for key in keys.backup_keys),
+                tuple(one(key) for key in keys.decrypt_keys),
+                dict(keys.context),
+                keys.min_recipients,
+            )
+
+        default = build(self) if self.key is not None else None
+        named = {name: build(keys) for name, keys in self.namespaces.items()}
+        limits = {name: getattr(self, name) for name in Limits.__dataclass_fields__}
+        return Keyring(
+            _lookup(default, named, self.namespace_aliases),
+            direct=self.wrapping == "direct",
+            verify_wraps=self.verify_wraps,
+            limits=Limits(**limits),
+            observer=observer,
+            owned=tuple(built.values()),
+        )
+
+
+def _lookup(
+    default: KeySet | None, named: Mapping[str, KeySet], aliases: Mapping[str, str]
+) -> Callable[[str], KeySet | None]:
+    def key_set(namespace: str) -> KeySet | None:
+        found = named.get(namespace)
+        if found is None and namespace in aliases:
+            found = named.get(aliases[namespace])
+        return found or default
+
+    return key_set
+
+
+def _check_keys(place: str, keys: NamespaceKeys | EnvelopeConfig) -> None:
+    listed = [keys.key, *keys.backup_keys, *keys.decrypt_keys]
+    texts = [key if isinstance(key, str) else id(key) for key in listed if key is not None]
+    if len(set(texts)) != len(texts):
+        raise ValueError(f"{place}decrypt_keys: lists a key twice, or one that key or backup_keys lists already")
+    if len(keys.backup_keys) > 7:
+        raise ValueError(f"{place}backup_keys: 7 at most")
+    if keys.min_recipients > 1 + len(keys.backup_keys):
+        raise ValueError(f"{place}min_recipients: more than key and backup_keys together")
+    if NAMESPACE in keys.context:
+        raise ValueError(f"{place}context: {NAMESPACE!r} is set by the codec")
+    try:
+        record_head(Purpose.WRAPPING_KEY, 0, {**keys.context, NAMESPACE: "n"})
+    except (EnvelopeError, UnicodeEncodeError) as error:
+        raise ValueError(f"{place}context: {error}") from None
+
+
+def _declared(config: EnvelopeConfig) -> dict[str, Any]:
+    return {name: getattr(config, name) for name in config.model_fields_set}
+
+
+def _from_text(variable: str, text: str, annotation: Any) -> Any:
+    origin = get_origin(annotation)
+    if origin is tuple:
+        return [item.strip() for item in text.split(",") if item.strip()]
+    if origin is dict:
+        try:
+            return json.loads(text)
+        except ValueError:
+            raise ConfigurationError(f"{variable}: give a JSON object") from None
+    return text
+
+
+def _explain(error: ValidationError, model: type[BaseModel]) -> str:
+    problems = []
+    for problem in error.errors(include_url=False, include_input=False):
+        place = ".".join(str(part) for part in problem["loc"])
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            inner = NamespaceKeys if place.startswith("namespaces.") else model
+            message = f"unknown setting{_suggest(str(problem['loc'][-1]), inner)}"
+        problems.append(f"{place}: {message}" if place else message)
+    return "; ".join(problems)
+
+
+def _suggest(name: str, model: type[BaseModel]) -> str:
+    near = difflib.get_close_matches(name, model.model_fields, 1)
+    return f"; did you mean {near[0]}?" if near else f" (known: {', '.join(model.model_fields)})"

@@ -1,0 +1,419 @@
+"""The wire format: seal and open one payload.
+
+Bytes only: no I/O, no clock, no SDK. ``SPEC.md`` is the specification; this module and nothing else implements it.
+
+A payload's data key is wrapped by a wrapping key (AES-256-KW); the wrapping key comes from a secret that the KMS
+wraps, and travels as a `Record`. In direct mode there is no wrapping key: the record yields the data key itself.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import cached_property, lru_cache
+from hashlib import sha256
+from hmac import compare_digest
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
+
+from envelope_codec.errors import InvalidCiphertext, MalformedEnvelope
+
+ENCODING = b"binary/envelope-v1"
+ENCODING_FAMILY = b"binary/envelope-"
+
+# Metadata names, in the byte order in which a header lists them.
+NAME_ENCODING = "encoding"
+NAME_DATA_KEY = "encryption-data-key"
+NAME_KEY_ID = "encryption-key-id"
+NAME_RECORD = "encryption-wrapped-key"
+_OURS = "encryption-"
+_KNOWN = frozenset((NAME_DATA_KEY, NAME_KEY_ID, NAME_RECORD))
+
+NAMESPACE = "temporal-namespace"
+"""The context name that every record must have."""
+
+RESERVED_CONTEXT = ("aws:", "envelope-codec:")
+
+# Bounds, in bytes where not said otherwise.
+MAX_CONTEXT_NAME = 128
+MAX_CONTEXT_VALUE = 4_000
+MAX_CONTEXT = 6_000
+MAX_KEY_ID = 512
+MAX_KEY_VERSION = 256
+MAX_CIPHERTEXT = 4_096
+MAX_RECIPIENTS = 8  # recipients
+MAX_RECORD = 16_384
+MIN_DATA = 60
+SECRET_LENGTH = 32
+
+_WRAPPED_DATA_KEY_LENGTH = 40
+_NONCE_LENGTH = 12
+_RECORD_LABEL = b"envelope-codec/1 record\0"
+_PAYLOAD_LABEL = b"envelope-codec/1 payload\0"
+_SHA256 = SHA256()
+
+
+class Purpose(IntEnum):
+    """What a record's secret is for; part of what the record commits to."""
+
+    WRAPPING_KEY = 1
+    DATA_KEY = 2
+    SHARED_WRAPPING_KEY = 3
+
+
+_PURPOSE_IN_CONTEXT = {
+    Purpose.WRAPPING_KEY: "wrapping-key",
+    Purpose.DATA_KEY: "data-key",
+    Purpose.SHARED_WRAPPING_KEY: "shared-wrapping-key",
+}
+
+
+@dataclass(frozen=True)
+class Recipient:
+    """One master key's ciphertext of a record's secret."""
+
+    key_id: str
+    key_version: str
+    ciphertext: bytes
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """A wrapping key (or, in direct mode, a data key) as it travels.
+
+    Attributes:
+        purpose: what the secret is for.
+        created: Unix seconds at which the secret was made.
+        context: name and value pairs, names ascending; ``temporal-namespace`` among them.
+        id: 32 bytes that commit to the secret, the purpose, the age and the context.
+        recipients: at least one; key ids are spelled out.
+        head: the record's bytes before ``id``.
+        wire: the record's bytes as metadata carries them; the first recipient's key id is left out.
+    """
+
+    purpose: Purpose
+    created: int
+    context: tuple[tuple[str, str], ...]
+    id: bytes
+    recipients: tuple[Recipient, ...]
+    head: bytes
+    wire: bytes
+
+    @cached_property
+    def namespace(self) -> str:
+        """The Temporal namespace that sealed under this record."""
+        return dict(self.context)[NAMESPACE]
+
+    @cached_property
+    def kms_context(self) -> dict[str, str]:
+        """What the KMS binds to the wrapped secret."""
+        return kms_context(self.purpose, self.context, self.id)
+
+    @cached_property
+    def key_id_bytes(self) -> bytes:
+        """The first recipient's key id, as metadata carries it."""
+        return self.recipients[0].key_id.encode()
+
+    @cached_property
+    def header_tail(self) -> bytes:
+        """The last two entries of a payload's header, the same for every payload under this record."""
+        return _header_entry(NAME_KEY_ID, self.key_id_bytes) + _header_entry(NAME_RECORD, self.wire)
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """A sealed payload whose form has been checked and whose content has not been authenticated yet."""
+
+    record: Record
+    wrapped_data_key: bytes | None
+    data: bytes
+
+
+def kms_context(purpose: Purpose, context: Iterable[tuple[str, str]], record_id: bytes) -> dict[str, str]:
+    """The record's context with the purpose and the record id, as every KMS gets it."""
+    return {
+        **dict(context),
+        "envelope-codec:purpose": _PURPOSE_IN_CONTEXT[purpose],
+        "envelope-codec:id": record_id.hex(),
+    }
+
+
+# --- making a record ----------------------------------------------------------------------------------------------
+
+
+def record_head(purpose: Purpose, created: int, context: Mapping[str, str]) -> bytes:
+    """The bytes of a record before its id.
+
+    Raises:
+        MalformedEnvelope: the context breaks a rule of the format.
+    """
+    entries = tuple(sorted((name.encode(), value.encode()) for name, value in context.items()))
+    _check_context(entries)
+    parts = [bytes((1, purpose)), created.to_bytes(8, "big"), bytes((len(entries),))]
+    for name, value in entries:
+        parts += [len(name).to_bytes(2, "big"), name, len(value).to_bytes(2, "big"), value]
+    return b"".join(parts)
+
+
+def commit(secret: bytes, head: bytes) -> tuple[bytes, bytes]:
+    """The key that ``secret`` yields under ``head``, and the record id that commits to both."""
+    block = _expand(secret, _RECORD_LABEL, head)
+    return block[:32], block[32:]
+
+
+def build_record(head: bytes, record_id: bytes, recipients: Iterable[Recipient]) -> Record:
+    """The record with these recipients, checked as a reader checks it.
+
+    Raises:
+        MalformedEnvelope: a recipient breaks a bound, or two have one key id.
+    """
+    listed = tuple(recipients)
+    parts = [head, record_id, bytes((len(listed),))]
+    for index, recipient in enumerate(listed):
+        key_id = recipient.key_id.encode() if index else b""
+        for item in (key_id, recipient.key_version.encode(), recipient.ciphertext):
+            parts += [len(item).to_bytes(2, "big"), item]
+    return parse_record(b"".join(parts), listed[0].key_id.encode())
+
+
+def unlock(record: Record, secret: bytes) -> bytes:
+    """The key that a recipient's unwrapped ``secret`` yields, once it is known to be the one the record commits to.
+
+    Raises:
+        InvalidCiphertext: it is not; this recipient is corrupt.
+    """
+    if len(secret) != SECRET_LENGTH:
+        raise InvalidCiphertext("a recipient unwraps to a secret of the wrong length", operation="unwrap")
+    key, record_id = commit(secret, record.head)
+    if not compare_digest(record_id, record.id):
+        raise InvalidCiphertext("a recipient unwraps to another secret than its record's", operation="unwrap")
+    return key
+
+
+# --- sealing ------------------------------------------------------------------------------------------------------
+
+
+def seal(inner: bytes, record: Record, key: bytes) -> tuple[dict[str, bytes], bytes]:
+    """Seal one payload.
+
+    Args:
+        inner: the serialized payload to hide.
+        record: the record that carries ``key``.
+        key: its wrapping key, or in direct mode its data key, which must then seal this one payload only.
+
+    Returns:
+        The sealed payload's metadata and data.
+    """
+    nonce = os.urandom(_NONCE_LENGTH)
+    if record.purpose is Purpose.DATA_KEY:
+        return _seal_with(inner, record, key, None, nonce)
+    data_key = os.urandom(32)
+    return _seal_with(inner, record, data_key, key, nonce)
+
+
+def _seal_with(
+    inner: bytes, record: Record, data_key: bytes, wrapping_key: bytes | None, nonce: bytes
+) -> tuple[dict[str, bytes], bytes]:
+    """`seal` without chance, for test vectors. A nonce must never seal twice under one data key."""
+    metadata = {NAME_ENCODING: ENCODING, NAME_KEY_ID: record.key_id_bytes, NAME_RECORD: record.wire}
+    wrapped = None
+    if wrapping_key is not None:
+        wrapped = metadata[NAME_DATA_KEY] = aes_key_wrap(wrapping_key, data_key)
+    block = _expand(data_key, _PAYLOAD_LABEL, _header(record, wrapped))
+    return metadata, block[32:] + nonce + AESGCM(block[:32]).encrypt(nonce, inner, None)
+
+
+# --- opening ------------------------------------------------------------------------------------------------------
+
+
+def parse(metadata: Mapping[str, bytes], data: bytes) -> Envelope | None:
+    """Check the form of a payload.
+
+    Args:
+        metadata: the payload's metadata.
+        data: the payload's data.
+
+    Returns:
+        The envelope, or None where the payload is not one and does not claim to be one.
+
+    Raises:
+        MalformedEnvelope: it claims to be an envelope and is not a valid one of version 1.
+    """
+    encoding = metadata.get(NAME_ENCODING)
+    wire = metadata.get(NAME_RECORD)
+    if encoding != ENCODING:
+        if encoding is not None and encoding.startswith(ENCODING_FAMILY):
+            raise MalformedEnvelope("the envelope is of a version that this reader does not know")
+        # Else one changed byte of the encoding would turn an envelope into a payload that passes through.
+        if wire is not None:
+            raise MalformedEnvelope("the payload carries a wrapped key, but its encoding is not an envelope's")
+        return None
+    key_id = metadata.get(NAME_KEY_ID)
+    wrapped_data_key = metadata.get(NAME_DATA_KEY)
+    if wire is None or key_id is None:
+        raise MalformedEnvelope("the envelope lacks its wrapped key or its key id")
+    if len(metadata) != 4 or wrapped_data_key is None:
+        for name in metadata:
+            if name.startswith(_OURS) and name not in _KNOWN:
+                raise MalformedEnvelope("the envelope has an unknown encryption- entry")
+    if len(data) < MIN_DATA:
+        raise MalformedEnvelope("the envelope's data is too short")
+    record = parse_record(wire, key_id)
+    if (wrapped_data_key is None) is not (record.purpose is Purpose.DATA_KEY):
+        raise MalformedEnvelope("the envelope has a data key where its record allows none, or lacks one")
+    if wrapped_data_key is not None and len(wrapped_data_key) != _WRAPPED_DATA_KEY_LENGTH:
+        raise MalformedEnvelope("the envelope's data key has the wrong length")
+    return Envelope(record, wrapped_data_key, data)
+
+
+def open_envelope(envelope: Envelope, key: bytes) -> bytes:
+    """The serialized inner payload.
+
+    Args:
+        envelope: what `parse` returned.
+        key: what its record yields: the wrapping key, or in direct mode the data key.
+
+    Raises:
+        InvalidCiphertext: any byte of the envelope is not what was sealed.
+    """
+    wrapped = envelope.wrapped_data_key
+    if wrapped is None:
+        data_key = key
+    else:
+        try:
+            data_key = aes_key_unwrap(key, wrapped)
+        except InvalidUnwrap:
+            raise InvalidCiphertext("the data key does not unwrap", operation="open") from None
+    block = _expand(data_key, _PAYLOAD_LABEL, _header(envelope.record, wrapped))
+    data = envelope.data
+    if not compare_digest(block[32:], data[:32]):
+        raise InvalidCiphertext("the payload is not what was sealed", operation="open")
+    try:
+        return AESGCM(block[:32]).decrypt(data[32:44], memoryview(data)[44:], None)
+    except InvalidTag:
+        raise InvalidCiphertext("the payload is not what was sealed", operation="open") from None
+
+
+# Every payload under one wrapping key carries the same record: parse it once. A cache entry is 16 KiB at most.
+@lru_cache(maxsize=512)
+def parse_record(wire: bytes, key_id: bytes) -> Record:
+    """Check and take apart a record.
+
+    Args:
+        wire: the record as metadata carries it.
+        key_id: the key id of its first recipient, as metadata carries it.
+
+    Raises:
+        MalformedEnvelope: any rule of the format is broken.
+    """
+    if len(wire) > MAX_RECORD:
+        raise MalformedEnvelope("the record is too long")
+    reader = _Reader(wire)
+    if reader.byte() != 1:
+        raise MalformedEnvelope("the record is of a version that this reader does not know")
+    try:
+        purpose = Purpose(reader.byte())
+    except ValueError:
+        raise MalformedEnvelope("the record's purpose is unknown") from None
+    created = int.from_bytes(reader.take(8), "big")
+    entries = tuple((reader.item(), reader.item()) for _ in range(reader.byte()))
+    _check_context(entries)
+    context = tuple((_text(name), _text(value)) for name, value in entries)
+    head = wire[: reader.position]
+    record_id = reader.take(32)
+    count = reader.byte()
+    if not 1 <= count <= MAX_RECIPIENTS:
+        raise MalformedEnvelope("the record has no recipient, or too many")
+    recipients = tuple(_recipient(reader, key_id, first=index == 0) for index in range(count))
+    if len({recipient.key_id for recipient in recipients}) != count:
+        raise MalformedEnvelope("two recipients of the record have one key id")
+    if reader.position != len(wire):
+        raise MalformedEnvelope("the record has bytes after its end")
+    return Record(purpose, created, context, record_id, recipients, head, wire)
+
+
+def _recipient(reader: _Reader, first_key_id: bytes, *, first: bool) -> Recipient:
+    key_id, key_version, ciphertext = reader.item(), reader.item(), reader.item()
+    if first:
+        if key_id:
+            raise MalformedEnvelope("the first recipient spells out its key id")
+        key_id = first_key_id
+    if not 1 <= len(key_id) <= MAX_KEY_ID:
+        raise MalformedEnvelope("a key id is empty or too long")
+    if len(key_version) > MAX_KEY_VERSION:
+        raise MalformedEnvelope("a key version is too long")
+    if not 1 <= len(ciphertext) <= MAX_CIPHERTEXT:
+        raise MalformedEnvelope("a recipient's ciphertext is empty or too long")
+    return Recipient(_text(key_id), _text(key_version), ciphertext)
+
+
+def _check_context(entries: tuple[tuple[bytes, bytes], ...]) -> None:
+    if len(entries) > 255 or sum(len(name) + len(value) for name, value in entries) > MAX_CONTEXT:
+        raise MalformedEnvelope("the context is too long")
+    previous = b""
+    for name, value in entries:
+        if not 1 <= len(name) <= MAX_CONTEXT_NAME or not 1 <= len(value) <= MAX_CONTEXT_VALUE:
+            raise MalformedEnvelope("a context name or value is empty or too long")
+        if name <= previous:
+            raise MalformedEnvelope("the context's names are not in strictly ascending order")
+        if name.startswith(tuple(prefix.encode() for prefix in RESERVED_CONTEXT)):
+            raise MalformedEnvelope("a context name is reserved")
+        previous = name
+    if NAMESPACE.encode() not in dict(entries):
+        raise MalformedEnvelope("the context lacks the Temporal namespace")
+
+
+class _Reader:
+    """Takes lengths and items off a byte string, never past its end."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.position = 0
+
+    def take(self, length: int) -> bytes:
+        end = self.position + length
+        if end > len(self._data):
+            raise MalformedEnvelope("the record ends too early")
+        taken = self._data[self.position : end]
+        self.position = end
+        return taken
+
+    def byte(self) -> int:
+        return self.take(1)[0]
+
+    def item(self) -> bytes:
+        return self.take(int.from_bytes(self.take(2), "big"))
+
+
+def _text(data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise MalformedEnvelope("a text in the record is not valid UTF-8") from None
+
+
+# --- both ways ----------------------------------------------------------------------------------------------------
+
+
+def _expand(key: bytes, label: bytes, message: bytes) -> bytes:
+    return HKDFExpand(_SHA256, 64, label + sha256(message).digest()).derive(key)
+
+
+def _header_entry(name: str, value: bytes) -> bytes:
+    return len(name).to_bytes(2, "big") + name.encode() + len(value).to_bytes(4, "big") + value
+
+
+_HEADER_OF_DIRECT = bytes((3,)) + _header_entry(NAME_ENCODING, ENCODING)
+_HEADER_START = bytes((4,)) + _header_entry(NAME_ENCODING, ENCODING)
+
+
+def _header(record: Record, wrapped_data_key: bytes | None) -> bytes:
+    if wrapped_data_key is None:
+        return _HEADER_OF_DIRECT + record.header_tail
+    return _HEADER_START + _header_entry(NAME_DATA_KEY, wrapped_data_key) + record.header_tail

@@ -1,0 +1,181 @@
+"""Which key seals now, and which keys are at hand for opening."""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from envelope_codec.clock import SYSTEM_CLOCK, Clock
+from envelope_codec.envelope import Record
+from envelope_codec.keyset import KeySet
+from envelope_codec.kms import MasterKey
+from envelope_codec.kmscall import KmsCalls
+from envelope_codec.lease import Leases
+from envelope_codec.observe import LogObserver, Observer
+from envelope_codec.opening import OpeningKeys
+from envelope_codec.sealing import SealingKey, SealingKeys
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Times in seconds, and bounds.
+
+    Attributes:
+        max_age: a wrapping key seals no longer than this.
+        max_payloads: nor more payloads than this.
+        cache_ttl: an unwrapped wrapping key is kept for opening no longer than this.
+        cache_size: at most so many unwrapped wrapping keys are kept.
+        lease: a successful unwrap vouches for its master key for so long.
+        outage_grace: while the KMS can't be reached, what is at hand serves so much longer. 0 for none.
+        refusal_ttl: a record that could not be opened is refused for so long without asking again.
+        timeout: a caller waits so long for a key.
+        activity_timeout: a caller that opens in an Activity context waits so long.
+    """
+
+    max_age: float = 86_400.0
+    max_payloads: int = 2**20
+    cache_ttl: float = 86_400.0
+    cache_size: int = 10_000
+    lease: float = 300.0
+    outage_grace: float = 3_600.0
+    refusal_ttl: float = 5.0
+    timeout: float = 30.0
+    activity_timeout: float = 600.0
+
+
+class Keyring:
+    """Keys for sealing and opening, unwrapped, each used only under a live lease.
+
+    Whatever asks a KMS runs in the keyring's own threads, once for all callers that want the same; event loops only
+    wait. One keyring serves any number of event loops and threads, and starts empty in the child of a fork.
+
+    Args:
+        key_sets: namespace to its master keys, or None where none are configured. Must be quick.
+        direct: the KMS wraps every data key itself; there are no wrapping keys.
+        verify_wraps: unwrap each new record once before it seals. Off for roles that may only encrypt.
+        limits: times and bounds.
+        observer: receives an `Event` for each KMS call; `LogObserver` if None.
+        clock: where the time comes from.
+        spawn: runs a function in some thread; the keyring's own pool if None.
+        jitter: a number from 0 to 1, for spreading retries and renewals.
+        owned: master keys to close with the keyring.
+    """
+
+    def __init__(
+        self,
+        key_sets: Callable[[str], KeySet | None],
+        *,
+        direct: bool = False,
+        verify_wraps: bool = True,
+        limits: Limits | None = None,
+        observer: Observer | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+        spawn: Callable[[Callable[[], None]], object] | None = None,
+        jitter: Callable[[], float] = random.random,
+        owned: Sequence[MasterKey] = (),
+    ) -> None:
+        self.direct = direct
+        self.limits = limits or Limits()
+        self.observer: Observer = observer or LogObserver()
+        self._key_sets = key_sets
+        self._verify_wraps = verify_wraps
+        self._clock = clock
+        self._spawn = spawn
+        self._jitter = jitter
+        self._owned = owned
+        self._build()
+        _keyrings.add(self)
+
+    def _build(self) -> None:
+        limits = self.limits
+        self._calls = KmsCalls(clock=self._clock, observer=self.observer, spawn=self._spawn, jitter=self._jitter)
+        self._leases = Leases(self._calls, seconds=limits.lease, grace=limits.outage_grace, on_denied=self._drop_denied)
+        self._opening = OpeningKeys(
+            self._key_sets,
+            self._calls,
+            self._leases,
+            ttl=limits.cache_ttl,
+            size=limits.cache_size,
+            refusal_ttl=limits.refusal_ttl,
+        )
+        self._sealing = SealingKeys(
+            self._key_sets,
+            self._calls,
+            self._leases,
+            verify=self._verify_wraps,
+            max_age=limits.max_age,
+            max_payloads=limits.max_payloads,
+        )
+        self.try_opening_key = self._opening.at_hand
+        self.try_sealing_key = self._sealing.at_hand
+
+    async def sealing_key(self, namespace: str, *, timeout: float | None = None) -> SealingKey:
+        """The key that seals the next payload; counts that payload.
+
+        Args:
+            namespace: the Temporal namespace that seals.
+            timeout: seconds to wait for the KMS; `Limits.timeout` if None.
+
+        Raises:
+            KeyNotConfigured, KeyDenied, InvalidCiphertext: there is none to be had.
+            KmsUnavailable: no KMS has answered in time.
+        """
+        deadline = self._deadline(self.limits.timeout if timeout is None else timeout)
+        if self.direct:
+            return await self._sealing.direct(namespace, deadline)
+        return await self._sealing.get(namespace, deadline)
+
+    async def opening_key(self, record: Record, *, timeout: float | None = None) -> bytes:
+        """The key that ``record`` carries: a wrapping key, or in direct mode a data key.
+
+        Args:
+            record: what `envelope.parse` returned, so its form is valid.
+            timeout: seconds to wait for the KMS; `Limits.timeout` if None.
+
+        Raises:
+            KeyNotConfigured, KeyDenied, InvalidCiphertext: no configured recipient yields it.
+            KmsUnavailable: none could be asked in time.
+        """
+        return await self._opening.get(record, self._deadline(self.limits.timeout if timeout is None else timeout))
+
+    async def prewarm(self, namespace: str, *, timeout: float = math.inf) -> None:
+        """Return as soon as there is a live key to seal with; in direct mode, which has none to obtain, at once.
+
+        Raises:
+            EnvelopeError: as `sealing_key`.
+        """
+        if not self.direct:
+            await self._sealing.prewarm(namespace, self._deadline(timeout))
+
+    def close(self) -> None:
+        """Forget every key and stop. Waiting callers get `KmsUnavailable`; so does every later call. Never blocks."""
+        self._calls.close()
+        self._leases.close()
+        self._sealing.clear()
+        self._opening.clear()
+        for master in self._owned:
+            master.close()
+
+    def _deadline(self, timeout: float) -> float:
+        return self._clock.monotonic() + timeout
+
+    def _drop_denied(self) -> None:
+        self._opening.drop_denied()
+        self._sealing.drop_denied()
+
+
+_keyrings: weakref.WeakSet[Keyring] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """No thread, lock or call survives into the child; a sealing key shared with the parent would overrun its count."""
+    for keyring in list(_keyrings):
+        keyring._build()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

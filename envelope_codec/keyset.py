@@ -1,0 +1,65 @@
+"""Which master keys a namespace has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KeyNotConfigured, KmsUnavailable
+from envelope_codec.kms import MasterKey
+
+
+@dataclass(frozen=True)
+class KeySet:
+    """The master keys of a namespace.
+
+    Attributes:
+        key: seals, and opens.
+        backup_keys: wrap the same secrets, so that any of them opens what was sealed.
+        decrypt_keys: open only.
+        context: further names and values to bind to every record, beside the namespace.
+        min_recipients: how many of ``key`` and ``backup_keys`` must wrap before a key may seal.
+    """
+
+    key: MasterKey
+    backup_keys: tuple[MasterKey, ...] = ()
+    decrypt_keys: tuple[MasterKey, ...] = ()
+    context: Mapping[str, str] = field(default_factory=dict)
+    min_recipients: int = 1
+
+    @property
+    def sealing(self) -> tuple[MasterKey, ...]:
+        """The master keys that wrap."""
+        return (self.key, *self.backup_keys)
+
+    def accepting(self, key_id: str) -> MasterKey | None:
+        """The master key that opens what is recorded under ``key_id``, or None. May ask a KMS.
+
+        Raises:
+            KmsUnavailable, KeyDenied: none is known to, and one of them could not find out.
+        """
+        errors: list[EnvelopeError] = []
+        for master in (self.key, *self.backup_keys, *self.decrypt_keys):
+            try:
+                if master.accepts(key_id):
+                    return master
+            except EnvelopeError as error:
+                errors.append(error)
+        if errors:
+            raise decisive(errors, "open")
+        return None
+
+
+def decisive(errors: list[EnvelopeError], operation: str) -> EnvelopeError:
+    """The one error that says what several recipients' errors come to.
+
+    A recipient that could not be asked may still say yes, so an outage wins over refusals; a refusal wins over a
+    corrupt recipient; no error at all means that no recipient is configured.
+    """
+    for kind in (KmsUnavailable, KeyDenied, InvalidCiphertext, EnvelopeError):
+        for error in errors:
+            if isinstance(error, kind):
+                return error
+    return KeyNotConfigured(
+        "none of the envelope's master keys is configured for the namespace that sealed it", operation=operation
+    )

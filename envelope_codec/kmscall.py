@@ -1,0 +1,170 @@
+"""Calls of a KMS: in threads of their own, retried, and once for all who want the same."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from envelope_codec.clock import SYSTEM_CLOCK, Clock
+from envelope_codec.errors import EnvelopeError, KmsUnavailable
+from envelope_codec.flight import Flight
+from envelope_codec.kms import MasterKey
+from envelope_codec.observe import Event, LogObserver, Observer, logger, report
+
+T = TypeVar("T")
+
+_THREADS = 32
+_FIRST_BACKOFF = 0.1
+_LONGEST_BACKOFF = 5.0
+
+
+class KmsCalls:
+    """Runs flights, and the KMS calls that they make.
+
+    Args:
+        clock: where the time comes from.
+        observer: receives an event for each call.
+        spawn: runs a function in some thread; a pool of this object's own if None.
+        jitter: a number from 0 to 1.
+
+    Attributes:
+        lock: guards the state of everything that shares this object. Held for moments only: never during a call,
+            never while an observer or a waiter is told.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock = SYSTEM_CLOCK,
+        observer: Observer | None = None,
+        spawn: Callable[[Callable[[], None]], object] | None = None,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self.clock = clock
+        self.observer: Observer = observer or LogObserver()
+        self.jitter = jitter
+        self.lock = threading.Lock()
+        self.closed = False
+        self._flying: set[Flight[Any]] = set()
+        self._spawn = spawn
+        self._pool: ThreadPoolExecutor | None = None
+
+    def call(self, operation: str, master: MasterKey, namespace: str, work: Callable[[], T]) -> T:
+        """Make one call, here and now, and report it.
+
+        Raises:
+            EnvelopeError: as the provider raised it. An error of any other class is logged and becomes
+                `KmsUnavailable`, for it says nothing of the key.
+        """
+        begun = self.clock.monotonic()
+        failure: EnvelopeError | None = None
+        try:
+            return work()
+        except EnvelopeError as error:
+            failure = error
+        except Exception:
+            logger.exception("the provider of %s failed unexpectedly at %s", master.key_id, operation)
+            failure = KmsUnavailable("the provider failed unexpectedly", operation=operation, key_id=master.key_id)
+        finally:
+            event = Event(
+                operation,
+                type(failure).__name__ if failure else "ok",
+                namespace,
+                master.key_id,
+                self.clock.monotonic() - begun,
+                reason=str(failure) if failure else "",
+            )
+            report(self.observer, event)
+        raise failure from None
+
+    def fly(self, flight: Flight[T], landed: Callable[[], object]) -> None:
+        """Run ``flight`` to its outcome. Then, before waiters are told, ``landed`` is called under the lock."""
+        with self.lock:
+            if self.closed:
+                landed()
+                failed = True
+            else:
+                self._flying.add(flight)
+                failed = False
+        if failed:
+            flight.fail(closed())
+        else:
+            self._launch(flight, landed)
+
+    def backoff(self, failures: int) -> float:
+        """Seconds to wait after so many failures in a row."""
+        longest = min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2.0 ** min(failures - 1, 16))
+        return longest * (0.5 + 0.5 * self.jitter())
+
+    def close(self) -> None:
+        """Fail every flight and start no more. Calls under way end in their own time and are heard no more."""
+        with self.lock:
+            self.closed = True
+            flying, self._flying = self._flying, set()
+            pool, self._pool = self._pool, None
+        for flight in flying:
+            if flight.timer is not None:
+                flight.timer.cancel()
+            flight.fail(closed())
+        if pool is not None:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _launch(self, flight: Flight[T], landed: Callable[[], object]) -> None:
+        spawn = self._spawn or self._own_pool
+        try:
+            spawn(lambda: self._attempt(flight, landed))
+        except RuntimeError:  # the interpreter is shutting down, or `close` was faster
+            self._land(flight, landed)
+            flight.fail(closed())
+
+    def _own_pool(self, work: Callable[[], None]) -> None:
+        with self.lock:
+            if self.closed:
+                raise RuntimeError("closed")
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="envelope-codec-kms")
+            pool = self._pool
+        pool.submit(work)
+
+    def _attempt(self, flight: Flight[T], landed: Callable[[], object]) -> None:
+        failure: EnvelopeError
+        try:
+            result = flight.work()
+        except EnvelopeError as error:
+            failure = error
+        except BaseException:
+            logger.exception("an attempt failed unexpectedly")
+            failure = KmsUnavailable("an attempt failed unexpectedly")
+        else:
+            self._land(flight, landed)
+            flight.finish(result)
+            return
+        if not (failure.retryable and self._again(flight, landed, failure)):
+            flight.fail(failure)
+
+    def _again(self, flight: Flight[T], landed: Callable[[], object], failure: EnvelopeError) -> bool:
+        """Schedule another attempt, or land."""
+        with self.lock:
+            flight.failures += 1
+            flight.last_error = failure
+            delay = self.backoff(flight.failures)
+            wanted = flight.keep or flight.waiters > 0
+            if not self.closed and wanted and self.clock.monotonic() + delay < flight.deadline:
+                flight.timer = self.clock.call_later(delay, lambda: self._launch(flight, landed))
+                return True
+            landed()
+            self._flying.discard(flight)
+            return False
+
+    def _land(self, flight: Flight[T], landed: Callable[[], object]) -> None:
+        with self.lock:
+            landed()
+            self._flying.discard(flight)
+
+
+def closed() -> KmsUnavailable:
+    """What a caller gets from a keyring that has been closed."""
+    return KmsUnavailable("the keyring has been closed")

@@ -1,0 +1,268 @@
+"""Keys for sealing: one at a time for each namespace, the next prepared before it is due."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+from collections.abc import Callable
+
+from envelope_codec.clock import Timer
+from envelope_codec.envelope import (
+    NAMESPACE,
+    SECRET_LENGTH,
+    Purpose,
+    Recipient,
+    Record,
+    build_record,
+    commit,
+    kms_context,
+    record_head,
+)
+from envelope_codec.errors import EnvelopeError, KeyNotConfigured, KmsUnavailable
+from envelope_codec.flight import Flight
+from envelope_codec.keyset import KeySet, decisive
+from envelope_codec.kms import MasterKey, WrappedSecret
+from envelope_codec.kmscall import KmsCalls, closed
+from envelope_codec.lease import Lease, Leases
+
+_PREPARE_AT = 0.9
+_RETRY = 10.0
+_EXTENSION = 30.0
+
+
+class SealingKey:
+    """A key to seal with, and the record that carries it."""
+
+    __slots__ = ("_number", "due_monotonic", "due_time", "key", "leases", "max_payloads", "prepare_at", "record")
+
+    def __init__(self, record: Record, key: bytes, leases: tuple[Lease, ...] = ()) -> None:
+        self.record = record
+        self.key = key
+        self.leases = leases
+        self.due_monotonic = self.due_time = self.max_payloads = self.prepare_at = math.inf
+        self._number = itertools.count(1)  # next() is atomic, += is not
+
+    def take(self) -> int:
+        """Count one more payload: its number, from 1."""
+        return next(self._number)
+
+    def due(self, monotonic: float, time: float) -> bool:
+        """Whether it is too old to seal at these two times."""
+        return monotonic >= self.due_monotonic or time >= self.due_time
+
+    def vouched(self, monotonic: float, time: float) -> bool:
+        """Whether a lease of it is live; marks that as used."""
+        for lease in self.leases:
+            if lease.live(monotonic, time):
+                lease.used = True
+                return True
+        return False
+
+
+class _State:
+    __slots__ = ("current", "flight", "timer")
+
+    def __init__(self) -> None:
+        self.current: SealingKey | None = None
+        self.flight: Flight[None] | None = None
+        self.timer: Timer | None = None
+
+
+class SealingKeys:
+    """The key at hand for sealing in each namespace, and the way to get the next.
+
+    Args:
+        key_sets: namespace to its master keys, or None where none are configured.
+        calls: makes the calls.
+        leases: vouch.
+        verify: unwrap each new record once before it seals; off for roles that may only encrypt.
+        max_age: seconds after which a key is replaced.
+        max_payloads: payloads after which it is.
+    """
+
+    def __init__(
+        self,
+        key_sets: Callable[[str], KeySet | None],
+        calls: KmsCalls,
+        leases: Leases,
+        *,
+        verify: bool,
+        max_age: float,
+        max_payloads: int,
+    ) -> None:
+        self._key_sets = key_sets
+        self._calls = calls
+        self._clock = calls.clock
+        self._leases = leases
+        self._verify = verify
+        self._max_age = max_age
+        self._max_payloads = max_payloads
+        self._states: dict[str, _State] = {}
+
+    def at_hand(self, namespace: str) -> SealingKey | None:
+        """The key that seals the next payload, if it is at hand; counts that payload. Never waits."""
+        key = self._usable(namespace)
+        if key is not None:
+            number = key.take()
+            if number >= key.prepare_at:
+                if number > key.max_payloads:
+                    return None
+                self._prepare(namespace)
+        return key
+
+    async def get(self, namespace: str, deadline: float) -> SealingKey:
+        """The key that seals the next payload, by ``deadline`` (monotonic seconds); counts that payload."""
+        renewed: set[Lease] = set()
+        while True:
+            key = self.at_hand(namespace)
+            if key is not None:
+                return key
+            await self._one_step(namespace, renewed, deadline)
+
+    async def prewarm(self, namespace: str, deadline: float) -> None:
+        """Return as soon as `at_hand` has a key."""
+        renewed: set[Lease] = set()
+        while self._usable(namespace) is None:
+            await self._one_step(namespace, renewed, deadline)
+
+    async def direct(self, namespace: str, deadline: float) -> SealingKey:
+        """A key for one payload, wrapped by the KMS itself."""
+        flight = Flight(lambda: self._make(namespace, Purpose.DATA_KEY), deadline).join(deadline)
+        self._calls.fly(flight, lambda: None)
+        return await flight.wait(self._clock, deadline)
+
+    def drop_denied(self) -> None:
+        """Forget the keys that no lease vouches for any more."""
+        with self._calls.lock:
+            for state in self._states.values():
+                if state.current is not None and all(lease.ended for lease in state.current.leases):
+                    state.current = None
+
+    def clear(self) -> None:
+        """Forget every key, and cancel what is scheduled."""
+        with self._calls.lock:
+            for state in self._states.values():
+                state.current = None
+                if state.timer is not None:
+                    state.timer.cancel()
+
+    def _usable(self, namespace: str) -> SealingKey | None:
+        state = self._states.get(namespace)
+        key = state.current if state is not None else None
+        if key is None:
+            return None
+        monotonic, time = self._clock.monotonic(), self._clock.time()
+        return key if not key.due(monotonic, time) and key.vouched(monotonic, time) else None
+
+    async def _one_step(self, namespace: str, renewed: set[Lease], deadline: float) -> None:
+        """Wait for what a usable key lacks: a live lease, or to be there at all."""
+        state = self._states.get(namespace)
+        key = state.current if state is not None else None
+        renewal = None
+        monotonic, time = self._clock.monotonic(), self._clock.time()
+        if key is not None and not key.due(monotonic, time) and not key.vouched(monotonic, time):
+            renewal = self._leases.renewal(key.leases, renewed, deadline)
+        flight = renewal or self._prepare(namespace, deadline)
+        await flight.wait(self._clock, deadline)
+
+    def _prepare(self, namespace: str, deadline: float | None = None) -> Flight[None]:
+        """Get the next key: the flight under way or a new one; joined where there is a caller with a deadline."""
+        with self._calls.lock:
+            if self._calls.closed:
+                raise closed()
+            state = self._states.setdefault(namespace, _State())
+            flight = state.flight
+            new = flight is None
+            if flight is None:
+                flight = state.flight = Flight(lambda: self._replace(namespace, state), -math.inf)
+            if deadline is None:
+                flight.keep = True
+                flight.deadline = max(flight.deadline, self._clock.monotonic() + _EXTENSION)
+            else:
+                flight.join(deadline)
+        if new:
+            self._calls.fly(flight, lambda: setattr(state, "flight", None))
+        return flight
+
+    def _replace(self, namespace: str, state: _State) -> None:
+        """One attempt to get the next key. Runs in a thread."""
+        try:
+            key = self._make(namespace, Purpose.WRAPPING_KEY)
+        except KmsUnavailable:
+            if not self._extend(namespace, state):
+                raise
+            return
+        except EnvelopeError:
+            state.current = None
+            raise
+        now = self._clock.monotonic()
+        key.due_monotonic = now + self._max_age
+        key.due_time = self._clock.time() + self._max_age
+        key.max_payloads = self._max_payloads
+        key.prepare_at = self._max_payloads * _PREPARE_AT
+        with self._calls.lock:
+            if self._calls.closed:
+                raise closed()
+            state.current = key
+        self._schedule(namespace, state, self._max_age * (_PREPARE_AT - 0.1 * self._calls.jitter()))
+
+    def _extend(self, namespace: str, state: _State) -> bool:
+        """In an outage the current key goes on past its age and count, while its leases and their grace last."""
+        key, monotonic, time = state.current, self._clock.monotonic(), self._clock.time()
+        if key is None or not key.vouched(monotonic, time):
+            return False
+        key.due_monotonic = max(key.due_monotonic, monotonic + _EXTENSION)
+        key.due_time = max(key.due_time, time + _EXTENSION)
+        key.max_payloads = math.inf
+        self._schedule(namespace, state, _RETRY)
+        return True
+
+    def _schedule(self, namespace: str, state: _State, delay: float) -> None:
+        key = state.current
+
+        def due() -> None:  # a key that has sealed nothing may grow old: the next caller gets another
+            if state.current is key and key is not None and key.take() > 1 and not self._calls.closed:
+                self._prepare(namespace)
+
+        with self._calls.lock:
+            if state.timer is not None:
+                state.timer.cancel()
+            state.timer = None if self._calls.closed else self._clock.call_later(delay, due)
+
+    def _make(self, namespace: str, purpose: Purpose) -> SealingKey:
+        """Make a secret and have it wrapped by every sealing master key that can."""
+        key_set = self._key_sets(namespace)
+        if key_set is None:
+            raise KeyNotConfigured("no master key is configured for this namespace", operation="seal")
+        secret = os.urandom(SECRET_LENGTH)
+        context = {**key_set.context, NAMESPACE: namespace}
+        head = record_head(purpose, int(self._clock.time()), context)
+        key, record_id = commit(secret, head)
+        bound = kms_context(purpose, context.items(), record_id)
+        recipients: dict[str, Recipient] = {}
+        leases: list[Lease] = []
+        errors: list[EnvelopeError] = []
+        for master in key_set.sealing:
+            try:
+                wrapped = self._wrap(master, namespace, secret, bound)
+                recipient = Recipient(wrapped.key_id, wrapped.key_version, wrapped.ciphertext)
+                if recipient.key_id in recipients:
+                    continue
+                if purpose is Purpose.WRAPPING_KEY:
+                    leases.append(self._first_lease(build_record(head, record_id, [recipient]), master))
+                recipients[recipient.key_id] = recipient
+            except EnvelopeError as error:
+                errors.append(error)
+        if len(recipients) < max(1, key_set.min_recipients):
+            raise decisive(errors, "seal")
+        return SealingKey(build_record(head, record_id, recipients.values()), key, tuple(leases))
+
+    def _wrap(self, master: MasterKey, namespace: str, secret: bytes, context: dict[str, str]) -> WrappedSecret:
+        return self._calls.call("wrap", master, namespace, lambda: master.wrap(secret, context))
+
+    def _first_lease(self, record: Record, master: MasterKey) -> Lease:
+        """The lease of a new record, which has been opened once: one that can't be would lose a day of payloads."""
+        if self._verify:
+            return self._leases.unwrap(record, record.recipients[0], master)[1]
+        return self._leases.vouch_by_wrapping(record, master)

@@ -1,0 +1,167 @@
+"""Fakes for tests, yours as well as ours: a master key in memory with faults to inject, and a clock to turn by hand."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from envelope_codec.errors import InvalidCiphertext, KeyDenied, KmsUnavailable
+from envelope_codec.kms import WrappedSecret, context_bytes
+
+_numbers = itertools.count(1)
+
+
+class FakeKms:
+    """A master key in memory (a `MasterKey`), with real AES-256-GCM and with faults on demand.
+
+    Attributes:
+        wraps: calls to `wrap` so far, the failed ones included.
+        unwraps: calls to `unwrap` so far, the failed ones included.
+        down: while True, every call raises `KmsUnavailable`.
+        denied: while True, every call raises `KeyDenied`.
+        before_call: called at the start of each call, with ``"wrap"`` or ``"unwrap"``; may block, raise, or count.
+    """
+
+    def __init__(self, key_id: str | None = None) -> None:
+        self._key_id = key_id or f"fakekms://key-{next(_numbers)}"
+        self._versions = {"1": AESGCM(os.urandom(32))}
+        self._lock = threading.Lock()
+        self._failures: deque[BaseException] = deque()
+        self.wraps = 0
+        self.unwraps = 0
+        self.down = False
+        self.denied = False
+        self.before_call: Callable[[str], None] = lambda operation: None
+
+    @property
+    def key_id(self) -> str:
+        """See `MasterKey.key_id`."""
+        return self._key_id
+
+    def accepts(self, key_id: str) -> bool:
+        """See `MasterKey.accepts`."""
+        return key_id == self._key_id
+
+    def fail_next(self, *errors: BaseException) -> None:
+        """Let the next calls raise these errors, one each."""
+        self._failures.extend(errors)
+
+    def rotate(self) -> None:
+        """Wrap with new key material from now on; the old still unwraps."""
+        self._versions[str(len(self._versions) + 1)] = AESGCM(os.urandom(32))
+
+    def wrap(self, secret: bytes, context: Mapping[str, str]) -> WrappedSecret:
+        """See `MasterKey.wrap`."""
+        with self._lock:
+            self.wraps += 1
+        self._faults("wrap")
+        version, cipher = next(reversed(self._versions.items()))
+        nonce = os.urandom(12)
+        return WrappedSecret(self._key_id, version, nonce + cipher.encrypt(nonce, secret, context_bytes(context)))
+
+    def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> bytes:
+        """See `MasterKey.unwrap`."""
+        with self._lock:
+            self.unwraps += 1
+        self._faults("unwrap")
+        cipher = self._versions.get(wrapped.key_version)
+        if cipher is None:
+            raise KeyDenied("the key version does not exist", operation="unwrap", key_id=self._key_id)
+        try:
+            return cipher.decrypt(wrapped.ciphertext[:12], wrapped.ciphertext[12:], context_bytes(context))
+        except (InvalidTag, ValueError):
+            raise InvalidCiphertext(
+                "the KMS refused the wrapped key", operation="unwrap", key_id=self._key_id
+            ) from None
+
+    def close(self) -> None:
+        """See `MasterKey.close`."""
+
+    def _faults(self, operation: str) -> None:
+        self.before_call(operation)
+        with self._lock:
+            failure = self._failures.popleft() if self._failures else None
+        if failure is not None:
+            raise failure
+        if self.denied:
+            raise KeyDenied("the master key is disabled", operation=operation, key_id=self._key_id)
+        if self.down:
+            raise KmsUnavailable("the KMS did not answer", operation=operation, key_id=self._key_id)
+
+
+class ManualClock:
+    """A clock (a `Clock`) that stands still until `advance` moves it and calls what has become due."""
+
+    def __init__(self, *, time: float = 1_700_000_000.0) -> None:
+        self._monotonic = 1_000.0
+        self._time = time
+        self._lock = threading.RLock()
+        self._due: list[tuple[float, int, _ManualTimer]] = []
+        self._order = itertools.count()
+
+    def monotonic(self) -> float:
+        """See `Clock.monotonic`."""
+        return self._monotonic
+
+    def time(self) -> float:
+        """See `Clock.time`."""
+        return self._time
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> _ManualTimer:
+        """See `Clock.call_later`."""
+        timer = _ManualTimer(callback)
+        with self._lock:
+            heapq.heappush(self._due, (self._monotonic + max(delay, 0.0), next(self._order), timer))
+        return timer
+
+    def advance(self, seconds: float) -> None:
+        """Move both clocks on, calling each due timer at its own time, in this thread."""
+        end = self._monotonic + seconds
+        while True:
+            with self._lock:
+                if not self._due or self._due[0][0] > end:
+                    break
+                due, _, timer = heapq.heappop(self._due)
+                self._move(max(due, self._monotonic))
+            timer.fire()
+        self._move(end)
+
+    def suspend(self, seconds: float) -> None:
+        """Move the wall clock alone, as a suspended machine does."""
+        self._time += seconds
+
+    @property
+    def next_due(self) -> float | None:
+        """Seconds until the next timer that has not been cancelled, or None."""
+        with self._lock:
+            while self._due and self._due[0][2].cancelled:
+                heapq.heappop(self._due)
+            return self._due[0][0] - self._monotonic if self._due else None
+
+    def _move(self, monotonic: float) -> None:
+        self._time += monotonic - self._monotonic
+        self._monotonic = monotonic
+
+
+class _ManualTimer:
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self._callback: Callable[[], None] | None = callback
+
+    @property
+    def cancelled(self) -> bool:
+        return self._callback is None
+
+    def cancel(self) -> None:
+        self._callback = None
+
+    def fire(self) -> None:
+        callback, self._callback = self._callback, None
+        if callback is not None:
+            callback()
