@@ -1,0 +1,264 @@
+"""The plugin for Temporal clients and workers, and the data converter for those who build their own."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from importlib import metadata
+from typing import Any
+
+import temporalio.client
+import temporalio.converter
+import temporalio.worker
+from temporalio.client import Client, ClientConfig, WorkflowHistory
+from temporalio.common import HeaderCodecBehavior
+from temporalio.converter import DataConverter, PayloadCodec
+from temporalio.service import ConnectConfig, ServiceClient
+from temporalio.worker import (
+    Replayer,
+    ReplayerConfig,
+    Worker,
+    WorkerConfig,
+    WorkflowReplayResult,
+    WorkflowRunner,
+)
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
+from typing_extensions import Self
+
+from envelope_codec.chain import CodecChain
+from envelope_codec.codec import EnvelopeCodec
+from envelope_codec.config import EnvelopeConfig
+from envelope_codec.errors import ConfigurationError, EnvelopeError
+from envelope_codec.failures import encoding_failures
+from envelope_codec.keyring import Keyring
+from envelope_codec.kms import ENTRY_POINT_GROUP, MasterKey
+from envelope_codec.observe import Observer, logger
+from envelope_codec.prewarm import Prewarm
+
+
+def envelope_data_converter(
+    config: EnvelopeConfig | MasterKey | str,
+    *,
+    base: DataConverter = DataConverter.default,
+    namespace: str = "default",
+    **settings: Any,
+) -> DataConverter:
+    """``base`` with payloads and failure attributes sealed; for those who build their own converter.
+
+    Set ``header_codec_behavior=HeaderCodecBehavior.CODEC`` on the client as well, to seal headers. The codec's
+    ``close()`` ends what it opened.
+
+    Args:
+        config: a key (AWS KMS ARN, GCP CryptoKey name, key URI, `MasterKey`), or a whole configuration.
+        base: what to merge with: its codec, if it has one, encodes first.
+        namespace: the namespace of the client that will use it.
+        settings: fields of `EnvelopeConfig`, where ``config`` is a key.
+    """
+    codec = EnvelopeCodec(_configuration(config, settings), namespace=namespace)
+    return _merge(base, codec)
+
+
+class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
+    """Seals everything that a client and its workers send to Temporal. Give it to the client, last among plugins.
+
+    One plugin may serve any number of clients and workers. `close` it, or use it in a ``with`` statement, when all of
+    them are done.
+
+    Args:
+        config: a key (AWS KMS ARN, GCP CryptoKey name, key URI, `MasterKey`), or a whole configuration.
+        observer: receives events; what happens is logged if None.
+        settings: fields of `EnvelopeConfig`, where ``config`` is a key: ``EnvelopePlugin(arn, lease="1m")``.
+
+    Raises:
+        ConfigurationError: a setting is wrong.
+    """
+
+    def __init__(
+        self, config: EnvelopeConfig | MasterKey | str, *, observer: Observer | None = None, **settings: Any
+    ) -> None:
+        self._config = _configuration(config, settings)
+        self._keyring = self._config.keyring(observer=observer)
+
+    @property
+    def config(self) -> EnvelopeConfig:
+        """The configuration in force."""
+        return self._config
+
+    @property
+    def keyring(self) -> Keyring:
+        """Where the keys come from."""
+        return self._keyring
+
+    def name(self) -> str:
+        """See `temporalio.client.Plugin.name`."""
+        return "envelope_codec.EnvelopePlugin"
+
+    def close(self) -> None:
+        """Forget the keys and end connections to the KMS. Whatever encodes or decodes later raises `KmsUnavailable`."""
+        self._keyring.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def verify(self, client: Client) -> None:
+        """Check that what ``client`` sends is sealed by this plugin.
+
+        Raises:
+            ConfigurationError: it isn't, since the client was made without it or another plugin replaced the converter.
+        """
+        codec = _find(client.data_converter.payload_codec)
+        if codec is None or codec.keyring is not self._keyring:
+            raise ConfigurationError(
+                "the client does not encrypt: give EnvelopePlugin to Client.connect(…, plugins=[…]), last in the list, "
+                "not to the worker"
+            )
+
+    # --- client ---------------------------------------------------------------------------------------------------
+
+    def configure_client(self, config: ClientConfig) -> ClientConfig:
+        """See `temporalio.client.Plugin.configure_client`."""
+        config["data_converter"] = self._applied(config["data_converter"], config["namespace"], self._config)
+        if self._config.headers:
+            config["header_codec_behavior"] = HeaderCodecBehavior.CODEC
+        return config
+
+    async def connect_service_client(
+        self, config: ConnectConfig, next: Callable[[ConnectConfig], Awaitable[ServiceClient]]
+    ) -> ServiceClient:
+        """See `temporalio.client.Plugin.connect_service_client`."""
+        return await next(config)
+
+    # --- worker ---------------------------------------------------------------------------------------------------
+
+    def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
+        """See `temporalio.worker.Plugin.configure_worker`. Raises if the worker's client does not encrypt."""
+        client = config["client"]
+        self.verify(client)
+        runner = config.get("workflow_runner")
+        if runner is not None:
+            config["workflow_runner"] = _passed_through(runner)
+        interceptors = list(config.get("interceptors") or ())
+        known = any(isinstance(other, Prewarm) and other.keyring is self._keyring for other in interceptors)
+        if self._config.sealing and not known:
+            config["interceptors"] = [Prewarm(self._keyring, client.namespace), *interceptors]
+        return config
+
+    async def run_worker(self, worker: Worker, next: Callable[[Worker], Awaitable[None]]) -> None:
+        """See `temporalio.worker.Plugin.run_worker`. The worker polls nothing before there is a key to seal with."""
+        try:
+            await self._prewarm_or_shutdown(worker)
+        except BaseException:
+            # The worker never ran, so nothing else will say that it has ended; `async with worker` would wait for ever.
+            ended = getattr(worker, "_shutdown_complete_event", None)
+            if isinstance(ended, asyncio.Event):
+                ended.set()
+            raise
+        await next(worker)
+
+    async def _prewarm_or_shutdown(self, worker: Worker) -> None:
+        if not self._config.sealing:
+            return
+        prewarm = asyncio.ensure_future(self._prewarm(worker.client.namespace))
+        waiting: list[asyncio.Future[Any]] = [prewarm]
+        asked = getattr(worker, "_shutdown_event", None)
+        if isinstance(asked, asyncio.Event):
+            waiting.append(asyncio.ensure_future(asked.wait()))
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            if prewarm.done():
+                prewarm.result()
+        finally:
+            for task in waiting:
+                task.cancel()
+
+    async def _prewarm(self, namespace: str) -> None:
+        await asyncio.sleep(random.uniform(0, self._config.startup_jitter))  # noqa: S311 - spreads load, hides nothing
+        try:
+            await self._keyring.prewarm(namespace)
+        except EnvelopeError as error:
+            logger.error("the worker can't start: %s (key %s)", error, error.key_id)
+            raise
+
+    # --- replayer -------------------------------------------------------------------------------------------------
+
+    def configure_replayer(self, config: ReplayerConfig) -> ReplayerConfig:
+        """See `temporalio.worker.Plugin.configure_replayer`. A replayer sends nothing, so it only opens."""
+        opening = self._config.model_copy(update={"sealing": False})
+        converter = config.get("data_converter") or DataConverter.default
+        config["data_converter"] = self._applied(converter, config.get("namespace") or "default", opening)
+        if self._config.headers:
+            config["header_codec_behavior"] = HeaderCodecBehavior.CODEC
+        runner = config.get("workflow_runner")
+        if runner is not None:
+            config["workflow_runner"] = _passed_through(runner)
+        return config
+
+    def run_replayer(
+        self,
+        replayer: Replayer,
+        histories: AsyncIterator[WorkflowHistory],
+        next: Callable[
+            [Replayer, AsyncIterator[WorkflowHistory]],
+            AbstractAsyncContextManager[AsyncIterator[WorkflowReplayResult]],
+        ],
+    ) -> AbstractAsyncContextManager[AsyncIterator[WorkflowReplayResult]]:
+        """See `temporalio.worker.Plugin.run_replayer`."""
+        return next(replayer, histories)
+
+    def _applied(self, converter: DataConverter, namespace: str, config: EnvelopeConfig) -> DataConverter:
+        codec = _find(converter.payload_codec)
+        if codec is not None:
+            if codec.keyring is not self._keyring:
+                raise ConfigurationError(
+                    "the data converter encrypts already, by another EnvelopePlugin: start from one that does not"
+                )
+            if codec.namespace == namespace and codec.config == config:
+                return converter
+            converter = dataclasses.replace(converter, payload_codec=_without(converter.payload_codec, codec))
+        return _merge(converter, EnvelopeCodec(config, namespace=namespace, keyring=self._keyring))
+
+
+def _configuration(config: EnvelopeConfig | MasterKey | str, settings: dict[str, Any]) -> EnvelopeConfig:
+    if not isinstance(config, EnvelopeConfig):
+        return EnvelopeConfig(key=config, **settings)
+    if settings:
+        raise ConfigurationError(f"give {', '.join(settings)} in the configuration, or a key instead of it")
+    return config
+
+
+def _merge(base: DataConverter, codec: EnvelopeCodec) -> DataConverter:
+    """``base`` with ``codec`` after its own codec, and with a failure converter that encodes attributes."""
+    chained = codec if base.payload_codec is None else CodecChain([base.payload_codec, codec])
+    return dataclasses.replace(
+        base,
+        payload_codec=chained,
+        failure_converter_class=encoding_failures(base.failure_converter_class),
+    )
+
+
+def _find(codec: PayloadCodec | None) -> EnvelopeCodec | None:
+    if isinstance(codec, EnvelopeCodec):
+        return codec
+    if isinstance(codec, CodecChain):
+        return next((found for found in map(_find, codec.codecs) if found is not None), None)
+    return None
+
+
+def _without(codec: PayloadCodec | None, ours: EnvelopeCodec) -> PayloadCodec | None:
+    others = [other for other in codec.codecs if other is not ours] if isinstance(codec, CodecChain) else []
+    return None if not others else others[0] if len(others) == 1 else CodecChain(others)
+
+
+def _passed_through(runner: WorkflowRunner) -> WorkflowRunner:
+    """The sandbox takes our modules and every provider's from outside, so that a workflow's module may import them."""
+    if not isinstance(runner, SandboxedWorkflowRunner):
+        return runner
+    points = metadata.entry_points(group=ENTRY_POINT_GROUP)
+    modules = {"envelope_codec", *(point.module.split(".")[0] for point in points)}
+    return dataclasses.replace(runner, restrictions=runner.restrictions.with_passthrough_modules(*modules))
