@@ -40,14 +40,15 @@ NAMESPACE = "temporal-namespace"
 
 RESERVED_CONTEXT = ("aws:", "envelope-codec:")
 
-# Bounds, in bytes where not said otherwise.
+# Bounds, in bytes except for the two that count entries.
 MAX_CONTEXT_NAME = 128
 MAX_CONTEXT_VALUE = 4_000
 MAX_CONTEXT = 6_000
 MAX_KEY_ID = 512
 MAX_KEY_VERSION = 256
 MAX_CIPHERTEXT = 4_096
-MAX_RECIPIENTS = 8  # recipients
+MAX_CONTEXT_ENTRIES = 253  # the KMS gets two more, and counts them in one byte
+MAX_RECIPIENTS = 8
 MAX_RECORD = 16_384
 MIN_DATA = 60
 SECRET_LENGTH = 32
@@ -354,7 +355,7 @@ def _recipient(reader: _Reader, first_key_id: bytes, *, first: bool) -> Recipien
 
 
 def _check_context(entries: tuple[tuple[bytes, bytes], ...]) -> None:
-    if len(entries) > 255 or sum(len(name) + len(value) for name, value in entries) > MAX_CONTEXT:
+    if len(entries) > MAX_CONTEXT_ENTRIES or sum(len(name) + len(value) for name, value in entries) > MAX_CONTEXT:
         raise MalformedEnvelope("the context is too long")
     previous = b""
     for name, value in entries:

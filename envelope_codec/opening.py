@@ -93,12 +93,18 @@ class OpeningKeys:
                 refusal = self._refused.get(reference)
                 if refusal is not None:
                     raise refusal.fresh()
-                leases = entry.leases if entry is not None else ()
-            # One call renews a lease for all keys under it; only if that fails is this record asked for alone.
-            renewal = self._leases.renewal(leases, renewed, deadline)
-            if renewal is None:
-                return await self._open(record, reference, deadline).wait(self._clock, deadline)
-            await renewal.wait(self._clock, deadline)
+                # One call renews a lease for all keys under it; only if that fails is this record asked for alone.
+                lapsed = [lease for lease in entry.leases if lease not in renewed] if entry is not None else []
+                flight, new = (None, False) if lapsed else self._flight(record, reference, deadline)
+            if flight is None:
+                renewal = self._leases.renewal(lapsed, renewed, deadline)
+                renewed.update(lapsed)
+                if renewal is not None:
+                    await renewal.wait(self._clock, deadline)
+                continue
+            if new:
+                self._calls.fly(flight, lambda: self._flights.pop(reference, None))
+            return await flight.wait(self._clock, deadline)
 
     def drop_denied(self) -> None:
         """Forget the keys that no lease vouches for any more."""
@@ -114,16 +120,14 @@ class OpeningKeys:
             self._hot.clear()
             self._keys.clear()
 
-    def _open(self, record: Record, reference: Hashable, deadline: float) -> Flight[bytes]:
-        with self._calls.lock:
-            flight = self._flights.get(reference)
-            new = flight is None
-            if flight is None:
-                flight = self._flights[reference] = Flight(lambda: self._ask(record, reference), deadline)
-            flight.join(deadline)
-        if new:
-            self._calls.fly(flight, lambda: self._flights.pop(reference, None))
-        return flight
+    def _flight(self, record: Record, reference: Hashable, deadline: float) -> tuple[Flight[bytes], bool]:
+        """The flight that opens ``record``, joined, and whether it is new. Called under the lock."""
+        flight = self._flights.get(reference)
+        new = flight is None
+        if flight is None:
+            flight = self._flights[reference] = Flight(lambda: self._ask(record, reference), deadline)
+        flight.join(deadline)
+        return flight, new
 
     def _ask(self, record: Record, reference: Hashable) -> bytes:
         """One attempt: ask each configured recipient until one yields the key. Runs in a thread."""

@@ -34,13 +34,24 @@ _EXTENSION = 30.0
 class SealingKey:
     """A key to seal with, and the record that carries it."""
 
-    __slots__ = ("_number", "due_monotonic", "due_time", "key", "leases", "max_payloads", "prepare_at", "record")
+    __slots__ = (
+        "_number",
+        "due_monotonic",
+        "due_time",
+        "exhausted",
+        "key",
+        "leases",
+        "max_payloads",
+        "prepare_at",
+        "record",
+    )
 
     def __init__(self, record: Record, key: bytes, leases: tuple[Lease, ...] = ()) -> None:
         self.record = record
         self.key = key
         self.leases = leases
         self.due_monotonic = self.due_time = self.max_payloads = self.prepare_at = math.inf
+        self.exhausted = False
         self._number = itertools.count(1)  # next() is atomic, += is not
 
     def take(self) -> int:
@@ -48,8 +59,8 @@ class SealingKey:
         return next(self._number)
 
     def due(self, monotonic: float, time: float) -> bool:
-        """Whether it is too old to seal at these two times."""
-        return monotonic >= self.due_monotonic or time >= self.due_time
+        """Whether it is too old to seal at these two times, or has sealed enough."""
+        return self.exhausted or monotonic >= self.due_monotonic or time >= self.due_time
 
     def vouched(self, monotonic: float, time: float) -> bool:
         """Whether a lease of it is live; marks that as used."""
@@ -107,6 +118,7 @@ class SealingKeys:
             number = key.take()
             if number >= key.prepare_at:
                 if number > key.max_payloads:
+                    key.exhausted = True
                     return None
                 self._prepare(namespace)
         return key
@@ -164,16 +176,22 @@ class SealingKeys:
         if key is not None and not key.due(monotonic, time) and not key.vouched(monotonic, time):
             renewal = self._leases.renewal(key.leases, renewed, deadline)
         flight = renewal or self._prepare(namespace, deadline)
-        await flight.wait(self._clock, deadline)
+        if flight is not None:
+            await flight.wait(self._clock, deadline)
 
-    def _prepare(self, namespace: str, deadline: float | None = None) -> Flight[None]:
-        """Get the next key: the flight under way or a new one; joined where there is a caller with a deadline."""
+    def _prepare(self, namespace: str, deadline: float | None = None) -> Flight[None] | None:
+        """Get the next key: the flight under way or a new one.
+
+        A caller with a deadline has joined it, and gets None where another flight has just landed with what it needs.
+        """
         with self._calls.lock:
             if self._calls.closed:
                 raise closed()
             state = self._states.setdefault(namespace, _State())
             flight = state.flight
             new = flight is None
+            if flight is None and deadline is not None and self._usable(namespace) is not None:
+                return None
             if flight is None:
                 flight = state.flight = Flight(lambda: self._replace(namespace, state), -math.inf)
             if deadline is None:
@@ -215,6 +233,7 @@ class SealingKeys:
         key.due_monotonic = max(key.due_monotonic, monotonic + _EXTENSION)
         key.due_time = max(key.due_time, time + _EXTENSION)
         key.max_payloads = math.inf
+        key.exhausted = False
         self._schedule(namespace, state, _RETRY)
         return True
 
