@@ -38,7 +38,7 @@ _KNOWN = frozenset((NAME_DATA_KEY, NAME_KEY_ID, NAME_RECORD))
 NAMESPACE = "temporal-namespace"
 """The context name that every record must have."""
 
-RESERVED_CONTEXT = ("aws:", "envelope-codec:")
+RESERVED_CONTEXT = (b"aws:", b"envelope-codec:")
 
 # Bounds, in bytes except for the two that count entries.
 MAX_CONTEXT_NAME = 128
@@ -357,14 +357,16 @@ def _recipient(reader: _Reader, first_key_id: bytes, *, first: bool) -> Recipien
 def _check_context(entries: tuple[tuple[bytes, bytes], ...]) -> None:
     if len(entries) > MAX_CONTEXT_ENTRIES or sum(len(name) + len(value) for name, value in entries) > MAX_CONTEXT:
         raise MalformedEnvelope("the context is too long")
-    previous = b""
+    previous, seen = b"", set[bytes]()
     for name, value in entries:
         if not 1 <= len(name) <= MAX_CONTEXT_NAME or not 1 <= len(value) <= MAX_CONTEXT_VALUE:
             raise MalformedEnvelope("a context name or value is empty or too long")
         if name <= previous:
             raise MalformedEnvelope("the context's names are not in strictly ascending order")
-        if name.startswith(tuple(prefix.encode() for prefix in RESERVED_CONTEXT)):
-            raise MalformedEnvelope("a context name is reserved")
+        folded = name.lower()  # a KMS may ignore the case of A-Z in its rules
+        if folded.startswith(RESERVED_CONTEXT) or folded in seen:
+            raise MalformedEnvelope("a context name is reserved, or differs from another in case only")
+        seen.add(folded)
         previous = name
     if NAMESPACE.encode() not in dict(entries):
         raise MalformedEnvelope("the context lacks the Temporal namespace")

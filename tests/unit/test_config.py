@@ -1,0 +1,184 @@
+"""Settings from code, TOML and the environment, and what is said about wrong ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from envelope_codec import ConfigurationError, EnvelopeConfig
+from envelope_codec.config import NamespaceKeys
+from envelope_codec.testing import FakeKms
+
+ARN = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+OTHER = "arn:aws:kms:eu-west-1:111122223333:alias/envelope"
+
+
+def test_a_file_holds_the_same_settings_as_code(tmp_path: Path) -> None:
+    file = tmp_path / "envelope.toml"
+    file.write_text(
+        f"""
+        key = "{ARN}"
+        decrypt_keys = ["{OTHER}"]
+        context = {{ env = "prod" }}
+        lease = "2m"
+        max_age = 3600
+        outage_grace = 0
+        wrapping = "direct"
+        headers = false
+
+        [namespaces.billing]
+        key = "{OTHER}"
+
+        [namespace_aliases]
+        old = "new"
+        """
+    )
+    assert EnvelopeConfig.from_file(file) == EnvelopeConfig(
+        key=ARN,
+        decrypt_keys=[OTHER],
+        context={"env": "prod"},
+        lease=120,
+        max_age="1h",
+        outage_grace=0.0,
+        wrapping="direct",
+        headers=False,
+        namespaces={"billing": NamespaceKeys(key=OTHER)},
+        namespace_aliases={"old": "new"},
+    )
+
+
+def test_the_environment_holds_the_same_settings_as_code() -> None:
+    variables = {
+        "ENVELOPE_CODEC_KEY": ARN,
+        "ENVELOPE_CODEC_DECRYPT_KEYS": f"{OTHER}, hashivault://k",
+        "ENVELOPE_CODEC_CONTEXT": '{"env": "prod"}',
+        "ENVELOPE_CODEC_MAX_PAYLOADS": "100",
+        "ENVELOPE_CODEC_SEALING": "false",
+        "ENVELOPE_CODEC_LEASE": "90s",
+        "ENVELOPE_REQUIRE_SERVERS": "1",
+        "PATH": "/bin",
+    }
+    assert EnvelopeConfig.from_env(variables) == EnvelopeConfig(
+        key=ARN,
+        decrypt_keys=[OTHER, "hashivault://k"],
+        context={"env": "prod"},
+        max_payloads=100,
+        sealing=False,
+        lease=90,
+    )
+
+
+def test_the_environment_overrides_a_file_that_it_names(tmp_path: Path) -> None:
+    file = tmp_path / "envelope.toml"
+    file.write_text(f'key = "{ARN}"\nlease = 60\ntimeout = 5\n[namespaces.a]\nkey = "{OTHER}"\n')
+    config = EnvelopeConfig.from_env({"ENVELOPE_CODEC_FILE": str(file), "ENVELOPE_CODEC_LEASE": "10s"})
+    assert (config.key, config.lease, config.timeout) == (ARN, 10, 5)
+    assert config.namespaces["a"].key == OTHER
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("5m", 300), ("1.5h", 5400), ("2d", 172_800), ("7", 7), (3, 3), (0.5, 0.5)]
+)
+def test_durations(text: Any, seconds: float) -> None:
+    assert EnvelopeConfig(key=ARN, lease=text).lease == seconds
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({}, "key: missing"),
+    ({"key": ""}, "key URI"),
+    ({"key": 7}, "key: give a key URI"),
+    ({"key": ARN, "decript_keys": []}, "decript_keys: unknown setting; did you mean decrypt_keys?"),
+    (
+        {"key": ARN, "namespaces": {"a": {"key": ARN, "contxt": {}}}},
+        "namespaces.a.contxt: unknown setting;",
+    ),
+    ({"key": ARN, "namespaces": {"a": {}}}, "namespaces.a.key"),
+    ({"key": ARN, "zzz": 1}, "zzz: unknown setting (known: "),
+    ({"key": ARN, "max_age": -1}, "max_age: "),
+    ({"key": ARN, "max_age": 0}, "max_age: "),
+    ({"key": ARN, "lease": "5 parsecs"}, "lease: "),
+    ({"key": ARN, "lease": float("inf")}, "lease: "),
+    ({"key": ARN, "lease": float("nan")}, "lease: "),
+    ({"key": ARN, "outage_grace": -0.1}, "outage_grace: "),
+    ({"key": ARN, "max_payloads": 0}, "max_payloads: "),
+    ({"key": ARN, "cache_size": 0}, "cache_size: "),
+    ({"key": ARN, "min_recipients": 0}, "min_recipients: "),
+    ({"key": ARN, "min_recipients": 2}, "min_recipients: more than"),
+    ({"key": ARN, "wrapping": "both"}, "wrapping: "),
+    ({"key": ARN, "sealing": "perhaps"}, "sealing: "),
+    ({"key": ARN, "decrypt_keys": [ARN]}, "decrypt_keys: "),
+    ({"key": ARN, "backup_keys": [ARN]}, "lists a key twice"),
+    ({"key": ARN, "backup_keys": [f"{ARN}?n={n}" for n in range(8)]}, "backup_keys: 7 at most"),
+    ({"decrypt_keys": [ARN], "namespaces": {"a": {"key": ARN}}}, "decrypt_keys: goes with a default key"),
+    ({"key": ARN, "context": {"": "x"}}, "context: "),
+    ({"key": ARN, "context": {"x": ""}}, "context: "),
+    ({"key": ARN, "context": {"aws:x": "y"}}, "context: a context name is reserved, or"),
+    ({"key": ARN, "context": {"temporal-namespace": "y"}}, "context: 'temporal-namespace' is set by the codec"),
+    ({"key": ARN, "context": {"x": "\ud800"}}, "context"),
+    ({"key": ARN, "context": {"x" * 129: "y"}}, "context: "),
+    ({"key": ARN, "namespaces": {"a": {"key": ARN, "context": {"aws:x": "y"}}}}, "namespaces.a.context: "),
+    ({"key": ARN, "namespace_aliases": {"a": "a"}}, "namespace_aliases: "),
+    ({"key": ARN, "namespace_aliases": {"a": "b", "b": "a"}}, "namespace_aliases: "),
+]
+
+
+@pytest.mark.parametrize(("settings", "said"), WRONG, ids=lambda value: value if isinstance(value, str) else "")
+def test_a_wrong_setting_is_named(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        EnvelopeConfig(**settings).keyring()
+    assert said in str(caught.value)
+    assert "pydantic" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('key = "x', "not valid TOML"),
+        (f'key = "{ARN}"\ndecrypt_key = []', "did you mean decrypt_keys?"),
+        ("\xff", "not valid TOML"),
+    ],
+)
+def test_a_wrong_file_is_named(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "envelope.toml"
+    file.write_text(text, "latin-1")
+    with pytest.raises(ConfigurationError) as caught:
+        EnvelopeConfig.from_file(file)
+    assert said in str(caught.value)
+    assert "envelope.toml" in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"absent\.toml"):
+        EnvelopeConfig.from_file(tmp_path / "absent.toml")
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"ENVELOPE_CODEC_KEYS": "x"}, "ENVELOPE_CODEC_KEYS: unknown setting; did you mean key?"),
+        (
+            {"ENVELOPE_CODEC_KEY": ARN, "ENVELOPE_CODEC_CONTEXT": "env=prod"},
+            "CONTEXT: give a JSON object",
+        ),
+        ({"ENVELOPE_CODEC_FILE": "/nowhere/x.toml"}, "/nowhere/x.toml"),
+    ],
+)
+def test_a_wrong_variable_is_named(variables: dict[str, str], said: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        EnvelopeConfig.from_env(variables)
+    assert said in str(caught.value)
+
+
+def test_settings_can_not_be_changed_afterwards() -> None:
+    config = EnvelopeConfig(key=ARN)
+    with pytest.raises(Exception, match="frozen"):
+        config.key = OTHER
+
+
+def test_a_master_key_named_twice_is_built_once_and_closed_with_the_keyring() -> None:
+    built = FakeKms()
+    keyring = EnvelopeConfig(key=built, namespaces={"a": {"key": built}}).keyring()
+    keyring.close()  # a MasterKey handed in is the caller's to close
+    assert built.wraps == 0

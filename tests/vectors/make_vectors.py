@@ -1,0 +1,39 @@
+"""Writes the test vectors: ``python tests/vectors/make_vectors.py [FOLDER]``, by default into this folder.
+
+It knows nothing of `envelope_codec`. The same run gives the same bytes; vectors that were published never change.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import good_vectors
+import malformed_vectors
+import tampered_vectors
+
+FILES = {
+    "good-modes": good_vectors.modes,
+    "good-recipients": good_vectors.recipients,
+    "good-contexts": good_vectors.contexts,
+    "good-payloads": good_vectors.payloads,
+    "bad-metadata": malformed_vectors.metadata_rules,
+    "bad-records": malformed_vectors.record_rules,
+    "bad-bounds": malformed_vectors.bounds,
+    "bad-changed": tampered_vectors.changed,
+    "bad-ids": tampered_vectors.ids,
+    "bad-keys": tampered_vectors.keys,
+    "bad-configuration": tampered_vectors.configuration,
+    "untouched": good_vectors.untouched,
+}
+
+
+def main(folder: Path) -> None:
+    for name, vectors in FILES.items():
+        text = json.dumps({"envelope": 1, "vectors": vectors()}, indent=1, ensure_ascii=True)
+        (folder / f"{name}.json").write_text(text + "\n", encoding="ascii", newline="\n")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parent)
