@@ -16,10 +16,11 @@ from temporalio.converter import (
 )
 
 from envelope_codec.config import EnvelopeConfig
-from envelope_codec.envelope import ENCODING, NAME_ENCODING, Record, open_envelope, parse, seal
+from envelope_codec.envelope import ENCODING, NAME_DATA_KEY, NAME_ENCODING, Record, open_envelope, parse, seal
 from envelope_codec.errors import ContextMismatch, EncryptionRequired, EnvelopeError, InvalidCiphertext
 from envelope_codec.keyring import Keyring
-from envelope_codec.observe import Event, report
+from envelope_codec.observe import Event, LogObserver, report
+from envelope_codec.sealing import SealingKey
 
 _PADDING = "encryption-padding"
 _REPLAYER_NAMESPACE = "ReplayNamespace"  # what the SDK's Replayer calls every namespace
@@ -50,6 +51,7 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
         self._expected: str | None = None
         self._open_timeout = self._keyring.limits.timeout
         self._observer = self._keyring.observer
+        self._unwatched = isinstance(self._observer, LogObserver)  # which has nothing to say of what went well
         self._variants: dict[tuple[str | None, bool], EnvelopeCodec] = {(None, False): self}
 
     @property
@@ -94,8 +96,8 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
                 key = keyring.try_sealing_key(namespace)
                 if key is None:
                     key = await keyring.sealing_key(namespace)
-                metadata, data = seal(payload.SerializeToString(), key.record, key.key)
-                sealed.append(Payload(metadata=metadata, data=data))
+                wrapped_data_key, data = seal(payload.SerializeToString(), key.record, key.key)
+                sealed.append(_payload(key, wrapped_data_key, data))
         except EnvelopeError as error:
             self._report("seal", len(payloads), begun, error)
             raise
@@ -105,15 +107,24 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
     async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
         """Open each envelope, one layer of it. What is no envelope passes through untouched."""
         begun = time.perf_counter()
+        keyring, expected = self._keyring, self._expected
         opened: list[Payload] = []
         passed = 0
         try:
             for payload in payloads:
-                plain = await self._open(payload)
-                if plain is None:
+                envelope = parse(payload.metadata, payload.data)
+                if envelope is None:
+                    self._check_passing()
                     passed += 1
-                    plain = payload
-                opened.append(plain)
+                    opened.append(payload)
+                    continue
+                record = envelope.record
+                if expected is not None and record.namespace != expected:
+                    self._check_namespace(record)
+                key = keyring.try_opening_key(record)
+                if key is None:
+                    key = await keyring.opening_key(record, timeout=self._open_timeout)
+                opened.append(_inner(open_envelope(envelope, key)))
         except EnvelopeError as error:
             self._report("open", len(payloads), begun, error)
             raise
@@ -128,26 +139,9 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
         if self._owns_keyring:
             self._keyring.close()
 
-    async def _open(self, payload: Payload) -> Payload | None:
-        envelope = parse(payload.metadata, payload.data)
-        if envelope is None:
-            if self._config.require_encryption:
-                raise EncryptionRequired("the payload is not encrypted, and encryption is required", operation="open")
-            return None
-        record = envelope.record
-        if self._expected is not None and record.namespace != self._expected:
-            self._check_namespace(record)
-        key = self._keyring.try_opening_key(record)
-        if key is None:
-            key = await self._keyring.opening_key(record, timeout=self._open_timeout)
-        inner = open_envelope(envelope, key)
-        try:
-            plain = Payload.FromString(inner)
-        except DecodeError:
-            raise InvalidCiphertext("what was sealed is not a payload", operation="open") from None
-        if _PADDING in plain.metadata:
-            del plain.metadata[_PADDING]
-        return plain
+    def _check_passing(self) -> None:
+        if self._config.require_encryption:
+            raise EncryptionRequired("the payload is not encrypted, and encryption is required", operation="open")
 
     def _check_namespace(self, record: Record) -> None:
         if self._config.namespace_aliases.get(record.namespace) != self._expected:
@@ -164,6 +158,8 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
         return self._variants.setdefault((namespace, activity), variant)
 
     def _report(self, operation: str, count: int, begun: float, error: EnvelopeError | None = None) -> None:
+        if error is None and self._unwatched:
+            return
         event = Event(
             operation,
             type(error).__name__ if error else "ok",
@@ -174,6 +170,28 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
             str(error) if error else "",
         )
         report(self._observer, event)
+
+
+def _inner(data: bytes) -> Payload:
+    try:
+        payload = Payload.FromString(data)
+    except DecodeError:
+        raise InvalidCiphertext("what was sealed is not a payload", operation="open") from None
+    if _PADDING in payload.metadata:
+        del payload.metadata[_PADDING]
+    return payload
+
+
+def _payload(key: SealingKey, wrapped_data_key: bytes | None, data: bytes) -> Payload:
+    template = key.template
+    if template is None:
+        template = key.template = Payload(metadata=key.record.metadata)
+    payload = Payload()
+    payload.CopyFrom(template)  # a quarter of the time that setting each entry takes
+    if wrapped_data_key is not None:
+        payload.metadata[NAME_DATA_KEY] = wrapped_data_key
+    payload.data = data
+    return payload
 
 
 def is_envelope(payload: Payload) -> bool:

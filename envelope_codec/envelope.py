@@ -15,6 +15,7 @@ from enum import IntEnum
 from functools import cached_property, lru_cache
 from hashlib import sha256
 from hmac import compare_digest
+from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -122,13 +123,17 @@ class Record:
         return self.recipients[0].key_id.encode()
 
     @cached_property
+    def metadata(self) -> dict[str, bytes]:
+        """The metadata that every payload under this record has."""
+        return {NAME_ENCODING: ENCODING, NAME_KEY_ID: self.key_id_bytes, NAME_RECORD: self.wire}
+
+    @cached_property
     def header_tail(self) -> bytes:
         """The last two entries of a payload's header, the same for every payload under this record."""
         return _header_entry(NAME_KEY_ID, self.key_id_bytes) + _header_entry(NAME_RECORD, self.wire)
 
 
-@dataclass(frozen=True)
-class Envelope:
+class Envelope(NamedTuple):
     """A sealed payload whose form has been checked and whose content has not been authenticated yet."""
 
     record: Record
@@ -200,7 +205,7 @@ def unlock(record: Record, secret: bytes) -> bytes:
 # --- sealing ------------------------------------------------------------------------------------------------------
 
 
-def seal(inner: bytes, record: Record, key: bytes) -> tuple[dict[str, bytes], bytes]:
+def seal(inner: bytes, record: Record, key: bytes) -> tuple[bytes | None, bytes]:
     """Seal one payload.
 
     Args:
@@ -209,25 +214,21 @@ def seal(inner: bytes, record: Record, key: bytes) -> tuple[dict[str, bytes], by
         key: its wrapping key, or in direct mode its data key, which must then seal this one payload only.
 
     Returns:
-        The sealed payload's metadata and data.
+        The wrapped data key, to be put beside ``record.metadata`` (in direct mode None), and the sealed payload's data.
     """
-    nonce = os.urandom(_NONCE_LENGTH)
     if record.purpose is Purpose.DATA_KEY:
-        return _seal_with(inner, record, key, None, nonce)
-    data_key = os.urandom(32)
-    return _seal_with(inner, record, data_key, key, nonce)
+        return _seal_with(inner, record, key, None, os.urandom(_NONCE_LENGTH))
+    chance = os.urandom(32 + _NONCE_LENGTH)
+    return _seal_with(inner, record, chance[:32], key, chance[32:])
 
 
 def _seal_with(
     inner: bytes, record: Record, data_key: bytes, wrapping_key: bytes | None, nonce: bytes
-) -> tuple[dict[str, bytes], bytes]:
+) -> tuple[bytes | None, bytes]:
     """`seal` without chance, for test vectors. A nonce must never seal twice under one data key."""
-    metadata = {NAME_ENCODING: ENCODING, NAME_KEY_ID: record.key_id_bytes, NAME_RECORD: record.wire}
-    wrapped = None
-    if wrapping_key is not None:
-        wrapped = metadata[NAME_DATA_KEY] = aes_key_wrap(wrapping_key, data_key)
+    wrapped = None if wrapping_key is None else aes_key_wrap(wrapping_key, data_key)
     block = _expand(data_key, _PAYLOAD_LABEL, _header(record, wrapped))
-    return metadata, block[32:] + nonce + AESGCM(block[:32]).encrypt(nonce, inner, None)
+    return wrapped, block[32:] + nonce + AESGCM(block[:32]).encrypt(nonce, inner, None)
 
 
 # --- opening ------------------------------------------------------------------------------------------------------
@@ -413,10 +414,14 @@ def _header_entry(name: str, value: bytes) -> bytes:
 
 
 _HEADER_OF_DIRECT = bytes((3,)) + _header_entry(NAME_ENCODING, ENCODING)
-_HEADER_START = bytes((4,)) + _header_entry(NAME_ENCODING, ENCODING)
+_HEADER_START = (
+    bytes((4,))
+    + _header_entry(NAME_ENCODING, ENCODING)
+    + _header_entry(NAME_DATA_KEY, bytes(_WRAPPED_DATA_KEY_LENGTH))[:-_WRAPPED_DATA_KEY_LENGTH]
+)
 
 
 def _header(record: Record, wrapped_data_key: bytes | None) -> bytes:
     if wrapped_data_key is None:
         return _HEADER_OF_DIRECT + record.header_tail
-    return _HEADER_START + _header_entry(NAME_DATA_KEY, wrapped_data_key) + record.header_tail
+    return _HEADER_START + wrapped_data_key + record.header_tail

@@ -6,6 +6,7 @@ import itertools
 import math
 import os
 from collections.abc import Callable
+from typing import Any
 
 from envelope_codec.clock import Timer
 from envelope_codec.envelope import (
@@ -32,7 +33,7 @@ _EXTENSION = 30.0
 
 
 class SealingKey:
-    """A key to seal with, and the record that carries it."""
+    """A key to seal with, and the record that carries it. ``template`` is for the codec to keep a payload in."""
 
     __slots__ = (
         "_number",
@@ -44,6 +45,7 @@ class SealingKey:
         "max_payloads",
         "prepare_at",
         "record",
+        "template",
     )
 
     def __init__(self, record: Record, key: bytes, leases: tuple[Lease, ...] = ()) -> None:
@@ -52,6 +54,7 @@ class SealingKey:
         self.leases = leases
         self.due_monotonic = self.due_time = self.max_payloads = self.prepare_at = math.inf
         self.exhausted = False
+        self.template: Any = None
         self._number = itertools.count(1)  # next() is atomic, += is not
 
     def take(self) -> int:

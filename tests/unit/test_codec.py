@@ -30,6 +30,7 @@ from envelope_codec import (
 from envelope_codec.envelope import (
     Purpose,
     Recipient,
+    Record,
     build_record,
     commit,
     kms_context,
@@ -71,6 +72,12 @@ def kms() -> FakeKms:
 
 def make(kms: FakeKms, namespace: str = "default", **settings: object) -> EnvelopeCodec:
     return EnvelopeCodec(EnvelopeConfig(key=kms, **settings), namespace=namespace)
+
+
+def sealed_by_hand(inner: bytes, record: Record, key: bytes) -> Payload:
+    wrapped, data = seal(inner, record, key)
+    assert wrapped is not None
+    return Payload(metadata={**record.metadata, "encryption-data-key": wrapped}, data=data)
 
 
 async def one(codec: EnvelopeCodec, payload: Payload) -> Payload:
@@ -137,8 +144,7 @@ async def test_the_overhead_with_one_aws_recipient_is_under_600_bytes() -> None:
     key, record_id = commit(bytes(32), head)
     arn = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
     record = build_record(head, record_id, [Recipient(arn, "", os.urandom(184))])
-    metadata, data = seal(PLAIN.SerializeToString(), record, key)
-    sealed = Payload(metadata=metadata, data=data)
+    sealed = sealed_by_hand(PLAIN.SerializeToString(), record, key)
     assert len(sealed.SerializeToString()) - len(PLAIN.SerializeToString()) < 600
 
 
@@ -239,9 +245,9 @@ async def test_an_authentic_envelope_of_no_payload_is_an_invalid_ciphertext(kms:
     sealed = await one(codec, PLAIN)
     record = parse_record(sealed.metadata["encryption-wrapped-key"], sealed.metadata["encryption-key-id"])
     key = await codec.keyring.opening_key(record)
-    metadata, data = seal(b"\xff\xff no payload", record, key)
+    sealed = sealed_by_hand(b"\xff\xff no payload", record, key)
     with pytest.raises(InvalidCiphertext):
-        await codec.decode([Payload(metadata=metadata, data=data)])
+        await codec.decode([sealed])
 
 
 async def test_other_payloads_pass_untouched_and_are_counted(kms: FakeKms) -> None:
@@ -371,9 +377,9 @@ async def test_two_records_of_one_id_do_not_share_a_key(kms: FakeKms) -> None:
     older = record_head(Purpose.WRAPPING_KEY, record.created - 1, dict(record.context))
     forged = build_record(older, record.id, record.recipients)
     key = await codec.keyring.opening_key(record)
-    metadata, data = seal(b"", forged, key)
+    sealed = sealed_by_hand(b"", forged, key)
     with pytest.raises(InvalidCiphertext):
-        await codec.decode([Payload(metadata=metadata, data=data)])
+        await codec.decode([sealed])
 
 
 async def test_a_key_served_by_a_foreign_kms_context_is_refused(kms: FakeKms) -> None:
@@ -383,9 +389,9 @@ async def test_a_key_served_by_a_foreign_kms_context_is_refused(kms: FakeKms) ->
     key, record_id = commit(secret, head)
     wrapped = kms.wrap(secret, kms_context(Purpose.WRAPPING_KEY, [("temporal-namespace", "default")], record_id))
     record = build_record(head, record_id, [Recipient(wrapped.key_id, wrapped.key_version, wrapped.ciphertext)])
-    metadata, data = seal(b"", record, key)
+    sealed = sealed_by_hand(b"", record, key)
     with pytest.raises(InvalidCiphertext):
-        await make(kms).decode([Payload(metadata=metadata, data=data)])
+        await make(kms).decode([sealed])
 
 
 async def test_errors_hold_no_key_ids(kms: FakeKms) -> None:

@@ -104,6 +104,6 @@ def test_the_private_seam_writes_the_worked_example(monkeypatch: pytest.MonkeyPa
     key, record_id = commit(example.secret, head)
     listed = [Recipient(recipient.key_id.decode(), recipient.key_version.decode(), recipient.ciphertext)]
     record = build_record(head, record_id, listed)
-    metadata, data = _seal_with(example.inner, record, example.data_key, key, example.nonce)
-    assert metadata == vector.metadata
+    wrapped, data = _seal_with(example.inner, record, example.data_key, key, example.nonce)
+    assert {**record.metadata, "encryption-data-key": wrapped} == vector.metadata
     assert data == vector.data

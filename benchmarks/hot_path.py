@@ -1,0 +1,107 @@
+"""Encode and decode time per payload, as ratios to a codec with one static AES-GCM key.
+
+The static-key codec does what the codec in Temporal's samples does. Both are called as
+``await codec.encode([payload])``, in turns, in one process, with keys at hand, as in steady state. Prints
+microseconds of this thread's processor time (the best round of each) and the ratios.
+Run: ``python benchmarks/hot_path.py [--check]``; with ``--check`` it fails if a ratio is over its bar.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import os
+import sys
+import timeit
+from collections.abc import Awaitable, Callable, Sequence
+from time import thread_time
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from temporalio.api.common.v1 import Payload
+from temporalio.converter import PayloadCodec, WorkflowSerializationContext
+
+from envelope_codec import EnvelopeCodec, EnvelopeConfig
+from envelope_codec.testing import FakeKms
+
+SIZES = {"100 B": 100, "1 KiB": 1 << 10, "64 KiB": 1 << 16, "1 MiB": 1 << 20}
+BARS = {("1 KiB", "encode"): 3.3, ("1 KiB", "decode"): 5.0, ("1 MiB", "encode"): 1.1, ("1 MiB", "decode"): 1.1}
+ROUNDS = 15
+
+
+class StaticKeyCodec(PayloadCodec):
+    """One AES-256-GCM key for everything."""
+
+    def __init__(self) -> None:
+        self._cipher = AESGCM(os.urandom(32))
+
+    async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        return [
+            Payload(
+                metadata={"encoding": b"binary/encrypted", "encryption-key-id": b"key"},
+                data=self._encrypt(payload.SerializeToString()),
+            )
+            for payload in payloads
+        ]
+
+    async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        opened = []
+        for payload in payloads:
+            if payload.metadata.get("encoding", b"").decode() != "binary/encrypted":
+                opened.append(payload)
+                continue
+            opened.append(Payload.FromString(self._cipher.decrypt(payload.data[:12], payload.data[12:], None)))
+        return opened
+
+    def _encrypt(self, data: bytes) -> bytes:
+        nonce = os.urandom(12)
+        return nonce + self._cipher.encrypt(nonce, data, None)
+
+
+async def seconds(call: Callable[[list[Payload]], Awaitable[object]], payload: Payload, times: int) -> float:
+    begun = thread_time()
+    for _ in range(times):
+        await call([payload])
+    return (thread_time() - begun) / times
+
+
+async def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--check", action="store_true", help="fail if a ratio is over its bar")
+    check = parser.parse_args().check
+
+    kms = FakeKms("arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab")
+    static, envelope = StaticKeyCodec(), EnvelopeCodec(EnvelopeConfig(key=kms))
+    failures = 0
+    print("size     operation  static µs  envelope µs  ratio")
+    for name, size in SIZES.items():
+        plain = Payload(metadata={"encoding": b"json/plain"}, data=os.urandom(size))
+        [by_static], [by_envelope] = await static.encode([plain]), await envelope.encode([plain])
+        times = max(5, min(2_000, 20_000_000 // (size + 20_000)))
+        for operation, ours, theirs in (
+            ("encode", (envelope.encode, plain), (static.encode, plain)),
+            ("decode", (envelope.decode, by_envelope), (static.decode, by_static)),
+        ):
+            best = [float("inf"), float("inf")]
+            gc.disable()
+            for _ in range(ROUNDS):  # in turns, so that a slower machine for a while slows both
+                best = [min(best[0], await seconds(*theirs, times)), min(best[1], await seconds(*ours, times))]
+            gc.enable()
+            ratio, bar = best[1] / best[0], BARS.get((name, operation))
+            over = bar is not None and ratio > bar
+            failures += over
+            note = f"  (bar {bar}{', MISSED' if over else ''})" if bar else ""
+            print(f"{name:8} {operation:9} {best[0] * 1e6:10.2f} {best[1] * 1e6:12.2f} {ratio:6.2f}{note}")
+    context = WorkflowSerializationContext("default", "w")
+    bound = envelope.with_context(context)
+    best_context = min(timeit.repeat(lambda: bound.with_context(context), number=20_000, repeat=5)) / 20_000
+    over = best_context > 1.5e-6
+    failures += over
+    print(f"with_context where nothing changes: {best_context * 1e6:.2f} µs  (bar 1.5{', MISSED' if over else ''})")
+    print(f"KMS calls in all of it: {kms.wraps} wrap, {kms.unwraps} unwraps")
+    envelope.close()
+    return 1 if check and failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))
