@@ -1,0 +1,33 @@
+"""Importing the library loads no cloud SDK."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+LOADED = """
+import sys
+import temporalio.client, temporalio.worker
+before = set(sys.modules)
+import envelope_codec
+print(*sorted({name.split(".")[0] for name in set(sys.modules) - before}))
+print(*sorted(name for name in set(sys.modules) - before if name.startswith("google.cloud")))
+"""
+
+
+def test_importing_the_library_loads_no_cloud_sdk() -> None:
+    done = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=True)
+    packages, google = done.stdout.split("\n")[:2]
+    loaded = set(packages.split())
+    assert "envelope_codec" in loaded
+    assert not loaded & {"boto3", "botocore", "grpc", "hvac", "requests", "starlette", "typer", "rich"}
+    assert not {name for name in loaded if name.startswith("envelope_codec_")}
+    assert google == ""
+
+
+def test_the_public_names_are_these() -> None:
+    import envelope_codec
+
+    assert sorted(envelope_codec.__all__) == envelope_codec.__all__
+    for name in envelope_codec.__all__:
+        assert getattr(envelope_codec, name).__doc__, name

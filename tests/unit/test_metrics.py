@@ -1,0 +1,82 @@
+"""What the two meters are told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from temporalio.api.common.v1 import Payload
+from temporalio.runtime import BUFFERED_METRIC_KIND_COUNTER, MetricBuffer, Runtime, TelemetryConfig
+
+from envelope_codec import EnvelopeCodec, EnvelopeConfig, KeyDenied, Observer
+from envelope_codec.metrics import OpenTelemetryMetrics, TemporalMetrics
+from envelope_codec.observe import Event, report
+from envelope_codec.testing import FakeKms
+
+
+async def work(kms: FakeKms, observer: Observer) -> None:
+    keyring = EnvelopeConfig(key=kms).keyring(observer=observer)
+    codec = EnvelopeCodec(EnvelopeConfig(key=kms), keyring=keyring)
+    sealed = await codec.encode([Payload(data=b"1"), Payload(data=b"2")])
+    await codec.decode([*sealed, Payload(data=b"3")])
+    kms.denied = True
+    with pytest.raises(KeyDenied):
+        await EnvelopeCodec(EnvelopeConfig(key=kms), keyring=EnvelopeConfig(key=kms).keyring(observer=observer)).decode(
+            sealed
+        )
+    keyring.close()
+
+
+def expected(kms: FakeKms) -> dict[tuple[str, tuple[tuple[str, str], ...]], int]:
+    key = {"key_id": kms.key_id}
+    space = {"namespace": "default"}
+    wanted: list[tuple[str, dict[str, str], int]] = [
+        ("envelope_codec_kms_calls", {"operation": "wrap", "outcome": "ok", **key}, 1),
+        ("envelope_codec_kms_calls", {"operation": "unwrap", "outcome": "ok", **key}, 2),
+        ("envelope_codec_kms_calls", {"operation": "unwrap", "outcome": "KeyDenied", **key}, 1),
+        ("envelope_codec_payloads", {"operation": "seal", "outcome": "ok", **space}, 2),
+        ("envelope_codec_payloads", {"operation": "open", "outcome": "ok", **space}, 2),
+        ("envelope_codec_payloads", {"operation": "pass", "outcome": "ok", **space}, 1),
+        ("envelope_codec_payloads", {"operation": "open", "outcome": "KeyDenied", **space}, 2),
+    ]
+    return {(name, tuple(sorted(attributes.items()))): count for name, attributes, count in wanted}
+
+
+async def test_opentelemetry_is_told() -> None:
+    kms, reader = FakeKms(), InMemoryMetricReader()
+    await work(kms, OpenTelemetryMetrics(MeterProvider([reader]).get_meter("envelope_codec")))
+    found: dict[Any, Any] = {}
+    names = set()
+    data = reader.get_metrics_data()
+    assert data is not None
+    for metric in data.resource_metrics[0].scope_metrics[0].metrics:
+        names.add(metric.name)
+        for point in metric.data.data_points:
+            if hasattr(point, "value"):
+                found[metric.name, tuple(sorted((point.attributes or {}).items()))] = point.value
+    assert found == expected(kms)
+    assert "envelope_codec_kms_latency" in names
+
+
+async def test_temporals_meter_is_told() -> None:
+    kms, buffer = FakeKms(), MetricBuffer(1_000)
+    runtime = Runtime(telemetry=TelemetryConfig(metrics=buffer))
+    await work(kms, TemporalMetrics(runtime.metric_meter))
+    found: dict[Any, Any] = {}
+    for update in buffer.retrieve_updates():
+        if update.metric.name.startswith("envelope_codec") and update.metric.kind == BUFFERED_METRIC_KIND_COUNTER:
+            attributes = {name: value for name, value in update.attributes.items() if name != "service_name"}
+            name = update.metric.name, tuple(sorted(attributes.items()))
+            found[name] = found.get(name, 0) + update.value
+    assert found == expected(kms)
+
+
+def test_a_faulty_observer_does_no_harm(caplog: pytest.LogCaptureFixture) -> None:
+    class Faulty:
+        def on_event(self, event: Event) -> None:
+            raise RuntimeError("no disk")
+
+    report(Faulty(), Event("seal", "ok", "default"))
+    assert "the observer failed" in caplog.text
