@@ -22,7 +22,8 @@ names. A wrong or unknown setting is an error when the configuration is made, an
 
 - Durations are seconds, or texts such as `"90s"`, `"5m"`, `"24h"`, `"1d"`.
 - Environment variables are `ENVELOPE_CODEC_` and the name in capitals: `ENVELOPE_CODEC_MAX_AGE=12h`. Lists are
-  separated by commas, maps are JSON objects. `ENVELOPE_CODEC_FILE` names a TOML file to begin with; other variables override it.
+  separated by commas, maps are JSON objects. `ENVELOPE_CODEC_FILE` names a TOML file to begin with; other variables
+  override it.
 
 ```toml
 # envelope.toml

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
+from hashlib import sha256
 
 from cachetools import TTLCache
 
@@ -63,8 +64,8 @@ class OpeningKeys:
         self._leases = leases
         self._ttl = ttl
         self._keys: TTLCache[bytes, _OpeningKey] = TTLCache(size, ttl, calls.clock.monotonic)
-        self._refused: TTLCache[Hashable, EnvelopeError] = TTLCache(size, refusal_ttl, calls.clock.monotonic)
-        self._flights: dict[Hashable, Flight[bytes]] = {}
+        self._refused: TTLCache[bytes, EnvelopeError] = TTLCache(size, refusal_ttl, calls.clock.monotonic)
+        self._flights: dict[bytes, Flight[bytes]] = {}
         # What was used last, in a plain dict that is read without the lock. Entries know when they end.
         self._hot: dict[bytes, _OpeningKey] = {}
 
@@ -80,7 +81,7 @@ class OpeningKeys:
 
     async def get(self, record: Record, deadline: float) -> bytes:
         """The key that ``record`` carries, by ``deadline`` (monotonic seconds). Errors as in `Keyring.opening_key`."""
-        reference = (record.wire, record.key_id_bytes)
+        reference = sha256(record.key_id_bytes + b"\0" + record.wire).digest()
         renewed: set[Lease] = set()
         while True:
             with self._calls.lock:
@@ -120,7 +121,7 @@ class OpeningKeys:
             self._hot.clear()
             self._keys.clear()
 
-    def _flight(self, record: Record, reference: Hashable, deadline: float) -> tuple[Flight[bytes], bool]:
+    def _flight(self, record: Record, reference: bytes, deadline: float) -> tuple[Flight[bytes], bool]:
         """The flight that opens ``record``, joined, and whether it is new. Called under the lock."""
         flight = self._flights.get(reference)
         new = flight is None
@@ -129,7 +130,7 @@ class OpeningKeys:
         flight.join(deadline)
         return flight, new
 
-    def _ask(self, record: Record, reference: Hashable) -> bytes:
+    def _ask(self, record: Record, reference: bytes) -> bytes:
         """One attempt: ask each configured recipient until one yields the key. Runs in a thread."""
         key_set = self._key_sets(record.namespace)
         errors: list[EnvelopeError] = []
