@@ -6,6 +6,7 @@ import asyncio
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import Protocol
 
@@ -38,9 +39,8 @@ class SystemClock:
     """The machine's clocks, and one daemon thread for timers, which starts at the first use and after a fork."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._pid = 0
+        self._forget_thread()
+        _clocks.add(self)
 
     monotonic = staticmethod(time.monotonic)
     time = staticmethod(time.time)
@@ -53,13 +53,16 @@ class SystemClock:
         return timer
 
     def _timer_loop(self) -> asyncio.AbstractEventLoop:
-        if self._pid != os.getpid():  # the thread did not survive the fork, and its lock may be held for ever
-            self._lock, self._loop, self._pid = threading.Lock(), None, os.getpid()
         with self._lock:
             if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                threading.Thread(target=self._loop.run_forever, name="envelope-codec-timer", daemon=True).start()
+                loop = asyncio.new_event_loop()
+                threading.Thread(target=loop.run_forever, name="envelope-codec-timer", daemon=True).start()
+                self._loop = loop
             return self._loop
+
+    def _forget_thread(self) -> None:
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
 
 class _LoopTimer:
@@ -82,5 +85,17 @@ class _LoopTimer:
         if callback is not None:
             callback()
 
+
+_clocks: weakref.WeakSet[SystemClock] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """The thread did not survive the fork, and its lock may be held for ever."""
+    for clock in list(_clocks):
+        clock._forget_thread()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 SYSTEM_CLOCK = SystemClock()

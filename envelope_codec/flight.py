@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import math
 import threading
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from envelope_codec.clock import Clock, Timer
 from envelope_codec.errors import EnvelopeError, KmsUnavailable
@@ -36,29 +35,30 @@ class Flight(Generic[T]):
         self.failures = 0
         self.last_error: EnvelopeError | None = None
         self.timer: Timer | None = None
-        self._counting = threading.Lock()
-        self._outcome: concurrent.futures.Future[T] = concurrent.futures.Future()
+        self._lock = threading.RLock()  # reentrant: the garbage collector may end an abandoned waiter at any moment
+        self._outcome: Callable[[], T] | None = None
+        self._wakers: set[Callable[[], None]] = set()
 
     def finish(self, result: T) -> None:
         """Wake every waiter with ``result``. Call it outside locks; only the first outcome counts."""
-        try:
-            self._outcome.set_result(result)
-        except concurrent.futures.InvalidStateError:
-            return
+        self._end(lambda: result)
 
     def fail(self, error: EnvelopeError) -> None:
         """Wake every waiter with a copy of ``error``. Call it outside locks; only the first outcome counts."""
-        try:
-            self._outcome.set_exception(error)
-        except concurrent.futures.InvalidStateError:
-            return
+        told = error.fresh()  # without the frames of the attempt, which hold secrets
+
+        def outcome() -> T:
+            raise told.fresh()
+
+        self._end(outcome)
 
     def join(self, deadline: float) -> Flight[T]:
         """Announce a caller, who must call `wait` at once: a flight without waiters is not retried, unless it is kept.
 
         Called under the lock that guards where the flight was found, so that it can't be given up in between.
         """
-        self._count(1)
+        with self._lock:
+            self.waiters += 1
         self.deadline = max(self.deadline, deadline)
         return self
 
@@ -78,7 +78,7 @@ class Flight(Generic[T]):
             if not woken.done():
                 woken.set_result(None)
 
-        def wake(_: Any = None) -> None:
+        def wake() -> None:
             try:
                 loop.call_soon_threadsafe(settle)
             except RuntimeError:
@@ -88,20 +88,31 @@ class Flight(Generic[T]):
         try:
             if deadline < math.inf:
                 timer = clock.call_later(deadline - clock.monotonic(), wake)
-            self._outcome.add_done_callback(wake)
+            self._wake_at_end(wake)
             await woken
         finally:
-            self._count(-1)
+            with self._lock:
+                self.waiters -= 1
+                self._wakers.discard(wake)
             if timer is not None:
                 timer.cancel()
-        if not self._outcome.done():
-            error = self.last_error or KmsUnavailable("the KMS did not answer before the deadline")
-            raise error.fresh()
-        failure = self._outcome.exception()
-        if isinstance(failure, EnvelopeError):
-            raise failure.fresh() from None
-        return self._outcome.result()
+        if self._outcome is not None:
+            return self._outcome()
+        error = self.last_error or KmsUnavailable("the KMS did not answer before the deadline")
+        raise error.fresh()
 
-    def _count(self, change: int) -> None:
-        with self._counting:
-            self.waiters += change
+    def _wake_at_end(self, wake: Callable[[], None]) -> None:
+        with self._lock:
+            if self._outcome is None:
+                self._wakers.add(wake)
+                return
+        wake()
+
+    def _end(self, outcome: Callable[[], T]) -> None:
+        with self._lock:
+            if self._outcome is not None:
+                return
+            self._outcome = outcome
+            wakers, self._wakers = self._wakers, set()
+        for wake in wakers:
+            wake()

@@ -80,7 +80,7 @@ class Keyring:
     ) -> None:
         self.direct = direct
         self.limits = limits or Limits()
-        self.observer: Observer = observer or LogObserver()
+        self.observer: Observer = LogObserver() if observer is None else observer
         self._key_sets = key_sets
         self._verify_wraps = verify_wraps
         self._clock = clock

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from envelope_codec.clock import SYSTEM_CLOCK, Clock
-from envelope_codec.errors import EnvelopeError, KmsUnavailable
+from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable, MalformedEnvelope
 from envelope_codec.flight import Flight
 from envelope_codec.kms import MasterKey
 from envelope_codec.observe import Event, LogObserver, Observer, logger, report
@@ -44,7 +44,7 @@ class KmsCalls:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.clock = clock
-        self.observer: Observer = observer or LogObserver()
+        self.observer: Observer = LogObserver() if observer is None else observer
         self.jitter = jitter
         self.lock = threading.Lock()
         self.closed = False
@@ -56,29 +56,30 @@ class KmsCalls:
         """Make one call, here and now, and report it.
 
         Raises:
-            EnvelopeError: as the provider raised it. An error of any other class is logged and becomes
+            EnvelopeError: as the provider raised it. What no provider may raise is logged and becomes
                 `KmsUnavailable`, for it says nothing of the key.
         """
         begun = self.clock.monotonic()
         failure: EnvelopeError | None = None
         try:
-            return work()
-        except EnvelopeError as error:
-            failure = error
-        except Exception:
-            logger.exception("the provider of %s failed unexpectedly at %s", master.key_id, operation)
-            failure = KmsUnavailable("the provider failed unexpectedly", operation=operation, key_id=master.key_id)
-        finally:
-            event = Event(
-                operation,
-                type(failure).__name__ if failure else "ok",
-                namespace,
-                master.key_id,
-                self.clock.monotonic() - begun,
-                reason=str(failure) if failure else "",
-            )
-            report(self.observer, event)
-        raise failure from None
+            result = work()
+        except BaseException as error:
+            failure = _allowed(error)
+            if failure is None:
+                logger.exception("the provider of %s failed unexpectedly at %s", master.key_id, operation)
+                failure = KmsUnavailable("the provider failed unexpectedly", operation=operation, key_id=master.key_id)
+        event = Event(
+            operation,
+            type(failure).__name__ if failure else "ok",
+            namespace,
+            master.key_id,
+            self.clock.monotonic() - begun,
+            reason=str(failure) if failure else "",
+        )
+        report(self.observer, event)
+        if failure is not None:
+            raise failure
+        return result
 
     def fly(self, flight: Flight[T], landed: Callable[[], object]) -> None:
         """Run ``flight`` to its outcome. Then, before waiters are told, ``landed`` is called under the lock."""
@@ -113,7 +114,7 @@ class KmsCalls:
             pool.shutdown(wait=False, cancel_futures=True)
 
     def _launch(self, flight: Flight[T], landed: Callable[[], object]) -> None:
-        spawn = self._spawn or self._own_pool
+        spawn = self._own_pool if self._spawn is None else self._spawn
         try:
             spawn(lambda: self._attempt(flight, landed))
         except RuntimeError:  # the interpreter is shutting down, or `close` was faster
@@ -132,6 +133,8 @@ class KmsCalls:
     def _attempt(self, flight: Flight[T], landed: Callable[[], object]) -> None:
         failure: EnvelopeError
         try:
+            if self.closed:
+                raise closed()
             result = flight.work()
         except EnvelopeError as error:
             failure = error
@@ -142,17 +145,17 @@ class KmsCalls:
             self._land(flight, landed)
             flight.finish(result)
             return
-        if not (failure.retryable and self._again(flight, landed, failure)):
+        if not self._again(flight, landed, failure):
             flight.fail(failure)
 
     def _again(self, flight: Flight[T], landed: Callable[[], object], failure: EnvelopeError) -> bool:
         """Schedule another attempt, or land."""
         with self.lock:
             flight.failures += 1
-            flight.last_error = failure
+            flight.last_error = failure.fresh()
             delay = self.backoff(flight.failures)
-            wanted = flight.keep or flight.waiters > 0
-            if not self.closed and wanted and self.clock.monotonic() + delay < flight.deadline:
+            wanted = failure.retryable and (flight.keep or flight.waiters > 0)
+            if wanted and not self.closed and self.clock.monotonic() + delay < flight.deadline:
                 flight.timer = self.clock.call_later(delay, lambda: self._launch(flight, landed))
                 return True
             landed()
@@ -163,6 +166,14 @@ class KmsCalls:
         with self.lock:
             landed()
             self._flying.discard(flight)
+
+
+def _allowed(error: BaseException) -> EnvelopeError | None:
+    """``error`` in the library's own class, since a provider's subclass may not be copied; None: not a provider's."""
+    for kind in (KmsUnavailable, KeyDenied, InvalidCiphertext, MalformedEnvelope):
+        if isinstance(error, kind):
+            return kind(error.reason, operation=error.operation, key_id=error.key_id)
+    return None
 
 
 def closed() -> KmsUnavailable:

@@ -17,7 +17,7 @@ from envelope_codec.errors import EnvelopeError
 if TYPE_CHECKING:
     import typer
 
-COMMANDS = ("keygen",)
+COMMANDS = ("demo", "keygen")
 
 _PROGRAM = "envelope-codec"
 

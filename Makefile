@@ -1,0 +1,86 @@
+# `make help` lists what there is. Everything is installed below this folder, in .venv and .devstack.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types bench pins localstack-venv no-localstack clean
+.NOTPARALLEL:
+
+KMS ?= local
+ARGS ?=
+
+VENV := .venv
+LOCALSTACK_VENV := .devstack/localstack-venv
+UV_VENV := .devstack/uv-venv
+RUN := $(VENV)/bin/python
+
+# The first of some Pythons that runs, is of a fitting version and can make virtual environments.
+comma := ,
+probe = import sys, venv, ensurepip; v = sys.version_info[:2]; sys.exit(not ($(2)))
+first_python = $(firstword $(foreach python,$(1),$(shell $(python) -c '$(probe)' >/dev/null 2>&1 && echo $(python))))
+PYTHON ?= $(call first_python,python3.13 python3.12 python3.11 python3.10 python3,v >= (3$(comma) 10))
+LOCALSTACK_PYTHON ?= $(call first_python,python3.13 python3.12 python3.11 python3,(3$(comma) 11) <= v <= (3$(comma) 13))
+
+# The demo needs fewer packages than the tests do; an environment made for the tests serves the demo too.
+DEV := $(VENV)/.dev
+DEMO := $(firstword $(wildcard $(VENV)/.dev) $(VENV)/.demo)
+
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | \
+	  while IFS='|' read -r target text; do printf 'make %-16s %s\n' "$$target" "$$text"; done
+
+demo: $(DEMO) $(if $(filter aws,$(KMS)),localstack-venv) ## encrypt a workflow end to end; KMS=local (default), vault, aws or gcp
+	@$(VENV)/bin/envelope-codec demo --kms $(KMS)
+
+test: $(DEV) localstack-venv ## run all tests, real servers included; ARGS="-k NAME" for some
+	$(RUN) -m pytest $(ARGS)
+
+lint: $(DEV) ## check rules and format with ruff
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+types: $(DEV) ## check types: mypy over everything, pyright over the library and its providers
+	$(RUN) -m mypy
+	$(RUN) -m pyright --pythonpath $(RUN)
+
+bench: $(DEV) ## measure encode and decode time beside a static-key codec
+	$(RUN) benchmarks/hot_path.py $(ARGS)
+
+clean: ## remove the environments and all caches
+	rm -rf -- $(VENV) .devstack .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf -- {} +
+
+compile = $(UV_VENV)/bin/python -m uv pip compile --quiet --universal --upgrade --no-annotate --no-emit-index-url \
+  --custom-compile-command 'make pins'
+
+pins: $(UV_VENV)/.uv ## resolve requirements/*.txt anew, from pyproject.toml and localstack.in
+	$(compile) --python-version 3.10 --extra all --group dev -o requirements/dev.txt pyproject.toml
+	$(compile) --python-version 3.10 --extra all --group demo -c requirements/dev.txt -o requirements/demo.txt pyproject.toml
+	$(compile) --python-version 3.11 -o requirements/localstack.txt requirements/localstack.in
+
+localstack-venv: ## install LocalStack (AWS KMS and S3), which the AWS tests need, in an environment of its own
+ifdef ENVELOPE_LOCALSTACK_PYTHON
+	@echo 'LocalStack: $(ENVELOPE_LOCALSTACK_PYTHON)'
+else
+	@$(MAKE) --no-print-directory $(if $(LOCALSTACK_PYTHON),$(LOCALSTACK_VENV)/.localstack,no-localstack)
+endif
+
+no-localstack:
+	@echo 'No LocalStack: it needs Python 3.11, 3.12 or 3.13 with the venv module. AWS tests are skipped without it.' >&2
+	@[ "$${ENVELOPE_REQUIRE_SERVERS:-}" != 1 ] && [ '$(KMS)' != aws ]
+
+environment = $(need_python); $(PYTHON) localstack/environment.py
+need_python = [ -n '$(PYTHON)' ] || { \
+  echo 'No Python 3.10 or newer with the venv module is on PATH (on Debian: apt install python3-venv).' >&2; exit 1; }
+
+$(VENV)/.dev: requirements/dev.txt pyproject.toml
+	@$(environment) $(VENV) $< --project
+
+$(VENV)/.demo: requirements/demo.txt pyproject.toml
+	@$(environment) $(VENV) $< --project
+
+$(UV_VENV)/.uv: requirements/uv.txt
+	@$(environment) $(UV_VENV) $<
+
+$(LOCALSTACK_VENV)/.localstack: requirements/localstack.txt
+	@$(LOCALSTACK_PYTHON) localstack/environment.py $(LOCALSTACK_VENV) $<

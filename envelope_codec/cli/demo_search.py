@@ -1,0 +1,76 @@
+"""The search for plaintext in what a Temporal server has stored: histories, and the dev server's database."""
+
+from __future__ import annotations
+
+import base64
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+
+from google.protobuf.message import Message
+from temporalio.api.common.v1 import Payload
+
+
+class Needles:
+    """Texts to look for, as UTF-8 and as base64.
+
+    Args:
+        texts: at least 8 bytes of UTF-8 each, so that what is found is no coincidence.
+    """
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._spellings = {text: tuple(_spellings(text.encode())) for text in texts}
+
+    def found_in(self, haystack: bytes) -> set[str]:
+        """Those of the texts that ``haystack`` holds in any spelling."""
+        return {text for text, spellings in self._spellings.items() if any(one in haystack for one in spellings)}
+
+    def found_in_database(self, path: Path) -> set[str]:
+        """Those of the texts that the SQLite database at ``path`` holds.
+
+        Looks at the files themselves (deleted rows and the journal are there too) and at each row (a long value is
+        scattered over the file's pages).
+        """
+        found: set[str] = set()
+        for suffix in ("", "-journal", "-wal"):
+            with suppress(FileNotFoundError):
+                found |= self.found_in(path.with_name(path.name + suffix).read_bytes())
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=30)) as database:
+            tables = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+            for (table,) in tables:
+                quoted = '"' + table.replace('"', '""') + '"'
+                for row in database.execute(f"SELECT * FROM {quoted}"):  # noqa: S608 - a table's own name, quoted
+                    found |= self.found_in(b"\0".join(_bytes(value) for value in row))
+        return found
+
+
+def payloads_in(message: Message) -> Iterator[Payload]:
+    """Every payload in a protobuf message, at any depth."""
+    if isinstance(message, Payload):
+        yield message
+        return
+    for field, value in message.ListFields():
+        if field.message_type is None:
+            continue
+        if field.message_type.GetOptions().map_entry:
+            inner = value.values() if field.message_type.fields_by_name["value"].message_type else ()
+        else:
+            inner = [value] if isinstance(value, Message) else value
+        for one in inner:
+            yield from payloads_in(one)
+
+
+def _spellings(text: bytes) -> Iterator[bytes]:
+    yield text
+    for shift in range(3):
+        # Of the first and last characters, some bits belong to whatever stands before and after the text.
+        encoded = base64.b64encode(b"\0" * shift + text).rstrip(b"=")
+        first = -(-shift * 8 // 6)
+        last = len(encoded) - (1 if (shift + len(text)) % 3 else 0)
+        yield encoded[first:last]
+        yield encoded[first:last].replace(b"+", b"-").replace(b"/", b"_")
+
+
+def _bytes(value: object) -> bytes:
+    return value if isinstance(value, bytes) else str(value).encode()

@@ -1,0 +1,128 @@
+"""The servers of the demo: Temporal's dev server, and the KMS that was chosen, with a new master key in it."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from enum import Enum
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+
+import envelope_codec
+from envelope_codec.cli.keygen import create_key_file, key_uri
+
+
+class Kms(str, Enum):
+    """Where the master key of the demo lives."""
+
+    local = "local"
+    vault = "vault"
+    aws = "aws"
+    gcp = "gcp"
+
+
+class NoCheckout(Exception):
+    """There is no source checkout around the installed package."""
+
+
+def devstack() -> Any:
+    """The module ``devstack`` of the source checkout.
+
+    Raises:
+        NoCheckout: this is an installation without one.
+    """
+    folder = Path(envelope_codec.__file__).resolve().parent.parent / "localstack"
+    if not (folder / "devstack.py").is_file():
+        raise NoCheckout(
+            "the demo starts servers by a script that only the source checkout has (localstack/devstack.py): "
+            "clone the repository and run `make demo` there"
+        )
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+    return importlib.import_module("devstack")
+
+
+async def start(server: Any, stack: AsyncExitStack) -> None:
+    """Start a server of the devstack and let ``stack`` stop it. Cancelling the caller ends the start as well."""
+    stack.callback(server.stop)
+    starting = asyncio.ensure_future(asyncio.to_thread(server.start))
+    try:
+        await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        # The thread can't be cancelled, but its server can be stopped under it, once there is one.
+        while not starting.done():
+            server.stop()
+            await asyncio.wait([starting], timeout=0.05)
+        starting.exception()
+        raise
+
+
+class KmsServer(NamedTuple):
+    """How to come by a master key.
+
+    Attributes:
+        title: what to call the KMS.
+        server: name of its class in `devstack`, or None where no server is needed.
+        create_key: makes a master key, given the running server and an empty folder; returns its key URI.
+    """
+
+    title: str
+    server: str | None
+    create_key: Callable[[Any, Path], str]
+
+
+def _local_key(_: Any, folder: Path) -> str:
+    path = folder / "master-key.json"
+    create_key_file(path)
+    return key_uri(path)
+
+
+def _vault_key(server: Any, _: Path) -> str:
+    import hvac
+
+    os.environ["VAULT_TOKEN"] = server.token  # a key URI holds no credentials
+    client: Any = hvac.Client(url=server.address, token=server.token)
+    client.secrets.transit.create_key("demo")
+    client.session.close()
+    return f"hashivault://demo?{urlencode({'mount': 'transit', 'address': server.address, 'auth': 'token'})}"
+
+
+def _aws_key(server: Any, _: Path) -> str:
+    import boto3
+
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        del os.environ[name]  # what the user is logged in to has no business here
+    os.environ.update(server.settings, AWS_CONFIG_FILE=os.devnull, AWS_SHARED_CREDENTIALS_FILE=os.devnull)
+    del os.environ["AWS_ENDPOINT_URL"]  # the key URI names it
+    client = boto3.client("kms", endpoint_url=server.endpoint)
+    arn = client.create_key(Description="demo")["KeyMetadata"]["Arn"]
+    client.close()
+    return f"awskms:///{arn}?{urlencode({'endpoint': server.endpoint})}"
+
+
+def _gcp_key(server: Any, _: Path) -> str:
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    import grpc  # type: ignore[import-untyped,unused-ignore]
+    from google.cloud import kms_v1
+    from google.cloud.kms_v1.services.key_management_service.transports import KeyManagementServiceGrpcTransport
+
+    location = "projects/demo/locations/global"
+    transport = KeyManagementServiceGrpcTransport(host=server.endpoint, channel=grpc.insecure_channel(server.endpoint))
+    with kms_v1.KeyManagementServiceClient(transport=transport) as client:
+        ring = client.create_key_ring(parent=location, key_ring_id="demo").name
+        key = kms_v1.CryptoKey(purpose=kms_v1.CryptoKey.CryptoKeyPurpose.ENCRYPT_DECRYPT)
+        name = client.create_crypto_key(parent=ring, crypto_key_id="demo", crypto_key=key).name
+    return f"gcpkms://{name}?{urlencode({'endpoint': server.endpoint})}"
+
+
+SERVERS = {
+    Kms.local: KmsServer("key file", None, _local_key),
+    Kms.vault: KmsServer("OpenBao (Vault Transit)", "OpenBao", _vault_key),
+    Kms.aws: KmsServer("LocalStack (AWS KMS)", "LocalStack", _aws_key),
+    Kms.gcp: KmsServer("GCP KMS server", "GcpKmsServer", _gcp_key),
+}

@@ -1,0 +1,214 @@
+"""`AwsKms`: a master key in AWS KMS."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
+
+from envelope_codec.errors import ConfigurationError, InvalidCiphertext, KmsUnavailable
+from envelope_codec.kms import WrappedSecret, parse_key_uri
+from envelope_codec_aws._arn import KeyArn
+from envelope_codec_aws._client import ProcessClient
+from envelope_codec_aws._errors import code, describe, translate
+from envelope_codec_aws._options import ClientOptions
+from envelope_codec_aws._wirelog import bodies_unlogged
+
+if TYPE_CHECKING:
+    from mypy_boto3_kms.client import KMSClient
+
+_log = logging.getLogger("envelope_codec.aws")
+_T = TypeVar("_T")
+
+# An alias may be pointed at another key at any time, and other workers then seal under that key at once. So "not ours"
+# holds for this many seconds only; what the alias was once seen to point at stays accepted.
+_ALIAS_RECHECK = 10.0
+
+
+class AwsKms:
+    """A symmetric KMS key, by its ARN or through an alias.
+
+    Needs ``kms:Encrypt`` to seal, ``kms:Decrypt`` to open, and with an alias ``kms:DescribeKey`` to open. Requests go
+    to the ARN's region. Safe for use by many threads; a forked child builds a client of its own.
+
+    Args:
+        key_arn: ARN of a key, or of an alias. A multi-Region key (``mrk-…``) also opens what a replica in another
+            region wrapped. An alias opens what was wrapped by any key that it was seen to point at; a key that it
+            pointed at before this process started is a decryption key of its own.
+        client: a KMS client built by boto3, used instead of building one; then no other option may be given, its
+            retries and time-outs are yours to set, `close` leaves it open, and a forked child must not use it.
+        endpoint: URL of the KMS, for a VPC endpoint or a local server. Over ``http`` secrets travel in clear.
+        sts_endpoint: URL of the token service, with ``role``. ``endpoint`` does not apply to it.
+        profile: profile of the AWS configuration files.
+        role: ARN of an IAM role to assume with the credentials found otherwise; refreshed before they expire.
+        role_session_name: what CloudTrail calls that session; default ``envelope-codec``.
+        external_id: what the role's trust policy may ask for.
+        connect_timeout: seconds, default 2.
+        read_timeout: seconds, default 5.
+
+    Raises:
+        ConfigurationError: an option is wrong; the text names it and the fix.
+    """
+
+    def __init__(
+        self,
+        key_arn: str,
+        *,
+        client: KMSClient | None = None,
+        endpoint: str | None = None,
+        sts_endpoint: str | None = None,
+        profile: str | None = None,
+        role: str | None = None,
+        role_session_name: str | None = None,
+        external_id: str | None = None,
+        connect_timeout: float | None = None,
+        read_timeout: float | None = None,
+    ) -> None:
+        options = ClientOptions(
+            endpoint=endpoint,
+            sts_endpoint=sts_endpoint,
+            profile=profile,
+            role=role,
+            role_session_name=role_session_name,
+            external_id=external_id,
+            connect_timeout=connect_timeout,
+            read_timeout=read_timeout,
+        )
+        self._arn = KeyArn.parse(key_arn)
+        if client is not None:
+            _check_client(client, self._arn, options)
+        else:
+            options.check(self._arn)
+        self._given_client = client
+        self._own_client = ProcessClient(self._arn.region, options)
+        # Without a lock, which would have to survive a fork: set.add is atomic, and the worst that two threads can do
+        # is to ask AWS twice.
+        self._targets = set() if self._arn.is_alias else {self._arn.text}
+        self._asked_at: float | None = None
+        self._warned: set[tuple[str, str]] = set()
+
+    @classmethod
+    def from_uri(cls, uri: str, /) -> AwsKms:
+        """The master key of ``awskms:///ARN?option=value``; the options are the constructor's, without ``client``."""
+        parsed = parse_key_uri(uri, scheme="awskms", options=ClientOptions.names())
+        if parsed.authority:
+            raise ConfigurationError(
+                f"key URI {uri!r} must have three slashes, awskms:///ARN; another server is ?endpoint=URL"
+            )
+        options = ClientOptions.from_texts(parsed.options)
+        return cls(parsed.path, **{name: getattr(options, name) for name in options.given})
+
+    def __repr__(self) -> str:
+        return f"AwsKms({self.key_id!r})"
+
+    @property
+    def key_id(self) -> str:
+        """The ARN that was given, of the alias if it was one."""
+        return self._arn.text
+
+    def accepts(self, key_id: str) -> bool:
+        """Whether ``key_id`` is this key, its replica in another region, or a key that the alias points at."""
+        return self._name_here(key_id) is not None
+
+    def wrap(self, secret: bytes, context: Mapping[str, str]) -> WrappedSecret:
+        """Encrypt: https://docs.aws.amazon.com/kms/latest/APIReference/API_Encrypt.html"""
+        reply = self._ask(
+            "wrap",
+            self.key_id,
+            lambda kms: kms.encrypt(KeyId=self.key_id, Plaintext=secret, EncryptionContext=dict(context)),
+        )
+        used, ciphertext = reply.get("KeyId"), reply.get("CiphertextBlob")
+        if not isinstance(used, str) or not self._is_target(used) or not ciphertext:
+            raise KmsUnavailable("the KMS gave no usable answer", operation="wrap", key_id=self.key_id)
+        self._targets.add(used)
+        return WrappedSecret(used, "", ciphertext)
+
+    def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> bytes:
+        """Decrypt: https://docs.aws.amazon.com/kms/latest/APIReference/API_Decrypt.html"""
+        key_id = self._name_here(wrapped.key_id)
+        if key_id is None:
+            raise InvalidCiphertext("wrapped by another key", operation="unwrap", key_id=self.key_id)
+        reply = self._ask(
+            "unwrap",
+            key_id,
+            lambda kms: kms.decrypt(KeyId=key_id, CiphertextBlob=wrapped.ciphertext, EncryptionContext=dict(context)),
+        )
+        used, secret = reply.get("KeyId"), reply.get("Plaintext")
+        if not isinstance(used, str) or not secret:
+            raise KmsUnavailable("the KMS gave no usable answer", operation="unwrap", key_id=key_id)
+        if used != key_id:
+            raise InvalidCiphertext("the KMS used another key than it was asked to", operation="unwrap", key_id=key_id)
+        return secret
+
+    def close(self) -> None:
+        """Close the client that was built here; a later call would build another."""
+        self._own_client.close()
+
+    def _name_here(self, key_id: str) -> str | None:
+        """ARN under which this region knows the key ``key_id``, if it is ours; may ask where the alias points."""
+        key = KeyArn.parse_key(key_id)
+        if key is None:
+            return None
+        here = key.in_region(self._arn.region).text
+        if here in self._targets:
+            return here
+        if not self._arn.is_alias or not self._is_target(here) or not self._alias_due():
+            return None
+        self._follow_alias()
+        return here if here in self._targets else None
+
+    def _is_target(self, key_id: str) -> bool:
+        """Whether the configured ARN can name the key ``key_id``. An alias has the account and region of its key."""
+        mine = self._arn
+        if not mine.is_alias:
+            return key_id == mine.text
+        key = KeyArn.parse_key(key_id)
+        return key is not None and replace(mine, resource=key.resource, name=key.name) == key
+
+    def _alias_due(self) -> bool:
+        return self._asked_at is None or time.monotonic() - self._asked_at >= _ALIAS_RECHECK
+
+    def _follow_alias(self) -> None:
+        """DescribeKey: https://docs.aws.amazon.com/kms/latest/APIReference/API_DescribeKey.html"""
+        asked_at = time.monotonic()
+        reply = self._ask("unwrap", self.key_id, lambda kms: kms.describe_key(KeyId=self.key_id))
+        target = reply.get("KeyMetadata", {}).get("Arn")
+        if not isinstance(target, str) or not self._is_target(target):
+            raise KmsUnavailable("the KMS gave no usable answer", operation="unwrap", key_id=self.key_id)
+        self._targets.add(target)
+        self._asked_at = asked_at
+
+    def _ask(self, operation: str, key_id: str, request: Callable[[KMSClient], _T]) -> _T:
+        try:
+            with bodies_unlogged():
+                return request(self._given_client or self._own_client.get())
+        # Any class: botocore also lets errors through that are not its own, of its parsers, sockets and credentials.
+        except Exception as error:
+            failure = translate(error, operation=operation, key_id=key_id)
+            self._report(operation, key_id, error)
+        # Out here, so that boto3's error, which holds key ids and endpoints, is not even the context of this one.
+        raise failure
+
+    def _report(self, operation: str, key_id: str, error: Exception) -> None:
+        kind = (operation, code(error))
+        level = logging.DEBUG if kind in self._warned else logging.WARNING
+        self._warned.add(kind)
+        _log.log(level, "AWS KMS %s with %s failed: %s", operation, key_id, describe(error))
+
+
+def _check_client(client: KMSClient, arn: KeyArn, options: ClientOptions) -> None:
+    if options.given:
+        raise ConfigurationError(
+            f"AWS KMS options {', '.join(options.given)} can't be combined with client=: configure that client instead"
+        )
+    service = client.meta.service_model.service_name
+    if service != "kms":
+        raise ConfigurationError(f"client= must be a KMS client, boto3.client('kms', …), not one for {service!r}")
+    region = client.meta.region_name
+    if region != arn.region:
+        raise ConfigurationError(
+            f"client= is for region {region!r}, but the key is in {arn.region!r}: "
+            f"build it with region_name={arn.region!r}"
+        )

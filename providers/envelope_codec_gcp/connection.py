@@ -1,0 +1,129 @@
+"""One connection to the KMS in each process, made at its first use."""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+from typing import Any
+
+import google.auth
+import grpc  # type: ignore[import-untyped,unused-ignore]
+from google.api_core.client_options import ClientOptions
+from google.cloud.kms_v1 import KeyManagementServiceClient
+from google.cloud.kms_v1.services.key_management_service.transports import KeyManagementServiceGrpcTransport
+
+from envelope_codec_gcp.endpoint import Endpoint
+
+# gRPC's defaults suit a busy connection to a server that is there: 20 s for a connection attempt, up to 120 s between
+# two attempts, half an hour until an idle connection is closed. Here a few calls an hour must fail and recover quickly.
+_INITIAL_BACKOFF_MS = 100
+_MAX_BACKOFF_MS = 1_000
+# Shorter than the idle time-outs of firewalls and NAT gateways (minutes), which drop connections without a word: the
+# next call would time out.
+_IDLE_MS = 60_000
+# Finds a dead connection that is in use. Only while a call is waiting; Google's servers take a ping every 30 s.
+_KEEPALIVE_MS = 30_000
+_KEEPALIVE_ANSWER_MS = 5_000
+
+_inherited: list[object] = []
+"""What a parent process opened. Kept, because freeing a gRPC channel after a fork may hang."""
+
+
+class Connection:
+    """Thread-safe, and new in a forked child.
+
+    Args:
+        endpoint: where the KMS is.
+        credentials: path of a credentials file of any kind that google-auth reads; None: application default ones.
+        connect_timeout: seconds for TCP and TLS.
+    """
+
+    def __init__(self, endpoint: Endpoint, *, credentials: str | None, connect_timeout: float) -> None:
+        self._endpoint = endpoint
+        self._credentials = credentials
+        self._connect_timeout = connect_timeout
+        self._opened = _Opened()
+
+    def client(self) -> KeyManagementServiceClient:
+        """The client of this process; it connects at its first call.
+
+        Raises:
+            google.auth.exceptions.GoogleAuthError: there are no credentials, or they can't be read.
+        """
+        while True:
+            opened = self._opened
+            if opened.pid != os.getpid():
+                # Threads that come here together may each set one: an extra client then, and no harm. The lock of the
+                # parent's is not touched, because another thread may have held it when the process was forked.
+                _inherited.append(opened)
+                self._opened = _Opened()
+                continue
+            with opened.lock:
+                if opened.closed:
+                    continue
+                if opened.client is None:
+                    opened.client = self._open()
+                return opened.client
+
+    def close(self) -> None:
+        """Close the connection; a later call opens another."""
+        opened, self._opened = self._opened, _Opened()
+        if opened.pid != os.getpid():
+            _inherited.append(opened)
+            return
+        with opened.lock:
+            opened.closed = True
+            if opened.client is not None:
+                opened.client.transport.close()  # type: ignore[no-untyped-call]
+
+    def _open(self) -> KeyManagementServiceClient:
+        if self._endpoint.insecure:
+            channel = grpc.insecure_channel(
+                self._endpoint.target, options=[*self._channel_options(), ("grpc.enable_http_proxy", 0)]
+            )
+            transport = KeyManagementServiceGrpcTransport(host=str(self._endpoint.target), channel=channel)
+            return KeyManagementServiceClient(transport=transport)
+        credentials = None
+        if self._credentials is not None:
+            credentials, _ = google.auth.load_credentials_from_file(  # type: ignore[no-untyped-call]
+                self._credentials, default_scopes=KeyManagementServiceGrpcTransport.AUTH_SCOPES
+            )
+        return KeyManagementServiceClient(
+            credentials=credentials,
+            transport=functools.partial(KeyManagementServiceGrpcTransport, channel=self._secure_channel),
+            client_options=ClientOptions(api_endpoint=self._endpoint.target),
+        )
+
+    def _secure_channel(self, host: str, *, options: list[tuple[str, Any]], **settings: Any) -> grpc.Channel:
+        """The SDK's own channel, with our options added."""
+        return KeyManagementServiceGrpcTransport.create_channel(
+            host, options=[*options, *self._channel_options()], **settings
+        )
+
+    def _channel_options(self) -> list[tuple[str, Any]]:
+        """https://grpc.github.io/grpc/core/group__grpc__arg__keys.html"""
+        return [
+            # In spite of its name, the time that one connection attempt gets.
+            ("grpc.min_reconnect_backoff_ms", int(self._connect_timeout * 1000)),
+            ("grpc.initial_reconnect_backoff_ms", _INITIAL_BACKOFF_MS),
+            ("grpc.max_reconnect_backoff_ms", _MAX_BACKOFF_MS),
+            ("grpc.dns_min_time_between_resolutions_ms", _MAX_BACKOFF_MS),
+            ("grpc.client_idle_timeout_ms", _IDLE_MS),
+            ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
+            ("grpc.keepalive_timeout_ms", _KEEPALIVE_ANSWER_MS),
+            # What the answer to such a ping is in fact given; 60 s by default.
+            ("grpc.http2.ping_timeout_ms", _KEEPALIVE_ANSWER_MS),
+            # Otherwise channels of one process to the same address share a connection and its backoff.
+            ("grpc.use_local_subchannel_pool", 1),
+        ]
+
+
+class _Opened:
+    """The client of one process."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.lock = threading.Lock()
+        self.client: KeyManagementServiceClient | None = None
+        self.closed = False

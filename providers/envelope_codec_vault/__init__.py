@@ -1,0 +1,7 @@
+"""Master keys in the Transit engine of HashiCorp Vault or OpenBao: ``hashivault://KEY?mount=transit``."""
+
+from __future__ import annotations
+
+from envelope_codec_vault._transit import VaultTransit
+
+__all__ = ["VaultTransit"]

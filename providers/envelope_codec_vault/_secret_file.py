@@ -1,0 +1,76 @@
+"""Files that hold a credential and are replaced by somebody else: a Vault agent, Kubernetes, an operator."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from envelope_codec.errors import ConfigurationError, KmsUnavailable
+from envelope_codec_vault._failure import Failed, Meaning
+
+MAX_BYTES = 64 * 1024
+_UNREADABLE = Meaning(KmsUnavailable, "a file with credentials for the KMS could not be read")
+# HTTP clients quote a header value that they can't send in their error, so nothing else may become one.
+_CREDENTIAL = re.compile(r"[!-~]+")
+
+_Stamp = tuple[int, int, int, int]
+
+
+class SecretFile:
+    """A file with one credential, white space around it ignored.
+
+    Args:
+        path: the file; ``~`` is the home folder.
+        setting: its name in messages.
+
+    Raises:
+        ConfigurationError: it can't be read now, or holds no credential.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], setting: str) -> None:
+        self._path = Path(path).expanduser()
+        self._stamp: _Stamp | None = None
+        try:
+            text = self._text()
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) and error.strerror else "not a text file"
+            raise ConfigurationError(f"Vault setting {setting}: {str(self._path)!r} can't be read: {why}") from None
+        if not is_credential(text):
+            raise ConfigurationError(f"Vault setting {setting}: {str(self._path)!r} must hold one credential, one line")
+
+    def read(self) -> str:
+        """The credential as it is now.
+
+        Raises:
+            Failed: it can't be had: no news of the key.
+        """
+        try:
+            text = self._text()
+        except (OSError, ValueError):
+            text = ""
+        if not is_credential(text):
+            raise Failed(_UNREADABLE)
+        return text
+
+    def changed(self) -> bool:
+        """Whether it is another file, or has other contents, than at the last `read`."""
+        try:
+            return _stamp(self._path.stat()) != self._stamp
+        except OSError:
+            return False
+
+    def _text(self) -> str:
+        with self._path.open("rb") as file:
+            stamp = _stamp(os.fstat(file.fileno()))
+            text = file.read(MAX_BYTES).decode("ascii").strip()
+        self._stamp = stamp
+        return text
+
+
+def is_credential(text: str) -> bool:
+    return bool(_CREDENTIAL.fullmatch(text))
+
+
+def _stamp(status: os.stat_result) -> _Stamp:
+    return (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)

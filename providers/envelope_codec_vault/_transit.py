@@ -1,0 +1,274 @@
+"""`VaultTransit`: a master key in Vault's Transit engine."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import hvac
+
+from envelope_codec.errors import ConfigurationError
+from envelope_codec.kms import WrappedSecret, context_bytes, parse_key_uri
+from envelope_codec_vault import _failure as failure
+from envelope_codec_vault._ask import Question, ask
+from envelope_codec_vault._connection import Connection, choose_endpoint
+from envelope_codec_vault._failure import UNWRAP, WRAP, Failed
+from envelope_codec_vault._key_id import DEFAULT_MOUNT, SCHEME, TransitKey
+from envelope_codec_vault._login import choose_login
+from envelope_codec_vault._session import GivenSession, OwnSessions, Sessions
+from envelope_codec_vault._wire import decode, encode, key_version, text_of
+
+CONNECT_TIMEOUT = 2.0
+READ_TIMEOUT = 5.0
+
+_NUMBERS = frozenset({"connect_timeout", "read_timeout"})
+_OPTIONS = _NUMBERS | frozenset(
+    {
+        *("mount", "namespace", "cluster", "address", "ca_bundle"),
+        *("auth", "token_file", "role", "role_id", "secret_id_file", "auth_mount", "jwt_file"),
+    }
+)
+_SECRET_OPTION = re.compile(r"[?&](token|secret_id|jwt|password)=", re.IGNORECASE)
+
+_log = logging.getLogger("envelope_codec.vault")
+_T = TypeVar("_T")
+
+
+class VaultTransit:
+    """A `MasterKey` in the Transit engine of HashiCorp Vault or OpenBao.
+
+    Vault must be 1.13 or later: older ones ignore associated data without a word, and the context would not be bound.
+    The key must be of an AEAD type (aes256-gcm96, which is Vault's default; aes128-gcm96; chacha20-poly1305;
+    xchacha20-poly1305) and not derived.
+
+    The token's policies need ``update`` on ``MOUNT/encrypt/KEY`` and ``MOUNT/decrypt/KEY``, and nothing else. With
+    ``create`` too, Vault makes a key of whatever name it is asked to encrypt with; never for a request from here.
+
+    Connections are opened, and logins made, at the first call in each process. When Vault refuses a call, the token is
+    looked up: if Vault does not know it, there is one new login and one more try; if it is good, permission is missing.
+    A login that fails is no answer (`KmsUnavailable`) and no refusal of the key. To take a key away at once, withdraw
+    the permission or delete the key; revoking credentials alone leaves cached keys in use for the outage grace.
+
+    Redirects are followed to the same scheme, host and port only. Proxies are those of the environment.
+
+    Args:
+        key: name of the key.
+        mount, namespace, cluster: see `TransitKey`; parts of the key id. The namespace is never taken from the
+            environment.
+        client: a client that is logged in, with its own address, namespace, time-outs (hvac's default is 30 s) and
+            redirects; it is never closed or logged in here. It excludes all of the arguments below.
+        address: URL of Vault; else VAULT_ADDR.
+        auth: ``token``, ``token-file``, ``approle`` or ``kubernetes``. By default a token or token_file given here,
+            else VAULT_TOKEN, else ``~/.vault-token``.
+        token: for ``token``; else VAULT_TOKEN.
+        token_file: for ``token-file``; read again when it changes, and when Vault takes its token no longer.
+        role_id, secret_id, secret_id_file: for ``approle``; the secret id may be in VAULT_SECRET_ID.
+        role, jwt_file: for ``kubernetes``; the file defaults to where Kubernetes mounts the service account's token.
+        auth_mount: where ``approle`` or ``kubernetes`` is mounted, below ``auth/``; in the key's own namespace.
+        ca_bundle: file or folder of CA certificates; else VAULT_CACERT or VAULT_CAPATH, else the system's.
+        connect_timeout: seconds.
+        read_timeout: seconds between two reads.
+
+    Raises:
+        ConfigurationError: a setting is wrong, missing, or of no use with the others.
+    """
+
+    def __init__(
+        self,
+        key: str,
+        *,
+        mount: str = DEFAULT_MOUNT,
+        namespace: str = "",
+        cluster: str = "",
+        client: hvac.Client | None = None,
+        address: str | None = None,
+        auth: str | None = None,
+        token: str | None = None,
+        token_file: str | None = None,
+        role: str | None = None,
+        role_id: str | None = None,
+        secret_id: str | None = None,
+        secret_id_file: str | None = None,
+        auth_mount: str | None = None,
+        jwt_file: str | None = None,
+        ca_bundle: str | None = None,
+        connect_timeout: float | None = None,
+        read_timeout: float | None = None,
+    ) -> None:
+        self._key = TransitKey(key, mount, namespace, cluster)
+        self._key_id = self._key.id
+        self._closed = False
+        self._by_process: dict[int, Sessions] = {}
+        self._open: Callable[[], Sessions]
+        credentials = {
+            "token": token,
+            "token_file": token_file,
+            "role": role,
+            "role_id": role_id,
+            "secret_id": secret_id,
+            "secret_id_file": secret_id_file,
+            "auth_mount": auth_mount,
+            "jwt_file": jwt_file,
+        }
+        if client is not None:
+            times = {"connect_timeout": connect_timeout, "read_timeout": read_timeout}
+            others = {"address": address, "auth": auth, "ca_bundle": ca_bundle, **times, **credentials}
+            _check_client(client, namespace, others)
+            self._open = _sessions_of(client)
+            return
+        login = choose_login(auth, credentials)
+        endpoint = choose_endpoint(
+            address=address,
+            namespace=namespace,
+            ca_bundle=ca_bundle,
+            connect_timeout=CONNECT_TIMEOUT if connect_timeout is None else connect_timeout,
+            read_timeout=READ_TIMEOUT if read_timeout is None else read_timeout,
+        )
+        if endpoint.is_exposed:
+            _log.warning("Vault address %s is plain http: tokens and secrets can be read on the way", endpoint.address)
+        self._open = lambda: OwnSessions(login, Connection(endpoint))
+
+    @classmethod
+    def from_uri(
+        cls, uri: str, /, *, client: hvac.Client | None = None, token: str | None = None, secret_id: str | None = None
+    ) -> VaultTransit:
+        """The master key of ``hashivault://KEY?option=value``; options are the constructor's arguments.
+
+        A key URI never holds a token or a secret id: those come from the environment, from files, or as arguments.
+        """
+        if isinstance(uri, str) and (found := _SECRET_OPTION.search(uri)):
+            # Without the URI in the text: it holds a credential.
+            name = found[1].lower()
+            raise ConfigurationError(
+                f"a key URI must not hold {name}=…: use VAULT_TOKEN, VAULT_SECRET_ID, token_file=PATH, "
+                "secret_id_file=PATH, or VaultTransit's own arguments"
+            )
+        parsed = parse_key_uri(uri, scheme=SCHEME, options=_OPTIONS)
+        if parsed.path:
+            raise ConfigurationError(
+                f"key URI {uri!r} must hold a key name and no path: hashivault://KEY?mount=transit"
+            )
+        settings: dict[str, Any] = dict(parsed.options)
+        for name in _NUMBERS & settings.keys():
+            settings[name] = _seconds(name, settings[name])
+        return cls(parsed.authority, client=client, token=token, secret_id=secret_id, **settings)
+
+    def __repr__(self) -> str:
+        return f"VaultTransit({self._key_id!r})"
+
+    @property
+    def key_id(self) -> str:
+        return self._key_id
+
+    def accepts(self, key_id: str) -> bool:
+        return key_id == self._key_id
+
+    def wrap(self, secret: bytes, context: Mapping[str, str]) -> WrappedSecret:
+        """Encrypt under the key's latest version, which becomes the key version; the ciphertext is Vault's text.
+
+        https://developer.hashicorp.com/vault/api-docs/secret/transit#encrypt-data
+        """
+        return self._done(WRAP, lambda: self._wrapped(secret, context))
+
+    def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> bytes:
+        """https://developer.hashicorp.com/vault/api-docs/secret/transit#decrypt-data"""
+        return self._done(UNWRAP, lambda: self._unwrapped(wrapped, context))
+
+    def close(self) -> None:
+        self._closed = True
+        sessions = self._by_process.pop(os.getpid(), None)
+        if sessions is not None:
+            sessions.close()
+
+    def _wrapped(self, secret: bytes, context: Mapping[str, str]) -> WrappedSecret:
+        reply = self._ask(
+            WRAP,
+            lambda client: client.secrets.transit.encrypt_data(
+                self._key.name,
+                plaintext=encode(secret),
+                associated_data=encode(context_bytes(context)),
+                # Read only if Vault is about to create the key: a typo in a key URI must not become a new key.
+                type=failure.ABSENT_KEY_TYPE,
+                mount_point=self._key.mount,
+            ),
+        )
+        ciphertext = text_of(reply, "ciphertext")
+        version = key_version(ciphertext)
+        if version is None:
+            raise Failed(failure.NO_ANSWER)
+        return WrappedSecret(self._key_id, version, ciphertext.encode("ascii"))
+
+    def _unwrapped(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> bytes:
+        ciphertext = wrapped.ciphertext.decode("ascii", errors="replace")
+        version = key_version(ciphertext)
+        if version is None:
+            raise Failed(failure.NO_CIPHERTEXT)
+        if version != wrapped.key_version:
+            raise Failed(failure.OTHER_VERSION)
+        reply = self._ask(
+            UNWRAP,
+            lambda client: client.secrets.transit.decrypt_data(
+                self._key.name,
+                ciphertext=ciphertext,
+                associated_data=encode(context_bytes(context)),
+                mount_point=self._key.mount,
+            ),
+        )
+        secret = decode(text_of(reply, "plaintext"))
+        if secret is None:
+            raise Failed(failure.NO_ANSWER)
+        return secret
+
+    def _done(self, operation: str, work: Callable[[], _T]) -> _T:
+        try:
+            return work()
+        except Failed as failed:
+            meaning = failed.meaning
+        # Outside of the handler, so that no exception of the SDK is in this one's context.
+        raise meaning.kind(meaning.reason, operation=operation, key_id=self._key_id)
+
+    def _ask(self, operation: str, question: Question) -> Any:
+        return ask(self._sessions(), operation, question)
+
+    def _sessions(self) -> Sessions:
+        """This process's own: connections must not be shared with a process that forked."""
+        if self._closed:
+            raise Failed(failure.CLOSED)
+        process = os.getpid()
+        found = self._by_process.get(process)
+        # setdefault and no lock, which might be held while the process forks: of two threads, one's goes unused.
+        return found if found is not None else self._by_process.setdefault(process, self._open())
+
+
+def _sessions_of(client: hvac.Client) -> Callable[[], Sessions]:
+    process = os.getpid()
+
+    def sessions() -> Sessions:
+        if os.getpid() != process:
+            # Forked: forget the connections that belong to the parent. The client opens new ones.
+            client.session.close()
+        return GivenSession(client)
+
+    return sessions
+
+
+def _check_client(client: hvac.Client, namespace: str, others: Mapping[str, object]) -> None:
+    if superfluous := [name for name, value in others.items() if value is not None]:
+        raise ConfigurationError(f"Vault setting {superfluous[0]} is of no use beside client=…, which has its own")
+    if not isinstance(client.adapter, hvac.adapters.JSONAdapter):
+        raise ConfigurationError("the Vault client must have hvac's JSONAdapter, which is its default")
+    own = (client.adapter.namespace or "").strip("/")
+    if own != namespace:
+        raise ConfigurationError(
+            f"the Vault client is in namespace {own!r}, but the key is in {namespace!r}: give both the same namespace"
+        )
+
+
+def _seconds(name: str, value: str) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        raise ConfigurationError(f"Vault setting {name}={value!r} must be a number of seconds above 0") from None
