@@ -38,6 +38,9 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's clocks, and one daemon thread for timers, which starts at the first use and after a fork."""
 
+    _lock: threading.Lock
+    _loop: asyncio.AbstractEventLoop | None
+
     def __init__(self) -> None:
         self._forget_thread()
         _clocks.add(self)
@@ -61,8 +64,7 @@ class SystemClock:
             return self._loop
 
     def _forget_thread(self) -> None:
-        self._lock = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lock, self._loop = threading.Lock(), None
 
 
 class _LoopTimer:

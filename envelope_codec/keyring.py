@@ -15,7 +15,7 @@ from envelope_codec.keyset import KeySet
 from envelope_codec.kms import MasterKey
 from envelope_codec.kmscall import KmsCalls
 from envelope_codec.lease import Leases
-from envelope_codec.observe import LogObserver, Observer
+from envelope_codec.observe import LogObserver, Observer, logger
 from envelope_codec.opening import OpeningKeys
 from envelope_codec.sealing import SealingKey, SealingKeys
 
@@ -158,7 +158,10 @@ class Keyring:
         self._sealing.clear()
         self._opening.clear()
         for master in self._owned:
-            master.close()
+            try:
+                master.close()
+            except Exception:
+                logger.exception("the provider of %s failed unexpectedly at close", master.key_id)
 
     def _deadline(self, timeout: float) -> float:
         return self._clock.monotonic() + timeout
@@ -174,7 +177,9 @@ _keyrings: weakref.WeakSet[Keyring] = weakref.WeakSet()
 def _after_fork() -> None:
     """No thread, lock or call survives into the child; a sealing key shared with the parent would overrun its count."""
     for keyring in list(_keyrings):
+        closed = keyring._calls.closed
         keyring._build()
+        keyring._calls.closed = closed
 
 
 if hasattr(os, "register_at_fork"):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KeyNotConfigured, KmsUnavailable
 from envelope_codec.kms import MasterKey
+from envelope_codec.kmscall import told
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,8 @@ class KeySet:
             try:
                 if master.accepts(key_id):
                     return master
-            except EnvelopeError as error:
-                errors.append(error)
+            except BaseException as error:
+                errors.append(told(error, "open", master))
         if errors:
             raise decisive(errors, "open")
         return None

@@ -64,10 +64,7 @@ class KmsCalls:
         try:
             result = work()
         except BaseException as error:
-            failure = _allowed(error)
-            if failure is None:
-                logger.exception("the provider of %s failed unexpectedly at %s", master.key_id, operation)
-                failure = KmsUnavailable("the provider failed unexpectedly", operation=operation, key_id=master.key_id)
+            failure = told(error, operation, master)
         event = Event(
             operation,
             type(failure).__name__ if failure else "ok",
@@ -168,12 +165,13 @@ class KmsCalls:
             self._flying.discard(flight)
 
 
-def _allowed(error: BaseException) -> EnvelopeError | None:
-    """``error`` in the library's own class, since a provider's subclass may not be copied; None: not a provider's."""
+def told(error: BaseException, operation: str, master: MasterKey) -> EnvelopeError:
+    """What callers are told of a provider's error, here being handled. What no provider may raise is logged."""
     for kind in (KmsUnavailable, KeyDenied, InvalidCiphertext, MalformedEnvelope):
-        if isinstance(error, kind):
+        if isinstance(error, kind):  # not the error itself: a subclass may not be one that can be copied
             return kind(error.reason, operation=error.operation, key_id=error.key_id)
-    return None
+    logger.exception("the provider of %s failed unexpectedly at %s", master.key_id, operation)
+    return KmsUnavailable("the provider failed unexpectedly", operation=operation, key_id=master.key_id)
 
 
 def closed() -> KmsUnavailable:

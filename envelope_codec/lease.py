@@ -98,7 +98,7 @@ class Lease:
         """A call sent at ``sent`` has succeeded. False: a denial arrived meanwhile, so the result does not count."""
         if sent.generation != self.generation:
             return False
-        if sent.monotonic + seconds > self._until_monotonic:
+        if sent.monotonic + seconds >= self._until_monotonic:  # equal: the monotonic clock stood still meanwhile
             self._until_monotonic = sent.monotonic + seconds
             self._until_time = sent.time + seconds
         self._grace_monotonic, self._grace_time = self._until_monotonic, self._until_time
@@ -112,6 +112,11 @@ class Lease:
         self.failures += 1
         self._grace_monotonic = self._until_monotonic + grace
         self._grace_time = self._until_time + grace
+
+    def answered(self) -> None:
+        """The KMS is there, and did not vouch: no grace beyond the lease's own end."""
+        self.outage = False
+        self._grace_monotonic, self._grace_time = self._until_monotonic, self._until_time
 
     def landed(self) -> None:
         """The renewal under way has ended."""
@@ -141,7 +146,7 @@ class Leases:
         self._grace = grace
         self._on_denied = on_denied
         # Kept alive by the keys under them and by their timers, so that made-up key versions leave nothing behind.
-        self._known: WeakValueDictionary[tuple[str, str, str], Lease] = WeakValueDictionary()
+        self._known: WeakValueDictionary[tuple[str, ...], Lease] = WeakValueDictionary()
 
     def unwrap(self, record: Record, recipient: Recipient, master: MasterKey) -> tuple[bytes, Lease]:
         """Unwrap one recipient: the key that the record carries, and the lease that this began or renewed.
@@ -157,23 +162,28 @@ class Leases:
                 "unwrap", master, record.namespace, lambda: unlock(record, master.unwrap(wrapped, record.kms_context))
             )
 
-        return self._vouched(recipient.key_id, recipient.key_version, record.namespace, attempt)
+        return self._vouched("unwrap", recipient.key_id, recipient.key_version, record.namespace, attempt)
 
     def vouch_by_wrapping(self, record: Record, master: MasterKey) -> Lease:
-        """A lease for a role that may only encrypt: another wrap vouches, now and at each renewal."""
+        """A lease for a role that may only encrypt: another wrap vouches, now and at each renewal.
+
+        It is none of those that unwrapping renews, since who may encrypt need not be allowed to decrypt.
+        """
 
         def attempt() -> None:
             secret, context = os.urandom(SECRET_LENGTH), record.kms_context
             self._calls.call("wrap", master, record.namespace, lambda: master.wrap(secret, context))
 
-        return self._vouched(record.recipients[0].key_id, "", record.namespace, attempt)[1]
+        return self._vouched("wrap", record.recipients[0].key_id, "", record.namespace, attempt)[1]
 
-    def _vouched(self, key_id: str, key_version: str, namespace: str, attempt: Callable[[], T]) -> tuple[T, Lease]:
+    def _vouched(
+        self, operation: str, key_id: str, key_version: str, namespace: str, attempt: Callable[[], T]
+    ) -> tuple[T, Lease]:
         with self._calls.lock:
-            name = (key_id, key_version, namespace)
+            name = (operation, key_id, key_version, namespace)
             lease = self._known.get(name)
             if lease is None:
-                lease = self._known[name] = Lease(*name)
+                lease = self._known[name] = Lease(key_id, key_version, namespace)
         while True:
             sent = lease.sent(self._calls.clock)
             try:
@@ -189,12 +199,21 @@ class Leases:
             # A denial arrived while this call was under way: ask again rather than believe the older answer.
 
     def renewal(self, leases: Iterable[Lease], tried: set[Lease], deadline: float) -> Flight[None] | None:
-        """Renew the first of ``leases`` that is not in ``tried`` and can be renewed; it is joined and put there."""
+        """Renew the first of ``leases`` that is not in ``tried`` and can be renewed; it is joined and put there.
+
+        None if there is none, or if it has just been renewed for somebody else.
+        """
         for lease in leases:
             if lease not in tried and not lease.ended and lease.witness is not None:
                 tried.add(lease)
                 return self._renew(lease, deadline)
         return None
+
+    def renew_now(self, leases: Iterable[Lease]) -> None:
+        """One attempt to renew each of these, here in this thread."""
+        for lease in leases:
+            if not lease.ended:
+                self._renew_once(lease)
 
     def close(self) -> None:
         """Cancel what is scheduled."""
@@ -205,12 +224,18 @@ class Leases:
 
     # --- in the background ----------------------------------------------------------------------------------------
 
-    def _renew(self, lease: Lease, deadline: float | None = None) -> Flight[None]:
-        """The renewal under way or a new one, joined where there is a caller with a deadline."""
+    def _renew(self, lease: Lease, deadline: float | None = None) -> Flight[None] | None:
+        """The renewal under way or a new one, joined where there is a caller with a deadline.
+
+        Such a caller gets None where another renewal has just landed.
+        """
         with self._calls.lock:
             flight = lease.flight
             new = flight is None
             if flight is None:
+                clock = self._calls.clock
+                if deadline is not None and lease.live(clock.monotonic(), clock.time()):
+                    return None
                 flight = lease.flight = Flight(lambda: self._renew_once(lease), -math.inf)
             if deadline is not None:
                 flight.join(deadline)
@@ -232,7 +257,9 @@ class Leases:
         except KmsUnavailable:
             self._unanswered(lease, renewing=True)
         except EnvelopeError:
-            lease.witness = None  # the record it was renewed with is corrupt; the next record that opens renews it
+            with self._calls.lock:
+                lease.answered()
+                lease.witness = None  # the record it was renewed with is corrupt; the next record that opens renews it
         else:
             self._succeed(lease, sent, witness)
 

@@ -81,7 +81,7 @@ class OpeningKeys:
 
     async def get(self, record: Record, deadline: float) -> bytes:
         """The key that ``record`` carries, by ``deadline`` (monotonic seconds). Errors as in `Keyring.opening_key`."""
-        reference = sha256(record.key_id_bytes + b"\0" + record.wire).digest()
+        reference = sha256(record.header_tail).digest()
         renewed: set[Lease] = set()
         while True:
             with self._calls.lock:
@@ -99,8 +99,9 @@ class OpeningKeys:
                 flight, new = (None, False) if lapsed else self._flight(record, reference, deadline)
             if flight is None:
                 renewal = self._leases.renewal(lapsed, renewed, deadline)
-                renewed.update(lapsed)
-                if renewal is not None:
+                if renewal is None:
+                    renewed.update(lapsed)
+                else:
                     await renewal.wait(self._clock, deadline)
                 continue
             if new:
@@ -113,7 +114,7 @@ class OpeningKeys:
             self._hot.clear()
             for name, entry in list(self._keys.items()):
                 if all(lease.ended for lease in entry.leases):
-                    del self._keys[name]
+                    self._keys.pop(name, None)  # not del, which raises for what has just expired
 
     def clear(self) -> None:
         """Forget every key."""
@@ -132,6 +133,9 @@ class OpeningKeys:
 
     def _ask(self, record: Record, reference: bytes) -> bytes:
         """One attempt: ask each configured recipient until one yields the key. Runs in a thread."""
+        kept = self._kept(record)
+        if kept is not None:  # since the last attempt, another record has renewed the lease for all
+            return kept
         key_set = self._key_sets(record.namespace)
         errors: list[EnvelopeError] = []
         for recipient in record.recipients:
@@ -144,14 +148,19 @@ class OpeningKeys:
             except EnvelopeError as error:
                 errors.append(error)
         outcome = decisive(errors, "open")
-        with self._calls.lock:
-            if isinstance(outcome, KmsUnavailable):
-                entry = self._entry(record)
-                if entry is not None and entry.live(self._clock.monotonic(), self._clock.time()):
-                    return entry.key
-            else:
-                self._refused[reference] = outcome
+        if isinstance(outcome, KmsUnavailable):
+            kept = self._kept(record)
+            if kept is not None:
+                return kept
+        else:
+            with self._calls.lock:
+                self._refused[reference] = outcome.fresh()
         raise outcome
+
+    def _kept(self, record: Record) -> bytes | None:
+        with self._calls.lock:
+            entry = self._entry(record)
+            return entry.key if entry and entry.live(self._clock.monotonic(), self._clock.time()) else None
 
     def _entry(self, record: Record) -> _OpeningKey | None:
         entry = self._keys.get(record.id)
@@ -160,8 +169,10 @@ class OpeningKeys:
     def _keep(self, record: Record, key: bytes, lease: Lease) -> None:
         lease.used = True
         with self._calls.lock:
-            if self._calls.closed:
+            if self._calls.closed or lease.ended:
                 return
+            if record.id not in self._keys and self._keys.currsize >= self._keys.maxsize:
+                self._hot.clear()  # what is about to be evicted may be in there
             known = self._entry(record)
             others = tuple(other for other in known.leases if other is not lease and not other.ended) if known else ()
             entry = _OpeningKey(record, key, (lease, *others[:7]), self._clock.monotonic() + self._ttl)
@@ -169,6 +180,6 @@ class OpeningKeys:
             self._heat(record.id, entry)
 
     def _heat(self, record_id: bytes, entry: _OpeningKey) -> None:
-        if len(self._hot) >= _HOT_ENTRIES:
+        if len(self._hot) >= min(_HOT_ENTRIES, self._keys.maxsize):
             self._hot.clear()
         self._hot[record_id] = entry

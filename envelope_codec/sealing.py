@@ -20,16 +20,17 @@ from envelope_codec.envelope import (
     kms_context,
     record_head,
 )
-from envelope_codec.errors import EnvelopeError, KeyNotConfigured, KmsUnavailable
+from envelope_codec.errors import EnvelopeError, KeyDenied, KeyNotConfigured, KmsUnavailable
 from envelope_codec.flight import Flight
 from envelope_codec.keyset import KeySet, decisive
-from envelope_codec.kms import MasterKey, WrappedSecret
+from envelope_codec.kms import MasterKey
 from envelope_codec.kmscall import KmsCalls, closed
 from envelope_codec.lease import Lease, Leases
 
 _PREPARE_AT = 0.9
-_RETRY = 10.0
-_EXTENSION = 30.0
+_PATIENCE = 30.0  # seconds for which the next key is asked for in a row, while nobody waits for it
+_RETRY = 10.0  # seconds until it is asked for again
+_EXTENSION = 120.0  # seconds; more than `_RETRY` and an attempt in which each of eight recipients times out
 
 
 class SealingKey:
@@ -123,7 +124,7 @@ class SealingKeys:
                 if number > key.max_payloads:
                     key.exhausted = True
                     return None
-                self._prepare(namespace)
+                self._prepare(namespace, key)
         return key
 
     async def get(self, namespace: str, deadline: float) -> SealingKey:
@@ -178,14 +179,14 @@ class SealingKeys:
         monotonic, time = self._clock.monotonic(), self._clock.time()
         if key is not None and not key.due(monotonic, time) and not key.vouched(monotonic, time):
             renewal = self._leases.renewal(key.leases, renewed, deadline)
-        flight = renewal or self._prepare(namespace, deadline)
+        flight = renewal or self._prepare(namespace, key, deadline)
         if flight is not None:
             await flight.wait(self._clock, deadline)
 
-    def _prepare(self, namespace: str, deadline: float | None = None) -> Flight[None] | None:
-        """Get the next key: the flight under way or a new one.
+    def _prepare(self, namespace: str, key: SealingKey | None, deadline: float | None = None) -> Flight[None] | None:
+        """Get the key that follows ``key``: the flight under way, or a new one unless another has just landed.
 
-        A caller with a deadline has joined it, and gets None where another flight has just landed with what it needs.
+        It is joined where there is a caller with a deadline.
         """
         with self._calls.lock:
             if self._calls.closed:
@@ -193,13 +194,13 @@ class SealingKeys:
             state = self._states.setdefault(namespace, _State())
             flight = state.flight
             new = flight is None
-            if flight is None and deadline is not None and self._usable(namespace) is not None:
+            if flight is None and (state.current is not key if deadline is None else self._usable(namespace)):
                 return None
             if flight is None:
                 flight = state.flight = Flight(lambda: self._replace(namespace, state), -math.inf)
             if deadline is None:
                 flight.keep = True
-                flight.deadline = max(flight.deadline, self._clock.monotonic() + _EXTENSION)
+                flight.deadline = max(flight.deadline, self._clock.monotonic() + _PATIENCE)
             else:
                 flight.join(deadline)
         if new:
@@ -208,35 +209,44 @@ class SealingKeys:
 
     def _replace(self, namespace: str, state: _State) -> None:
         """One attempt to get the next key. Runs in a thread."""
+        monotonic, time = self._clock.monotonic(), self._clock.time()
         try:
             key = self._make(namespace, Purpose.WRAPPING_KEY)
-        except KmsUnavailable:
-            if not self._extend(namespace, state):
-                raise
-            return
-        except EnvelopeError:
+        except KeyDenied:
             state.current = None
             raise
-        now = self._clock.monotonic()
-        key.due_monotonic = now + self._max_age
-        key.due_time = self._clock.time() + self._max_age
+        except EnvelopeError as error:
+            if self._go_on(namespace, state, outage=isinstance(error, KmsUnavailable)):
+                return
+            raise
+        key.due_monotonic, key.due_time = monotonic + self._max_age, time + self._max_age
         key.max_payloads = self._max_payloads
         key.prepare_at = self._max_payloads * _PREPARE_AT
         with self._calls.lock:
             if self._calls.closed:
                 raise closed()
-            state.current = key
+            denied = all(lease.ended for lease in key.leases)  # meanwhile; the next caller asks again
+            state.current = None if denied else key
         self._schedule(namespace, state, self._max_age * (_PREPARE_AT - 0.1 * self._calls.jitter()))
 
-    def _extend(self, namespace: str, state: _State) -> bool:
-        """In an outage the current key goes on past its age and count, while its leases and their grace last."""
+    def _go_on(self, namespace: str, state: _State, *, outage: bool) -> bool:
+        """Whether the current key goes on while the next can't be had, which is asked for again soon.
+
+        In an outage it goes on past its age and count, while its leases and their grace last.
+        """
         key, monotonic, time = state.current, self._clock.monotonic(), self._clock.time()
-        if key is None or not key.vouched(monotonic, time):
+        if key is None:
             return False
-        key.due_monotonic = max(key.due_monotonic, monotonic + _EXTENSION)
-        key.due_time = max(key.due_time, time + _EXTENSION)
-        key.max_payloads = math.inf
-        key.exhausted = False
+        if outage and not key.vouched(monotonic, time):
+            self._leases.renew_now(key.leases)  # the outage has not been noticed while nothing was used
+        if not key.vouched(monotonic, time) or (key.due(monotonic, time) and not outage):
+            return False
+        if outage:
+            key.due_monotonic = max(key.due_monotonic, monotonic + _EXTENSION)
+            key.due_time = max(key.due_time, time + _EXTENSION)
+            if key.exhausted:
+                key.max_payloads, key.exhausted = math.inf, False
+        key.prepare_at = key.max_payloads + 1  # the timer asks again, and not each payload
         self._schedule(namespace, state, _RETRY)
         return True
 
@@ -245,7 +255,7 @@ class SealingKeys:
 
         def due() -> None:  # a key that has sealed nothing may grow old: the next caller gets another
             if state.current is key and key is not None and key.take() > 1 and not self._calls.closed:
-                self._prepare(namespace)
+                self._prepare(namespace, key)
 
         with self._calls.lock:
             if state.timer is not None:
@@ -267,12 +277,12 @@ class SealingKeys:
         errors: list[EnvelopeError] = []
         for master in key_set.sealing:
             try:
-                wrapped = self._wrap(master, namespace, secret, bound)
-                recipient = Recipient(wrapped.key_id, wrapped.key_version, wrapped.ciphertext)
+                record = self._wrap(master, secret, head, record_id, bound)
+                recipient = record.recipients[0]
                 if recipient.key_id in recipients:
                     continue
                 if purpose is Purpose.WRAPPING_KEY:
-                    leases.append(self._first_lease(build_record(head, record_id, [recipient]), master))
+                    leases.append(self._first_lease(record, master))
                 recipients[recipient.key_id] = recipient
             except EnvelopeError as error:
                 errors.append(error)
@@ -280,8 +290,15 @@ class SealingKeys:
             raise decisive(errors, "seal")
         return SealingKey(build_record(head, record_id, recipients.values()), key, tuple(leases))
 
-    def _wrap(self, master: MasterKey, namespace: str, secret: bytes, context: dict[str, str]) -> WrappedSecret:
-        return self._calls.call("wrap", master, namespace, lambda: master.wrap(secret, context))
+    def _wrap(self, master: MasterKey, secret: bytes, head: bytes, record_id: bytes, context: dict[str, str]) -> Record:
+        """The record with this master key's recipient alone, which shows whether a provider's answer is of use."""
+
+        def attempt() -> Record:
+            wrapped = master.wrap(secret, context)
+            recipient = Recipient(wrapped.key_id, wrapped.key_version, wrapped.ciphertext)
+            return build_record(head, record_id, [recipient])
+
+        return self._calls.call("wrap", master, context[NAMESPACE], attempt)
 
     def _first_lease(self, record: Record, master: MasterKey) -> Lease:
         """The lease of a new record, which has been opened once: one that can't be would lose a day of payloads."""

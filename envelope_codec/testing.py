@@ -25,7 +25,7 @@ class FakeKms:
         wraps: calls to `wrap` so far, the failed ones included.
         unwraps: calls to `unwrap` so far, the failed ones included.
         down: while True, every call raises `KmsUnavailable`.
-        denied: while True, every call raises `KeyDenied`.
+        denied: while True, every call that is answered at all raises `KeyDenied`.
         before_call: called at the start of each call, with ``"wrap"`` or ``"unwrap"``; may block, raise, or count.
     """
 
@@ -90,10 +90,10 @@ class FakeKms:
             failure = self._failures.popleft() if self._failures else None
         if failure is not None:
             raise failure
-        if self.denied:
-            raise KeyDenied("the master key is disabled", operation=operation, key_id=self._key_id)
         if self.down:
             raise KmsUnavailable("the KMS did not answer", operation=operation, key_id=self._key_id)
+        if self.denied:
+            raise KeyDenied("the master key is disabled", operation=operation, key_id=self._key_id)
 
 
 class ManualClock:
@@ -131,7 +131,7 @@ class ManualClock:
                 due, _, timer = heapq.heappop(self._due)
                 self._move(max(due, self._monotonic))
             timer.fire()
-        self._move(end)
+        self._move(max(end, self._monotonic))  # a timer may have moved it on
 
     def suspend(self, seconds: float) -> None:
         """Move the wall clock alone, as a suspended machine does."""

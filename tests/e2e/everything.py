@@ -199,8 +199,8 @@ class Everything:
             await workflow.execute_local_activity_method(
                 Activities.decline, args=[base, "local failure"], start_to_close_timeout=_TIMEOUT, retry_policy=_ONCE
             )
-        except ActivityError as error:
-            seen["local failure"] = str(error.cause)
+        except ApplicationError as error:  # of a local activity, as it is
+            seen["local failure"] = str(error)
 
     async def _child(self, base: str, seen: dict[str, str]) -> None:
         child = await workflow.start_child_workflow(

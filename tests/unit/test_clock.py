@@ -244,3 +244,11 @@ def test_the_manual_clock_suspends_and_steps_the_wall_clock_alone() -> None:
     clock.suspend(-60.0)
     clock.advance(1.0)
     assert (clock.monotonic() - start, clock.time(), fired) == (1.0, 91.0, [1])
+
+
+def test_a_timer_of_the_manual_clock_may_move_it_on_and_it_never_goes_back() -> None:
+    clock = ManualClock(time=100.0)
+    start = clock.monotonic()
+    clock.call_later(1.0, lambda: clock.advance(10.0))
+    clock.advance(5.0)
+    assert (clock.monotonic() - start, clock.time()) == (11.0, 111.0)
