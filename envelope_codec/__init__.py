@@ -1,22 +1,19 @@
 """Envelope encryption for Temporal payloads, with master keys that never leave your KMS."""
 
-from envelope_codec.codec import EnvelopeCodec
-from envelope_codec.config import EnvelopeConfig, NamespaceKeys
-from envelope_codec.errors import (
-    ConfigurationError,
-    ContextMismatch,
-    EncryptionRequired,
-    EnvelopeError,
-    InvalidCiphertext,
-    KeyDenied,
-    KeyNotConfigured,
-    KmsUnavailable,
-    MalformedEnvelope,
-)
-from envelope_codec.keyring import Keyring
-from envelope_codec.kms import MasterKey, WrappedSecret
-from envelope_codec.observe import Event, Observer
-from envelope_codec.plugin import EnvelopePlugin, envelope_data_converter
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+# isort: off
+if TYPE_CHECKING:
+    from envelope_codec.codec import EnvelopeCodec
+    from envelope_codec.config import EnvelopeConfig, NamespaceKeys
+    from envelope_codec.errors import ConfigurationError, ContextMismatch, EncryptionRequired, EnvelopeError
+    from envelope_codec.errors import InvalidCiphertext, KeyDenied, KeyNotConfigured, KmsUnavailable, MalformedEnvelope
+    from envelope_codec.keyring import Keyring
+    from envelope_codec.kms import MasterKey, WrappedSecret
+    from envelope_codec.observe import Event, Observer
+    from envelope_codec.plugin import EnvelopePlugin, envelope_data_converter
+# isort: on
 
 __version__ = "0.1.0"
 
@@ -26,3 +23,17 @@ __all__ = [
     "EnvelopePlugin", "Event", "InvalidCiphertext", "KeyDenied", "KeyNotConfigured", "Keyring", "KmsUnavailable",
     "MalformedEnvelope", "MasterKey", "NamespaceKeys", "Observer", "WrappedSecret", "envelope_data_converter",
 ]
+_HOMES = {  # everything else is an error
+    "EnvelopeCodec": "codec", "EnvelopeConfig": "config", "NamespaceKeys": "config", "Keyring": "keyring",
+    "MasterKey": "kms", "WrappedSecret": "kms", "Event": "observe", "Observer": "observe",
+    "EnvelopePlugin": "plugin", "envelope_data_converter": "plugin",
+}
+# fmt: on
+
+
+def __getattr__(name: str) -> Any:
+    """Names are loaded when they are used: providers and commands that need no Temporal SDK don't wait for it."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)
+    return value

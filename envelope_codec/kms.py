@@ -98,17 +98,19 @@ def parse_key_uri(uri: str, *, scheme: str, options: frozenset[str] = frozenset(
     Raises:
         ConfigurationError: it is not such a URI; the text names what is wrong and what is allowed.
     """
+    _check_text(uri)
+    if not uri.startswith(f"{scheme}://"):
+        raise ConfigurationError(f"key URI {uri!r} must start with {scheme}://")
+    if "#" in uri:
+        raise ConfigurationError(f"key URI {uri!r} must not have a fragment (#…)")
     try:
         parts = urlsplit(uri)
-        query = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+        authority, path = unquote(parts.netloc, errors="strict"), unquote(parts.path, errors="strict")
+        # A plus sign stands for itself, as in a path: it is a blank in HTML forms alone.
+        text = parts.query.replace("+", "%2B")
+        query = parse_qsl(text, keep_blank_values=True, strict_parsing=bool(text), errors="strict")
     except ValueError:
         raise ConfigurationError(f"key URI {uri!r} is malformed") from None
-    if parts.scheme != scheme or not uri.startswith(f"{scheme}://"):
-        raise ConfigurationError(f"key URI {uri!r} must start with {scheme}://")
-    if parts.fragment or "#" in uri:
-        raise ConfigurationError(f"key URI {uri!r} must not have a fragment (#…)")
-    if "@" in parts.netloc:
-        raise ConfigurationError("a key URI must not hold credentials (…@…)")
     found: dict[str, str] = {}
     for name, value in query:
         if name not in options:
@@ -117,7 +119,7 @@ def parse_key_uri(uri: str, *, scheme: str, options: frozenset[str] = frozenset(
         if name in found or not value:
             raise ConfigurationError(f"key URI {uri!r} must give option {name!r} once, and not empty")
         found[name] = value
-    return KeyUri(uri, scheme, unquote(parts.netloc), unquote(parts.path).removeprefix("/"), found)
+    return KeyUri(uri, scheme, authority, path.removeprefix("/"), found)
 
 
 def master_key(uri: str) -> MasterKey:
@@ -136,6 +138,8 @@ def master_key(uri: str) -> MasterKey:
         raise ConfigurationError(f"more than one installed provider claims key URI scheme {scheme!r}")
     try:
         provider: Provider = matches[0].load()
+    except AttributeError:
+        raise ConfigurationError(f"the provider for {scheme}:// is broken: {matches[0].value} is missing") from None
     except ImportError as error:
         extra = _EXTRA_OF_SCHEME.get(scheme)
         fix = f'pip install "temporal-envelope-codec[{extra}]"' if extra else f"install {error.name!r}"
@@ -156,9 +160,15 @@ def context_bytes(context: Mapping[str, str]) -> bytes:
     return b"".join(parts)
 
 
-def _with_scheme(uri: str) -> str:
+def _check_text(uri: str) -> None:
     if not isinstance(uri, str) or not uri or uri != uri.strip() or not uri.isprintable():
         raise ConfigurationError(f"{uri!r} is not a key URI")
+    if "@" in uri.partition("://")[2].partition("/")[0] or ("@" in uri and "://" not in uri):
+        raise ConfigurationError("a key URI must not hold credentials (…@…)")  # without repeating them
+
+
+def _with_scheme(uri: str) -> str:
+    _check_text(uri)
     if uri.startswith("arn:"):
         return f"awskms:///{uri}"
     if uri.startswith("projects/"):

@@ -36,7 +36,7 @@ from envelope_codec.failures import encoding_failures
 from envelope_codec.keyring import Keyring
 from envelope_codec.kms import ENTRY_POINT_GROUP, MasterKey
 from envelope_codec.observe import Observer, logger
-from envelope_codec.prewarm import Prewarm
+from envelope_codec.prewarm import Prewarm, ready_or_ended
 
 
 def envelope_data_converter(
@@ -151,31 +151,10 @@ class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
 
     async def run_worker(self, worker: Worker, next: Callable[[Worker], Awaitable[None]]) -> None:
         """See `temporalio.worker.Plugin.run_worker`. The worker polls nothing before there is a key to seal with."""
-        try:
-            await self._prewarm_or_shutdown(worker)
-        except BaseException:
-            # The worker never ran, so nothing else will say that it has ended; `async with worker` would wait for ever.
-            ended = getattr(worker, "_shutdown_complete_event", None)
-            if isinstance(ended, asyncio.Event):
-                ended.set()
-            raise
-        await next(worker)
-
-    async def _prewarm_or_shutdown(self, worker: Worker) -> None:
-        if not self._config.sealing:
-            return
-        prewarm = asyncio.ensure_future(self._prewarm(worker.client.namespace))
-        waiting: list[asyncio.Future[Any]] = [prewarm]
-        asked = getattr(worker, "_shutdown_event", None)
-        if isinstance(asked, asyncio.Event):
-            waiting.append(asyncio.ensure_future(asked.wait()))
-        try:
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            if prewarm.done():
-                prewarm.result()
-        finally:
-            for task in waiting:
-                task.cancel()
+        if worker.is_shutdown:
+            raise RuntimeError("this worker has ended: make another")
+        if not self._config.sealing or await ready_or_ended(worker, self._prewarm(worker.client.namespace)):
+            await next(worker)
 
     async def _prewarm(self, namespace: str) -> None:
         await asyncio.sleep(random.uniform(0, self._config.startup_jitter))  # noqa: S311 - spreads load, hides nothing

@@ -1,12 +1,15 @@
-"""The sealing key is at hand before user code runs."""
+"""The sealing key is at hand before a worker polls, and before user code runs."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Coroutine
 from typing import Any
 
-from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
+from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor, Worker
 
 from envelope_codec.keyring import Keyring
+from envelope_codec.observe import logger
 
 
 class Prewarm(Interceptor):
@@ -31,3 +34,55 @@ class _PrewarmActivity(ActivityInboundInterceptor):
         """See `ActivityInboundInterceptor.execute_activity`."""
         await self._keyring.prewarm(self._namespace, timeout=self._keyring.limits.timeout)
         return await super().execute_activity(input)
+
+
+async def ready_or_ended(worker: Worker, prewarming: Coroutine[Any, Any, None]) -> bool:
+    """Wait until a worker that has not begun to run may do so, or need not.
+
+    Args:
+        worker: has polled nothing yet.
+        prewarming: gets the sealing key. Cancelled where it is not done in time.
+
+    Returns:
+        True if ``prewarming`` is done, False if the worker's shutdown came first. The worker has ended then.
+
+    Raises:
+        Whatever ``prewarming`` raises. The worker has ended then.
+    """
+    prewarmed = asyncio.ensure_future(prewarming)
+    waiting: list[asyncio.Future[Any]] = [prewarmed]
+    asked = getattr(worker, "_shutdown_event", None)
+    if isinstance(asked, asyncio.Event):
+        waiting.append(asyncio.ensure_future(asked.wait()))
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        if prewarmed.done():
+            prewarmed.result()
+            return True
+    except BaseException:
+        await _end(worker)
+        raise
+    finally:
+        for task in waiting:
+            task.cancel()
+    await _end(worker)
+    return False
+
+
+async def _end(worker: Worker) -> None:
+    """End a worker that never ran.
+
+    The SDK has no public way: its own shutdown waits for a run to end, ``async with worker`` would wait for ever, and
+    no other worker could ever be made for the task queue with this client.
+    """
+    try:
+        bridge = getattr(worker, "_bridge_worker", None)
+        if bridge is not None:
+            bridge.initiate_shutdown()
+            await bridge.finalize_shutdown()
+    except Exception:
+        logger.warning("a worker that never ran could not be shut down", exc_info=True)
+    finally:
+        ended = getattr(worker, "_shutdown_complete_event", None)
+        if isinstance(ended, asyncio.Event):
+            ended.set()

@@ -21,11 +21,12 @@ PROGRESS_EVERY = 15  # packages
 
 def install(folder: Path, pins: Path, *, project: bool) -> int:
     """Exit status of pip: 0 if all is there now."""
-    unfinished = folder / ".unfinished"
-    if unfinished.exists() or not _runs(folder):
+    created, unfinished = folder / ".created", folder / ".unfinished"
+    if unfinished.exists() or not created.exists() or not _runs(folder):
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
         print(f"Creating {folder} with Python {version} …", flush=True)
         venv.create(folder, clear=True, with_pip=True, symlinks=True)
+        created.touch()
     unfinished.touch()
     wanted = len(re.findall(r"^[A-Za-z0-9].*==", pins.read_text(), flags=re.MULTILINE))
     print(f"Installing up to {wanted} packages from {pins} (a minute or so, if they are not there yet) …", flush=True)

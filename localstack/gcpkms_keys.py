@@ -171,7 +171,7 @@ class Store:
 
     def add_ring(self, parent: str, ring_id: str) -> str:
         if not _LOCATION.fullmatch(parent):
-            raise Refused("INVALID_ARGUMENT", f"Resource field 'parent' has unsupported value {parent!r}.")
+            raise Refused("INVALID_ARGUMENT", f"Resource field 'parent' has unsupported value {_quoted(parent)}.")
         name = f"{parent}/keyRings/{checked_id(ring_id, 'key_ring_id')}"
         if name in self.rings:
             raise Refused("ALREADY_EXISTS", f"KeyRing {name} already exists.")
@@ -223,13 +223,13 @@ def split_version(name: str) -> tuple[str, int | None]:
 
 def checked_number(value: str, what: str) -> int:
     if not _NUMBER.fullmatch(value):
-        raise Refused("INVALID_ARGUMENT", f"The {what} {value!r} must be or end with a decimal number.")
+        raise Refused("INVALID_ARGUMENT", f"The {what} {_quoted(value)} must be or end with a decimal number.")
     return int(value)
 
 
 def checked_id(value: str, what: str) -> str:
     if not _ID.fullmatch(value):
-        raise Refused("INVALID_ARGUMENT", f"The {what} {value!r} must match [a-zA-Z0-9_-]{{1,63}}.")
+        raise Refused("INVALID_ARGUMENT", f"The {what} {_quoted(value)} must match [a-zA-Z0-9_-]{{1,63}}.")
     return value
 
 
@@ -238,4 +238,9 @@ def not_found(kind: str, name: str) -> Refused:
 
 
 def invalid_name(name: str) -> Refused:
-    return Refused("INVALID_ARGUMENT", f"Resource field 'name' has unsupported value {name!r}.")
+    return Refused("INVALID_ARGUMENT", f"Resource field 'name' has unsupported value {_quoted(name)}.")
+
+
+def _quoted(value: str) -> str:
+    """Cut short, because gRPC drops a part of the replies whose trailers are over 8 KiB."""
+    return repr(value if len(value) <= 200 else f"{value[:200]}…")

@@ -109,10 +109,7 @@ def _check_url(name: str, value: str | None) -> None:
 
 def _check_form(name: str, value: str | None, form: re.Pattern[str]) -> None:
     if value is not None and not form.fullmatch(value):
-        raise ConfigurationError(
-            f"AWS KMS option {name}={value!r} has a character or a length that AWS does not take "
-            "(in a key URI, '+' is written %2B)"
-        )
+        raise ConfigurationError(f"AWS KMS option {name}={value!r} has a character or a length that AWS does not take")
 
 
 def _check_profile(profile: str | None) -> None:

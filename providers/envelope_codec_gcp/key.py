@@ -40,8 +40,9 @@ class GcpKms:
     credentials and asks no network. Looking up application default credentials for the first time may take some
     seconds more than ``timeout`` where it has to find out whether there is a metadata server.
 
-    Forking: a child process makes its own connection. gRPC as such supports a fork only before its first use in the
-    parent, or with ``GRPC_ENABLE_FORK_SUPPORT=1`` set in the environment from the start.
+    Forking: a child process makes its own connection. gRPC itself promises little about a fork after its first use.
+    With its defaults it works, also while other threads of the parent are calling; with ``GRPC_ENABLE_FORK_SUPPORT`` in
+    the environment, as 0 or as 1, children were seen to hang.
 
     Args:
         name: the key's resource name, ``projects/P/locations/L/keyRings/R/cryptoKeys/K``, without a version.

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from ipaddress import IPv4Address
@@ -343,6 +344,23 @@ def test_close_ends_the_connection_and_a_later_call_opens_another(
     assert len(tampering.peers) == 2
 
 
+def test_close_ends_calls_that_are_under_way(tampering: Tampering, tampered: GcpKms) -> None:
+    arrived, over = threading.Event(), threading.Event()
+
+    def hold(request: Any) -> None:
+        arrived.set()
+        over.wait(60)
+
+    tampering.request = hold
+    with futures.ThreadPoolExecutor(1) as pool:
+        call = pool.submit(tampered.wrap, SECRET, CONTEXT)
+        assert arrived.wait(60)
+        tampered.close()
+        assert isinstance(call.exception(), KmsUnavailable)
+        assert call.exception().reason == "the call to the KMS was cancelled"
+        over.set()
+
+
 def port_of(peer: str) -> int:
     return int(peer.rpartition(":")[2])
 
@@ -366,25 +384,41 @@ def eventually(condition: Callable[[], bool]) -> None:
 
 
 FORKING = """
-import os, sys
+import os, sys, threading
 from envelope_codec_gcp import GcpKms
 uri, context = sys.argv[1], {"temporal-namespace": "default"}
 key = GcpKms.from_uri(uri)
 wrapped = key.wrap(b"s" * 32, context)
+over = threading.Event()
+def busy():
+    while not over.is_set():
+        key.unwrap(wrapped, context)
+threads = [threading.Thread(target=busy) for _ in range(4)]
+for thread in threads:
+    thread.start()
 child = os.fork()
 if not child:
     assert key.unwrap(wrapped, context) == b"s" * 32
     key.close()
     os._exit(0)
-assert os.waitpid(child, 0)[1] == 0
+ended = os.waitpid(child, 0)[1]
+over.set()
+for thread in threads:
+    thread.join()
 assert key.unwrap(wrapped, context) == b"s" * 32
+sys.exit(ended != 0)
 """
 
 
-def test_a_forked_child_makes_its_own_connection(name: str, tampering: Tampering) -> None:
-    environment = {**os.environ, "GRPC_ENABLE_FORK_SUPPORT": "1"}
+def test_a_forked_child_makes_its_own_connection_while_the_parent_s_is_in_use(name: str, tampering: Tampering) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "GRPC_ENABLE_FORK_SUPPORT"}
     command = [sys.executable, "-c", FORKING, uri_of(name, tampering.endpoint)]
-    subprocess.run(command, check=True, timeout=60, env=environment)
+    with subprocess.Popen(command, env=environment, start_new_session=True) as process:
+        try:
+            assert process.wait(60) == 0
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
     assert len(tampering.peers) == 2
 
 
@@ -404,11 +438,13 @@ def own_server(port: int, state: Path) -> Iterator[int]:
     command = [sys.executable, str(SERVER), "--port", str(port), "--state", str(state)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        address = process.stdout.readline()
-        assert process.stdout.readline() == "ready\n"
-        yield int(address.rpartition(":")[2])
-        process.terminate()
-        assert process.wait() == 0
+        try:
+            address = process.stdout.readline()
+            assert process.stdout.readline() == "ready\n"
+            yield int(address.rpartition(":")[2])
+        finally:
+            process.terminate()
+    assert process.returncode == 0
 
 
 def test_calls_succeed_again_soon_after_the_server_is_back(tmp_path: Path) -> None:

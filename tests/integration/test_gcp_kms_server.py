@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -343,75 +344,71 @@ def test_a_key_without_a_version_does_not_encrypt(client: Client, key: str) -> N
 # The process
 
 
-def start(*arguments: object) -> subprocess.Popen[str]:
+@contextmanager
+def start(*arguments: object) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, str(SERVER), *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
-def started(*arguments: object) -> tuple[subprocess.Popen[str], str]:
-    process = start(*arguments)
-    assert process.stdout is not None
-    address = process.stdout.readline().split()[-1]
-    assert process.stdout.readline() == "ready\n"
-    return process, address
+@contextmanager
+def started(*arguments: object) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    with start("--port", 0, *arguments) as process:
+        assert process.stdout is not None
+        address = process.stdout.readline().split()[-1]
+        assert process.stdout.readline() == "ready\n"
+        yield process, address
 
 
-def stop(process: subprocess.Popen[str], by: signal.Signals = signal.SIGTERM) -> int:
+def end(process: subprocess.Popen[str], by: signal.Signals = signal.SIGTERM) -> int:
     process.send_signal(by)
-    process.communicate(timeout=30)
-    return process.returncode
+    return process.wait(timeout=30)
 
 
 @pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_with_status_0(by: signal.Signals) -> None:
-    process, _ = started("--port", 0)
-    assert stop(process, by) == 0
+    with started() as (process, _):
+        assert end(process, by) == 0
 
 
 def test_keys_survive_in_a_state_file_alone(tmp_path: Path) -> None:
     state = tmp_path / "keys.json"
-    process, address = started("--port", 0, "--state", state)
-    with google_client(address) as client:
-        key = new_key(client)
-        first = encrypt(client, key, b"first").ciphertext
-        rotate(client, key)
-        second = encrypt(client, key, b"second").ciphertext
-        set_state(client, f"{key}/cryptoKeyVersions/1", State.DISABLED)
-    assert stop(process) == 0
+    with started("--state", state) as (process, address):
+        with google_client(address) as client:
+            key = new_key(client)
+            first = encrypt(client, key, b"first").ciphertext
+            rotate(client, key)
+            second = encrypt(client, key, b"second").ciphertext
+            set_state(client, f"{key}/cryptoKeyVersions/1", State.DISABLED)
+        assert end(process) == 0
     assert stat.S_IMODE(state.stat().st_mode) == 0o600
 
-    process, address = started("--port", 0, "--state", state)
-    with google_client(address) as client:
+    with started("--state", state) as (_, address), google_client(address) as client:
         assert decrypt(client, key, second).plaintext == b"second"
         refused(exceptions.FailedPrecondition, "DISABLED", lambda: decrypt(client, key, first))
-    stop(process)
 
-    process, address = started("--port", 0)
-    with google_client(address) as client:
+    with started() as (_, address), google_client(address) as client:
         refused(exceptions.NotFound, key, lambda: decrypt(client, key, second))
-    stop(process)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "example.com", ""])
 def test_it_serves_loopback_alone(host: str) -> None:
-    process = start("--port", 0, "--host", host)
-    _, complaint = process.communicate(timeout=30)
+    with start("--port", 0, "--host", host) as process:
+        _, complaint = process.communicate(timeout=30)
     assert process.returncode == 2
     assert "not a loopback address" in complaint
 
 
 def test_a_port_that_is_taken_ends_it_with_status_1() -> None:
-    first, address = started("--port", 0)
-    second = start("--port", address.rpartition(":")[2])
-    second.communicate(timeout=30)
-    assert second.returncode == 1
-    stop(first)
+    with started() as (_, address), start("--port", address.rpartition(":")[2]) as second:
+        assert second.wait(timeout=30) == 1
 
 
 def test_latency_is_added_to_every_call() -> None:
-    process, address = started("--port", 0, "--latency", 0.2)
-    with google_client(address) as client:
+    with started("--latency", 0.2) as (_, address), google_client(address) as client:
         before = time.monotonic()
         list(client.list_key_rings(parent=LOCATION))
         assert time.monotonic() - before >= 0.2
-    stop(process)

@@ -152,7 +152,7 @@ def test_options_are_taken(options: str) -> None:
         ("role=arn:aws:iam::111122223333:user/worker", "must be an ARN"),
         ("role=arn:aws-cn:iam::111122223333:role/worker", "own partition 'aws'"),
         (f"role={ROLE}&role_session_name=a", "role_session_name='a'"),
-        (f"role={ROLE}&role_session_name=a+b", "'+' is written %2B"),
+        (f"role={ROLE}&role_session_name=a%20b", "role_session_name"),
         (f"role={ROLE}&external_id=a%0Ab", "external_id="),
         ("connect_timeout=0", "connect_timeout=0.0 must be more than 0"),
         ("read_timeout=61", "at most 60 seconds"),

@@ -231,7 +231,7 @@ def test_a_server_that_is_slow_is_given_up_after_the_time_out(
     over = threading.Event()
 
     def slow(context: grpc.ServicerContext) -> None:
-        over.wait(60)
+        over.wait(20)
 
     failing.answer = slow
     key = GcpKms(NAME, endpoint=running[1], timeout=0.2)

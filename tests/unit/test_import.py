@@ -5,11 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 LOADED = """
 import sys
 import temporalio.client, temporalio.worker
 before = set(sys.modules)
-import envelope_codec
+from envelope_codec import EnvelopePlugin, EnvelopeCodec, EnvelopeConfig, EnvelopeError, Keyring
 print(*sorted({name.split(".")[0] for name in set(sys.modules) - before}))
 print(*sorted(name for name in set(sys.modules) - before if name.startswith("google.cloud")))
 """
@@ -31,3 +33,15 @@ def test_the_public_names_are_these() -> None:
     assert sorted(envelope_codec.__all__) == envelope_codec.__all__
     for name in envelope_codec.__all__:
         assert getattr(envelope_codec, name).__doc__, name
+
+
+def test_a_provider_needs_no_temporal_sdk() -> None:
+    code = "import sys, envelope_codec.kms, envelope_codec_local; assert 'temporalio' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    import envelope_codec
+
+    with pytest.raises(AttributeError, match="EnvelopeCodecs"):
+        envelope_codec.EnvelopeCodecs  # noqa: B018

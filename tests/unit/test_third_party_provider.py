@@ -109,10 +109,10 @@ def test_the_rival_alone_is_found(rival: Path) -> None:
     assert python(code, rival) == "rival_provider"
 
 
-def test_one_distribution_seen_twice_is_no_rival(provider: Path, tmp_path: Path) -> None:
-    shutil.copytree(provider, tmp_path / "again")
+def test_two_distributions_that_name_the_same_provider_are_no_rivals(provider: Path, tmp_path: Path) -> None:
+    source = copy(tmp_path / "source", distribution="repackaged", package="envelope_codec_test_provider")
     code = "from envelope_codec.kms import master_key; print(master_key('testkms://x').key_id)"
-    assert python(code, provider, tmp_path / "again") == "testkms://x"
+    assert python(code, provider, install(source, tmp_path / "installed")) == "testkms://x"
 
 
 WITHOUT = """

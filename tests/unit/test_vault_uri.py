@@ -104,7 +104,7 @@ def test_the_namespace_never_comes_from_the_environment(monkeypatch: pytest.Monk
         ("hashivault://k?mount=a//b", "one '/' between"),
         ("hashivault://k?mount=../sys", "no segments"),
         ("hashivault://k?mount=a/./b", "no segments"),
-        ("hashivault://k?mount=a+b", "without spaces"),
+        ("hashivault://k?mount=a%20b", "without spaces"),
         ("hashivault://k?namespace=ü", "printable ASCII"),
         ("hashivault://k?cluster=a%0Ab", "cluster label"),
         ("hashivault://k?mount=", "'mount' once, and not empty"),
