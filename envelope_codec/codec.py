@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Sequence
 
@@ -149,8 +150,7 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
 
     def _variant(self, namespace: str | None, activity: bool) -> EnvelopeCodec:
         root = self._variants[(None, False)]
-        variant = object.__new__(type(self))
-        variant.__dict__.update(root.__dict__)
+        variant = copy.copy(root)
         if namespace is not None:
             variant._namespace = variant._expected = namespace
         if activity:

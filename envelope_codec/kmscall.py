@@ -61,8 +61,9 @@ class KmsCalls:
         """
         begun = self.clock.monotonic()
         failure: EnvelopeError | None = None
+        result: list[T] = []
         try:
-            result = work()
+            result.append(work())
         except BaseException as error:
             failure = told(error, operation, master)
         event = Event(
@@ -76,7 +77,7 @@ class KmsCalls:
         report(self.observer, event)
         if failure is not None:
             raise failure
-        return result
+        return result[0]
 
     def fly(self, flight: Flight[T], landed: Callable[[], object]) -> None:
         """Run ``flight`` to its outcome. Then, before waiters are told, ``landed`` is called under the lock."""

@@ -138,7 +138,7 @@ class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
 
     def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
         """See `temporalio.worker.Plugin.configure_worker`. Raises if the worker's client does not encrypt."""
-        client = config["client"]
+        client = config["client"]  # pyright: ignore[reportTypedDictNotRequiredAccess] - the SDK always gives it
         self.verify(client)
         runner = config.get("workflow_runner")
         if runner is not None:

@@ -114,7 +114,7 @@ class Key:
     def encrypt(self, version: Version, plaintext: bytes, aad: bytes) -> bytes:
         header = _MAGIC + bytes.fromhex(self.fingerprint) + version.number.to_bytes(4, "big")
         nonce = os.urandom(_NONCE)
-        return header + nonce + AESGCM(bytes.fromhex(version.material)).encrypt(nonce, plaintext, header + aad)
+        return header + nonce + AESGCM(bytes.fromhex(version.material)).encrypt(nonce, plaintext, aad)
 
     def decrypt(self, ciphertext: bytes, aad: bytes) -> tuple[Version, bytes]:
         """The version that made ``ciphertext``, and what it says."""
@@ -130,7 +130,7 @@ class Key:
             raise invalid
         version = self.version(number).usable()
         try:
-            return version, AESGCM(bytes.fromhex(version.material)).decrypt(nonce, sealed, header + aad)
+            return version, AESGCM(bytes.fromhex(version.material)).decrypt(nonce, sealed, aad)
         except InvalidTag:
             raise invalid from None
 

@@ -100,7 +100,7 @@ def _aws_key(server: Any, _: Path) -> str:
     os.environ.update(server.settings, AWS_CONFIG_FILE=os.devnull, AWS_SHARED_CREDENTIALS_FILE=os.devnull)
     del os.environ["AWS_ENDPOINT_URL"]  # the key URI names it
     client = boto3.client("kms", endpoint_url=server.endpoint)
-    arn = client.create_key(Description="demo")["KeyMetadata"]["Arn"]
+    arn = client.create_key(Description="demo")["KeyMetadata"].get("Arn", "")
     client.close()
     return f"awskms:///{arn}?{urlencode({'endpoint': server.endpoint})}"
 

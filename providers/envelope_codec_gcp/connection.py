@@ -78,11 +78,10 @@ class Connection:
                 opened.client.transport.close()  # type: ignore[no-untyped-call]
 
     def _open(self) -> KeyManagementServiceClient:
-        if self._endpoint.insecure:
-            channel = grpc.insecure_channel(
-                self._endpoint.target, options=[*self._channel_options(), ("grpc.enable_http_proxy", 0)]
-            )
-            transport = KeyManagementServiceGrpcTransport(host=str(self._endpoint.target), channel=channel)
+        target = self._endpoint.target
+        if self._endpoint.insecure and target is not None:
+            channel = grpc.insecure_channel(target, options=[*self._channel_options(), ("grpc.enable_http_proxy", 0)])
+            transport = KeyManagementServiceGrpcTransport(host=target, channel=channel)
             return KeyManagementServiceClient(transport=transport)
         credentials = None
         if self._credentials is not None:

@@ -102,7 +102,7 @@ def _verdict(error: Exception, operation: str) -> Verdict:
         return DAMAGED
     if status is grpc.StatusCode.INVALID_ARGUMENT and operation == "wrap":
         return _NOT_USABLE
-    return BY_STATUS.get(status, _UNKNOWN)
+    return BY_STATUS.get(status, _UNKNOWN) if status is not None else _UNKNOWN
 
 
 def _precondition(error: GoogleAPICallError) -> Verdict:

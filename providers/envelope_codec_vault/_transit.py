@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import hvac
+from hvac.adapters import JSONAdapter
 
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.kms import WrappedSecret, context_bytes, parse_key_uri
@@ -258,7 +259,7 @@ def _sessions_of(client: hvac.Client) -> Callable[[], Sessions]:
 def _check_client(client: hvac.Client, namespace: str, others: Mapping[str, object]) -> None:
     if superfluous := [name for name, value in others.items() if value is not None]:
         raise ConfigurationError(f"Vault setting {superfluous[0]} is of no use beside client=…, which has its own")
-    if not isinstance(client.adapter, hvac.adapters.JSONAdapter):
+    if not isinstance(client.adapter, JSONAdapter):
         raise ConfigurationError("the Vault client must have hvac's JSONAdapter, which is its default")
     own = (client.adapter.namespace or "").strip("/")
     if own != namespace:

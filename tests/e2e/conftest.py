@@ -12,7 +12,7 @@ from devstack import TemporalServer
 from temporalio.client import Client
 from temporalio.converter import DataConverter
 
-from envelope_codec import EnvelopePlugin
+from envelope_codec import EnvelopeConfig, EnvelopePlugin
 from envelope_codec.testing import FakeKms
 
 
@@ -55,7 +55,9 @@ async def connect(temporal_server: TemporalServer) -> AsyncIterator[Connect]:
             interceptors: Any = (),
             **settings: Any,
         ) -> Encrypting:
-            plugin = stack.enter_context(EnvelopePlugin(key, **{"startup_jitter": 0, **settings}))
+            if not isinstance(key, EnvelopeConfig):
+                settings.setdefault("startup_jitter", 0)
+            plugin = stack.enter_context(EnvelopePlugin(key, **settings))
             client = await Client.connect(
                 temporal_server.address,
                 namespace=namespace,

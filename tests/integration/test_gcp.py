@@ -169,7 +169,10 @@ class Tampering:
             try:
                 reply = upstream(request, timeout=10)
             except grpc.RpcError as error:
-                context.abort_with_status(rpc_status.to_status(rpc_status.from_call(error)))
+                status = rpc_status.from_call(error)
+                if status is None:
+                    context.abort(error.code(), error.details())
+                context.abort_with_status(rpc_status.to_status(status))
             self.reply(reply)
             return reply
 

@@ -1,0 +1,120 @@
+"""The plugin beside other converters and codecs, in direct mode, and under the workflow sandbox."""
+
+from __future__ import annotations
+
+import random
+import threading
+import zlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timezone
+from typing import Any
+
+from imports_the_library import ImportsTheLibrary
+from invoices import Invoice, Pay
+from small import Delegate, Hello, Work
+from stored import events
+from temporalio.api.common.v1 import Payload
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.converter import DataConverter, PayloadCodec
+from temporalio.worker import Worker
+
+import envelope_codec
+import envelope_codec_local
+from envelope_codec import Event
+from envelope_codec.cli.demo_search import payloads_in
+from envelope_codec.codec import is_envelope
+from envelope_codec.envelope import Envelope, Purpose, parse
+from envelope_codec.testing import FakeKms
+
+
+async def stored_envelopes(plain: Client, workflow_id: str) -> list[Envelope]:
+    """Every payload of a history; all are envelopes."""
+    payloads = [payload for event in await events(plain, workflow_id) for payload in payloads_in(event)]
+    assert payloads
+    assert all(map(is_envelope, payloads))
+    return [envelope for payload in payloads if (envelope := parse(payload.metadata, payload.data))]
+
+
+class Seals:
+    """An observer that counts sealed payloads."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def on_event(self, event: Event) -> None:
+        with self._lock:
+            self.counts[event.operation, event.outcome] += event.payloads or 1
+
+
+async def test_direct_mode_asks_the_kms_for_each_payload(connect: Any, plain: Client, name: str, kms: FakeKms) -> None:
+    seals, work = Seals(), Work()
+    client, _ = await connect(kms, wrapping="direct", observer=seals)
+    async with Worker(client, task_queue=name, workflows=[Delegate], activities=[work.echo]):
+        result = await client.execute_workflow(Delegate.run, args=["echo", name, "something"], id=name, task_queue=name)
+    assert result == "echo of something"
+    envelopes = await stored_envelopes(plain, name)
+    assert len(envelopes) == 6
+    assert {envelope.record.purpose for envelope in envelopes} == {Purpose.DATA_KEY}
+    assert len({envelope.record.id for envelope in envelopes}) == 6
+    assert kms.wraps == seals.counts["seal", "ok"] >= 6
+
+
+async def test_pydantic_models(connect: Any, plain: Client, name: str, kms: FakeKms) -> None:
+    client, _ = await connect(kms, data_converter=pydantic_data_converter)
+    due = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
+    async with Worker(client, task_queue=name, workflows=[Pay]):
+        invoice = Invoice(number="7", due=due, lines={"pen": 2})
+        paid = await client.execute_workflow(Pay.run, invoice, id=name, task_queue=name)
+    assert paid == Invoice(number="paid 7", due=due, lines={"pen": 2, "fee": 1})
+    assert len(await stored_envelopes(plain, name)) == 2
+
+
+class Zlib(PayloadCodec):
+    """What many have: compression."""
+
+    async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        return [
+            Payload(metadata={"encoding": b"binary/zlib"}, data=zlib.compress(payload.SerializeToString()))
+            for payload in payloads
+        ]
+
+    async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        return [
+            Payload.FromString(zlib.decompress(payload.data))
+            if payload.metadata["encoding"] == b"binary/zlib"
+            else payload
+            for payload in payloads
+        ]
+
+
+async def test_users_codec_compresses_before_it_is_too_late(
+    connect: Any, plain: Client, name: str, kms: FakeKms
+) -> None:
+    client, _ = await connect(kms, data_converter=replace(DataConverter.default, payload_codec=Zlib()))
+    text = "many words that repeat. " * 4_000
+    async with Worker(client, task_queue=name, workflows=[Hello]):
+        assert await client.execute_workflow(Hello.run, text, id=name, task_queue=name) == f"Hello, {text}!"
+    envelopes = await stored_envelopes(plain, name)
+    assert len(envelopes) == 2
+    assert max(len(envelope.data) for envelope in envelopes) < len(text) / 50
+
+
+async def test_large_payload_that_does_not_compress(connect: Any, plain: Client, name: str, kms: FakeKms) -> None:
+    client, _ = await connect(kms)
+    text = random.Random(7).randbytes(500_000).hex()
+    async with Worker(client, task_queue=name, workflows=[Hello]):
+        assert await client.execute_workflow(Hello.run, text, id=name, task_queue=name) == f"Hello, {text}!"
+    assert len(await stored_envelopes(plain, name)) == 2
+
+
+async def test_sandboxed_workflow_that_imports_the_library_gets_the_very_same(
+    connect: Any, name: str, kms: FakeKms
+) -> None:
+    client, _ = await connect(kms)
+    async with Worker(client, task_queue=name, workflows=[ImportsTheLibrary]):
+        got = await client.execute_workflow(ImportsTheLibrary.run, id=name, task_queue=name)
+    assert got == [id(envelope_codec.EnvelopeError), id(envelope_codec_local.LocalKeyFile)]

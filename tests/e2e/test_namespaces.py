@@ -1,0 +1,144 @@
+"""Two namespaces, two keys: what one has sealed, the other does not open, even if somebody copies it there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+import pytest
+from devstack import TemporalServer
+from google.protobuf.duration_pb2 import Duration
+from small import Hello
+from stored import events, eventually
+from temporalio.api.common.v1 import Payload
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.failure.v1 import Failure
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, RegisterNamespaceRequest
+from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.common import RawValue
+from temporalio.service import RPCError
+from temporalio.worker import Worker
+
+from envelope_codec import EnvelopeConfig, NamespaceKeys
+from envelope_codec.testing import FakeKms
+
+
+@pytest.fixture
+async def namespaces(plain: Client, name: str) -> tuple[str, str]:
+    """Two new namespaces."""
+    made = f"blue-{name}", f"green-{name}"
+    for namespace in made:
+        day = Duration(seconds=86_400)
+        request = RegisterNamespaceRequest(namespace=namespace, workflow_execution_retention_period=day)
+        await plain.workflow_service.register_namespace(request)
+
+        async def known(namespace: str = namespace) -> bool | None:
+            try:
+                await plain.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=namespace))
+            except RPCError:
+                return None
+            return True
+
+        await eventually(known, "the namespace")
+    return made
+
+
+async def sealed_input(client: Client, plain: Client, name: str) -> Payload:
+    """The input of a workflow, as the server has it."""
+    await client.start_workflow(Hello.run, "a secret", id=name, task_queue="nobody's")
+    started = (await events(plain, name))[0]
+    return started.workflow_execution_started_event_attributes.input.payloads[0]
+
+
+async def refusal(plain: Client, workflow_id: str, client: Client) -> tuple[str, str]:
+    """Type and text of the error of the workflow's first failed task."""
+
+    async def failed() -> Failure | None:
+        for event in await events(plain, workflow_id):
+            if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED:
+                return event.workflow_task_failed_event_attributes.failure
+        return None
+
+    failure = await eventually(failed, "a failed workflow task")
+    assert failure.message == "Encoded failure"
+    kind = failure.application_failure_info.type
+    return kind, str(await client.data_converter.decode_failure(failure))
+
+
+class Case(NamedTuple):
+    """A payload that a worker refuses.
+
+    Attributes:
+        origin: the namespace that sealed it.
+        config: of the worker in the namespace "green" that gets it.
+        remedy: with which a worker there opens it.
+        expected: what the former says.
+    """
+
+    origin: str
+    config: EnvelopeConfig
+    remedy: EnvelopeConfig
+    expected: str
+
+
+def another_namespace(blue: str, green: str, keys: dict[str, FakeKms]) -> Case:
+    own = NamespaceKeys(key=keys[green])
+    more = NamespaceKeys(key=keys[green], decrypt_keys=(keys[blue],))
+    return Case(
+        blue,
+        EnvelopeConfig(namespaces={green: own}, startup_jitter=0),
+        EnvelopeConfig(namespaces={green: more}, namespace_aliases={blue: green}, startup_jitter=0),
+        "ContextMismatch: the envelope was sealed for another namespace",
+    )
+
+
+def another_namespace_whose_key_is_at_hand(blue: str, green: str, keys: dict[str, FakeKms]) -> Case:
+    both = {namespace: NamespaceKeys(key=key) for namespace, key in keys.items()}
+    return Case(
+        blue,
+        EnvelopeConfig(namespaces=both, startup_jitter=0),
+        EnvelopeConfig(namespaces=both, namespace_aliases={blue: green}, startup_jitter=0),
+        "ContextMismatch: the envelope was sealed for another namespace",
+    )
+
+
+def another_key(blue: str, green: str, keys: dict[str, FakeKms]) -> Case:
+    key = FakeKms()
+    return Case(
+        green,
+        EnvelopeConfig(namespaces={green: NamespaceKeys(key=key)}, startup_jitter=0),
+        EnvelopeConfig(namespaces={green: NamespaceKeys(key=key, decrypt_keys=(keys[green],))}, startup_jitter=0),
+        "KeyNotConfigured: none of the envelope's master keys is configured for the namespace that sealed it",
+    )
+
+
+@pytest.mark.parametrize("case_of", [another_namespace, another_namespace_whose_key_is_at_hand, another_key])
+async def test_payload_from_elsewhere_is_refused_and_not_lost(
+    case_of: Callable[[str, str, dict[str, FakeKms]], Case],
+    connect: Any,
+    temporal_server: TemporalServer,
+    namespaces: tuple[str, str],
+    name: str,
+) -> None:
+    blue, green = namespaces
+    keys = {blue: FakeKms(), green: FakeKms()}
+    case = case_of(blue, green, keys)
+    writer, _ = await connect(keys[case.origin], namespace=case.origin)
+    copied = await sealed_input(
+        writer, await Client.connect(temporal_server.address, namespace=case.origin), f"{name} origin"
+    )
+    plain = await Client.connect(temporal_server.address, namespace=green)
+    handle = await plain.start_workflow(
+        "Hello", RawValue(copied), id=name, task_queue=name, task_timeout=timedelta(seconds=2)
+    )
+    client, _ = await connect(case.config, namespace=green)
+    async with Worker(client, task_queue=name, workflows=[Hello]):
+        assert await refusal(plain, name, client) == (case.expected.split(":")[0], case.expected)
+    assert (await handle.describe()).status == WorkflowExecutionStatus.RUNNING
+
+    client, _ = await connect(case.remedy, namespace=green)
+    async with Worker(client, task_queue=name, workflows=[Hello]):
+        result = client.get_workflow_handle(name, result_type=str).result()
+        assert await asyncio.wait_for(result, 60) == "Hello, a secret!"

@@ -1,0 +1,447 @@
+"""The promise, held against a model while everything happens in any order.
+
+After a revocation nothing is sealed or opened later than one lease if the KMS answers, later than one lease and its
+grace if it can't be reached. And a key that is allowed always works once the KMS answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from keyring_kit import Ring, wrapped_by
+
+from envelope_codec.envelope import Purpose, Record
+from envelope_codec.errors import EnvelopeError, KeyDenied, KmsUnavailable
+from envelope_codec.keyring import Limits
+from envelope_codec.kms import WrappedSecret
+from envelope_codec.sealing import SealingKey
+from envelope_codec.testing import FakeKms
+
+LEASE, GRACE, REFUSAL, MAX_AGE, MAX_PAYLOADS = 300.0, 3_600.0, 5.0, 7_200.0, 40
+LIMITS = Limits(
+    max_age=MAX_AGE,
+    max_payloads=MAX_PAYLOADS,
+    cache_ttl=1e9,
+    lease=LEASE,
+    outage_grace=GRACE,
+    refusal_ttl=REFUSAL,
+)
+NAMESPACES = ("a", "b")
+SLACK = 0.01
+LONGEST_BACKOFF = 5.0
+
+LeaseName = tuple[str, str]  # key version, namespace
+Moment = tuple[float, float, float]  # true, monotonic and wall-clock seconds
+
+
+class Witnessed(FakeKms):
+    """Tells the model each call: when it was sent, and what the answer was when it arrived."""
+
+    def __init__(self) -> None:
+        super().__init__("key")
+        self.forbidden: set[LeaseName] = set()
+        self.now: Callable[[], Moment]
+        self.heard: Callable[[str, LeaseName, Moment, str, str], None]
+        self.twin = FakeKms("key")  # of another writer, whose calls nobody counts
+        self.twin._versions = self._versions
+
+    @property
+    def version(self) -> str:
+        return str(len(self._versions))
+
+    def wrap(self, secret: bytes, context: Mapping[str, str]) -> WrappedSecret:
+        lease = (self.version, context["temporal-namespace"])
+        return self._witness("wrap", lease, context, lambda: super(Witnessed, self).wrap(secret, context))
+
+    def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> bytes:
+        lease = (wrapped.key_version, context["temporal-namespace"])
+        return self._witness("unwrap", lease, context, lambda: super(Witnessed, self).unwrap(wrapped, context))
+
+    def _witness(self, operation, lease, context, work):  # type: ignore[no-untyped-def]
+        sent = self.now()
+        outcome = "ok"
+        try:
+            result = work()
+            if lease in self.forbidden:
+                raise KeyDenied("forbidden", operation=operation)
+            return result
+        except EnvelopeError as error:
+            outcome = type(error).__name__
+            raise
+        finally:
+            self.heard(operation, lease, sent, context["envelope-codec:id"], outcome)
+
+
+class World:
+    """A keyring, a KMS that comes and goes, and a model of what may and what must work."""
+
+    def __init__(self, *, grace: float = GRACE, jitter: float = 0.5) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.kms = Witnessed()
+        self.kms.now, self.kms.heard = self.now, self.heard
+        self.kms.before_call = self.during_call
+        self.grace = grace
+        self.ring = Ring(self.kms, limits=dataclasses.replace(LIMITS, outage_grace=grace), jitter=jitter)
+        self.clock = self.ring.clock
+        self.start = (self.clock.monotonic(), self.clock.time())
+        self.stepped = 0.0
+        self.interruption: Callable[[], None] | None = None
+        self.interrupted = False
+        # What the model knows.
+        self.records: list[tuple[Record, bytes]] = []
+        self.foreign: set[str] = set()
+        self.opened: set[bytes] = set()  # ids of records whose keys are at hand
+        self.current: dict[str, tuple[str, str] | None] = {}  # namespace: id and version of its sealing key
+        self.vouched: dict[LeaseName, Moment] = {}
+        self.denied_at: dict[LeaseName, int] = {}
+        self.outage: set[LeaseName] = set()
+        self.unanswered_at: dict[str, float] = {}  # namespace: when a call last got no answer
+        self.unanswered_since: dict[str, set[bytes]] = {}
+        self.forbidden_at: dict[LeaseName, float] = {}
+        self.last_down: float = float("-inf")
+        self.refused: dict[bytes, float] = {}
+        self.sealed: Counter[bytes] = Counter()
+        self.born: dict[bytes, float] = {}
+        self.answers = 0
+        self.uses = Counter[str]()
+
+    # --- time -----------------------------------------------------------------------------------------------------
+
+    def now(self) -> Moment:
+        return self.clock.time() - self.start[1] - self.stepped, self.clock.monotonic(), self.clock.time()
+
+    @property
+    def true(self) -> float:
+        return self.now()[0]
+
+    def advance(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+        self.check()
+
+    def suspend(self, seconds: float) -> None:
+        self.clock.suspend(seconds)
+        self.check()
+
+    def step(self, seconds: float) -> None:
+        self.clock.suspend(seconds)
+        self.stepped += seconds
+        self.check()
+
+    # --- the KMS --------------------------------------------------------------------------------------------------
+
+    def go_down(self) -> None:
+        self.kms.down = True
+
+    def come_up(self) -> None:
+        if self.kms.down:
+            self.last_down = self.true
+        self.kms.down = False
+
+    def forbid(self, namespace: str | None, version: str | None) -> None:
+        for lease in self.all_leases():
+            if namespace in (None, lease[1]) and version in (None, lease[0]) and lease not in self.kms.forbidden:
+                self.kms.forbidden.add(lease)
+                self.forbidden_at[lease] = self.true
+
+    def allow(self) -> None:
+        self.kms.forbidden.clear()
+        self.forbidden_at.clear()
+
+    def rotate(self) -> None:
+        if int(self.kms.version) < 4:
+            self.kms.rotate()
+
+    def all_leases(self) -> list[LeaseName]:
+        return [(str(version), ns) for version in range(1, int(self.kms.version) + 1) for ns in NAMESPACES]
+
+    def interrupt(self, action: Callable[[], None]) -> None:
+        """Let this happen while the next call is under way."""
+        self.interruption = action
+
+    def during_call(self, operation: str) -> None:
+        action, self.interruption = self.interruption, None
+        if action is not None:
+            self.interrupted = True
+            action()
+
+    def heard(self, operation: str, lease: LeaseName, sent: Moment, record_id: str, outcome: str) -> None:
+        """An answer, or none, has arrived."""
+        self.answers += 1
+        version, namespace = lease
+        if outcome == "KmsUnavailable":
+            self.unanswered_at[namespace] = self.true
+            self.unanswered_since.setdefault(namespace, set()).update(self.sealed)
+            self.unanswered_since[namespace].update(self.born)
+        if operation == "wrap":
+            if outcome == "KeyDenied":
+                self.current[namespace] = None
+            return
+        if outcome == "ok":
+            if self.denied_at.get(lease, -1) >= self.sent_number(sent):
+                return  # a denial arrived meanwhile
+            known = self.vouched.get(lease)
+            if known is None or sent[1] >= known[1]:
+                self.vouched[lease] = sent
+            self.outage.discard(lease)
+            if record_id not in self.foreign:
+                self.current[namespace] = (record_id, version)
+        elif outcome == "KeyDenied":
+            self.denied_at[lease] = self.answers
+            self.vouched.pop(lease, None)
+            self.outage.discard(lease)
+            for record, _ in self.records:
+                if self.lease_of(record) == lease:
+                    self.opened.discard(record.id)
+            current = self.current.get(namespace)
+            if current is not None and current[1] == version:
+                self.current[namespace] = None
+        elif outcome == "KmsUnavailable":
+            self.outage.add(lease)
+
+    def sent_number(self, sent: Moment) -> int:
+        return self.numbers.get(sent, self.answers)
+
+    numbers: dict[Moment, int] = {}
+
+    # --- what callers do ------------------------------------------------------------------------------------------
+
+    def write(self, namespace: str, *, direct: bool) -> None:
+        """Another writer makes a record."""
+        purpose = Purpose.DATA_KEY if direct else Purpose.WRAPPING_KEY
+        record, key = wrapped_by(self.kms.twin, namespace=namespace, purpose=purpose)
+        self.foreign.add(record.id.hex())
+        self.records.append((record, key))
+
+    def seal(self, namespace: str, *, timeout: float = 30.0) -> None:
+        outcome = self.run(lambda: self.ring.seal(namespace, timeout=timeout))
+        lease = (self.kms.version, namespace)
+        if isinstance(outcome, SealingKey):
+            self.uses["seal"] += 1
+            used = (outcome.record.recipients[0].key_version, namespace)
+            self.check_use(used, strict=False)
+            self.check_limits(outcome, namespace)
+        else:
+            self.uses[f"seal {type(outcome).__name__}"] += 1
+            self.check_failure(outcome, may_be_refused=lease in self.kms.forbidden)
+            current = self.current.get(namespace)
+            if self.kms.down and current is not None and not self.interrupted:
+                assert not self.has_grace((current[1], namespace)), f"grace did not serve sealing: {outcome!r}"
+        self.interrupted = False
+        self.check()
+
+    def open(self, number: int, *, timeout: float = 30.0) -> None:
+        if not self.records:
+            return
+        record, key = self.records[number % len(self.records)]
+        lease, strict = self.lease_of(record), record.purpose is Purpose.DATA_KEY
+        outcome = self.run(lambda: self.ring.open(record, timeout=timeout))
+        if isinstance(outcome, bytes):
+            assert outcome == key
+            self.uses["open"] += 1
+            self.check_use(lease, strict=strict)
+            self.opened.add(record.id)
+        else:
+            self.uses[f"open {type(outcome).__name__}"] += 1
+            refused = self.true < self.refused.get(record.id, float("-inf"))
+            self.check_failure(outcome, may_be_refused=lease in self.kms.forbidden or refused)
+            if isinstance(outcome, KeyDenied) and not refused:
+                self.refused[record.id] = self.true + REFUSAL
+            at_hand = record.id in self.opened and not strict
+            if self.kms.down and at_hand and not self.interrupted:
+                assert not self.has_grace(lease), f"grace did not serve opening: {outcome!r}"
+        self.interrupted = False
+        self.check()
+
+    def run(self, call):  # type: ignore[no-untyped-def]
+        async def attempt() -> object:
+            try:
+                return await call()
+            except EnvelopeError as error:
+                return error
+
+        return self.loop.run_until_complete(attempt())
+
+    # --- what may and what must be --------------------------------------------------------------------------------
+
+    def check_use(self, lease: LeaseName, *, strict: bool) -> None:
+        """A key under this lease has just been used."""
+        true = self.true
+        vouched = self.vouched.get(lease)
+        assert vouched is not None, "used although no success vouches, or after a denial that was heard"
+        elapsed = true - vouched[0]
+        if strict or lease not in self.outage:
+            assert elapsed < LEASE + SLACK, f"used {elapsed} s after the last success, without an outage"
+        assert elapsed < LEASE + self.grace + SLACK, f"used {elapsed} s after the last success"
+        revoked = self.forbidden_at.get(lease)
+        if revoked is not None:
+            assert true - revoked < LEASE + (0.0 if strict else self.grace) + SLACK, "used long after the revocation"
+            if not self.kms.down and self.last_down < revoked:
+                assert true - revoked < LEASE + SLACK, "used after the revocation although the KMS answers"
+
+    def check_limits(self, key: SealingKey, namespace: str) -> None:
+        record_id = key.record.id
+        self.born.setdefault(record_id, self.true)
+        self.sealed[record_id] += 1
+        if record_id not in self.unanswered_since.get(namespace, ()):
+            assert self.sealed[record_id] <= MAX_PAYLOADS, "sealed more than it may"
+        age = self.true + self.stepped + self.start[1] - key.record.created
+        if self.stepped == 0.0 and age >= MAX_AGE + 1.0:
+            since = self.true - self.unanswered_at.get(namespace, float("-inf"))
+            assert since <= 125.0, f"sealed at the age of {age} s, {since} s after a call without an answer"
+
+    def check_failure(self, error: object, *, may_be_refused: bool) -> None:
+        if self.interrupted:
+            return
+        if isinstance(error, KmsUnavailable):
+            assert self.kms.down, "the KMS answers, and the caller is told that it does not"
+        elif isinstance(error, KeyDenied):
+            assert may_be_refused, "allowed and refused nevertheless"
+        else:
+            raise AssertionError(f"an error that nothing here gives cause for: {error!r}")
+
+    def has_grace(self, lease: LeaseName) -> bool:
+        """Whether by both clocks it must still serve."""
+        vouched = self.vouched.get(lease)
+        if vouched is None:
+            return False
+        _, monotonic, wall = self.now()
+        lasts = LEASE + self.grace - SLACK
+        return monotonic < vouched[1] + lasts and wall < vouched[2] + lasts
+
+    def check(self) -> None:
+        """What holds between any two steps."""
+        opening, sealing = self.ring.keyring._opening, self.ring.keyring._sealing
+        for entry in (*opening._keys.values(), *opening._hot.values()):
+            assert not all(lease.ended for lease in entry.leases), "a denied key is still in memory"
+        for state in sealing._states.values():
+            if state.current is not None:
+                assert not all(lease.ended for lease in state.current.leases), "a denied key is still in memory"
+        # Whatever is at hand without a wait is covered as well.
+        for record, key in self.records:
+            at_hand = self.peek(lambda record=record: self.ring.keyring.try_opening_key(record))  # type: ignore[misc]
+            if at_hand is not None:
+                assert at_hand == key
+                self.check_use(self.lease_of(record), strict=record.purpose is Purpose.DATA_KEY)
+
+    def peek(self, look: Callable[[], bytes | None]) -> bytes | None:
+        """Look without leaving a trace of use, so that leases lapse although the model looks at them."""
+        leases = list(self.ring.keyring._leases._known.values())
+        used = [lease.used for lease in leases]
+        found = look()
+        for lease, before in zip(leases, used, strict=True):
+            lease.used = before
+        return found
+
+    @staticmethod
+    def lease_of(record: Record) -> LeaseName:
+        return record.recipients[0].key_version, record.namespace
+
+    def close(self) -> None:
+        """At the end the KMS is well again, and so is everything else."""
+        self.interruption = None
+        self.come_up()
+        self.allow()
+        self.advance(REFUSAL + LONGEST_BACKOFF + SLACK)
+        for number in range(len(self.records)):
+            self.open(number)
+        for namespace in NAMESPACES:
+            self.seal(namespace)
+        assert not self.ring.keyring._opening._flights
+        assert not self.ring.keyring._calls._flying
+        self.advance(3 * MAX_AGE)
+        self.advance(3 * MAX_AGE)
+        assert self.clock.next_due is None
+        self.ring.keyring.close()
+        self.loop.close()
+
+
+SECONDS = st.one_of(
+    st.sampled_from([0.0, 1.0, 5.0, 0.8 * LEASE, LEASE, GRACE, LEASE + GRACE, MAX_AGE, 0.9 * MAX_AGE]),
+    st.floats(0.0, 2 * LEASE),
+    st.floats(0.0, 2 * GRACE),
+)
+
+
+class Machine(RuleBasedStateMachine):
+    world: World
+
+    @initialize(grace=st.sampled_from([GRACE, 0.0, 60.0]), jitter=st.floats(0.0, 1.0), steps=st.booleans())
+    def begin(self, grace: float, jitter: float, steps: bool) -> None:
+        self.world = World(grace=grace, jitter=jitter)
+        self.steps = steps
+        for namespace in NAMESPACES:
+            self.world.write(namespace, direct=False)
+        self.world.write("a", direct=True)
+
+    @rule(namespace=st.sampled_from(NAMESPACES), direct=st.booleans())
+    def write(self, namespace: str, direct: bool) -> None:
+        self.world.write(namespace, direct=direct)
+
+    @rule(namespace=st.sampled_from(NAMESPACES), times=st.sampled_from([1, 1, 1, 35, 90]))
+    def seal(self, namespace: str, times: int) -> None:
+        for _ in range(times):
+            self.world.seal(namespace)
+
+    @rule(number=st.integers(0, 5))
+    def open(self, number: int) -> None:
+        self.world.open(number)
+
+    @rule(seconds=SECONDS)
+    def advance(self, seconds: float) -> None:
+        self.world.advance(seconds)
+
+    @precondition(lambda self: not self.steps)
+    @rule(seconds=SECONDS)
+    def suspend(self, seconds: float) -> None:
+        self.world.suspend(seconds)
+
+    @precondition(lambda self: self.steps)
+    @rule(seconds=st.floats(-1e6, 1e6))
+    def step(self, seconds: float) -> None:
+        self.world.step(seconds)
+
+    @rule()
+    def go_down(self) -> None:
+        self.world.go_down()
+
+    @rule()
+    def come_up(self) -> None:
+        self.world.come_up()
+
+    @rule(namespace=st.sampled_from([None, *NAMESPACES]), version=st.sampled_from([None, None, "1", "2"]))
+    def forbid(self, namespace: str | None, version: str | None) -> None:
+        self.world.forbid(namespace, version)
+
+    @rule()
+    def allow(self) -> None:
+        self.world.allow()
+
+    @rule()
+    def rotate(self) -> None:
+        self.world.rotate()
+
+    def teardown(self) -> None:
+        if hasattr(self, "world"):
+            self.world.close()
+
+
+def test_the_promise_holds_whatever_happens_in_whatever_order() -> None:
+    run_state_machine_as_test(
+        Machine,
+        settings=settings(
+            max_examples=150,
+            stateful_step_count=40,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
