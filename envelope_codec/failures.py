@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -28,15 +29,10 @@ class _EncodedAttributes(_Extended):
     def to_failure(self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure) -> None:
         """See `FailureConverter.to_failure`."""
         super().to_failure(exception, payload_converter, failure)  # type: ignore[safe-super]
-        if failure.message == _HIDDEN and not failure.stack_trace:
-            return
-        stack_trace = failure.stack_trace
-        if len(stack_trace) > MAX_STACK_TRACE:
-            stack_trace = "…" + stack_trace[-MAX_STACK_TRACE:]
-        attributes = {"message": failure.message, "stack_trace": stack_trace}
-        failure.encoded_attributes.CopyFrom(payload_converter.to_payloads([attributes])[0])
-        failure.message = _HIDDEN
-        failure.stack_trace = ""
+        # An error that came from a failure is turned back by copying it, causes included: those may be in clear.
+        for level in _levels(failure):
+            if level.message != _HIDDEN or level.stack_trace:
+                _hide(level, payload_converter)
 
 
 class EnvelopeFailureConverter(_EncodedAttributes, DefaultFailureConverter):
@@ -66,7 +62,25 @@ def _hides_attributes(converter: type[FailureConverter]) -> bool:
     sentinel = "sentinel-of-envelope-codec"
     failure = Failure()
     try:
-        raise ApplicationError(sentinel)
+        raise ApplicationError(sentinel) from ValueError(sentinel)
     except ApplicationError as error:
         converter().to_failure(error, DefaultPayloadConverter(), failure)
-    return sentinel not in failure.message and sentinel not in failure.stack_trace and not failure.stack_trace
+    return not any(sentinel in level.message or level.stack_trace for level in _levels(failure))
+
+
+def _hide(failure: Failure, payload_converter: PayloadConverter) -> None:
+    stack_trace = failure.stack_trace
+    if len(stack_trace) > MAX_STACK_TRACE:
+        stack_trace = "…" + stack_trace[-MAX_STACK_TRACE:]
+    attributes = {"message": failure.message, "stack_trace": stack_trace}
+    failure.encoded_attributes.CopyFrom(payload_converter.to_payloads([attributes])[0])
+    failure.message = _HIDDEN
+    failure.stack_trace = ""
+
+
+def _levels(failure: Failure) -> Iterator[Failure]:
+    """``failure`` and its chain of causes."""
+    yield failure
+    while failure.HasField("cause"):
+        failure = failure.cause
+        yield failure

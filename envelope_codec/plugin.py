@@ -214,11 +214,10 @@ def _configuration(config: EnvelopeConfig | MasterKey | str, settings: dict[str,
 def _merge(base: DataConverter, codec: EnvelopeCodec) -> DataConverter:
     """``base`` with ``codec`` after its own codec, and with a failure converter that encodes attributes."""
     chained = codec if base.payload_codec is None else CodecChain([base.payload_codec, codec])
-    return dataclasses.replace(
-        base,
-        payload_codec=chained,
-        failure_converter_class=encoding_failures(base.failure_converter_class),
-    )
+    failures = encoding_failures(base.failure_converter_class)
+    if not codec.config.sealing:  # it writes as before; what others have encoded, every failure converter reads
+        failures = base.failure_converter_class
+    return dataclasses.replace(base, payload_codec=chained, failure_converter_class=failures)
 
 
 def _find(codec: PayloadCodec | None) -> EnvelopeCodec | None:

@@ -7,12 +7,12 @@ grace if it can't be reached. And a key that is allowed always works once the KM
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
-import random
 from collections import Counter
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
-import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
@@ -39,7 +39,16 @@ SLACK = 0.01
 LONGEST_BACKOFF = 5.0
 
 LeaseName = tuple[str, str]  # key version, namespace
-Moment = tuple[float, float, float]  # true, monotonic and wall-clock seconds
+
+
+class Sent(NamedTuple):
+    """When a call was sent."""
+
+    true: float
+    monotonic: float
+    wall: float
+    answers: int
+    """How many answers had been heard before."""
 
 
 class Witnessed(FakeKms):
@@ -48,8 +57,8 @@ class Witnessed(FakeKms):
     def __init__(self) -> None:
         super().__init__("key")
         self.forbidden: set[LeaseName] = set()
-        self.now: Callable[[], Moment]
-        self.heard: Callable[[str, LeaseName, Moment, str, str], None]
+        self.sending: Callable[[], Sent]
+        self.heard: Callable[[str, LeaseName, Sent, str, str], None]
         self.twin = FakeKms("key")  # of another writer, whose calls nobody counts
         self.twin._versions = self._versions
 
@@ -66,8 +75,7 @@ class Witnessed(FakeKms):
         return self._witness("unwrap", lease, context, lambda: super(Witnessed, self).unwrap(wrapped, context))
 
     def _witness(self, operation, lease, context, work):  # type: ignore[no-untyped-def]
-        sent = self.now()
-        outcome = "ok"
+        sent, outcome = self.sending(), "ok"
         try:
             result = work()
             if lease in self.forbidden:
@@ -86,12 +94,12 @@ class World:
     def __init__(self, *, grace: float = GRACE, jitter: float = 0.5) -> None:
         self.loop = asyncio.new_event_loop()
         self.kms = Witnessed()
-        self.kms.now, self.kms.heard = self.now, self.heard
+        self.kms.sending, self.kms.heard = self.sending, self.heard
         self.kms.before_call = self.during_call
         self.grace = grace
         self.ring = Ring(self.kms, limits=dataclasses.replace(LIMITS, outage_grace=grace), jitter=jitter)
         self.clock = self.ring.clock
-        self.start = (self.clock.monotonic(), self.clock.time())
+        self.start = self.clock.time()
         self.stepped = 0.0
         self.interruption: Callable[[], None] | None = None
         self.interrupted = False
@@ -100,7 +108,7 @@ class World:
         self.foreign: set[str] = set()
         self.opened: set[bytes] = set()  # ids of records whose keys are at hand
         self.current: dict[str, tuple[str, str] | None] = {}  # namespace: id and version of its sealing key
-        self.vouched: dict[LeaseName, Moment] = {}
+        self.vouched: dict[LeaseName, Sent] = {}
         self.denied_at: dict[LeaseName, int] = {}
         self.outage: set[LeaseName] = set()
         self.unanswered_at: dict[str, float] = {}  # namespace: when a call last got no answer
@@ -115,12 +123,13 @@ class World:
 
     # --- time -----------------------------------------------------------------------------------------------------
 
-    def now(self) -> Moment:
-        return self.clock.time() - self.start[1] - self.stepped, self.clock.monotonic(), self.clock.time()
-
     @property
     def true(self) -> float:
-        return self.now()[0]
+        """Seconds that have really passed, suspended or not."""
+        return self.clock.time() - self.start - self.stepped
+
+    def sending(self) -> Sent:
+        return Sent(self.true, self.clock.monotonic(), self.clock.time(), self.answers)
 
     def advance(self, seconds: float) -> None:
         self.clock.advance(seconds)
@@ -162,9 +171,15 @@ class World:
     def all_leases(self) -> list[LeaseName]:
         return [(str(version), ns) for version in range(1, int(self.kms.version) + 1) for ns in NAMESPACES]
 
-    def interrupt(self, action: Callable[[], None]) -> None:
-        """Let this happen while the next call is under way."""
-        self.interruption = action
+    def overtake(self, namespace: str) -> None:
+        """While a call is under way, another is made that the KMS is of another mind about."""
+        record, _ = wrapped_by(self.kms.twin, namespace=namespace)
+        self.foreign.add(record.id.hex())
+        forbidden = set(self.kms.forbidden)
+        self.kms.forbidden ^= {self.lease_of(record)}
+        with contextlib.suppress(EnvelopeError):
+            self.ring.keyring._opening._ask(record, b"overtaking")
+        self.kms.forbidden = forbidden
 
     def during_call(self, operation: str) -> None:
         action, self.interruption = self.interruption, None
@@ -172,7 +187,7 @@ class World:
             self.interrupted = True
             action()
 
-    def heard(self, operation: str, lease: LeaseName, sent: Moment, record_id: str, outcome: str) -> None:
+    def heard(self, operation: str, lease: LeaseName, sent: Sent, record_id: str, outcome: str) -> None:
         """An answer, or none, has arrived."""
         self.answers += 1
         version, namespace = lease
@@ -185,10 +200,10 @@ class World:
                 self.current[namespace] = None
             return
         if outcome == "ok":
-            if self.denied_at.get(lease, -1) >= self.sent_number(sent):
+            if self.denied_at.get(lease, 0) > sent.answers:
                 return  # a denial arrived meanwhile
             known = self.vouched.get(lease)
-            if known is None or sent[1] >= known[1]:
+            if known is None or sent.monotonic >= known.monotonic:
                 self.vouched[lease] = sent
             self.outage.discard(lease)
             if record_id not in self.foreign:
@@ -206,11 +221,6 @@ class World:
         elif outcome == "KmsUnavailable":
             self.outage.add(lease)
 
-    def sent_number(self, sent: Moment) -> int:
-        return self.numbers.get(sent, self.answers)
-
-    numbers: dict[Moment, int] = {}
-
     # --- what callers do ------------------------------------------------------------------------------------------
 
     def write(self, namespace: str, *, direct: bool) -> None:
@@ -221,6 +231,7 @@ class World:
         self.records.append((record, key))
 
     def seal(self, namespace: str, *, timeout: float = 30.0) -> None:
+        self.interrupted = False
         outcome = self.run(lambda: self.ring.seal(namespace, timeout=timeout))
         lease = (self.kms.version, namespace)
         if isinstance(outcome, SealingKey):
@@ -234,7 +245,6 @@ class World:
             current = self.current.get(namespace)
             if self.kms.down and current is not None and not self.interrupted:
                 assert not self.has_grace((current[1], namespace)), f"grace did not serve sealing: {outcome!r}"
-        self.interrupted = False
         self.check()
 
     def open(self, number: int, *, timeout: float = 30.0) -> None:
@@ -242,6 +252,7 @@ class World:
             return
         record, key = self.records[number % len(self.records)]
         lease, strict = self.lease_of(record), record.purpose is Purpose.DATA_KEY
+        self.interrupted = False
         outcome = self.run(lambda: self.ring.open(record, timeout=timeout))
         if isinstance(outcome, bytes):
             assert outcome == key
@@ -257,7 +268,6 @@ class World:
             at_hand = record.id in self.opened and not strict
             if self.kms.down and at_hand and not self.interrupted:
                 assert not self.has_grace(lease), f"grace did not serve opening: {outcome!r}"
-        self.interrupted = False
         self.check()
 
     def run(self, call):  # type: ignore[no-untyped-def]
@@ -276,7 +286,7 @@ class World:
         true = self.true
         vouched = self.vouched.get(lease)
         assert vouched is not None, "used although no success vouches, or after a denial that was heard"
-        elapsed = true - vouched[0]
+        elapsed = true - vouched.true
         if strict or lease not in self.outage:
             assert elapsed < LEASE + SLACK, f"used {elapsed} s after the last success, without an outage"
         assert elapsed < LEASE + self.grace + SLACK, f"used {elapsed} s after the last success"
@@ -292,7 +302,7 @@ class World:
         self.sealed[record_id] += 1
         if record_id not in self.unanswered_since.get(namespace, ()):
             assert self.sealed[record_id] <= MAX_PAYLOADS, "sealed more than it may"
-        age = self.true + self.stepped + self.start[1] - key.record.created
+        age = self.clock.time() - key.record.created
         if self.stepped == 0.0 and age >= MAX_AGE + 1.0:
             since = self.true - self.unanswered_at.get(namespace, float("-inf"))
             assert since <= 125.0, f"sealed at the age of {age} s, {since} s after a call without an answer"
@@ -312,9 +322,8 @@ class World:
         vouched = self.vouched.get(lease)
         if vouched is None:
             return False
-        _, monotonic, wall = self.now()
         lasts = LEASE + self.grace - SLACK
-        return monotonic < vouched[1] + lasts and wall < vouched[2] + lasts
+        return self.clock.monotonic() < vouched.monotonic + lasts and self.clock.time() < vouched.wall + lasts
 
     def check(self) -> None:
         """What holds between any two steps."""
@@ -423,6 +432,25 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def allow(self) -> None:
         self.world.allow()
+
+    @rule(
+        seconds=st.one_of(st.just(0.0), st.floats(0.0, 0.9 * LEASE)),
+        change=st.sampled_from(["", "down", "up", "forbid", "allow", "rotate", *NAMESPACES]),
+    )
+    def interrupt(self, seconds: float, change: str) -> None:
+        """While the next call is under way, time passes, the KMS changes its mind, or another call overtakes it."""
+        world = self.world
+
+        def happens() -> None:
+            world.clock.advance(seconds)
+            if change == "forbid":
+                world.forbid(None, None)
+            elif change in NAMESPACES:
+                world.overtake(change)
+            elif change:
+                {"down": world.go_down, "up": world.come_up, "allow": world.allow, "rotate": world.rotate}[change]()
+
+        world.interruption = happens
 
     @rule()
     def rotate(self) -> None:
