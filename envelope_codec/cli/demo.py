@@ -10,12 +10,13 @@ import threading
 import uuid
 from collections import Counter, deque
 from collections.abc import Coroutine, Iterable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
+from google.protobuf.message import Message
 from temporalio.api.history.v1 import History
 from temporalio.client import Client, WorkflowHandle
 from temporalio.exceptions import TemporalError
@@ -133,9 +134,13 @@ async def _histories(plain: Client, handle: WorkflowHandle[Any, str]) -> list[Hi
 def _search(needles: Needles, histories: list[History], database: Path, report: Report) -> int:
     """Exit status: 0 if no plaintext is found."""
     payloads = [payload for history in histories for payload in payloads_in(history)]
+
+    def found_in(messages: Iterable[Message]) -> set[str]:
+        return set().union(*(needles.found_in(message.SerializeToString()) for message in messages))
+
     places = {
-        f"payloads ({len(payloads)})": set().union(*(needles.found_in(one.SerializeToString()) for one in payloads)),
-        f"histories ({len(histories)})": set().union(*(needles.found_in(one.SerializeToString()) for one in histories)),
+        f"stored payloads ({len(payloads)})": found_in(payloads),
+        f"stored histories ({len(histories)})": found_in(histories),
         "the server's database": needles.found_in_database(database),
     }
     report.search(places)
@@ -163,26 +168,29 @@ class Counts:
 
 
 async def _interruptible(work: Coroutine[Any, Any, int]) -> int:
-    """Exit status of ``work``, or 128 and the signal's number if a signal ended it. It cleans up in peace."""
+    """Exit status of ``work``, or 128 and the signal's number if a signal ended it.
+
+    Only the first signal counts: ``work`` cleans up in peace, and the process ends right after.
+    """
     loop, task, received = asyncio.get_running_loop(), asyncio.ensure_future(work), list[int]()
 
-    def interrupt(number: int) -> None:
+    def interrupt(number: int, _: object) -> None:
         if not received:
-            task.cancel()
-        received.append(number)
+            received.append(number)
+            with suppress(RuntimeError):  # all is done, and the loop closed
+                loop.call_soon_threadsafe(task.cancel)
 
     for number in _SIGNALS:
-        loop.add_signal_handler(number, interrupt, number)
+        signal.signal(number, interrupt)
     try:
         return await task
     except BaseException:
         if not received:
             raise
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
         print("envelope-codec: interrupted; everything is stopped and removed", file=sys.stderr)
         return 128 + received[0]
-    finally:
-        for number in _SIGNALS:
-            loop.remove_signal_handler(number)
 
 
 def _cannot(why: str, log: Iterable[str]) -> int:

@@ -39,7 +39,7 @@ def devstack() -> Any:
     folder = Path(envelope_codec.__file__).resolve().parent.parent / "localstack"
     if not (folder / "devstack.py").is_file():
         raise NoCheckout(
-            "the demo starts servers by a script that only the source checkout has (localstack/devstack.py): "
+            "it starts servers by a script that only the source checkout has (localstack/devstack.py): "
             "clone the repository and run `make demo` there"
         )
     if str(folder) not in sys.path:
@@ -48,18 +48,9 @@ def devstack() -> Any:
 
 
 async def start(server: Any, stack: AsyncExitStack) -> None:
-    """Start a server of the devstack and let ``stack`` stop it. Cancelling the caller ends the start as well."""
+    """Start a server of the devstack and let ``stack`` stop it, also while it starts."""
     stack.callback(server.stop)
-    starting = asyncio.ensure_future(asyncio.to_thread(server.start))
-    try:
-        await asyncio.shield(starting)
-    except asyncio.CancelledError:
-        # The thread can't be cancelled, but its server can be stopped under it, once there is one.
-        while not starting.done():
-            server.stop()
-            await asyncio.wait([starting], timeout=0.05)
-        starting.exception()
-        raise
+    await asyncio.to_thread(server.start)
 
 
 class KmsServer(NamedTuple):

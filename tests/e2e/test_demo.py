@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -97,8 +98,8 @@ def test_prints_what_is_so_and_leaves_nothing_behind(kms: str, environment: Mapp
     assert fact(output, "context") == "temporal-namespace = default"
     assert fact(output, "recipient 1 key id") == record.recipients[0].key_id
     assert fact(output, "recipient 1 wrapped") == f"{len(record.recipients[0].ciphertext)} bytes"
-    assert fact(output, f"payloads ({len(payloads)})") == "not found"
-    assert fact(output, "histories (1)") == "not found"
+    assert fact(output, f"stored payloads ({len(payloads)})") == "not found"
+    assert fact(output, "stored histories (1)") == "not found"
     assert fact(output, "the server's database") == "not found"
     assert output.endswith("\nNo plaintext was found.\n")
 
@@ -115,7 +116,7 @@ def test_fails_where_plaintext_is_found(environment: Mapping[str, str]) -> None:
     assert fact(done.stdout, "encoding") == "json/plain"
     name = re.search(r'"name": "(Marigold Quill [0-9a-f]+)"', done.stdout)
     assert name
-    for place in (r"payloads \(\d+\)", r"histories \(1\)", "the server's database"):
+    for place in (r"stored payloads \(\d+\)", r"stored histories \(1\)", "the server's database"):
         assert re.search(rf"^  {place} +FOUND: {name[1]}, ", done.stdout, re.MULTILINE)
     assert done.stdout.endswith("\nPLAINTEXT WAS FOUND.\n")
 
@@ -142,9 +143,10 @@ def test_signal_stops_everything(
     else:
         assert demo.stdout is not None
         assert any(line.startswith("Temporal dev server") for line in demo.stdout)
-    demo.send_signal(number)
-    demo.send_signal(number)  # an impatient user
-    _, complaint = demo.communicate(timeout=60)
+    while demo.poll() is None:
+        demo.send_signal(number)  # an impatient user
+        time.sleep(0.05)
+    _, complaint = demo.communicate()
     assert demo.returncode == 128 + number
     assert complaint == "envelope-codec: interrupted; everything is stopped and removed\n"
     assert_nothing_left(environment)

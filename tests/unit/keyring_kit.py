@@ -48,11 +48,17 @@ class Jobs(deque[Callable[[], None]]):
     def __call__(self, job: Callable[[], None]) -> None:
         self.append(job)
 
+    def run_one(self) -> bool:
+        """Run the first; whether there was one."""
+        if not self:
+            return False
+        self.popleft()()
+        return True
+
     def run(self) -> int:
         """Run all, and those that they start; how many they were."""
         count = 0
-        while self:
-            self.popleft()()
+        while self.run_one():
             count += 1
         return count
 
@@ -91,6 +97,7 @@ class Ring:
         **more: Any,
     ) -> None:
         self.kms = FakeKms()
+        self.jobs = spawn if isinstance(spawn, Jobs) else Jobs()
         self.clock = clock or ManualClock()
         self.events = Events()
         more = {"observer": self.events, "clock": self.clock, **more}
@@ -109,13 +116,14 @@ class Ring:
         return await self.finish(self.keyring.opening_key(record, **options)) if key is None else key
 
     async def finish(self, work: Awaitable[T]) -> T:
-        """Await, and meanwhile move the clock on from timer to timer."""
+        """Await, and meanwhile run the jobs that wait for a thread, or move the clock on from timer to timer."""
         task = asyncio.ensure_future(work)
         await settle()
         while not task.done():
-            due = self.clock.next_due
-            assert due is not None, "waits for ever: nothing is scheduled"
-            self.clock.advance(due)
+            if not self.jobs.run_one():
+                due = self.clock.next_due
+                assert due is not None, "waits for ever: nothing is scheduled"
+                self.clock.advance(due)
             await settle()
         return await task
 

@@ -308,7 +308,9 @@ async def test_a_denial_of_another_version_leaves_this_one_alone() -> None:
     await ring.open(new)
     sealing = await ring.seal()
     del ring.kms._versions["1"]
-    ring.advance(LEASE, step=10, use=lambda: (ring.keyring.try_opening_key(old), ring.keyring.try_sealing_key("default")))
+    ring.advance(
+        LEASE, step=10, use=lambda: (ring.keyring.try_opening_key(old), ring.keyring.try_sealing_key("default"))
+    )
     with pytest.raises(KeyDenied):
         await ring.open(old)
     before = ring.calls

@@ -9,14 +9,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import random
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from hypothesis import HealthCheck, settings
+import pytest
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
-from keyring_kit import Ring, wrapped_by
+from keyring_kit import Jobs, Ring, wrapped_by
 
 from envelope_codec.envelope import Purpose, Record
 from envelope_codec.errors import EnvelopeError, KeyDenied, KmsUnavailable
@@ -97,7 +99,7 @@ class World:
         self.kms.sending, self.kms.heard = self.sending, self.heard
         self.kms.before_call = self.during_call
         self.grace = grace
-        self.ring = Ring(self.kms, limits=dataclasses.replace(LIMITS, outage_grace=grace), jitter=jitter)
+        self.ring = Ring(self.kms, limits=dataclasses.replace(LIMITS, outage_grace=grace), jitter=jitter, spawn=Jobs())
         self.clock = self.ring.clock
         self.start = self.clock.time()
         self.stepped = 0.0
@@ -105,7 +107,7 @@ class World:
         self.interrupted = False
         # What the model knows.
         self.records: list[tuple[Record, bytes]] = []
-        self.foreign: set[str] = set()
+        self.foreign: set[str] = set()  # ids that are not of a sealing key to come
         self.opened: set[bytes] = set()  # ids of records whose keys are at hand
         self.current: dict[str, tuple[str, str] | None] = {}  # namespace: id and version of its sealing key
         self.vouched: dict[LeaseName, Sent] = {}
@@ -132,8 +134,17 @@ class World:
         return Sent(self.true, self.clock.monotonic(), self.clock.time(), self.answers)
 
     def advance(self, seconds: float) -> None:
-        self.clock.advance(seconds)
+        self.pass_time(seconds)
         self.check()
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass, in which the keyring's threads do what falls due."""
+        end = self.clock.monotonic() + seconds
+        self.ring.jobs.run()
+        while (due := self.clock.next_due) is not None and self.clock.monotonic() + due <= end:
+            self.clock.advance(due)
+            self.ring.jobs.run()
+        self.clock.advance(max(0.0, end - self.clock.monotonic()))
 
     def suspend(self, seconds: float) -> None:
         self.clock.suspend(seconds)
@@ -206,7 +217,8 @@ class World:
             if known is None or sent.monotonic >= known.monotonic:
                 self.vouched[lease] = sent
             self.outage.discard(lease)
-            if record_id not in self.foreign:
+            if record_id not in self.foreign:  # the check of a new key; it is asked for again to renew its lease
+                self.foreign.add(record_id)
                 self.current[namespace] = (record_id, version)
         elif outcome == "KeyDenied":
             self.denied_at[lease] = self.answers
@@ -245,6 +257,7 @@ class World:
             current = self.current.get(namespace)
             if self.kms.down and current is not None and not self.interrupted:
                 assert not self.has_grace((current[1], namespace)), f"grace did not serve sealing: {outcome!r}"
+        self.ring.jobs.run()
         self.check()
 
     def open(self, number: int, *, timeout: float = 30.0) -> None:
@@ -268,6 +281,7 @@ class World:
             at_hand = record.id in self.opened and not strict
             if self.kms.down and at_hand and not self.interrupted:
                 assert not self.has_grace(lease), f"grace did not serve opening: {outcome!r}"
+        self.ring.jobs.run()
         self.check()
 
     def run(self, call):  # type: ignore[no-untyped-def]
@@ -442,7 +456,7 @@ class Machine(RuleBasedStateMachine):
         world = self.world
 
         def happens() -> None:
-            world.clock.advance(seconds)
+            world.pass_time(seconds)
             if change == "forbid":
                 world.forbid(None, None)
             elif change in NAMESPACES:
@@ -465,11 +479,55 @@ def test_the_promise_holds_whatever_happens_in_whatever_order() -> None:
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=150,
+            max_examples=40,
             stateful_step_count=40,
             deadline=None,
             derandomize=True,
             database=None,
+            phases=[Phase.generate, Phase.shrink],
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+def walk(seed: int, steps: int) -> World:
+    """The same at random, for longer than hypothesis goes."""
+    chance = random.Random(seed)
+    world = World(grace=chance.choice([GRACE, GRACE, 0.0, 60.0]), jitter=chance.random())
+    stepping = chance.random() < 0.3
+
+    def seconds() -> float:
+        return chance.choice([chance.random() * 10, chance.random() * 2 * LEASE, chance.random() * 2 * GRACE])
+
+    def change_mind() -> None:
+        change = chance.choice(
+            [world.go_down, world.come_up, world.allow, world.rotate, lambda: world.forbid(None, None)]
+        )
+        world.interruption = lambda: (world.pass_time(chance.random() * 0.9 * LEASE), change())
+
+    actions: dict[Callable[[], None], int] = {
+        lambda: world.write(chance.choice(NAMESPACES), direct=chance.random() < 0.3): 2 if steps < 500 else 0,
+        lambda: [world.seal(chance.choice(NAMESPACES)) for _ in range(chance.choice([1, 1, 10, 50]))]: 10,
+        lambda: world.open(chance.randrange(50)): 20,
+        lambda: world.advance(seconds()): 15,
+        (lambda: world.step(chance.uniform(-1e4, 1e4))) if stepping else (lambda: world.suspend(seconds())): 3,
+        world.go_down: 4,
+        world.come_up: 6,
+        lambda: world.forbid(chance.choice([None, *NAMESPACES]), chance.choice([None, None, "1", "2"])): 4,
+        world.allow: 6,
+        world.rotate: 1,
+        lambda: setattr(world, "interruption", lambda: world.overtake(chance.choice(NAMESPACES))): 2,
+        change_mind: 3,
+    }
+    for _ in range(8):
+        world.write(chance.choice(NAMESPACES), direct=chance.random() < 0.3)
+    for _ in range(steps):
+        chance.choices(list(actions), list(actions.values()))[0]()
+    world.close()
+    return world
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_promise_holds_on_a_long_walk(seed: int) -> None:
+    uses = walk(seed, 250).uses
+    assert min(uses["seal"], uses["open"]) > 20
