@@ -117,7 +117,7 @@ class World:
         self.unanswered_since: dict[str, set[bytes]] = {}
         self.forbidden_at: dict[LeaseName, float] = {}
         self.last_down: float = float("-inf")
-        self.refused: dict[bytes, float] = {}
+        self.refused: dict[bytes, float] = {}  # until when, in monotonic seconds
         self.sealed: Counter[bytes] = Counter()
         self.born: dict[bytes, float] = {}
         self.answers = 0
@@ -274,10 +274,10 @@ class World:
             self.opened.add(record.id)
         else:
             self.uses[f"open {type(outcome).__name__}"] += 1
-            refused = self.true < self.refused.get(record.id, float("-inf"))
+            refused = self.clock.monotonic() < self.refused.get(record.id, float("-inf"))
             self.check_failure(outcome, may_be_refused=lease in self.kms.forbidden or refused)
             if isinstance(outcome, KeyDenied) and not refused:
-                self.refused[record.id] = self.true + REFUSAL
+                self.refused[record.id] = self.clock.monotonic() + REFUSAL
             at_hand = record.id in self.opened and not strict
             if self.kms.down and at_hand and not self.interrupted:
                 assert not self.has_grace(lease), f"grace did not serve opening: {outcome!r}"
@@ -500,9 +500,8 @@ def walk(seed: int, steps: int) -> World:
         return chance.choice([chance.random() * 10, chance.random() * 2 * LEASE, chance.random() * 2 * GRACE])
 
     def change_mind() -> None:
-        change = chance.choice(
-            [world.go_down, world.come_up, world.allow, world.rotate, lambda: world.forbid(None, None)]
-        )
+        changes = [world.go_down, world.come_up, world.allow, world.rotate, lambda: world.forbid(None, None)]
+        change = chance.choice(changes)
         world.interruption = lambda: (world.pass_time(chance.random() * 0.9 * LEASE), change())
 
     actions: dict[Callable[[], None], int] = {
