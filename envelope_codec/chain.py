@@ -24,6 +24,13 @@ class CodecChain(PayloadCodec, WithSerializationContext):
             return self
         return CodecChain(codecs)
 
+    def close(self) -> None:
+        """Close every codec that can be closed."""
+        for codec in self.codecs:
+            close = getattr(codec, "close", None)
+            if callable(close):
+                close()
+
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
         """See `PayloadCodec.encode`."""
         result = list(payloads)

@@ -8,6 +8,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
 
@@ -36,12 +37,16 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's clocks, and one daemon thread for timers, which starts at the first use and after a fork."""
+    """The machine's clocks, and one daemon thread for timers, which starts at the first use and after a fork.
+
+    `close` ends the thread. Timers that have not fired by then never will.
+    """
 
     _lock: threading.Lock
     _loop: asyncio.AbstractEventLoop | None
 
     def __init__(self) -> None:
+        self._closed = False
         self._forget_thread()
         _clocks.add(self)
 
@@ -50,37 +55,61 @@ class SystemClock:
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
         """See `Clock.call_later`."""
-        loop = self._timer_loop()
-        timer = _LoopTimer(loop, callback)
-        loop.call_soon_threadsafe(timer.start, delay)
+        timer = _LoopTimer(callback)
+        with self._lock:
+            if not self._closed:
+                timer.schedule(self._timer_loop(), delay)
         return timer
 
-    def _timer_loop(self) -> asyncio.AbstractEventLoop:
+    def close(self) -> None:
+        """End the thread, if there is one. Does not wait for it."""
         with self._lock:
-            if self._loop is None:
-                loop = asyncio.new_event_loop()
-                threading.Thread(target=loop.run_forever, name="envelope-codec-timer", daemon=True).start()
-                self._loop = loop
-            return self._loop
+            self._closed = True
+            loop, self._loop = self._loop, None
+        if loop is not None:
+            _stop(loop)
+
+    def _timer_loop(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            loop = asyncio.new_event_loop()
+            threading.Thread(target=_run, args=(loop,), name="envelope-codec-timer", daemon=True).start()
+            self._loop = loop
+            weakref.finalize(self, _stop, loop).atexit = False
+        return self._loop
 
     def _forget_thread(self) -> None:
         self._lock, self._loop = threading.Lock(), None
 
 
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    loop.run_forever()
+    loop.close()
+
+
+def _stop(loop: asyncio.AbstractEventLoop) -> None:
+    with suppress(RuntimeError):  # it is closed
+        loop.call_soon_threadsafe(loop.stop)
+
+
 class _LoopTimer:
-    def __init__(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
-        self._loop = loop
+    def __init__(self, callback: Callable[[], None]) -> None:
         self._callback: Callable[[], None] | None = callback
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._handle: asyncio.TimerHandle | None = None
 
-    def start(self, delay: float) -> None:
+    def schedule(self, loop: asyncio.AbstractEventLoop, delay: float) -> None:
+        self._loop = loop
+        loop.call_soon_threadsafe(self._start, loop, delay)
+
+    def _start(self, loop: asyncio.AbstractEventLoop, delay: float) -> None:
         if self._callback is not None:
-            self._handle = self._loop.call_later(delay, self._fire)
+            self._handle = loop.call_later(delay, self._fire)
 
     def cancel(self) -> None:
         self._callback = None  # at once: what the callback holds is free, whatever the loop does
-        if self._handle is not None:
-            self._loop.call_soon_threadsafe(self._handle.cancel)
+        if self._loop is not None and self._handle is not None:
+            with suppress(RuntimeError):  # the clock has been closed
+                self._loop.call_soon_threadsafe(self._handle.cancel)
 
     def _fire(self) -> None:
         callback, self._callback = self._callback, None
@@ -99,5 +128,3 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
-
-SYSTEM_CLOCK = SystemClock()

@@ -17,10 +17,29 @@ from temporalio.converter import (
 )
 
 from envelope_codec.config import EnvelopeConfig
-from envelope_codec.envelope import ENCODING, NAME_DATA_KEY, NAME_ENCODING, Record, open_envelope, parse, seal
-from envelope_codec.errors import ContextMismatch, EncryptionRequired, EnvelopeError, InvalidCiphertext
+from envelope_codec.envelope import (
+    ENCODING,
+    NAME_DATA_KEY,
+    NAME_ENCODING,
+    NAMESPACE,
+    Purpose,
+    Record,
+    open_envelope,
+    parse,
+    record_head,
+    seal,
+)
+from envelope_codec.errors import (
+    ConfigurationError,
+    ContextMismatch,
+    EncryptionRequired,
+    EnvelopeError,
+    InvalidCiphertext,
+    MalformedEnvelope,
+)
 from envelope_codec.keyring import Keyring
-from envelope_codec.observe import Event, LogObserver, report
+from envelope_codec.kms import MasterKey
+from envelope_codec.observe import Event, LogObserver, Observer, report
 from envelope_codec.sealing import SealingKey
 
 _PADDING = "encryption-padding"
@@ -31,9 +50,10 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
     """Seals every payload on the way to Temporal, and opens it on the way back.
 
     Args:
-        config: a key, or the whole configuration. A key is a bare AWS KMS ARN, a bare GCP CryptoKey name, or a key URI.
+        config: a key (AWS KMS ARN, GCP CryptoKey name, key URI, `MasterKey`), or a whole configuration.
         namespace: the Temporal namespace of the client; bound to what is sealed where the SDK gives no context.
         keyring: where the keys come from, for sharing one among several codecs. It is then not this codec's to close.
+        observer: receives events, if there is no ``keyring``, which has its own; what happens is logged if None.
 
     Raises:
         ConfigurationError: a setting is wrong.
@@ -43,16 +63,25 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
     """
 
     def __init__(
-        self, config: EnvelopeConfig | str, *, namespace: str = "default", keyring: Keyring | None = None
+        self,
+        config: EnvelopeConfig | MasterKey | str,
+        *,
+        namespace: str = "default",
+        keyring: Keyring | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self._config = config if isinstance(config, EnvelopeConfig) else EnvelopeConfig(key=config)
+        try:
+            record_head(Purpose.WRAPPING_KEY, 0, {NAMESPACE: namespace})
+        except MalformedEnvelope as error:
+            raise ConfigurationError(f"namespace {namespace!r} can't be bound to payloads: {error}") from None
         self._owns_keyring = keyring is None
-        self._keyring = keyring or self._config.keyring()
+        self._keyring = keyring or self._config.keyring(observer=observer)
         self._namespace = namespace
         self._expected: str | None = None
         self._open_timeout = self._keyring.limits.timeout
         self._observer = self._keyring.observer
-        self._unwatched = isinstance(self._observer, LogObserver)  # which has nothing to say of what went well
+        self._unwatched = type(self._observer) is LogObserver  # which has nothing to say of what went well
         self._variants: dict[tuple[str | None, bool], EnvelopeCodec] = {(None, False): self}
 
     @property

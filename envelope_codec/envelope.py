@@ -161,7 +161,10 @@ def record_head(purpose: Purpose, created: int, context: Mapping[str, str]) -> b
     Raises:
         MalformedEnvelope: the context breaks a rule of the format.
     """
-    entries = tuple(sorted((name.encode(), value.encode()) for name, value in context.items()))
+    try:
+        entries = tuple(sorted((name.encode(), value.encode()) for name, value in context.items()))
+    except UnicodeEncodeError:
+        raise MalformedEnvelope("a context name or value is not valid Unicode") from None
     _check_context(entries)
     parts = [bytes((1, purpose)), created.to_bytes(8, "big"), bytes((len(entries),))]
     for name, value in entries:
@@ -304,7 +307,7 @@ def open_envelope(envelope: Envelope, key: bytes) -> bytes:
         raise InvalidCiphertext("the payload is not what was sealed", operation="open") from None
 
 
-# Every payload under one wrapping key carries the same record: parse it once. A cache entry is 16 KiB at most.
+# Every payload under one wrapping key carries the same record: parse it once. An entry takes some 60 KiB at most.
 @lru_cache(maxsize=512)
 def parse_record(wire: bytes, key_id: bytes) -> Record:
     """Check and take apart a record.

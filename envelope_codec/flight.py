@@ -6,12 +6,49 @@ import asyncio
 import math
 import threading
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Generic, TypeVar
 
 from envelope_codec.clock import Clock, Timer
 from envelope_codec.errors import EnvelopeError, KmsUnavailable
 
 T = TypeVar("T")
+
+_AT_SHUTDOWN = 3.0
+
+
+class Stop:
+    """A request to wait no longer than a few seconds, for those who wait and those who will. Set it once."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._set = False
+        self._listeners: set[Callable[[], None]] = set()
+
+    def set(self) -> None:
+        """Make the request."""
+        with self._lock:
+            self._set = True
+            listeners, self._listeners = self._listeners, set()
+        for listener in listeners:
+            listener()
+
+    def add(self, listener: Callable[[], None]) -> None:
+        """Call ``listener`` once, when the request is made or now."""
+        with self._lock:
+            if not self._set:
+                self._listeners.add(listener)
+                return
+        listener()
+
+    def remove(self, listener: Callable[[], None]) -> None:
+        """Do not call it any more."""
+        with self._lock:
+            self._listeners.discard(listener)
+
+
+stopping: ContextVar[Stop | None] = ContextVar("stopping", default=None)
+"""Set for everything that a worker runs, so that its shutdown is not held up by what waits for a KMS."""
 
 
 class Flight(Generic[T]):
@@ -84,17 +121,28 @@ class Flight(Generic[T]):
             except RuntimeError:
                 return  # the caller's loop has been closed: nobody waits there any more
 
-        timer = None
+        timers: list[Timer] = []
+
+        def hurry() -> None:
+            timers.append(clock.call_later(_AT_SHUTDOWN, wake))
+
+        stop = stopping.get()
         try:
             if deadline < math.inf:
-                timer = clock.call_later(deadline - clock.monotonic(), wake)
+                timers.append(clock.call_later(deadline - clock.monotonic(), wake))
+            if stop is not None:
+                stop.add(hurry)
             self._wake_at_end(wake)
             await woken
+        except RuntimeError:  # no thread for timers can be started
+            raise KmsUnavailable("no timer could be started to wait for the KMS") from None
         finally:
             with self._lock:
                 self.waiters -= 1
                 self._wakers.discard(wake)
-            if timer is not None:
+            if stop is not None:
+                stop.remove(hurry)
+            for timer in timers:
                 timer.cancel()
         if self._outcome is not None:
             return self._outcome()

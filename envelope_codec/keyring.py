@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from envelope_codec.clock import SYSTEM_CLOCK, Clock
+from envelope_codec.clock import Clock, SystemClock
 from envelope_codec.envelope import Record
 from envelope_codec.keyset import KeySet
 from envelope_codec.kms import MasterKey
@@ -55,11 +55,12 @@ class Keyring:
 
     Args:
         key_sets: namespace to its master keys, or None where none are configured. Must be quick.
+        opening_key_sets: the same for the namespace of a record that is to be opened; ``key_sets`` if None.
         direct: the KMS wraps every data key itself; there are no wrapping keys.
         verify_wraps: unwrap each new record once before it seals. Off for roles that may only encrypt.
         limits: times and bounds.
         observer: receives an `Event` for each KMS call; `LogObserver` if None.
-        clock: where the time comes from.
+        clock: where the time comes from; the system's, with a timer thread of the keyring's own, if None.
         spawn: runs a function in some thread; the keyring's own pool if None.
         jitter: a number from 0 to 1, for spreading retries and renewals.
         owned: master keys to close with the keyring.
@@ -69,11 +70,12 @@ class Keyring:
         self,
         key_sets: Callable[[str], KeySet | None],
         *,
+        opening_key_sets: Callable[[str], KeySet | None] | None = None,
         direct: bool = False,
         verify_wraps: bool = True,
         limits: Limits | None = None,
         observer: Observer | None = None,
-        clock: Clock = SYSTEM_CLOCK,
+        clock: Clock | None = None,
         spawn: Callable[[Callable[[], None]], object] | None = None,
         jitter: Callable[[], float] = random.random,
         owned: Sequence[MasterKey] = (),
@@ -82,8 +84,10 @@ class Keyring:
         self.limits = limits or Limits()
         self.observer: Observer = LogObserver() if observer is None else observer
         self._key_sets = key_sets
+        self._opening_key_sets = opening_key_sets or key_sets
         self._verify_wraps = verify_wraps
-        self._clock = clock
+        self._own_clock = SystemClock() if clock is None else None
+        self._clock: Clock = clock or self._own_clock or SystemClock()
         self._spawn = spawn
         self._jitter = jitter
         self._owned = owned
@@ -95,7 +99,7 @@ class Keyring:
         self._calls = KmsCalls(clock=self._clock, observer=self.observer, spawn=self._spawn, jitter=self._jitter)
         self._leases = Leases(self._calls, seconds=limits.lease, grace=limits.outage_grace, on_denied=self._drop_denied)
         self._opening = OpeningKeys(
-            self._key_sets,
+            self._opening_key_sets,
             self._calls,
             self._leases,
             ttl=limits.cache_ttl,
@@ -109,6 +113,7 @@ class Keyring:
             verify=self._verify_wraps,
             max_age=limits.max_age,
             max_payloads=limits.max_payloads,
+            refusal_ttl=limits.refusal_ttl,
         )
         self.try_opening_key = self._opening.at_hand
         self.try_sealing_key = self._sealing.at_hand
@@ -157,6 +162,8 @@ class Keyring:
         self._leases.close()
         self._sealing.clear()
         self._opening.clear()
+        if self._own_clock is not None:
+            self._own_clock.close()
         for master in self._owned:
             try:
                 master.close()

@@ -33,22 +33,26 @@ class KeySet:
         """The master keys that wrap."""
         return (self.key, *self.backup_keys)
 
-    def accepting(self, key_id: str) -> MasterKey | None:
-        """The master key that opens what is recorded under ``key_id``, or None. May ask a KMS.
+    def accepting(self, key_id: str) -> list[MasterKey]:
+        """The master keys that open what is recorded under ``key_id``, the one of that very key id first.
+
+        Several may: replicas of a multi-Region key, an alias and the key that it points at. May ask a KMS.
 
         Raises:
             KmsUnavailable, KeyDenied: none is known to, and one of them could not find out.
         """
         errors: list[EnvelopeError] = []
-        for master in (self.key, *self.backup_keys, *self.decrypt_keys):
+        found: list[MasterKey] = []
+        masters = (self.key, *self.backup_keys, *self.decrypt_keys)
+        for master in sorted(masters, key=lambda master: master.key_id != key_id):
             try:
                 if master.accepts(key_id):
-                    return master
+                    found.append(master)
             except BaseException as error:
                 errors.append(told(error, "open", master))
-        if errors:
+        if errors and not found:
             raise decisive(errors, "open")
-        return None
+        return found
 
 
 def decisive(errors: list[EnvelopeError], operation: str) -> EnvelopeError:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import metadata
-from typing import Protocol, runtime_checkable
+from importlib import import_module, metadata
+from typing import Protocol, TypeGuard, runtime_checkable
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from envelope_codec.errors import ConfigurationError
@@ -86,6 +86,11 @@ class KeyUri:
     path: str
     options: Mapping[str, str]
 
+    @property
+    def shown(self) -> str:
+        """The URI as an error may show it: without its options, whose values may be secrets."""
+        return _shown(self.text)
+
 
 def parse_key_uri(uri: str, *, scheme: str, options: frozenset[str] = frozenset()) -> KeyUri:
     """Parse a key URI.
@@ -96,13 +101,15 @@ def parse_key_uri(uri: str, *, scheme: str, options: frozenset[str] = frozenset(
         options: names allowed in the query, each at most once and not empty.
 
     Raises:
-        ConfigurationError: it is not such a URI; the text names what is wrong and what is allowed.
+        ConfigurationError: it is not such a URI; the text names what is wrong and what is allowed, and repeats no
+            value of an option.
     """
     _check_text(uri)
+    shown = _shown(uri)
     if not uri.startswith(f"{scheme}://"):
-        raise ConfigurationError(f"key URI {uri!r} must start with {scheme}://")
+        raise ConfigurationError(f"key URI {shown!r} must start with {scheme}://")
     if "#" in uri:
-        raise ConfigurationError(f"key URI {uri!r} must not have a fragment (#…)")
+        raise ConfigurationError(f"key URI {shown!r} must not have a fragment (#…)")
     try:
         parts = urlsplit(uri)
         authority, path = unquote(parts.netloc, errors="strict"), unquote(parts.path, errors="strict")
@@ -110,14 +117,14 @@ def parse_key_uri(uri: str, *, scheme: str, options: frozenset[str] = frozenset(
         text = parts.query.replace("+", "%2B")
         query = parse_qsl(text, keep_blank_values=True, strict_parsing=bool(text), errors="strict")
     except ValueError:
-        raise ConfigurationError(f"key URI {uri!r} is malformed") from None
+        raise ConfigurationError(f"key URI {shown!r} is malformed") from None
     found: dict[str, str] = {}
     for name, value in query:
         if name not in options:
             allowed = ", ".join(sorted(options)) or "none"
-            raise ConfigurationError(f"key URI {uri!r} has unknown option {name!r} (known: {allowed})")
+            raise ConfigurationError(f"key URI {shown!r} has unknown option {name!r} (known: {allowed})")
         if name in found or not value:
-            raise ConfigurationError(f"key URI {uri!r} must give option {name!r} once, and not empty")
+            raise ConfigurationError(f"key URI {shown!r} must give option {name!r} once, and not empty")
         found[name] = value
     return KeyUri(uri, scheme, authority, path.removeprefix("/"), found)
 
@@ -126,7 +133,7 @@ def master_key(uri: str) -> MasterKey:
     """The master key that ``uri`` names: a key URI, a bare AWS KMS ARN, or a bare GCP CryptoKey name.
 
     Raises:
-        ConfigurationError: malformed, unknown scheme, or the provider's extra is not installed.
+        ConfigurationError: malformed, unknown scheme, the provider's extra is not installed, or it can't be loaded.
     """
     uri = _with_scheme(uri)
     scheme = uri.split("://", 1)[0]
@@ -136,15 +143,7 @@ def master_key(uri: str) -> MasterKey:
         raise ConfigurationError(f"no provider for key URI scheme {scheme!r} (installed: {known or 'none'})")
     if len({point.value for point in matches}) > 1:
         raise ConfigurationError(f"more than one installed provider claims key URI scheme {scheme!r}")
-    try:
-        provider: Provider = matches[0].load()
-    except AttributeError:
-        raise ConfigurationError(f"the provider for {scheme}:// is broken: {matches[0].value} is missing") from None
-    except ImportError as error:
-        extra = _EXTRA_OF_SCHEME.get(scheme)
-        fix = f'pip install "temporal-envelope-codec[{extra}]"' if extra else f"install {error.name!r}"
-        raise ConfigurationError(f"the provider for {scheme}:// needs a missing package: {fix}") from error
-    return provider(uri)
+    return _load(matches[0])(uri)
 
 
 def context_bytes(context: Mapping[str, str]) -> bytes:
@@ -160,11 +159,43 @@ def context_bytes(context: Mapping[str, str]) -> bytes:
     return b"".join(parts)
 
 
+def _load(point: metadata.EntryPoint) -> Provider:
+    try:
+        import_module(point.module)
+    # Any class: what a package raises at its import is as it pleases.
+    except Exception as error:
+        if not _is_package_missing(error, point.module):
+            said = f"{type(error).__name__}: {error}"
+            raise ConfigurationError(f"the provider for {point.name}:// can't be loaded: {said}") from error
+        extra = _EXTRA_OF_SCHEME.get(point.name)
+        fix = f'pip install "temporal-envelope-codec[{extra}]"' if extra else f"install {error.name!r}"
+        raise ConfigurationError(f"the provider for {point.name}:// needs a missing package: {fix}") from error
+    try:
+        provider: Provider = point.load()
+    except AttributeError:
+        raise ConfigurationError(f"the provider for {point.name}:// is broken: {point.value} is missing") from None
+    return provider
+
+
+def _is_package_missing(error: Exception, module: str) -> TypeGuard[ModuleNotFoundError]:
+    """Whether a package that the provider in ``module`` needs is not installed, so that installing it is the fix."""
+    if not isinstance(error, ModuleNotFoundError) or not error.name:
+        return False
+    return error.name.partition(".")[0] not in (module.partition(".")[0], __name__.partition(".")[0])
+
+
+def _shown(uri: str) -> str:
+    """``uri`` up to its options."""
+    return uri.partition("?")[0].partition("#")[0]
+
+
 def _check_text(uri: str) -> None:
-    if not isinstance(uri, str) or not uri or uri != uri.strip() or not uri.isprintable():
-        raise ConfigurationError(f"{uri!r} is not a key URI")
+    if not isinstance(uri, str):
+        raise ConfigurationError(f"an object of class {type(uri).__name__} is not a key URI")
     if "@" in uri.partition("://")[2].partition("/")[0] or ("@" in uri and "://" not in uri):
         raise ConfigurationError("a key URI must not hold credentials (…@…)")  # without repeating them
+    if not uri or uri != uri.strip() or not uri.isprintable():
+        raise ConfigurationError(f"{_shown(uri)!r} is not a key URI")
 
 
 def _with_scheme(uri: str) -> str:
@@ -173,8 +204,8 @@ def _with_scheme(uri: str) -> str:
         return f"awskms:///{uri}"
     if uri.startswith("projects/"):
         return f"gcpkms://{uri}"
-    if "://" not in uri:
+    if "://" not in _shown(uri):
         raise ConfigurationError(
-            f"{uri!r} is not a key URI: give an AWS KMS ARN, a GCP CryptoKey name (projects/…), or SCHEME://…"
+            f"{_shown(uri)!r} is not a key URI: give an AWS KMS ARN, a GCP CryptoKey name (projects/…), or SCHEME://…"
         )
     return uri

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from envelope_codec.clock import SYSTEM_CLOCK, Clock
+from envelope_codec.clock import Clock
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable, MalformedEnvelope
 from envelope_codec.flight import Flight
 from envelope_codec.kms import MasterKey
@@ -17,6 +17,7 @@ from envelope_codec.observe import Event, LogObserver, Observer, logger, report
 T = TypeVar("T")
 
 _THREADS = 32
+_URGENT_THREADS = 4
 _FIRST_BACKOFF = 0.1
 _LONGEST_BACKOFF = 5.0
 
@@ -38,7 +39,7 @@ class KmsCalls:
     def __init__(
         self,
         *,
-        clock: Clock = SYSTEM_CLOCK,
+        clock: Clock,
         observer: Observer | None = None,
         spawn: Callable[[Callable[[], None]], object] | None = None,
         jitter: Callable[[], float] = random.random,
@@ -50,7 +51,7 @@ class KmsCalls:
         self.closed = False
         self._flying: set[Flight[Any]] = set()
         self._spawn = spawn
-        self._pool: ThreadPoolExecutor | None = None
+        self._pools: dict[bool, ThreadPoolExecutor] = {}
 
     def call(self, operation: str, master: MasterKey, namespace: str, work: Callable[[], T]) -> T:
         """Make one call, here and now, and report it.
@@ -79,8 +80,11 @@ class KmsCalls:
             raise failure
         return result[0]
 
-    def fly(self, flight: Flight[T], landed: Callable[[], object]) -> None:
-        """Run ``flight`` to its outcome. Then, before waiters are told, ``landed`` is called under the lock."""
+    def fly(self, flight: Flight[T], landed: Callable[[], object], *, urgent: bool = False) -> None:
+        """Run ``flight`` to its outcome. Then, before waiters are told, ``landed`` is called under the lock.
+
+        What is urgent, since many wait for it, has threads of its own: a flood of records must not keep it waiting.
+        """
         with self.lock:
             if self.closed:
                 landed()
@@ -91,7 +95,7 @@ class KmsCalls:
         if failed:
             flight.fail(closed())
         else:
-            self._launch(flight, landed)
+            self._launch(flight, landed, urgent)
 
     def backoff(self, failures: int) -> float:
         """Seconds to wait after so many failures in a row."""
@@ -103,32 +107,37 @@ class KmsCalls:
         with self.lock:
             self.closed = True
             flying, self._flying = self._flying, set()
-            pool, self._pool = self._pool, None
+            pools, self._pools = self._pools, {}
         for flight in flying:
             if flight.timer is not None:
                 flight.timer.cancel()
             flight.fail(closed())
-        if pool is not None:
+        for pool in pools.values():
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _launch(self, flight: Flight[T], landed: Callable[[], object]) -> None:
-        spawn = self._own_pool if self._spawn is None else self._spawn
+    def _launch(self, flight: Flight[T], landed: Callable[[], object], urgent: bool) -> None:
+        def attempt() -> None:
+            self._attempt(flight, landed, urgent)
+
         try:
-            spawn(lambda: self._attempt(flight, landed))
+            if self._spawn is not None:
+                self._spawn(attempt)
+            else:
+                self._pool(urgent).submit(attempt)
         except RuntimeError:  # the interpreter is shutting down, or `close` was faster
             self._land(flight, landed)
             flight.fail(closed())
 
-    def _own_pool(self, work: Callable[[], None]) -> None:
+    def _pool(self, urgent: bool) -> ThreadPoolExecutor:
         with self.lock:
             if self.closed:
                 raise RuntimeError("closed")
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="envelope-codec-kms")
-            pool = self._pool
-        pool.submit(work)
+            if urgent not in self._pools:
+                threads = _URGENT_THREADS if urgent else _THREADS
+                self._pools[urgent] = ThreadPoolExecutor(threads, thread_name_prefix="envelope-codec-kms")
+            return self._pools[urgent]
 
-    def _attempt(self, flight: Flight[T], landed: Callable[[], object]) -> None:
+    def _attempt(self, flight: Flight[T], landed: Callable[[], object], urgent: bool) -> None:
         failure: EnvelopeError
         try:
             if self.closed:
@@ -143,10 +152,10 @@ class KmsCalls:
             self._land(flight, landed)
             flight.finish(result)
             return
-        if not self._again(flight, landed, failure):
+        if not self._again(flight, landed, urgent, failure):
             flight.fail(failure)
 
-    def _again(self, flight: Flight[T], landed: Callable[[], object], failure: EnvelopeError) -> bool:
+    def _again(self, flight: Flight[T], landed: Callable[[], object], urgent: bool, failure: EnvelopeError) -> bool:
         """Schedule another attempt, or land."""
         with self.lock:
             flight.failures += 1
@@ -154,8 +163,11 @@ class KmsCalls:
             delay = self.backoff(flight.failures)
             wanted = failure.retryable and (flight.keep or flight.waiters > 0)
             if wanted and not self.closed and self.clock.monotonic() + delay < flight.deadline:
-                flight.timer = self.clock.call_later(delay, lambda: self._launch(flight, landed))
-                return True
+                try:
+                    flight.timer = self.clock.call_later(delay, lambda: self._launch(flight, landed, urgent))
+                    return True
+                except RuntimeError:  # no thread for timers can be started: callers are told, and may try again
+                    logger.exception("a timer can't be started")
             landed()
             self._flying.discard(flight)
             return False

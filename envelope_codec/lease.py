@@ -122,6 +122,10 @@ class Lease:
         """The renewal under way has ended."""
         self.flight = None
 
+    def vouched_after(self, sent: Sent, seconds: float) -> bool:
+        """Whether a call that was sent later than this one has succeeded."""
+        return self._until_monotonic > sent.monotonic + seconds
+
     def deny(self) -> None:
         """The KMS refused: the lease and any grace end now, and calls under way count no more."""
         self.generation += 1
@@ -189,7 +193,7 @@ class Leases:
             try:
                 result = attempt()
             except KeyDenied:
-                self._deny(lease)
+                self._refused(lease, sent)
                 raise
             except KmsUnavailable:
                 self._unanswered(lease)
@@ -197,6 +201,26 @@ class Leases:
             if self._succeed(lease, sent, lambda: _ignore(attempt())):
                 return result, lease
             # A denial arrived while this call was under way: ask again rather than believe the older answer.
+
+    def _refused(self, lease: Lease, sent: Sent) -> None:
+        """A record was refused, and the lease ends unless its witness is still opened.
+
+        The record alone may be to blame: anyone who can write to Temporal can make up a key version or a context that
+        the KMS refuses, and must not be able to empty the keyring.
+        """
+        witness = lease.witness
+        if witness is not None and not lease.ended:
+            if lease.vouched_after(sent, self._seconds):
+                return
+            asked = lease.sent(self._calls.clock)
+            try:
+                witness()
+            except EnvelopeError:
+                pass  # no proof that the master key still serves, and one that it may not
+            else:
+                self._succeed(lease, asked, witness)
+                return
+        self._deny(lease)
 
     def renewal(self, leases: Iterable[Lease], tried: set[Lease], deadline: float) -> Flight[None] | None:
         """Renew the first of ``leases`` that is not in ``tried`` and can be renewed; it is joined and put there.
@@ -240,7 +264,7 @@ class Leases:
             if deadline is not None:
                 flight.join(deadline)
         if new:
-            self._calls.fly(flight, lease.landed)
+            self._calls.fly(flight, lease.landed, urgent=True)
         return flight
 
     def _renew_once(self, lease: Lease) -> None:
@@ -275,7 +299,7 @@ class Leases:
     def _unanswered(self, lease: Lease, *, renewing: bool = False) -> None:
         """An outage: the lease may go on by its grace, and is renewed as soon as the KMS is back."""
         with self._calls.lock:
-            if lease.ended:
+            if lease.ended or lease.witness is None:  # without a witness nobody would notice the end of the outage
                 return
             known = lease.outage
             lease.unanswered(self._grace)
@@ -312,7 +336,10 @@ class Leases:
                     self._schedule(lease)  # it was renewed by another unwrap meanwhile
                     return
                 if not lease.used:
-                    return  # not in use: it may lapse
+                    last = lease.renew_at(self._seconds, -1.5) - self._calls.clock.monotonic()
+                    if last > 0:  # used later, it is renewed still in time; else it may lapse
+                        lease.timer = self._calls.clock.call_later(last, lambda: self._due(lease))
+                    return
         self._renew(lease)
 
 

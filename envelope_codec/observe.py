@@ -13,7 +13,7 @@ class Event(NamedTuple):
 
     Attributes:
         operation: ``wrap`` or ``unwrap`` (one KMS call); ``seal``, ``open`` or ``pass`` (payloads, the last of
-            them untouched since they are no envelopes); ``renew`` (a lease in the background).
+            them untouched since they are no envelopes).
         outcome: ``ok``, or the class name of the error.
         namespace: the Temporal namespace concerned.
         key_id: the master key concerned, ``""`` where none is.
@@ -47,7 +47,7 @@ class LogObserver:
         if event.outcome == "ok":
             if event.operation in ("wrap", "unwrap"):
                 logger.debug(
-                    "%s in %.1f ms, namespace %s, key %s",
+                    "%s in %.1f ms, namespace %.200r, key %s",
                     event.operation,
                     event.seconds * 1000,
                     event.namespace,
@@ -55,7 +55,7 @@ class LogObserver:
                 )
             return
         logger.warning(
-            "%s failed: %s: %s (namespace %s, key %s)",
+            "%s failed: %s: %s (namespace %.200r, key %s)",
             event.operation,
             event.outcome,
             event.reason,

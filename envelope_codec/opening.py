@@ -140,13 +140,18 @@ class OpeningKeys:
         errors: list[EnvelopeError] = []
         for recipient in record.recipients:
             try:
-                master = key_set.accepting(recipient.key_id) if key_set else None
-                if master is not None:
-                    key, lease = self._leases.unwrap(record, recipient, master)
-                    self._keep(record, key, lease)
-                    return key
+                masters = key_set.accepting(recipient.key_id) if key_set else []
             except EnvelopeError as error:
                 errors.append(error)
+                continue
+            for master in masters:
+                try:
+                    key, lease = self._leases.unwrap(record, recipient, master)
+                except EnvelopeError as error:
+                    errors.append(error)
+                    continue
+                self._keep(record, key, lease)
+                return key
         outcome = decisive(errors, "open")
         if isinstance(outcome, KmsUnavailable):
             kept = self._kept(record)

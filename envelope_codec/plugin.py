@@ -15,7 +15,7 @@ import temporalio.converter
 import temporalio.worker
 from temporalio.client import Client, ClientConfig, WorkflowHistory
 from temporalio.common import HeaderCodecBehavior
-from temporalio.converter import DataConverter, PayloadCodec
+from temporalio.converter import DataConverter, FailureConverter, PayloadCodec
 from temporalio.service import ConnectConfig, ServiceClient
 from temporalio.worker import (
     Replayer,
@@ -36,7 +36,7 @@ from envelope_codec.failures import encoding_failures
 from envelope_codec.keyring import Keyring
 from envelope_codec.kms import ENTRY_POINT_GROUP, MasterKey
 from envelope_codec.observe import Observer, logger
-from envelope_codec.prewarm import Prewarm, ready_or_ended
+from envelope_codec.prewarm import Prewarm, ready_or_ended, run_until_stopped
 
 
 def envelope_data_converter(
@@ -44,6 +44,7 @@ def envelope_data_converter(
     *,
     base: DataConverter = DataConverter.default,
     namespace: str = "default",
+    observer: Observer | None = None,
     **settings: Any,
 ) -> DataConverter:
     """``base`` with payloads and failure attributes sealed; for those who build their own converter.
@@ -55,9 +56,10 @@ def envelope_data_converter(
         config: a key (AWS KMS ARN, GCP CryptoKey name, key URI, `MasterKey`), or a whole configuration.
         base: what to merge with: its codec, if it has one, encodes first.
         namespace: the namespace of the client that will use it.
+        observer: receives events; what happens is logged if None.
         settings: fields of `EnvelopeConfig`, where ``config`` is a key.
     """
-    codec = EnvelopeCodec(_configuration(config, settings), namespace=namespace)
+    codec = EnvelopeCodec(_configuration(config, settings), namespace=namespace, observer=observer)
     return _merge(base, codec)
 
 
@@ -118,6 +120,20 @@ class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
                 "the client does not encrypt: give EnvelopePlugin to Client.connect(…, plugins=[…]), last in the list, "
                 "not to the worker"
             )
+        if not self._config.sealing:
+            return
+        failures = client.data_converter.failure_converter_class
+        if encoding_failures(failures) is not failures:
+            raise ConfigurationError(
+                f"the client's failure converter {failures.__qualname__} leaves messages and stack traces in clear: "
+                "another plugin set it after EnvelopePlugin, which must be the last in the list"
+            )
+        headers = client.config(active_config=True).get("header_codec_behavior")
+        if self._config.headers and headers != HeaderCodecBehavior.CODEC:
+            raise ConfigurationError(
+                "the client leaves headers in clear: another plugin set header_codec_behavior after EnvelopePlugin, "
+                "which must be the last in the list; or set headers=False"
+            )
 
     # --- client ---------------------------------------------------------------------------------------------------
 
@@ -154,7 +170,7 @@ class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
         if worker.is_shutdown:
             raise RuntimeError("this worker has ended: make another")
         if not self._config.sealing or await ready_or_ended(worker, self._prewarm(worker.client.namespace)):
-            await next(worker)
+            await run_until_stopped(worker, next(worker))
 
     async def _prewarm(self, namespace: str) -> None:
         await asyncio.sleep(random.uniform(0, self._config.startup_jitter))  # noqa: S311 - spreads load, hides nothing
@@ -198,7 +214,10 @@ class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
                     "the data converter encrypts already, by another EnvelopePlugin: start from one that does not"
                 )
             if codec.namespace == namespace and codec.config == config:
-                return converter
+                failures = _failures(converter, config)
+                if failures is converter.failure_converter_class:
+                    return converter
+                return dataclasses.replace(converter, failure_converter_class=failures)
             converter = dataclasses.replace(converter, payload_codec=_without(converter.payload_codec, codec))
         return _merge(converter, EnvelopeCodec(config, namespace=namespace, keyring=self._keyring))
 
@@ -214,10 +233,14 @@ def _configuration(config: EnvelopeConfig | MasterKey | str, settings: dict[str,
 def _merge(base: DataConverter, codec: EnvelopeCodec) -> DataConverter:
     """``base`` with ``codec`` after its own codec, and with a failure converter that encodes attributes."""
     chained = codec if base.payload_codec is None else CodecChain([base.payload_codec, codec])
-    failures = encoding_failures(base.failure_converter_class)
-    if not codec.config.sealing:  # it writes as before; what others have encoded, every failure converter reads
-        failures = base.failure_converter_class
+    failures = _failures(base, codec.config)
     return dataclasses.replace(base, payload_codec=chained, failure_converter_class=failures)
+
+
+def _failures(base: DataConverter, config: EnvelopeConfig) -> type[FailureConverter]:
+    failures = encoding_failures(base.failure_converter_class)
+    # Without sealing it writes as before; what others have encoded, every failure converter reads.
+    return failures if config.sealing else base.failure_converter_class
 
 
 def _find(codec: PayloadCodec | None) -> EnvelopeCodec | None:

@@ -1,13 +1,14 @@
-"""The sealing key is at hand before a worker polls, and before user code runs."""
+"""A worker polls, and user code runs, when the sealing key is at hand; shutdown does not wait for a KMS."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from typing import Any
 
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor, Worker
 
+from envelope_codec.flight import Stop, stopping
 from envelope_codec.keyring import Keyring
 from envelope_codec.observe import logger
 
@@ -34,6 +35,27 @@ class _PrewarmActivity(ActivityInboundInterceptor):
         """See `ActivityInboundInterceptor.execute_activity`."""
         await self._keyring.prewarm(self._namespace, timeout=self._keyring.limits.timeout)
         return await super().execute_activity(input)
+
+
+async def run_until_stopped(worker: Worker, running: Awaitable[None]) -> None:
+    """Await ``running``, the run of ``worker``. Once shutdown is asked for, nothing in it waits for a KMS for long."""
+    stop = Stop()
+    token = stopping.set(stop)
+    try:
+        run = asyncio.ensure_future(running)  # has a copy of this context, and gives it to every task of the worker
+    finally:
+        stopping.reset(token)
+    asked = getattr(worker, "_shutdown_event", None)
+    watch = asyncio.ensure_future(asked.wait()) if isinstance(asked, asyncio.Event) else None
+    try:
+        await asyncio.wait([run, watch] if watch else [run], return_when=asyncio.FIRST_COMPLETED)
+    except asyncio.CancelledError:
+        run.cancel()  # which begins the worker's shutdown
+    finally:
+        stop.set()
+        if watch is not None:
+            watch.cancel()
+    await run
 
 
 async def ready_or_ended(worker: Worker, prewarming: Coroutine[Any, Any, None]) -> bool:

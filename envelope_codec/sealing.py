@@ -30,11 +30,16 @@ from envelope_codec.lease import Lease, Leases
 _PREPARE_AT = 0.9
 _PATIENCE = 30.0  # seconds for which the next key is asked for in a row, while nobody waits for it
 _RETRY = 10.0  # seconds until it is asked for again
+_COMPLETE = 60.0  # seconds after which a key that lacks a recipient is to be replaced by a complete one
 _EXTENSION = 120.0  # seconds; more than `_RETRY` and an attempt in which each of eight recipients times out
 
 
 class SealingKey:
-    """A key to seal with, and the record that carries it. ``template`` is for the codec to keep a payload in."""
+    """A key to seal with, and the record that carries it.
+
+    ``template`` is for the codec to keep a payload in; ``lacking`` counts the recipients that an outage kept out; from
+    ``ripe_at`` (monotonic seconds) on, or when ``ripe``, it is to be replaced by whatever next key there is.
+    """
 
     __slots__ = (
         "_number",
@@ -42,19 +47,23 @@ class SealingKey:
         "due_time",
         "exhausted",
         "key",
+        "lacking",
         "leases",
         "max_payloads",
         "prepare_at",
         "record",
+        "ripe",
+        "ripe_at",
         "template",
     )
 
-    def __init__(self, record: Record, key: bytes, leases: tuple[Lease, ...] = ()) -> None:
+    def __init__(self, record: Record, key: bytes, leases: tuple[Lease, ...] = (), lacking: int = 0) -> None:
         self.record = record
         self.key = key
         self.leases = leases
-        self.due_monotonic = self.due_time = self.max_payloads = self.prepare_at = math.inf
-        self.exhausted = False
+        self.lacking = lacking
+        self.due_monotonic = self.due_time = self.ripe_at = self.max_payloads = self.prepare_at = math.inf
+        self.exhausted = self.ripe = False
         self.template: Any = None
         self._number = itertools.count(1)  # next() is atomic, += is not
 
@@ -76,10 +85,12 @@ class SealingKey:
 
 
 class _State:
-    __slots__ = ("current", "flight", "timer")
+    __slots__ = ("current", "flight", "refusal", "refused_until", "timer")
 
     def __init__(self) -> None:
         self.current: SealingKey | None = None
+        self.refusal: EnvelopeError | None = None
+        self.refused_until = -math.inf
         self.flight: Flight[None] | None = None
         self.timer: Timer | None = None
 
@@ -94,6 +105,7 @@ class SealingKeys:
         verify: unwrap each new record once before it seals; off for roles that may only encrypt.
         max_age: seconds after which a key is replaced.
         max_payloads: payloads after which it is.
+        refusal_ttl: seconds for which a refusal is repeated to callers without asking again.
     """
 
     def __init__(
@@ -105,6 +117,7 @@ class SealingKeys:
         verify: bool,
         max_age: float,
         max_payloads: int,
+        refusal_ttl: float,
     ) -> None:
         self._key_sets = key_sets
         self._calls = calls
@@ -113,6 +126,7 @@ class SealingKeys:
         self._verify = verify
         self._max_age = max_age
         self._max_payloads = max_payloads
+        self._refusal_ttl = refusal_ttl
         self._states: dict[str, _State] = {}
 
     def at_hand(self, namespace: str) -> SealingKey | None:
@@ -124,6 +138,7 @@ class SealingKeys:
                 if number > key.max_payloads:
                     key.exhausted = True
                     return None
+                key.ripe = True
                 self._prepare(namespace, key)
         return key
 
@@ -197,6 +212,10 @@ class SealingKeys:
             if flight is None and (state.current is not key if deadline is None else self._usable(namespace)):
                 return None
             if flight is None:
+                if state.refusal is not None and self._clock.monotonic() < state.refused_until:
+                    if deadline is None:
+                        return None
+                    raise state.refusal.fresh()
                 flight = state.flight = Flight(lambda: self._replace(namespace, state), -math.inf)
             if deadline is None:
                 flight.keep = True
@@ -204,7 +223,7 @@ class SealingKeys:
             else:
                 flight.join(deadline)
         if new:
-            self._calls.fly(flight, lambda: setattr(state, "flight", None))
+            self._calls.fly(flight, lambda: setattr(state, "flight", None), urgent=True)
         return flight
 
     def _replace(self, namespace: str, state: _State) -> None:
@@ -212,22 +231,33 @@ class SealingKeys:
         monotonic, time = self._clock.monotonic(), self._clock.time()
         try:
             key = self._make(namespace, Purpose.WRAPPING_KEY)
-        except KeyDenied:
+        except KeyDenied as error:
             state.current = None
+            state.refusal, state.refused_until = error.fresh(), self._clock.monotonic() + self._refusal_ttl
             raise
         except EnvelopeError as error:
             if self._go_on(namespace, state, outage=isinstance(error, KmsUnavailable)):
                 return
             raise
         key.due_monotonic, key.due_time = monotonic + self._max_age, time + self._max_age
+        key.ripe_at = monotonic + self._max_age * (_PREPARE_AT - 0.1 * self._calls.jitter())
         key.max_payloads = self._max_payloads
         key.prepare_at = self._max_payloads * _PREPARE_AT
         with self._calls.lock:
             if self._calls.closed:
                 raise closed()
-            denied = all(lease.ended for lease in key.leases)  # meanwhile; the next caller asks again
-            state.current = None if denied else key
-        self._schedule(namespace, state, self._max_age * (_PREPARE_AT - 0.1 * self._calls.jitter()))
+            current = state.current
+            if all(lease.ended for lease in key.leases):  # denied meanwhile; the next caller asks again
+                state.current = None
+            elif (
+                current is None or key.lacking < max(1, current.lacking) or current.ripe or not self._usable(namespace)
+            ):
+                state.current = key
+            else:  # no more recipients than before: it would only be one more record for every reader to open
+                current.prepare_at = current.max_payloads * _PREPARE_AT
+            current = state.current or key
+        delay = current.ripe_at - self._clock.monotonic()
+        self._schedule(namespace, state, min(delay, _COMPLETE) if current.lacking else delay)
 
     def _go_on(self, namespace: str, state: _State, *, outage: bool) -> bool:
         """Whether the current key goes on while the next can't be had, which is asked for again soon.
@@ -242,6 +272,7 @@ class SealingKeys:
         if not key.vouched(monotonic, time) or (key.due(monotonic, time) and not outage):
             return False
         if outage:
+            key.ripe = key.ripe or key.due(monotonic, time)
             key.due_monotonic = max(key.due_monotonic, monotonic + _EXTENSION)
             key.due_time = max(key.due_time, time + _EXTENSION)
             if key.exhausted:
@@ -253,9 +284,15 @@ class SealingKeys:
     def _schedule(self, namespace: str, state: _State, delay: float) -> None:
         key = state.current
 
-        def due() -> None:  # a key that has sealed nothing may grow old: the next caller gets another
-            if state.current is key and key is not None and key.take() > 1 and not self._calls.closed:
+        def due() -> None:
+            if key is None or state.current is not key or self._calls.closed:
+                return
+            key.ripe = key.ripe or key.ripe_at - self._clock.monotonic() < 1e-6
+            if key.take() > 1:
+                key.max_payloads, key.prepare_at = key.max_payloads + 1, key.prepare_at + 1  # that was no payload
                 self._prepare(namespace, key)
+            else:  # it has sealed nothing and may grow old; the next is prepared when it is used
+                key.prepare_at = 0
 
         with self._calls.lock:
             if state.timer is not None:
@@ -288,7 +325,8 @@ class SealingKeys:
                 errors.append(error)
         if len(recipients) < max(1, key_set.min_recipients):
             raise decisive(errors, "seal")
-        return SealingKey(build_record(head, record_id, recipients.values()), key, tuple(leases))
+        lacking = sum(isinstance(error, KmsUnavailable) for error in errors)
+        return SealingKey(build_record(head, record_id, recipients.values()), key, tuple(leases), lacking)
 
     def _wrap(self, master: MasterKey, secret: bytes, head: bytes, record_id: bytes, context: dict[str, str]) -> Record:
         """The record with this master key's recipient alone, which shows whether a provider's answer is of use."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
@@ -12,7 +13,7 @@ from envelope_codec.errors import ConfigurationError, InvalidCiphertext, KmsUnav
 from envelope_codec.kms import WrappedSecret, parse_key_uri
 from envelope_codec_aws._arn import KeyArn
 from envelope_codec_aws._client import ProcessClient
-from envelope_codec_aws._errors import code, describe, translate
+from envelope_codec_aws._errors import Closed, code, describe, translate
 from envelope_codec_aws._options import ClientOptions
 from envelope_codec_aws._wirelog import bodies_unlogged
 
@@ -83,6 +84,7 @@ class AwsKms:
             options.check(self._arn)
         self._given_client = client
         self._own_client = ProcessClient(self._arn.region, options)
+        self._closed = False
         # Without a lock, which would have to survive a fork: set.add is atomic, and the worst that two threads can do
         # is to ask AWS twice.
         self._targets = set() if self._arn.is_alias else {self._arn.text}
@@ -95,7 +97,7 @@ class AwsKms:
         parsed = parse_key_uri(uri, scheme="awskms", options=ClientOptions.names())
         if parsed.authority:
             raise ConfigurationError(
-                f"key URI {uri!r} must have three slashes, awskms:///ARN; another server is ?endpoint=URL"
+                f"key URI {parsed.shown!r} must have three slashes, awskms:///ARN; another server is ?endpoint=URL"
             )
         options = ClientOptions.from_texts(parsed.options)
         return cls(parsed.path, **{name: getattr(options, name) for name in options.given})
@@ -143,7 +145,8 @@ class AwsKms:
         return secret
 
     def close(self) -> None:
-        """Close the client that was built here; a later call would build another."""
+        """Close the client that was built here. Final: a later call gets `KmsUnavailable`."""
+        self._closed = True
         self._own_client.close()
 
     def _name_here(self, key_id: str) -> str | None:
@@ -182,14 +185,19 @@ class AwsKms:
 
     def _ask(self, operation: str, key_id: str, request: Callable[[KMSClient], _T]) -> _T:
         try:
-            with bodies_unlogged():
-                return request(self._given_client or self._own_client.get())
+            with bodies_unlogged(), self._client() as client:
+                return request(client)
         # Any class: botocore also lets errors through that are not its own, of its parsers, sockets and credentials.
         except Exception as error:
             failure = translate(error, operation=operation, key_id=key_id)
             self._report(operation, key_id, error)
         # Out here, so that boto3's error, which holds key ids and endpoints, is not even the context of this one.
         raise failure
+
+    def _client(self) -> AbstractContextManager[KMSClient]:
+        if self._closed:
+            raise Closed
+        return self._own_client.in_use() if self._given_client is None else nullcontext(self._given_client)
 
     def _report(self, operation: str, key_id: str, error: Exception) -> None:
         kind = (operation, code(error))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,6 +21,7 @@ from botocore.credentials import (
 from botocore.exceptions import NoCredentialsError
 from botocore.session import Session
 
+from envelope_codec_aws._errors import Closed
 from envelope_codec_aws._options import ClientOptions
 
 if TYPE_CHECKING:
@@ -33,7 +36,8 @@ _SESSION_NAME = "envelope-codec"
 class ProcessClient:
     """One KMS client a process, built at its first use; a forked child builds its own.
 
-    Thread-safe. A build that finds no credentials is not kept: the next use tries again.
+    Thread-safe. A build that finds no credentials is not kept: the next use tries again. After `close`, here or in the
+    parent before the fork, none is built any more.
     """
 
     _lock: threading.Lock
@@ -44,15 +48,29 @@ class ProcessClient:
     def __init__(self, region: str, options: ClientOptions) -> None:
         self._region = region
         self._options = options
+        self._closed = False
         self._forget()
         _clients.add(self)
 
+    @contextmanager
+    def in_use(self) -> Iterator[KMSClient]:
+        """The client, for one call; raises what `get` raises."""
+        client = self.get()
+        try:
+            yield client
+        finally:
+            if self._closed:
+                # The call may have connected after `close` had ended the connections.
+                client.close()
+
     def get(self) -> KMSClient:
-        """May look for credentials over the network; raises what boto3 raises."""
+        """May look for credentials over the network; raises what boto3 raises, and `Closed`."""
         client, failures = self._client, self._failures
         if client is not None:
             return client
         with self._lock:
+            if self._closed:
+                raise Closed
             if self._client is not None:
                 return self._client
             if self._failure is not None and self._failures != failures:
@@ -65,11 +83,18 @@ class ProcessClient:
                 self._failure, self._failures = error, self._failures + 1
                 raise
             self._client, self._failure = client, None
+            if self._closed:
+                self._drop()
+                raise Closed
             return client
 
     def close(self) -> None:
-        with self._lock:
-            client, self._client = self._client, None
+        """Final. Without the lock, which a thread may hold while it looks for credentials: it sees the flag then."""
+        self._closed = True
+        self._drop()
+
+    def _drop(self) -> None:
+        client, self._client = self._client, None
         if client is not None:
             client.close()
 
@@ -91,7 +116,8 @@ def _forget_all() -> None:
         client._forget()
 
 
-os.register_at_fork(after_in_child=_forget_all)
+if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
+    os.register_at_fork(after_in_child=_forget_all)
 
 
 class _AssumedRole(CredentialProvider):

@@ -25,6 +25,14 @@ class _Meaning(NamedTuple):
     reason: str
 
 
+class Closed(Exception):
+    """A call came after the master key was closed."""
+
+    def __init__(self) -> None:
+        super().__init__("this master key is closed")
+
+
+_CLOSED = _Meaning(KmsUnavailable, "this master key is closed")
 _THROTTLED = _Meaning(KmsUnavailable, "the KMS throttled the request")
 _SERVER_ERROR = _Meaning(KmsUnavailable, "the KMS failed with a server error")
 _CREDENTIALS = _Meaning(KmsUnavailable, "AWS did not take the credentials: expired, unknown or wrongly signed")
@@ -128,6 +136,7 @@ _INVALID_STATE_PHRASES: tuple[tuple[str, _Meaning], ...] = (
 
 # The first class that fits counts, so a class stands before those that it derives from.
 _EXCEPTIONS: tuple[tuple[type[Exception], _Meaning], ...] = (
+    (Closed, _CLOSED),
     (sdk.ConnectTimeoutError, _TIMED_OUT),
     (sdk.ReadTimeoutError, _TIMED_OUT),
     (sdk.SSLError, _TLS),

@@ -14,6 +14,7 @@ from google.cloud.kms_v1 import KeyManagementServiceClient
 from google.cloud.kms_v1.services.key_management_service.transports import KeyManagementServiceGrpcTransport
 
 from envelope_codec_gcp.endpoint import Endpoint
+from envelope_codec_gcp.failure import Closed
 
 # gRPC's defaults suit a busy connection to a server that is there: 20 s for a connection attempt, up to 120 s between
 # two attempts, half an hour until an idle connection is closed. Here a few calls an hour must fail and recover quickly.
@@ -31,7 +32,7 @@ _inherited: list[object] = []
 
 
 class Connection:
-    """Thread-safe, and new in a forked child.
+    """Thread-safe, and new in a forked child. After `close`, here or in the parent before the fork, there is none.
 
     Args:
         endpoint: where the KMS is.
@@ -44,12 +45,14 @@ class Connection:
         self._credentials = credentials
         self._connect_timeout = connect_timeout
         self._opened = _Opened()
+        self._closed = False
 
     def client(self) -> KeyManagementServiceClient:
         """The client of this process; it connects at its first call.
 
         Raises:
             google.auth.exceptions.GoogleAuthError: there are no credentials, or they can't be read.
+            Closed: it was closed.
         """
         while True:
             opened = self._opened
@@ -60,22 +63,24 @@ class Connection:
                 self._opened = _Opened()
                 continue
             with opened.lock:
-                if opened.closed:
-                    continue
-                if opened.client is None:
-                    opened.client = self._open()
-                return opened.client
+                if self._closed:
+                    raise Closed
+                client = opened.client
+                if client is None:
+                    client = opened.client = self._open()
+                    if self._closed:
+                        opened.close()
+                        raise Closed
+                return client
 
     def close(self) -> None:
-        """Close the connection; a later call opens another."""
-        opened, self._opened = self._opened, _Opened()
+        """Final. Without the lock, which a thread may hold while it looks for credentials: it sees the flag then."""
+        self._closed = True
+        opened = self._opened
         if opened.pid != os.getpid():
             _inherited.append(opened)
             return
-        with opened.lock:
-            opened.closed = True
-            if opened.client is not None:
-                opened.client.transport.close()  # type: ignore[no-untyped-call]
+        opened.close()
 
     def _open(self) -> KeyManagementServiceClient:
         target = self._endpoint.target
@@ -125,4 +130,8 @@ class _Opened:
         self.pid = os.getpid()
         self.lock = threading.Lock()
         self.client: KeyManagementServiceClient | None = None
-        self.closed = False
+
+    def close(self) -> None:
+        client, self.client = self.client, None
+        if client is not None:
+            client.transport.close()  # type: ignore[no-untyped-call]

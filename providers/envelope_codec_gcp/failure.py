@@ -20,7 +20,16 @@ _log = logging.getLogger("envelope_codec.gcp")
 
 Verdict = tuple[type[EnvelopeError], str]
 
+
+class Closed(Exception):
+    """A call came after the master key was closed."""
+
+    def __init__(self) -> None:
+        super().__init__("this master key is closed")
+
+
 DAMAGED: Verdict = (KmsUnavailable, "request or reply was damaged on the way between here and the KMS")
+_CLOSED: Verdict = (KmsUnavailable, "this master key is closed")
 _UNKNOWN: Verdict = (KmsUnavailable, "the call to the KMS failed")
 _NO_CREDENTIALS: Verdict = (KmsUnavailable, "no valid credentials for the KMS could be obtained")
 _NOT_FROM_KMS: Verdict = (KmsUnavailable, "something between here and the KMS answered in its place")
@@ -86,6 +95,8 @@ def failure(error: Exception, *, operation: str, key_id: str) -> EnvelopeError:
 
 
 def _verdict(error: Exception, operation: str) -> Verdict:
+    if isinstance(error, Closed):
+        return _CLOSED
     if isinstance(error, google.auth.exceptions.GoogleAuthError):
         return _NO_CREDENTIALS
     if not isinstance(error, GoogleAPICallError):

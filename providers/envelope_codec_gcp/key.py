@@ -14,8 +14,9 @@ from envelope_codec.errors import ConfigurationError, EnvelopeError, InvalidCiph
 from envelope_codec.kms import KeyUri, WrappedSecret, context_bytes, parse_key_uri
 from envelope_codec_gcp.connection import Connection
 from envelope_codec_gcp.endpoint import Endpoint
-from envelope_codec_gcp.failure import DAMAGED, failure
+from envelope_codec_gcp.failure import DAMAGED, Closed, failure
 from envelope_codec_gcp.name import SHAPE, checked_name, is_version, version_under
+from envelope_codec_gcp.wirelog import bodies_unlogged
 
 SCHEME = "gcpkms"
 DEFAULT_TIMEOUT = 5.0
@@ -71,6 +72,7 @@ class GcpKms:
     ) -> None:
         self._name = checked_name(name)
         self._timeout = _seconds("timeout", timeout)
+        self._closed = False
         self._connection: Connection | None = None
         self._client: Callable[[], KeyManagementServiceClient]
         if client is None:
@@ -99,7 +101,9 @@ class GcpKms:
         """
         parsed = parse_key_uri(uri, scheme=SCHEME, options=_OPTIONS)
         if not parsed.authority:
-            raise ConfigurationError(f"key URI {uri!r} must be {SCHEME}://{SHAPE}, with two slashes after the colon")
+            raise ConfigurationError(
+                f"key URI {parsed.shown!r} must be {SCHEME}://{SHAPE}, with two slashes after the colon"
+            )
         return cls(
             f"{parsed.authority}/{parsed.path}",
             endpoint=parsed.options.get("endpoint"),
@@ -164,7 +168,8 @@ class GcpKms:
         return reply.plaintext
 
     def close(self) -> None:
-        """Close the connection that this object made; a later call would make another."""
+        """Close the connection that this object made. Final: a later call gets `KmsUnavailable`."""
+        self._closed = True
         if self._connection is not None:
             self._connection.close()
 
@@ -173,7 +178,10 @@ class GcpKms:
 
     def _call(self, operation: str, call: Callable[[KeyManagementServiceClient], _Reply]) -> _Reply:
         try:
-            return call(self._client())
+            if self._closed:
+                raise Closed
+            with bodies_unlogged():
+                return call(self._client())
         except Exception as error:
             failed = failure(error, operation=operation, key_id=self._name)
         # Outside of the except clause, so that the SDK's error is not even its __context__.

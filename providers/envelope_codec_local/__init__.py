@@ -57,7 +57,7 @@ class LocalKeyFile:
         parsed = parse_key_uri(uri, scheme="localfile")
         if parsed.authority or not parsed.path:
             raise ConfigurationError(
-                f"key URI {uri!r} must hold an absolute path, after three slashes: localfile:///absolute/path"
+                f"key URI {parsed.shown!r} must hold an absolute path, after three slashes: localfile:///absolute/path"
             )
         return cls(f"/{parsed.path}")
 

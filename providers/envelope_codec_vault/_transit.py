@@ -150,7 +150,7 @@ class VaultTransit:
         parsed = parse_key_uri(uri, scheme=SCHEME, options=_OPTIONS)
         if parsed.path:
             raise ConfigurationError(
-                f"key URI {uri!r} must hold a key name and no path: hashivault://KEY?mount=transit"
+                f"key URI {parsed.shown!r} must hold a key name and no path: hashivault://KEY?mount=transit"
             )
         settings: dict[str, Any] = dict(parsed.options)
         for name in _NUMBERS & settings.keys():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -25,6 +27,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
+from google.api_core import client_logging
 from google.cloud import kms_v1
 from grpc_status import rpc_status
 from harness_gcp import HasEndpoint, State, google_client, new_key, rotate, set_state, uri_of
@@ -308,9 +311,17 @@ def test_a_client_handed_in_is_used_and_not_closed(
         assert len(tampering.peers) == 1
         key.close()
         key.close()
+        tampering.peers.clear()
+        assert_closed(lambda: key.unwrap(wrapped, CONTEXT))
+        assert tampering.peers == set()
         assert client.decrypt(name=name, ciphertext=client.encrypt(name=name, plaintext=SECRET).ciphertext)
-        assert key.unwrap(wrapped, CONTEXT) == SECRET
-        assert len(tampering.peers) == 1
+
+
+def assert_closed(call: Callable[[], object]) -> None:
+    with pytest.raises(KmsUnavailable) as caught:
+        call()
+    assert caught.value.reason == "this master key is closed"
+    assert caught.value.__context__ is None
 
 
 def test_a_client_handed_in_that_was_closed_is_an_outage(name: str, endpoint: str) -> None:
@@ -335,16 +346,52 @@ def test_sixteen_threads_share_one_connection(name: str, tampering: Tampering, t
     assert len(tampering.peers) == 1
 
 
-def test_close_ends_the_connection_and_a_later_call_opens_another(
-    name: str, tampering: Tampering, tampered: GcpKms
-) -> None:
+def test_close_ends_the_connection_and_is_final(tampering: Tampering, tampered: GcpKms) -> None:
     wrapped = tampered.wrap(SECRET, CONTEXT)
     (first,) = tampering.peers
     tampered.close()
     tampered.close()
     eventually(lambda: port_of(first) not in established_ports())
-    assert tampered.unwrap(wrapped, CONTEXT) == SECRET
-    assert len(tampering.peers) == 2
+    assert_closed(lambda: tampered.unwrap(wrapped, CONTEXT))
+    assert_closed(lambda: tampered.wrap(SECRET, CONTEXT))
+    assert tampering.peers == {first}
+
+
+def test_close_before_the_first_call_is_final(tampering: Tampering, tampered: GcpKms) -> None:
+    tampered.close()
+    assert_closed(lambda: tampered.wrap(SECRET, CONTEXT))
+    assert tampering.peers == set()
+
+
+def test_close_does_not_wait_for_a_client_that_is_being_built_and_it_is_not_kept(
+    tampering: Tampering, tampered: GcpKms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when google-auth looks for credentials for seconds."""
+    building, go = threading.Event(), threading.Event()
+    closed: list[object] = []
+    connection = tampered._connection
+    assert connection is not None
+    build = connection._open
+
+    def slow() -> kms_v1.KeyManagementServiceClient:
+        building.set()
+        assert go.wait(60)
+        client = build()
+        close = client.transport.close
+        monkeypatch.setattr(client.transport, "close", lambda: (closed.append(client), close()))
+        return client
+
+    monkeypatch.setattr(connection, "_open", slow)
+    with futures.ThreadPoolExecutor(2) as pool:
+        call = pool.submit(tampered.wrap, SECRET, CONTEXT)
+        assert building.wait(60)
+        try:
+            pool.submit(tampered.close).result(30)
+        finally:
+            go.set()
+        assert_closed(call.result)
+    assert len(closed) == 1
+    assert tampering.peers == set()
 
 
 def test_close_ends_calls_that_are_under_way(tampering: Tampering, tampered: GcpKms) -> None:
@@ -362,6 +409,127 @@ def test_close_ends_calls_that_are_under_way(tampering: Tampering, tampered: Gcp
         assert isinstance(call.exception(), KmsUnavailable)
         assert call.exception().reason == "the call to the KMS was cancelled"
         over.set()
+
+
+# Logs
+
+
+BODIES = "google.cloud.kms_v1.services.key_management_service.transports.grpc"
+SPELLINGS = [
+    base64.b64encode(SECRET).decode().rstrip("="),
+    base64.urlsafe_b64encode(SECRET).decode().rstrip("="),
+    SECRET.hex(),
+    repr(SECRET)[2:-1],
+    repr(SECRET.decode())[1:-1],
+    SECRET.decode(),
+]
+LOGGED_SECRET = json.dumps(SECRET.decode())[1:-1]
+
+
+class Seen(logging.Handler):
+    """What a handler may write of a record: its line, all of its attributes, and Google's structured form."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+    def text(self) -> str:
+        structured = client_logging.StructuredLogFormatter()
+        return "\n".join(
+            part
+            for record in self.records
+            for part in (record.getMessage(), str(vars(record)), structured.format(record))
+        )
+
+
+@pytest.fixture
+def seen() -> Iterator[Seen]:
+    """At level DEBUG on the logger ``google``, which passes nothing on to the root logger."""
+    handler, logger = Seen(), logging.getLogger("google")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    yield handler
+    logger.setLevel(level)
+    logger.removeHandler(handler)
+
+
+def holds_the_secret(text: str) -> bool:
+    return any(spelling in text for spelling in (*SPELLINGS, LOGGED_SECRET))
+
+
+def test_no_secret_reaches_the_debug_log_of_google_s_sdk(seen: Seen, endpoint: str, name: str) -> None:
+    seen.records.clear()
+    key = GcpKms(name, endpoint=endpoint)
+    wrapped = key.wrap(SECRET, CONTEXT)
+    assert key.unwrap(wrapped, CONTEXT) == SECRET
+    with pytest.raises(InvalidCiphertext):
+        key.unwrap(wrapped, {})
+    key.close()
+    assert [record for record in seen.records if record.name == BODIES] == []
+    assert not holds_the_secret(seen.text())
+
+
+def test_no_secret_reaches_the_debug_log_through_a_client_handed_in(
+    seen: Seen, admin: kms_v1.KeyManagementServiceClient, name: str
+) -> None:
+    seen.records.clear()
+    key = GcpKms(name, client=admin)
+    assert key.unwrap(key.wrap(SECRET, CONTEXT), CONTEXT) == SECRET
+    assert not holds_the_secret(seen.text())
+
+
+def test_what_others_do_with_google_s_sdk_is_logged_as_ever(
+    seen: Seen, admin: kms_v1.KeyManagementServiceClient, name: str, key: GcpKms
+) -> None:
+    """Which also shows that the tests above would see a secret, and that the SDK logs in the thread that calls."""
+    assert key.unwrap(key.wrap(SECRET, CONTEXT), CONTEXT) == SECRET
+    with pytest.raises(InvalidCiphertext):
+        key.unwrap(WrappedSecret(name, "1", b"x"), CONTEXT)
+    seen.records.clear()
+    admin.decrypt(name=name, ciphertext=admin.encrypt(name=name, plaintext=SECRET).ciphertext)
+    assert [record.name for record in seen.records] == [BODIES] * 4
+    assert {record.thread for record in seen.records} == {threading.get_ident()}
+    for record in seen.records[0], seen.records[3]:
+        assert holds_the_secret(str(vars(record)))
+
+
+def test_what_others_do_meanwhile_is_logged_as_ever(
+    seen: Seen, admin: kms_v1.KeyManagementServiceClient, name: str, tampering: Tampering, tampered: GcpKms
+) -> None:
+    tampering.request = lambda request: admin.get_crypto_key(name=name)  # in a thread of the proxy
+    seen.records.clear()
+    tampered.wrap(SECRET, CONTEXT)
+    logged = [record for record in seen.records if record.name == BODIES]
+    assert [record.__dict__["rpcName"].rpartition("/")[2] for record in logged] == ["GetCryptoKey"] * 2
+    assert threading.get_ident() not in {record.thread for record in logged}
+
+
+LOGGING = """
+import sys
+from envelope_codec_gcp import GcpKms
+key, context = GcpKms.from_uri(sys.argv[1]), {"temporal-namespace": "default"}
+secret = bytes.fromhex(sys.argv[2])
+assert key.unwrap(key.wrap(secret, context), context) == secret
+key._client().encrypt(name=key.key_id, plaintext=b"of others")
+"""
+
+
+def test_no_secret_is_printed_where_the_environment_turns_on_the_sdk_s_log(name: str, endpoint: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LOGGING, uri_of(name, endpoint), SECRET.hex()],
+        env={**os.environ, "GOOGLE_SDK_PYTHON_LOGGING_SCOPE": "google"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    printed = done.stdout + done.stderr
+    assert base64.b64encode(b"of others").decode() in printed, "the SDK printed nothing, so this shows nothing"
+    assert not holds_the_secret(printed)
 
 
 def port_of(peer: str) -> int:

@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable
 from envelope_codec.kms import WrappedSecret
 from envelope_codec_aws import AwsKms
+from envelope_codec_aws._errors import Closed
 
 KEY = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 OTHER_KEY = "arn:aws:kms:us-east-1:111122223333:key/ffffffff-12ab-34cd-56ef-1234567890ab"
@@ -505,32 +506,75 @@ def test_a_proxy_that_is_down_is_no_answer(aws: Aws, monkeypatch: pytest.MonkeyP
         key.close()
 
 
-def test_close_ends_the_connections_and_may_come_twice_and_a_later_call_opens_anew() -> None:
+def test_close_ends_the_connections_and_may_come_twice_and_is_final() -> None:
     body = json.dumps({"KeyId": KEY, "CiphertextBlob": "YQ=="}).encode()
     reply = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
     with socket.create_server(("127.0.0.1", 0)) as server:
         key = AwsKms(KEY, endpoint=f"http://127.0.0.1:{server.getsockname()[1]}")
-        key.close()
-        for _ in range(2):
-            caller = threading.Thread(target=key.wrap, args=(SECRET, CONTEXT))
-            caller.start()
-            connection, _peer = server.accept()
-            with connection:
-                connection.settimeout(30)
-                request = b""
-                while not request.endswith(b"}"):  # headers and body may come apart
-                    request += connection.recv(65536)
-                connection.sendall(reply)
-                caller.join()
-                connection.settimeout(0.05)
-                with pytest.raises(TimeoutError):  # kept alive for the next call
-                    connection.recv(1)
-                held = key._own_client.get()  # as a call in another thread would, else the last reference closes it
-                key.close()
-                key.close()
-                connection.settimeout(30)
-                assert connection.recv(1) == b""
-                del held
+        caller = threading.Thread(target=key.wrap, args=(SECRET, CONTEXT))
+        caller.start()
+        connection, _peer = server.accept()
+        with connection:
+            connection.settimeout(30)
+            request = b""
+            while not request.endswith(b"}"):  # headers and body may come apart
+                request += connection.recv(65536)
+            connection.sendall(reply)
+            caller.join()
+            connection.settimeout(0.05)
+            with pytest.raises(TimeoutError):  # kept alive for the next call
+                connection.recv(1)
+            held = key._own_client.get()  # as a call in another thread would, else the last reference closes it
+            key.close()
+            key.close()
+            connection.settimeout(30)
+            assert connection.recv(1) == b""
+            del held
+        for operation in ("wrap", "unwrap"):
+            assert_closed(failure_of(key, operation))
+        assert key._own_client._client is None
+        server.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            server.accept()
+
+
+def assert_closed(error: EnvelopeError) -> None:
+    assert type(error) is KmsUnavailable
+    assert error.reason == "this master key is closed"
+
+
+def test_after_close_no_credentials_are_looked_for_not_even_in_a_forked_child(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    key = AwsKms(KEY)
+    key.close()
+    key._own_client._forget()  # as a child does
+    with pytest.raises(Closed):
+        key._own_client.get()
+
+
+def test_a_client_handed_in_is_not_used_after_close(aws: Aws) -> None:
+    client = boto3.client("kms", region_name="us-east-1", endpoint_url=aws.endpoint)
+    key = AwsKms(KEY, client=client)
+    aws.kms = (200, json.dumps({"KeyId": KEY, "CiphertextBlob": "YQ=="}))
+    key.wrap(SECRET, CONTEXT)
+    key.close()
+    assert_closed(failure_of(key, "wrap"))
+    assert aws.requests == ["Encrypt"]
+    client.close()
+
+
+def test_a_connection_made_after_close_by_a_call_under_way_is_ended_with_it(
+    aws: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[str] = []
+    key = AwsKms(KEY, endpoint=aws.endpoint)
+    client = key._own_client.get()
+    close = client.close
+    monkeypatch.setattr(client, "close", lambda: (closed.append(",".join(aws.requests)), close()))
+    client.meta.events.register("before-call.kms", lambda **_: key.close())
+    aws.kms = (200, json.dumps({"KeyId": KEY, "CiphertextBlob": "YQ=="}))
+    assert key.wrap(SECRET, CONTEXT) == WrappedSecret(KEY, "", b"a")
+    assert closed == ["", "Encrypt"]
 
 
 def test_the_bounds_of_a_client_built_here(aws: Aws) -> None:
@@ -646,6 +690,35 @@ def test_threads_that_wait_for_credentials_share_one_failure(aws: Aws, tmp_path:
     assert [type(failure) for failure in failures] == [KmsUnavailable] * 8
     assert calls.read_text().splitlines() == ["call"]
     key.close()
+
+
+def test_close_does_not_wait_for_a_client_that_is_being_built_and_it_is_not_kept(aws: Aws, tmp_path: Path) -> None:
+    started, go = tmp_path / "started", tmp_path / "go"
+    (tmp_path / "credentials.sh").write_text(
+        f"touch {started}\n"
+        f"while [ ! -e {go} ]; do sleep 0.02; done\n"
+        'echo \'{"Version": 1, "AccessKeyId": "test", "SecretAccessKey": "test"}\'\n'
+    )
+    (tmp_path / "config").write_text(f"[profile slow]\ncredential_process = sh {tmp_path}/credentials.sh\n")
+    key = AwsKms(KEY, endpoint=aws.endpoint, profile="slow")
+    failures: list[EnvelopeError] = []
+    caller = threading.Thread(target=lambda: failures.append(failure_of(key, "wrap")))
+    closer = threading.Thread(target=key.close)
+    caller.start()
+    try:
+        deadline = time.monotonic() + 30
+        while not started.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        closer.start()
+        closer.join(30)
+        assert not closer.is_alive()
+    finally:
+        go.touch()
+        caller.join()
+    assert_closed(failures[0])
+    assert key._own_client._client is None
+    assert aws.requests == []
 
 
 # --- logs

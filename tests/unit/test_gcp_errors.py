@@ -22,7 +22,9 @@ from grpc_status import rpc_status
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable
 from envelope_codec.kms import WrappedSecret
 from envelope_codec_gcp import GcpKms
-from envelope_codec_gcp.failure import BY_STATUS, OUTAGES, REFUSALS
+from envelope_codec_gcp.connection import Connection
+from envelope_codec_gcp.endpoint import Endpoint
+from envelope_codec_gcp.failure import BY_STATUS, OUTAGES, REFUSALS, Closed
 
 NAME = "projects/secret-project/locations/global/keyRings/secret-ring/cryptoKeys/secret-key"
 WRAPPED = WrappedSecret(NAME, "1", b"ciphertext")
@@ -256,6 +258,19 @@ def test_credentials_that_are_missing_are_an_outage(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "missing.json"))
     key = GcpKms(NAME)
     assert error_of(key, "wrap").reason == "no valid credentials for the KMS could be obtained"
+
+
+def test_after_close_no_credentials_are_looked_for_not_even_in_a_forked_child(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "missing.json"))
+    connection = Connection(Endpoint(), credentials=None, connect_timeout=1)
+    connection.close()
+    with pytest.raises(Closed):
+        connection.client()
+    connection._opened.pid = 0  # as a child finds it
+    with pytest.raises(Closed):
+        connection.client()
 
 
 @pytest.mark.parametrize("text", ["", "{}", "not JSON", '{"type": "service_account"}'])

@@ -191,6 +191,8 @@ class World:
         with contextlib.suppress(EnvelopeError):
             self.ring.keyring._opening._ask(record, b"overtaking")
         self.kms.forbidden = forbidden
+        for lease in self.forbidden_at:
+            self.forbidden_at[lease] = self.true
 
     def during_call(self, operation: str) -> None:
         action, self.interruption = self.interruption, None
@@ -293,6 +295,21 @@ class World:
 
         return self.loop.run_until_complete(attempt())
 
+    def blackout(self, before: float, during: float, after: float, *, revoked: bool) -> None:
+        """An outage that callers notice, perhaps a revocation, and the KMS is back without being asked by anybody."""
+        self.advance(before)
+        self.go_down()
+        self.advance(during)
+        for number in range(len(self.records)):
+            self.open(number)
+        for namespace in NAMESPACES:
+            self.seal(namespace)
+        if revoked:
+            self.forbid(None, None)
+        self.come_up()
+        for _ in range(10):
+            self.advance(after / 10)
+
     # --- what may and what must be --------------------------------------------------------------------------------
 
     def check_use(self, lease: LeaseName, *, strict: bool) -> None:
@@ -307,7 +324,7 @@ class World:
         revoked = self.forbidden_at.get(lease)
         if revoked is not None:
             assert true - revoked < LEASE + (0.0 if strict else self.grace) + SLACK, "used long after the revocation"
-            if not self.kms.down and self.last_down < revoked:
+            if not self.kms.down and self.last_down <= revoked:
                 assert true - revoked < LEASE + SLACK, "used after the revocation although the KMS answers"
 
     def check_limits(self, key: SealingKey, namespace: str) -> None:
@@ -466,6 +483,15 @@ class Machine(RuleBasedStateMachine):
 
         world.interruption = happens
 
+    @rule(
+        before=st.floats(0.0, 2 * LEASE),
+        during=st.floats(0.0, 4 * LEASE),
+        after=st.floats(0.0, 4 * LEASE),
+        revoked=st.booleans(),
+    )
+    def blackout(self, before: float, during: float, after: float, revoked: bool) -> None:
+        self.world.blackout(before, during, after, revoked=revoked)
+
     @rule()
     def rotate(self) -> None:
         self.world.rotate()
@@ -517,6 +543,8 @@ def walk(seed: int, steps: int) -> World:
         world.rotate: 1,
         lambda: setattr(world, "interruption", lambda: world.overtake(chance.choice(NAMESPACES))): 2,
         change_mind: 3,
+        lambda: setattr(world, "interruption", lambda: world.pass_time(chance.random() * 0.9 * LEASE)): 6,
+        lambda: world.blackout(*(chance.random() * 4 * LEASE for _ in range(3)), revoked=chance.random() < 0.5): 2,
     }
     for _ in range(8):
         world.write(chance.choice(NAMESPACES), direct=chance.random() < 0.3)

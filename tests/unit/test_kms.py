@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from importlib.metadata import EntryPoint
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
@@ -83,12 +86,46 @@ def test_a_malformed_key_uri_is_refused_with_what_is_wrong(uri: str, said: str) 
 
 
 @pytest.mark.parametrize(
-    "uri", ["s://user:hunter2@KEY", "s://u:hunter2@[x", "s://u:hunter2@k#x", "x://u:hunter2@k", "u:hunter2@k"]
+    "uri",
+    [
+        *("s://user:hunter2@KEY", "s://u:hunter2@[x", "s://u:hunter2@k#x", "x://u:hunter2@k", "u:hunter2@k"),
+        *("s://u:hunter2@k ", "s://u:hunter2@k\n", "u:hunter2@k\n"),
+    ],
 )
 def test_credentials_in_a_key_uri_are_not_repeated_in_the_error(uri: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         parse_key_uri(uri, scheme="s")
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("uri", "named"),
+    [
+        ("s:///KEY?secret_access_key=hunter2", "'secret_access_key'"),
+        ("s:///KEY?mount=m&token=hunter2", "'token'"),
+        ("s:///KEY?mount=m&mount=hunter2", "'mount'"),
+        ("s:///KEY?mount=hunter2&endpoint=", "'endpoint'"),
+        ("s:///KEY?mount=hunter2&token", "malformed"),
+        ("s:///KEY?hunter2", "malformed"),
+        ("s:///KEY?mount=hunter2%FF", "malformed"),
+        ("s:///KEY?mount=m#hunter2", "fragment"),
+        ("s:///KEY#hunter2?mount=m", "fragment"),
+        ("other:///KEY?token=hunter2", "must start with s://"),
+        ("/KEY?token=hunter2", "must start with s://"),
+        ("s:///KEY?token=hunter2 ", "is not a key URI"),
+        ("s:///KEY?token=hunter2\n", "is not a key URI"),
+    ],
+)
+def test_an_error_shows_the_key_and_the_name_of_an_option_and_no_option_s_value(uri: str, named: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        parse_key_uri(uri, scheme="s", options=OPTIONS)
+    assert named in str(caught.value)
+    assert "/KEY'" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_what_a_provider_may_show_of_a_key_uri_ends_before_its_options() -> None:
+    assert parse_key_uri("s://A/b%20c?mount=m", scheme="s", options=OPTIONS).shown == "s://A/b%20c"
 
 
 def test_a_provider_without_options_says_so() -> None:
@@ -125,6 +162,31 @@ def test_what_is_no_text_is_refused(uri: str) -> None:
         master_key(uri)
 
 
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "my-key?token=hunter2",
+        "alias/my-key?token=hunter2&endpoint=http://127.0.0.1",
+        "nosuchkms://KEY?token=hunter2",
+        "arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab?token=hunter2",
+        "projects/p/locations/l/keyRings/r/cryptoKeys/k?token=hunter2",
+        "awskms://arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab?external_id=hunter2",
+        "gcpkms:///projects/p/locations/l/keyRings/r/cryptoKeys/k?credentials=hunter2",
+        "gcpkms://projects/p/locations/l/keyRings/r/cryptoKeys/k?api_key=hunter2",
+        "hashivault://KEY/more?role_id=hunter2",
+        "hashivault://KEY?token=hunter2",
+        "hashivault://KEY?client_secret=hunter2",
+        "localfile:///KEY?password=hunter2",
+        "localfile://KEY?password=hunter2",
+        b"localfile:///KEY?password=hunter2",
+    ],
+)
+def test_no_refusal_of_a_key_repeats_what_its_options_hold(uri: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        master_key(uri)
+    assert "hunter2" not in str(caught.value)
+
+
 @pytest.mark.parametrize("uri", ["my-key", "alias/my-key", "/etc/key.json", "key:value"])
 def test_what_names_no_scheme_is_refused_with_what_is_allowed(uri: str) -> None:
     with pytest.raises(ConfigurationError, match="give an AWS KMS ARN, a GCP CryptoKey name"):
@@ -152,15 +214,56 @@ def test_a_bare_name_goes_to_its_cloud_as_a_key_uri(
 ) -> None:
     asked = []
 
-    class Point:
-        name, value = scheme, "anything"
+    class Provided:
+        @staticmethod
+        def open(uri):
+            asked.append(uri)
+            return "the key"
 
-        def load(self):
-            return lambda uri: asked.append(uri) or "the key"
-
-    monkeypatch.setattr("envelope_codec.kms.metadata.entry_points", lambda group: [Point()])
+    monkeypatch.setattr(f"{__name__}.Provided", Provided, raising=False)
+    point = EntryPoint(scheme, f"{__name__}:Provided.open", "envelope_codec.providers")
+    monkeypatch.setattr("envelope_codec.kms.metadata.entry_points", lambda group: [point])
     assert master_key(bare) == "the key"
     assert asked == [f"{scheme}:///{path}" if path else f"{scheme}://{bare}"]
+
+
+def refused_load(monkeypatch: pytest.MonkeyPatch, folder: Path, source: str, value: str = "a_provider:Key") -> str:
+    """What `master_key` says of a provider whose module ``a_provider`` has this source."""
+    (folder / "a_provider.py").write_text(source)
+    monkeypatch.syspath_prepend(folder)
+    point = EntryPoint("akms", value, "envelope_codec.providers")
+    monkeypatch.setattr("envelope_codec.kms.metadata.entry_points", lambda group: [point])
+    with pytest.raises(ConfigurationError) as caught:
+        master_key("akms://KEY")
+    sys.modules.pop("a_provider", None)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("import sdk_that_is_not_there.part", "needs a missing package: install 'sdk_that_is_not_there'"),
+        ("import a_provider.part", "can't be loaded: ModuleNotFoundError: No module named 'a_provider.part'"),
+        ("import envelope_codec.part", "can't be loaded: ModuleNotFoundError: No module named 'envelope_codec.part'"),
+        ("raise ModuleNotFoundError('by hand')", "can't be loaded: ModuleNotFoundError: by hand"),
+        ("raise ImportError('wrong ABI', name='sdk')", "can't be loaded: ImportError: wrong ABI"),
+        ("from json import nothing_of_it", "can't be loaded: ImportError: cannot import name 'nothing_of_it'"),
+        ("import json; json.nothing", "can't be loaded: AttributeError: module 'json' has no attribute 'nothing'"),
+        ("raise TypeError('made for another version')", "can't be loaded: TypeError: made for another version"),
+        ("Kee = 1", "is broken: a_provider:Key is missing"),
+    ],
+)
+def test_a_provider_that_does_not_load_says_why(
+    source: str, said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert f"the provider for akms:// {said}" in refused_load(monkeypatch, tmp_path, source)
+
+
+def test_a_provider_whose_own_module_is_missing_is_not_to_be_installed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    said = refused_load(monkeypatch, tmp_path, "", value="b_provider.part:Key")
+    assert said == "the provider for akms:// can't be loaded: ModuleNotFoundError: No module named 'b_provider'"
 
 
 # context_bytes

@@ -612,6 +612,25 @@ def test_the_log_has_what_vault_said_but_no_credential(vault: Vault, caplog: pyt
         assert credential not in text
 
 
+def test_no_secret_and_no_credential_is_in_anybody_s_debug_log(vault: Vault, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither hvac, requests nor urllib3 logs a body or a header: there is nothing to keep out of their logs."""
+    caplog.set_level("DEBUG")
+    encoded = base64.b64encode(SECRET).decode()
+    vault.replies |= {APPROLE: [login("hvs.fresh"), login("hvs.fresher")]}
+    with approle(vault.address) as key:
+        assert unwrap(key) == SECRET
+        assert wrap(key) == WRAPPED
+        vault.replies |= {ENCRYPT: errors(403, "permission denied"), LOOKUP: errors(403, "permission denied")}
+        failure(lambda: wrap(key))
+    with opened(vault.address) as key:
+        failure(lambda: wrap(key))
+    assert {request.token for request in vault.requests} == {None, TOKEN, "hvs.fresh", "hvs.fresher"}
+    text = "\n".join(record.getMessage() + str(vars(record)) for record in caplog.records)
+    assert f"POST {ENCRYPT}" in text, "urllib3 logs nothing, so this test shows nothing"
+    for credential in (TOKEN, "hvs.fresh", "the-secret-id", encoded, SECRET.decode(), repr(SECRET)[2:-1]):
+        assert credential not in text
+
+
 def test_building_a_key_asks_nothing_and_closing_it_is_final_and_may_be_repeated(vault: Vault) -> None:
     key = VaultTransit(KEY, mount=MOUNT, address=vault.address, auth="approle", role_id="r", secret_id="s")
     assert key.key_id == KEY_ID

@@ -1,0 +1,17 @@
+"""No test leaves threads to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from envelope_codec.keyring import _keyrings
+
+
+@pytest.fixture(autouse=True)
+def closed_keyrings() -> Iterator[None]:
+    """Closes the keyrings that a test has left open."""
+    yield
+    for keyring in list(_keyrings):
+        keyring.close()
