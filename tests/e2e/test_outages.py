@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from google.protobuf.message import Message
 from line import Line
-from small import Delegate, Listen, Work
+from small import Delegate, Hello, Listen, Work
 from stored import describe, events, eventually, pending_activity
 from temporalio import activity
 from temporalio.api.enums.v1 import EventType, PendingActivityState
@@ -208,3 +208,31 @@ async def _workflow_task_failed(plain: Client, workflow_id: str) -> HistoryEvent
 
 async def _true(fact: object) -> bool | None:
     return bool(fact) or None
+
+
+@pytest.mark.parametrize("ending", ["shutdown", "cancel"])
+async def test_a_workers_shutdown_is_not_held_up_by_what_waits_for_the_kms(
+    ending: str, connect: Any, plain: Client, name: str, kms: FakeKms
+) -> None:
+    """It waits a hundred seconds for a key in peace, and the shutdown takes a fraction of that."""
+    line = Line(kms)
+    near, _ = await connect(kms)
+    far, plugin = await connect(line, timeout=100, activity_timeout=100, **BRIEF)
+    worker = Worker(far, task_queue=name, workflows=[Hello])
+    running = asyncio.ensure_future(worker.run())
+    await eventually(lambda: _true(plugin.keyring.try_sealing_key("default")), "the worker's start")
+    line.cut = True
+    await lapsed(plugin)
+    refused = line.refused
+    handle = await near.start_workflow(Hello.run, "Ada", id=name, task_queue=name)
+    await eventually(lambda: _true(line.refused > refused + 1), "a workflow task that waits for the KMS")
+    if ending == "shutdown":
+        await asyncio.wait_for(worker.shutdown(), 50)
+        await asyncio.wait_for(running, 10)
+    else:
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(running, 50)
+    line.cut = False
+    async with Worker(far, task_queue=name, workflows=[Hello]):
+        assert await asyncio.wait_for(handle.result(), 60) == "Hello, Ada!"

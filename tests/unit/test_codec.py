@@ -15,6 +15,7 @@ from temporalio.converter import (
 )
 
 from envelope_codec import (
+    ConfigurationError,
     ContextMismatch,
     EncryptionRequired,
     EnvelopeCodec,
@@ -312,6 +313,42 @@ async def test_an_envelope_of_another_namespace_is_refused_where_the_sdk_knows(
         assert await silent.decode([sealed]) == [PLAIN]
     replayer = reader.with_context(WorkflowSerializationContext("ReplayNamespace", "w"))
     assert await replayer.decode([sealed]) == [PLAIN]
+
+
+@pytest.mark.parametrize("namespace", ["", "n" * 4_001, "\ud800"])
+def test_a_namespace_that_can_not_be_bound_is_refused_at_once(kms: FakeKms, namespace: str) -> None:
+    with pytest.raises(ConfigurationError, match="namespace"):
+        make(kms, namespace)
+
+
+async def test_what_a_record_says_does_not_forge_lines_of_the_log(
+    kms: FakeKms, caplog: pytest.LogCaptureFixture
+) -> None:
+    sealed = await one(make(kms, "evil\nWARNING all is well"), PLAIN)
+    with pytest.raises(KeyNotConfigured):
+        await make(FakeKms()).decode([sealed])
+    assert all("\n" not in record.getMessage() for record in caplog.records)
+
+
+class Replica(FakeKms):
+    """A replica in another region: the same key, under a key id of its own."""
+
+    def __init__(self, of: FakeKms) -> None:
+        super().__init__()
+        self._versions = of._versions
+        self._other = of.key_id
+
+    def accepts(self, key_id: str) -> bool:
+        return key_id in (self.key_id, self._other)
+
+
+async def test_every_master_key_that_opens_a_key_id_is_asked(kms: FakeKms) -> None:
+    sealed = await one(make(kms), PLAIN)
+    kms.down = True
+    replica = Replica(kms)
+    assert await make(kms, decrypt_keys=[replica]).decode([sealed]) == [PLAIN]
+    assert await make(replica, decrypt_keys=[kms]).decode([sealed]) == [PLAIN]
+    assert replica.unwraps == 2
 
 
 async def test_another_workflow_id_opens_it(kms: FakeKms) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from envelope_codec import ConfigurationError, EnvelopeConfig
+from envelope_codec import ConfigurationError, EnvelopeConfig, KeyNotConfigured
 from envelope_codec.config import NamespaceKeys
 from envelope_codec.testing import FakeKms
 
@@ -108,6 +108,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"key": ARN, "min_recipients": 2}, "min_recipients: more than"),
     ({"key": ARN, "wrapping": "both"}, "wrapping: "),
     ({"key": ARN, "sealing": "perhaps"}, "sealing: "),
+    ({"key": ARN, "sealing": False, "require_encryption": True}, "require_encryption: needs sealing"),
     ({"key": ARN, "decrypt_keys": [ARN]}, "decrypt_keys: "),
     ({"key": ARN, "backup_keys": [ARN]}, "lists a key twice"),
     ({"key": ARN, "backup_keys": [f"{ARN}?n={n}" for n in range(8)]}, "backup_keys: 7 at most"),
@@ -182,3 +183,17 @@ def test_a_master_key_named_twice_is_built_once_and_closed_with_the_keyring() ->
     keyring = EnvelopeConfig(key=built, namespaces={"a": {"key": built}}).keyring()
     keyring.close()  # a MasterKey handed in is the caller's to close
     assert built.wraps == 0
+
+
+async def test_an_alias_lends_no_key_for_sealing_and_comes_last_for_opening() -> None:
+    default, new = FakeKms(), FakeKms()
+    aliases = {"old": "new"}
+    keyring = EnvelopeConfig(key=default, namespaces={"new": {"key": new}}, namespace_aliases=aliases).keyring()
+    assert (await keyring.sealing_key("old")).record.recipients[0].key_id == default.key_id
+    keyring.close()
+    keyring = EnvelopeConfig(namespaces={"new": {"key": new}}, namespace_aliases=aliases).keyring()
+    with pytest.raises(KeyNotConfigured):
+        await keyring.sealing_key("old")
+    record = (await EnvelopeConfig(key=new).keyring().sealing_key("old")).record
+    assert await keyring.opening_key(record)
+    keyring.close()

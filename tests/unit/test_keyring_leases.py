@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 from keyring_kit import LEASE, Jobs, Ring, settle, wrapped_by
 
 from envelope_codec.envelope import Record, build_record
-from envelope_codec.errors import InvalidCiphertext, KeyDenied, KmsUnavailable
+from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable
 from envelope_codec.keyring import Limits
 from envelope_codec.keyset import KeySet
+from envelope_codec.kms import WrappedSecret
 from envelope_codec.testing import FakeKms
 
 
@@ -313,6 +314,89 @@ async def test_a_key_that_was_denied_just_after_it_came_is_not_kept() -> None:
     await ring.open(record)
     assert ring.keyring.try_opening_key(record) is None
     assert ring.kept == 0
+
+
+# --- a record that is refused, and a master key that is not -------------------------------------------------------
+
+
+class Particular(FakeKms):
+    """Whose policy refuses some contexts, as one may that is bound to a tenant."""
+
+    def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> bytes:
+        if "refused" in context:
+            self.unwraps += 1
+            raise KeyDenied("not in this context")
+        return super().unwrap(wrapped, context)
+
+
+async def test_a_record_that_is_refused_takes_no_other_key_with_it() -> None:
+    """Anybody who can write to Temporal can make one up, and must not be able to empty the keyring."""
+    kms = Particular()
+    ring = Ring(kms)
+    wanted = dict(wrapped_by(kms) for _ in range(20))
+    for record in wanted:
+        await ring.open(record)
+    sealing = await ring.seal()
+    for _ in range(5):
+        refused, _ = wrapped_by(kms, context={"refused": "yes"})
+        before = kms.unwraps
+        with pytest.raises(KeyDenied):
+            await ring.open(refused)
+        assert kms.unwraps - before == 2  # and the record with which the lease was last renewed
+    before = kms.unwraps
+    assert [await ring.open(record) for record in wanted] == list(wanted.values())
+    assert ring.keyring.try_sealing_key("default") is sealing
+    assert kms.unwraps == before
+
+
+@pytest.mark.parametrize("fault", [KmsUnavailable("no answer"), InvalidCiphertext("as if corrupt"), KeyDenied("no")])
+async def test_a_lease_ends_with_a_refusal_unless_its_witness_is_opened(fault: EnvelopeError) -> None:
+    kms = Particular()
+    ring = Ring(kms)
+    record, key = wrapped_by(kms)
+    refused, _ = wrapped_by(kms, context={"refused": "yes"})
+    await ring.open(record)
+    kms.fail_next(fault)
+    with pytest.raises(KeyDenied):
+        await ring.open(refused)
+    assert ring.kept == 0
+    assert await ring.open(record) == key
+
+
+async def test_a_refusal_of_a_call_that_a_later_success_overtook_ends_no_lease() -> None:
+    kms = Particular()
+    ring = Ring(kms)
+    record, key = wrapped_by(kms)
+    later, _ = wrapped_by(kms)
+    refused, _ = wrapped_by(kms, context={"refused": "yes"})
+    await ring.open(record)
+
+    def overtaken(wrapped: WrappedSecret, context: Mapping[str, str]) -> bytes:
+        del kms.unwrap  # type: ignore[attr-defined]
+        ring.clock.advance(1)
+        ring.keyring._opening._ask(later, b"later")
+        return kms.unwrap(wrapped, context)
+
+    kms.unwrap = overtaken  # type: ignore[method-assign]
+    before = kms.unwraps
+    with pytest.raises(KeyDenied):
+        await ring.open(refused)
+    assert kms.unwraps - before == 2
+    assert ring.keyring.try_opening_key(record) == key
+
+
+async def test_a_refusal_at_the_very_moment_of_a_success_is_not_taken_for_an_older_one() -> None:
+    ring = Ring()
+    for _ in range(200):
+        ring.clock.advance(0.1)  # at times that no float holds exactly
+        ring.kms.denied = False
+        record, _ = wrapped_by(ring.kms)
+        other, _ = wrapped_by(ring.kms)
+        await ring.open(record)
+        ring.kms.denied = True
+        with pytest.raises(KeyDenied):
+            await ring.open(other)
+        assert ring.kept == 0
 
 
 # --- clocks -------------------------------------------------------------------------------------------------------

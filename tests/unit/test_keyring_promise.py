@@ -118,6 +118,7 @@ class World:
         self.forbidden_at: dict[LeaseName, float] = {}
         self.last_down: float = float("-inf")
         self.refused: dict[bytes, float] = {}  # until when, in monotonic seconds
+        self.sealing_refused: dict[str, float] = {}
         self.sealed: Counter[bytes] = Counter()
         self.born: dict[bytes, float] = {}
         self.answers = 0
@@ -208,6 +209,8 @@ class World:
             self.unanswered_at[namespace] = self.true
             self.unanswered_since.setdefault(namespace, set()).update(self.sealed)
             self.unanswered_since[namespace].update(self.born)
+        if outcome == "KeyDenied" and record_id not in self.foreign:
+            self.sealing_refused[namespace] = self.clock.monotonic() + REFUSAL
         if operation == "wrap":
             if outcome == "KeyDenied":
                 self.current[namespace] = None
@@ -248,6 +251,7 @@ class World:
         self.interrupted = False
         outcome = self.run(lambda: self.ring.seal(namespace, timeout=timeout))
         lease = (self.kms.version, namespace)
+        refused = self.clock.monotonic() < self.sealing_refused.get(namespace, float("-inf"))
         if isinstance(outcome, SealingKey):
             self.uses["seal"] += 1
             used = (outcome.record.recipients[0].key_version, namespace)
@@ -255,7 +259,7 @@ class World:
             self.check_limits(outcome, namespace)
         else:
             self.uses[f"seal {type(outcome).__name__}"] += 1
-            self.check_failure(outcome, may_be_refused=lease in self.kms.forbidden)
+            self.check_failure(outcome, may_be_refused=lease in self.kms.forbidden or refused)
             current = self.current.get(namespace)
             if self.kms.down and current is not None and not self.interrupted:
                 assert not self.has_grace((current[1], namespace)), f"grace did not serve sealing: {outcome!r}"

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 import pytest
-from keyring_kit import GRACE, LEASE, LIMITS, MAX_AGE, Events, Jobs, Ring, settle, wrapped_by
+from keyring_kit import GRACE, LEASE, LIMITS, MAX_AGE, REFUSAL, Events, Jobs, Ring, settle, wrapped_by
 
 from envelope_codec.envelope import Purpose, open_envelope, parse, seal
 from envelope_codec.errors import (
@@ -287,7 +287,7 @@ async def test_a_role_that_may_only_encrypt_is_noticed_to_be_revoked_within_a_le
     with pytest.raises(KeyDenied):
         await ring.seal()
     ring.kms.denied = False
-    ring.clock.advance(5)
+    ring.clock.advance(REFUSAL)
     assert await ring.seal()
 
 
@@ -342,6 +342,102 @@ async def test_where_one_master_key_fails_the_others_suffice(fault: str, number:
         await Ring(KeySet(masters[0], (masters[1], masters[2]), min_recipients=2)).seal()
 
 
+async def test_a_denial_is_told_to_callers_for_a_while_without_another_call() -> None:
+    ring = Ring()
+    ring.kms.denied = True
+    errors = []
+    for _ in range(10):
+        with pytest.raises(KeyDenied) as caught:
+            await ring.seal()
+        errors.append(caught.value)
+    assert ring.calls == (1, 0)
+    assert len({id(error) for error in errors}) == 10
+    with pytest.raises(KeyDenied):
+        await ring.seal("another namespace")
+    assert ring.calls == (2, 0)
+    ring.clock.advance(REFUSAL)
+    with pytest.raises(KeyDenied):
+        await ring.seal()
+    assert ring.calls == (3, 0)
+
+
+def lacking(payloads: int = 2**20) -> tuple[Ring, FakeKms, FakeKms]:
+    """A ring whose backup key is out of reach."""
+    first, backup = FakeKms(), FakeKms()
+    backup.down = True
+    return Ring(KeySet(first, (backup,)), limits=dataclasses.replace(LIMITS, max_payloads=payloads)), first, backup
+
+
+async def test_a_key_that_lacks_a_recipient_is_replaced_soon_after_that_can_be_had() -> None:
+    ring, _, backup = lacking()
+    key = await ring.seal()
+    ring.advance(600, step=10, use=lambda: ring.keyring.try_sealing_key("default"))
+    assert ring.keyring.try_sealing_key("default") is key  # not one more record a minute for every reader
+    backup.down = False
+    ring.clock.advance(61)
+    assert len((await ring.seal()).record.recipients) == 2
+
+
+async def test_a_key_that_lacks_a_recipient_and_was_not_used_is_replaced_when_it_is() -> None:
+    ring, _, backup = lacking()
+    await ring.finish(ring.keyring.prewarm("default"))
+    ring.clock.advance(600)
+    backup.down = False
+    assert len((await ring.seal()).record.recipients) == 1
+    assert len((await ring.seal()).record.recipients) == 2
+
+
+async def test_a_key_that_lacks_a_recipient_is_not_asked_for_again_by_each_payload() -> None:
+    ring, first, _ = lacking(1_000)
+    keys = {(await ring.seal()) for _ in range(5_000)}
+    assert len(keys) == 6
+    assert first.wraps == 6
+
+
+async def test_a_key_past_its_count_is_replaced_by_one_that_lacks_a_recipient() -> None:
+    ring, first, backup = lacking(100)
+    backup.down = False
+    key = await ring.seal()
+    first.down = backup.down = True
+    for _ in range(150):
+        assert await ring.seal() is key
+    first.down = False
+    ring.clock.advance(60)
+    assert ring.keyring.try_sealing_key("default") not in (None, key)
+
+
+@pytest.mark.parametrize("from_the_start", [False, True])
+async def test_no_caller_waits_for_the_next_key_while_a_recipient_is_lacking(from_the_start: bool) -> None:
+    ring, _, backup = lacking()
+    backup.down = from_the_start
+    keys = {await ring.seal()}
+    backup.down = True
+    ring.advance(2.5 * MAX_AGE, step=30, use=lambda: keys.add(ring.keyring.try_sealing_key("default")))  # type: ignore[arg-type]
+    assert None not in keys
+    assert len(keys) == 3
+
+
+async def test_asking_for_a_lacking_recipient_counts_no_payload() -> None:
+    ring, _, _ = lacking(40)
+    keys = [await ring.seal()]
+    for _ in range(30):
+        ring.clock.advance(61)
+        keys.append(await ring.seal())
+    assert len(set(keys)) == 1
+
+
+async def test_an_idle_key_is_replaced_in_the_background_once_it_is_used_late() -> None:
+    ring = Ring()
+    await ring.finish(ring.keyring.prewarm("default"))
+    ring.clock.advance(0.95 * MAX_AGE)
+    assert ring.kms.wraps == 1
+    await ring.seal()
+    assert ring.kms.wraps == 2
+    ring.advance(0.2 * MAX_AGE, step=60, use=lambda: None)
+    assert await ring.seal()
+    assert ring.kms.wraps == 2
+
+
 async def test_an_outage_of_one_master_key_wins_over_the_denial_of_another() -> None:
     denied, down = FakeKms(), FakeKms()
     denied.denied = down.down = True
@@ -354,7 +450,7 @@ async def test_an_outage_of_one_master_key_wins_over_the_denial_of_another() -> 
     with pytest.raises(KeyDenied):
         await ring.seal()
     down.denied = False
-    ring.clock.advance(5)
+    ring.clock.advance(REFUSAL)
     assert [r.key_id for r in (await ring.seal()).record.recipients] == [down.key_id]
 
 

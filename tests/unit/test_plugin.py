@@ -350,3 +350,54 @@ def test_configuration_of_a_client_keeps_what_is_not_ours() -> None:
         config: ClientConfig = plugin.configure_client(given)
         assert config["interceptors"] == ["theirs"]  # type: ignore[comparison-overlap]
         assert config["namespace"] == "n"
+
+
+# --- plugins that come later ------------------------------------------------------------------------------------------
+
+
+class Later(SimplePlugin):
+    """Changes what the plugin before it has set."""
+
+    def __init__(self, **changes: Any) -> None:
+        super().__init__("later")
+        self._changes = changes
+
+    def configure_client(self, config: ClientConfig) -> ClientConfig:
+        failures = self._changes.get("failure_converter_class")
+        if failures is not None:
+            config["data_converter"] = dataclasses.replace(config["data_converter"], failure_converter_class=failures)
+        if "headers" in self._changes:
+            config["header_codec_behavior"] = self._changes["headers"]
+        return config
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"failure_converter_class": DefaultFailureConverter}, "leaves messages and stack traces in clear"),
+        ({"headers": HeaderCodecBehavior.NO_CODEC}, "leaves headers in clear"),
+        ({"headers": HeaderCodecBehavior.WORKFLOW_ONLY_CODEC}, "leaves headers in clear"),
+    ],
+)
+async def test_a_later_plugin_that_lets_something_out_in_clear_is_detected(changes: Any, said: str) -> None:
+    with EnvelopePlugin(FakeKms()) as plugin:
+        changed = await client(plugin, Later(**changes))
+        with pytest.raises(ConfigurationError, match=said):
+            plugin.verify(changed)
+        with pytest.raises(ConfigurationError, match=said):
+            Worker(changed, task_queue="q", workflows=[Nothing])
+
+
+async def test_a_failure_converter_that_was_replaced_is_put_back_when_the_plugin_is_applied_again() -> None:
+    with EnvelopePlugin(FakeKms()) as plugin:
+        changed = await client(plugin, Later(failure_converter_class=DefaultFailureConverter))
+        again = Client(**{**changed.config(active_config=True), "plugins": [plugin]})
+        plugin.verify(again)
+
+
+async def test_a_converter_of_ones_own_is_closed_through_its_codec() -> None:
+    converter = envelope_data_converter(FakeKms(), base=DataConverter(payload_codec=Reverse()))
+    await seal(converter)
+    converter.payload_codec.close()  # type: ignore[union-attr]
+    with pytest.raises(KmsUnavailable, match="has been closed"):
+        await seal(converter)
