@@ -24,7 +24,6 @@ import argparse
 import ipaddress
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent import futures
@@ -103,16 +102,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--latency", type=float, default=0.0, metavar="S", help="seconds that every call takes more")
     parser.add_argument("--state", type=Path, metavar="FILE", help="keep keys in this file, in clear")
     options = parser.parse_args(arguments)
-    stop = threading.Event()
+    stopped: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda caught, _: stopped.append(caught))
     try:
         server, port = serve(Store(options.state), host=options.host, port=options.port, latency=options.latency)
     except RuntimeError as error:
         print(error, file=sys.stderr)
         return 1
     print(f"Google Cloud KMS test server at {options.host}:{port}\nready", flush=True)
-    stop.wait()
+    while not stopped:  # gRPC's threads may catch the signal, which then does not wake this one
+        time.sleep(0.1)
     server.stop(grace=0.5).wait()
     return 0
 
