@@ -45,6 +45,7 @@ types: $(DEV) ## check types: mypy over everything, pyright over the library and
 
 bench: $(DEV) ## measure encode and decode time beside a static-key codec
 	$(RUN) benchmarks/hot_path.py $(ARGS)
+	$(RUN) benchmarks/import_time.py $(ARGS)
 
 clean: ## remove the environments and all caches
 	rm -rf -- $(VENV) .devstack .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
