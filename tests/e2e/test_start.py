@@ -44,7 +44,7 @@ async def test_verify_tells_clients_apart(connect: Any, plain: Client, kms: Fake
 
 async def test_denied_key_ends_the_worker_and_its_block(connect: Any, name: str, kms: FakeKms) -> None:
     kms.denied = True
-    client, _ = await connect(kms)
+    client, _ = await connect(kms, refusal_ttl=0)
 
     with pytest.raises(KeyDenied):
         await asyncio.wait_for(Worker(client, task_queue=name, workflows=[Hello]).run(), 20)

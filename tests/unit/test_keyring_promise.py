@@ -149,6 +149,7 @@ class World:
 
     def suspend(self, seconds: float) -> None:
         self.clock.suspend(seconds)
+        self.last_down = self.true  # who sleeps reaches no KMS
         self.check()
 
     def step(self, seconds: float) -> None:
@@ -226,9 +227,11 @@ class World:
                 self.foreign.add(record_id)
                 self.current[namespace] = (record_id, version)
         elif outcome == "KeyDenied":
-            self.denied_at[lease] = self.answers
-            self.vouched.pop(lease, None)
-            self.outage.discard(lease)
+            vouched = self.vouched.get(lease)
+            if vouched is None or vouched.monotonic <= sent.monotonic:  # else a later call has been answered already
+                self.denied_at[lease] = self.answers
+                self.vouched.pop(lease, None)
+                self.outage.discard(lease)
             for record, _ in self.records:
                 if self.lease_of(record) == lease:
                     self.opened.discard(record.id)

@@ -230,7 +230,8 @@ class Garbling(FakeKms):
         wrapped = super().wrap(secret, context)
         if not self.garbles:
             return wrapped
-        return WrappedSecret(wrapped.key_id, wrapped.key_version, wrapped.ciphertext[:-1] + b"?")
+        other = bytes([wrapped.ciphertext[-1] ^ 1])
+        return WrappedSecret(wrapped.key_id, wrapped.key_version, wrapped.ciphertext[:-1] + other)
 
 
 class Forgetful(FakeKms):
