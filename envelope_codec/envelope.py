@@ -56,6 +56,7 @@ SECRET_LENGTH = 32
 
 _WRAPPED_DATA_KEY_LENGTH = 40
 _NONCE_LENGTH = 12
+_WORTH_A_VIEW = 16_384  # below, copying is quicker than making a view
 _RECORD_LABEL = b"envelope-codec/1 record\0"
 _PAYLOAD_LABEL = b"envelope-codec/1 payload\0"
 _SHA256 = SHA256()
@@ -302,7 +303,8 @@ def open_envelope(envelope: Envelope, key: bytes) -> bytes:
     if not compare_digest(block[32:], data[:32]):
         raise InvalidCiphertext("the payload is not what was sealed", operation="open")
     try:
-        return AESGCM(block[:32]).decrypt(data[32:44], memoryview(data)[44:], None)
+        sealed = data[44:] if len(data) < _WORTH_A_VIEW else memoryview(data)[44:]
+        return AESGCM(block[:32]).decrypt(data[32:44], sealed, None)
     except InvalidTag:
         raise InvalidCiphertext("the payload is not what was sealed", operation="open") from None
 
