@@ -153,11 +153,7 @@ class OpeningKeys:
                 self._keep(record, key, lease)
                 return key
         outcome = decisive(errors, "open")
-        if isinstance(outcome, KmsUnavailable):
-            kept = self._kept(record)
-            if kept is not None:
-                return kept
-        else:
+        if not isinstance(outcome, KmsUnavailable):
             with self._calls.lock:
                 self._refused[reference] = outcome.fresh()
         raise outcome
@@ -176,8 +172,6 @@ class OpeningKeys:
         with self._calls.lock:
             if self._calls.closed or lease.ended:
                 return
-            if record.id not in self._keys and self._keys.currsize >= self._keys.maxsize:
-                self._hot.clear()  # what is about to be evicted may be in there
             known = self._entry(record)
             others = tuple(other for other in known.leases if other is not lease and not other.ended) if known else ()
             entry = _OpeningKey(record, key, (lease, *others[:7]), self._clock.monotonic() + self._ttl)
@@ -185,6 +179,6 @@ class OpeningKeys:
             self._heat(record.id, entry)
 
     def _heat(self, record_id: bytes, entry: _OpeningKey) -> None:
-        if len(self._hot) >= min(_HOT_ENTRIES, self._keys.maxsize):
+        if len(self._hot) >= min(_HOT_ENTRIES, self._keys.maxsize):  # so it never holds what the cache has evicted
             self._hot.clear()
         self._hot[record_id] = entry

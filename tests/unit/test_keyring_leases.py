@@ -7,14 +7,15 @@ import gc
 from collections.abc import Callable, Mapping
 
 import pytest
-from keyring_kit import LEASE, Jobs, Ring, settle, wrapped_by
+from keyring_kit import GRACE, LEASE, Jobs, Ring, settle, wrapped_by
 
 from envelope_codec.envelope import Record, build_record
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable
 from envelope_codec.keyring import Limits
 from envelope_codec.keyset import KeySet
 from envelope_codec.kms import WrappedSecret
-from envelope_codec.testing import FakeKms
+from envelope_codec.lease import Lease
+from envelope_codec.testing import FakeKms, ManualClock
 
 
 def records(ring: Ring, count: int, namespace: str = "default") -> dict[Record, bytes]:
@@ -616,3 +617,22 @@ def wrapped_by_while_down(ring: Ring) -> Record:
     record, _ = wrapped_by(ring.kms)
     ring.kms.down = True
     return record
+
+
+def test_a_denied_lease_is_not_live_even_before_its_keys_are_dropped() -> None:
+    clock, lease = ManualClock(), Lease("key", "1", "default")
+    lease.witness = lambda: None
+    assert lease.succeed(lease.sent(clock), LEASE)
+    lease.unanswered(GRACE)
+    clock.advance(LEASE)
+    assert lease.live(clock.monotonic(), clock.time())
+    assert not lease.live(clock.monotonic(), clock.time(), strict=True)
+    sent = lease.sent(clock)
+    lease.deny()
+    assert lease.ended
+    assert not lease.live(clock.monotonic(), clock.time())
+    lease.unanswered(GRACE)
+    assert not lease.live(clock.monotonic(), clock.time())
+    assert not lease.succeed(sent, LEASE)
+    assert lease.succeed(lease.sent(clock), LEASE)
+    assert lease.live(clock.monotonic(), clock.time(), strict=True)

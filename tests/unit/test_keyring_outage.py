@@ -380,13 +380,18 @@ async def test_a_key_in_use_seals_past_its_age_in_an_outage_without_a_wait() -> 
 async def test_a_key_that_grew_old_while_idle_seals_in_an_outage() -> None:
     """Its lease had lapsed as well, so that nobody has noticed the outage before."""
     ring = Ring(limits=dataclasses.replace(LIMITS, max_age=1_000.0))
-    first = await ring.seal()
-    await ring.seal()
-    ring.clock.advance(899.0)
-    await ring.seal()
-    ring.kms.before_call = lambda operation: setattr(ring.kms, "down", True)
-    ring.clock.advance(LEASE + 500.0)
-    assert await ring.seal() is first
+    await ring.finish(ring.keyring.prewarm("default"))
+    ring.clock.advance(1_500.0)
+    ring.kms.down = True
+    begun = ring.clock.monotonic()
+    assert await ring.seal()
+    assert ring.clock.monotonic() == begun
+    assert ring.kms.wraps == 2
+    ring.clock.advance(END - 1_500.0 - 0.001)
+    assert await ring.seal()
+    ring.clock.advance(0.8 * LEASE + 0.002)  # it was renewed once more than it was used
+    with pytest.raises(KmsUnavailable):
+        await ring.seal()
 
 
 async def test_a_key_seals_past_its_count_in_an_outage() -> None:
