@@ -142,13 +142,82 @@ def test_the_first_timers_of_many_threads_all_fire_in_one_thread() -> None:
         seen = first_timers_of_many_threads(clock)
         assert len(seen) == 8
         assert len(set(seen)) == 1
-        stop(clock)
+        clock.close()
 
 
-def stop(clock: SystemClock) -> None:
-    """End the thread of a clock that the test does not need any more."""
-    assert clock._loop is not None
-    clock._loop.call_soon_threadsafe(clock._loop.stop)
+def thread_of(clock: SystemClock) -> threading.Thread:
+    """The thread in which its timers fire."""
+    found, done = list[threading.Thread](), threading.Event()
+    clock.call_later(0.0, lambda: (found.append(threading.current_thread()), done.set()))
+    assert done.wait(WAIT)
+    return found[0]
+
+
+def test_a_clock_that_is_closed_ends_its_thread_and_fires_no_timer_more() -> None:
+    clock, fired = SystemClock(), list[int]()
+    timers = [clock.call_later(0.2, lambda: fired.append(1)) for _ in range(3)]
+    thread = thread_of(clock)
+    clock.close()
+    clock.close()
+    thread.join(WAIT)
+    assert not thread.is_alive()
+    before = list(fired)
+    late = clock.call_later(0.0, lambda: fired.append(2))
+    for timer in (*timers, late):
+        timer.cancel()
+    other = SystemClock()
+    done = threading.Event()
+    other.call_later(0.3, done.set)
+    assert done.wait(WAIT)
+    assert fired == before
+    other.close()
+
+
+def test_a_clock_that_was_never_used_can_be_closed() -> None:
+    clock = SystemClock()
+    clock.close()
+    clock.call_later(0.0, lambda: None).cancel()
+
+
+def test_a_clock_may_be_closed_by_its_own_timer() -> None:
+    clock = SystemClock()
+    thread = thread_of(clock)
+    clock.call_later(0.0, clock.close)
+    thread.join(WAIT)
+    assert not thread.is_alive()
+
+
+def test_the_thread_of_a_clock_that_is_gone_ends() -> None:
+    clock = SystemClock()
+    thread = thread_of(clock)
+    del clock
+    gc.collect()
+    thread.join(WAIT)
+    assert not thread.is_alive()
+
+
+@pytest.mark.usefixtures("hurried")
+def test_closing_while_others_set_timers_harms_nobody() -> None:
+    for _ in range(50):
+        clock, failed = SystemClock(), list[BaseException]()
+        barrier = threading.Barrier(4)
+
+        def use(clock: SystemClock = clock, failed: list[BaseException] = failed, barrier=barrier) -> None:  # type: ignore[no-untyped-def]
+            barrier.wait(WAIT)
+            try:
+                for _ in range(20):
+                    clock.call_later(0.0, lambda: None).cancel()
+            except BaseException as error:
+                failed.append(error)
+
+        threads = [threading.Thread(target=use) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        barrier.wait(WAIT)
+        clock.close()
+        for thread in threads:
+            thread.join(WAIT)
+        assert failed == []
 
 
 def in_child(work: Callable[[], bool]) -> bool:
@@ -207,13 +276,39 @@ class TestFork:
         assert in_child(child)
         assert done.wait(WAIT)
 
+    def test_a_clock_that_is_gone_in_the_child_goes_on_in_the_parent(self) -> None:
+        clocks = [SystemClock()]
+        assert fires(clocks[0])
+
+        def child() -> bool:
+            assert fires(clocks[0])
+            clocks.clear()
+            gc.collect()
+            return True
+
+        for _ in range(3):
+            assert in_child(child)
+            assert fires(clocks[0])
+
+    def test_a_closed_clock_stays_closed_in_the_child(self) -> None:
+        clock = SystemClock()
+        assert fires(clock)
+        clock.close()
+
+        def child() -> bool:
+            fired = threading.Event()
+            clock.call_later(0.0, fired.set)
+            return not fired.wait(0.2)
+
+        assert in_child(child)
+
     @pytest.mark.usefixtures("hurried")
     def test_the_first_timers_of_many_threads_of_the_child_all_fire_in_one_thread(self) -> None:
         for _ in range(20):
             clock = SystemClock()
             assert fires(clock)
             assert in_child(lambda clock=clock: len(set(first_timers_of_many_threads(clock))) == 1)
-            stop(clock)
+            clock.close()
 
 
 def test_the_manual_clock_calls_each_timer_at_its_own_time() -> None:

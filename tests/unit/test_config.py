@@ -189,7 +189,9 @@ async def test_an_alias_lends_no_key_for_sealing_and_comes_last_for_opening() ->
     default, new = FakeKms(), FakeKms()
     aliases = {"old": "new"}
     keyring = EnvelopeConfig(key=default, namespaces={"new": {"key": new}}, namespace_aliases=aliases).keyring()
-    assert (await keyring.sealing_key("old")).record.recipients[0].key_id == default.key_id
+    sealing = await keyring.sealing_key("old")
+    assert sealing.record.recipients[0].key_id == default.key_id
+    assert await keyring.opening_key(sealing.record) == sealing.key
     keyring.close()
     keyring = EnvelopeConfig(namespaces={"new": {"key": new}}, namespace_aliases=aliases).keyring()
     with pytest.raises(KeyNotConfigured):

@@ -16,7 +16,7 @@ from keyring_kit import Events, Jobs, inline, settle
 
 from envelope_codec.clock import SystemClock
 from envelope_codec.errors import ConfigurationError, EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable
-from envelope_codec.flight import Flight
+from envelope_codec.flight import Flight, Stop, stopping
 from envelope_codec.kmscall import KmsCalls
 from envelope_codec.testing import FakeKms, ManualClock
 
@@ -330,6 +330,75 @@ async def test_threads_that_can_not_be_had_fail_the_flight() -> None:
     with pytest.raises(KmsUnavailable):
         await waiter
     assert desk.landed == 1
+
+
+# --- shutdown -----------------------------------------------------------------------------------------------------
+
+
+def under(stop: Stop, desk: Desk, flight: Flight[str], seconds: float) -> asyncio.Task[str]:
+    """A waiter that a worker runs, whose shutdown is asked for by ``stop``."""
+    token = stopping.set(stop)
+    try:
+        return desk.wait(flight, seconds)
+    finally:
+        stopping.reset(token)
+
+
+async def test_a_shutdown_ends_waiting_within_seconds_and_for_nobody_else() -> None:
+    desk = Desk(*unavailable(1_000))
+    flight, stop = desk.flight(), Stop()
+    mine = [under(stop, desk, flight, 600) for _ in range(3)]
+    other = desk.wait(flight, 600)
+    desk.fly(flight)
+    await settle()
+    desk.clock.advance(20)
+    await settle()
+    assert not any(task.done() for task in mine)
+    stop.set()
+    desk.clock.advance(2.9)
+    await settle()
+    assert not any(task.done() for task in mine)
+    desk.clock.advance(0.2)
+    for task in mine:
+        with pytest.raises(KmsUnavailable, match="no answer"):
+            await task
+    late = under(stop, desk, flight, 600)
+    await settle()
+    desk.clock.advance(3.1)
+    with pytest.raises(KmsUnavailable):
+        await late
+    assert not other.done()
+    desk.failures.clear()
+    desk.clock.advance(6)
+    assert await other == "done"
+    assert desk.clock.next_due is None
+
+
+async def test_what_comes_within_these_seconds_is_still_taken() -> None:
+    jobs = Jobs()
+    desk = Desk(spawn=jobs)
+    flight, stop = desk.flight(), Stop()
+    stop.set()
+    waiter = under(stop, desk, flight, 600)
+    desk.fly(flight)
+    await settle()
+    desk.clock.advance(2)
+    jobs.run()
+    assert await waiter == "done"
+    assert desk.clock.next_due is None
+
+
+async def test_a_stop_keeps_nothing_of_callers_that_have_gone() -> None:
+    desk = Desk()
+    flight, stop = desk.flight(), Stop()
+    waiters = [under(stop, desk, flight, 600) for _ in range(10)]
+    await settle()
+    assert len(stop._listeners) == 10
+    for waiter in waiters[:5]:
+        waiter.cancel()
+    desk.fly(flight)
+    await asyncio.gather(*waiters, return_exceptions=True)
+    assert not stop._listeners
 
 
 # --- one call -----------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import gc
+import itertools
 import sys
 import threading
 import weakref
@@ -240,6 +241,26 @@ async def test_a_loop_that_ends_with_waiters_harms_no_other(kms: FakeKms, keyrin
     assert kms.unwraps == 1
 
 
+async def test_a_flood_of_records_that_hang_keeps_no_sealer_and_no_renewal_waiting(kms: FakeKms) -> None:
+    hanging = FakeKms()
+    gate = Gate(hanging)
+    ring = Ring(KeySet(kms, decrypt_keys=(hanging,)), spawn=None)
+    known, key = wrapped_by(kms)
+    assert await ring.keyring.opening_key(known) == key
+    hanging.before_call = lambda operation: None
+    flood = [wrapped_by(hanging)[0] for _ in range(100)]
+    hanging.before_call = gate
+    tasks = [asyncio.ensure_future(ring.keyring.opening_key(record)) for record in flood]
+    assert await asyncio.to_thread(gate.reached.wait, WAIT)
+    assert await asyncio.wait_for(ring.keyring.sealing_key("default"), WAIT)
+    ring.clock.suspend(2 * LEASE)
+    assert await asyncio.wait_for(ring.keyring.opening_key(known), WAIT) == key
+    assert not any(task.done() for task in tasks)
+    gate.opened.set()
+    await asyncio.gather(*tasks)
+    ring.keyring.close()
+
+
 # --- hammer -------------------------------------------------------------------------------------------------------
 
 
@@ -266,16 +287,18 @@ def test_the_count_of_payloads_holds_for_many_threads(kms: FakeKms) -> None:
 
 @pytest.mark.usefixtures("hurried")
 def test_eight_threads_seal_and_open_through_renewals_of_everything(kms: FakeKms) -> None:
-    """Tiny limits: keys, leases and cache entries end all the time; and now and then the KMS fails."""
+    """Tiny limits: keys, leases and cache entries end all the time; and now and then the KMS fails.
+
+    Nobody has a deadline, so that no limit is too short for a slow machine.
+    """
     limits = Limits(
-        max_age=0.05, max_payloads=20, cache_ttl=0.03, cache_size=8, lease=0.02, outage_grace=0.5, refusal_ttl=0.01
+        max_age=20, max_payloads=20, cache_ttl=7, cache_size=8, lease=5, outage_grace=20, refusal_ttl=1, timeout=1e9
     )
-    keyring = Keyring(key_sets(KeySet(kms, (FakeKms(),))), observer=Events(), limits=limits)
-    calls = Counter[int]()
+    ring = Ring(KeySet(kms, (FakeKms(),)), spawn=None, limits=limits)
+    keyring, calls = ring.keyring, itertools.count(1)
 
     def hiccup(operation: str) -> None:
-        calls[0] += 1
-        if calls[0] % 7 == 0:
+        if next(calls) % 7 == 0:
             raise KmsUnavailable("a hiccup")
 
     kms.before_call = hiccup
@@ -293,7 +316,20 @@ def test_eight_threads_seal_and_open_through_renewals_of_everything(kms: FakeKms
             good += open_envelope(envelope, opening) == text
         return good
 
-    assert in_threads(8, lambda number: asyncio.run(work(number))) == [60] * 8
+    stop = threading.Event()
+
+    def pass_time() -> None:
+        while not stop.wait(0.002):
+            ring.clock.advance(0.25)
+
+    time = threading.Thread(target=pass_time)
+    time.start()
+    try:
+        assert in_threads(8, lambda number: asyncio.run(work(number))) == [60] * 8
+    finally:
+        stop.set()
+        time.join(WAIT)
+    assert kms.wraps > 10
     keyring.close()
 
 
@@ -496,10 +532,15 @@ async def test_a_call_that_was_queued_when_the_keyring_closed_is_not_made() -> N
 
 
 async def test_closing_ends_the_keyring_s_threads(kms: FakeKms) -> None:
+    before = threading.enumerate()
     keyring = Keyring(key_sets(kms), observer=Events())
     await asyncio.gather(*(keyring.opening_key(wrapped_by(kms)[0]) for _ in range(50)))
-    threads = kms_threads()
-    assert threads
+    await keyring.sealing_key("default")
+    threads = [thread for thread in threading.enumerate() if thread not in before]
+    assert {thread.name.rpartition("_")[0] or thread.name for thread in threads} == {
+        "envelope-codec-kms",
+        "envelope-codec-timer",
+    }
     keyring.close()
     for thread in threads:
         await asyncio.to_thread(thread.join, WAIT)

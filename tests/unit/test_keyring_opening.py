@@ -344,6 +344,49 @@ async def test_the_error_that_says_most(first: str, second: str, outcome: type[E
         assert begun == ManualClock().monotonic()  # nothing to wait for
 
 
+class Replica(FakeKms):
+    """As one of a multi-Region key: it opens what any of its replicas wrapped."""
+
+    def __init__(self, key_id: str, *others: FakeKms) -> None:
+        super().__init__(key_id)
+        self.others = others
+        for other in others:
+            self._versions = other._versions
+
+    def accepts(self, key_id: str) -> bool:
+        return key_id in {self.key_id, *(other.key_id for other in self.others)}
+
+
+@pytest.mark.parametrize("fault", ["down", "denied"])
+async def test_each_master_key_that_opens_a_key_id_is_asked_its_own_first(fault: str) -> None:
+    here = FakeKms("here")
+    there = Replica("there", here)
+    ring = Ring(KeySet(there, decrypt_keys=(here,)))
+    record, key = wrapped_by(here)
+    assert await ring.open(record) == key
+    assert (here.unwraps, there.unwraps) == (1, 0)
+    setattr(here, fault, True)
+    other, other_key = wrapped_by_while(here, fault)
+    assert await ring.open(other) == other_key
+    assert there.unwraps >= 1
+
+
+def wrapped_by_while(kms: FakeKms, fault: str) -> tuple[Record, bytes]:
+    setattr(kms, fault, False)
+    made = wrapped_by(kms)
+    setattr(kms, fault, True)
+    return made
+
+
+async def test_what_is_opened_for_a_namespace_need_not_be_sealed_for_it() -> None:
+    old, new = FakeKms(), FakeKms()
+    ring = Ring({"new": KeySet(new)}, opening_key_sets={"new": KeySet(new), "old": KeySet(old)}.get)
+    record, key = wrapped_by(old, namespace="old")
+    assert await ring.open(record) == key
+    with pytest.raises(KeyNotConfigured):
+        await ring.seal("old")
+
+
 # --- what providers may do amiss ----------------------------------------------------------------------------------
 
 

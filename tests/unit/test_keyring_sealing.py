@@ -461,6 +461,7 @@ async def test_a_master_key_that_is_configured_twice_counts_once() -> None:
     twin._versions = kms._versions
     ring = Ring(KeySet(kms, (twin,)))
     assert len((await ring.seal()).record.recipients) == 1
+    assert twin.unwraps == 0
     with pytest.raises(EnvelopeError):
         await Ring(KeySet(kms, (twin,), min_recipients=2)).seal(timeout=1)
 
