@@ -279,6 +279,28 @@ async def test_each_waiter_gets_an_error_of_its_own_without_the_frames_of_the_at
         assert (error.__cause__, error.__context__) == (None, None)
 
 
+@pytest.mark.parametrize("error", [KeyDenied("no"), KmsUnavailable("not now")])
+async def test_a_failed_attempt_leaves_none_of_its_secrets_behind(error: Exception) -> None:
+    """An error holds its frames, and those hold what was unwrapped."""
+
+    class Secret: ...
+
+    seen: list[weakref.ref[Secret]] = []
+
+    def work() -> str:
+        secret = Secret()
+        seen.append(weakref.ref(secret))
+        raise type(error)(str(error))
+
+    desk = Desk()
+    flight = desk.flight(math.inf, keep=True)
+    flight.work = work
+    desk.fly(flight)
+    gc.collect()
+    assert [secret() for secret in seen] == [None]
+    assert flight.failures == 1
+
+
 async def test_work_that_fails_in_an_unexpected_way_is_retried_and_told_as_an_outage(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
