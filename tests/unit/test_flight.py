@@ -145,7 +145,7 @@ async def test_a_flight_keeps_nothing_of_callers_that_have_gone() -> None:
         loop.close()
 
     marks: list[weakref.ref[Mark]] = []
-    thread = threading.Thread(target=caller, args=(marks,))
+    thread = threading.Thread(target=caller, args=(marks,), daemon=True)
     thread.start()
     thread.join(WAIT)
     gc.collect()

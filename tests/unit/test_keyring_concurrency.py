@@ -67,7 +67,7 @@ def in_threads(count: int, work: Callable[[int], T]) -> list[T]:
         except BaseException as error:
             failures.append(error)
 
-    threads = [threading.Thread(target=run, args=(number,)) for number in range(count)]
+    threads = [threading.Thread(target=run, args=(number,), daemon=True) for number in range(count)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -127,7 +127,7 @@ def test_a_thousand_opens_in_four_loops_are_one_unwrap(kms: FakeKms, keyring: Ke
     def loop(number: int) -> list[bytes]:
         return asyncio.run(all_of(lambda: keyring.opening_key(record), 250, started))
 
-    opener = threading.Thread(target=lambda: (started.reach(4), gate.opened.set()))
+    opener = threading.Thread(target=lambda: (started.reach(4), gate.opened.set()), daemon=True)
     opener.start()
     opened = in_threads(4, loop)
     opener.join(WAIT)
@@ -144,7 +144,7 @@ def test_a_thousand_sealers_in_four_loops_are_one_wrap(kms: FakeKms, keyring: Ke
         keys = asyncio.run(all_of(lambda: keyring.sealing_key("default"), 250, started))
         return [key.record.id for key in keys]
 
-    opener = threading.Thread(target=lambda: (started.reach(4), gate.opened.set()))
+    opener = threading.Thread(target=lambda: (started.reach(4), gate.opened.set()), daemon=True)
     opener.start()
     sealed = in_threads(4, loop)
     opener.join(WAIT)

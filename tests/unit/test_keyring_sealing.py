@@ -407,6 +407,33 @@ async def test_a_key_past_its_count_is_replaced_by_one_that_lacks_a_recipient() 
     assert ring.keyring.try_sealing_key("default") not in (None, key)
 
 
+async def test_a_key_that_a_suspend_made_too_old_is_replaced_by_one_that_lacks_a_recipient() -> None:
+    first, backup = FakeKms(), FakeKms()
+    ring = Ring(KeySet(first, (backup,)), limits=dataclasses.replace(LIMITS, max_age=1_000.0))
+    key = await ring.seal()
+    ring.clock.suspend(1_200)
+    first.down = backup.down = True
+    assert await ring.seal() is key
+    assert await ring.seal() is key
+    first.down = False
+    ring.clock.advance(15)
+    assert ring.keyring.try_sealing_key("default") not in (None, key)
+
+
+async def test_the_next_key_is_prepared_in_time_although_a_recipient_is_lacking_and_all_were_once() -> None:
+    ring, first, _ = lacking(1_000)
+    keys = {await ring.seal()}
+    first.down = True
+    await ring.seal()
+    ring.clock.advance(61)  # asks for the lacking one, in vain
+    first.down = False
+    ring.clock.advance(11)  # and again
+    for _ in range(1_500):
+        keys.add(ring.keyring.try_sealing_key("default"))  # type: ignore[arg-type]
+    assert None not in keys
+    assert len(keys) == 2
+
+
 @pytest.mark.parametrize("from_the_start", [False, True])
 async def test_no_caller_waits_for_the_next_key_while_a_recipient_is_lacking(from_the_start: bool) -> None:
     ring, _, backup = lacking()
@@ -479,6 +506,29 @@ async def test_a_key_goes_on_while_any_of_its_recipients_vouches() -> None:
     with pytest.raises(KeyDenied):
         await ring.seal()
     assert ring.kept == 0
+
+
+async def test_a_key_that_was_denied_while_it_was_being_made_is_not_kept() -> None:
+    """The first master key has vouched for it; the denial comes while the second is asked."""
+    first, second = FakeKms(), FakeKms()
+    jobs = Jobs()
+    ring = Ring(KeySet(first, (second,)), spawn=jobs)
+    other, _ = wrapped_by(first)
+
+    def meanwhile(operation: str) -> None:
+        first.denied = True
+        with pytest.raises(KeyDenied):
+            ring.keyring._opening._ask(other, b"another")
+        raise KmsUnavailable("no answer")
+
+    second.before_call = meanwhile
+    task = asyncio.ensure_future(ring.keyring.sealing_key("default"))
+    await settle()
+    jobs.run_one()
+    assert ring.events.of("wrap") == ["ok", "KmsUnavailable"]
+    assert ring.kept == 0
+    with pytest.raises(KmsUnavailable):
+        await ring.finish(task)
 
 
 async def test_no_master_key_for_a_namespace_is_told_at_once() -> None:
