@@ -49,6 +49,7 @@ class TemporalServer(Server):
         ui: whether to serve the Web UI at `ui_address`.
         ui_codec_endpoint: URL of the codec server that the Web UI uses.
         db: keep everything in the SQLite file `db_path`, which survives `restart`; else in memory.
+        dynamic_config: settings of the server by name, in JSON, such as features that it has turned off by default.
     """
 
     name = "Temporal"
@@ -59,8 +60,10 @@ class TemporalServer(Server):
         ui: bool = False,
         ui_codec_endpoint: str | None = None,
         db: bool = True,
+        dynamic_config: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
+        self._dynamic_config = dict(dynamic_config or {})
         self._namespaces = tuple(namespaces)
         self._ui = ui
         self._ui_codec_endpoint = ui_codec_endpoint
@@ -107,6 +110,8 @@ class TemporalServer(Server):
             command += ["--db-filename", str(self.db_path)]
         for namespace in self._namespaces:
             command += ["--namespace", namespace]
+        for key, value in self._dynamic_config.items():
+            command += ["--dynamic-config-value", f"{key}={value}"]
         return command
 
     def _ready(self, process: ServerProcess) -> bool:
