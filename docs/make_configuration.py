@@ -12,6 +12,8 @@ from envelope_codec.config import EnvelopeConfig, NamespaceKeys
 
 PAGE = Path(__file__).with_name("configuration.md")
 
+_TYPES = {"key": "key", "legacy_codecs": "list of codecs"}
+
 HEAD = """# Configuration
 
 <!-- Written by docs/make_configuration.py; do not edit. -->
@@ -52,9 +54,7 @@ def page() -> str:
 def _table(model: type[BaseModel]) -> str:
     rows = ["| setting | type | default | meaning |", "|---|---|---|---|"]
     for name, field in sorted(model.model_fields.items(), key=lambda item: item[0] != "key"):
-        rows.append(
-            f"| `{name}` | {'key' if name == 'key' else _type(field)} | {_default(field)} | {field.description} |"
-        )
+        rows.append(f"| `{name}` | {_TYPES.get(name) or _type(field)} | {_default(field)} | {field.description} |")
     return "\n".join(rows) + "\n"
 
 

@@ -16,6 +16,7 @@ from temporalio.converter import (
     WorkflowSerializationContext,
 )
 
+from envelope_codec.clear import written_in_clear
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.envelope import (
     ENCODING,
@@ -39,6 +40,7 @@ from envelope_codec.errors import (
 )
 from envelope_codec.keyring import Keyring
 from envelope_codec.kms import MasterKey
+from envelope_codec.legacy import LegacyCodecs, with_legacy_codecs
 from envelope_codec.observe import Event, LogObserver, Observer, report
 from envelope_codec.sealing import SealingKey
 
@@ -70,7 +72,7 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
         keyring: Keyring | None = None,
         observer: Observer | None = None,
     ) -> None:
-        self._config = config if isinstance(config, EnvelopeConfig) else EnvelopeConfig(key=config)
+        self._config = with_legacy_codecs(config if isinstance(config, EnvelopeConfig) else EnvelopeConfig(key=config))
         try:
             record_head(Purpose.WRAPPING_KEY, 0, {NAMESPACE: namespace})
         except MalformedEnvelope as error:
@@ -79,6 +81,7 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
         self._keyring = keyring or self._config.keyring(observer=observer)
         self._namespace = namespace
         self._expected: str | None = None
+        self._legacy = LegacyCodecs(self._config.legacy_codecs) if self._config.legacy_codecs else None
         self._open_timeout = self._keyring.limits.timeout
         self._observer = self._keyring.observer
         self._unwatched = type(self._observer) is LogObserver  # which has nothing to say of what went well
@@ -100,7 +103,8 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
         return self._namespace
 
     def with_context(self, context: SerializationContext) -> EnvelopeCodec:
-        """The codec for this context: always the same object for the same namespace and kind of context.
+        """The codec for this context: always the same object for the same namespace and kind of context, unless a
+        legacy codec makes a difference between other contexts too.
 
         Workflow and Activity contexts name a namespace, which what is opened there must have been sealed for. Others
         (Nexus, the Replayer's made-up namespace, none at all) do not, and nothing is compared.
@@ -112,7 +116,8 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
                 namespace = None
         else:
             namespace = None
-        return self._variants.get((namespace, activity)) or self._variant(namespace, activity)
+        variant = self._variants.get((namespace, activity)) or self._variant(namespace, activity)
+        return variant if self._legacy is None else variant._with_legacy(self._legacy.with_context(context))
 
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
         """Seal each payload. One payload in, one out."""
@@ -135,18 +140,22 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
         return sealed
 
     async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
-        """Open each envelope, one layer of it. What is no envelope passes through untouched."""
+        """Open each envelope, one layer of it. What is no envelope, nor opened by a legacy codec, passes untouched."""
         begun = time.perf_counter()
         keyring, expected = self._keyring, self._expected
         opened: list[Payload] = []
-        passed = 0
+        passed = legacy = 0
         try:
             for payload in payloads:
                 envelope = parse(payload.metadata, payload.data)
                 if envelope is None:
-                    self._check_passing()
-                    passed += 1
-                    opened.append(payload)
+                    plain = None if self._legacy is None else await self._legacy.open(payload)
+                    if plain is None:
+                        self._check_passing(payload)
+                        passed += 1
+                    else:
+                        legacy += 1
+                    opened.append(payload if plain is None else plain)
                     continue
                 record = envelope.record
                 if expected is not None and record.namespace != expected:
@@ -160,8 +169,10 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
             raise
         if passed:
             self._report("pass", passed, begun)
-        if passed < len(opened):
-            self._report("open", len(opened) - passed, begun)
+        if legacy:
+            self._report("legacy", legacy, begun)
+        if passed + legacy < len(opened):
+            self._report("open", len(opened) - passed - legacy, begun)
         return opened
 
     def close(self) -> None:
@@ -169,8 +180,8 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
         if self._owns_keyring:
             self._keyring.close()
 
-    def _check_passing(self) -> None:
-        if self._config.require_encryption:
+    def _check_passing(self, payload: Payload) -> None:
+        if self._config.require_encryption and written_in_clear(payload) is None:
             raise EncryptionRequired("the payload is not encrypted, and encryption is required", operation="open")
 
     def _check_namespace(self, record: Record) -> None:
@@ -185,6 +196,13 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
         if activity:
             variant._open_timeout = root._keyring.limits.activity_timeout
         return self._variants.setdefault((namespace, activity), variant)
+
+    def _with_legacy(self, legacy: LegacyCodecs) -> EnvelopeCodec:
+        if legacy is self._legacy:
+            return self
+        variant = copy.copy(self)
+        variant._legacy = legacy
+        return variant
 
     def _report(self, operation: str, count: int, begun: float, error: EnvelopeError | None = None) -> None:
         if error is None and self._unwatched:

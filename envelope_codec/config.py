@@ -42,8 +42,18 @@ def _master_key(value: Any) -> Any:
     return value
 
 
+def _legacy_codec(value: Any) -> Any:
+    if isinstance(value, str):
+        if not re.fullmatch(r"[\w.]+:[\w.]+", value):
+            raise ValueError(f'{value!r} names no codec: give "module:name"')
+    elif not callable(getattr(value, "decode", None)) or isinstance(value, type):
+        raise ValueError('give PayloadCodec objects, or texts "module:name"')
+    return value
+
+
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(allow_inf_nan=False)]
 Key = Annotated[Any, BeforeValidator(_master_key)]
+LegacyCodec = Annotated[Any, BeforeValidator(_legacy_codec)]
 
 
 class _MasterKeys(BaseModel):
@@ -97,7 +107,15 @@ class EnvelopeConfig(_MasterKeys):
         True, description="`false`: open envelopes, but write as if there were no codec. The first step of a rollout."
     )
     require_encryption: bool = Field(
-        False, description="Refuse payloads that are no envelopes. No exemptions yet: see the limitations."
+        False,
+        description="Refuse payloads that are no envelopes, other than what Temporal itself writes in clear and what "
+        "`legacy_codecs` open. Turn it on once a namespace holds nothing else.",
+    )
+    legacy_codecs: tuple[LegacyCodec, ...] = Field(
+        (),
+        description="Codecs that open what was sealed before, and seal nothing: `PayloadCodec` objects, or "
+        '`"module:name"` of one or of what makes one. Each is tried on what is no envelope; one that does not '
+        "authenticate has no place here.",
     )
     headers: bool = Field(True, description="Seal headers as well.")
     max_age: Seconds = Field(86_400.0, gt=0, description="A wrapping key seals no longer than this.")

@@ -4,8 +4,8 @@ Both keep the same three instruments:
 
 - ``envelope_codec_kms_calls``: calls of a KMS, by ``operation`` (wrap, unwrap), ``outcome`` and ``key_id``;
 - ``envelope_codec_kms_latency``: how long they took, in seconds, by ``operation`` and ``outcome``;
-- ``envelope_codec_payloads``: payloads, by ``operation`` (seal, open, pass), ``outcome`` and ``namespace``. Those that
-  ``pass`` came unencrypted.
+- ``envelope_codec_payloads``: payloads, by ``operation`` (seal, open, legacy, pass), ``outcome`` and ``namespace``.
+  Those of ``legacy`` were opened by a legacy codec, those that ``pass`` came unencrypted.
 
 ``outcome`` is ``ok`` or the class name of an error. Whatever is observed is logged as well, as without metrics.
 """

@@ -12,8 +12,8 @@ class Event(NamedTuple):
     """One operation that has ended.
 
     Attributes:
-        operation: ``wrap`` or ``unwrap`` (one KMS call); ``seal``, ``open`` or ``pass`` (payloads, the last of
-            them untouched since they are no envelopes).
+        operation: ``wrap`` or ``unwrap`` (one KMS call); ``seal``, ``open``, ``legacy`` or ``pass`` (payloads: those
+            that pass are no envelopes and stay as they are, unless a legacy codec has opened them).
         outcome: ``ok``, or the class name of the error.
         namespace: the Temporal namespace concerned.
         key_id: the master key concerned, ``""`` where none is.

@@ -33,8 +33,10 @@ from envelope_codec.codec import EnvelopeCodec
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.errors import ConfigurationError, EnvelopeError
 from envelope_codec.failures import encoding_failures
+from envelope_codec.guard import Guard
 from envelope_codec.keyring import Keyring
 from envelope_codec.kms import ENTRY_POINT_GROUP, MasterKey
+from envelope_codec.legacy import with_legacy_codecs
 from envelope_codec.observe import Observer, logger
 from envelope_codec.prewarm import Prewarm, ready_or_ended, run_until_stopped
 
@@ -81,7 +83,7 @@ class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
     def __init__(
         self, config: EnvelopeConfig | MasterKey | str, *, observer: Observer | None = None, **settings: Any
     ) -> None:
-        self._config = _configuration(config, settings)
+        self._config = with_legacy_codecs(_configuration(config, settings))
         self._keyring = self._config.keyring(observer=observer)
 
     @property
@@ -138,8 +140,11 @@ class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
     # --- client ---------------------------------------------------------------------------------------------------
 
     def configure_client(self, config: ClientConfig) -> ClientConfig:
-        """See `temporalio.client.Plugin.configure_client`."""
+        """See `temporalio.client.Plugin.configure_client`. Making the client raises if a later plugin undoes this."""
         config["data_converter"] = self._applied(config["data_converter"], config["namespace"], self._config)
+        interceptors = list(config["interceptors"])
+        if not any(isinstance(other, Guard) and other.keyring is self._keyring for other in interceptors):
+            config["interceptors"] = [Guard(self._keyring, self.verify), *interceptors]
         if self._config.headers:
             config["header_codec_behavior"] = HeaderCodecBehavior.CODEC
         return config

@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Coroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor, Worker
+from temporalio.worker import (
+    ActivityInboundInterceptor,
+    ExecuteActivityInput,
+    ExecuteNexusOperationStartInput,
+    Interceptor,
+    NexusOperationInboundInterceptor,
+    Worker,
+)
 
 from envelope_codec.flight import Stop, stopping
 from envelope_codec.keyring import Keyring
 from envelope_codec.observe import logger
 
+if TYPE_CHECKING:
+    from nexusrpc.handler import StartOperationResultAsync, StartOperationResultSync
+
 
 class Prewarm(Interceptor):
-    """Gets the sealing key before an activity's user code runs: a result that can't be sealed costs a second run."""
+    """Gets the sealing key before user code runs in an activity or a Nexus operation's start: a result that can't be
+    sealed costs a second run.
+    """
 
     def __init__(self, keyring: Keyring, namespace: str) -> None:
         self.keyring = keyring
@@ -22,19 +34,39 @@ class Prewarm(Interceptor):
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
         """See `Interceptor.intercept_activity`."""
-        return _PrewarmActivity(next, self.keyring, self._namespace)
+        return _PrewarmActivity(next, self)
+
+    def intercept_nexus_operation(self, next: NexusOperationInboundInterceptor) -> NexusOperationInboundInterceptor:
+        """See `Interceptor.intercept_nexus_operation`."""
+        return _PrewarmNexusOperation(next, self)
+
+    async def ready(self) -> None:
+        """Return when there is a key to seal with; raise as `Keyring.prewarm`."""
+        await self.keyring.prewarm(self._namespace, timeout=self.keyring.limits.timeout)
 
 
 class _PrewarmActivity(ActivityInboundInterceptor):
-    def __init__(self, next: ActivityInboundInterceptor, keyring: Keyring, namespace: str) -> None:
+    def __init__(self, next: ActivityInboundInterceptor, prewarm: Prewarm) -> None:
         super().__init__(next)
-        self._keyring = keyring
-        self._namespace = namespace
+        self._prewarm = prewarm
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
         """See `ActivityInboundInterceptor.execute_activity`."""
-        await self._keyring.prewarm(self._namespace, timeout=self._keyring.limits.timeout)
+        await self._prewarm.ready()
         return await super().execute_activity(input)
+
+
+class _PrewarmNexusOperation(NexusOperationInboundInterceptor):
+    def __init__(self, next: NexusOperationInboundInterceptor, prewarm: Prewarm) -> None:
+        super().__init__(next)
+        self._prewarm = prewarm
+
+    async def execute_nexus_operation_start(
+        self, input: ExecuteNexusOperationStartInput
+    ) -> StartOperationResultSync[Any] | StartOperationResultAsync:
+        """See `NexusOperationInboundInterceptor.execute_nexus_operation_start`."""
+        await self._prewarm.ready()
+        return await super().execute_nexus_operation_start(input)
 
 
 async def run_until_stopped(worker: Worker, running: Awaitable[None]) -> None:

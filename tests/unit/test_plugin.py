@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from temporalio import workflow
 from temporalio.api.common.v1 import Payload
-from temporalio.client import Client, ClientConfig
+from temporalio.client import Client, ClientConfig, OutboundInterceptor
+from temporalio.client import Interceptor as ClientInterceptor
 from temporalio.common import HeaderCodecBehavior
 from temporalio.contrib.pydantic import PydanticPayloadConverter, pydantic_data_converter
 from temporalio.converter import (
@@ -30,6 +31,7 @@ from envelope_codec import ConfigurationError, EnvelopeConfig, EnvelopePlugin, K
 from envelope_codec.codec import EnvelopeCodec, is_envelope
 from envelope_codec.envelope import parse
 from envelope_codec.failures import EnvelopeFailureConverter
+from envelope_codec.guard import Guard
 from envelope_codec.kms import ENTRY_POINT_GROUP
 from envelope_codec.prewarm import Prewarm
 from envelope_codec.testing import FakeKms
@@ -224,12 +226,29 @@ async def test_converter_of_another_plugin_is_refused() -> None:
 async def test_plugin_that_replaces_the_converter_after_us_is_detected() -> None:
     with EnvelopePlugin(FakeKms()) as plugin:
         replacing = SimplePlugin("replacing", data_converter=DataConverter.default)
-        overridden = await client(plugin, replacing)
         with pytest.raises(ConfigurationError, match="the client does not encrypt"):
-            plugin.verify(overridden)
-        with pytest.raises(ConfigurationError, match="the client does not encrypt"):
-            Worker(overridden, task_queue="q", workflows=[Nothing])
+            await client(plugin, replacing)
         plugin.verify(await client(replacing, plugin))
+
+
+async def test_a_clients_interceptors_do_not_hide_that_it_does_not_encrypt() -> None:
+    class Outbound(OutboundInterceptor):
+        pass
+
+    class Mine(ClientInterceptor):
+        def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:
+            return Outbound(next)
+
+    with EnvelopePlugin(FakeKms()) as plugin:
+        replacing = SimplePlugin("replacing", data_converter=DataConverter.default)
+        with pytest.raises(ConfigurationError, match="the client does not encrypt"):
+            await client(plugin, replacing, interceptors=[Mine(), Mine()])
+        encrypting = await client(plugin, interceptors=[Mine()])
+        config = encrypting.config(active_config=True)
+        with pytest.raises(ConfigurationError, match="the client does not encrypt"):
+            Client(**{**config, "plugins": [], "data_converter": DataConverter.default})
+        again = Client(**config).config(active_config=True)
+        assert sum(isinstance(one, Guard) for one in again["interceptors"]) == 1
 
 
 async def test_verify_wants_this_plugins_own_keys() -> None:
@@ -348,7 +367,7 @@ def test_configuration_of_a_client_keeps_what_is_not_ours() -> None:
     with EnvelopePlugin(FakeKms()) as plugin:
         given: Any = {"data_converter": DataConverter.default, "namespace": "n", "interceptors": ["theirs"]}
         config: ClientConfig = plugin.configure_client(given)
-        assert config["interceptors"] == ["theirs"]  # type: ignore[comparison-overlap]
+        assert config["interceptors"][1:] == ["theirs"]  # type: ignore[comparison-overlap]
         assert config["namespace"] == "n"
 
 
@@ -380,18 +399,31 @@ class Later(SimplePlugin):
     ],
 )
 async def test_a_later_plugin_that_lets_something_out_in_clear_is_detected(changes: Any, said: str) -> None:
+    with EnvelopePlugin(FakeKms()) as plugin, pytest.raises(ConfigurationError, match=said):
+        await client(plugin, Later(**changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"data_converter": DataConverter.default}, "the client does not encrypt"),
+        ({"header_codec_behavior": HeaderCodecBehavior.NO_CODEC}, "leaves headers in clear"),
+    ],
+)
+async def test_a_client_that_lets_something_out_in_clear_gets_no_worker(changes: Any, said: str) -> None:
+    """Also where nothing has checked the client when it was made."""
     with EnvelopePlugin(FakeKms()) as plugin:
-        changed = await client(plugin, Later(**changes))
+        config = (await client(plugin)).config(active_config=True)
+        changed = Client(**{**config, "plugins": [], "interceptors": [], **changes})  # type: ignore[typeddict-item]
         with pytest.raises(ConfigurationError, match=said):
             plugin.verify(changed)
         with pytest.raises(ConfigurationError, match=said):
-            Worker(changed, task_queue="q", workflows=[Nothing])
+            Worker(changed, task_queue="q", workflows=[Nothing], plugins=[plugin])
 
 
 async def test_a_failure_converter_that_was_replaced_is_put_back_when_the_plugin_is_applied_again() -> None:
     with EnvelopePlugin(FakeKms()) as plugin:
-        changed = await client(plugin, Later(failure_converter_class=DefaultFailureConverter))
-        again = Client(**{**changed.config(active_config=True), "plugins": [plugin]})
+        again = await client(plugin, Later(failure_converter_class=DefaultFailureConverter), plugin)
         plugin.verify(again)
 
 

@@ -1,0 +1,84 @@
+"""Codecs from before this one: they open what they sealed, and seal nothing any more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+from temporalio.api.common.v1 import Payload
+from temporalio.converter import PayloadCodec, SerializationContext, WithSerializationContext
+
+from envelope_codec.config import EnvelopeConfig
+from envelope_codec.errors import ConfigurationError, EnvelopeError, InvalidCiphertext
+from envelope_codec.observe import logger
+
+
+class LegacyCodecs(WithSerializationContext):
+    """Tries codecs in turn on what is no envelope."""
+
+    def __init__(self, codecs: Sequence[PayloadCodec]) -> None:
+        self._codecs = tuple(codecs)
+
+    def with_context(self, context: SerializationContext) -> LegacyCodecs:
+        """See `WithSerializationContext.with_context`. The same object where no codec changes."""
+        codecs = [
+            codec.with_context(context) if isinstance(codec, WithSerializationContext) else codec
+            for codec in self._codecs
+        ]
+        if all(new is old for new, old in zip(codecs, self._codecs, strict=True)):
+            return self
+        return LegacyCodecs(codecs)
+
+    async def open(self, payload: Payload) -> Payload | None:
+        """What the first codec that changes ``payload`` makes of it, or None where none does.
+
+        Raises:
+            InvalidCiphertext: a codec failed. Its own words go to the log alone, since the SDK would store them in
+                clear.
+        """
+        for codec in self._codecs:
+            given = Payload()
+            given.CopyFrom(payload)
+            try:
+                [opened] = await codec.decode([given])
+            except EnvelopeError:
+                raise
+            except Exception:
+                logger.warning("the legacy codec %s failed", type(codec).__qualname__, exc_info=True)
+                raise InvalidCiphertext("a legacy codec could not open the payload", operation="open") from None
+            if opened != payload:
+                return opened
+        return None
+
+
+def with_legacy_codecs(config: EnvelopeConfig) -> EnvelopeConfig:
+    """``config`` with its legacy codecs loaded: objects, where it names them as texts.
+
+    Raises:
+        ConfigurationError: a text names no codec.
+    """
+    codecs = tuple(_codec(given) for given in config.legacy_codecs)
+    if all(new is old for new, old in zip(codecs, config.legacy_codecs, strict=True)):
+        return config
+    return config.model_copy(update={"legacy_codecs": codecs})
+
+
+def _codec(given: Any) -> PayloadCodec:
+    if not isinstance(given, str):
+        codec: PayloadCodec = given
+        return codec
+    module, _, path = given.partition(":")
+    try:
+        found: Any = import_module(module)
+        for name in path.split("."):
+            found = getattr(found, name)
+        if not isinstance(found, PayloadCodec):
+            found = found()
+    # Any class: what a module raises at its import, or a codec when it is made, is as it pleases.
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}"
+        raise ConfigurationError(f"legacy_codecs: {given!r} can't be loaded: {said}") from error
+    if not isinstance(found, PayloadCodec):
+        raise ConfigurationError(f"legacy_codecs: {given!r} is no PayloadCodec, and makes none when it is called")
+    return found
