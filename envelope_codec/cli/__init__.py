@@ -17,7 +17,7 @@ from envelope_codec.errors import EnvelopeError
 if TYPE_CHECKING:
     import typer
 
-COMMANDS = ("demo", "keygen")
+COMMANDS = ("demo", "inspect", "keygen")
 
 _PROGRAM = "envelope-codec"
 
