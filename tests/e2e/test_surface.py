@@ -10,22 +10,30 @@ from typing import Any
 
 import pytest
 from devstack import TemporalServer
+from surface_detached import DETACHED
 from surface_header import SurfaceHeader
 from surface_messages import MESSAGES
 from surface_schedules import SCHEDULES
+from surface_standalone import STANDALONE
 from surface_walk import Corner, Walk, kinds_in_clear, marks_found, secret_found
 from temporalio.client import Client
 
 from envelope_codec.testing import FakeKms
 
-CORNERS = {"messages": MESSAGES, "schedules": SCHEDULES}
+CORNERS = {
+    "messages": MESSAGES,
+    "schedules": SCHEDULES,
+    "detached activities": DETACHED,
+    "standalone activities": STANDALONE,
+}
 NEW_IN_TEMPORAL = {
     "activity.enableStandalone": "true",
     "nexusoperation.enableStandalone": "true",
     "history.enableSignalWithStartFromWorkflow": "true",
     "system.forceSearchAttributesCacheRefreshOnRead": "true",
+    "limit.userMetadataSummarySize": "20000",
 }
-"""What the SDK can use and the dev server has switched off."""
+"""What the SDK can use and the dev server has switched off. The last is 400 bytes, which no sealed summary keeps."""
 
 
 @pytest.fixture(scope="module")
