@@ -6,18 +6,18 @@ import math
 import os
 import random
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from envelope_codec.clock import Clock, SystemClock
 from envelope_codec.envelope import Record
-from envelope_codec.keyset import KeySet
+from envelope_codec.keyset import KeySet, SealingContext
 from envelope_codec.kms import MasterKey
 from envelope_codec.kmscall import KmsCalls
 from envelope_codec.lease import Leases
 from envelope_codec.observe import LogObserver, Observer, logger
 from envelope_codec.opening import OpeningKeys
-from envelope_codec.sealing import SealingKey, SealingKeys
+from envelope_codec.sealing import Place, SealingKey, SealingKeys
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ class Keyring:
     Args:
         key_sets: namespace to its master keys, or None where none are configured. Must be quick.
         opening_key_sets: the same for the namespace of a record that is to be opened; ``key_sets`` if None.
+        resolve: the key set for sealing in a context, or None for its namespace's usual one. Must be quick.
         direct: the KMS wraps every data key itself; there are no wrapping keys.
         verify_wraps: unwrap each new record once before it seals. Off for roles that may only encrypt.
         limits: times and bounds.
@@ -71,6 +72,7 @@ class Keyring:
         key_sets: Callable[[str], KeySet | None],
         *,
         opening_key_sets: Callable[[str], KeySet | None] | None = None,
+        resolve: Callable[[SealingContext], KeySet | None] | None = None,
         direct: bool = False,
         verify_wraps: bool = True,
         limits: Limits | None = None,
@@ -78,12 +80,13 @@ class Keyring:
         clock: Clock | None = None,
         spawn: Callable[[Callable[[], None]], object] | None = None,
         jitter: Callable[[], float] = random.random,
-        owned: Sequence[MasterKey] = (),
+        owned: Collection[MasterKey] = (),
     ) -> None:
         self.direct = direct
         self.limits = limits or Limits()
         self.observer: Observer = LogObserver() if observer is None else observer
         self._key_sets = key_sets
+        self._resolve = resolve
         self._opening_key_sets = opening_key_sets or key_sets
         self._verify_wraps = verify_wraps
         self._own_clock = SystemClock() if clock is None else None
@@ -118,11 +121,29 @@ class Keyring:
         self.try_opening_key = self._opening.at_hand
         self.try_sealing_key = self._sealing.at_hand
 
-    async def sealing_key(self, namespace: str, *, timeout: float | None = None) -> SealingKey:
+    def seals(self, namespace: str) -> bool:
+        """Whether ``namespace`` has master keys to seal with."""
+        return self._key_sets(namespace) is not None
+
+    @property
+    def resolves(self) -> bool:
+        """Whether more than the namespace decides which master keys seal."""
+        return self._resolve is not None
+
+    def place(self, context: SealingContext) -> Place:
+        """Where a payload is sealed, for `sealing_key`.
+
+        Raises:
+            KeyNotConfigured: that could not be found out.
+        """
+        key_set = self._resolve(context) if self._resolve is not None else None
+        return context.namespace if key_set is None else (context.namespace, key_set)
+
+    async def sealing_key(self, place: Place, *, timeout: float | None = None) -> SealingKey:
         """The key that seals the next payload; counts that payload.
 
         Args:
-            namespace: the Temporal namespace that seals.
+            place: the Temporal namespace that seals, or that and other master keys than its usual ones.
             timeout: seconds to wait for the KMS; `Limits.timeout` if None.
 
         Raises:
@@ -131,8 +152,8 @@ class Keyring:
         """
         deadline = self._deadline(self.limits.timeout if timeout is None else timeout)
         if self.direct:
-            return await self._sealing.direct(namespace, deadline)
-        return await self._sealing.get(namespace, deadline)
+            return await self._sealing.direct(place, deadline)
+        return await self._sealing.get(place, deadline)
 
     async def opening_key(self, record: Record, *, timeout: float | None = None) -> bytes:
         """The key that ``record`` carries: a wrapping key, or in direct mode a data key.
@@ -147,14 +168,29 @@ class Keyring:
         """
         return await self._opening.get(record, self._deadline(self.limits.timeout if timeout is None else timeout))
 
-    async def prewarm(self, namespace: str, *, timeout: float = math.inf) -> None:
+    async def prewarm(self, place: Place, *, timeout: float = math.inf) -> None:
         """Return as soon as there is a live key to seal with; in direct mode, which has none to obtain, at once.
 
         Raises:
             EnvelopeError: as `sealing_key`.
         """
         if not self.direct:
-            await self._sealing.prewarm(namespace, self._deadline(timeout))
+            await self._sealing.prewarm(place, self._deadline(timeout))
+
+    async def renew(self, *, timeout: float | None = None) -> None:
+        """Replace every wrapping key that seals by a new one, as after new key material was made in the KMS.
+
+        Returns as soon as all are replaced. Nobody waits for it: the keys in use seal until then, and go on if theirs
+        can't be replaced now; it is tried again soon. What has been sealed opens as before. In direct mode there is
+        nothing to do.
+
+        Args:
+            timeout: seconds to wait for the KMS; `Limits.timeout` if None.
+
+        Raises:
+            EnvelopeError: as `sealing_key`, where a key could not be replaced.
+        """
+        await self._sealing.renew(self._deadline(self.limits.timeout if timeout is None else timeout))
 
     def close(self) -> None:
         """Forget every key and stop. Waiting callers get `KmsUnavailable`; so does every later call. Never blocks."""
@@ -164,7 +200,7 @@ class Keyring:
         self._opening.clear()
         if self._own_clock is not None:
             self._own_clock.close()
-        for master in self._owned:
+        for master in list(self._owned):
             try:
                 master.close()
             except Exception:

@@ -4,15 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KeyNotConfigured, KmsUnavailable
 from envelope_codec.kms import MasterKey
-from envelope_codec.kmscall import told
 
 
-@dataclass(frozen=True)
+class SealingContext(NamedTuple):
+    """What is known of a payload that is to be sealed.
+
+    Attributes:
+        namespace: the Temporal namespace that seals.
+        workflow_id: of the workflow that the payload belongs to: of a child, for what its parent gives it; of a
+            schedule, the beginning of its workflows' ids. ``""`` where the SDK gives none, as for Nexus, headers,
+            completion by task token and standalone activities.
+    """
+
+    namespace: str
+    workflow_id: str = ""
+
+
+@dataclass(frozen=True, eq=False)
 class KeySet:
-    """The master keys of a namespace.
+    """The master keys of a namespace, or of a part of what is sealed there. Each object is a set of its own.
 
     Attributes:
         key: seals, and opens.
@@ -33,26 +47,13 @@ class KeySet:
         """The master keys that wrap."""
         return (self.key, *self.backup_keys)
 
-    def accepting(self, key_id: str) -> list[MasterKey]:
-        """The master keys that open what is recorded under ``key_id``, the one of that very key id first.
+    def opening(self, key_id: str) -> list[MasterKey]:
+        """The master keys that may open what is recorded under ``key_id``, the one of that very key id first.
 
-        Several may: replicas of a multi-Region key, an alias and the key that it points at. May ask a KMS.
-
-        Raises:
-            KmsUnavailable, KeyDenied: none is known to, and one of them could not find out.
+        Several may: replicas of a multi-Region key, an alias and the key that it points at.
         """
-        errors: list[EnvelopeError] = []
-        found: list[MasterKey] = []
         masters = (self.key, *self.backup_keys, *self.decrypt_keys)
-        for master in sorted(masters, key=lambda master: master.key_id != key_id):
-            try:
-                if master.accepts(key_id):
-                    found.append(master)
-            except BaseException as error:
-                errors.append(told(error, "open", master))
-        if errors and not found:
-            raise decisive(errors, "open")
-        return found
+        return sorted(masters, key=lambda master: master.key_id != key_id)
 
 
 def decisive(errors: list[EnvelopeError], operation: str) -> EnvelopeError:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from envelope_codec.breaker import Breaker
 from envelope_codec.clock import Clock
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable, MalformedEnvelope
 from envelope_codec.flight import Flight
@@ -52,6 +53,21 @@ class KmsCalls:
         self._flying: set[Flight[Any]] = set()
         self._spawn = spawn
         self._pools: dict[bool, ThreadPoolExecutor] = {}
+        self._breakers: dict[int, tuple[MasterKey, Breaker]] = {}  # by identity: a provider's object may have no hash
+
+    def breaker(self, master: MasterKey) -> Breaker:
+        """Whether ``master`` is known to be out of reach."""
+        found = self._breakers.get(id(master))
+        if found is None:
+            found = self._breakers.setdefault(id(master), (master, Breaker()))
+        return found[1]
+
+    def heard(self, master: MasterKey, failure: EnvelopeError | None) -> None:
+        """Take note of what a call of ``master`` came to."""
+        if isinstance(failure, KmsUnavailable):
+            self.breaker(master).unanswered(self.clock.monotonic(), self.jitter())
+        else:
+            self.breaker(master).answered()
 
     def call(self, operation: str, master: MasterKey, namespace: str, work: Callable[[], T]) -> T:
         """Make one call, here and now, and report it.
@@ -67,6 +83,7 @@ class KmsCalls:
             result.append(work())
         except BaseException as error:
             failure = told(error, operation, master)
+        self.heard(master, failure)
         event = Event(
             operation,
             type(failure).__name__ if failure else "ok",

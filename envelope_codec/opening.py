@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from hashlib import sha256
 
 from cachetools import TTLCache
 
-from envelope_codec.envelope import Purpose, Record
+from envelope_codec.envelope import Purpose, Recipient, Record
 from envelope_codec.errors import EnvelopeError, KmsUnavailable
 from envelope_codec.flight import Flight
 from envelope_codec.keyset import KeySet, decisive
-from envelope_codec.kmscall import KmsCalls, closed
+from envelope_codec.kms import MasterKey
+from envelope_codec.kmscall import KmsCalls, closed, told
 from envelope_codec.lease import Lease, Leases
 
 _HOT_ENTRIES = 1_024
@@ -34,6 +36,42 @@ class _OpeningKey:
                 lease.used = True
                 return True
         return False
+
+
+class _Asking:
+    """The recipients of one record, asked one after another."""
+
+    def __init__(self, calls: KmsCalls, leases: Leases, record: Record) -> None:
+        self._calls = calls
+        self._leases = leases
+        self._record = record
+        self._errors: list[EnvelopeError] = []
+        self._unsure: list[tuple[str, EnvelopeError]] = []
+        self._accepted: set[str] = set()
+
+    def ask(self, recipient: Recipient, master: MasterKey) -> tuple[bytes, Lease] | None:
+        """The key and the lease that this recipient yields, if ``master`` opens it. Takes note of every failure."""
+        try:
+            if not master.accepts(recipient.key_id):  # may ask the KMS
+                return None
+        except BaseException as error:
+            failure = told(error, "open", master)
+            self._calls.heard(master, failure)
+            self._unsure.append((recipient.key_id, failure))
+            return None
+        self._accepted.add(recipient.key_id)
+        try:
+            return self._leases.unwrap(self._record, recipient, master)
+        except EnvelopeError as error:
+            self._errors.append(error)
+            return None
+
+    def outcome(self) -> EnvelopeError:
+        """What it all comes to, none having yielded the key. Who could not say whether a recipient is its own does not
+        matter where another knew that it is.
+        """
+        unsure = [error for key_id, error in self._unsure if key_id not in self._accepted]
+        return decisive([*self._errors, *unsure], "open")
 
 
 class OpeningKeys:
@@ -94,8 +132,14 @@ class OpeningKeys:
                 refusal = self._refused.get(reference)
                 if refusal is not None:
                     raise refusal.fresh()
-                # One call renews a lease for all keys under it; only if that fails is this record asked for alone.
-                lapsed = [lease for lease in entry.leases if lease not in renewed] if entry is not None else []
+                # One call renews a lease for all keys under it; only if that fails is this record asked for alone. It
+                # is not waited for where it is known to be in vain and there is another recipient to ask.
+                several = len(record.recipients) > 1
+                lapsed = [
+                    lease
+                    for lease in (entry.leases if entry is not None else ())
+                    if lease not in renewed and not (lease.outage and several)
+                ]
                 flight, new = (None, False) if lapsed else self._flight(record, reference, deadline)
             if flight is None:
                 renewal = self._leases.renewal(lapsed, renewed, deadline)
@@ -137,26 +181,39 @@ class OpeningKeys:
         if kept is not None:  # since the last attempt, another record has renewed the lease for all
             return kept
         key_set = self._key_sets(record.namespace)
-        errors: list[EnvelopeError] = []
+        asking = _Asking(self._calls, self._leases, record)
+        unreachable: list[tuple[Recipient, MasterKey]] = []
         for recipient in record.recipients:
-            try:
-                masters = key_set.accepting(recipient.key_id) if key_set else []
-            except EnvelopeError as error:
-                errors.append(error)
-                continue
-            for master in masters:
-                try:
-                    key, lease = self._leases.unwrap(record, recipient, master)
-                except EnvelopeError as error:
-                    errors.append(error)
-                    continue
-                self._keep(record, key, lease)
-                return key
-        outcome = decisive(errors, "open")
+            for master in key_set.opening(recipient.key_id) if key_set else ():
+                if self._calls.breaker(master).is_open:
+                    unreachable.append((recipient, master))
+                elif (found := asking.ask(recipient, master)) is not None:
+                    self._keep(record, *found)
+                    self._probe(record, unreachable)
+                    return found[0]
+        for recipient, master in unreachable:
+            if (found := asking.ask(recipient, master)) is not None:
+                self._keep(record, *found)
+                return found[0]
+        outcome = asking.outcome()
         if not isinstance(outcome, KmsUnavailable):
             with self._calls.lock:
                 self._refused[reference] = outcome.fresh()
         raise outcome
+
+    def _probe(self, record: Record, unreachable: list[tuple[Recipient, MasterKey]]) -> None:
+        """Find out in the background whether one of these master keys answers again."""
+        for recipient, master in unreachable:
+            if self._calls.breaker(master).take_probe(self._clock.monotonic()):
+                asking = _Asking(self._calls, self._leases, record)
+
+                def probe(
+                    recipient: Recipient = recipient, master: MasterKey = master, asking: _Asking = asking
+                ) -> None:
+                    if (found := asking.ask(recipient, master)) is not None:
+                        self._keep(record, *found)
+
+                self._calls.fly(Flight(probe, -math.inf), lambda: None, urgent=True)
 
     def _kept(self, record: Record) -> bytes | None:
         with self._calls.lock:

@@ -1,11 +1,13 @@
-"""Keys for sealing: one at a time for each namespace, the next prepared before it is due."""
+"""Keys for sealing: one at a time for each namespace and its master keys, the next prepared before it is due."""
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import math
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from envelope_codec.clock import Timer
@@ -31,7 +33,12 @@ _PREPARE_AT = 0.9
 _PATIENCE = 30.0  # seconds for which the next key is asked for in a row, while nobody waits for it
 _RETRY = 10.0  # seconds until it is asked for again
 _COMPLETE = 60.0  # seconds after which a key that lacks a recipient is to be replaced by a complete one
+_MANY = 1_000  # places
 _EXTENSION = 120.0  # seconds; more than `_RETRY` and an attempt in which each of eight recipients times out
+
+
+Place = str | tuple[str, KeySet]
+"""What has a sealing key of its own: a namespace with its usual master keys, or with others."""
 
 
 class SealingKey:
@@ -127,11 +134,11 @@ class SealingKeys:
         self._max_age = max_age
         self._max_payloads = max_payloads
         self._refusal_ttl = refusal_ttl
-        self._states: dict[str, _State] = {}
+        self._states: dict[Place, _State] = {}
 
-    def at_hand(self, namespace: str) -> SealingKey | None:
+    def at_hand(self, place: Place) -> SealingKey | None:
         """The key that seals the next payload, if it is at hand; counts that payload. Never waits."""
-        key = self._usable(namespace)
+        key = self._usable(place)
         if key is not None:
             number = key.take()
             if number >= key.prepare_at:
@@ -139,29 +146,52 @@ class SealingKeys:
                     key.exhausted = True
                     return None
                 key.ripe = True
-                self._prepare(namespace, key)
+                self._prepare(place, key)
         return key
 
-    async def get(self, namespace: str, deadline: float) -> SealingKey:
+    async def get(self, place: Place, deadline: float) -> SealingKey:
         """The key that seals the next payload, by ``deadline`` (monotonic seconds); counts that payload."""
         renewed: set[Lease] = set()
         while True:
-            key = self.at_hand(namespace)
+            key = self.at_hand(place)
             if key is not None:
                 return key
-            await self._one_step(namespace, renewed, deadline)
+            await self._one_step(place, renewed, deadline)
 
-    async def prewarm(self, namespace: str, deadline: float) -> None:
+    async def prewarm(self, place: Place, deadline: float) -> None:
         """Return as soon as `at_hand` has a key."""
         renewed: set[Lease] = set()
-        while self._usable(namespace) is None:
-            await self._one_step(namespace, renewed, deadline)
+        while self._usable(place) is None:
+            await self._one_step(place, renewed, deadline)
 
-    async def direct(self, namespace: str, deadline: float) -> SealingKey:
+    async def direct(self, place: Place, deadline: float) -> SealingKey:
         """A key for one payload, wrapped by the KMS itself."""
-        flight = Flight(lambda: self._make(namespace, Purpose.DATA_KEY), deadline).join(deadline)
+        flight = Flight(lambda: self._make(place, Purpose.DATA_KEY), deadline).join(deadline)
         self._calls.fly(flight, lambda: None)
         return await flight.wait(self._clock, deadline)
+
+    async def renew(self, deadline: float) -> None:
+        """Replace every key in use by one that is asked for from now on. Errors as in `Keyring.renew`."""
+        renewals = [self._renew(place, state, deadline) for place, state in list(self._states.items())]
+        outcomes = await asyncio.gather(*renewals, return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+
+    async def _renew(self, place: Place, state: _State, deadline: float) -> None:
+        under_way = state.flight
+        if under_way is not None:  # it may have asked the KMS already
+            with suppress(EnvelopeError):
+                await under_way.join(deadline).wait(self._clock, deadline)
+        old = state.current
+        if old is None:
+            return
+        old.ripe = True
+        flight = self._prepare(place, old, deadline, anew=True)
+        if flight is not None:
+            await flight.wait(self._clock, deadline)
+        if state.current is old:
+            raise KmsUnavailable("the KMS did not answer; the wrapping key in use goes on", operation="wrap")
 
     def drop_denied(self) -> None:
         """Forget the keys that no lease vouches for any more."""
@@ -178,45 +208,51 @@ class SealingKeys:
                 if state.timer is not None:
                     state.timer.cancel()
 
-    def _usable(self, namespace: str) -> SealingKey | None:
-        state = self._states.get(namespace)
+    def _usable(self, place: Place) -> SealingKey | None:
+        state = self._states.get(place)
         key = state.current if state is not None else None
         if key is None:
             return None
         monotonic, time = self._clock.monotonic(), self._clock.time()
         return key if not key.due(monotonic, time) and key.vouched(monotonic, time) else None
 
-    async def _one_step(self, namespace: str, renewed: set[Lease], deadline: float) -> None:
+    async def _one_step(self, place: Place, renewed: set[Lease], deadline: float) -> None:
         """Wait for what a usable key lacks: a live lease, or to be there at all."""
-        state = self._states.get(namespace)
+        state = self._states.get(place)
         key = state.current if state is not None else None
         renewal = None
         monotonic, time = self._clock.monotonic(), self._clock.time()
         if key is not None and not key.due(monotonic, time) and not key.vouched(monotonic, time):
             renewal = self._leases.renewal(key.leases, renewed, deadline)
-        flight = renewal or self._prepare(namespace, key, deadline)
+        flight = renewal or self._prepare(place, key, deadline)
         if flight is not None:
             await flight.wait(self._clock, deadline)
 
-    def _prepare(self, namespace: str, key: SealingKey | None, deadline: float | None = None) -> Flight[None] | None:
+    def _prepare(
+        self, place: Place, key: SealingKey | None, deadline: float | None = None, *, anew: bool = False
+    ) -> Flight[None] | None:
         """Get the key that follows ``key``: the flight under way, or a new one unless another has just landed.
 
-        It is joined where there is a caller with a deadline.
+        It is joined where there is a caller with a deadline. ``anew`` is for one who wants another key than the one in
+        use, although it may have been refused a moment ago.
         """
         with self._calls.lock:
             if self._calls.closed:
                 raise closed()
-            state = self._states.setdefault(namespace, _State())
+            state = self._states.get(place)
+            if state is None:
+                self._sweep()
+                state = self._states[place] = _State()
             flight = state.flight
             new = flight is None
-            if flight is None and (state.current is not key if deadline is None else self._usable(namespace)):
+            if flight is None and (state.current is not key if deadline is None or anew else self._usable(place)):
                 return None
             if flight is None:
-                if state.refusal is not None and self._clock.monotonic() < state.refused_until:
+                if not anew and state.refusal is not None and self._clock.monotonic() < state.refused_until:
                     if deadline is None:
                         return None
                     raise state.refusal.fresh()
-                flight = state.flight = Flight(lambda: self._replace(namespace, state), -math.inf)
+                flight = state.flight = Flight(lambda: self._replace(place, state), -math.inf)
             if deadline is None:
                 flight.keep = True
                 flight.deadline = max(flight.deadline, self._clock.monotonic() + _PATIENCE)
@@ -226,17 +262,27 @@ class SealingKeys:
             self._calls.fly(flight, lambda: setattr(state, "flight", None), urgent=True)
         return flight
 
-    def _replace(self, namespace: str, state: _State) -> None:
+    def _sweep(self) -> None:
+        """Forget places where nothing is sealed any more, if there are many. Called under the lock."""
+        if len(self._states) < _MANY:
+            return
+        for place, state in list(self._states.items()):
+            if state.flight is None and not self._usable(place):
+                del self._states[place]
+                if state.timer is not None:
+                    state.timer.cancel()
+
+    def _replace(self, place: Place, state: _State) -> None:
         """One attempt to get the next key. Runs in a thread."""
         monotonic, time = self._clock.monotonic(), self._clock.time()
         try:
-            key = self._make(namespace, Purpose.WRAPPING_KEY)
+            key = self._make(place, Purpose.WRAPPING_KEY)
         except KeyDenied as error:
             state.current = None
             state.refusal, state.refused_until = error.fresh(), self._clock.monotonic() + self._refusal_ttl
             raise
         except EnvelopeError as error:
-            if self._go_on(namespace, state, outage=isinstance(error, KmsUnavailable)):
+            if self._go_on(place, state, outage=isinstance(error, KmsUnavailable)):
                 return
             raise
         key.due_monotonic, key.due_time = monotonic + self._max_age, time + self._max_age
@@ -249,17 +295,15 @@ class SealingKeys:
             current = state.current
             if all(lease.ended for lease in key.leases):  # denied meanwhile; the next caller asks again
                 state.current = None
-            elif (
-                current is None or key.lacking < max(1, current.lacking) or current.ripe or not self._usable(namespace)
-            ):
+            elif current is None or key.lacking < max(1, current.lacking) or current.ripe or not self._usable(place):
                 state.current = key
             else:  # no more recipients than before: it would only be one more record for every reader to open
                 current.prepare_at = current.max_payloads * _PREPARE_AT
             current = state.current or key
         delay = current.ripe_at - self._clock.monotonic()
-        self._schedule(namespace, state, min(delay, _COMPLETE) if current.lacking else delay)
+        self._schedule(place, state, min(delay, _COMPLETE) if current.lacking else delay)
 
-    def _go_on(self, namespace: str, state: _State, *, outage: bool) -> bool:
+    def _go_on(self, place: Place, state: _State, *, outage: bool) -> bool:
         """Whether the current key goes on while the next can't be had, which is asked for again soon.
 
         In an outage it goes on past its age and count, while its leases and their grace last.
@@ -278,10 +322,10 @@ class SealingKeys:
             if key.exhausted:
                 key.max_payloads, key.exhausted = math.inf, False
         key.prepare_at = key.max_payloads + 1  # the timer asks again, and not each payload
-        self._schedule(namespace, state, _RETRY)
+        self._schedule(place, state, _RETRY)
         return True
 
-    def _schedule(self, namespace: str, state: _State, delay: float) -> None:
+    def _schedule(self, place: Place, state: _State, delay: float) -> None:
         key = state.current
 
         def due() -> None:
@@ -290,7 +334,7 @@ class SealingKeys:
             key.ripe = key.ripe or key.ripe_at - self._clock.monotonic() < 1e-6
             if key.take() > 1:
                 key.max_payloads, key.prepare_at = key.max_payloads + 1, key.prepare_at + 1  # that was no payload
-                self._prepare(namespace, key)
+                self._prepare(place, key)
             else:  # it has sealed nothing and may grow old; the next is prepared when it is used
                 key.prepare_at = 0
 
@@ -299,9 +343,9 @@ class SealingKeys:
                 state.timer.cancel()
             state.timer = None if self._calls.closed else self._clock.call_later(delay, due)
 
-    def _make(self, namespace: str, purpose: Purpose) -> SealingKey:
+    def _make(self, place: Place, purpose: Purpose) -> SealingKey:
         """Make a secret and have it wrapped by every sealing master key that can."""
-        key_set = self._key_sets(namespace)
+        namespace, key_set = (place, self._key_sets(place)) if isinstance(place, str) else place
         if key_set is None:
             raise KeyNotConfigured("no master key is configured for this namespace", operation="seal")
         secret = os.urandom(SECRET_LENGTH)
@@ -309,10 +353,15 @@ class SealingKeys:
         head = record_head(purpose, int(self._clock.time()), context)
         key, record_id = commit(secret, head)
         bound = kms_context(purpose, context.items(), record_id)
-        recipients: dict[str, Recipient] = {}
+        order = {id(master): number for number, master in enumerate(key_set.sealing)}
+        recipients: dict[str, tuple[int, Recipient]] = {}
         leases: list[Lease] = []
         errors: list[EnvelopeError] = []
-        for master in key_set.sealing:
+        wanted = max(1, key_set.min_recipients)
+        for master in sorted(key_set.sealing, key=lambda master: self._calls.breaker(master).is_open):
+            if len(recipients) >= wanted and self._left_out(master):
+                errors.append(KmsUnavailable("the KMS has not answered lately", operation="wrap"))
+                continue
             try:
                 record = self._wrap(master, secret, head, record_id, bound)
                 recipient = record.recipients[0]
@@ -320,13 +369,19 @@ class SealingKeys:
                     continue
                 if purpose is Purpose.WRAPPING_KEY:
                     leases.append(self._first_lease(record, master))
-                recipients[recipient.key_id] = recipient
+                recipients[recipient.key_id] = order[id(master)], recipient
             except EnvelopeError as error:
                 errors.append(error)
-        if len(recipients) < max(1, key_set.min_recipients):
+        if len(recipients) < wanted:
             raise decisive(errors, "seal")
         lacking = sum(isinstance(error, KmsUnavailable) for error in errors)
-        return SealingKey(build_record(head, record_id, recipients.values()), key, tuple(leases), lacking)
+        in_order = [recipient for _, recipient in sorted(recipients.values(), key=lambda pair: pair[0])]
+        return SealingKey(build_record(head, record_id, in_order), key, tuple(leases), lacking)
+
+    def _left_out(self, master: MasterKey) -> bool:
+        """Whether ``master`` is known to be out of reach, and it is not yet time to ask again."""
+        breaker = self._calls.breaker(master)
+        return breaker.is_open and not breaker.take_probe(self._clock.monotonic())
 
     def _wrap(self, master: MasterKey, secret: bytes, head: bytes, record_id: bytes, context: dict[str, str]) -> Record:
         """The record with this master key's recipient alone, which shows whether a provider's answer is of use."""
