@@ -12,7 +12,12 @@ from envelope_codec.config import EnvelopeConfig, NamespaceKeys
 
 PAGE = Path(__file__).with_name("configuration.md")
 
-_TYPES = {"key": "key", "legacy_codecs": "list of codecs"}
+_TYPES = {
+    "key": "key",
+    "legacy_codecs": "list of codecs",
+    "required": "true, false, or list of names",
+    "resolver": "function",
+}
 
 HEAD = """# Configuration
 

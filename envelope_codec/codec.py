@@ -39,10 +39,11 @@ from envelope_codec.errors import (
     MalformedEnvelope,
 )
 from envelope_codec.keyring import Keyring
+from envelope_codec.keyset import SealingContext
 from envelope_codec.kms import MasterKey
 from envelope_codec.legacy import LegacyCodecs, with_legacy_codecs
 from envelope_codec.observe import Event, LogObserver, Observer, report
-from envelope_codec.sealing import SealingKey
+from envelope_codec.sealing import Place, SealingKey
 
 _PADDING = "encryption-padding"
 _REPLAYER_NAMESPACE = "ReplayNamespace"  # what the SDK's Replayer calls every namespace
@@ -81,6 +82,8 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
         self._keyring = keyring or self._config.keyring(observer=observer)
         self._namespace = namespace
         self._expected: str | None = None
+        self._context: SealingContext | None = None
+        self._resolves = self._keyring.resolves
         self._legacy = LegacyCodecs(self._config.legacy_codecs) if self._config.legacy_codecs else None
         self._open_timeout = self._keyring.limits.timeout
         self._observer = self._keyring.observer
@@ -103,8 +106,8 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
         return self._namespace
 
     def with_context(self, context: SerializationContext) -> EnvelopeCodec:
-        """The codec for this context: always the same object for the same namespace and kind of context, unless a
-        legacy codec makes a difference between other contexts too.
+        """The codec for this context: always the same object for the same namespace and kind of context, unless there
+        is a resolver, or a legacy codec that makes a difference between other contexts too.
 
         Workflow and Activity contexts name a namespace, which what is opened there must have been sealed for. Others
         (Nexus, the Replayer's made-up namespace, none at all) do not, and nothing is compared.
@@ -117,20 +120,26 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
         else:
             namespace = None
         variant = self._variants.get((namespace, activity)) or self._variant(namespace, activity)
+        if self._resolves and (activity or isinstance(context, WorkflowSerializationContext)):
+            variant = copy.copy(variant)
+            variant._context = SealingContext(variant._namespace, getattr(context, "workflow_id", None) or "")
         return variant if self._legacy is None else variant._with_legacy(self._legacy.with_context(context))
 
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
         """Seal each payload. One payload in, one out."""
         if not self._config.sealing:
             return list(payloads)
-        keyring, namespace = self._keyring, self._namespace
+        keyring = self._keyring
+        place: Place = self._namespace
         begun = time.perf_counter()
         sealed: list[Payload] = []
         try:
+            if self._resolves:
+                place = keyring.place(self._context or SealingContext(self._namespace))
             for payload in payloads:
-                key = keyring.try_sealing_key(namespace)
+                key = keyring.try_sealing_key(place)
                 if key is None:
-                    key = await keyring.sealing_key(namespace)
+                    key = await keyring.sealing_key(place)
                 wrapped_data_key, data = seal(payload.SerializeToString(), key.record, key.key)
                 sealed.append(_payload(key, wrapped_data_key, data))
         except EnvelopeError as error:

@@ -7,9 +7,10 @@ import json
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast, get_origin
+from types import UnionType
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from typing_extensions import Self
@@ -17,8 +18,9 @@ from typing_extensions import Self
 from envelope_codec.envelope import NAMESPACE, Purpose, record_head
 from envelope_codec.errors import ConfigurationError, EnvelopeError
 from envelope_codec.keyring import Keyring, Limits
-from envelope_codec.keyset import KeySet
-from envelope_codec.kms import MasterKey, master_key
+from envelope_codec.keyset import SealingContext
+from envelope_codec.kms import MasterKey
+from envelope_codec.namespaces import KeySets, check_patterns
 from envelope_codec.observe import Observer
 
 if sys.version_info >= (3, 11):
@@ -79,6 +81,10 @@ class NamespaceKeys(_MasterKeys):
     key: Key = Field(description="Seals, and opens.")
 
 
+Resolver = Callable[[SealingContext], "NamespaceKeys | MasterKey | str | None"]
+"""Which master keys seal a payload: a key or `NamespaceKeys`, or None for those that its namespace has."""
+
+
 class EnvelopeConfig(_MasterKeys):
     """Everything that can be set. Durations are seconds, or texts such as ``"90s"``, ``"5m"``, ``"24h"``, ``"1d"``.
 
@@ -91,7 +97,19 @@ class EnvelopeConfig(_MasterKeys):
         description="Seals, and opens: an AWS KMS ARN (key or alias), a GCP CryptoKey name, a key URI, a `MasterKey`.",
     )
     namespaces: dict[str, NamespaceKeys] = Field(
-        {}, description="Master keys of single namespaces, by exact name, instead of the ones above."
+        {},
+        description="Master keys of single namespaces, instead of the ones above. By name, or by a pattern with `*` "
+        "and `?` for those that no name fits; no two patterns may fit one namespace.",
+    )
+    required: bool | tuple[str, ...] = Field(
+        False,
+        description="Namespaces, by name or pattern, that must be listed under `namespaces`: they are refused instead "
+        "of getting the default key. `true`: all of them.",
+    )
+    resolver: Any = Field(
+        None,
+        description="A function, set in code: from a `SealingContext` to the keys that seal there, or None for the "
+        "namespace's usual ones. Opening goes by what is configured, so list those keys in `decrypt_keys` as well.",
     )
     namespace_aliases: dict[str, str] = Field(
         {}, description="Old name = new name: what was sealed for the old may be opened in the new. Reading only."
@@ -198,6 +216,11 @@ class EnvelopeConfig(_MasterKeys):
         _check_keys("", self)
         for name, keys in self.namespaces.items():
             _check_keys(f"namespaces.{name}.", keys)
+        check_patterns(self.namespaces, () if isinstance(self.required, bool) else self.required)
+        if self.required is True and self.key is not None:
+            raise ValueError("required: true leaves nothing for the default key to do; take out key, or list patterns")
+        if self.resolver is not None and not callable(self.resolver):
+            raise ValueError("resolver: give a function, from a SealingContext to keys or None")
         if self.require_encryption and not self.sealing:
             raise ValueError("require_encryption: needs sealing, or what is written here could not be read here")
         for old, new in self.namespace_aliases.items():
@@ -211,43 +234,17 @@ class EnvelopeConfig(_MasterKeys):
         Raises:
             ConfigurationError: a key URI is wrong, or its provider is not installed.
         """
-        built: dict[str, MasterKey] = {}
-
-        def build(keys: NamespaceKeys | EnvelopeConfig) -> KeySet:
-            def one(key: Any) -> MasterKey:
-                if not isinstance(key, str):
-                    return cast(MasterKey, key)
-                if key not in built:
-                    built[key] = master_key(key)
-                return built[key]
-
-            return KeySet(
-                one(keys.key),
-                tuple(one(key) for key in keys.backup_keys),
-                tuple(one(key) for key in keys.decrypt_keys),
-                dict(keys.context),
-                keys.min_recipients,
-            )
-
-        default = build(self) if self.key is not None else None
-        named = {name: build(keys) for name, keys in self.namespaces.items()}
+        key_sets = KeySets(self)
         limits = {name: getattr(self, name) for name in Limits.__dataclass_fields__}
-        aliases = dict(self.namespace_aliases)
-
-        def sealing(namespace: str) -> KeySet | None:
-            return named.get(namespace, default)
-
-        def opening(namespace: str) -> KeySet | None:
-            return sealing(namespace) or named.get(aliases.get(namespace, ""))
-
         return Keyring(
-            sealing,
-            opening_key_sets=opening,
+            key_sets.sealing,
+            opening_key_sets=key_sets.opening,
+            resolve=key_sets.resolved if self.resolver is not None else None,
             direct=self.wrapping == "direct",
             verify_wraps=self.verify_wraps,
             limits=Limits(**limits),
             observer=observer,
-            owned=tuple(built.values()),
+            owned=key_sets.built,
         )
 
 
@@ -274,6 +271,8 @@ def _declared(config: EnvelopeConfig) -> dict[str, Any]:
 
 def _from_text(variable: str, text: str, annotation: Any) -> Any:
     origin = get_origin(annotation)
+    if origin is UnionType and text.strip().lower() not in ("true", "false", "1", "0"):
+        origin = get_origin(get_args(annotation)[1])
     if origin is tuple:
         return [item.strip() for item in text.split(",") if item.strip()]
     if origin is dict:

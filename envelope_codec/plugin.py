@@ -141,7 +141,12 @@ class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
 
     def configure_client(self, config: ClientConfig) -> ClientConfig:
         """See `temporalio.client.Plugin.configure_client`. Making the client raises if a later plugin undoes this."""
-        config["data_converter"] = self._applied(config["data_converter"], config["namespace"], self._config)
+        namespace = config["namespace"]
+        if self._config.sealing and not self._keyring.seals(namespace):
+            raise ConfigurationError(
+                f"namespace {namespace!r} has no master key: list it under namespaces, by name or by a pattern"
+            )
+        config["data_converter"] = self._applied(config["data_converter"], namespace, self._config)
         interceptors = list(config["interceptors"])
         if not any(isinstance(other, Guard) and other.keyring is self._keyring for other in interceptors):
             config["interceptors"] = [Guard(self._keyring, self.verify), *interceptors]

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Coroutine
 from typing import TYPE_CHECKING, Any
 
+from temporalio import activity
 from temporalio.worker import (
     ActivityInboundInterceptor,
     ExecuteActivityInput,
@@ -17,6 +18,7 @@ from temporalio.worker import (
 
 from envelope_codec.flight import Stop, stopping
 from envelope_codec.keyring import Keyring
+from envelope_codec.keyset import SealingContext
 from envelope_codec.observe import logger
 
 if TYPE_CHECKING:
@@ -40,9 +42,10 @@ class Prewarm(Interceptor):
         """See `Interceptor.intercept_nexus_operation`."""
         return _PrewarmNexusOperation(next, self)
 
-    async def ready(self) -> None:
+    async def ready(self, workflow_id: str | None = None) -> None:
         """Return when there is a key to seal with; raise as `Keyring.prewarm`."""
-        await self.keyring.prewarm(self._namespace, timeout=self.keyring.limits.timeout)
+        place = self.keyring.place(SealingContext(self._namespace, workflow_id or ""))
+        await self.keyring.prewarm(place, timeout=self.keyring.limits.timeout)
 
 
 class _PrewarmActivity(ActivityInboundInterceptor):
@@ -52,7 +55,7 @@ class _PrewarmActivity(ActivityInboundInterceptor):
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
         """See `ActivityInboundInterceptor.execute_activity`."""
-        await self._prewarm.ready()
+        await self._prewarm.ready(activity.info().workflow_id)
         return await super().execute_activity(input)
 
 

@@ -1,0 +1,161 @@
+"""Which master keys a namespace has: by its name, by a pattern, by default, or as a function says."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Collection, Iterable
+from fnmatch import fnmatchcase
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Any, cast
+
+from cachetools import LRUCache
+
+from envelope_codec.errors import ConfigurationError, EnvelopeError, KeyNotConfigured
+from envelope_codec.keyset import KeySet, SealingContext
+from envelope_codec.kms import MasterKey, master_key
+from envelope_codec.observe import logger
+
+if TYPE_CHECKING:
+    from envelope_codec.config import EnvelopeConfig, NamespaceKeys
+
+_RESOLVED = 10_000  # key sets from a resolver that are remembered
+_LONGEST_PATTERN = 256
+
+
+def is_pattern(name: str) -> bool:
+    """Whether ``name`` stands for many names: ``*`` for any characters, ``?`` for one."""
+    return "*" in name or "?" in name
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether there is a name that both patterns stand for."""
+
+    @cache
+    def rest(i: int, j: int) -> bool:
+        if i == len(one) and j == len(other):
+            return True
+        if i < len(one) and one[i] == "*":
+            return rest(i + 1, j) or (j < len(other) and rest(i, j + 1))
+        if j < len(other) and other[j] == "*":
+            return rest(i, j + 1) or (i < len(one) and rest(i + 1, j))
+        if i == len(one) or j == len(other):
+            return False
+        return (one[i] == other[j] or "?" in (one[i], other[j])) and rest(i + 1, j + 1)
+
+    return rest(0, 0)
+
+
+def check_patterns(names: Iterable[str], required: Iterable[str] = ()) -> None:
+    """Raises ValueError for a pattern of no use, or if two among ``names`` may fit one namespace."""
+    patterns = [name for name in names if is_pattern(name)]
+    for setting, listed in (("namespaces", patterns), ("required", required)):
+        for pattern in listed:
+            if not pattern or "[" in pattern or len(pattern) > _LONGEST_PATTERN:
+                raise ValueError(
+                    f"{setting}: {pattern!r} is no pattern: give up to {_LONGEST_PATTERN} characters, with * for any "
+                    "number of others and ? for one"
+                )
+    for one, other in itertools.combinations(patterns, 2):
+        if overlap(one, other):
+            raise ValueError(f"namespaces: the patterns {one!r} and {other!r} may fit one namespace; tell them apart")
+
+
+class KeySets:
+    """The key sets of a configuration.
+
+    Attributes:
+        built: the master keys that were built from key URIs, for whoever closes them.
+
+    Raises:
+        ConfigurationError: a key URI is wrong, its provider is not installed, or two settings name one master key.
+    """
+
+    def __init__(self, config: EnvelopeConfig) -> None:
+        self._masters: dict[str, MasterKey] = {}
+        self._lock = threading.Lock()
+        self.built: Collection[MasterKey] = self._masters.values()
+        self._default = self._build(config, "") if config.key is not None else None
+        named = {name: self._build(keys, f"namespaces.{name}.") for name, keys in config.namespaces.items()}
+        self._exact = {name: keys for name, keys in named.items() if not is_pattern(name)}
+        self._patterns = {name: keys for name, keys in named.items() if is_pattern(name)}
+        self._required = ("*",) if config.required is True else config.required or ()
+        self._aliases = dict(config.namespace_aliases)
+        self._resolver = config.resolver
+        self._resolved: LRUCache[Any, KeySet] = LRUCache(_RESOLVED)
+        self.sealing = lru_cache(maxsize=10_000)(self._find)  # whoever makes up namespaces must not fill the memory
+
+    def opening(self, namespace: str) -> KeySet | None:
+        """The key set for opening what was sealed in ``namespace``, which may have another name by now."""
+        found, alias = self.sealing(namespace), self._aliases.get(namespace)
+        return found if found is not None or alias is None else self.sealing(alias)
+
+    def resolved(self, context: SealingContext) -> KeySet | None:
+        """What the resolver says of ``context``; None for the namespace's usual key set.
+
+        Raises:
+            KeyNotConfigured: the resolver failed, or its answer is of no use. The log has the details.
+        """
+        try:
+            keys = self._resolver(context)
+            return None if keys is None else self._of(keys)
+        except ConfigurationError as error:
+            logger.error("the resolver's answer for namespace %.200r can't be used: %s", context.namespace, error)
+        except EnvelopeError:
+            raise
+        except Exception:
+            logger.exception("the resolver failed for namespace %.200r", context.namespace)
+        raise KeyNotConfigured("the resolver gave no master key to seal with", operation="seal")
+
+    def _find(self, namespace: str) -> KeySet | None:
+        exact = self._exact.get(namespace)
+        if exact is not None:
+            return exact
+        for pattern, keys in self._patterns.items():
+            if fnmatchcase(namespace, pattern):
+                return keys
+        if any(fnmatchcase(namespace, pattern) for pattern in self._required):
+            return None
+        return self._default
+
+    def _of(self, keys: NamespaceKeys | MasterKey | str) -> KeySet:
+        if isinstance(keys, (str, MasterKey)):
+            name: Any = _identity(keys)
+        else:
+            lists = (tuple(map(_identity, group)) for group in ((keys.key,), keys.backup_keys, keys.decrypt_keys))
+            name = (*lists, tuple(sorted(keys.context.items())), keys.min_recipients)
+        with self._lock:
+            found = self._resolved.get(name)
+            if found is None:
+                only = isinstance(keys, (str, MasterKey))
+                found = KeySet(self._one(keys)) if only else self._build(cast("NamespaceKeys", keys), "resolver: ")
+                self._resolved[name] = found
+            return found
+
+    def _build(self, keys: NamespaceKeys | EnvelopeConfig, place: str) -> KeySet:
+        built = KeySet(
+            self._one(keys.key),
+            tuple(self._one(key) for key in keys.backup_keys),
+            tuple(self._one(key) for key in keys.decrypt_keys),
+            dict(keys.context),
+            keys.min_recipients,
+        )
+        ids = [master.key_id for master in (*built.sealing, *built.decrypt_keys)]
+        for key_id in ids:
+            if ids.count(key_id) > 1:
+                raise ConfigurationError(
+                    f"{place}decrypt_keys: two of key, backup_keys and decrypt_keys name one master key, {key_id}; "
+                    "list it once"
+                )
+        return built
+
+    def _one(self, key: Any) -> MasterKey:
+        if not isinstance(key, str):
+            return cast(MasterKey, key)
+        if key not in self._masters:
+            self._masters[key] = master_key(key)
+        return self._masters[key]
+
+
+def _identity(key: MasterKey | str) -> object:
+    return key if isinstance(key, str) else id(key)
