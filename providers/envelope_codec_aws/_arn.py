@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from envelope_codec.errors import ConfigurationError
@@ -70,6 +71,16 @@ class KeyArn:
     def in_region(self, region: str) -> KeyArn:
         """This key's replica in ``region``; of a key that is not multi-Region, the key itself."""
         return replace(self, region=region) if self.is_multi_region else self
+
+
+def checked_accounts(accounts: Collection[str]) -> frozenset[str]:
+    """``accounts``, or `ConfigurationError` if one of them is none."""
+    if isinstance(accounts, str):
+        raise ConfigurationError("AWS KMS option decrypt_accounts must be a list of accounts, 12 digits each")
+    for account in accounts:
+        if not _ACCOUNT.fullmatch(account):
+            raise ConfigurationError(f"AWS KMS option decrypt_accounts: account {account!r} must be 12 digits")
+    return frozenset(accounts)
 
 
 def check_role_arn(text: str, *, partition: str) -> None:

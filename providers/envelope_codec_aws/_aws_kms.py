@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from envelope_codec.errors import ConfigurationError, InvalidCiphertext, KmsUnavailable
 from envelope_codec.kms import WrappedSecret, parse_key_uri
-from envelope_codec_aws._arn import KeyArn
+from envelope_codec_aws._arn import KeyArn, checked_accounts
 from envelope_codec_aws._client import ProcessClient
 from envelope_codec_aws._errors import Closed, code, describe, translate
 from envelope_codec_aws._options import ClientOptions
@@ -48,6 +48,9 @@ class AwsKms:
         external_id: what the role's trust policy may ask for.
         connect_timeout: seconds, default 2.
         read_timeout: seconds, default 5.
+        decrypt_accounts: AWS accounts (12 digits), any of whose keys in the ARN's region opens as well, as far as AWS
+            lets the caller decrypt with it: for an alias that has pointed at many. Whoever may encrypt with one of them
+            can make what opens.
 
     Raises:
         ConfigurationError: an option is wrong; the text names it and the fix.
@@ -66,6 +69,7 @@ class AwsKms:
         external_id: str | None = None,
         connect_timeout: float | None = None,
         read_timeout: float | None = None,
+        decrypt_accounts: Collection[str] = (),
     ) -> None:
         options = ClientOptions(
             endpoint=endpoint,
@@ -78,6 +82,7 @@ class AwsKms:
             read_timeout=read_timeout,
         )
         self._arn = KeyArn.parse(key_arn)
+        self._decrypt_accounts = checked_accounts(decrypt_accounts)
         if client is not None:
             _check_client(client, self._arn, options)
         else:
@@ -94,13 +99,16 @@ class AwsKms:
     @classmethod
     def from_uri(cls, uri: str, /) -> AwsKms:
         """The master key of ``awskms:///ARN?option=value``; the options are the constructor's, without ``client``."""
-        parsed = parse_key_uri(uri, scheme="awskms", options=ClientOptions.names())
+        parsed = parse_key_uri(uri, scheme="awskms", options=ClientOptions.names() | {"decrypt_accounts"})
         if parsed.authority:
             raise ConfigurationError(
                 f"key URI {parsed.shown!r} must have three slashes, awskms:///ARN; another server is ?endpoint=URL"
             )
-        options = ClientOptions.from_texts(parsed.options)
-        return cls(parsed.path, **{name: getattr(options, name) for name in options.given})
+        texts = dict(parsed.options)
+        accounts = texts.pop("decrypt_accounts", "")
+        options = ClientOptions.from_texts(texts)
+        given = {name: getattr(options, name) for name in options.given}
+        return cls(parsed.path, decrypt_accounts=accounts.split(",") if accounts else (), **given)
 
     def __repr__(self) -> str:
         return f"AwsKms({self.key_id!r})"
@@ -111,7 +119,9 @@ class AwsKms:
         return self._arn.text
 
     def accepts(self, key_id: str) -> bool:
-        """Whether ``key_id`` is this key, its replica in another region, or a key that the alias points at."""
+        """Whether ``key_id`` is this key, its replica in another region, a key that the alias points at, or one of an
+        account that may be decrypted with.
+        """
         return self._name_here(key_id) is not None
 
     def wrap(self, secret: bytes, context: Mapping[str, str]) -> WrappedSecret:
@@ -154,8 +164,12 @@ class AwsKms:
         key = KeyArn.parse_key(key_id)
         if key is None:
             return None
-        here = key.in_region(self._arn.region).text
+        local = key.in_region(self._arn.region)
+        here = local.text
         if here in self._targets:
+            return here
+        mine = self._arn
+        if local.account in self._decrypt_accounts and (local.partition, local.region) == (mine.partition, mine.region):
             return here
         if not self._arn.is_alias or not self._is_target(here) or not self._alias_due():
             return None

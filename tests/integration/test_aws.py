@@ -86,6 +86,25 @@ def test_an_alias_pointed_at_another_key_seals_under_it_and_opens_both(aws: AwsH
     key.close()
 
 
+def test_what_an_alias_pointed_at_earlier_opens_by_its_account(aws: AwsHarness, admin: Any) -> None:
+    first, second = new_key(admin), new_key(admin)
+    account = first.split(":")[4]
+    wrapped = AwsKms(first, endpoint=aws.endpoint).wrap(SECRET, CONTEXT)
+    uri = f"awskms:///{new_alias(admin, second)}?endpoint={aws.endpoint}"
+    strict, generous = AwsKms.from_uri(uri), AwsKms.from_uri(f"{uri}&decrypt_accounts=999999999999,{account}")
+    elsewhere = AwsKms.from_uri(f"{uri}&decrypt_accounts=999999999999")
+    assert not strict.accepts(first)
+    assert not elsewhere.accepts(first)
+    assert generous.accepts(first)
+    assert generous.unwrap(wrapped, CONTEXT) == SECRET
+    assert not generous.accepts(first.replace(REGION, "eu-west-1"))
+    assert generous.wrap(SECRET, CONTEXT).key_id == second
+    with pytest.raises(InvalidCiphertext):
+        elsewhere.unwrap(wrapped, CONTEXT)
+    for key in (strict, generous, elsewhere):
+        key.close()
+
+
 def test_an_alias_that_does_not_exist_is_a_refusal(aws: AwsHarness, admin: Any) -> None:
     target = new_key(admin)
     key = AwsKms(f"{target.rpartition(':')[0]}:alias/nobody-made-it", endpoint=aws.endpoint)

@@ -16,6 +16,7 @@ from envelope_codec_aws import AwsKms
 UUID = "1234abcd-12ab-34cd-56ef-1234567890ab"
 MRK = "mrk-1234abcd12ab34cd56ef1234567890ab"
 KEY = f"arn:aws:kms:us-east-1:111122223333:key/{UUID}"
+ALIAS = "arn:aws:kms:us-east-1:111122223333:alias/payloads"
 ROLE = "arn:aws:iam::111122223333:role/service/worker"
 
 
@@ -260,3 +261,27 @@ def aws_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
     monkeypatch.delenv("AWS_PROFILE", raising=False)
     return tmp_path / "config"
+
+
+@pytest.mark.parametrize("accounts", ["1", "111122223333,", "111122223333,abc"])
+def test_accounts_that_are_none_are_refused(accounts: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"decrypt_accounts: account .* must be 12 digits"):
+        AwsKms.from_uri(f"awskms:///{ALIAS}?decrypt_accounts={accounts}")
+
+
+def test_a_text_of_accounts_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="decrypt_accounts must be a list"):
+        AwsKms(ALIAS, decrypt_accounts="111122223333")
+
+
+def test_an_account_opens_replicas_and_no_aliases_or_other_partitions() -> None:
+    key = AwsKms(ALIAS, decrypt_accounts=["999999999999"])
+    replica = "mrk-" + "0" * 32
+    assert key.accepts(f"arn:aws:kms:us-east-1:999999999999:key/{replica}")
+    assert key.accepts(f"arn:aws:kms:eu-west-1:999999999999:key/{replica}")
+    for other in (
+        "arn:aws:kms:us-east-1:999999999999:alias/x",
+        f"arn:aws-cn:kms:cn-north-1:999999999999:key/{replica}",
+        f"arn:aws:kms:us-east-1:888888888888:key/{replica}",
+    ):
+        assert not key.accepts(other)
