@@ -7,16 +7,20 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple, TypeVar
 
+from google.protobuf.duration_pb2 import Duration
 from temporalio.api.common.v1 import Payload, WorkflowExecution
 from temporalio.api.history.v1 import History, HistoryEvent
 from temporalio.api.query.v1 import WorkflowQuery
 from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.api.workflowservice.v1 import (
+    DescribeNamespaceRequest,
     DescribeWorkflowExecutionRequest,
     DescribeWorkflowExecutionResponse,
     QueryWorkflowRequest,
+    RegisterNamespaceRequest,
 )
 from temporalio.client import Client
+from temporalio.service import RPCError
 
 _T = TypeVar("_T")
 
@@ -51,6 +55,22 @@ async def eventually(condition: Callable[[], Awaitable[_T | None]], what: str) -
         assert time.monotonic() < deadline, f"waited in vain for {what}"
         await asyncio.sleep(0.02)
     return result
+
+
+async def register(plain: Client, namespace: str) -> None:
+    """Make a namespace, and wait until it is known."""
+    day = Duration(seconds=86_400)
+    request = RegisterNamespaceRequest(namespace=namespace, workflow_execution_retention_period=day)
+    await plain.workflow_service.register_namespace(request)
+
+    async def known() -> bool | None:
+        try:
+            await plain.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=namespace))
+        except RPCError:
+            return None
+        return True
+
+    await eventually(known, "the namespace")
 
 
 async def runs(plain: Client, prefix: str, expected: int) -> list[Run]:

@@ -9,16 +9,13 @@ from typing import Any, NamedTuple
 
 import pytest
 from devstack import TemporalServer
-from google.protobuf.duration_pb2 import Duration
 from small import Hello
-from stored import events, eventually
+from stored import events, eventually, register
 from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.failure.v1 import Failure
-from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, RegisterNamespaceRequest
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.common import RawValue
-from temporalio.service import RPCError
 from temporalio.worker import Worker
 
 from envelope_codec import EnvelopeConfig, NamespaceKeys
@@ -30,18 +27,7 @@ async def namespaces(plain: Client, name: str) -> tuple[str, str]:
     """Two new namespaces."""
     made = f"blue-{name}", f"green-{name}"
     for namespace in made:
-        day = Duration(seconds=86_400)
-        request = RegisterNamespaceRequest(namespace=namespace, workflow_execution_retention_period=day)
-        await plain.workflow_service.register_namespace(request)
-
-        async def known(namespace: str = namespace) -> bool | None:
-            try:
-                await plain.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=namespace))
-            except RPCError:
-                return None
-            return True
-
-        await eventually(known, "the namespace")
+        await register(plain, namespace)
     return made
 
 
