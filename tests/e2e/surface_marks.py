@@ -1,6 +1,9 @@
-"""Texts that occur nowhere else: in user data, and in what Temporal may read."""
+"""What workflows and tests share outside the sandbox: texts that occur nowhere else."""
 
 from __future__ import annotations
+
+HAVE_FAILED: set[str] = set()
+"""Ids of workflows whose first task has failed, kept outside the sandbox."""
 
 
 def mark(base: str, where: str) -> str:

@@ -15,6 +15,7 @@ from surface_detached import DETACHED
 from surface_header import SurfaceHeader
 from surface_messages import MESSAGES
 from surface_nexus import NEXUS_HIDDEN, NEXUS_NAMES, NEXUS_READABLE, walk_nexus
+from surface_runs import RUNS
 from surface_schedules import SCHEDULES
 from surface_standalone import STANDALONE
 from surface_walk import Corner, Walk, kinds_in_clear, marks_found, secret_found
@@ -28,6 +29,7 @@ CORNERS = {
     "schedules": SCHEDULES,
     "detached activities": DETACHED,
     "standalone activities": STANDALONE,
+    "runs": RUNS,
 }
 NEW_IN_TEMPORAL = {
     "activity.enableStandalone": "true",
