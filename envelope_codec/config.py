@@ -29,6 +29,7 @@ else:
     import tomli as tomllib
 
 _ENVIRONMENT_PREFIX = "ENVELOPE_CODEC_"
+_SERVER = "server"
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 
 
@@ -169,13 +170,12 @@ class EnvelopeConfig(_MasterKeys):
 
     @classmethod
     def from_file(cls, path: str | Path) -> Self:
-        """The settings in a TOML file, which has one entry for each field of this class."""
-        try:
-            settings = tomllib.loads(Path(path).read_text("utf-8"))
-        except OSError as error:
-            raise ConfigurationError(f"can't read {str(path)!r}: {error.strerror}") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigurationError(f"{str(path)!r} is not valid TOML: {error}") from None
+        """The settings in a TOML file, which has one entry for each field of this class.
+
+        A table ``[server]`` beside them is the codec server's, and not looked at here.
+        """
+        settings = read_toml(path)
+        settings.pop(_SERVER, None)
         try:
             return cls(**settings)
         except ConfigurationError as error:
@@ -186,7 +186,7 @@ class EnvelopeConfig(_MasterKeys):
         """The settings in environment variables: ``ENVELOPE_CODEC_`` and a field's name in capitals.
 
         Lists are separated by commas, maps are JSON objects. ``ENVELOPE_CODEC_FILE`` names a TOML file to begin with;
-        the other variables override it.
+        the other variables override it. Those that begin with ``ENVELOPE_CODEC_SERVER_`` are the codec server's.
         """
         variables = os.environ if environ is None else environ
         settings: dict[str, Any] = {}
@@ -194,7 +194,7 @@ class EnvelopeConfig(_MasterKeys):
             if not variable.startswith(_ENVIRONMENT_PREFIX):
                 continue
             name = variable.removeprefix(_ENVIRONMENT_PREFIX).lower()
-            if name == "file":
+            if name == "file" or name.startswith(f"{_SERVER}_"):
                 continue
             field = cls.model_fields.get(name)
             if field is None:
@@ -246,6 +246,16 @@ class EnvelopeConfig(_MasterKeys):
             observer=observer,
             owned=key_sets.built,
         )
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """What is in a TOML file; `ConfigurationError` if it can't be read or is none."""
+    try:
+        return tomllib.loads(Path(path).read_text("utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"can't read {str(path)!r}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{str(path)!r} is not valid TOML: {error}") from None
 
 
 def _check_keys(place: str, keys: NamespaceKeys | EnvelopeConfig) -> None:

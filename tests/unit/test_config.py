@@ -199,3 +199,11 @@ async def test_an_alias_lends_no_key_for_sealing_and_comes_last_for_opening() ->
     record = (await EnvelopeConfig(key=new).keyring().sealing_key("old")).record
     assert await keyring.opening_key(record)
     keyring.close()
+
+
+def test_what_belongs_to_the_codec_server_is_left_to_it(tmp_path: Path) -> None:
+    file = tmp_path / "envelope.toml"
+    file.write_text('key = "localfile:///k"\n[server]\nanything = 1\n', "utf-8")
+    assert EnvelopeConfig.from_file(file).key == "localfile:///k"
+    variables = {"ENVELOPE_CODEC_FILE": str(file), "ENVELOPE_CODEC_SERVER_LISTEN": "127.0.0.1:1"}
+    assert EnvelopeConfig.from_env(variables).key == "localfile:///k"
