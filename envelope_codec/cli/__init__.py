@@ -17,7 +17,7 @@ from envelope_codec.errors import EnvelopeError
 if TYPE_CHECKING:
     import typer
 
-COMMANDS = ("demo", "inspect", "keygen")
+COMMANDS = ("demo", "doctor", "inspect", "keygen")
 
 _PROGRAM = "envelope-codec"
 

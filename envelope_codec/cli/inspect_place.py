@@ -17,6 +17,7 @@ from enum import Enum
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.json_format import MessageToDict
 from temporalio.api.common.v1 import Header, Memo, Payload, Payloads, SearchAttributes
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import History, HistoryEvent, MarkerRecordedEventAttributes
@@ -95,6 +96,15 @@ def places_in(values: list[Any]) -> Iterator[Place]:
         raise Unreadable("nothing in the input is a payload, or the history of a workflow")
 
 
+def places_in_event(event: HistoryEvent) -> Iterator[Place]:
+    """The same for one event; paths begin at the event.
+
+    Raises:
+        Unreadable: nested too deeply.
+    """
+    return _Finder().message(MessageToDict(event), HistoryEvent.DESCRIPTOR, "", 0, Role.user)
+
+
 def _shape_of(value: Any, name: str) -> Descriptor | None:
     """The message that ``value`` is, by what is in it or by its ``name``."""
     if not isinstance(value, dict):
@@ -124,14 +134,14 @@ class _Finder:
         shape = _shape_of(value, name)
         if shape is not None:
             self.known = True
-            yield from self._message(value, shape, path, depth, Role.user)
+            yield from self.message(value, shape, path, depth, Role.user)
         else:
             for step, inner in _steps(value):
                 # The elements of a list are called what the list is called.
                 inner_name = name if isinstance(step, int) else step
                 yield from self.untyped(inner, _joined(path, step), _deeper(depth), inner_name)
 
-    def _message(self, value: Any, kind: Descriptor, path: str, depth: int, role: Role) -> Iterator[Place]:
+    def message(self, value: Any, kind: Descriptor, path: str, depth: int, role: Role) -> Iterator[Place]:
         if kind.full_name == _PAYLOAD:
             yield _payload(value, path, role)
         elif kind.full_name == _PAYLOADS and isinstance(value, list):
@@ -159,12 +169,12 @@ class _Finder:
             if inner is not None and isinstance(value, dict):
                 for key, one in value.items():
                     its_role = Role.marker if key == core else role
-                    yield from self._message(one, inner, _joined(path, key), _deeper(depth), its_role)
+                    yield from self.message(one, inner, _joined(path, key), _deeper(depth), its_role)
         elif isinstance(value, list) and _is_repeated(field):
             for index, one in enumerate(value):
-                yield from self._message(one, kind, f"{path}[{index}]", _deeper(depth), role)
+                yield from self.message(one, kind, f"{path}[{index}]", _deeper(depth), role)
         else:
-            yield from self._message(value, kind, path, depth, role)
+            yield from self.message(value, kind, path, depth, role)
 
 
 def _payload(value: Any, path: str, role: Role) -> Place:

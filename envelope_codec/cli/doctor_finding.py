@@ -1,0 +1,81 @@
+"""What the doctor finds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Level(str, Enum):
+    """How bad it is: with a problem something fails or leaks; advice may be left alone."""
+
+    problem = "problem"
+    advice = "advice"
+
+
+class Code(str, Enum):
+    """What was found, by the names that programs read. docs/command-line.md has the meaning of each."""
+
+    configuration_invalid = "configuration-invalid"
+    namespace_unusable = "namespace-unusable"
+    namespace_without_key = "namespace-without-key"
+    sealing_off = "sealing-off"
+    require_encryption_off = "require-encryption-off"
+    require_encryption_too_early = "require-encryption-too-early"
+    default_key_for_all = "default-key-for-all"
+    one_recipient_suffices = "one-recipient-suffices"
+    direct_mode = "direct-mode"
+
+    provider_unusable = "provider-unusable"
+    wrap_denied = "wrap-denied"
+    wrap_unavailable = "wrap-unavailable"
+    wrap_invalid = "wrap-invalid"
+    unwrap_denied = "unwrap-denied"
+    unwrap_unavailable = "unwrap-unavailable"
+    unwrap_invalid = "unwrap-invalid"
+    no_answer_in_time = "no-answer-in-time"
+    opening_unproved = "opening-unproved"
+
+    server_unreachable = "server-unreachable"
+    server_refused = "server-refused"
+    namespace_missing = "namespace-missing"
+    no_payloads = "no-payloads"
+    payloads_in_clear = "payloads-in-clear"
+    payloads_of_legacy_codec = "payloads-of-legacy-codec"
+    payloads_malformed = "payloads-malformed"
+    payloads_of_later_version = "payloads-of-later-version"
+    failures_in_clear = "failures-in-clear"
+    key_not_configured = "key-not-configured"
+    foreign_namespace = "foreign-namespace"
+    clock_off = "clock-off"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing to know.
+
+    Attributes:
+        level: problem or advice.
+        code: which.
+        subject: the setting, key or namespace concerned.
+        text: what is so. May hold text from elsewhere.
+        fix: what to do about it.
+        words: what the KMS or the server said itself, if anything.
+    """
+
+    level: Level
+    code: Code
+    subject: str
+    text: str
+    fix: str = ""
+    words: str = ""
+
+
+def problem(code: Code, subject: str, text: str, fix: str = "", words: str = "") -> Finding:
+    """A finding that makes the exit status 1."""
+    return Finding(Level.problem, code, subject, text, fix, words)
+
+
+def advice(code: Code, subject: str, text: str, fix: str = "", words: str = "") -> Finding:
+    """A finding that does not."""
+    return Finding(Level.advice, code, subject, text, fix, words)
