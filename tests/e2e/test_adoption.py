@@ -1,0 +1,244 @@
+"""From plaintext, or from a static-key codec, to envelopes: two generations of workers and callers at every step."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, NamedTuple
+
+import pytest
+from context_header import ContextHeader
+from devstack import TemporalServer
+from errands import Conversation, Errand, Errands
+from legacy_codec import ENCODING as STATIC_KEY
+from legacy_codec import StaticKeyCodec
+from temporalio.api.enums.v1 import EventType
+from temporalio.client import Client, WorkflowHistory
+from temporalio.common import HeaderCodecBehavior
+from temporalio.converter import DataConverter
+from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, Worker
+
+from envelope_codec import EnvelopePlugin, Event
+from envelope_codec.cli.demo_search import payloads_in
+from envelope_codec.envelope import ENCODING as ENVELOPE
+from envelope_codec.testing import FakeKms
+
+FAILED_TASKS = {EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED, EventType.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT}
+HEADER = "a header"
+JSON = b"json/plain"
+
+
+class Generation(NamedTuple):
+    """One release of an application.
+
+    Attributes:
+        writes: the encoding of the payloads that it writes.
+        codec: of its own data converter.
+        settings: of the plugin; None without it.
+        own_headers: whether its own codec has headers as well.
+    """
+
+    writes: bytes
+    codec: StaticKeyCodec | None = None
+    settings: dict[str, Any] | None = None
+    own_headers: bool = False
+
+
+PLAINTEXT = Generation(JSON)
+FROM_PLAINTEXT = [
+    PLAINTEXT,
+    Generation(JSON, settings={"sealing": False}),
+    Generation(ENVELOPE, settings={}),
+    Generation(ENVELOPE, settings={"require_encryption": True}),
+]
+LEGACY = {"legacy_codecs": ["legacy_codec:from_deployment"]}
+FROM_STATIC_KEY = [
+    PLAINTEXT,
+    Generation(JSON, StaticKeyCodec(sealing=False), own_headers=True),
+    Generation(STATIC_KEY, StaticKeyCodec(), own_headers=True),
+    Generation(STATIC_KEY, StaticKeyCodec(), {"sealing": False}, own_headers=True),
+    Generation(ENVELOPE, settings=LEGACY),
+    Generation(ENVELOPE, settings={**LEGACY, "require_encryption": True}),
+]
+CLEAR = {"headers": False}
+HEADERS_IN_CLEAR = [
+    Generation(STATIC_KEY, StaticKeyCodec()),
+    Generation(STATIC_KEY, StaticKeyCodec(), {"sealing": False, **CLEAR}),
+    Generation(ENVELOPE, settings={**LEGACY, **CLEAR}),
+    Generation(ENVELOPE, settings={**LEGACY, **CLEAR, "require_encryption": True}),
+]
+
+
+class Fleet:
+    """Workers and callers of one generation after another, on one task queue.
+
+    Attributes:
+        errand: the activities, which note how often they ran.
+        events: what the plugins of each generation reported, by its place in the list.
+    """
+
+    def __init__(self, generations: Sequence[Generation], kms: FakeKms, address: str, task_queue: str) -> None:
+        self.errand = Errand()
+        self.events = [Events() for _ in generations]
+        self._generations = generations
+        self._kms = kms
+        self._address = address
+        self._task_queue = task_queue
+
+    def plugin(self, number: int) -> EnvelopePlugin:
+        settings = self._generations[number].settings
+        assert settings is not None
+        return EnvelopePlugin(self._kms, observer=self.events[number], startup_jitter=0, **settings)
+
+    @asynccontextmanager
+    async def serving(self, number: int) -> AsyncIterator[Client]:
+        """A worker of one generation, and its client, as one process has them."""
+        generation = self._generations[number]
+        async with AsyncExitStack() as stack:
+            plugins = [] if generation.settings is None else [stack.enter_context(self.plugin(number))]
+            client = await Client.connect(
+                self._address,
+                data_converter=dataclasses.replace(DataConverter.default, payload_codec=generation.codec),
+                header_codec_behavior=HeaderCodecBehavior.CODEC
+                if generation.own_headers
+                else HeaderCodecBehavior.NO_CODEC,
+                interceptors=[ContextHeader(HEADER)],
+                plugins=plugins,
+            )
+            worker = Worker(
+                client,
+                task_queue=self._task_queue,
+                workflows=[Errands],
+                activities=[self.errand.carry, self.errand.refuse],
+                workflow_runner=UnsandboxedWorkflowRunner(),
+                max_cached_workflows=0,  # so that each task, with all that came before it, may go to either generation
+            )
+            await stack.enter_async_context(worker)
+            yield client
+
+
+class Events:
+    """An observer that counts payloads."""
+
+    def __init__(self) -> None:
+        self.payloads: Counter[str] = Counter()
+
+    def on_event(self, event: Event) -> None:
+        self.payloads[event.operation] += event.payloads
+
+
+class History(NamedTuple):
+    """What the server has of one workflow, read by a client that knows nothing of encryption."""
+
+    step: int
+    history: WorkflowHistory
+
+    @property
+    def encodings(self) -> set[bytes]:
+        return {payload.metadata["encoding"] for event in self.history.events for payload in payloads_in(event)}
+
+
+async def converse(conversation: Conversation, one: Client, other: Client) -> None:
+    await conversation.begin(one, HEADER)
+    await conversation.talk(one, other)
+    await conversation.end(other, one)
+
+
+async def roll_out(fleet: Fleet, plain: Client, name: str, steps: int, short: int, lasting: int) -> list[History]:
+    """Serve two generations at a time, each step the next two, under load. Returns all histories.
+
+    Args:
+        steps: the last of them requires encryption.
+        short: workflows that begin and end in each step, called by both generations.
+        lasting: workflows that live through all steps but the last.
+    """
+    told = list[tuple[int, Conversation]]()
+    long = [Conversation(f"{name} lasting {number}", name) for number in range(lasting)]
+    for step in range(steps):
+        brief = [Conversation(f"{name} step {step} {number}", name) for number in range(short)]
+        async with fleet.serving(step) as older, fleet.serving(step + 1) as newer:
+
+            def callers(number: int, old: Client = older, new: Client = newer) -> tuple[Client, Client]:
+                return (old, new) if number % 2 else (new, old)
+
+            if step == 0:
+                await asyncio.gather(*(each.begin(callers(number)[0], HEADER) for number, each in enumerate(long)))
+            talks = [converse(each, *callers(number)) for number, each in enumerate(brief)]
+            talks += [each.talk(*callers(number)) for number, each in enumerate(long)]
+            await asyncio.gather(*talks)
+            told += [(step, each) for each in brief]
+            if step == steps - 2:
+                await asyncio.gather(*(each.end(*callers(number)) for number, each in enumerate(long)))
+                told += [(-1, each) for each in long]
+                long = []
+    return [
+        History(step, await plain.get_workflow_handle(conversation.workflow_id).fetch_history())
+        for step, conversation in told
+    ]
+
+
+async def failed_replays(plugin: EnvelopePlugin, histories: Sequence[History]) -> dict[str, Exception]:
+    async def each() -> AsyncIterator[WorkflowHistory]:
+        for history in histories:
+            yield history.history
+
+    with plugin:
+        replayer = Replayer(
+            workflows=[Errands],
+            plugins=[plugin],
+            interceptors=[ContextHeader(HEADER)],
+            workflow_runner=UnsandboxedWorkflowRunner(),
+        )
+        results = await replayer.replay_workflows(each(), raise_on_replay_failure=False)
+    return dict(results.replay_failures)
+
+
+@pytest.mark.parametrize(
+    ("generations", "short", "lasting"),
+    [(FROM_PLAINTEXT, 24, 6), (FROM_STATIC_KEY, 24, 6), (HEADERS_IN_CLEAR, 6, 2)],
+    ids=["from plaintext", "from a static key", "with headers in clear"],
+)
+async def test_each_release_is_rolled_out_beside_the_one_before_it(
+    generations: Sequence[Generation],
+    short: int,
+    lasting: int,
+    temporal_server: TemporalServer,
+    plain: Client,
+    name: str,
+    kms: FakeKms,
+) -> None:
+    """No workflow and no workflow task fails, no activity runs twice, and all that was ever written replays."""
+    fleet = Fleet(generations, kms, temporal_server.address, name)
+    steps = len(generations) - 1
+    histories = await asyncio.wait_for(roll_out(fleet, plain, name, steps, short, lasting), 150)
+
+    assert len(histories) == steps * short + lasting
+    for _, history in histories:
+        assert history.events[-1].event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED
+        assert not FAILED_TASKS.intersection(event.event_type for event in history.events)
+    errands = steps * short + lasting * (steps - 1)
+    assert len(fleet.errand.runs) == 2 * errands
+    assert set(fleet.errand.runs.values()) == {1}
+
+    headers = {JSON} if generations is HEADERS_IN_CLEAR else set()
+    for history in histories:
+        if history.step >= 0:
+            older, newer = generations[history.step : history.step + 2]
+            assert history.encodings >= {older.writes} or history.encodings >= {newer.writes}
+            assert history.encodings <= {older.writes, newer.writes, *headers}
+    written = set[bytes]().union(*(history.encodings for history in histories))
+    assert written == {*(generation.writes for generation in generations), *headers}
+
+    assert fleet.events[-2].payloads["legacy" if generations[0].codec or len(generations) > 4 else "pass"] > 0
+    assert fleet.events[-1].payloads["open"] > 0
+    assert fleet.events[-1].payloads["legacy"] == fleet.events[-1].payloads["pass"] == 0, "it is time to drop the key"
+
+    assert await failed_replays(fleet.plugin(steps - 1), histories) == {}
+    last = [history for history in histories if history.step == steps - 1]
+    assert await failed_replays(fleet.plugin(steps), last) == {}
+    if generations is FROM_PLAINTEXT:
+        (old,) = (await failed_replays(fleet.plugin(steps), histories[:1])).values()
+        assert "encryption is required" in str(old)

@@ -1,0 +1,319 @@
+"""What keeps plaintext out: of a worker that does not encrypt, and of a namespace that requires encryption."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from context_header import ContextHeader
+from devstack import TemporalServer
+from guarded import Exempt, Guarded
+from shelf import Shelf, storage
+from small import Hello, Listen, Work
+from stored import events, eventually, query_result
+from temporalio.api.common.v1 import Payload, WorkflowExecution
+from temporalio.api.enums.v1 import EventType, ResetReapplyExcludeType, TaskQueueType
+from temporalio.api.failure.v1 import Failure
+from temporalio.api.sdk.v1 import ExternalStorageReference
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import (
+    DescribeTaskQueueRequest,
+    ResetWorkflowExecutionRequest,
+    SignalWithStartWorkflowExecutionRequest,
+    SignalWithStartWorkflowExecutionResponse,
+)
+from temporalio.client import (
+    Client,
+    WorkflowExecutionStatus,
+    WorkflowHandle,
+    WorkflowQueryFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
+from temporalio.common import RawValue
+from temporalio.converter import DataConverter
+from temporalio.worker import Replayer, Worker
+
+from envelope_codec import ConfigurationError, EncryptionRequired, EnvelopePlugin
+from envelope_codec.clear import CORE_MARKERS, written_in_clear
+from envelope_codec.cli.demo_search import payloads_in
+from envelope_codec.codec import is_envelope
+from envelope_codec.testing import FakeKms
+
+SOON = timedelta(seconds=1)
+"""The server hands out a failed workflow task again after so long."""
+PLAINTEXT = "marigold in plaintext"
+
+
+async def test_worker_of_a_client_that_does_not_encrypt_polls_nothing(
+    connect: Any, plain: Client, name: str, kms: FakeKms
+) -> None:
+    client, plugin = await connect(kms)
+    handle = await client.start_workflow(Hello.run, "Ada", id=name, task_queue=name)
+    with pytest.raises(ConfigurationError, match=r"give EnvelopePlugin to Client.connect\(…, plugins=\[…\]\)"):
+        Worker(plain, task_queue=name, workflows=[Hello], plugins=[plugin])
+    request = DescribeTaskQueueRequest(
+        namespace="default",
+        task_queue=TaskQueue(name=name),
+        task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+    )
+    assert not (await plain.workflow_service.describe_task_queue(request)).pollers
+    untouched = [EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED, EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED]
+    assert [event.event_type for event in await events(plain, name)] == untouched
+    async with Worker(client, task_queue=name, workflows=[Hello]):
+        assert await handle.result() == "Hello, Ada!"
+
+
+# --- what Temporal writes in clear ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def nexus_server(run_server: Any) -> Iterator[TemporalServer]:
+    """One that lets a workflow signal with start, which is a Nexus operation of the server's own."""
+    feature = {"history.enableSignalWithStartFromWorkflow": "true"}
+    with run_server(TemporalServer(db=False, dynamic_config=feature)) as server:
+        yield server
+
+
+@pytest.mark.parametrize("threshold", [None, 0], ids=["inline", "external storage"])
+async def test_what_temporal_itself_writes_in_clear_passes_where_encryption_is_required(
+    threshold: int | None, nexus_server: TemporalServer, name: str, kms: FakeKms
+) -> None:
+    shelf, work = Shelf(), Work()
+    converter = DataConverter.default
+    if threshold is not None:
+        converter = replace(converter, external_storage=storage(shelf, threshold))
+    plain = await Client.connect(nexus_server.address)
+    with EnvelopePlugin(kms, require_encryption=True, startup_jitter=0) as plugin:
+        client = await Client.connect(nexus_server.address, data_converter=converter, plugins=[plugin])
+        async with Worker(
+            client, task_queue=name, workflows=[Exempt, Listen], activities=[work.echo], max_cached_workflows=0
+        ):
+            run = client.execute_workflow(Exempt.run, args=["a text", f"{name} other"], id=name, task_queue=name)
+            assert await asyncio.wait_for(run, 60) == "echo of a text"
+            other = client.get_workflow_handle_for(Listen.run, f"{name} other")
+            assert await asyncio.wait_for(other.result(), 60) == "echo of a text"
+
+        stored = await events(plain, name)
+        markers = {event.marker_recorded_event_attributes.marker_name for event in stored} - {""}
+        assert markers == set(CORE_MARKERS)
+        passed = {written_in_clear(payload) for event in stored for payload in payloads_in(event)} - {None}
+        references = {"reference to external storage"} if threshold == 0 else set[str]()
+        assert passed == {"system Nexus envelope", *references}
+        assert bool(shelf.stored) == (threshold == 0)
+        assert all(map(is_envelope, shelf.stored))
+
+        replayer = Replayer(workflows=[Exempt, Listen], data_converter=converter, plugins=[plugin])
+        for workflow_id in (name, f"{name} other"):
+            history = await plain.get_workflow_handle(workflow_id).fetch_history()
+            await replayer.replay_workflow(history)
+
+
+# --- what an operator, or who has broken in there, writes in clear ----------------------------------------------------
+
+
+async def failed_task(plain: Client, workflow_id: str) -> Failure:
+    """Why the first workflow task failed that did."""
+
+    async def failed() -> Failure | None:
+        for event in await events(plain, workflow_id):
+            if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED:
+                return event.workflow_task_failed_event_attributes.failure
+        return None
+
+    return await eventually(failed, "a failed workflow task")
+
+
+async def refusal(plain: Client, workflow_id: str) -> None:
+    """Wait until a workflow task fails for plaintext. Its failure does not repeat what it refused."""
+    failure = await failed_task(plain, workflow_id)
+    assert failure.application_failure_info.type == "EncryptionRequired"
+    assert PLAINTEXT.encode() not in failure.SerializeToString()
+
+
+async def begin(client: Client, name: str) -> WorkflowHandle[Any, Any]:
+    """A workflow that has done its first task."""
+    handle = await client.start_workflow(Guarded.run, "sealed", id=name, task_queue=name, task_timeout=SOON)
+    assert await handle.query(Guarded.heard, "?") == ["str sealed", "str ?"]
+    return handle
+
+
+async def reset(plain: Client, workflow_id: str) -> None:
+    """Run the workflow anew from the end of its first task, without signals and updates that came later."""
+    done = EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
+    first = next(event for event in await events(plain, workflow_id) if event.event_type == done)
+    request = ResetWorkflowExecutionRequest(
+        namespace="default",
+        workflow_execution=WorkflowExecution(workflow_id=workflow_id),
+        reason="drop what came in clear",
+        workflow_task_finish_event_id=first.event_id,
+        request_id="reset",
+        reset_reapply_exclude_types=[
+            ResetReapplyExcludeType.RESET_REAPPLY_EXCLUDE_TYPE_SIGNAL,
+            ResetReapplyExcludeType.RESET_REAPPLY_EXCLUDE_TYPE_UPDATE,
+        ],
+    )
+    await plain.workflow_service.reset_workflow_execution(request)
+
+
+@pytest.mark.parametrize("how", ["input", "header"])
+async def test_start_in_plaintext_is_refused(how: str, connect: Any, plain: Client, name: str, kms: FakeKms) -> None:
+    client, _ = await connect(kms, require_encryption=True)
+    argument: Any = PLAINTEXT
+    if how == "header":
+        config = plain.config()
+        config["interceptors"] = [ContextHeader(PLAINTEXT)]
+        plain = Client(**config)
+        argument = RawValue((await client.data_converter.encode(["sealed"]))[0])
+    async with Worker(client, task_queue=name, workflows=[Guarded]):
+        handle = await plain.start_workflow(Guarded.run, argument, id=name, task_queue=name, task_timeout=SOON)
+        await refusal(plain, name)
+        await handle.terminate()
+        assert (await handle.describe()).status == WorkflowExecutionStatus.TERMINATED
+
+
+async def test_query_in_plaintext_is_answered_with_an_error(
+    connect: Any, plain: Client, name: str, kms: FakeKms
+) -> None:
+    client, _ = await connect(kms, require_encryption=True)
+    async with Worker(client, task_queue=name, workflows=[Guarded]):
+        handle = await begin(client, name)
+        with pytest.raises(WorkflowQueryFailedError) as failed:
+            await plain.get_workflow_handle(name).query("heard", PLAINTEXT)
+        assert PLAINTEXT not in str(failed.value)
+        assert await handle.query(Guarded.heard, "?") == ["str sealed", "str ?"]
+        await handle.signal(Guarded.leave)
+        assert await handle.result() == ["str sealed"]
+    failed_tasks = [e for e in await events(plain, name) if e.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED]
+    assert failed_tasks == []
+
+
+@pytest.mark.parametrize("how", ["signal", "update"])
+async def test_after_a_signal_or_update_in_plaintext_a_reset_lets_the_workflow_go_on(
+    how: str, connect: Any, plain: Client, name: str, kms: FakeKms
+) -> None:
+    client, _ = await connect(kms, require_encryption=True)
+    async with Worker(client, task_queue=name, workflows=[Guarded]):
+        handle = await begin(client, name)
+        intruder = plain.get_workflow_handle(name)
+        updating = None
+        if how == "signal":
+            await intruder.signal("say", PLAINTEXT)
+        else:
+            updating = asyncio.ensure_future(intruder.execute_update("change", PLAINTEXT))
+        await refusal(plain, name)
+        if updating is not None:
+            updating.cancel()
+            with pytest.raises((asyncio.CancelledError, WorkflowUpdateRPCTimeoutOrCancelledError)):
+                await updating
+        await reset(plain, name)
+        handle = client.get_workflow_handle_for(Guarded.run, name)
+        await handle.signal(Guarded.leave)
+        assert await asyncio.wait_for(handle.result(), 60) == ["str sealed"]
+        replayer = Replayer(workflows=[Guarded], plugins=client.config()["plugins"])
+        await replayer.replay_workflow(await plain.get_workflow_handle(name).fetch_history())
+
+
+async def test_worker_that_does_not_require_encryption_takes_a_signal_in_plaintext(
+    connect: Any, plain: Client, name: str, kms: FakeKms
+) -> None:
+    """But it has to see the workflow through: what is in its history stays there."""
+    client, strict = await connect(kms, require_encryption=True)
+    lenient, _ = await connect(kms)
+    async with Worker(client, task_queue=name, workflows=[Guarded]):
+        handle = await begin(client, name)
+        await plain.get_workflow_handle(name).signal("say", PLAINTEXT)
+        await refusal(plain, name)
+    async with Worker(lenient, task_queue=name, workflows=[Guarded]):
+        await handle.signal(Guarded.leave)
+        assert await asyncio.wait_for(handle.result(), 60) == ["str sealed", f"str {PLAINTEXT}"]
+    history = await plain.get_workflow_handle(name).fetch_history()
+    with pytest.raises(RuntimeError, match="encryption is required"):
+        await Replayer(workflows=[Guarded], plugins=[strict]).replay_workflow(history)
+
+
+async def test_result_in_plaintext_is_refused(connect: Any, plain: Client, name: str, kms: FakeKms) -> None:
+    """As by somebody's own worker on the task queue."""
+    client, _ = await connect(kms, require_encryption=True)
+    async with Worker(plain, task_queue=name, workflows=[Hello]):
+        await plain.execute_workflow(Hello.run, PLAINTEXT, id=name, task_queue=name)
+    with pytest.raises(EncryptionRequired, match="encryption is required"):
+        await client.get_workflow_handle(name).result()
+
+
+async def test_plaintext_in_external_storage_is_refused(connect: Any, plain: Client, name: str, kms: FakeKms) -> None:
+    """Whoever writes to the storage gets no further than who writes to Temporal."""
+    shelf = Shelf()
+    converter = replace(DataConverter.default, external_storage=storage(shelf, 0))
+    client, _ = await connect(kms, data_converter=converter, require_encryption=True)
+    handle = await client.start_workflow(Guarded.run, "sealed", id=name, task_queue=name, task_timeout=SOON)
+    (sealed,) = shelf.stored
+    shelf.stored[0] = _json()()
+    async with Worker(client, task_queue=name, workflows=[Guarded]):
+        await refusal(plain, name)
+        shelf.stored[0] = sealed
+        await handle.signal(Guarded.leave)
+        assert await asyncio.wait_for(handle.result(), 60) == ["str sealed"]
+
+
+def _json(**metadata: bytes) -> Callable[[], Payload]:
+    return lambda: Payload(metadata={"encoding": b"json/plain", **metadata}, data=f'"{PLAINTEXT}"'.encode())
+
+
+def _message(message: Any, *, encoding: bytes = b"binary/protobuf", **metadata: bytes) -> Callable[[], Payload]:
+    kind = message.DESCRIPTOR.full_name.encode()
+    data = message.SerializeToString()
+    return lambda: Payload(metadata={"encoding": encoding, "messageType": kind, **metadata}, data=data)
+
+
+MARK = {"__temporal_system_payload": b"true"}
+REFERENCE = {"__temporal_external_storage_reference": b"true"}
+DRESSED_UP = {
+    "system mark": _json(**MARK),
+    "reference mark": _json(**REFERENCE),
+    "both marks": _json(**MARK, **REFERENCE),
+    "old reference": lambda: Payload(
+        metadata={"encoding": b"json/external-storage-reference"}, data=f'"{PLAINTEXT}"'.encode()
+    ),
+    "reference": lambda: Payload(
+        metadata={
+            "encoding": b"json/protobuf",
+            "messageType": ExternalStorageReference.DESCRIPTOR.full_name.encode(),
+        },
+        data=f'{{"driverName": "{PLAINTEXT}"}}'.encode(),
+    ),
+    "unmarked request": _message(SignalWithStartWorkflowExecutionRequest(workflow_id=PLAINTEXT)),
+    "marked payload": _message(_json()(), **MARK),
+    "marked message of another kind": _message(WorkflowExecution(workflow_id=PLAINTEXT), **MARK),
+    "message of another kind": _message(WorkflowExecution(workflow_id=PLAINTEXT)),
+}
+MESSAGES = {
+    "request": _message(SignalWithStartWorkflowExecutionRequest(workflow_id=PLAINTEXT), **MARK),
+    "response": _message(SignalWithStartWorkflowExecutionResponse(run_id=PLAINTEXT)),
+}
+
+
+async def test_plaintext_does_not_pass_under_the_names_of_what_is_exempt(
+    connect: Any, plain: Client, name: str, kms: FakeKms
+) -> None:
+    client, _ = await connect(kms, require_encryption=True)
+    async with Worker(client, task_queue=name, workflows=[Guarded]):
+        await begin(client, name)
+        intruder = plain.get_workflow_handle(name)
+        for what, payload in DRESSED_UP.items():
+            with pytest.raises(WorkflowQueryFailedError):
+                print(what, await intruder.query("heard", RawValue(payload())))
+        for payload in MESSAGES.values():
+            # It is a message of Temporal's own, and arrives as that message and as nothing that a workflow asks for.
+            answer = await query_result(plain, name, "heard", payload())
+            ((*_, heard),) = await client.data_converter.decode([answer])
+            assert heard.startswith("SignalWithStartWorkflowExecutionRe")
+        await intruder.signal("say", RawValue(DRESSED_UP["system mark"]()))
+        assert PLAINTEXT.encode() not in (await failed_task(plain, name)).SerializeToString()
+        await reset(plain, name)
+        handle = client.get_workflow_handle_for(Guarded.run, name)
+        await handle.signal(Guarded.leave)
+        assert await asyncio.wait_for(handle.result(), 60) == ["str sealed"]
