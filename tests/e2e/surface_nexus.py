@@ -44,9 +44,26 @@ class Caller:
         return seen
 
 
+@workflow.defn
+class Ask:
+    """Calls one operation."""
+
+    @workflow.run
+    async def run(self, endpoint: str, text: str) -> list[str]:
+        client = workflow.create_nexus_client(service=Service, endpoint=endpoint)
+        return await client.execute_operation(Service.echo, [text])
+
+
 def _chain(error: BaseException | None) -> list[str]:
     """The error, and what caused it."""
     return [] if error is None else [str(error), *_chain(error.__cause__)]
+
+
+async def make_endpoint(plain: Client, name: str, task_queue: str) -> None:
+    """An endpoint for the namespace of ``plain``."""
+    target = EndpointTarget(worker=EndpointTarget.Worker(namespace=plain.namespace, task_queue=task_queue))
+    spec = EndpointSpec(name=name, target=target)
+    await plain.operator_service.create_nexus_endpoint(CreateNexusEndpointRequest(spec=spec))
 
 
 async def walk_nexus(walk: Walk, other: Client, plain: Client) -> None:
@@ -59,10 +76,7 @@ async def walk_nexus(walk: Walk, other: Client, plain: Client) -> None:
     """
     await define_attribute(walk.plain)
     name, endpoint = walk.name, f"poppy-{walk.name}"
-    target = EndpointTarget(worker=EndpointTarget.Worker(namespace=plain.namespace, task_queue=name))
-    await plain.operator_service.create_nexus_endpoint(
-        CreateNexusEndpointRequest(spec=EndpointSpec(name=endpoint, target=target))
-    )
+    await make_endpoint(plain, endpoint, name)
     handling = Worker(
         other, task_queue=name, workflows=[Backing], nexus_service_handlers=[Handler()], max_cached_workflows=0
     )

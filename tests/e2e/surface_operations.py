@@ -14,6 +14,7 @@ class Service:
     reply: nexusrpc.Operation[list[str], list[str]] = nexusrpc.Operation(name="poppy-reply")
     work: nexusrpc.Operation[list[str], list[str]] = nexusrpc.Operation(name="poppy-work")
     decline: nexusrpc.Operation[list[str], None] = nexusrpc.Operation(name="poppy-decline")
+    echo: nexusrpc.Operation[list[str], list[str]]
 
 
 @workflow.defn(name="PoppyBacking")
@@ -57,6 +58,10 @@ class Handler:
     async def work(self, ctx: nexus.WorkflowRunOperationContext, order: list[str]) -> nexus.WorkflowHandle[list[str]]:
         own = f"{nexus.info().task_queue} {'backing' if order[-1] else 'failing'}"
         return await ctx.start_workflow(Backing.run, order, id=own)
+
+    @nexusrpc.handler.sync_operation
+    async def echo(self, ctx: nexusrpc.handler.StartOperationContext, order: list[str]) -> list[str]:
+        return order
 
     @nexusrpc.handler.sync_operation
     async def decline(self, ctx: nexusrpc.handler.StartOperationContext, order: list[str]) -> None:

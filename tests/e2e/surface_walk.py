@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import NamedTuple
 
 from google.protobuf.message import Message
@@ -93,12 +92,6 @@ def marks_found(walk: Walk, corner: Corner) -> tuple[set[str], set[str]]:
     needles = Needles([*hidden, *readable])
     found = walk.found(needles)
     return {hidden[text] for text in found & set(hidden)}, {readable[text] for text in found & set(readable)}
-
-
-def secret_found(walk: Walk, database: Path) -> bool:
-    """Whether any user data of the walk is anywhere in what the server told, or in its database."""
-    needles = Needles([walk.secret])
-    return bool(walk.found(needles) or needles.found_in_database(database))
 
 
 def kinds_in_clear(messages: Iterable[Message]) -> set[str]:

@@ -10,7 +10,10 @@ from typing import Any, NamedTuple
 import pytest
 from devstack import TemporalServer
 from small import Hello
-from stored import events, eventually, register
+from stored import describe, events, eventually, register
+from surface_nexus import Ask, make_endpoint
+from surface_operations import Handler
+from surface_permitted import nexus_sides
 from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.failure.v1 import Failure
@@ -128,3 +131,45 @@ async def test_payload_from_elsewhere_is_refused_and_not_lost(
     async with Worker(client, task_queue=name, workflows=[Hello]):
         result = client.get_workflow_handle(name, result_type=str).result()
         assert await asyncio.wait_for(result, 60) == "Hello, a secret!"
+
+
+async def test_nexus_operation_waits_for_the_side_that_lacks_the_others_key(
+    connect: Any, temporal_server: TemporalServer, namespaces: tuple[str, str], name: str
+) -> None:
+    """A key that is configured for another namespace than the one that sealed does not help."""
+    calling, handling = namespaces
+    keys = {calling: FakeKms(), handling: FakeKms()}
+    both = tuple(keys.values())
+
+    def without_the_others(own: str) -> EnvelopeConfig:
+        others = tuple(key for key in both if key is not keys[own])
+        return EnvelopeConfig(namespaces={own: NamespaceKeys(key=keys[own], decrypt_keys=others)}, startup_jitter=0)
+
+    plain = await Client.connect(temporal_server.address, namespace=calling)
+    await make_endpoint(await Client.connect(temporal_server.address, namespace=handling), f"endpoint-{name}", name)
+    caller, handler = nexus_sides(calling, keys[calling], handling, keys[handling])
+    right_caller, _ = await connect(caller, namespace=calling)
+    wrong_caller, _ = await connect(without_the_others(calling), namespace=calling)
+    right_handler, _ = await connect(handler, namespace=handling)
+    wrong_handler, _ = await connect(without_the_others(handling), namespace=handling)
+
+    handle = await right_caller.start_workflow(
+        Ask.run, args=[f"endpoint-{name}", "a secret"], id=name, task_queue=name, task_timeout=timedelta(seconds=2)
+    )
+
+    async def refused() -> Failure | None:
+        pending = (await describe(plain, name)).pending_nexus_operations
+        return next((one.last_attempt_failure for one in pending if one.HasField("last_attempt_failure")), None)
+
+    async with Worker(wrong_caller, task_queue=name, workflows=[Ask]):
+        async with Worker(wrong_handler, task_queue=name, nexus_service_handlers=[Handler()]):
+            failure = await eventually(refused, "a refused operation")
+        assert failure.message == "Encoded failure"
+        error = await right_caller.data_converter.decode_failure(failure)
+        assert str(error) == "Payload codec failed to decode Nexus operation input"
+        async with Worker(right_handler, task_queue=name, nexus_service_handlers=[Handler()]):
+            kind, text = await refusal(plain, name, right_caller)
+        assert kind == "KeyNotConfigured"
+        assert text.endswith("none of the envelope's master keys is configured for the namespace that sealed it")
+    async with Worker(right_caller, task_queue=name, workflows=[Ask]):
+        assert await asyncio.wait_for(handle.result(), 60) == ["a secret"]

@@ -6,22 +6,34 @@ import asyncio
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from devstack import TemporalServer
-from stored import register
+from stored import events, register
 from surface_detached import DETACHED
 from surface_header import SurfaceHeader
 from surface_messages import MESSAGES
 from surface_nexus import NEXUS_HIDDEN, NEXUS_NAMES, NEXUS_READABLE, walk_nexus
+from surface_permitted import nexus_sides
 from surface_runs import RUNS
 from surface_schedules import SCHEDULES
 from surface_standalone import STANDALONE
-from surface_walk import Corner, Walk, kinds_in_clear, marks_found, secret_found
-from temporalio.client import Client
+from surface_walk import Corner, Walk, kinds_in_clear, marks_found
+from temporalio.client import (
+    Client,
+    Schedule,
+    ScheduleActionStartWorkflow,
+    ScheduleSpec,
+    ScheduleUpdate,
+    ScheduleUpdateInput,
+)
+from temporalio.service import RPCError, RPCStatusCode
 
-from envelope_codec import EnvelopeConfig, NamespaceKeys
+from envelope_codec.cli.demo_search import Needles
+from envelope_codec.codec import is_envelope
 from envelope_codec.testing import FakeKms
 
 CORNERS = {
@@ -54,43 +66,30 @@ async def test_temporal_reads_nothing_but_what_it_may(
     corner: Corner, connect: Any, plain: Client, temporal_server: TemporalServer, name: str, kms: FakeKms
 ) -> None:
     secret, public = _bases()
-    client, _ = await connect(kms, interceptors=[SurfaceHeader(secret)])
+    client, _ = await connect(kms, require_encryption=True, interceptors=[SurfaceHeader(secret)])
     walk = Walk(client, plain, name, secret, public)
     await asyncio.wait_for(corner.walk(walk), 60)
     _check(walk, corner, temporal_server)
 
 
 @pytest.mark.parametrize("corner", CORNERS.values(), ids=CORNERS.keys())
-async def test_search_finds_every_mark_where_the_plugin_is_missing(corner: Corner, plain: Client, name: str) -> None:
+async def test_search_finds_every_mark_where_the_plugin_is_missing(
+    corner: Corner, plain: Client, temporal_server: TemporalServer, name: str
+) -> None:
     """Guards the test above: what it searches is where the data would be."""
     secret, public = _bases()
     config = plain.config()
     config["interceptors"] = [SurfaceHeader(secret)]
     walk = Walk(Client(**config), plain, name, secret, public)
     await asyncio.wait_for(corner.walk(walk), 60)
-    _check_guard(walk, corner)
+    _check_guard(walk, corner, temporal_server)
 
 
 async def test_temporal_reads_nothing_of_nexus_operations_between_namespaces(
     connect: Any, namespaces: tuple[Client, Client], temporal_server: TemporalServer, name: str
 ) -> None:
-    """Each side has a key of its own to seal with, and may open what the other has sealed for its own namespace."""
     calling, handling = namespaces
-    calling_key, handling_key = FakeKms(), FakeKms()
-    caller = EnvelopeConfig(
-        namespaces={
-            calling.namespace: NamespaceKeys(key=calling_key),
-            handling.namespace: NamespaceKeys(key=calling_key, decrypt_keys=(handling_key,)),
-        },
-        startup_jitter=0,
-    )
-    handler = EnvelopeConfig(
-        namespaces={
-            handling.namespace: NamespaceKeys(key=handling_key),
-            calling.namespace: NamespaceKeys(key=handling_key, decrypt_keys=(calling_key,)),
-        },
-        startup_jitter=0,
-    )
+    caller, handler = nexus_sides(calling.namespace, FakeKms(), handling.namespace, FakeKms())
     client, _ = await connect(caller, namespace=calling.namespace)
     other, _ = await connect(handler, namespace=handling.namespace)
     walk = Walk(client, calling, name, *_bases())
@@ -100,13 +99,57 @@ async def test_temporal_reads_nothing_of_nexus_operations_between_namespaces(
 
 
 async def test_search_finds_every_mark_of_nexus_operations_where_the_plugin_is_missing(
-    namespaces: tuple[Client, Client], name: str
+    namespaces: tuple[Client, Client], temporal_server: TemporalServer, name: str
 ) -> None:
     calling, handling = namespaces
     walk = Walk(calling, calling, name, *_bases())
     corner = _nexus(handling, handling)
     await asyncio.wait_for(corner.walk(walk), 60)
-    _check_guard(walk, corner)
+    _check_guard(walk, corner, temporal_server)
+
+
+async def test_sealed_summary_of_a_standalone_activity_is_larger_than_the_server_allows_by_default(
+    connect: Any, run_server: Any, name: str, kms: FakeKms
+) -> None:
+    """Not so for workflows, schedules and what workflows start: see the corners above."""
+    with run_server(TemporalServer(dynamic_config={"activity.enableStandalone": "true"})) as server:
+        _, plugin = await connect(kms)
+        client = await Client.connect(server.address, plugins=[plugin])
+
+        async def start(summary: str | None) -> None:
+            await client.start_activity(
+                "any", id=name, task_queue=name, start_to_close_timeout=timedelta(seconds=60), summary=summary
+            )
+
+        with pytest.raises(RPCError, match="summary exceeds size limit") as refused:
+            await start("a summary")
+        assert refused.value.status == RPCStatusCode.INVALID_ARGUMENT
+        await start(None)
+
+
+async def test_sdk_sends_payload_objects_as_they_are(connect: Any, plain: Client, name: str, kms: FakeKms) -> None:
+    """What is a `Payload` already is taken for encoded: in memos and schedules, and in a changed schedule's headers."""
+    client, _ = await connect(kms)
+    given = client.data_converter.payload_converter.to_payload("in clear")
+
+    def change(found: ScheduleUpdateInput) -> ScheduleUpdate:
+        action = found.description.schedule.action
+        assert isinstance(action, ScheduleActionStartWorkflow)
+        action.headers = {"header": given}
+        return ScheduleUpdate(found.description.schedule)
+
+    await client.start_workflow("Any", given, id=name, task_queue=name, memo={"memo": given})
+    started = (await events(plain, name))[0].workflow_execution_started_event_attributes
+    assert is_envelope(started.input.payloads[0])
+    assert started.memo.fields["memo"] == given
+
+    action = ScheduleActionStartWorkflow("Any", given, id=f"{name} scheduled", task_queue=name)
+    schedule = await client.create_schedule(name, Schedule(action=action, spec=ScheduleSpec()))
+    await schedule.update(change)
+    kept = (await plain.get_schedule_handle(name).describe()).raw_description.schedule.action.start_workflow
+    assert kept.input.payloads == [given]
+    assert kept.header.fields["header"] == given
+    await schedule.delete()
 
 
 @pytest.fixture
@@ -141,11 +184,18 @@ def _check(walk: Walk, corner: Corner, server: TemporalServer) -> None:
     assert hidden == set()
     assert readable == {*corner.readable, *corner.names}
     assert kinds_in_clear(walk.told) == corner.in_clear
-    assert server.db_path is not None
-    assert not secret_found(walk, server.db_path)
+    secret = Needles([walk.secret])
+    assert not walk.found(secret)
+    assert not secret.found_in_database(_database(server))
 
 
-def _check_guard(walk: Walk, corner: Corner) -> None:
+def _check_guard(walk: Walk, corner: Corner, server: TemporalServer) -> None:
     hidden, readable = marks_found(walk, corner)
     assert hidden == set(corner.hidden)
     assert readable == {*corner.readable, *corner.names}
+    assert Needles([walk.secret]).found_in_database(_database(server))
+
+
+def _database(server: TemporalServer) -> Path:
+    assert server.db_path is not None
+    return server.db_path

@@ -206,7 +206,7 @@ def base() -> str:
 async def test_user_data_arrives_everywhere_and_the_server_sees_none_of_it(
     connect: Any, plain: Client, temporal_server: TemporalServer, name: str, base: str, kms: FakeKms
 ) -> None:
-    encrypting = await connect(kms, interceptors=[ContextHeader(mark(base, "header"))])
+    encrypting = await connect(kms, require_encryption=True, interceptors=[ContextHeader(mark(base, "header"))])
     journey = Journey(encrypting.client, plain, name, base)
     await asyncio.wait_for(journey.go(), 120)
 
