@@ -1,4 +1,4 @@
-"""The plugin beside other converters and codecs, in direct mode, and under the workflow sandbox."""
+"""The plugin beside the user's converters, codec and storage, in direct mode, and under the workflow sandbox."""
 
 from __future__ import annotations
 
@@ -11,20 +11,34 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
+import pytest
+from context_header import ContextHeader
+from errands import Errand, Errands
 from imports_the_library import ImportsTheLibrary
 from invoices import Invoice, Pay
+from shelf import Shelf, storage
 from small import Delegate, Hello, Work
 from stored import events
 from temporalio.api.common.v1 import Payload
+from temporalio.api.failure.v1 import Failure
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.converter import DataConverter, PayloadCodec
+from temporalio.converter import (
+    DataConverter,
+    DefaultFailureConverter,
+    DefaultFailureConverterWithEncodedAttributes,
+    FailureConverter,
+    PayloadCodec,
+    PayloadConverter,
+)
+from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
 import envelope_codec
 import envelope_codec_local
-from envelope_codec import Event
-from envelope_codec.cli.demo_search import payloads_in
+from envelope_codec import ConfigurationError, EnvelopeCodec, Event
+from envelope_codec.clear import written_in_clear
+from envelope_codec.cli.demo_search import Needles, payloads_in
 from envelope_codec.codec import is_envelope
 from envelope_codec.envelope import Envelope, Purpose, parse
 from envelope_codec.testing import FakeKms
@@ -118,3 +132,82 @@ async def test_sandboxed_workflow_that_imports_the_library_gets_the_very_same(
     async with Worker(client, task_queue=name, workflows=[ImportsTheLibrary]):
         got = await client.execute_workflow(ImportsTheLibrary.run, id=name, task_queue=name)
     assert got == [id(envelope_codec.EnvelopeError), id(envelope_codec_local.LocalKeyFile)]
+
+
+class Prefixing(DefaultFailureConverter):
+    """A user's own: says where failures come from."""
+
+    def to_failure(self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure) -> None:
+        super().to_failure(exception, payload_converter, failure)
+        failure.message = f"[ours] {failure.message}"
+
+
+class Silent(FailureConverter):
+    """A user's own that leaves messages where they are, and that nothing is known of."""
+
+    def to_failure(self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure) -> None:
+        failure.message = str(exception)
+
+    def from_failure(self, failure: Failure, payload_converter: PayloadConverter) -> BaseException:
+        return ApplicationError(failure.message)
+
+
+@pytest.mark.parametrize(
+    ("converter", "message"),
+    [
+        (DefaultFailureConverter, "marigold refused"),
+        (DefaultFailureConverterWithEncodedAttributes, "marigold refused"),
+        (Prefixing, "[ours] marigold refused"),
+    ],
+)
+async def test_users_failure_converter_has_its_say_and_lets_nothing_out(
+    converter: type[FailureConverter], message: str, connect: Any, plain: Client, name: str, kms: FakeKms
+) -> None:
+    errand = Errand()
+    client, _ = await connect(
+        kms,
+        data_converter=replace(DataConverter.default, failure_converter_class=converter),
+        interceptors=[ContextHeader("a header")],
+    )
+    async with Worker(client, task_queue=name, workflows=[Errands], activities=[errand.carry, errand.refuse]):
+        handle = await client.start_workflow(Errands.run, "errands", id=name, task_queue=name)
+        await handle.signal(Errands.go, "marigold")
+        await handle.signal(Errands.come_home)
+        *_, refused = await handle.result()
+    assert refused == f"{message}, details of marigold"
+    stored = await events(plain, name)
+    assert Needles(["marigold"]).found_in(b"".join(event.SerializeToString() for event in stored)) == set()
+    assert any(event.activity_task_failed_event_attributes.failure.message == "Encoded failure" for event in stored)
+
+
+async def test_failure_converter_that_can_not_be_extended_makes_no_client(connect: Any, kms: FakeKms) -> None:
+    with pytest.raises(ConfigurationError, match=r"Silent leaves messages and stack traces in clear: let it extend"):
+        await connect(kms, data_converter=replace(DataConverter.default, failure_converter_class=Silent))
+
+
+async def test_pydantic_compression_failures_and_external_storage_together(
+    connect: Any, plain: Client, name: str, kms: FakeKms
+) -> None:
+    """Converted, compressed, sealed, stored: in this order, and back."""
+    shelf = Shelf()
+    converter = replace(
+        pydantic_data_converter,
+        payload_codec=Zlib(),
+        failure_converter_class=Prefixing,
+        external_storage=storage(shelf, 1_000),
+    )
+    client, plugin = await connect(kms, data_converter=converter, require_encryption=True)
+    due = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
+    invoice = Invoice(number="7", due=due, lines={f"pen {random.Random(n).randbytes(8).hex()}": n for n in range(500)})
+    async with Worker(client, task_queue=name, workflows=[Pay]):
+        paid = await client.execute_workflow(Pay.run, invoice, id=name, task_queue=name)
+    assert paid.lines == {**invoice.lines, "fee": 1}
+
+    stored = [payload for event in await events(plain, name) for payload in payloads_in(event)]
+    assert {written_in_clear(payload) for payload in stored} == {"reference to external storage"}
+    assert len(shelf.stored) == 2
+    assert all(map(is_envelope, shelf.stored))
+    plainest = len(invoice.model_dump_json())
+    assert all(len(payload.data) < plainest for payload in shelf.stored), "compressed before it was sealed"
+    own = EnvelopeCodec(plugin.config, keyring=plugin.keyring)
+    assert {p.metadata["encoding"] for p in await own.decode(shelf.stored)} == {b"binary/zlib"}
