@@ -215,7 +215,7 @@ async def _end(walk: Walk) -> None:
         "for ever",
         id=f"{name} {walk.readable('an id')}",
         task_queue=name,
-        priority=Priority(fairness_key=walk.public),
+        priority=Priority(fairness_key=walk.readable("a fairness key")),
     )
     await cancelled.cancel(reason=walk.readable("a reason to cancel"))
     with pytest.raises(WorkflowFailureError) as failed:
@@ -245,7 +245,7 @@ MESSAGES = Corner(
         *("a search attribute", "an upserted search attribute", "a child's search attribute"),
         *("a search attribute of a system Nexus operation", "an error's type", "an id", "an update's id"),
         *("a reason to cancel", "a reason of a workflow to cancel another", "a reason to terminate"),
-        "a worker's identity",
+        *("a worker's identity", "a fairness key"),
     ),
     names=(
         *("PoppyReceiver", "PoppySender", "PoppySignal", "PoppyUpdate", "poppyAttribute", "poppy-patch"),

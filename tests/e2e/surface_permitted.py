@@ -40,7 +40,7 @@ def nexus_sides(
     """The configurations of the side that calls and of the side that handles, with least permissions.
 
     Each seals with its own key, for its own namespace, and opens with the other's key what was sealed for the other's
-    namespace.
+    namespace: as one of the keys there (the side that calls), or as the only one (the side that handles).
     """
     caller = Permitted(calling_key, wrap=calling, unwrap=calling)
     handler = Permitted(handling_key, wrap=handling, unwrap=handling)
@@ -56,7 +56,7 @@ def nexus_sides(
         EnvelopeConfig(
             namespaces={
                 handling: NamespaceKeys(key=handler),
-                calling: NamespaceKeys(key=handler, decrypt_keys=(Permitted(calling_key, unwrap=calling),)),
+                calling: NamespaceKeys(key=Permitted(calling_key, unwrap=calling)),
             },
             require_encryption=True,
             startup_jitter=0,

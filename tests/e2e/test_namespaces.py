@@ -173,3 +173,18 @@ async def test_nexus_operation_waits_for_the_side_that_lacks_the_others_key(
         assert text.endswith("none of the envelope's master keys is configured for the namespace that sealed it")
     async with Worker(right_caller, task_queue=name, workflows=[Ask]):
         assert await asyncio.wait_for(handle.result(), 60) == ["a secret"]
+
+
+async def test_nexus_needs_no_settings_where_one_key_serves_both_namespaces(
+    connect: Any, temporal_server: TemporalServer, namespaces: tuple[str, str], name: str, kms: FakeKms
+) -> None:
+    calling, handling = namespaces
+    await make_endpoint(await Client.connect(temporal_server.address, namespace=handling), f"endpoint-{name}", name)
+    caller, _ = await connect(kms, namespace=calling)
+    handler, _ = await connect(kms, namespace=handling)
+    async with (
+        Worker(caller, task_queue=name, workflows=[Ask]),
+        Worker(handler, task_queue=name, nexus_service_handlers=[Handler()]),
+    ):
+        told = caller.execute_workflow(Ask.run, args=[f"endpoint-{name}", "a secret"], id=name, task_queue=name)
+        assert await asyncio.wait_for(told, 60) == ["a secret"]

@@ -16,7 +16,7 @@ from stored import events, register
 from surface_detached import DETACHED
 from surface_header import SurfaceHeader
 from surface_messages import MESSAGES
-from surface_nexus import NEXUS_HIDDEN, NEXUS_NAMES, NEXUS_READABLE, walk_nexus
+from surface_nexus import NEXUS_HIDDEN, NEXUS_NAMES, NEXUS_READABLE, make_endpoint, walk_nexus
 from surface_permitted import nexus_sides
 from surface_runs import RUNS
 from surface_schedules import SCHEDULES
@@ -43,14 +43,15 @@ CORNERS = {
     "standalone activities": STANDALONE,
     "runs": RUNS,
 }
+SUMMARY_LIMIT = "limit.userMetadataSummarySize"
 NEW_IN_TEMPORAL = {
     "activity.enableStandalone": "true",
     "nexusoperation.enableStandalone": "true",
     "history.enableSignalWithStartFromWorkflow": "true",
     "system.forceSearchAttributesCacheRefreshOnRead": "true",
-    "limit.userMetadataSummarySize": "20000",
+    SUMMARY_LIMIT: "20000",
 }
-"""What the SDK can use and the dev server has switched off. The last is 400 bytes, which no sealed summary keeps."""
+"""What the SDK can use and the dev server has switched off, and a limit that it sets too low."""
 
 
 @pytest.fixture(scope="module")
@@ -108,23 +109,31 @@ async def test_search_finds_every_mark_of_nexus_operations_where_the_plugin_is_m
     _check_guard(walk, corner, temporal_server)
 
 
-async def test_sealed_summary_of_a_standalone_activity_is_larger_than_the_server_allows_by_default(
+async def test_sealed_summary_of_what_stands_alone_is_larger_than_the_server_allows_by_default(
     connect: Any, run_server: Any, name: str, kms: FakeKms
 ) -> None:
     """Not so for workflows, schedules and what workflows start: see the corners above."""
-    with run_server(TemporalServer(dynamic_config={"activity.enableStandalone": "true"})) as server:
+    by_default = {**NEW_IN_TEMPORAL}
+    del by_default[SUMMARY_LIMIT]
+    with run_server(TemporalServer(dynamic_config=by_default)) as server:
         _, plugin = await connect(kms)
         client = await Client.connect(server.address, plugins=[plugin])
+        await make_endpoint(client, f"endpoint-{name}", name)
 
-        async def start(summary: str | None) -> None:
+        async def start_activity(summary: str | None) -> None:
             await client.start_activity(
                 "any", id=name, task_queue=name, start_to_close_timeout=timedelta(seconds=60), summary=summary
             )
 
-        with pytest.raises(RPCError, match="summary exceeds size limit") as refused:
-            await start("a summary")
-        assert refused.value.status == RPCStatusCode.INVALID_ARGUMENT
-        await start(None)
+        async def start_operation(summary: str | None) -> None:
+            operations = client.create_nexus_client("Any", f"endpoint-{name}")
+            await operations.start_operation("any", "input", id=name, summary=summary)
+
+        for start in (start_activity, start_operation):
+            with pytest.raises(RPCError, match="summary exceeds size limit") as refused:
+                await start("a summary")
+            assert refused.value.status == RPCStatusCode.INVALID_ARGUMENT
+            await start(None)
 
 
 async def test_sdk_sends_payload_objects_as_they_are(connect: Any, plain: Client, name: str, kms: FakeKms) -> None:
