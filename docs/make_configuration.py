@@ -17,6 +17,9 @@ _TYPES = {
     "legacy_codecs": "list of codecs",
     "required": "true, false, or list of names",
     "resolver": "function",
+    "storage": "URL",
+    "former_storage": "list of URLs",
+    "storage_threshold": "size",
 }
 
 HEAD = """# Configuration
@@ -28,6 +31,7 @@ Give settings in code (`EnvelopePlugin(key, lease="2m")`, or `EnvelopeConfig(...
 names. A wrong or unknown setting is an error when the configuration is made, and names the setting.
 
 - Durations are seconds, or texts such as `"90s"`, `"5m"`, `"24h"`, `"1d"`.
+- Sizes are bytes, or texts such as `"256KiB"`, `"1MiB"`.
 - Environment variables are `ENVELOPE_CODEC_` and the name in capitals: `ENVELOPE_CODEC_MAX_AGE=12h`. Lists are
   separated by commas, maps are JSON objects. `ENVELOPE_CODEC_FILE` names a TOML file to begin with; other variables
   override it.

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from envelope_codec.config import EnvelopeConfig, NamespaceKeys
     from envelope_codec.errors import ConfigurationError, ContextMismatch, EncryptionRequired, EnvelopeError
     from envelope_codec.errors import InvalidCiphertext, KeyDenied, KeyNotConfigured, KmsUnavailable, MalformedEnvelope
+    from envelope_codec.errors import PayloadMissing, StoreRefused, StoreUnavailable
     from envelope_codec.keyring import Keyring
     from envelope_codec.keyset import SealingContext
     from envelope_codec.kms import MasterKey, WrappedSecret
@@ -22,13 +23,12 @@ __version__ = "0.1.0"
 __all__ = [
     "ConfigurationError", "ContextMismatch", "EncryptionRequired", "EnvelopeCodec", "EnvelopeConfig", "EnvelopeError",
     "EnvelopePlugin", "Event", "InvalidCiphertext", "KeyDenied", "KeyNotConfigured", "Keyring", "KmsUnavailable",
-    "MalformedEnvelope", "MasterKey", "NamespaceKeys", "Observer", "SealingContext", "WrappedSecret",
-    "envelope_data_converter",
+    "MalformedEnvelope", "MasterKey", "NamespaceKeys", "Observer", "PayloadMissing", "SealingContext", "StoreRefused",
+    "StoreUnavailable", "WrappedSecret", "envelope_data_converter",
 ]
 _HOMES = {  # everything else is an error
     "EnvelopeCodec": "codec", "EnvelopeConfig": "config", "NamespaceKeys": "config", "Keyring": "keyring",
-    "SealingContext": "keyset",
-    "MasterKey": "kms", "WrappedSecret": "kms", "Event": "observe", "Observer": "observe",
+    "SealingContext": "keyset", "MasterKey": "kms", "WrappedSecret": "kms", "Event": "observe", "Observer": "observe",
     "EnvelopePlugin": "plugin", "envelope_data_converter": "plugin",
 }
 # fmt: on

@@ -22,6 +22,7 @@ from envelope_codec.keyset import SealingContext
 from envelope_codec.kms import MasterKey
 from envelope_codec.namespaces import KeySets, check_patterns
 from envelope_codec.observe import Observer
+from envelope_codec.storage.store import parse_store_url
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -31,6 +32,7 @@ else:
 _ENVIRONMENT_PREFIX = "ENVELOPE_CODEC_"
 _SERVER = "server"
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
+_SIZES = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "kB": 10**3, "MB": 10**6, "GB": 10**9}
 
 
 def _seconds(value: Any) -> Any:
@@ -54,8 +56,24 @@ def _legacy_codec(value: Any) -> Any:
     return value
 
 
+def _bytes(value: Any) -> Any:
+    if isinstance(value, str) and (match := re.fullmatch(r"(\d+)\s*(|B|KiB|MiB|GiB|kB|MB|GB)", value.strip())):
+        return int(match[1]) * _SIZES[match[2] or "B"]
+    return value
+
+
+def _store(value: Any) -> Any:
+    try:
+        parse_store_url(value)
+    except ConfigurationError as error:
+        raise ValueError(str(error).removeprefix("storage: ")) from None
+    return value
+
+
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(allow_inf_nan=False)]
 Key = Annotated[Any, BeforeValidator(_master_key)]
+Bytes = Annotated[int, BeforeValidator(_bytes)]
+StorageUrl = Annotated[str, BeforeValidator(_store)]
 LegacyCodec = Annotated[Any, BeforeValidator(_legacy_codec)]
 
 
@@ -137,6 +155,18 @@ class EnvelopeConfig(_MasterKeys):
         "authenticate has no place here.",
     )
     headers: bool = Field(True, description="Seal headers as well.")
+    storage: StorageUrl | None = Field(
+        None,
+        repr=False,
+        description="URL of a datastore of your own: sealed payloads go there, and sealed references to Temporal. See "
+        "[storage](storage.md).",
+    )
+    storage_threshold: Bytes = Field(
+        262_144, ge=0, description="Payloads of so many bytes, sealed, go to `storage`. `0`: all of them."
+    )
+    former_storage: tuple[StorageUrl, ...] = Field(
+        (), repr=False, description="URLs of datastores that are only read from: what was `storage` before."
+    )
     max_age: Seconds = Field(86_400.0, gt=0, description="A wrapping key seals no longer than this.")
     max_payloads: int = Field(2**20, ge=1, le=2**32, description="Nor more payloads than this.")
     cache_ttl: Seconds = Field(86_400.0, gt=0, description="An unwrapped wrapping key is kept for opening so long.")
@@ -221,6 +251,8 @@ class EnvelopeConfig(_MasterKeys):
             raise ValueError("required: true leaves nothing for the default key to do; take out key, or list patterns")
         if self.resolver is not None and not callable(self.resolver):
             raise ValueError("resolver: give a function, from a SealingContext to keys or None")
+        if self.storage is None and "storage_threshold" in self.model_fields_set:
+            raise ValueError("storage_threshold: goes with storage; set that as well")
         if self.require_encryption and not self.sealing:
             raise ValueError("require_encryption: needs sealing, or what is written here could not be read here")
         for old, new in self.namespace_aliases.items():

@@ -10,11 +10,14 @@
     ├── KeyNotConfigured      no master key of this envelope is configured for the namespace that sealed it
     ├── EncryptionRequired    not an envelope, and ``require_encryption`` is on
     ├── KeyDenied             the KMS answered and refused: disabled, deleted, permission withdrawn
-    └── KmsUnavailable        the KMS did not give an answer: time-out, throttling, 5xx, expired credentials
+    ├── KmsUnavailable        the KMS did not give an answer: time-out, throttling, 5xx, expired credentials
+    ├── StoreUnavailable      the datastore did not give an answer
+    ├── StoreRefused          the datastore answered and refused: permission, a missing table or bucket
+    └── PayloadMissing        the datastore has not got, or no longer, what a reference leads to
 
-Only `KmsUnavailable` is retryable. ``str(error)`` holds no key ids, key bytes, plaintext, endpoints or raw replies
-of a provider, because Temporal's SDK stores error texts in workflow history in clear; the key id is an attribute,
-for logs. `ConfigurationError` alone may name settings and key ids.
+Only `KmsUnavailable` and `StoreUnavailable` are retryable. ``str(error)`` holds no key ids, key bytes, plaintext,
+endpoints or raw replies of a provider, because Temporal's SDK stores error texts in workflow history in clear; the key
+id is an attribute, for logs. `ConfigurationError` alone may name settings and key ids.
 
 None of these derives from Temporal's ``FailureError``: one of those, raised while decoding, fails a workflow for
 good.
@@ -89,3 +92,17 @@ class KmsUnavailable(EnvelopeError):
     """The KMS gave no answer: time-out, throttling, server error, expired credentials. It says nothing of the key."""
 
     retryable: ClassVar[bool] = True
+
+
+class StoreUnavailable(EnvelopeError):
+    """The datastore gave no answer: time-out, connection lost, throttling, server error."""
+
+    retryable: ClassVar[bool] = True
+
+
+class StoreRefused(EnvelopeError):
+    """The datastore answered and refused: no permission, no such table or bucket, read-only, full."""
+
+
+class PayloadMissing(EnvelopeError):
+    """The datastore has not got, or no longer, what a reference leads to."""

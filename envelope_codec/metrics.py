@@ -1,11 +1,13 @@
 """Observers that keep metrics: in Temporal's own metric meter, or in OpenTelemetry's.
 
-Both keep the same three instruments:
+Both keep the same instruments:
 
 - ``envelope_codec_kms_calls``: calls of a KMS, by ``operation`` (wrap, unwrap), ``outcome`` and ``key_id``;
 - ``envelope_codec_kms_latency``: how long they took, in seconds, by ``operation`` and ``outcome``;
 - ``envelope_codec_payloads``: payloads, by ``operation`` (seal, open, legacy, pass), ``outcome`` and ``namespace``.
-  Those of ``legacy`` were opened by a legacy codec, those that ``pass`` came unencrypted.
+  Those of ``legacy`` were opened by a legacy codec, those that ``pass`` came unencrypted;
+- ``envelope_codec_store_calls``: calls of a datastore, by ``operation`` (put, get), ``outcome`` and ``store``;
+- ``envelope_codec_store_latency``: how long they took, in seconds, by the same.
 
 ``outcome`` is ``ok`` or the class name of an error. Whatever is observed is logged as well, as without metrics.
 """
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 _CALLS = "envelope_codec_kms_calls"
 _LATENCY = "envelope_codec_kms_latency"
 _PAYLOADS = "envelope_codec_payloads"
+_STORE_CALLS = "envelope_codec_store_calls"
+_STORE_LATENCY = "envelope_codec_store_latency"
 
 Attributes = dict[str, str]
 
@@ -34,10 +38,14 @@ class _Metrics:
         count_calls: Callable[[int, Attributes], None],
         record_latency: Callable[[float, Attributes], None],
         count_payloads: Callable[[int, Attributes], None],
+        count_store_calls: Callable[[int, Attributes], None],
+        record_store_latency: Callable[[float, Attributes], None],
     ) -> None:
         self._count_calls = count_calls
         self._record_latency = record_latency
         self._count_payloads = count_payloads
+        self._count_store_calls = count_store_calls
+        self._record_store_latency = record_store_latency
         self._log = LogObserver()
 
     def on_event(self, event: Event) -> None:
@@ -46,6 +54,9 @@ class _Metrics:
         if event.operation in ("wrap", "unwrap"):
             self._count_calls(1, {**what, "key_id": event.key_id})
             self._record_latency(event.seconds, what)
+        elif event.operation in ("put", "get"):
+            self._count_store_calls(1, {**what, "store": event.key_id})
+            self._record_store_latency(event.seconds, {**what, "store": event.key_id})
         else:
             self._count_payloads(event.payloads, {**what, "namespace": event.namespace})
         self._log.on_event(event)
@@ -58,7 +69,9 @@ class TemporalMetrics(_Metrics):
         calls = meter.create_counter(_CALLS, "KMS calls")
         latency = meter.create_histogram_float(_LATENCY, "Duration of KMS calls", "s")
         payloads = meter.create_counter(_PAYLOADS, "Payloads sealed, opened and passed through")
-        super().__init__(calls.add, latency.record, payloads.add)
+        store_calls = meter.create_counter(_STORE_CALLS, "Calls of a datastore")
+        store_latency = meter.create_histogram_float(_STORE_LATENCY, "Duration of calls of a datastore", "s")
+        super().__init__(calls.add, latency.record, payloads.add, store_calls.add, store_latency.record)
 
 
 class OpenTelemetryMetrics(_Metrics):
@@ -68,4 +81,6 @@ class OpenTelemetryMetrics(_Metrics):
         calls = meter.create_counter(_CALLS, description="KMS calls")
         latency = meter.create_histogram(_LATENCY, "s", "Duration of KMS calls")
         payloads = meter.create_counter(_PAYLOADS, description="Payloads sealed, opened and passed through")
-        super().__init__(calls.add, latency.record, payloads.add)
+        store_calls = meter.create_counter(_STORE_CALLS, description="Calls of a datastore")
+        store_latency = meter.create_histogram(_STORE_LATENCY, "s", "Duration of calls of a datastore")
+        super().__init__(calls.add, latency.record, payloads.add, store_calls.add, store_latency.record)

@@ -13,12 +13,13 @@ class Event(NamedTuple):
 
     Attributes:
         operation: ``wrap`` or ``unwrap`` (one KMS call); ``seal``, ``open``, ``legacy`` or ``pass`` (payloads: those
-            that pass are no envelopes and stay as they are, unless a legacy codec has opened them).
+            that pass are no envelopes and stay as they are, unless a legacy codec has opened them); ``put`` or
+            ``get`` (one call of a datastore).
         outcome: ``ok``, or the class name of the error.
         namespace: the Temporal namespace concerned.
-        key_id: the master key concerned, ``""`` where none is.
+        key_id: the master key concerned, or the name of the datastore; ``""`` where none is.
         seconds: how long it took; 0.0 where it is not measured.
-        payloads: how many of them, 0 for a KMS call.
+        payloads: how many of them, 0 for a call of a KMS or a datastore.
         reason: the error's text, ``""`` if there is none.
     """
 
@@ -45,7 +46,7 @@ class LogObserver:
     def on_event(self, event: Event) -> None:
         """See `Observer.on_event`."""
         if event.outcome == "ok":
-            if event.operation in ("wrap", "unwrap"):
+            if event.operation in ("wrap", "unwrap", "put", "get"):
                 logger.debug(
                     "%s in %.1f ms, namespace %.200r, key %s",
                     event.operation,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import inspect
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
@@ -15,7 +16,7 @@ import temporalio.converter
 import temporalio.worker
 from temporalio.client import Client, ClientConfig, WorkflowHistory
 from temporalio.common import HeaderCodecBehavior
-from temporalio.converter import DataConverter, FailureConverter, PayloadCodec
+from temporalio.converter import DataConverter, ExternalStorage, FailureConverter, PayloadCodec
 from temporalio.service import ConnectConfig, ServiceClient
 from temporalio.worker import (
     Replayer,
@@ -39,6 +40,12 @@ from envelope_codec.kms import ENTRY_POINT_GROUP, MasterKey
 from envelope_codec.legacy import with_legacy_codecs
 from envelope_codec.observe import Observer, logger
 from envelope_codec.prewarm import Prewarm, ready_or_ended, run_until_stopped
+from envelope_codec.storage.driver import EnvelopeDriver, Pool
+from envelope_codec.storage.external import with_our_storage, without_our_storage
+from envelope_codec.storage.store import parse_store_url
+
+_SDK_CONCURRENCY = inspect.signature(Worker).parameters["max_workflow_task_external_storage_concurrency"].default
+_STORAGE_CONCURRENCY = 32
 
 
 def envelope_data_converter(
@@ -62,7 +69,7 @@ def envelope_data_converter(
         settings: fields of `EnvelopeConfig`, where ``config`` is a key.
     """
     codec = EnvelopeCodec(_configuration(config, settings), namespace=namespace, observer=observer)
-    return _merge(base, codec)
+    return _merge(base, codec, _pools(codec.config))
 
 
 class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
@@ -84,6 +91,7 @@ class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
         self, config: EnvelopeConfig | MasterKey | str, *, observer: Observer | None = None, **settings: Any
     ) -> None:
         self._config = with_legacy_codecs(_configuration(config, settings))
+        self._pools = _pools(self._config)
         self._keyring = self._config.keyring(observer=observer)
 
     @property
@@ -101,8 +109,12 @@ class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
         return "envelope_codec.EnvelopePlugin"
 
     def close(self) -> None:
-        """Forget the keys and end connections to the KMS. Whatever encodes or decodes later raises `KmsUnavailable`."""
+        """Forget the keys and end connections to the KMS and to datastores. Whatever encodes or decodes later raises
+        `KmsUnavailable`.
+        """
         self._keyring.close()
+        for pool in self._pools:
+            pool.close()
 
     def __enter__(self) -> Self:
         return self
@@ -129,6 +141,13 @@ class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
             raise ConfigurationError(
                 f"the client's failure converter {failures.__qualname__} leaves messages and stack traces in clear: "
                 "another plugin set it after EnvelopePlugin, which must be the last in the list"
+            )
+        storage = client.data_converter.external_storage
+        ours = [driver for driver in storage.drivers if isinstance(driver, EnvelopeDriver)] if storage else []
+        if [driver.pool for driver in ours] != self._pools:
+            raise ConfigurationError(
+                "the client does not use the datastore: another plugin set external_storage after EnvelopePlugin, "
+                "which must be the last in the list"
             )
         headers = client.config(active_config=True).get("header_codec_behavior")
         if self._config.headers and headers != HeaderCodecBehavior.CODEC:
@@ -173,6 +192,8 @@ class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
         known = any(isinstance(other, Prewarm) and other.keyring is self._keyring for other in interceptors)
         if self._config.sealing and not known:
             config["interceptors"] = [Prewarm(self._keyring, client.namespace), *interceptors]
+        if self._pools and config.get("max_workflow_task_external_storage_concurrency") == _SDK_CONCURRENCY:
+            config["max_workflow_task_external_storage_concurrency"] = _STORAGE_CONCURRENCY
         return config
 
     async def run_worker(self, worker: Worker, next: Callable[[Worker], Awaitable[None]]) -> None:
@@ -225,11 +246,19 @@ class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
                 )
             if codec.namespace == namespace and codec.config == config:
                 failures = _failures(converter, config)
-                if failures is converter.failure_converter_class:
+                storage = converter.external_storage
+                if without_our_storage(storage) is storage:  # ours was taken out, or there was none
+                    storage = _storage(storage, self._pools, codec)
+                if failures is converter.failure_converter_class and storage is converter.external_storage:
                     return converter
-                return dataclasses.replace(converter, failure_converter_class=failures)
-            converter = dataclasses.replace(converter, payload_codec=_without(converter.payload_codec, codec))
-        return _merge(converter, EnvelopeCodec(config, namespace=namespace, keyring=self._keyring))
+                return dataclasses.replace(converter, failure_converter_class=failures, external_storage=storage)
+            converter = dataclasses.replace(
+                converter,
+                payload_codec=_without(converter.payload_codec, codec),
+                external_storage=without_our_storage(converter.external_storage),
+            )
+        codec = EnvelopeCodec(config, namespace=namespace, keyring=self._keyring)
+        return _merge(converter, codec, self._pools)
 
 
 def _configuration(config: EnvelopeConfig | MasterKey | str, settings: dict[str, Any]) -> EnvelopeConfig:
@@ -240,11 +269,24 @@ def _configuration(config: EnvelopeConfig | MasterKey | str, settings: dict[str,
     return config
 
 
-def _merge(base: DataConverter, codec: EnvelopeCodec) -> DataConverter:
-    """``base`` with ``codec`` after its own codec, and with a failure converter that encodes attributes."""
-    chained = codec if base.payload_codec is None else CodecChain([base.payload_codec, codec])
-    failures = _failures(base, codec.config)
-    return dataclasses.replace(base, payload_codec=chained, failure_converter_class=failures)
+def _merge(base: DataConverter, codec: EnvelopeCodec, pools: list[Pool]) -> DataConverter:
+    """``base`` with ``codec`` after its own codec, a failure converter that encodes attributes, and datastores."""
+    return dataclasses.replace(
+        base,
+        payload_codec=codec if base.payload_codec is None else CodecChain([base.payload_codec, codec]),
+        failure_converter_class=_failures(base, codec.config),
+        external_storage=_storage(base.external_storage, pools, codec),
+    )
+
+
+def _pools(config: EnvelopeConfig) -> list[Pool]:
+    urls = [config.storage] if config.storage is not None else []
+    return [Pool(parse_store_url(url)) for url in (*urls, *config.former_storage)]
+
+
+def _storage(base: ExternalStorage | None, pools: list[Pool], codec: EnvelopeCodec) -> ExternalStorage | None:
+    writing = codec.config.storage is not None and codec.config.sealing
+    return with_our_storage(base, pools, codec, threshold=codec.config.storage_threshold if writing else None)
 
 
 def _failures(base: DataConverter, config: EnvelopeConfig) -> type[FailureConverter]:

@@ -27,6 +27,7 @@ async def work(kms: FakeKms, observer: Observer) -> None:
             sealed
         )
     keyring.close()
+    report(observer, Event("put", "ok", "default", "my-store", 0.5))
 
 
 def expected(kms: FakeKms) -> dict[tuple[str, tuple[tuple[str, str], ...]], int]:
@@ -40,6 +41,7 @@ def expected(kms: FakeKms) -> dict[tuple[str, tuple[tuple[str, str], ...]], int]
         ("envelope_codec_payloads", {"operation": "open", "outcome": "ok", **space}, 2),
         ("envelope_codec_payloads", {"operation": "pass", "outcome": "ok", **space}, 1),
         ("envelope_codec_payloads", {"operation": "open", "outcome": "KeyDenied", **space}, 2),
+        ("envelope_codec_store_calls", {"operation": "put", "outcome": "ok", "store": "my-store"}, 1),
     ]
     return {(name, tuple(sorted(attributes.items()))): count for name, attributes, count in wanted}
 
@@ -57,7 +59,7 @@ async def test_opentelemetry_is_told() -> None:
             if hasattr(point, "value"):
                 found[metric.name, tuple(sorted((point.attributes or {}).items()))] = point.value
     assert found == expected(kms)
-    assert "envelope_codec_kms_latency" in names
+    assert {"envelope_codec_kms_latency", "envelope_codec_store_latency"} <= names
 
 
 async def test_temporals_meter_is_told() -> None:

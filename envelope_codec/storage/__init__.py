@@ -1,0 +1,1 @@
+"""Sealed payloads in a datastore of your own, with sealed references in Temporal."""

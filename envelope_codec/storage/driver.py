@@ -1,0 +1,238 @@
+"""The storage driver for Temporal's SDK: payloads go to a store, sealed claims go to Temporal."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+import weakref
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import TypeVar
+
+from google.protobuf.message import DecodeError
+from temporalio.api.common.v1 import Payload
+from temporalio.converter import (
+    StorageDriver,
+    StorageDriverActivityInfo,
+    StorageDriverClaim,
+    StorageDriverRetrieveContext,
+    StorageDriverStoreContext,
+    StorageDriverWorkflowInfo,
+    WorkflowSerializationContext,
+)
+
+from envelope_codec.codec import EnvelopeCodec, is_envelope
+from envelope_codec.errors import EncryptionRequired, EnvelopeError, InvalidCiphertext, StoreUnavailable
+from envelope_codec.flight import stopping
+from envelope_codec.observe import Event, logger, report
+from envelope_codec.storage.claim import Claim
+from envelope_codec.storage.store import PayloadStore, StoreUrl
+
+_T = TypeVar("_T")
+
+_AT_ONCE = 32  # calls of a store that one event loop has under way
+_CALL = 30.0  # seconds for one call
+_FIRST_BACKOFF = 0.1
+_LONGEST_BACKOFF = 5.0
+_AT_SHUTDOWN = 3.0
+
+
+class Pool:
+    """One configured store, opened once in each event loop that uses it."""
+
+    def __init__(self, url: StoreUrl) -> None:
+        url.open()  # what is wrong with it is told now; this asks no network
+        self.name = url.name
+        self._url = url
+        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Loop] = weakref.WeakKeyDictionary()
+
+    def here(self) -> _Loop:
+        """The store of the running event loop."""
+        loop = asyncio.get_running_loop()
+        here = self._loops.get(loop)
+        if here is None:
+            here = self._loops[loop] = _Loop(self._url.open())
+        return here
+
+    async def aclose(self) -> None:
+        """Release the connections that belong to the running event loop."""
+        here = self._loops.pop(asyncio.get_running_loop(), None)
+        if here is not None:
+            await here.store.close()
+
+    def close(self) -> None:
+        """Release all connections, in the event loops that they belong to, as far as those still run."""
+        for loop, here in list(self._loops.items()):
+            self._loops.pop(loop, None)
+            if loop.is_running():
+                with suppress(RuntimeError):  # it has just been closed
+                    loop.call_soon_threadsafe(_spawn_close, loop, here.store)
+
+
+class _Loop:
+    """What belongs to one event loop."""
+
+    def __init__(self, store: PayloadStore) -> None:
+        self.store = store
+        self.slots = asyncio.Semaphore(_AT_ONCE)
+
+
+_closing: set[asyncio.Task[None]] = set()  # the loop alone would not keep them alive
+
+
+def _spawn_close(loop: asyncio.AbstractEventLoop, store: PayloadStore) -> None:
+    task = loop.create_task(store.close())
+    _closing.add(task)
+    task.add_done_callback(_closing.discard)
+
+
+class EnvelopeDriver(StorageDriver):
+    """Keeps sealed payloads in a store, and gives Temporal sealed claims.
+
+    Serves any number of event loops. What can't be reached is asked again, as long as a caller waits for a KMS.
+
+    Args:
+        pool: where to keep payloads.
+        codec: seals and opens claims.
+    """
+
+    def __init__(self, pool: Pool, codec: EnvelopeCodec) -> None:
+        self.pool = pool
+        self.codec = codec
+
+    def name(self) -> str:
+        """See `StorageDriver.name`. Temporal stores it in clear."""
+        return self.pool.name
+
+    def type(self) -> str:
+        """See `StorageDriver.type`."""
+        return "envelope-codec"
+
+    async def store(self, context: StorageDriverStoreContext, payloads: Sequence[Payload]) -> list[StorageDriverClaim]:
+        """See `StorageDriver.store`. Raises `EnvelopeError` and nothing else."""
+        codec = self._codec_for(context)
+
+        async def one(payload: Payload) -> StorageDriverClaim:
+            if not is_envelope(payload):
+                raise EncryptionRequired("only sealed payloads are stored", operation="seal")
+            data = payload.SerializeToString()
+            claim = Claim.of(os.urandom(16).hex(), data)
+            await self._ask("put", lambda store: store.put(claim.id, data))
+            return StorageDriverClaim(await claim.sealed(codec))
+
+        return await _together([one(payload) for payload in payloads])
+
+    async def retrieve(
+        self, context: StorageDriverRetrieveContext, claims: Sequence[StorageDriverClaim]
+    ) -> list[Payload]:
+        """See `StorageDriver.retrieve`. Raises `EnvelopeError` and nothing else."""
+
+        async def one(given: StorageDriverClaim) -> Payload:
+            claim = await Claim.opened(given.claim_data, self.codec)
+            data = await self._ask("get", lambda store: store.get(claim.id))
+            claim.check(data)
+            try:
+                return Payload.FromString(data)
+            except DecodeError:
+                raise InvalidCiphertext("what was stored is not a payload", operation="open") from None
+
+        return await _together([one(claim) for claim in claims])
+
+    def _codec_for(self, context: StorageDriverStoreContext) -> EnvelopeCodec:
+        target = context.target
+        if isinstance(target, StorageDriverWorkflowInfo):
+            return self.codec.with_context(WorkflowSerializationContext(target.namespace, target.id or ""))
+        if isinstance(target, StorageDriverActivityInfo):
+            return self.codec.with_context(WorkflowSerializationContext(target.namespace, ""))
+        return self.codec
+
+    async def _ask(self, operation: str, call: Callable[[PayloadStore], Awaitable[_T]]) -> _T:
+        """Make a call of the store, and again while it can't be reached, until the deadline."""
+        here, patience = self.pool.here(), _Patience(self.codec.keyring.limits.timeout)
+        try:
+            while True:
+                begun = time.perf_counter()
+                failure: StoreUnavailable
+                try:
+                    async with here.slots:
+                        result = await asyncio.wait_for(call(here.store), _CALL)
+                    self._report(operation, "ok", begun)
+                    return result
+                except asyncio.TimeoutError:
+                    failure = StoreUnavailable("the datastore did not answer", operation=operation)
+                except StoreUnavailable as error:
+                    failure = error.fresh()
+                except EnvelopeError as error:
+                    self._report(operation, type(error).__name__, begun, str(error))
+                    raise
+                except Exception:  # which no store may raise
+                    logger.exception("the datastore %s failed unexpectedly at %s", self.pool.name, operation)
+                    failure = StoreUnavailable("the datastore failed unexpectedly", operation=operation)
+                self._report(operation, "StoreUnavailable", begun, str(failure))
+                if not await patience.again():
+                    raise failure
+        finally:
+            patience.end()
+
+    def _report(self, operation: str, outcome: str, begun: float, reason: str = "") -> None:
+        seconds = time.perf_counter() - begun
+        event = Event(operation, outcome, self.codec.namespace, self.pool.name, seconds, reason=reason)
+        report(self.codec.keyring.observer, event)
+
+
+class _Patience:
+    """When to try again, and whether to. A worker's shutdown makes it short."""
+
+    def __init__(self, seconds: float) -> None:
+        self._deadline = time.monotonic() + seconds
+        self._failures = 0
+        self._hurry = asyncio.Event()
+        self._shortened = False
+        self._stop = stopping.get()
+        self._loop = asyncio.get_running_loop()
+        if self._stop is not None:
+            self._stop.add(self._hurried)
+
+    def end(self) -> None:
+        """Nothing is waited for any more."""
+        if self._stop is not None:
+            self._stop.remove(self._hurried)
+
+    async def again(self) -> bool:
+        """Wait for the time to try again; False if that is after the deadline."""
+        wait = min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2.0 ** min(self._failures, 16)) * random.uniform(0.5, 1)  # noqa: S311
+        self._failures += 1
+        self._shorten()
+        if time.monotonic() + wait >= self._deadline:
+            return False
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(asyncio.sleep(wait) if self._shortened else self._hurry.wait(), wait)
+        self._shorten()
+        return True
+
+    def _shorten(self) -> None:
+        if self._hurry.is_set() and not self._shortened:
+            self._shortened = True
+            self._deadline = min(self._deadline, time.monotonic() + _AT_SHUTDOWN)
+
+    def _hurried(self) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._hurry.set)
+        except RuntimeError:
+            return  # the loop is closed: nobody waits there
+
+
+async def _together(work: Sequence[Awaitable[_T]]) -> list[_T]:
+    """The results, in order; the first error ends the others."""
+    if len(work) == 1:
+        return [await work[0]]
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        return list(await asyncio.gather(*tasks))
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise

@@ -1,0 +1,123 @@
+"""Payloads as files in a directory, for development and tests, or on a file system that all workers share."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import re
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from pathlib import Path
+from tempfile import mkstemp
+from typing import TypeVar
+from urllib.parse import unquote, urlsplit
+
+from envelope_codec.errors import ConfigurationError, PayloadMissing, StoreRefused, StoreUnavailable
+from envelope_codec.storage.store import Stored
+
+_T = TypeVar("_T")
+
+_ID = re.compile(r"[0-9a-f]{32}")
+_REFUSALS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.ENOENT}
+
+
+class FileStore:
+    """A `PayloadStore` in a directory: ``file:///path``. It must exist; files are readable by their owner alone."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        path = Path(unquote(parts.path))
+        if parts.scheme != "file" or parts.netloc or parts.query or parts.fragment or not parts.path.startswith("/"):
+            raise ConfigurationError("storage: a directory of files is file:///absolute/path, with no option but name")
+        self._folder = path
+
+    async def put(self, id: str, data: bytes) -> None:
+        """See `PayloadStore.put`."""
+        await self._do("put", lambda: self._put(self._path(id), data))
+
+    async def get(self, id: str) -> bytes:
+        """See `PayloadStore.get`."""
+        try:
+            return await asyncio.to_thread(self._path(id).read_bytes)
+        except FileNotFoundError:
+            await self._do("get", self._check_folder)
+            raise PayloadMissing("the datastore has no such payload", operation="get") from None
+        except OSError as error:
+            raise _failure(error, "get") from None
+
+    async def delete(self, id: str) -> None:
+        """See `PayloadStore.delete`."""
+        await self._do("delete", lambda: self._path(id).unlink(missing_ok=True))
+
+    async def list_before(self, before: float) -> AsyncIterator[Stored]:
+        """See `PayloadStore.list_before`."""
+        for folder in await self._do("list", lambda: sorted(self._folder.iterdir())):
+            for stored in await self._do("list", partial(self._in, folder, before)):
+                yield stored
+
+    async def check(self) -> None:
+        """See `PayloadStore.check`."""
+        id = os.urandom(16).hex()
+        await self.put(id, b"")
+        await self.delete(id)
+
+    async def close(self) -> None:
+        """See `PayloadStore.close`."""
+
+    def _path(self, id: str) -> Path:
+        if not _ID.fullmatch(id):
+            raise PayloadMissing("the datastore has no such payload", operation="get")
+        return self._folder / id[:2] / id
+
+    def _put(self, path: Path, data: bytes) -> None:
+        self._check_folder()
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        descriptor, name = mkstemp(dir=path.parent, prefix=".")
+        fresh = Path(name)
+        try:
+            with open(descriptor, "wb") as stream:  # noqa: PTH123 - pathlib opens no descriptors
+                stream.write(data)
+                stream.flush()
+                os.fsync(descriptor)
+            fresh.replace(path)
+        except BaseException:
+            fresh.unlink(missing_ok=True)
+            raise
+        _sync(path.parent)
+
+    def _check_folder(self) -> None:
+        if not self._folder.is_dir():
+            raise FileNotFoundError(errno.ENOENT, "no such directory")
+
+    def _in(self, folder: Path, before: float) -> list[Stored]:
+        found = []
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if _ID.fullmatch(path.name):
+                try:
+                    facts = path.stat()
+                except FileNotFoundError:
+                    continue  # deleted meanwhile
+                if facts.st_mtime < before:
+                    found.append(Stored(path.name, facts.st_mtime, facts.st_size))
+        return found
+
+    async def _do(self, operation: str, work: Callable[[], _T]) -> _T:
+        try:
+            return await asyncio.to_thread(work)
+        except OSError as error:
+            raise _failure(error, operation) from None
+
+
+def _failure(error: OSError, operation: str) -> StoreRefused | StoreUnavailable:
+    if error.errno in _REFUSALS:
+        return StoreRefused("the directory can't be used: it is missing, read-only or full", operation=operation)
+    return StoreUnavailable("the file system did not do as it was asked", operation=operation)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

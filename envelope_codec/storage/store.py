@@ -1,0 +1,149 @@
+"""The protocol of a datastore, and the lookup of stores by the scheme of a URL.
+
+A store keeps bytes under random ids. It is found by the URL's scheme, up to a ``+``, in the entry-point group
+``envelope_codec.stores``, whose entries load to callables from a URL to a `PayloadStore`. Building one asks no network.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from importlib import import_module, metadata
+from typing import NamedTuple, Protocol, runtime_checkable
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from envelope_codec.errors import ConfigurationError
+
+ENTRY_POINT_GROUP = "envelope_codec.stores"
+
+_EXTRA_OF_SCHEME = {
+    "s3": "storage-s3",
+    "postgresql": "storage-sql",
+    "sqlite": "storage-sql",
+    "mysql": "storage-sql",
+    "mariadb": "storage-sql",
+    "redis": "storage-redis",
+    "rediss": "storage-redis",
+    "mongodb": "storage-mongodb",
+}
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class Stored(NamedTuple):
+    """What a store says of one payload that it keeps.
+
+    Attributes:
+        id: what it was put under.
+        created: Unix seconds at which it was put, by the store's clock where it has one.
+        size: bytes.
+    """
+
+    id: str
+    created: float
+    size: int
+
+
+@runtime_checkable
+class PayloadStore(Protocol):
+    """Bytes under ids, used from one event loop.
+
+    Each call raises `StoreUnavailable` (no answer; the caller retries), `StoreRefused` (an answer that no retry will
+    change: permission, a missing table or bucket), or `PayloadMissing`, and no other error of the store, with
+    ``from None``: texts of client libraries hold addresses and credentials, and errors travel into workflow history.
+    No call retries. Ids are 32 lowercase hex digits.
+    """
+
+    async def put(self, id: str, data: bytes) -> None:
+        """Keep ``data`` under ``id``, durably when this returns. The same id with the same data again is no error."""
+        ...
+
+    async def get(self, id: str) -> bytes:
+        """What is kept under ``id``. Raises `PayloadMissing` if nothing is."""
+        ...
+
+    async def delete(self, id: str) -> None:
+        """Keep it no longer. Not an error if there is nothing."""
+        ...
+
+    def list_before(self, before: float) -> AsyncIterator[Stored]:
+        """All that was put before ``before`` (Unix seconds), in any order, a page at a time."""
+        ...
+
+    async def check(self) -> None:
+        """Raise if the store can't be used as it is configured: wrong address, missing table or bucket, no permission
+        to write.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Release connections. May be called twice."""
+        ...
+
+
+class StoreProvider(Protocol):
+    """What an entry point in the group ``envelope_codec.stores`` loads to; its name is the URL's scheme."""
+
+    def __call__(self, url: str, /) -> PayloadStore: ...
+
+
+class StoreUrl(NamedTuple):
+    """A store's URL as the configuration gives it.
+
+    Attributes:
+        name: what Temporal sees of it, the option ``name``; ``envelope-`` and the scheme if there is none.
+        url: without that option, for the provider.
+    """
+
+    name: str
+    url: str
+
+    def open(self) -> PayloadStore:
+        """The store. Raises `ConfigurationError`: unknown scheme, missing extra, malformed; shows no credentials."""
+        return _provider(_scheme(self.url))(self.url)
+
+
+def parse_store_url(url: str) -> StoreUrl:
+    """Take a store's URL apart; `ConfigurationError` if it is none, which does not repeat what may hold a password."""
+    if not isinstance(url, str) or "://" not in url or not url.isprintable() or url != url.strip():
+        raise ConfigurationError("storage: give a URL, such as s3://bucket/prefix or postgresql+psycopg://host/db")
+    try:
+        parts = urlsplit(url)
+        options = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+    except ValueError:
+        raise ConfigurationError("storage: the URL is malformed") from None
+    names = [value for option, value in options if option == "name"]
+    name = names[0] if names else f"envelope-{_scheme(url)}"
+    if len(names) > 1 or not _NAME.fullmatch(name):
+        raise ConfigurationError("storage: the option name is letters, digits, '.', '_' and '-', 64 at most, once")
+    if names:
+        query = urlencode([(option, value) for option, value in options if option != "name"])
+        url = urlunsplit(parts._replace(query=query))
+        if "://" not in url:  # urlunsplit drops the slashes of a URL without a host
+            url = url.replace(":", "://", 1)
+    return StoreUrl(name, url)
+
+
+def _scheme(url: str) -> str:
+    return url.partition("://")[0].partition("+")[0].lower()
+
+
+def _provider(scheme: str) -> StoreProvider:
+    matches = [point for point in metadata.entry_points(group=ENTRY_POINT_GROUP) if point.name == scheme]
+    if not matches:
+        known = ", ".join(sorted({point.name for point in metadata.entry_points(group=ENTRY_POINT_GROUP)}))
+        raise ConfigurationError(f"storage: no store for URL scheme {scheme!r} (installed: {known or 'none'})")
+    if len({point.value for point in matches}) > 1:
+        raise ConfigurationError(f"storage: more than one installed store claims URL scheme {scheme!r}")
+    point = matches[0]
+    try:
+        import_module(point.module)
+        provider: StoreProvider = point.load()
+    except ModuleNotFoundError as error:
+        extra = _EXTRA_OF_SCHEME.get(scheme)
+        fix = f'pip install "temporal-envelope-codec[{extra}]"' if extra else f"install {error.name!r}"
+        raise ConfigurationError(f"storage: {scheme}:// needs a missing package: {fix}") from error
+    # Any class: what a package raises at its import is as it pleases.
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}"
+        raise ConfigurationError(f"storage: the store for {scheme}:// can't be loaded: {said}") from error
+    return provider

@@ -1,0 +1,460 @@
+"""Payloads in a store, and what Temporal gets instead: a sealed claim that names nothing and swears to every byte."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import dataclasses
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio.api.common.v1 import Payload
+from temporalio.api.sdk.v1 import ExternalStorageReference
+from temporalio.client import Client
+from temporalio.converter import (
+    DataConverter,
+    ExternalStorage,
+    StorageDriver,
+    StorageDriverClaim,
+    StorageDriverRetrieveContext,
+    StorageDriverStoreContext,
+    StorageDriverWorkflowInfo,
+)
+from temporalio.plugin import SimplePlugin
+
+from envelope_codec import (
+    ConfigurationError,
+    EncryptionRequired,
+    EnvelopeConfig,
+    EnvelopePlugin,
+    InvalidCiphertext,
+    MalformedEnvelope,
+    PayloadMissing,
+    StoreRefused,
+    StoreUnavailable,
+)
+from envelope_codec.codec import EnvelopeCodec, is_envelope
+from envelope_codec.envelope import parse
+from envelope_codec.flight import Stop, stopping
+from envelope_codec.storage.claim import Claim
+from envelope_codec.storage.driver import EnvelopeDriver, Pool
+from envelope_codec.storage.store import PayloadStore, Stored, StoreUrl, parse_store_url
+from envelope_codec.testing import FakeKms
+
+PLAIN = Payload(metadata={"encoding": b"json/plain"}, data=b'"a text of some length"')
+ANYWHERE = StorageDriverStoreContext()
+READING = StorageDriverRetrieveContext()
+
+
+class Memory:
+    """A `PayloadStore` with faults to inject."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, bytes] = {}
+        self.failures: list[Exception] = []
+        self.calls = 0
+        self.closed = 0
+        self.under_way = self.most = 0
+
+    async def _call(self) -> None:
+        self.calls += 1
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        await asyncio.sleep(0)
+        self.under_way -= 1
+        if self.failures:
+            raise self.failures.pop(0)
+
+    async def put(self, id: str, data: bytes) -> None:
+        await self._call()
+        self.kept[id] = data
+
+    async def get(self, id: str) -> bytes:
+        await self._call()
+        try:
+            return self.kept[id]
+        except KeyError:
+            raise PayloadMissing("the datastore has no such payload") from None
+
+    async def delete(self, id: str) -> None:
+        self.kept.pop(id, None)
+
+    async def list_before(self, before: float) -> AsyncIterator[Stored]:
+        for id, data in self.kept.items():
+            yield Stored(id, 0.0, len(data))
+
+    async def check(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        self.closed += 1
+
+
+class MemoryUrl(StoreUrl):
+    """Opens one `Memory`, whatever it is asked."""
+
+    memory: Memory
+
+    def open(self) -> PayloadStore:
+        return self.memory
+
+
+def driver_of(memory: Memory, **settings: Any) -> EnvelopeDriver:
+    url = MemoryUrl("mine", "memory://")
+    url.memory = memory
+    return EnvelopeDriver(Pool(url), EnvelopeCodec(EnvelopeConfig(key=FakeKms(), **settings)))
+
+
+async def sealed(driver: EnvelopeDriver, count: int = 1) -> list[Payload]:
+    return await driver.codec.encode([PLAIN] * count)
+
+
+async def test_what_was_stored_comes_back_and_the_claim_tells_nothing() -> None:
+    memory = Memory()
+    driver = driver_of(memory)
+    payloads = await sealed(driver, 3)
+    claims = await driver.store(ANYWHERE, payloads)
+    assert await driver.retrieve(READING, claims) == payloads
+    assert len(memory.kept) == 3
+    for claim, (id, data) in zip(claims, memory.kept.items(), strict=True):
+        [(field, text)] = claim.claim_data.items()
+        assert field == "envelope"
+        envelope = Payload.FromString(base64.b64decode(text))
+        assert is_envelope(envelope)
+        assert id.encode() not in envelope.SerializeToString()
+        assert Payload.FromString(data) in payloads
+    assert await driver.store(ANYWHERE, []) == []
+
+
+async def test_ids_are_random() -> None:
+    memory = Memory()
+    driver = driver_of(memory)
+    [payload] = await sealed(driver)
+    await driver.store(ANYWHERE, [payload, payload])
+    assert len(memory.kept) == 2
+    assert all(len(id) == 32 for id in memory.kept)
+
+
+async def test_a_claim_is_sealed_for_the_namespace_and_the_tenant_it_belongs_to() -> None:
+    tenant = FakeKms()
+    driver = driver_of(
+        Memory(), resolver=lambda context: tenant if context.workflow_id == "w" else None, decrypt_keys=[tenant]
+    )
+    target = StorageDriverWorkflowInfo(namespace="another", id="w")
+    [claim] = await driver.store(StorageDriverStoreContext(target=target), await sealed(driver))
+    envelope = Payload.FromString(base64.b64decode(claim.claim_data["envelope"]))
+    parsed = parse(envelope.metadata, envelope.data)
+    assert parsed is not None
+    assert parsed.record.namespace == "another"
+    assert parsed.record.recipients[0].key_id == tenant.key_id
+
+
+async def test_plaintext_is_never_stored() -> None:
+    memory = Memory()
+    with pytest.raises(EncryptionRequired):
+        await driver_of(memory).store(ANYWHERE, [PLAIN])
+    assert memory.kept == {}
+
+
+@pytest.mark.parametrize("change", ["flip", "cut", "longer", "swap", "garbage", "empty"])
+async def test_other_bytes_than_were_stored_are_noticed(change: str) -> None:
+    memory = Memory()
+    driver = driver_of(memory)
+    claims = await driver.store(ANYWHERE, await sealed(driver, 2))
+    (first, data), (_, other) = memory.kept.items()
+    memory.kept[first] = {
+        "flip": data[:-1] + bytes([data[-1] ^ 1]),
+        "cut": data[:-1],
+        "longer": data + b"\0",
+        "swap": other,
+        "garbage": b"\xff" * len(data),
+        "empty": b"",
+    }[change]
+    with pytest.raises(InvalidCiphertext, match="other bytes"):
+        await driver.retrieve(READING, claims[:1])
+
+
+async def test_a_missing_payload_has_an_error_of_its_own_and_is_asked_for_once() -> None:
+    memory = Memory()
+    driver = driver_of(memory)
+    claims = await driver.store(ANYWHERE, await sealed(driver))
+    memory.kept.clear()
+    memory.calls = 0
+    with pytest.raises(PayloadMissing):
+        await driver.retrieve(READING, claims)
+    assert memory.calls == 1
+
+
+async def test_a_store_that_is_out_is_asked_again() -> None:
+    memory = Memory()
+    driver = driver_of(memory)
+    memory.failures = [StoreUnavailable("out"), RuntimeError("a secret"), StoreUnavailable("out")]
+    claims = await driver.store(ANYWHERE, await sealed(driver))
+    assert memory.calls == 4
+    assert len(await driver.retrieve(READING, claims)) == 1
+
+
+async def test_patience_ends(caplog: pytest.LogCaptureFixture) -> None:
+    memory = Memory()
+    driver = driver_of(memory, timeout=0.3)
+    memory.failures = [RuntimeError("a secret")] * 100
+    with pytest.raises(StoreUnavailable) as caught:
+        await driver.store(ANYWHERE, await sealed(driver))
+    assert "secret" not in str(caught.value)
+    assert 1 < memory.calls < 10
+
+
+async def test_a_refusal_is_told_at_once() -> None:
+    memory = Memory()
+    driver = driver_of(memory)
+    memory.failures = [StoreRefused("no")]
+    with pytest.raises(StoreRefused):
+        await driver.store(ANYWHERE, await sealed(driver))
+    assert memory.calls == 1
+
+
+async def test_a_workers_shutdown_ends_patience_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("envelope_codec.storage.driver._AT_SHUTDOWN", 0.0)
+    memory = Memory()
+    driver = driver_of(memory, timeout=1_000)
+    memory.failures = [StoreUnavailable("out")] * 10_000
+    stop = Stop()
+    token = stopping.set(stop)
+    task = asyncio.ensure_future(driver.store(ANYWHERE, await sealed(driver)))
+    stopping.reset(token)
+    while memory.calls < 2:  # noqa: ASYNC110 - the memory is no event
+        await asyncio.sleep(0)
+    stop.set()
+    with pytest.raises(StoreUnavailable):
+        await asyncio.wait_for(task, 60)
+
+
+async def test_batches_are_concurrent_within_a_limit() -> None:
+    memory = Memory()
+    driver = driver_of(memory)
+    claims = await driver.store(ANYWHERE, await sealed(driver, 100))
+    assert 2 < memory.most <= 32
+    assert len(await driver.retrieve(READING, claims)) == 100
+
+
+async def test_the_first_failure_of_a_batch_ends_it() -> None:
+    memory = Memory()
+    driver = driver_of(memory)
+    payloads = await sealed(driver, 5)
+    memory.failures = [StoreRefused("no")]
+    with pytest.raises(StoreRefused):
+        await driver.store(ANYWHERE, payloads)
+    assert len(asyncio.all_tasks()) == 1
+
+
+# --- claims ----------------------------------------------------------------------------------------------------------
+
+
+async def claim_of(codec: EnvelopeCodec, content: bytes, encoding: bytes = b"json/envelope-codec-claim") -> str:
+    [payload] = await codec.encode([Payload(metadata={"encoding": encoding}, data=content)])
+    return base64.b64encode(payload.SerializeToString()).decode()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {},
+        {"envelope": ""},
+        {"envelope": "no base64!"},
+        {"envelope": base64.b64encode(b"\xff").decode()},
+        {"envelope": base64.b64encode(PLAIN.SerializeToString()).decode()},
+        {"envelope": "A" * 70_000},
+        {"bucket": "b", "key": "k"},
+    ],
+)
+async def test_a_claim_that_is_not_sealed_by_us_is_refused(data: dict[str, str]) -> None:
+    memory = Memory()
+    with pytest.raises(MalformedEnvelope):
+        await driver_of(memory).retrieve(READING, [StorageDriverClaim(data)])
+    assert memory.calls == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "encoding"),
+    [
+        (b"[]", b"json/envelope-codec-claim"),
+        (b"{}", b"json/envelope-codec-claim"),
+        (b"\xff", b"json/envelope-codec-claim"),
+        (json.dumps({"id": "0" * 32, "sha256": "0", "size": 1}).encode(), b"json/plain"),
+    ],
+)
+async def test_a_sealed_payload_that_is_no_claim_is_refused(content: bytes, encoding: bytes) -> None:
+    """Whoever can have anything sealed must not be able to make claims of his own."""
+    driver = driver_of(Memory())
+    text = await claim_of(driver.codec, content, encoding)
+    with pytest.raises(MalformedEnvelope, match="not a reference"):
+        await driver.retrieve(READING, [StorageDriverClaim({"envelope": text})])
+
+
+@pytest.mark.parametrize("id", [7, None, "../../etc/passwd", "0" * 31, "G" * 32])
+async def test_an_id_that_no_driver_made_is_refused(id: Any) -> None:
+    driver = driver_of(Memory())
+    content = json.dumps({"id": id, "sha256": "0" * 64, "size": 1}).encode()
+    text = await claim_of(driver.codec, content)
+    with pytest.raises(MalformedEnvelope, match="not a reference"):
+        await Claim.opened({"envelope": text}, driver.codec)
+
+
+# --- pools -----------------------------------------------------------------------------------------------------------
+
+
+def test_each_event_loop_has_a_store_of_its_own_and_closes_it() -> None:
+    opened: list[Memory] = []
+
+    class Url(StoreUrl):
+        def open(self) -> PayloadStore:
+            opened.append(Memory())
+            return opened[-1]
+
+    pool = Pool(Url("mine", "memory://"))
+    assert len(opened) == 1, "what is wrong with a URL is told at once"
+
+    async def use() -> None:
+        assert pool.here() is pool.here()
+        await pool.aclose()
+
+    asyncio.run(use())
+    asyncio.run(use())
+    assert [memory.closed for memory in opened[1:]] == [1, 1]
+
+    async def closed() -> None:
+        pool.here()
+        pool.close()
+        while not opened[-1].closed:  # noqa: ASYNC110 - the memory is no event
+            await asyncio.sleep(0)
+
+    asyncio.run(closed())
+
+
+# --- the plugin's settings -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"file://{tmp_path}"
+
+
+async def client(*plugins: Any, **settings: Any) -> Client:
+    return await Client.connect("127.0.0.1:1", lazy=True, plugins=plugins, **settings)
+
+
+class Theirs(StorageDriver):
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def name(self) -> str:
+        return self._name
+
+    async def store(self, context: Any, payloads: Any) -> Any:
+        raise AssertionError("not asked")
+
+    async def retrieve(self, context: Any, claims: Any) -> Any:
+        raise AssertionError("not asked")
+
+
+async def test_payloads_from_the_threshold_on_are_stored(url: str, tmp_path: Path) -> None:
+    with EnvelopePlugin(FakeKms(), storage=url, storage_threshold="10KiB") as plugin:
+        converter = (await client(plugin)).data_converter
+        small, large = await converter.encode(["x" * 1_000, "x" * 20_000])
+        assert is_envelope(small)
+        assert large.metadata["messageType"] == ExternalStorageReference.DESCRIPTOR.full_name.encode()
+        assert len(list(tmp_path.glob("*/*"))) == 1  # noqa: ASYNC240
+        assert await converter.decode([small, large]) == ["x" * 1_000, "x" * 20_000]
+
+
+async def test_without_sealing_nothing_is_stored_and_what_was_is_read(url: str) -> None:
+    kms = FakeKms()
+    with (
+        EnvelopePlugin(kms, storage=url, storage_threshold=0) as writing,
+        EnvelopePlugin(kms, storage=url, storage_threshold=0, sealing=False) as reading,
+        EnvelopePlugin(kms, former_storage=[url]) as later,
+    ):
+        stored = await (await client(writing)).data_converter.encode(["text"])
+        for plugin in (reading, later):
+            converter = (await client(plugin)).data_converter
+            assert await converter.decode(stored) == ["text"]
+            [payload] = await converter.encode(["text"])
+            assert payload.metadata["encoding"] != b"json/protobuf"
+
+
+async def test_users_drivers_stay_and_read_on(url: str) -> None:
+    theirs = ExternalStorage(drivers=[Theirs("theirs")], payload_size_threshold=5)
+    base = DataConverter(external_storage=theirs)
+    with EnvelopePlugin(FakeKms(), storage=url, storage_threshold=0) as plugin:
+        merged = (await client(plugin, data_converter=base)).data_converter.external_storage
+        assert merged is not None
+        assert [driver.name() for driver in merged.drivers] == ["envelope-file", "theirs"]
+        assert merged.driver_selector is not None
+        assert merged.driver_selector(None, PLAIN) is merged.drivers[0]  # type: ignore[arg-type]
+    with EnvelopePlugin(FakeKms(), former_storage=[url]) as plugin:
+        merged = (await client(plugin, data_converter=base)).data_converter.external_storage
+        assert merged is not None
+        assert merged.payload_size_threshold == 5
+        assert merged.driver_selector is not None
+        assert merged.driver_selector(None, PLAIN) is theirs.drivers[0]  # type: ignore[arg-type]
+
+
+async def test_applied_twice_is_once_and_another_namespace_is_another_codec(url: str) -> None:
+    with EnvelopePlugin(FakeKms(), storage=url) as plugin:
+        once = await client(plugin)
+        assert Client(**once.config(active_config=True)).data_converter is once.data_converter
+        other = await client(plugin, namespace="other", data_converter=once.data_converter)
+        storage = other.data_converter.external_storage
+        assert storage is not None
+        [driver] = storage.drivers
+        assert isinstance(driver, EnvelopeDriver)
+        assert driver.codec.namespace == "other"
+
+
+async def test_a_later_plugin_that_takes_the_store_away_is_detected(url: str) -> None:
+    def without(converter: DataConverter | None) -> DataConverter:
+        assert converter is not None
+        return dataclasses.replace(converter, external_storage=None)
+
+    later = SimplePlugin("later", data_converter=without)
+    with EnvelopePlugin(FakeKms(), storage=url) as plugin, pytest.raises(ConfigurationError, match="not use the data"):
+        await client(plugin, later)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"storage": "nonsense"}, "storage: give a URL"),
+        ({"storage": "nonsense://user:password@host"}, "no store for URL scheme 'nonsense'"),
+        ({"storage": "file://host/path"}, "file:///absolute/path"),
+        ({"storage": "file:///path?name=a b"}, "the option name is letters"),
+        ({"storage": "file:///path?name=a&name=b"}, "the option name is letters"),
+        ({"storage": "file:///path?color=red"}, "no option but name"),
+        ({"storage_threshold": 0}, "storage_threshold: goes with storage"),
+        ({"storage": "file:///path", "storage_threshold": "many"}, "storage_threshold"),
+        ({"storage": "file:///path", "storage_threshold": -1}, "storage_threshold"),
+        ({"storage": "file:///path", "former_storage": ["file:///other"]}, "two stores have one name"),
+    ],
+)
+async def test_wrong_settings_are_told_and_no_password_with_them(settings: Any, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said) as caught:
+        await client(EnvelopePlugin(FakeKms(), **settings))
+    assert "password" not in str(caught.value)
+
+
+def test_a_stores_name_may_be_chosen() -> None:
+    assert parse_store_url("file:///a/b") == ("envelope-file", "file:///a/b")
+    assert parse_store_url("file:///a/b?name=cold") == ("cold", "file:///a/b")
+    url = "postgresql+psycopg://u:p@h:5/db?sslmode=require&name=main&table=t"
+    assert parse_store_url(url) == ("main", "postgresql+psycopg://u:p@h:5/db?sslmode=require&table=t")
+    assert parse_store_url("s3://bucket/prefix").name == "envelope-s3"
+
+
+def test_a_configuration_shows_no_password() -> None:
+    config = EnvelopeConfig(
+        key=FakeKms(), storage="postgresql://u:password@h/db", former_storage=["redis://:password@h"]
+    )
+    assert "password" not in repr(config)
