@@ -54,6 +54,11 @@ class Claim:
         [payload] = await codec.encode([Payload(metadata={"encoding": _ENCODING}, data=content.encode())])
         return {_FIELD: base64.b64encode(payload.SerializeToString()).decode()}
 
+    @staticmethod
+    def is_sealed(data: Mapping[str, str]) -> bool:
+        """Whether ``data`` has the form of a sealed claim."""
+        return set(data) == {_FIELD}
+
     @classmethod
     async def opened(cls, data: Mapping[str, str], codec: EnvelopeCodec) -> Claim:
         """The claim that `sealed` made.
@@ -64,7 +69,7 @@ class Claim:
         """
         text = data.get(_FIELD, "")
         try:
-            if set(data) != {_FIELD} or len(text) > _LONGEST:
+            if not cls.is_sealed(data) or len(text) > _LONGEST:
                 raise ValueError
             sealed = Payload.FromString(base64.b64decode(text, validate=True))
         except (ValueError, binascii.Error, DecodeError):

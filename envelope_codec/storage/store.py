@@ -50,7 +50,9 @@ class PayloadStore(Protocol):
     Each call raises `StoreUnavailable` (no answer; the caller retries), `StoreRefused` (an answer that no retry will
     change: permission, a missing table or bucket), or `PayloadMissing`, and no other error of the store, with
     ``from None``: texts of client libraries hold addresses and credentials, and errors travel into workflow history.
-    No call retries. Ids are 32 lowercase hex digits.
+    No call retries. Ids are 32 lowercase hex digits, and ``check`` for what `check` leaves behind.
+
+    A store may have a method ``get_plain(claim)`` besides, for what another driver stored there and claimed in clear.
     """
 
     async def put(self, id: str, data: bytes) -> None:

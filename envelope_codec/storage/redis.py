@@ -1,0 +1,124 @@
+"""Payloads in Redis or Valkey."""
+
+from __future__ import annotations
+
+import logging
+import struct
+import time
+from collections.abc import AsyncIterator
+from typing import Any, cast
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import redis.asyncio
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
+
+from envelope_codec.errors import (
+    ConfigurationError,
+    EnvelopeError,
+    PayloadMissing,
+    StoreRefused,
+    StoreUnavailable,
+)
+from envelope_codec.storage.store import Stored
+
+_log = logging.getLogger("envelope_codec.storage.redis")
+
+_HEAD = struct.Struct(">q")  # Unix seconds, before the payload's bytes
+_PAGE = 1_000
+_KEEPS_ALL = ("noeviction", "volatile-")
+_REFUSALS = (
+    AuthenticationError,
+    AuthorizationError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+)
+
+
+class RedisStore:
+    """A `PayloadStore` in Redis: ``redis://USER:PASSWORD@HOST:6379/0?prefix=envelope:``, or ``rediss://`` with TLS.
+
+    Everything in the URL but ``prefix`` is redis-py's. How durable a payload is, is for the server's own settings to
+    say (``appendonly``, ``appendfsync``, replicas); it must not evict keys.
+    """
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        options = dict(parse_qsl(parts.query, keep_blank_values=True))
+        self._prefix = options.pop("prefix", "envelope:")
+        settings: dict[str, Any] = {"socket_connect_timeout": 5, "socket_timeout": 20, "max_connections": 64}
+        url = urlunsplit(parts._replace(query=urlencode(options)))
+        try:
+            self._redis = redis.asyncio.Redis.from_url(url, **{k: v for k, v in settings.items() if k not in options})
+        except (ValueError, TypeError, RedisError):
+            raise ConfigurationError("storage: redis-py can't read the URL") from None
+
+    async def put(self, id: str, data: bytes) -> None:
+        """See `PayloadStore.put`."""
+        await self._do("put", self._redis.set(self._prefix + id, _HEAD.pack(int(time.time())) + data))
+
+    async def get(self, id: str) -> bytes:
+        """See `PayloadStore.get`."""
+        found = await self._do("get", self._redis.getrange(self._prefix + id, _HEAD.size, -1))
+        if found:
+            return cast(bytes, found)
+        if not await self._do("get", self._redis.exists(self._prefix + id)):
+            raise PayloadMissing("the datastore has no such payload", operation="get")
+        return b""
+
+    async def delete(self, id: str) -> None:
+        """See `PayloadStore.delete`."""
+        await self._do("delete", self._redis.delete(self._prefix + id))
+
+    async def list_before(self, before: float) -> AsyncIterator[Stored]:
+        """See `PayloadStore.list_before`."""
+        cursor, seen = 0, set[bytes]()
+        pattern = "".join(f"\\{sign}" if sign in "*?[]\\" else sign for sign in self._prefix) + "*"
+        while True:
+            cursor, keys = await self._do("list", self._redis.scan(cursor, match=pattern, count=_PAGE))
+            fresh = [key for key in keys if key not in seen]  # a scan may name a key twice
+            seen.update(fresh)
+            for key in fresh:
+                head = await self._do("list", self._redis.getrange(key, 0, _HEAD.size - 1))
+                size = await self._do("list", self._redis.strlen(key))
+                if len(head) == _HEAD.size and _HEAD.unpack(head)[0] < before:
+                    yield Stored(key.decode()[len(self._prefix) :], float(_HEAD.unpack(head)[0]), size - _HEAD.size)
+            if not cursor:
+                return
+
+    async def check(self) -> None:
+        """See `PayloadStore.check`."""
+        await self.put("check", b"")
+        await self.delete("check")
+        try:
+            policy = (await self._redis.config_get("maxmemory-policy")).get("maxmemory-policy", "noeviction")
+        except RedisError:
+            return  # a server that lets nobody ask is not asked
+        if not str(policy).startswith(_KEEPS_ALL):
+            raise StoreRefused("the server evicts keys when it is full: set maxmemory-policy to noeviction")
+
+    async def close(self) -> None:
+        """See `PayloadStore.close`."""
+        await self._redis.aclose()
+
+    async def _do(self, operation: str, work: Any) -> Any:
+        try:
+            return await work
+        except (RedisError, OSError) as error:
+            raise _failure(error, operation) from None
+
+
+def _failure(error: Exception, operation: str) -> EnvelopeError:
+    _log.debug("Redis %s failed: %s", operation, type(error).__name__)
+    passing = isinstance(error, ResponseError) and str(error).startswith(("LOADING", "BUSY", "TRYAGAIN", "CLUSTERDOWN"))
+    if not passing and isinstance(error, (*_REFUSALS, ResponseError)):
+        return StoreRefused("the server refused: no permission, read-only, or out of memory", operation=operation)
+    return StoreUnavailable("the server did not answer", operation=operation)

@@ -1,0 +1,204 @@
+"""Payloads in Amazon S3, or whatever speaks its protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from temporalio.contrib.aws.s3driver import S3StorageDriverClient
+
+from envelope_codec.errors import (
+    ConfigurationError,
+    EnvelopeError,
+    InvalidCiphertext,
+    MalformedEnvelope,
+    PayloadMissing,
+    StoreRefused,
+    StoreUnavailable,
+)
+from envelope_codec.storage.store import Stored
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+_T = TypeVar("_T")
+_log = logging.getLogger("envelope_codec.storage.s3")
+
+_OPTIONS = frozenset(("region", "endpoint", "profile", "addressing"))
+_THREADS = 32
+_MISSING = {"NoSuchKey", "404", "NotFound"}
+# https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html: what says nothing of the request, and may pass.
+_PASSING = {
+    *("InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeout", "RequestTimeTooSkewed", "Throttling"),
+    *("ThrottlingException", "TooManyRequests", "OperationAborted", "ExpiredToken", "ExpiredTokenException"),
+    *("500", "502", "503", "504"),
+}
+_ADVICE = {
+    "NoSuchBucket": "the bucket does not exist",
+    "PermanentRedirect": "the bucket is in another region: give ?region=",
+    "AuthorizationHeaderMalformed": "the bucket is in another region: give ?region=",
+    "IllegalLocationConstraintException": "the bucket is in another region: give ?region=",
+    "301": "the bucket is in another region: give ?region=",
+    "AccessDenied": "permission is missing",
+    "403": "permission is missing",
+}
+
+
+class Boto3Client(S3StorageDriverClient):
+    """boto3 behind the client interface of the SDK's own S3 driver, which may be given it as well.
+
+    Args:
+        client: an S3 client of boto3, which any number of threads may use.
+    """
+
+    def __init__(self, client: S3Client) -> None:
+        self._client = client
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="envelope-codec-s3")
+
+    async def put_object(self, *, bucket: str, key: str, data: bytes) -> None:
+        """See `S3StorageDriverClient.put_object`. PutObject: 5 GiB at most."""
+        await self.run(lambda s3: s3.put_object(Bucket=bucket, Key=key, Body=data))
+
+    async def object_exists(self, *, bucket: str, key: str) -> bool:
+        """See `S3StorageDriverClient.object_exists`."""
+        try:
+            await self.run(lambda s3: s3.head_object(Bucket=bucket, Key=key))
+        except ClientError as error:
+            if _code(error) in _MISSING:
+                return False
+            raise
+        return True
+
+    async def get_object(self, *, bucket: str, key: str) -> bytes:
+        """See `S3StorageDriverClient.get_object`."""
+        return await self.run(lambda s3: s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+
+    async def run(self, work: Callable[[S3Client], _T]) -> _T:
+        """Run ``work`` in a thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, self._client)
+
+    def close(self) -> None:
+        """Release the connections. Does not wait for calls under way."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._client.close()
+
+
+class S3Store:
+    """A `PayloadStore` in a bucket: ``s3://BUCKET/PREFIX?region=…&endpoint=…&profile=…&addressing=path``.
+
+    Credentials are found as by any AWS tool. Needs ``s3:PutObject`` and ``s3:GetObject``; ``s3:ListBucket`` and
+    ``s3:DeleteObject`` for what tidies up.
+    """
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        options = dict(parse_qsl(parts.query, keep_blank_values=True))
+        if not parts.netloc or "@" in parts.netloc or ":" in parts.netloc or parts.fragment:
+            raise ConfigurationError(
+                "storage: a bucket is s3://BUCKET/PREFIX; credentials are found as by any AWS tool"
+            )
+        for option, value in options.items():
+            if option not in _OPTIONS or not value:
+                known = ", ".join(sorted({"name", *_OPTIONS}))
+                raise ConfigurationError(f"storage: s3:// has no option {option!r}, or it is empty (known: {known})")
+        self._bucket = parts.netloc
+        prefix = unquote(parts.path).strip("/")
+        self._prefix = f"{prefix}/" if prefix else ""
+        self._s3 = Boto3Client(_client(options))
+
+    async def put(self, id: str, data: bytes) -> None:
+        """See `PayloadStore.put`."""
+        await self._do("put", self._s3.put_object(bucket=self._bucket, key=self._prefix + id, data=data))
+
+    async def get(self, id: str) -> bytes:
+        """See `PayloadStore.get`."""
+        return await self._do("get", self._s3.get_object(bucket=self._bucket, key=self._prefix + id))
+
+    async def get_plain(self, claim: Mapping[str, str]) -> bytes:
+        """What the SDK's own S3 driver stored in this bucket, and claimed in clear."""
+        if claim.get("bucket") != self._bucket or claim.get("hash_algorithm") != "sha256" or "key" not in claim:
+            raise MalformedEnvelope("the reference to the datastore is for another bucket, or not one of S3")
+        data = await self._do("get", self._s3.get_object(bucket=self._bucket, key=claim["key"]))
+        if sha256(data).hexdigest() != claim.get("hash_value"):
+            raise InvalidCiphertext("the datastore returned other bytes than were stored", operation="get")
+        return data
+
+    async def delete(self, id: str) -> None:
+        """See `PayloadStore.delete`."""
+        key = self._prefix + id
+        await self._do("delete", self._s3.run(lambda s3: s3.delete_object(Bucket=self._bucket, Key=key)))
+
+    async def list_before(self, before: float) -> AsyncIterator[Stored]:
+        """See `PayloadStore.list_before`."""
+        token: dict[str, Any] = {}
+        while True:
+
+            def page(s3: S3Client, token: dict[str, Any] = token) -> Any:
+                return s3.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, **token)
+
+            found = await self._do("list", self._s3.run(page))
+            for one in found.get("Contents", ()):
+                created = one["LastModified"].timestamp()
+                if created < before:
+                    yield Stored(one["Key"].removeprefix(self._prefix), created, one["Size"])
+            if not found.get("IsTruncated"):
+                return
+            token = {"ContinuationToken": found["NextContinuationToken"]}
+
+    async def check(self) -> None:
+        """See `PayloadStore.check`."""
+        await self.put("check", b"")
+        await self.get("check")
+
+    async def close(self) -> None:
+        """See `PayloadStore.close`."""
+        self._s3.close()
+
+    async def _do(self, operation: str, work: Awaitable[_T]) -> _T:
+        try:
+            return await work
+        except (ClientError, BotoCoreError, OSError) as error:
+            raise _failure(error, operation) from None
+
+
+def _client(options: Mapping[str, str]) -> S3Client:
+    addressing: Any = {"addressing_style": options.get("addressing", "auto")}
+    config = Config(
+        connect_timeout=5,
+        read_timeout=20,
+        retries={"total_max_attempts": 1, "mode": "standard"},
+        max_pool_connections=_THREADS,
+        s3=addressing,
+        user_agent_extra="envelope-codec",
+    )
+    try:
+        session = boto3.Session(profile_name=options.get("profile"), region_name=options.get("region"))
+        return session.client("s3", endpoint_url=options.get("endpoint"), config=config)
+    except (BotoCoreError, ValueError) as error:
+        raise ConfigurationError(f"storage: no client for s3:// can be made: {error}") from None
+
+
+def _failure(error: Exception, operation: str) -> EnvelopeError:
+    code = _code(error)
+    _log.debug("S3 %s failed: %s", operation, code or type(error).__name__)
+    if code in _MISSING and operation == "get":
+        return PayloadMissing("the datastore has no such payload", operation=operation)
+    if not isinstance(error, ClientError) or code in _PASSING or _status(error) >= 500:
+        return StoreUnavailable("the bucket did not answer", operation=operation)
+    return StoreRefused(f"the bucket refused: {_ADVICE.get(code, 'the log has its code')}", operation=operation)
+
+
+def _code(error: Exception) -> str:
+    return str(error.response.get("Error", {}).get("Code", "")) if isinstance(error, ClientError) else ""
+
+
+def _status(error: ClientError) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
