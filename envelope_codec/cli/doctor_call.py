@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -32,7 +32,7 @@ class Calls:
     """Starts calls in daemon threads, and knows which still run."""
 
     def __init__(self) -> None:
-        self._threads: list[threading.Thread] = []
+        self._started: list[Future[Any]] = []
 
     async def results(self, works: Sequence[Callable[[], T]], deadline: Deadline) -> list[T | None]:
         """What each of ``works`` returns, at once in threads of their own, or None where it is too late.
@@ -53,7 +53,7 @@ class Calls:
     @property
     def hang(self) -> bool:
         """Whether any call still runs."""
-        return any(thread.is_alive() for thread in self._threads)
+        return not all(future.done() for future in self._started)
 
     def _start(self, work: Callable[[], T]) -> Future[T]:
         future: Future[T] = Future()
@@ -65,9 +65,8 @@ class Calls:
             except BaseException as error:
                 future.set_exception(error)
 
-        thread = threading.Thread(target=run, name="envelope-codec-doctor", daemon=True)
-        self._threads.append(thread)
-        thread.start()
+        self._started.append(future)
+        threading.Thread(target=run, name="envelope-codec-doctor", daemon=True).start()
         return future
 
 

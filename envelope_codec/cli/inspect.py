@@ -29,9 +29,8 @@ def inspect(
         print("envelope-codec: reading JSON from the terminal; end it with Ctrl-D", file=sys.stderr)
     try:
         inventory = Inventory.of(places_in(read_document(file)))
-    except (Unreadable, RecursionError) as error:
-        why = str(error) if isinstance(error, Unreadable) else "the input is nested too deeply"
-        print(f"envelope-codec: {printable(why)}", file=sys.stderr)
+    except Unreadable as error:
+        print(f"envelope-codec: {printable(str(error))}", file=sys.stderr)
         raise typer.Exit(2) from None
     if as_json:
         print(json_text(inventory.document()))

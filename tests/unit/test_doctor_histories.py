@@ -295,6 +295,14 @@ async def test_a_key_counts_only_for_its_own_namespace(seal: Sealer, settings: d
     assert bool(await check_of(config, survey.records)) is missing
 
 
+async def test_a_key_of_the_namespace_that_met_the_envelope_does_not_count(seal: Sealer) -> None:
+    own, other = FakeKms(), FakeKms()
+    config = EnvelopeConfig(namespaces={"default": NamespaceKeys(key=own), "other": NamespaceKeys(key=other)})
+    copied = surveyed(config, started(await seal(own, "other"), await seal(other, "other")))
+    without = await check_of(config, copied.records)
+    assert [record.recipients[0].key_id for record in without] == [own.key_id]
+
+
 async def test_of_several_recipients_one_is_enough(seal: Sealer, kms: FakeKms) -> None:
     config = EnvelopeConfig(key=kms)
     sealed = await seal(FakeKms(), backup_keys=(kms,))

@@ -575,11 +575,17 @@ def test_a_history_of_the_wrong_types_is_no_traceback(run: Run, document: object
     assert (outcome.status, outcome.err) == (0, "")
 
 
-def test_a_long_chain_of_causes_is_followed(run: Run) -> None:
-    text = '{"cause":' * 90 + json.dumps({"message": "marigold", "encodedAttributes": E}) + "}" * 90
+@pytest.mark.parametrize(("causes", "status"), [(90, 0), (195, 0), (200, 2), (400, 2)])
+def test_a_long_chain_of_causes_is_followed(run: Run, causes: int, status: int) -> None:
+    text = '{"cause":' * causes + json.dumps({"message": "marigold", "encodedAttributes": E}) + "}" * causes
     event = '{"eventType": 13, "activityTaskFailedEventAttributes": {"failure": ' + text + "}}"
     Parse(event, HistoryEvent(), max_recursion_depth=1000)  # it is a message
-    assert run(event, "--json").document["summary"]["envelopes"] == 1
+    outcome = run(event, "--json")
+    assert outcome.status == status
+    if status:
+        assert outcome.err == "envelope-codec: the input is nested too deeply\n"
+    else:
+        assert outcome.document["summary"]["envelopes"] == 1
 
 
 def test_it_loads_no_cloud_sdk_and_no_temporal_client(tmp_path: Path) -> None:

@@ -290,6 +290,13 @@ async def test_it_ends_in_time_when_the_kms_hangs(operation: str) -> None:
     assert {"wrap": "it did not wrap", "unwrap": "did not unwrap"}[operation] in diagnosis.findings[0].text
 
 
+async def test_what_has_ended_does_not_hang() -> None:
+    calls = Calls()
+    for number in range(100):
+        assert await calls.result(lambda number=number: number, Deadline(SECONDS)) == number  # type: ignore[misc]
+        assert not calls.hang, "or the process would be ended by force"
+
+
 HANGS = """
 import threading
 from envelope_codec.cli import doctor_keys, main
