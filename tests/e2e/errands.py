@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 from context_header import received_by_activity, received_by_workflow
 from temporalio import activity, workflow
@@ -46,8 +46,8 @@ class Errands:
         try:
             await refusing
         except ActivityError as error:
-            assert isinstance(error.cause, ApplicationError)
-            self._told.append(f"{error.cause.message}, {error.cause.details[0]}")
+            cause = cast(ApplicationError, error.cause)
+            self._told.append(f"{cause.message}, {cause.details[0]}")
 
     @workflow.signal
     def go(self, errand: str) -> None:
@@ -111,12 +111,15 @@ class Conversation:
         self._expected.append(f"{self.workflow_id}, {header}")
         self._header = header
 
-    async def talk(self, one: Client, other: Client) -> None:
-        """Signal, update and query: what one client has sent, the other asks for."""
+    async def send(self, client: Client) -> None:
         errand = f"{self.workflow_id} errand {self.errands}"
         self.errands += 1
-        await self._handle(one).signal(Errands.go, errand)
+        await self._handle(client).signal(Errands.go, errand)
         self._expected += [f"{errand} carried, {self._header}", f"{errand} refused, details of {errand}"]
+
+    async def talk(self, one: Client, other: Client) -> None:
+        """What one client has sent, the other asks for."""
+        await self.send(one)
         reminder = f"reminder {self.errands}"
         remembered = await self._handle(other).execute_update(Errands.remember, args=[reminder, len(self._expected)])
         assert remembered == f"{reminder}, remembered"

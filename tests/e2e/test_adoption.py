@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import re
+import shlex
+from asyncio.subprocess import PIPE, STDOUT
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from textwrap import dedent
 from typing import Any, NamedTuple
 
 import pytest
@@ -15,17 +20,29 @@ from devstack import TemporalServer
 from errands import Conversation, Errand, Errands
 from legacy_codec import ENCODING as STATIC_KEY
 from legacy_codec import StaticKeyCodec
+from localserver import find_program
+from small import Hello
+from stored import events, eventually
 from temporalio.api.enums.v1 import EventType
-from temporalio.client import Client, WorkflowHistory
+from temporalio.client import (
+    Client,
+    Schedule,
+    ScheduleActionStartWorkflow,
+    ScheduleSpec,
+    ScheduleUpdate,
+    WorkflowHistory,
+)
 from temporalio.common import HeaderCodecBehavior
 from temporalio.converter import DataConverter
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, Worker
 
 from envelope_codec import EnvelopePlugin, Event
 from envelope_codec.cli.demo_search import payloads_in
+from envelope_codec.cli.keygen import create_key_file, key_uri
 from envelope_codec.envelope import ENCODING as ENVELOPE
 from envelope_codec.testing import FakeKms
 
+ADOPTION = Path(__file__).resolve().parents[2] / "docs" / "adoption.md"
 FAILED_TASKS = {EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED, EventType.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT}
 HEADER = "a header"
 JSON = b"json/plain"
@@ -143,8 +160,8 @@ class History(NamedTuple):
 
 async def converse(conversation: Conversation, one: Client, other: Client) -> None:
     await conversation.begin(one, HEADER)
-    await conversation.talk(one, other)
-    await conversation.end(other, one)
+    await conversation.send(other)
+    await conversation.end(one, other)
 
 
 async def roll_out(fleet: Fleet, plain: Client, name: str, steps: int, short: int, lasting: int) -> list[History]:
@@ -198,7 +215,7 @@ async def failed_replays(plugin: EnvelopePlugin, histories: Sequence[History]) -
 
 @pytest.mark.parametrize(
     ("generations", "short", "lasting"),
-    [(FROM_PLAINTEXT, 24, 6), (FROM_STATIC_KEY, 24, 6), (HEADERS_IN_CLEAR, 6, 2)],
+    [(FROM_PLAINTEXT, 24, 4), (FROM_STATIC_KEY, 24, 4), (HEADERS_IN_CLEAR, 4, 2)],
     ids=["from plaintext", "from a static key", "with headers in clear"],
 )
 async def test_each_release_is_rolled_out_beside_the_one_before_it(
@@ -227,18 +244,106 @@ async def test_each_release_is_rolled_out_beside_the_one_before_it(
     for history in histories:
         if history.step >= 0:
             older, newer = generations[history.step : history.step + 2]
-            assert history.encodings >= {older.writes} or history.encodings >= {newer.writes}
+            assert history.encodings
             assert history.encodings <= {older.writes, newer.writes, *headers}
     written = set[bytes]().union(*(history.encodings for history in histories))
     assert written == {*(generation.writes for generation in generations), *headers}
 
-    assert fleet.events[-2].payloads["legacy" if generations[0].codec or len(generations) > 4 else "pass"] > 0
-    assert fleet.events[-1].payloads["open"] > 0
-    assert fleet.events[-1].payloads["legacy"] == fleet.events[-1].payloads["pass"] == 0, "it is time to drop the key"
+    first, last = fleet.events[-2].payloads, fleet.events[-1].payloads
+    assert first["pass" if generations is FROM_PLAINTEXT else "legacy"] > 0
+    assert last["open"] > 0
+    assert last["legacy"] == last["pass"] == 0
 
     assert await failed_replays(fleet.plugin(steps - 1), histories) == {}
-    last = [history for history in histories if history.step == steps - 1]
-    assert await failed_replays(fleet.plugin(steps), last) == {}
+    newest = [history for history in histories if history.step == steps - 1]
+    assert await failed_replays(fleet.plugin(steps), newest) == {}
     if generations is FROM_PLAINTEXT:
         (old,) = (await failed_replays(fleet.plugin(steps), histories[:1])).values()
         assert "encryption is required" in str(old)
+
+
+# --- the document -----------------------------------------------------------------------------------------------------
+
+
+def snippets(language: str) -> list[str]:
+    text = ADOPTION.read_text("utf-8")
+    return [dedent(found) for found in re.findall(rf"^ *```{language}\n(.*?)```", text, re.DOTALL | re.MULTILINE)]
+
+
+async def test_the_clients_of_the_document_are_neighbours(
+    temporal_server: TemporalServer,
+    plain: Client,
+    name: str,
+    kms: FakeKms,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Those of a static key's steps 1 and 2, with the settings that stand above each."""
+    create_key_file(tmp_path / "key.json")
+    (tmp_path / "my_app").mkdir()
+    (tmp_path / "my_app" / "codec.py").write_text("from legacy_codec import from_deployment as static_key", "utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    clients = []
+    settings = [text for text in snippets("toml") if "legacy_codecs" in text]
+    connecting = [text for text in snippets("python") if "def connect" in text]
+    for toml, code in zip(settings, connecting, strict=True):
+        toml = re.sub(r'"arn:[^"]*"', f'"{key_uri(tmp_path / "key.json")}"', toml)
+        (tmp_path / "envelope.toml").write_text(toml, "utf-8")
+        snippet: dict[str, Any] = {}
+        exec(code.replace("localhost:7233", temporal_server.address), snippet)
+        clients.append(await snippet["connect"]())
+    for number, (one, other) in enumerate([clients, reversed(clients)]):
+        queue = f"{name} {number}"
+        async with Worker(one, task_queue=queue, workflows=[Hello]):
+            assert await other.execute_workflow(Hello.run, "Ada", id=queue, task_queue=queue) == "Hello, Ada!"
+        stored = [
+            payload.metadata["encoding"] for event in await events(plain, queue) for payload in payloads_in(event)
+        ]
+        assert stored == [[ENVELOPE, STATIC_KEY], [STATIC_KEY, ENVELOPE]][number]
+    for client in clients:
+        client.config()["plugins"][0].close()
+
+
+async def test_schedule_is_in_clear_until_it_is_given_its_arguments_again(
+    connect: Any, plain: Client, name: str, kms: FakeKms
+) -> None:
+    action = ScheduleActionStartWorkflow("Hello", "Ada", id=name, task_queue=name)
+    made = await plain.create_schedule(name, Schedule(action=action, spec=ScheduleSpec()))
+    client, _ = await connect(kms)
+    (code,) = [text for text in snippets("python") if "def seal_again" in text]
+    snippet: dict[str, Any] = {}
+    exec(code, snippet)
+
+    async def encodings() -> list[bytes]:
+        described = (await made.describe()).schedule.action
+        assert isinstance(described, ScheduleActionStartWorkflow)
+        return [payload.metadata["encoding"] for payload in described.args]
+
+    try:
+        unchanged = client.get_schedule_handle(name)
+        await unchanged.update(lambda given: ScheduleUpdate(schedule=given.description.schedule))
+        assert await encodings() == [JSON]
+        await snippet["seal_again"](client, name)
+        assert await encodings() == [ENVELOPE]
+        async with Worker(client, task_queue=name, workflows=[Hello]):
+            await made.trigger()
+
+            async def run() -> str | None:
+                listed = [each.id async for each in plain.list_workflows(f"TaskQueue = '{name}'")]
+                return listed[0] if listed else None
+
+            started = await eventually(run, "the schedule's run")
+            assert await client.get_workflow_handle(started).result() == "Hello, Ada!"
+    finally:
+        await made.delete()
+
+
+async def test_the_list_of_workflows_that_began_before_works(temporal_server: TemporalServer) -> None:
+    (command,) = [text for text in snippets("sh") if "workflow list" in text]
+    program = find_program("temporal")
+    assert program is not None
+    words = [program, *shlex.split(command)[1:], "--address", temporal_server.address]
+    listing = await asyncio.create_subprocess_exec(*words, stdout=PIPE, stderr=STDOUT)
+    output, _ = await listing.communicate()
+    assert listing.returncode == 0, output.decode()

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import shlex
+from asyncio.subprocess import PIPE, STDOUT
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from context_header import ContextHeader
 from devstack import TemporalServer
 from guarded import Exempt, Guarded
+from localserver import find_program
 from shelf import Shelf, storage
-from small import Hello, Listen, Work
+from small import Delegate, Hello, Listen, Work
 from stored import events, eventually, query_result
 from temporalio.api.common.v1 import Payload, WorkflowExecution
-from temporalio.api.enums.v1 import EventType, ResetReapplyExcludeType, TaskQueueType
+from temporalio.api.enums.v1 import EventType, TaskQueueType
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.sdk.v1 import ExternalStorageReference
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import (
     DescribeTaskQueueRequest,
-    ResetWorkflowExecutionRequest,
     SignalWithStartWorkflowExecutionRequest,
     SignalWithStartWorkflowExecutionResponse,
 )
@@ -43,6 +47,7 @@ from envelope_codec.cli.demo_search import payloads_in
 from envelope_codec.codec import is_envelope
 from envelope_codec.testing import FakeKms
 
+ADOPTION = Path(__file__).resolve().parents[2] / "docs" / "adoption.md"
 SOON = timedelta(seconds=1)
 """The server hands out a failed workflow task again after so long."""
 PLAINTEXT = "marigold in plaintext"
@@ -141,22 +146,17 @@ async def begin(client: Client, name: str) -> WorkflowHandle[Any, Any]:
     return handle
 
 
-async def reset(plain: Client, workflow_id: str) -> None:
-    """Run the workflow anew from the end of its first task, without signals and updates that came later."""
-    done = EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
-    first = next(event for event in await events(plain, workflow_id) if event.event_type == done)
-    request = ResetWorkflowExecutionRequest(
-        namespace="default",
-        workflow_execution=WorkflowExecution(workflow_id=workflow_id),
-        reason="drop what came in clear",
-        workflow_task_finish_event_id=first.event_id,
-        request_id="reset",
-        reset_reapply_exclude_types=[
-            ResetReapplyExcludeType.RESET_REAPPLY_EXCLUDE_TYPE_SIGNAL,
-            ResetReapplyExcludeType.RESET_REAPPLY_EXCLUDE_TYPE_UPDATE,
-        ],
-    )
-    await plain.workflow_service.reset_workflow_execution(request)
+async def reset(server: TemporalServer, workflow_id: str) -> None:
+    """Run the workflow anew from its last task that went well, without signals and updates that came later."""
+    (commands,) = re.findall(r"```sh\n(temporal workflow reset .*?)```", ADOPTION.read_text("utf-8"), re.DOTALL)
+    program = find_program("temporal")
+    assert program is not None
+    command = [
+        program if word == "temporal" else workflow_id if word == "order-7" else word for word in shlex.split(commands)
+    ]
+    resetting = await asyncio.create_subprocess_exec(*command, "--address", server.address, stdout=PIPE, stderr=STDOUT)
+    output, _ = await resetting.communicate()
+    assert resetting.returncode == 0, output.decode()
 
 
 @pytest.mark.parametrize("how", ["input", "header"])
@@ -193,7 +193,7 @@ async def test_query_in_plaintext_is_answered_with_an_error(
 
 @pytest.mark.parametrize("how", ["signal", "update"])
 async def test_after_a_signal_or_update_in_plaintext_a_reset_lets_the_workflow_go_on(
-    how: str, connect: Any, plain: Client, name: str, kms: FakeKms
+    how: str, connect: Any, plain: Client, temporal_server: TemporalServer, name: str, kms: FakeKms
 ) -> None:
     client, _ = await connect(kms, require_encryption=True)
     async with Worker(client, task_queue=name, workflows=[Guarded]):
@@ -209,12 +209,32 @@ async def test_after_a_signal_or_update_in_plaintext_a_reset_lets_the_workflow_g
             updating.cancel()
             with pytest.raises((asyncio.CancelledError, WorkflowUpdateRPCTimeoutOrCancelledError)):
                 await updating
-        await reset(plain, name)
+        await reset(temporal_server, name)
         handle = client.get_workflow_handle_for(Guarded.run, name)
         await handle.signal(Guarded.leave)
         assert await asyncio.wait_for(handle.result(), 60) == ["str sealed"]
         replayer = Replayer(workflows=[Guarded], plugins=client.config()["plugins"])
         await replayer.replay_workflow(await plain.get_workflow_handle(name).fetch_history())
+
+
+async def test_after_an_activitys_result_in_plaintext_a_reset_runs_the_activity_again(
+    connect: Any, plain: Client, temporal_server: TemporalServer, name: str, kms: FakeKms
+) -> None:
+    work = Work()
+    client, _ = await connect(kms, require_encryption=True)
+    async with Worker(client, task_queue=name, workflows=[Delegate], activities=[work.wait]):
+        started = await client.start_workflow(
+            Delegate.run, args=["wait", name, "care"], id=name, task_queue=name, task_timeout=SOON
+        )
+        await asyncio.wait_for(work.begun.wait(), 60)
+        run_id = started.first_execution_run_id
+        await plain.get_async_activity_handle(workflow_id=name, run_id=run_id, activity_id="1").complete(PLAINTEXT)
+        await refusal(plain, name)
+        work.go_on.set()
+        await reset(temporal_server, name)
+        handle = client.get_workflow_handle_for(Delegate.run, name)
+        assert await asyncio.wait_for(handle.result(), 60) == "waited with care"
+    assert work.attempts == [1, 1]
 
 
 async def test_worker_that_does_not_require_encryption_takes_a_signal_in_plaintext(
@@ -297,7 +317,7 @@ MESSAGES = {
 
 
 async def test_plaintext_does_not_pass_under_the_names_of_what_is_exempt(
-    connect: Any, plain: Client, name: str, kms: FakeKms
+    connect: Any, plain: Client, temporal_server: TemporalServer, name: str, kms: FakeKms
 ) -> None:
     client, _ = await connect(kms, require_encryption=True)
     async with Worker(client, task_queue=name, workflows=[Guarded]):
@@ -313,7 +333,7 @@ async def test_plaintext_does_not_pass_under_the_names_of_what_is_exempt(
             assert heard.startswith("SignalWithStartWorkflowExecutionRe")
         await intruder.signal("say", RawValue(DRESSED_UP["system mark"]()))
         assert PLAINTEXT.encode() not in (await failed_task(plain, name)).SerializeToString()
-        await reset(plain, name)
+        await reset(temporal_server, name)
         handle = client.get_workflow_handle_for(Guarded.run, name)
         await handle.signal(Guarded.leave)
         assert await asyncio.wait_for(handle.result(), 60) == ["str sealed"]

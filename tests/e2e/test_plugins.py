@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
@@ -14,9 +15,10 @@ from devstack import TemporalServer
 from invoices import Invoice, Pay
 from small import Hello
 from stored import events
-from temporalio.client import Client
+from temporalio.api.common.v1 import Payload
+from temporalio.client import Client, ClientConfig
 from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.converter import DataConverter
+from temporalio.converter import DataConverter, PayloadCodec
 from temporalio.plugin import SimplePlugin
 from temporalio.worker import Worker
 
@@ -118,6 +120,51 @@ async def test_converter_of_a_plugin_after_ours_makes_no_client(
     theirs = SimplePlugin("theirs", data_converter=DataConverter.default)
     with pytest.raises(ConfigurationError, match=r"does not encrypt.*last in the list"):
         await Client.connect(temporal_server.address, plugins=[counted.plugin, theirs])
+
+
+class Wrapped(PayloadCodec):
+    """A later plugin's codec around ours, which can't be seen in it."""
+
+    def __init__(self, codec: PayloadCodec) -> None:
+        self._codec = codec
+
+    async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        return await self._codec.encode(payloads)
+
+    async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        return await self._codec.decode(payloads)
+
+
+async def test_codec_of_a_plugin_after_ours_in_which_it_can_not_be_seen_makes_no_client(
+    temporal_server: TemporalServer, counted: Counted
+) -> None:
+    def wrap(converter: DataConverter | None) -> DataConverter:
+        assert converter is not None
+        assert converter.payload_codec is not None
+        return replace(converter, payload_codec=Wrapped(converter.payload_codec))
+
+    theirs = SimplePlugin("theirs", data_converter=wrap)
+    with pytest.raises(ConfigurationError, match="does not encrypt"):
+        await Client.connect(temporal_server.address, plugins=[counted.plugin, theirs])
+
+
+class Alone(SimplePlugin):
+    """Drops whatever other plugins have set."""
+
+    def configure_client(self, config: ClientConfig) -> ClientConfig:
+        config["interceptors"] = []
+        config["data_converter"] = DataConverter.default
+        return config
+
+
+async def test_plugin_after_ours_that_drops_our_check_as_well_is_found_by_verify_and_by_workers(
+    temporal_server: TemporalServer, name: str, counted: Counted
+) -> None:
+    client = await Client.connect(temporal_server.address, plugins=[counted.plugin, Alone("alone")])
+    with pytest.raises(ConfigurationError, match="does not encrypt"):
+        counted.plugin.verify(client)
+    with pytest.raises(ConfigurationError, match="does not encrypt"):
+        Worker(client, task_queue=name, workflows=[Hello])
 
 
 async def test_two_plugins_on_one_client_make_no_client(temporal_server: TemporalServer, counted: Counted) -> None:
