@@ -1,4 +1,4 @@
-"""Real servers on this machine, without Docker: Temporal, a Vault server, AWS KMS and S3, GCP KMS.
+"""Real servers on this machine, without Docker: Temporal, a Vault server, AWS KMS and S3, GCP KMS, datastores.
 
 For tests and the demo::
 
@@ -24,6 +24,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from datastores import MariaDbServer, MongoServer, PostgresServer, ValkeyServer
 from localserver import LOOPBACK, Server, ServerFailed, ServerMissing, find_program, http_status
 from serverprocess import ServerProcess
 
@@ -31,11 +32,15 @@ __all__ = [
     "SERVERS",
     "GcpKmsServer",
     "LocalStack",
+    "MariaDbServer",
+    "MongoServer",
     "OpenBao",
+    "PostgresServer",
     "Server",
     "ServerFailed",
     "ServerMissing",
     "TemporalServer",
+    "ValkeyServer",
 ]
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -261,7 +266,11 @@ SERVERS: Mapping[str, type[Server]] = {
     "vault": OpenBao,
     "aws": LocalStack,
     "gcp": GcpKmsServer,
+    "valkey": ValkeyServer,
+    "postgresql": PostgresServer,
+    "mongodb": MongoServer,
 }
+"""By the names that `up` takes. MariaDB is not among them: no package for pip brings it."""
 
 
 def up(names: Sequence[str]) -> int:

@@ -17,10 +17,13 @@ sys.path[:0] = [str(_TESTS.parent / "localstack"), str(_TESTS.parent)]
 from devstack import (  # noqa: E402 - found through the path above
     GcpKmsServer,
     LocalStack,
+    MongoServer,
     OpenBao,
+    PostgresServer,
     Server,
     ServerMissing,
     TemporalServer,
+    ValkeyServer,
 )
 
 AnyServer = TypeVar("AnyServer", bound=Server)
@@ -81,4 +84,22 @@ def gcp_kms_server() -> Iterator[GcpKmsServer]:
 @pytest.fixture(scope="session")
 def temporal_server() -> Iterator[TemporalServer]:
     with _run_server(TemporalServer()) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[ValkeyServer]:
+    with _run_server(ValkeyServer()) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    with _run_server(PostgresServer()) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mongo() -> Iterator[MongoServer]:
+    with _run_server(MongoServer()) as server:
         yield server

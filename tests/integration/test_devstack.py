@@ -7,6 +7,7 @@ import re
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import uuid
@@ -16,7 +17,19 @@ from pathlib import Path
 
 import grpc
 import pytest
-from devstack import GcpKmsServer, LocalStack, OpenBao, Server, ServerFailed, ServerMissing, TemporalServer
+from bson import encode
+from devstack import (
+    GcpKmsServer,
+    LocalStack,
+    MongoServer,
+    OpenBao,
+    PostgresServer,
+    Server,
+    ServerFailed,
+    ServerMissing,
+    TemporalServer,
+    ValkeyServer,
+)
 from google.cloud.kms_v1 import KeyManagementServiceClient
 from google.cloud.kms_v1.services.key_management_service.transports import KeyManagementServiceGrpcTransport
 from temporalio.client import Client, WorkflowExecutionStatus
@@ -24,10 +37,21 @@ from temporalio.client import Client, WorkflowExecutionStatus
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 DEVSTACK = Path(__file__).resolve().parents[2] / "localstack" / "devstack.py"
-FIXTURES = ["temporal_server", "openbao", "localstack", "gcp_kms_server"]
+FIXTURES = ["temporal_server", "openbao", "localstack", "gcp_kms_server", "valkey", "postgres", "mongo"]
 
 HTTP_REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 HTTP2_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000040000000000")  # and empty SETTINGS
+MONGO_HELLO = encode({"hello": 1, "$db": "admin"})
+REQUESTS: dict[type[Server], tuple[str, bytes]] = {
+    TemporalServer: ("grpc", HTTP2_GREETING),
+    GcpKmsServer: ("grpc", HTTP2_GREETING),
+    OpenBao: ("http", HTTP_REQUEST),
+    LocalStack: ("http", HTTP_REQUEST),
+    ValkeyServer: ("redis", b"PING\r\n"),
+    PostgresServer: ("postgresql", bytes.fromhex("0000000804d2162f")),  # whether it does TLS
+    MongoServer: ("mongodb", struct.pack("<iiiiIB", 21 + len(MONGO_HELLO), 1, 0, 2013, 0, 0) + MONGO_HELLO),
+}
+"""What each answers to, and on which port."""
 
 
 @pytest.fixture(params=FIXTURES)
@@ -35,7 +59,7 @@ def server(request: pytest.FixtureRequest) -> Server:
     return request.getfixturevalue(request.param)
 
 
-@pytest.fixture(params=[TemporalServer, OpenBao, LocalStack, GcpKmsServer])
+@pytest.fixture(params=list(REQUESTS))
 def own_server(
     request: pytest.FixtureRequest, run_server: Callable[[Server], AbstractContextManager[Server]]
 ) -> Iterator[Server]:
@@ -294,11 +318,11 @@ def test_command_refuses_an_unknown_server() -> None:
 
 
 def _port_of(server: Server) -> int:
-    return server._port("http" if isinstance(server, (OpenBao, LocalStack)) else "grpc")
+    return server._port(REQUESTS[type(server)][0])
 
 
 def _request_for(server: Server) -> bytes:
-    return HTTP_REQUEST if isinstance(server, (OpenBao, LocalStack)) else HTTP2_GREETING
+    return REQUESTS[type(server)][1]
 
 
 def _answers(server: Server) -> bool:
