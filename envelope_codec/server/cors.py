@@ -1,0 +1,58 @@
+"""Which pages may use the server from a browser (CORS, the Fetch standard)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from starlette.datastructures import Headers
+
+METHODS = "POST, GET, HEAD, OPTIONS"
+REQUEST_HEADERS = "Content-Type, X-Namespace, Authorization, Authorization-Extras"
+FAILED_HEADER = "X-Envelope-Failed"
+REQUEST_ID_HEADER = "X-Request-Id"
+
+_EXPOSED = f"{FAILED_HEADER}, {REQUEST_ID_HEADER}, Retry-After"
+_PREFLIGHT_SECONDS = "600"
+
+
+class Cors:
+    """The origins that may.
+
+    Args:
+        origins: compared to the letter; ``*`` is any.
+    """
+
+    def __init__(self, origins: Sequence[str]) -> None:
+        self._origins = frozenset(origins)
+        self._any = "*" in self._origins
+
+    def allows(self, origin: str) -> bool:
+        """Whether pages of ``origin`` may."""
+        return origin in self._origins or (self._any and origin != "null")
+
+    def headers(self, request: Headers) -> Mapping[str, str]:
+        """What every answer carries."""
+        origin = request.get("origin")
+        if origin is None or not self.allows(origin):
+            return {"Vary": "Origin"}
+        return {
+            "Vary": "Origin",
+            "Access-Control-Allow-Origin": origin,
+            "Access-Control-Allow-Credentials": "true",
+            "Access-Control-Expose-Headers": _EXPOSED,
+        }
+
+    def preflight_headers(self, request: Headers) -> Mapping[str, str]:
+        """What the answer to a preflight carries beside those."""
+        origin = request.get("origin")
+        if origin is None or not self.allows(origin):
+            return {}
+        headers = {
+            "Access-Control-Allow-Methods": METHODS,
+            "Access-Control-Allow-Headers": REQUEST_HEADERS,
+            "Access-Control-Max-Age": _PREFLIGHT_SECONDS,
+        }
+        # Asked by browsers before a page of the internet reaches into a network like this one.
+        if request.get("access-control-request-private-network") == "true":
+            headers["Access-Control-Allow-Private-Network"] = "true"
+        return headers

@@ -1,0 +1,73 @@
+"""Metrics for Prometheus: requests and payloads, and what the keyring asks of the KMS.
+
+With several workers, Prometheus' own files in ``PROMETHEUS_MULTIPROC_DIR`` put their numbers together.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter as Counts
+from collections.abc import Sequence
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from envelope_codec.observe import Event, LogObserver
+from envelope_codec.server.outcome import Outcome
+
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+class Metrics:
+    """Counters of one server. It is the `Observer` of its keyring."""
+
+    def __init__(self) -> None:
+        registry = self._registry = CollectorRegistry()
+        prefix = "envelope_codec"
+        self._requests = Counter(
+            f"{prefix}_server_requests", "Requests, by verb and status", ("verb", "status"), registry=registry
+        )
+        self._seconds = Histogram(
+            f"{prefix}_server_request_seconds", "Their duration", ("verb",), buckets=_SECONDS, registry=registry
+        )
+        self._payloads = Counter(
+            f"{prefix}_server_payloads",
+            "Payloads, by verb and what became of them",
+            ("verb", "outcome"),
+            registry=registry,
+        )
+        self._calls = Counter(f"{prefix}_kms_calls", "KMS calls", ("operation", "outcome", "key_id"), registry=registry)
+        self._latency = Histogram(
+            f"{prefix}_kms_latency_seconds",
+            "Their duration",
+            ("operation", "outcome"),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._log = LogObserver()
+
+    def on_event(self, event: Event) -> None:
+        """See `Observer.on_event`."""
+        if event.operation in ("wrap", "unwrap"):
+            self._calls.labels(event.operation, event.outcome, event.key_id).inc()
+            self._latency.labels(event.operation, event.outcome).observe(event.seconds)
+            self._log.on_event(event)
+        # Payloads are counted by `answered`, and what is wrong with a caller's is in the audit trail.
+
+    def answered(self, verb: str, status: int, seconds: float, outcomes: Sequence[Outcome]) -> None:
+        """Count a request."""
+        self._requests.labels(verb, str(status)).inc()
+        self._seconds.labels(verb).observe(seconds)
+        for kind, count in Counts(outcome.kind for outcome in outcomes).items():
+            self._payloads.labels(verb, kind).inc(count)
+
+    def exposition(self) -> bytes:
+        """Them all, as text."""
+        if FOLDER not in os.environ:
+            return generate_latest(self._registry)
+        together = CollectorRegistry()
+        MultiProcessCollector(together)  # type: ignore[no-untyped-call]
+        return generate_latest(together)

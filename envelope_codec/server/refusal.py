@@ -1,0 +1,71 @@
+"""What a request is answered that gets nothing: a status, a code for programs, a sentence for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from starlette.responses import Response
+
+from envelope_codec.errors import EnvelopeError
+
+RETRY_SECONDS = 5
+
+# Failures of single payloads, by class name of the error or, if the server itself refuses, by a name of its own.
+NOT_ALLOWED = "NotAllowed"
+NOT_AN_ENVELOPE = "NotAnEnvelope"
+BAD_REFERENCE = "BadReference"
+STORAGE_UNAVAILABLE = "StorageUnavailable"
+KMS_UNAVAILABLE = "KmsUnavailable"
+
+_FAILURES = {
+    NOT_ALLOWED: (403, "not_allowed", "You may not do this in the namespace that sealed the payload."),
+    NOT_AN_ENVELOPE: (400, "not_an_envelope", "What the reference leads to was not sealed by this codec."),
+    BAD_REFERENCE: (400, "bad_reference", "The payload is no reference that this server can follow."),
+    STORAGE_UNAVAILABLE: (503, "storage_unavailable", "The payload could not be fetched from its store."),
+    KMS_UNAVAILABLE: (503, "kms_unavailable", "The KMS did not answer in time. Try again."),
+    "KeyDenied": (400, "key_denied", "The KMS refuses the master key of the payload."),
+    "KeyNotConfigured": (400, "key_not_configured", "This server has no master key for the payload."),
+    "MalformedEnvelope": (400, "malformed_envelope", "The payload is no valid envelope, or one of a later version."),
+    "InvalidCiphertext": (400, "invalid_ciphertext", "The payload is not what was sealed, or not for this key."),
+}
+_OTHER = (400, "not_openable", "The payload can't be opened.")
+
+
+class Refusal(Exception):
+    """Ends a request.
+
+    Args:
+        status: of HTTP.
+        code: for programs.
+        message: for people; never content, a key id, or a provider's words.
+        headers: to send along.
+        close: whether the connection must end, since the body was not read to its end.
+    """
+
+    def __init__(
+        self, status: int, code: str, message: str, *, headers: Mapping[str, str] | None = None, close: bool = False
+    ) -> None:
+        super().__init__(code)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.headers = {**({"Connection": "close"} if close else {}), **(headers or {})}
+        if status == 503:
+            self.headers.setdefault("Retry-After", str(RETRY_SECONDS))
+
+    def response(self, request_id: str) -> Response:
+        """As it is sent."""
+        document = {"error": self.code, "message": self.message, "request_id": request_id}
+        return Response(json.dumps(document), self.status, self.headers, "application/json")
+
+
+def refusal_of(failures: Mapping[str, int]) -> Refusal:
+    """What a request comes to whose payloads failed like this: an outage before what is not allowed before the rest."""
+    known = sorted((_FAILURES.get(kind, _OTHER) for kind in failures), key=lambda found: -found[0])
+    return Refusal(*known[0])
+
+
+def failure_of(error: EnvelopeError) -> str:
+    """The name of a payload's failure."""
+    return type(error).__name__

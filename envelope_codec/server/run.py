@@ -1,0 +1,158 @@
+"""Running the server: its sockets, uvicorn, signals, and workers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import Any
+
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from envelope_codec.config import EnvelopeConfig
+from envelope_codec.errors import ConfigurationError
+from envelope_codec.observe import logger
+from envelope_codec.server.address import Address, bind, bound_address
+from envelope_codec.server.application import CodecServer
+from envelope_codec.server.certificate import Certificate, check_certificate
+from envelope_codec.server.config import ServerConfig
+from envelope_codec.server.metrics import FOLDER
+from envelope_codec.server.protocol import LONGEST_HEAD, PatientProtocol
+from envelope_codec.server.service import Service
+
+_KEEP_ALIVE = 65  # seconds: longer than load balancers keep theirs, or they would send into a closed connection
+_CERTIFICATE_SECONDS = 2
+_WORKER_SECONDS = 30
+_STARTUP_FAILURE = 3  # what uvicorn takes for a reason not to start a worker again
+
+
+class UvicornConfig(uvicorn.Config):
+    """uvicorn's settings for a codec server.
+
+    Args:
+        app: the application, or where workers find what makes it.
+        server: the settings.
+    """
+
+    def __init__(self, app: Any, server: ServerConfig) -> None:
+        super().__init__(
+            app,
+            factory=isinstance(app, str),
+            http=PatientProtocol,
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=bool(server.trusted_proxies),
+            forwarded_allow_ips=list(server.trusted_proxies),
+            workers=server.workers,
+            timeout_keep_alive=_KEEP_ALIVE,
+            timeout_graceful_shutdown=max(1, round(server.shutdown_timeout)),
+            timeout_worker_healthcheck=_WORKER_SECONDS,
+            h11_max_incomplete_event_size=LONGEST_HEAD,
+            ssl_certfile=server.tls_cert,
+            ssl_keyfile=server.tls_key,
+        )
+        self.header_timeout = server.header_timeout
+        self._certificate: Certificate | None = None
+
+    def load(self) -> None:
+        """See `uvicorn.Config.load`."""
+        super().load()
+        if self.ssl is not None:
+            self._certificate = Certificate(self.ssl, str(self.ssl_certfile), str(self.ssl_keyfile))
+            self.callback_notify, self.timeout_notify = self._renew, _CERTIFICATE_SECONDS
+
+    async def _renew(self) -> None:
+        if self._certificate is not None:
+            self._certificate.refresh()
+
+
+def run(config: EnvelopeConfig, server: ServerConfig, listening: Callable[[list[Address]], None]) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    With several workers, each reads the settings from the environment anew, so ``config`` and ``server`` must be what
+    it says.
+
+    Args:
+        config: which master keys open and seal.
+        server: the settings.
+        listening: called once with the addresses where the server is about to listen.
+
+    Raises:
+        ConfigurationError: the server can't start.
+    """
+    log()
+    if server.tls_cert is not None:
+        check_certificate(server.tls_cert, server.tls_key or "")
+    service = Service(config, server)
+    sockets = [listener for address in server.addresses for listener in bind(address)]
+    try:
+        listening([bound_address(listener) for listener in sockets])
+        with suppress(KeyboardInterrupt):  # which uvicorn raises once it has ended
+            if server.workers == 1:
+                uvicorn.Server(UvicornConfig(CodecServer(service, heed), server)).run(sockets)
+            else:
+                service.stop()  # it was made to see that all is well
+                with _metrics_folder():
+                    Multiprocess(UvicornConfig(f"{__name__}:worker", server), sockets).run()
+    finally:
+        for listener in sockets:
+            listener.close()
+
+
+def worker() -> CodecServer:
+    """The application of one worker of several."""
+    log()
+    try:
+        return CodecServer(Service(EnvelopeConfig.from_env(), ServerConfig.from_env()), heed)
+    except ConfigurationError as error:
+        logger.error("%s", error)
+        sys.exit(_STARTUP_FAILURE)
+
+
+def log() -> None:
+    """Let what is logged go to standard error."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+
+
+def heed(service: Service) -> None:
+    """Let ``service`` know of signals, before uvicorn does.
+
+    At SIGTERM and SIGINT it is no longer ready, and serves on for ``shutdown_delay``. At SIGHUP it opens its audit file
+    again.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return  # nobody but the main thread can be told
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, partial(_end, service, loop, signal.getsignal(number)))
+    if hasattr(signal, "SIGHUP"):
+        loop.add_signal_handler(signal.SIGHUP, service.reopen)
+
+
+def _end(service: Service, loop: asyncio.AbstractEventLoop, uvicorns: Any, number: int, frame: Any) -> None:
+    delay = 0.0 if service.stopping else service.server.shutdown_delay
+    service.stopping = True
+    loop.call_soon_threadsafe(loop.call_later, delay, uvicorns, number, None)
+
+
+@contextmanager
+def _metrics_folder() -> Iterator[None]:
+    folder = tempfile.mkdtemp(prefix="envelope-codec-metrics-")
+    os.environ[FOLDER] = folder
+    try:
+        yield
+    finally:
+        del os.environ[FOLDER]
+        shutil.rmtree(folder, ignore_errors=True)

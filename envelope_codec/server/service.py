@@ -1,0 +1,85 @@
+"""What a server is made of, and how it starts and stops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from temporalio.converter import ExternalStorage, StorageDriver
+
+from envelope_codec.codec import EnvelopeCodec
+from envelope_codec.config import EnvelopeConfig
+from envelope_codec.legacy import with_legacy_codecs
+from envelope_codec.observe import logger
+from envelope_codec.server.access import Access
+from envelope_codec.server.audit import Audit
+from envelope_codec.server.bearer import Tokens
+from envelope_codec.server.config import ServerConfig
+from envelope_codec.server.cors import Cors
+from envelope_codec.server.limiter import Limiter
+from envelope_codec.server.metrics import Metrics
+from envelope_codec.server.opener import Opener
+from envelope_codec.server.reference import Stores, load_storage
+from envelope_codec.server.refusal import Refusal
+from envelope_codec.server.sealer import Sealer
+
+
+class Service:
+    """Everything that requests share.
+
+    Args:
+        config: which master keys open and seal.
+        server: the settings of the server.
+        storage: what references to external storage lead to; None for what ``server.storage`` names.
+
+    Raises:
+        ConfigurationError: a key, a file or the storage can't be loaded.
+    """
+
+    def __init__(
+        self, config: EnvelopeConfig, server: ServerConfig, storage: ExternalStorage | StorageDriver | None = None
+    ) -> None:
+        if storage is None and server.storage is not None:
+            storage = load_storage(server.storage)
+        # Plaintext passes here whatever workers may take: who reads is a person, who has to see what is there.
+        config = with_legacy_codecs(config).model_copy(update={"require_encryption": False})
+        self.server = server
+        self.stores = None if storage is None else Stores.of(storage)
+        self.tokens = Tokens(server.auth)
+        self.access = Access(server, config.namespace_aliases)
+        self.cors = Cors(server.origins)
+        self.limiter = Limiter(server.rate)
+        self.metrics = Metrics()
+        self.audit = Audit(server.audit_file)
+        self.keyring = config.keyring(observer=self.metrics)
+        codec = EnvelopeCodec(config, keyring=self.keyring)
+        self.opener = Opener(codec, self.stores, waiting=server.max_concurrent_kms, timeout=server.request_timeout)
+        self.sealer = Sealer(codec, timeout=server.request_timeout)
+        self.stopping = False
+        self._active = 0
+
+    def enter(self) -> Callable[[], None]:
+        """Begin a request; the caller calls what is returned at its end.
+
+        Raises:
+            Refusal: there are too many already.
+        """
+        if self._active >= self.server.max_requests:
+            raise Refusal(503, "busy", "The server is busy. Try again.", headers={"Retry-After": "1"})
+        self._active += 1
+        return self._leave
+
+    def _leave(self) -> None:
+        self._active -= 1
+
+    def reopen(self) -> None:
+        """Open the audit file again, as after it was moved away."""
+        try:
+            self.audit.reopen()
+        except OSError as error:
+            logger.error("the audit file can't be opened again, the earlier one stays: %s", error.strerror)
+
+    def stop(self) -> None:
+        """Forget every key. Requests under way have ended."""
+        self.stopping = True
+        self.keyring.close()
+        self.audit.close()

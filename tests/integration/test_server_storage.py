@@ -1,0 +1,227 @@
+"""References to external storage: followed or left, and nothing read through the server that is not ours."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from server_kit import PLAIN, refused, returned, sealed, serving
+from temporalio.api.common.v1 import Payload
+from temporalio.api.sdk.v1 import ExternalStorageReference
+from temporalio.converter import (
+    DataConverter,
+    ExternalStorage,
+    JSONProtoPayloadConverter,
+    StorageDriver,
+    StorageDriverClaim,
+    StorageDriverRetrieveContext,
+    StorageDriverStoreContext,
+)
+
+from envelope_codec import ConfigurationError, EnvelopeCodec, EnvelopeConfig
+from envelope_codec.server import ServerConfig, create_app
+from envelope_codec.testing import FakeKms
+
+KEY = FakeKms()
+MARK = "__temporal_external_storage_reference"
+KEEP = "?preserveStorageRefs=true"
+
+
+class Folder(StorageDriver):
+    """Keeps payloads in files."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.retrieved = 0
+
+    def name(self) -> str:
+        return "folder"
+
+    async def store(self, context: StorageDriverStoreContext, payloads: Sequence[Payload]) -> list[StorageDriverClaim]:
+        return [self.put(payload.SerializeToString()) for payload in payloads]
+
+    def put(self, data: bytes) -> StorageDriverClaim:
+        name = uuid4().hex
+        (self.path / name).write_bytes(data)
+        return StorageDriverClaim(claim_data={"name": name})
+
+    async def retrieve(
+        self, context: StorageDriverRetrieveContext, claims: Sequence[StorageDriverClaim]
+    ) -> list[Payload]:
+        self.retrieved += len(claims)
+        return [Payload.FromString((self.path / claim.claim_data["name"]).read_bytes()) for claim in claims]
+
+
+def reference(claim: StorageDriverClaim, driver: str = "folder") -> Payload:
+    payload = JSONProtoPayloadConverter().to_payload(
+        ExternalStorageReference(driver_name=driver, claim_data=dict(claim.claim_data))
+    )
+    assert payload is not None
+    payload.external_payloads.add().size_bytes = 12
+    return payload
+
+
+def earlier(claim: StorageDriverClaim) -> Payload:
+    data = {"driver_name": "folder", "driver_claim": {"claim_data": dict(claim.claim_data)}}
+    return Payload(metadata={"encoding": b"json/external-storage-reference"}, data=json.dumps(data).encode())
+
+
+async def marked(payload: Payload, namespace: str = "default") -> Payload:
+    """As the SDK writes it once it encodes references."""
+    [found] = await sealed(KEY, namespace, payload)
+    found.external_payloads.extend(payload.external_payloads)
+    found.metadata[MARK] = b"true"
+    return found
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    (tmp_path / "store").mkdir()
+    return Folder(tmp_path / "store")
+
+
+async def test_what_the_sdk_stored_is_decoded_or_left_or_downloaded(folder: Folder, tmp_path: Path) -> None:
+    storage = ExternalStorage(drivers=[folder], payload_size_threshold=0)
+    codec = EnvelopeCodec(KEY)
+    stored = await DataConverter(payload_codec=codec, external_storage=storage).encode(["Ada"])
+    codec.close()
+    with serving(KEY, ServerConfig(audit_file=str(tmp_path / "audit")), storage) as server:
+        [shown] = returned(server.post("/decode" + KEEP, stored))
+        assert shown == stored[0]
+        assert folder.retrieved == 0
+        assert returned(server.post("/decode?preservestoragerefs=true", stored))[0].data == b'"Ada"'  # another name
+        assert returned(server.post("/decode?preserveStorageRefs=TRUE", stored)) == stored
+        assert returned(server.post("/decode?preserveStorageRefs=1", stored))[0].data == b'"Ada"'
+        for path in ("/decode", "/decode?preserveStorageRefs=false", "/download" + KEEP, "/download"):
+            [found] = returned(server.post(path, [shown]))
+            assert (found.data, found.metadata["encoding"]) == (b'"Ada"', b"json/plain")
+        mixed = returned(server.post("/decode", [PLAIN, shown, PLAIN]))
+        assert [payload.data for payload in mixed] == [PLAIN.data, b'"Ada"', PLAIN.data]
+        assert (server.lines()[-1]["opened"], server.lines()[-1]["passed"]) == (1, 2)
+        assert server.lines()[-2]["verb"] == "download"
+
+
+async def test_references_of_every_form_are_known(folder: Folder) -> None:
+    [envelope] = await sealed(KEY, "default")
+    claim = folder.put(envelope.SerializeToString())
+    coded = await marked(reference(claim))
+    with serving(KEY, ServerConfig(), folder) as server:
+        for payload in (reference(claim), earlier(claim), coded):
+            assert returned(server.post("/decode", [payload])) == [PLAIN]
+            assert returned(server.post("/download", [payload])) == [PLAIN]
+        # The Web UI knows a reference by its message type: it is decoded, not followed, and can be downloaded then.
+        [shown] = returned(server.post("/decode" + KEEP, [coded]))
+        assert shown == reference(claim)
+        assert returned(server.post("/decode" + KEEP, [earlier(claim)])) == [earlier(claim)]
+
+
+async def test_nothing_is_read_through_the_server_that_is_not_ours(folder: Folder, tmp_path: Path) -> None:
+    plain = folder.put(PLAIN.SerializeToString())
+    other = folder.put(b"\xff\xfe no payload")
+    [foreign] = await sealed(FakeKms(), "default")
+    [envelope] = await sealed(KEY, "default")
+    chain = folder.put(reference(folder.put(envelope.SerializeToString())).SerializeToString())
+    sealed_chain = await marked(reference(chain))
+    strange = folder.put(foreign.SerializeToString())
+    with serving(KEY, ServerConfig(audit_file=str(tmp_path / "audit")), folder) as server:
+        refused(server.post("/decode", [reference(plain)]), 400, "not_an_envelope")
+        refused(server.post("/download", [reference(plain)]), 400, "not_an_envelope")
+        refused(server.post("/download", [reference(chain)]), 400, "not_an_envelope")
+        refused(server.post("/download", [sealed_chain]), 400, "not_an_envelope")
+        refused(server.post("/download", [reference(strange)]), 400, "key_not_configured")
+        refused(server.post("/download", [reference(other)]), 503, "storage_unavailable")
+        response = server.post("/decode", [reference(plain), PLAIN])
+        assert returned(response) == [reference(plain), PLAIN]
+        assert response.headers["x-envelope-failed"] == "1"
+        assert server.lines()[-1]["failed"] == {"NotAnEnvelope": 1}
+
+
+async def test_what_a_reference_leads_to_is_read_by_those_who_may_read_it(folder: Folder, tmp_path: Path) -> None:
+    [envelope] = await sealed(KEY, "prod")
+    payload = reference(folder.put(envelope.SerializeToString()))
+    coded = await marked(payload, "dev")
+    hidden = await marked(payload, "prod")
+    rules = [{"namespaces": "dev", "verbs": ["decode", "download"]}]
+    settings = ServerConfig(rules=rules, audit_file=str(tmp_path / "audit"))
+    with serving(KEY, settings, folder) as server:
+        for path in ("/decode", "/download"):
+            for given in (payload, coded):
+                refused(server.post(path, [given], {"X-Namespace": "dev"}), 403, "not_allowed")
+                assert (server.lines()[-1]["denied"], server.lines()[-1]["namespaces"]) == (1, ["prod"])
+        refused(server.post("/decode" + KEEP, [hidden]), 403, "not_allowed")
+    with serving(KEY, ServerConfig(rules=[{"namespaces": "*", "verbs": "decode"}]), folder) as server:
+        assert returned(server.post("/decode", [payload])) == [PLAIN]
+        refused(server.post("/download", [payload]), 403, "not_allowed")
+
+
+async def test_references_that_lead_nowhere(folder: Folder) -> None:
+    gone = reference(StorageDriverClaim(claim_data={"name": "gone"}))
+    unknown = reference(StorageDriverClaim(claim_data={}), "elsewhere")
+    broken = Payload(metadata=gone.metadata, data=b"{")
+    shapeless = Payload(metadata={"encoding": b"json/external-storage-reference"}, data=b'{"driver_name": 7}')
+    [text] = await sealed(KEY, "default")
+    text.metadata[MARK] = b"true"
+    with serving(KEY, ServerConfig(), folder) as server:
+        response = refused(server.post("/download", [gone]), 503, "storage_unavailable")
+        assert response.headers["retry-after"] == "5"
+        assert str(folder.path) not in response.text
+        for payload in (unknown, broken, shapeless, text):
+            refused(server.post("/download", [payload]), 400, "bad_reference")
+        refused(server.post("/download", [PLAIN]), 400, "bad_reference")
+        refused(server.post("/download", []), 400, "not_one_payload")
+        refused(server.post("/download", [gone, gone]), 400, "not_one_payload")
+        # Encoding with references kept: a worker must know them again.
+        assert returned(server.post("/default/encode" + KEEP, [gone])) == [gone]
+        assert returned(server.post("/default/encode", [gone])) != [gone]
+
+
+async def test_without_storage_references_pass_and_nothing_is_downloaded(folder: Folder) -> None:
+    payload = reference(folder.put(b""))
+    coded = await marked(payload)
+    with serving(KEY) as server:
+        assert returned(server.post("/decode", [payload])) == [payload]
+        assert returned(server.post("/decode", [coded])) == [payload]
+        refused(server.post("/download" + KEEP, [payload]), 404, "no_storage")
+
+
+class Stuck(Folder):
+    async def retrieve(
+        self, context: StorageDriverRetrieveContext, claims: Sequence[StorageDriverClaim]
+    ) -> list[Payload]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+async def test_a_store_that_hangs_holds_up_nobody_else(tmp_path: Path) -> None:
+    driver = Stuck(tmp_path)
+    [envelope] = await sealed(KEY, "default")
+    payload = reference(driver.put(b""))
+    with serving(KEY, ServerConfig(request_timeout=0.3, max_concurrent_kms=1), driver) as server:
+        response = server.post("/decode", [payload, envelope, payload])
+        assert returned(response) == [payload, PLAIN, payload]
+        assert response.headers["x-envelope-failed"] == "2"
+        refused(server.post("/download", [payload]), 503, "storage_unavailable")
+
+
+def make_storage() -> ExternalStorage:
+    return ExternalStorage(drivers=[Folder(Path())])
+
+
+def test_storage_is_named_in_the_settings() -> None:
+    config = EnvelopeConfig(key=KEY)
+    for name, said in [
+        ("no_such_module:x", "can't be loaded: ModuleNotFoundError"),
+        (f"{__name__}:nothing", "can't be loaded: AttributeError"),
+        (f"{__name__}:Path", "is no ExternalStorage and no StorageDriver"),
+        (f"{__name__}:Folder", "can't be loaded: TypeError"),
+    ]:
+        with pytest.raises(ConfigurationError, match=f"server.storage: .*{said}"):
+            create_app(config, ServerConfig(storage=name))
+    app = create_app(config, ServerConfig(storage=f"{__name__}:make_storage"))
+    assert app.service.stores is not None
+    assert set(app.service.stores.drivers) == {"folder"}
+    app.service.stop()
