@@ -185,12 +185,12 @@ def _up(fleet: Fleet, time: float) -> float:
     return min(1.0, max(0.0, time / fleet.startup_jitter)) if fleet.startup_jitter else float(time > 0)
 
 
-def _up_for(fleet: Fleet, time: float, both: int) -> float:
-    """Seconds for which a process is up on average, or (``both`` = 2) a process and one of its writers."""
+def _up_for(fleet: Fleet, time: float, together: int) -> float:
+    """Seconds for which a process has been up on average, or two of them (``together`` = 2) at once."""
     jitter, time = fleet.startup_jitter, max(0.0, time)
     if time >= jitter:
-        return time - jitter + jitter / (1 + both)
-    return time ** (1 + both) / jitter**both / (1 + both)
+        return time - jitter + jitter / (1 + together)
+    return time ** (1 + together) / jitter**together / (1 + together)
 
 
 def _erlang(count: int, mean: float) -> float:

@@ -32,7 +32,7 @@ def startups() -> list[StartupRow]:
     """Starts of all workers at once."""
     return [
         StartupRow(_all(10, 1), quick=True, family=ALL_1),
-        StartupRow(_all(100, 1), quick=True, family=ALL_1),
+        StartupRow(_all(100, 1), seconds=20, quick=True, family=ALL_1),
         StartupRow(_all(1_000, 1), sample=200, seconds=20, family=ALL_1),
         StartupRow(_all(10, 10), quick=True, family=ALL_10),
         StartupRow(_all(100, 10), seconds=10, family=ALL_10),
@@ -46,7 +46,7 @@ def startups() -> list[StartupRow]:
         StartupRow(
             _all(100, 10, "10/s more replayed from 30 days", replayed=10.0, history=30.0), sample=50, seconds=10
         ),
-        StartupRow(_all(100, 1, "`verify_wraps` off", verify_wraps=False)),
+        StartupRow(_all(100, 1, "`verify_wraps` off", verify_wraps=False), seconds=20),
         StartupRow(_all(100, 1, "direct", direct=True), seconds=3, quick=True, family=DIRECT),
     ]
 
@@ -55,7 +55,7 @@ def steadies() -> list[SteadyRow]:
     """Fleets that have been up for long."""
     return [
         SteadyRow(_all(10, 0.1)),
-        SteadyRow(_all(10, 10), sample=5, thin=100, quick=True, family=ALL_10),
+        SteadyRow(_all(10, 10), sample=3, thin=100, quick=True, family=ALL_10),
         SteadyRow(_all(100, 10), sample=10, thin=100, family=ALL_10),
         SteadyRow(_all(1_000, 10), sample=4, thin=40, family=ALL_10),
         SteadyRow(_all(1_000, 10, "task queues of 20", group=20), sample=20, thin=150, family=GROUPS),
