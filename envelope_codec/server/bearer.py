@@ -90,15 +90,18 @@ async def _verified(token: str, issuer: Issuer, keys: Keys, audience: Sequence[s
     key = await keys.find(kid if isinstance(kid, str) else None)
     if key is None:
         raise jwt.InvalidSignatureError("no key has the token's kid")
-    claims: dict[str, Any] = jwt.decode(
-        token,
-        key=key,
-        algorithms=list(issuer.allowed_algorithms),
-        audience=list(audience),
-        issuer=issuer.issuer,
-        leeway=issuer.leeway,
-        options={"require": _REQUIRED},
-    )
+    try:
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            key=key,
+            algorithms=list(issuer.allowed_algorithms),
+            audience=list(audience),
+            issuer=issuer.issuer,
+            leeway=issuer.leeway,
+            options={"require": _REQUIRED},
+        )
+    except (TypeError, ValueError):  # the key is of another kind than the algorithm that the token names
+        raise jwt.InvalidAlgorithmError from None
     if not isinstance(claims["sub"], str) or not claims["sub"]:
         raise jwt.MissingRequiredClaimError("sub")
     return claims
