@@ -21,6 +21,7 @@ def key_findings(probes: Sequence[Probe], config: EnvelopeConfig, purpose: Purpo
     A key that can't be loaded is told once, for whichever namespace.
     """
     told: set[tuple[str, str]] = set()
+    yield from _twice(probes)
     for probe in probes:
         if probe.defect:
             if (probe.key.setting, probe.defect) not in told:
@@ -37,6 +38,19 @@ def key_findings(probes: Sequence[Probe], config: EnvelopeConfig, purpose: Purpo
         else:
             yield from _wrap_findings(probe, config, purpose)
             yield from _unwrap_findings(probe, config, purpose)
+
+
+def _twice(probes: Sequence[Probe]) -> Iterator[Finding]:
+    """Master keys that one namespace has under two URIs: `KeySets` refuses them."""
+    first: dict[tuple[str, str], str] = {}
+    for probe in probes:
+        if (
+            probe.key_id
+            and first.setdefault((probe.key.namespace, probe.key_id), probe.key.setting) != probe.key.setting
+        ):
+            other = first[probe.key.namespace, probe.key_id]
+            text = f"{other} and {probe.key.setting} name one master key, {probe.key_id}: no client or worker starts"
+            yield problem(Code.configuration_invalid, _subject(probe), text, "list it once")
 
 
 def _late(probe: Probe) -> Finding:

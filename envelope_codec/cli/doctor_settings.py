@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 from envelope_codec.cli.doctor_finding import Code, Finding, advice, problem
@@ -12,6 +13,9 @@ from envelope_codec.config import EnvelopeConfig, NamespaceKeys
 from envelope_codec.envelope import NAMESPACE, Purpose, record_head
 from envelope_codec.errors import MalformedEnvelope
 from envelope_codec.legacy import with_legacy_codecs
+from envelope_codec.namespaces import is_pattern
+
+_OURS = "ENVELOPE_CODEC_"
 
 
 class NothingConfigured(Exception):
@@ -57,7 +61,7 @@ def load_settings(key: str | None, file: str | None, environ: Mapping[str, str] 
         return Settings(EnvelopeConfig(key=key), "the key that was named")
     if file is not None:
         return Settings(with_legacy_codecs(EnvelopeConfig.from_file(file)), f"file {file}")
-    if not any(name.startswith("ENVELOPE_CODEC_") for name in variables):
+    if not any(name.startswith(_OURS) and not name.startswith(f"{_OURS}SERVER_") for name in variables):
         raise NothingConfigured(
             "nothing to examine: name a key, or a file with --config, or set ENVELOPE_CODEC_KEY or ENVELOPE_CODEC_FILE"
         )
@@ -65,22 +69,42 @@ def load_settings(key: str | None, file: str | None, environ: Mapping[str, str] 
 
 
 def namespaces_of(config: EnvelopeConfig, default: str | None) -> list[str]:
-    """The namespaces to examine where none is named: those listed, and with a default key ``default`` or "default"."""
-    first = [default or "default"] if default or config.key is not None else []
-    return list(dict.fromkeys([*first, *config.namespaces]))
+    """The namespaces to examine where none is named: ``default``, and those that are listed by name.
+
+    Without a ``default``, "default" if the default key serves it.
+
+    Raises:
+        NothingConfigured: there are none, since all are listed by pattern.
+    """
+    own = default or ("default" if sealing_keys(config, "default") else None)
+    names = list(
+        dict.fromkeys([*([own] if own else []), *(name for name in config.namespaces if not is_pattern(name))])
+    )
+    if not names:
+        raise NothingConfigured("namespaces are listed by pattern alone: name those to examine with --namespace")
+    return names
 
 
 def sealing_keys(config: EnvelopeConfig, namespace: str) -> list[ConfiguredKey]:
-    """The master keys of ``namespace``, all of them; none where none are configured."""
-    if namespace in config.namespaces:
-        return list(_listed(namespace, f"namespaces.{namespace}.", config.namespaces[namespace]))
-    return list(_listed(namespace, "", config)) if config.key is not None else []
+    """The master keys of ``namespace``, all of them; none where none are configured. As `KeySets` finds them."""
+    listed = [name for name in config.namespaces if name == namespace and not is_pattern(name)]
+    listed += [name for name in config.namespaces if is_pattern(name) and fnmatchcase(namespace, name)]
+    if listed:
+        return list(_listed(namespace, f"namespaces.{listed[0]}.", config.namespaces[listed[0]]))
+    return list(_listed(namespace, "", config)) if config.key is not None and not is_required(config, namespace) else []
+
+
+def is_required(config: EnvelopeConfig, namespace: str) -> bool:
+    """Whether the default key is kept from ``namespace``."""
+    if isinstance(config.required, bool):
+        return config.required
+    return any(fnmatchcase(namespace, pattern) for pattern in config.required)
 
 
 def opening_keys(config: EnvelopeConfig, namespace: str) -> list[ConfiguredKey]:
     """The master keys that open what was sealed for ``namespace``, which may be an old name."""
-    own = sealing_keys(config, namespace)
-    return own or sealing_keys(config, config.namespace_aliases.get(namespace, ""))
+    own, alias = sealing_keys(config, namespace), config.namespace_aliases.get(namespace)
+    return own if own or alias is None else sealing_keys(config, alias)
 
 
 def purpose_of(config: EnvelopeConfig) -> Purpose:
@@ -106,8 +130,9 @@ def configuration_findings(config: EnvelopeConfig, namespaces: Sequence[str]) ->
             yield problem(
                 Code.namespace_without_key,
                 namespace,
-                "no master key is configured for this namespace",
-                "set key, or list the namespace under namespaces; names are compared letter by letter",
+                "no master key is configured for this namespace"
+                + (", and required keeps it off the default key" if is_required(config, namespace) else ""),
+                "list it under namespaces, by name (letter by letter) or by a pattern, or set a default key",
             )
     if not config.sealing:
         yield advice(
@@ -120,8 +145,9 @@ def configuration_findings(config: EnvelopeConfig, namespaces: Sequence[str]) ->
         yield advice(
             Code.default_key_for_all,
             "key",
-            "the default key serves every namespace that is not listed",
-            "list namespaces that must be kept apart under namespaces, each with a key of its own",
+            "the default key serves every namespace that is neither listed nor required",
+            "list namespaces that must be kept apart under namespaces, each with a key of its own; name in required "
+            "those that must never get the default key",
         )
     groups = {"": config, **{f"namespaces.{name}.": keys for name, keys in config.namespaces.items()}}
     for place, keys_of_group in groups.items():

@@ -24,7 +24,9 @@ from temporalio.api.history.v1 import History, HistoryEvent, MarkerRecordedEvent
 from temporalio.api.workflow.v1 import PendingActivityInfo, WorkflowExecutionInfo
 
 from envelope_codec.clear import CORE_MARKERS
+from envelope_codec.cli.inspect_claim import claim_in, claim_of, is_reference
 from envelope_codec.cli.inspect_document import Unreadable
+from envelope_codec.cli.inspect_failure import tells_in_clear
 
 MAX_DEPTH = 200
 """Of objects and lists in each other. Protobuf itself allows for 100 messages."""
@@ -33,14 +35,6 @@ _PAYLOAD, _PAYLOADS, _FAILURE = (kind.DESCRIPTOR.full_name for kind in (Payload,
 _MARKER = MarkerRecordedEventAttributes.DESCRIPTOR.full_name
 _PAYLOAD_MEMBERS = frozenset(("metadata", "data", "externalPayloads", "external_payloads"))
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_ENCODED = "Encoded failure"  # the message of a failure whose own message is in its encoded attributes
-_FIXED_MESSAGES = (
-    "Activity task failed",
-    "Child Workflow execution failed",
-    "Worker shutting down",
-    "nexus operation completed unsuccessfully",
-)
-_OF_THE_SDK = ("[TMPRL", "Failed encoding completion: ", "Failed converting ", "Failed building ")
 
 
 class Role(str, Enum):
@@ -143,12 +137,12 @@ class _Finder:
 
     def message(self, value: Any, kind: Descriptor, path: str, depth: int, role: Role) -> Iterator[Place]:
         if kind.full_name == _PAYLOAD:
-            yield _payload(value, path, role)
+            yield from _payload(value, path or ".", role)
         elif kind.full_name == _PAYLOADS and isinstance(value, list):
             for index, one in enumerate(value):
-                yield _payload(one, f"{path}[{index}]", role)
+                yield from _payload(one, f"{path}[{index}]", role)
         elif isinstance(value, dict):
-            if kind.full_name == _FAILURE and _tells_in_clear(value):
+            if kind.full_name == _FAILURE and tells_in_clear(value):
                 yield Place(path or ".")
             role = _ROLES.get(kind.full_name, role)
             core = CORE_MARKERS.get(_core_marker(value, kind))
@@ -177,17 +171,23 @@ class _Finder:
             yield from self.message(value, kind, path, depth, role)
 
 
-def _payload(value: Any, path: str, role: Role) -> Place:
-    path = path or "."
+def _payload(value: Any, path: str, role: Role) -> Iterator[Place]:
+    """The payload, and if it is a reference to external storage, the claim in it."""
     if not _is_payload(value):
-        return Place(path, Payload(metadata={"encoding": _encoding_of_shorthand(value)}), role=role)
-    try:
-        payload = Payload(data=_bytes(value.get("data") or ""))
-        for name, text in value["metadata"].items():
-            payload.metadata[name] = _bytes(text)
-    except (binascii.Error, ValueError):
-        return Place(path, None, "its metadata and data must be base64, and are not", role)
-    return Place(path, payload, role=role)
+        payload = Payload(metadata=_metadata_of_shorthand(value))
+        claim = claim_in(value) if is_reference(payload) else None
+    else:
+        try:
+            payload = Payload(data=_bytes(value.get("data") or ""))
+            for name, text in value["metadata"].items():
+                payload.metadata[name] = _bytes(text)
+        except (binascii.Error, ValueError):
+            yield Place(path, None, "its metadata and data must be base64, and are not", role)
+            return
+        claim = claim_of(payload) if is_reference(payload) else None
+    yield Place(path, payload, role=role)
+    if claim is not None:
+        yield Place(f"{path} (claim)", claim, role=role)
 
 
 def _is_payload(value: Any) -> bool:
@@ -200,23 +200,14 @@ def _is_payload(value: Any) -> bool:
     return "encoding" in metadata or any(name.startswith("encryption-") for name in metadata)
 
 
-def _encoding_of_shorthand(value: Any) -> bytes:
+def _metadata_of_shorthand(value: Any) -> dict[str, bytes]:
     """https://github.com/temporalio/api-go/blob/master/internal/temporalcommonv1/README.md"""
     if value is None:
-        return b"binary/null"
-    if isinstance(value, dict) and isinstance(value.get("_protoMessageType"), str):
-        return b"json/protobuf"
-    return b"json/plain"
-
-
-def _tells_in_clear(failure: Mapping[str, Any]) -> bool:
-    """Whether a failure has a message or stack trace of an application's, in clear."""
-    if failure.get("encodedAttributes") or failure.get("encoded_attributes") or failure.get("source") == "Server":
-        return False
-    message, trace = failure.get("message"), failure.get("stackTrace") or failure.get("stack_trace")
-    if isinstance(message, str) and (message in _FIXED_MESSAGES or message.startswith(_OF_THE_SDK)):
-        return bool(trace)
-    return bool(trace) or message not in (None, "", _ENCODED)
+        return {"encoding": b"binary/null"}
+    message = value.get("_protoMessageType") if isinstance(value, dict) else None
+    if isinstance(message, str):
+        return {"encoding": b"json/protobuf", "messageType": message.encode("utf-8", "replace")}
+    return {"encoding": b"json/plain"}
 
 
 def _is_repeated(field: Any) -> bool:

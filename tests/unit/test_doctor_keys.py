@@ -21,11 +21,19 @@ from envelope_codec.cli.doctor_call import Calls, Deadline, quiet_logs
 from envelope_codec.cli.doctor_diagnosis import Diagnosis, Request, diagnose
 from envelope_codec.cli.doctor_finding import Code, Finding, Level
 from envelope_codec.cli.doctor_hint import HINTS, hint
-from envelope_codec.cli.doctor_settings import NothingConfigured, Settings, load_settings, namespaces_of
+from envelope_codec.cli.doctor_settings import (
+    NothingConfigured,
+    Settings,
+    load_settings,
+    namespaces_of,
+    opening_keys,
+    sealing_keys,
+)
 from envelope_codec.cli.keygen import create_key_file, key_uri
 from envelope_codec.envelope import Purpose, commit, record_head
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable
 from envelope_codec.kms import WrappedSecret
+from envelope_codec.namespaces import KeySets
 from envelope_codec.testing import FakeKms
 
 SECONDS = 60.0
@@ -448,6 +456,60 @@ async def test_what_is_said_of_a_configuration(
     assert advised(diagnosis) == expected_advice
 
 
+def configurations() -> list[EnvelopeConfig]:
+    one, two, three, four = (FakeKms(f"fakekms://{number}") for number in range(4))
+    own = NamespaceKeys(key=one, backup_keys=(two,), decrypt_keys=(three,))
+    return [
+        EnvelopeConfig(key=four),
+        EnvelopeConfig(namespaces={"prod": own}),
+        EnvelopeConfig(key=four, namespaces={"prod": own, "prod-*": NamespaceKeys(key=two)}),
+        EnvelopeConfig(key=four, namespaces={"prod-*": own, "prod-eu": NamespaceKeys(key=two)}),
+        EnvelopeConfig(key=four, namespaces={"prod": own}, required=("prod-*", "Prod")),
+        EnvelopeConfig(namespaces={"prod-?": own}, required=True),
+        EnvelopeConfig(namespaces={"prod": own}, namespace_aliases={"old": "prod", "prod-eu": "prod"}),
+        EnvelopeConfig(key=four, namespaces={"prod": own}, namespace_aliases={"old": "prod"}, required=("old",)),
+    ]
+
+
+@pytest.mark.parametrize("config", configurations(), ids=lambda config: ",".join(config.namespaces) or "default")
+def test_the_keys_of_a_namespace_are_those_that_workers_use(config: EnvelopeConfig) -> None:
+    key_sets = KeySets(config)
+    for namespace in ("prod", "Prod", "prod-eu", "prod-1", "prod-*", "old", "default", "other", ""):
+        for ours, theirs in ((sealing_keys, key_sets.sealing), (opening_keys, key_sets.opening)):
+            key_set, listed = theirs(namespace), ours(config, namespace)
+            masters = [] if key_set is None else [*key_set.sealing, *key_set.decrypt_keys]
+            assert [key.given for key in listed] == masters
+            assert [key.seals for key in listed] == [
+                master in (key_set.sealing if key_set else ()) for master in masters
+            ]
+
+
+async def test_keys_by_pattern_are_named_as_they_are_configured() -> None:
+    config = EnvelopeConfig(namespaces={"prod-*": NamespaceKeys(key=FakeKms())})
+    diagnosis = await examine(config, "prod-eu", "dev")
+    assert [(probe.key.namespace, probe.key.setting) for probe in diagnosis.probes] == [
+        ("prod-eu", "namespaces.prod-*.key")
+    ]
+    assert problems(diagnosis) == [Code.namespace_without_key]
+
+
+async def test_a_namespace_that_is_kept_off_the_default_key_is_told() -> None:
+    diagnosis = await examine(EnvelopeConfig(key=FakeKms(), required=("prod-*",)), "prod-eu")
+    assert problems(diagnosis) == [Code.namespace_without_key]
+    assert "required keeps it off the default key" in diagnosis.findings[0].text
+
+
+async def test_one_master_key_under_two_names_is_told(tmp_path: Path) -> None:
+    create_key_file(tmp_path / "key.json")
+    (tmp_path / "link.json").symlink_to(tmp_path / "key.json")
+    config = EnvelopeConfig(key=key_uri(tmp_path / "key.json"), decrypt_keys=(key_uri(tmp_path / "link.json"),))
+    with pytest.raises(ConfigurationError):
+        KeySets(config)
+    diagnosis = await examine(config)
+    assert problems(diagnosis) == [Code.configuration_invalid]
+    assert diagnosis.findings[0].text.startswith("key and decrypt_keys[0] name one master key, localfile://")
+
+
 async def test_what_is_said_of_backups_names_the_namespace() -> None:
     keys = NamespaceKeys(key=FakeKms(), backup_keys=(FakeKms(),))
     diagnosis = await examine(EnvelopeConfig(namespaces={"prod": keys}), "prod")
@@ -465,8 +527,9 @@ def test_the_configuration_comes_from_the_key_the_file_or_the_environment(tmp_pa
     assert load_settings(None, file, environment).config.key == "localfile:///file"
     assert load_settings(None, None, environment).config.key == "localfile:///environment"
     assert load_settings(None, None, {"ENVELOPE_CODEC_FILE": file}).config.lease == 60.0
-    with pytest.raises(NothingConfigured):
-        load_settings(None, None, {"PATH": "/bin"})
+    for others in ({"PATH": "/bin"}, {"ENVELOPE_CODEC_SERVER_PORT": "8081"}):
+        with pytest.raises(NothingConfigured):
+            load_settings(None, None, others)
     with pytest.raises(ConfigurationError, match="ENVELOPE_CODEC_LEASES: unknown setting; did you mean lease"):
         load_settings(None, None, {"ENVELOPE_CODEC_LEASES": "1"})
 
@@ -483,6 +546,12 @@ def test_which_namespaces_are_examined_where_none_is_named() -> None:
     assert namespaces_of(EnvelopeConfig(key=FakeKms(), namespaces=listed), None) == ["default", "b", "a"]
     assert namespaces_of(EnvelopeConfig(namespaces=listed), None) == ["b", "a"]
     assert namespaces_of(EnvelopeConfig(namespaces=listed), "a") == ["a", "b"]
+    assert namespaces_of(EnvelopeConfig(key=FakeKms(), namespaces=listed, required=("def*",)), None) == ["b", "a"]
+    patterns = {"b-*": NamespaceKeys(key=FakeKms())}
+    assert namespaces_of(EnvelopeConfig(namespaces={**listed, **patterns}), None) == ["b", "a"]
+    assert namespaces_of(EnvelopeConfig(namespaces=patterns), "b-1") == ["b-1"]
+    with pytest.raises(NothingConfigured, match="--namespace"):
+        namespaces_of(EnvelopeConfig(namespaces=patterns), None)
     assert namespaces_of(EnvelopeConfig(key=FakeKms()), "mine") == ["mine"]
 
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from google.protobuf.json_format import MessageToDict, Parse
+from google.protobuf.json_format import MessageToDict, MessageToJson, Parse
 from temporalio.api.common.v1 import Header, Memo, Payload, Payloads, SearchAttributes
-from temporalio.api.failure.v1 import ApplicationFailureInfo, Failure
+from temporalio.api.failure.v1 import ApplicationFailureInfo, Failure, ResetWorkflowFailureInfo
 from temporalio.api.history.v1 import (
     ActivityTaskFailedEventAttributes,
     History,
@@ -24,7 +24,7 @@ from temporalio.api.history.v1 import (
     MarkerRecordedEventAttributes,
     WorkflowExecutionStartedEventAttributes,
 )
-from temporalio.api.sdk.v1 import UserMetadata
+from temporalio.api.sdk.v1 import ExternalStorageReference, UserMetadata
 from vectors.vector_files import Vector, load
 
 from envelope_codec import EnvelopeCodec, EnvelopeConfig, MalformedEnvelope
@@ -32,6 +32,7 @@ from envelope_codec.cli import inspect_document, main
 from envelope_codec.cli.inspect_kind import Kind, judge
 from envelope_codec.cli.inspect_place import Place, places_in
 from envelope_codec.envelope import Purpose, Recipient, build_record, commit, parse, record_head, seal
+from envelope_codec.storage.claim import Claim
 from envelope_codec.testing import FakeKms
 
 PLAIN = Payload(metadata={"encoding": b"json/plain"}, data=b'"marigold"')
@@ -418,6 +419,7 @@ def test_memo_header_and_metadata_in_clear_are_found(run: Run) -> None:
         (Failure(message="Worker shutting down", stack_trace="marigold"), True),
         (Failure(message="Encoded failure", encoded_attributes=envelope()), False),
         (Failure(message="activity StartToClose timeout", source="Server"), False),
+        (Failure(message="a reason to reset", reset_workflow_failure_info=ResetWorkflowFailureInfo()), False),
         (Failure(message="[TMPRL1100] Nondeterminism error: …"), False),
         (Failure(message="Failed encoding completion: the KMS did not answer"), False),
         (Failure(message="Activity task failed"), False),
@@ -430,6 +432,8 @@ def test_failure_messages_in_clear_are_told(run: Run, failure: Failure, in_clear
     event = HistoryEvent(event_type=13, activity_task_failed_event_attributes=attributes)  # type: ignore[arg-type]
     place = "activityTaskFailedEventAttributes.failure.cause"
     assert run(as_json(event), "--json").document["failures_in_clear"] == [place] * in_clear
+    snake_case = MessageToDict(event, preserving_proto_field_name=True)
+    assert len(run(snake_case, "--json").document["failures_in_clear"]) == in_clear
     assert (f"failures in clear   1, first {place}" in run(as_json(event)).out) is in_clear
 
 
@@ -443,6 +447,64 @@ async def test_real_envelopes_need_no_key(run: Run) -> None:
     assert document["records"][0]["context"] == {"temporal-namespace": "prod", "tenant": "t"}
     assert document["records"][0]["recipients"][0]["key_id"] == "fakekms://real"
     assert (kms.wraps, kms.unwraps) == calls
+
+
+# References to external storage
+
+
+def reference(claim_data: dict[str, str], driver: str = "envelope-codec") -> Payload:
+    message = ExternalStorageReference(driver_name=driver, claim_data=claim_data)
+    metadata = {"encoding": b"json/protobuf", "messageType": message.DESCRIPTOR.full_name.encode()}
+    return Payload(metadata=metadata, data=MessageToJson(message).encode())
+
+
+async def test_the_claim_in_a_reference_needs_its_key_too(run: Run) -> None:
+    kms = FakeKms("fakekms://stored")
+    codec = EnvelopeCodec(EnvelopeConfig(key=kms), namespace="prod")
+    stored = reference(await Claim.of("an-id", b"stored bytes").sealed(codec))
+    codec.close()
+    shorthand = {**json.loads(stored.data), "_protoMessageType": stored.metadata["messageType"].decode()}
+    in_full, as_value = as_json(history(stored)), {"eventType": 1, "activityTaskScheduledEventAttributes": {}}
+    as_value["activityTaskScheduledEventAttributes"] = {"input": [shorthand]}
+    for document in (in_full, as_value):
+        outcome = run(document, "--json")
+        assert outcome.status == 0
+        whole, claim = outcome.document["payloads"]
+        assert (whole["kind"], whole["name"]) == ("temporal", "reference to external storage")
+        assert (claim["kind"], claim["place"]) == ("envelope", f"{whole['place']} (claim)")
+        (key,) = outcome.document["summary"]["keys"]
+        assert (key["key_id"], key["envelopes"]) == ("fakekms://stored", 1)
+
+
+@pytest.mark.parametrize(
+    "claim_data",
+    [
+        {},
+        {"key": "s3://bucket/key"},
+        {"envelope": "", "more": ""},
+        {"envelope": "*"},
+        {"envelope": base64.b64encode(b"\xff\xff").decode()},
+        {"envelope": "A" * 100_000},
+    ],
+)
+def test_a_reference_of_another_drivers_has_no_claim_of_ours(run: Run, claim_data: dict[str, str]) -> None:
+    outcome = run(as_json(reference(claim_data, "another")), "--json")
+    assert outcome.status == 0
+    assert [one["kind"] for one in outcome.document["payloads"]] == ["temporal"]
+
+
+def test_a_malformed_claim_is_told(run: Run) -> None:
+    broken = base64.b64encode(changed(envelope(), encryption_data_key=b"short").SerializeToString()).decode()
+    outcome = run(as_json(reference({"envelope": broken})))
+    assert outcome.status == 1
+    assert "  . (claim)\n    malformed: the envelope's data key has the wrong length\n" in outcome.out
+
+
+@pytest.mark.parametrize("data", [b"", b"[", b"[]", b"7", b'{"claimData": 7}', b"[" * 100_000, b"\xff"])
+def test_a_reference_that_is_none_is_no_traceback(run: Run, data: bytes) -> None:
+    stored = reference({})
+    stored.data = data
+    assert run(as_json(stored)).status == 0
 
 
 # Hostile input
