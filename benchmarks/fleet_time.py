@@ -65,7 +65,9 @@ class SimulatedThreads:
     """A keyring's ``spawn``: a job runs as one event, at the end of the time that its first KMS call takes.
 
     Further calls of the same job (unwrapping what was wrapped) are made at that moment as well, and add to what the
-    loop owes. No more jobs run at once than the keyring has threads.
+    loop owes. So what a job finds out before its first call, as that another has got the key meanwhile, it finds out
+    later than in a thread; that callers share a job is for the keyring's own tests to show. No more jobs run at once
+    than the keyring has threads.
 
     Args:
         loop: where jobs run.
