@@ -69,6 +69,31 @@ class Errands:
         return f"{text}, remembered"
 
 
+@workflow.defn
+class Successor:
+    """Continues as new when it is told to, once, and has its memo given again or not."""
+
+    def __init__(self) -> None:
+        self._told = 0
+
+    @workflow.run
+    async def run(self, again: bool, first: bool = True) -> str:
+        await workflow.wait_condition(lambda: self._told > 0)
+        if first:
+            workflow.continue_as_new(args=[again, False], memo=workflow.memo() if again else None)
+        memo: str = workflow.memo_value("note", type_hint=str)
+        return memo
+
+    @workflow.signal
+    def go_on(self) -> None:
+        self._told += 1
+
+    @workflow.query
+    def note(self) -> str:
+        memo: str = workflow.memo_value("note", type_hint=str)
+        return memo
+
+
 class Errand:
     """The activities.
 
