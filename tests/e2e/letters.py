@@ -15,8 +15,9 @@ from temporalio.common import RetryPolicy
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 with workflow.unsafe.imports_passed_through():
-    from stored import eventually
+    from stored import events, eventually
     from temporalio.api.enums.v1 import EventType
+    from temporalio.api.failure.v1 import Failure
     from temporalio.api.history.v1 import HistoryEvent
 
     from envelope_codec.cli.demo_search import payloads_in
@@ -49,9 +50,7 @@ class Post:
             )
             number = len(self._delivered)
             self._delivered.append(
-                await workflow.execute_child_workflow(
-                    Carry.run, stamped, id=f"{workflow.info().workflow_id} {number}", task_timeout=SOON
-                )
+                await workflow.execute_child_workflow(Carry.run, stamped, id=f"{workflow.info().workflow_id} {number}")
             )
 
     @workflow.signal
@@ -127,10 +126,19 @@ class Letters:
         written: to each of them.
     """
 
-    def __init__(self, name: str, clients: Iterable[Client], workflows: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        clients: Iterable[Client],
+        workflows: int,
+        *,
+        task_queue: str | None = None,
+        task_timeout: timedelta | None = None,
+    ) -> None:
         self.ids = [f"{name} post {number}" for number in range(workflows)]
         self.written: dict[str, list[str]] = {workflow_id: [] for workflow_id in self.ids}
-        self._task_queue = name
+        self._task_queue = task_queue or name
+        self._task_timeout = task_timeout
         self._clients: Iterator[Client] = cycle(clients)
 
     @property
@@ -190,7 +198,7 @@ class Letters:
             await client.get_workflow_handle(workflow_id).signal(Post.write, letter)
         else:
             await client.start_workflow(
-                Post.run, letter, id=workflow_id, task_queue=self._task_queue, task_timeout=SOON
+                Post.run, letter, id=workflow_id, task_queue=self._task_queue, task_timeout=self._task_timeout
             )
         letters.append(letter)
 
@@ -204,6 +212,20 @@ class Letters:
 
     def _handle(self, workflow_id: str) -> WorkflowHandle[Any, list[str]]:
         return next(self._clients).get_workflow_handle_for(Post.run, workflow_id)
+
+
+async def sealed_record(client: Client) -> Record:
+    """The record of what ``client`` seals now."""
+    (payload,) = await client.data_converter.encode(["something"])
+    envelope = parse(payload.metadata, payload.data)
+    assert envelope is not None
+    return envelope.record
+
+
+def version_of(record: Record) -> str:
+    """The key version of the only recipient, as far as the KMS tells it."""
+    (recipient,) = record.recipients
+    return recipient.key_version
 
 
 async def events_of(plain: Client, workflow_ids: Iterable[str]) -> list[HistoryEvent]:
@@ -233,6 +255,18 @@ def troubles(events: Iterable[HistoryEvent]) -> list[str]:
         for event in events
         if event.event_type in bad or event.activity_task_started_event_attributes.attempt > 1
     ]
+
+
+async def task_failure(plain: Client, workflow_id: str) -> Failure:
+    """Of the workflow's first failed task, as soon as there is one."""
+
+    async def failed() -> Failure | None:
+        for event in await events(plain, workflow_id):
+            if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED:
+                return event.workflow_task_failed_event_attributes.failure
+        return None
+
+    return await eventually(failed, "a failed workflow task")
 
 
 def workers_in(events: Iterable[HistoryEvent]) -> set[str]:

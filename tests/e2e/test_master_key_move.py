@@ -6,12 +6,10 @@ import asyncio
 from typing import Any
 
 import pytest
-from letters import SOON, Letters, Office, Once, events_of, records_in, troubles, workers_in
+from letters import SOON, Letters, Office, Once, events_of, records_in, task_failure, troubles, workers_in
 from real_kms import RealKms, quick_temporal, real_kms
 from small import Delegate, Hello, Work
-from stored import events, eventually, pending_activity
-from temporalio.api.enums.v1 import EventType
-from temporalio.api.failure.v1 import Failure
+from stored import pending_activity
 from temporalio.client import Client, WorkflowFailureError
 from temporalio.worker import Worker
 
@@ -88,7 +86,7 @@ async def test_without_the_first_step_tasks_fail_until_it_is_made_up_for(
             delegate = await writing.start_workflow(
                 Delegate.run, args=["echo", far, "the input"], id=name, task_queue=name
             )
-            failure = await _task_failure(plain, hello.id)
+            failure = await task_failure(plain, hello.id)
             assert failure.application_failure_info.type == "KeyNotConfigured"
             assert str(await before.data_converter.decode_failure(failure)) == f"KeyNotConfigured: {NOT_CONFIGURED}"
             pending = await pending_activity(plain, name, lambda one: one.attempt >= 2 and one.HasField("last_failure"))
@@ -108,16 +106,6 @@ async def test_without_the_first_step_tasks_fail_until_it_is_made_up_for(
     assert len(work.attempts) == 1
 
 
-async def _task_failure(plain: Client, workflow_id: str) -> Failure:
-    async def failed() -> Failure | None:
-        for event in await events(plain, workflow_id):
-            if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED:
-                return event.workflow_task_failed_event_attributes.failure
-        return None
-
-    return await eventually(failed, "a failed workflow task")
-
-
 # --- AWS --------------------------------------------------------------------------------------------------------------
 
 
@@ -132,7 +120,7 @@ async def test_an_alias_that_is_pointed_at_another_key(
     admin.create_alias(AliasName=alias, TargetKeyId=first)
     arn = f"{first.partition(':key/')[0]}:{alias}"
     client, plugin = await connect(aws.uri(arn))
-    office, letters = Office(), Letters(name, [client], workflows=1)
+    office, letters = Office(), Letters(name, [client], workflows=1, task_timeout=SOON)
     async with office.worker(client, name, "through both"):
         await letters.write()
         await letters.arrived()
@@ -150,7 +138,7 @@ async def test_an_alias_that_is_pointed_at_another_key(
     letters.written_by(client)
     async with office.worker(cold, name, "alone"):
         await letters.write()
-        failure = await _task_failure(plain, letters.ids[0])
+        failure = await task_failure(plain, letters.ids[0])
         assert failure.application_failure_info.type == "KeyNotConfigured"
     by_list, _ = await connect(aws.uri(arn), decrypt_keys=[aws.uri(first)])
     by_account, _ = await connect(aws.uri(arn, decrypt_accounts=account))

@@ -12,13 +12,12 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from letters import Carry, Letters, Office, Post, events_of, records_in, troubles
+from letters import Carry, Letters, Office, Post, events_of, records_in, sealed_record, troubles, version_of
 from real_kms import PROVIDERS, RealKms, quick_temporal, real_kms
 from temporalio.client import Client
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
 from envelope_codec.cli import main
-from envelope_codec.envelope import Record, parse
 
 MAX_AGE = 1.0  # seconds
 
@@ -34,19 +33,6 @@ def rotate(servers: RealKms, provider: str, uri: str) -> None:
         subprocess.run(command, check=True, capture_output=True)
     else:
         servers[provider].rotate(uri)
-
-
-async def sealed(client: Client) -> Record:
-    """The record of what ``client`` seals now."""
-    (payload,) = await client.data_converter.encode(["something"])
-    envelope = parse(payload.metadata, payload.data)
-    assert envelope is not None
-    return envelope.record
-
-
-def version(record: Record) -> str:
-    (recipient,) = record.recipients
-    return recipient.key_version
 
 
 def inspected(history: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, list[str]]:
@@ -79,22 +65,22 @@ async def test_rotation_while_workflows_run(
         await letters.write()
         await letters.arrived()
         writing = asyncio.ensure_future(letters.write_until(enough))
-        old = {id(client): await sealed(client) for client in (renewing, told)}
-        assert {version(record) for record in old.values()} == {first}
+        old = {id(client): await sealed_record(client) for client in (renewing, told)}
+        assert {version_of(record) for record in old.values()} == {first}
 
         await asyncio.to_thread(rotate, servers, provider, uri)
         rotated = time.monotonic()
-        before = await sealed(told)
+        before = await sealed_record(told)
         assert before.id == old[id(told)].id, "a wrapping key serves on until it is renewed"
         await plugin.keyring.renew()
-        after = await sealed(told)
+        after = await sealed_record(told)
         assert after.id != before.id
-        assert version(after) == then
+        assert version_of(after) == then
 
         while True:  # from MAX_AGE on at the latest, whatever is sealed is under the new version
             asked = time.monotonic()
-            record = await sealed(renewing)
-            if record.id != old[id(renewing)].id and version(record) == then:
+            record = await sealed_record(renewing)
+            if record.id != old[id(renewing)].id and version_of(record) == then:
                 break
             assert asked < rotated + MAX_AGE
             await asyncio.sleep(0.02)
@@ -108,7 +94,7 @@ async def test_rotation_while_workflows_run(
     assert troubles(stored) == []
     assert set(office.stamped.values()) == {1}
     records = records_in(stored)
-    assert {version(record) for record in records} == {first, then}
+    assert {version_of(record) for record in records} == {first, then}
     assert {before.id, after.id} <= {record.id for record in records}
     cold, fresh = await connect(uri)
     replayer = Replayer(

@@ -1,0 +1,92 @@
+"""Two thousand workflows through two workers, while each KMS in turn rotates its master key twice: nothing fails."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from crowd import SHORT_EVENTS, Crowd, worker
+from letters import events_of, records_in, sealed_record, version_of
+from real_kms import PROVIDERS, RealKms, quick_temporal, real_kms
+from stored import eventually
+from temporalio.api.enums.v1 import EventType
+from temporalio.client import Client
+
+from envelope_codec import Event
+
+SHORT, LONG = 500, 10  # workflows with each KMS
+MAX_AGE = 0.5  # seconds
+TASK_TIMEOUT = 10.0  # seconds, Temporal's default
+
+servers = pytest.fixture(scope="module")(real_kms)
+temporal_server = pytest.fixture(scope="module")(quick_temporal)
+
+
+class Watch:
+    """An observer.
+
+    Attributes:
+        failures: payloads and calls of the KMS that failed.
+        longest: seconds that sealing or opening took at most.
+    """
+
+    def __init__(self) -> None:
+        self.failures: list[Event] = []
+        self.longest = 0.0
+
+    def on_event(self, event: Event) -> None:
+        self.longest = max(self.longest, event.seconds)
+        if event.outcome != "ok":
+            self.failures.append(event)
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+async def test_rotations_under_load(provider: str, servers: RealKms, connect: Any, plain: Client, name: str) -> None:
+    uri, watch = servers.create_key(provider), Watch()
+    versions = ["1", "2", "3"] if servers[provider].tells_versions else ["", "", ""]
+    clients = [(await connect(uri, max_age=MAX_AGE, observer=watch)).client for _ in range(2)]
+    crowd = Crowd(name, clients, SHORT, LONG, enough=3)
+    async with worker(clients[0], name), worker(clients[1], name):
+        await crowd.begin()
+        passing = asyncio.ensure_future(crowd.pass_by())
+        await crowd.say("before")
+        for share, text, version in ((1 / 3, "in between", versions[1]), (2 / 3, "after", versions[2])):
+            await crowd.share_done(share)
+            old = [await sealed_record(client) for client in clients]
+            await asyncio.to_thread(servers[provider].rotate, uri)
+            for client, before in zip(clients, old, strict=True):
+                await seals_anew(client, before.id, version)
+            await crowd.say(text)
+        await asyncio.wait_for(passing, 150)
+        await crowd.end(["before", "in between", "after"])
+
+    assert watch.failures == []
+    assert crowd.done == SHORT
+    doubtful = [*crowd.long, *await longer_than_needed(plain, crowd)]
+    stored = await events_of(plain, doubtful)
+    kinds = {event.event_type for event in stored}
+    assert EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED not in kinds
+    assert watch.longest < TASK_TIMEOUT / 2, "what a busy server times out is not the codec's doing"
+    assert {version_of(record) for record in records_in(await events_of(plain, crowd.long))} == set(versions)
+
+
+async def seals_anew(client: Client, before: bytes, version: str) -> None:
+    """Wait until ``client`` seals under another record than the one with the id ``before``, of that key version."""
+
+    async def anew() -> bool:
+        record = await sealed_record(client)
+        return record.id != before and version_of(record) == version
+
+    await eventually(anew, "a new wrapping key")
+
+
+async def longer_than_needed(plain: Client, crowd: Crowd) -> list[str]:
+    """The short workflows whose histories have more than the least events, once the server lists them all as ended."""
+
+    async def ended() -> list[Any] | None:
+        query = f"WorkflowType = 'Short' AND ExecutionStatus = 'Completed' AND TaskQueue = '{crowd.task_queue}'"
+        found = [execution async for execution in plain.list_workflows(query)]
+        return found if len(found) == len(crowd.short) else None
+
+    return [one.id for one in await eventually(ended, "the list of workflows") if one.history_length > SHORT_EVENTS]
