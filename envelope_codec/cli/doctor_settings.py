@@ -77,9 +77,8 @@ def namespaces_of(config: EnvelopeConfig, default: str | None) -> list[str]:
         NothingConfigured: there are none, since all are listed by pattern.
     """
     own = default or ("default" if sealing_keys(config, "default") else None)
-    names = list(
-        dict.fromkeys([*([own] if own else []), *(name for name in config.namespaces if not is_pattern(name))])
-    )
+    names = [own] if own else []
+    names += [name for name in config.namespaces if name != own and not is_pattern(name)]
     if not names:
         raise NothingConfigured("namespaces are listed by pattern alone: name those to examine with --namespace")
     return names
