@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from temporalio.converter import ExternalStorage, StorageDriver
 
 from envelope_codec import EnvelopeCodec, EnvelopeConfig
 from envelope_codec.server import ServerConfig, create_app
+from envelope_codec.server.address import Address, bind
 from envelope_codec.server.run import UvicornConfig
 
 LOOPBACK = "127.0.0.1"
@@ -69,8 +69,7 @@ def serving(
     """A server that runs in a thread of this process, and has stopped at the end."""
     server = server or ServerConfig()
     app = create_app(config if isinstance(config, EnvelopeConfig) else EnvelopeConfig(key=config), server, storage)
-    listener = socket.socket()
-    listener.bind((LOOPBACK, 0))
+    [listener] = bind(Address(LOOPBACK, 0))
     running = uvicorn.Server(UvicornConfig(app, server))
     thread = threading.Thread(target=running.run, args=([listener],))
     thread.start()

@@ -82,7 +82,8 @@ def _numbers(address: Address) -> list[tuple[int, tuple[Any, ...]]]:
 
 
 def _bound(family: int, where: tuple[Any, ...]) -> socket.socket:
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio turns Nagle's algorithm off only where the protocol is spelled out; every answer would take 40 ms else.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:

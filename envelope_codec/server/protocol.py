@@ -34,6 +34,12 @@ class PatientProtocol(H11Protocol):
         elif self._head_timer is None:
             self._arm()
 
+    def on_response_complete(self) -> None:
+        """See `H11Protocol.on_response_complete`."""
+        super().on_response_complete()
+        if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0] and self._head_timer is None:
+            self._arm()  # the next head came in part while the last request was served
+
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol.connection_lost`."""
         self._disarm()
