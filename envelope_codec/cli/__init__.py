@@ -17,7 +17,7 @@ from envelope_codec.errors import EnvelopeError
 if TYPE_CHECKING:
     import typer
 
-COMMANDS = ("demo", "doctor", "inspect", "keygen")
+COMMANDS = ("demo", "doctor", "inspect", "keygen", "serve")
 
 _PROGRAM = "envelope-codec"
 

@@ -23,6 +23,7 @@ from envelope_codec.server.audit import Entry
 from envelope_codec.server.config import ServerConfig
 from envelope_codec.server.cors import REQUEST_ID_HEADER
 from envelope_codec.server.exchange import Exchange
+from envelope_codec.server.pages import page
 from envelope_codec.server.refusal import Refusal
 from envelope_codec.server.service import Service
 from envelope_codec.server.target import Target
@@ -67,6 +68,7 @@ class CodecServer:
     @asynccontextmanager
     async def _lifespan(self, _: Any) -> AsyncIterator[None]:
         self._on_start(self.service)
+        self.service.start()
         try:
             yield
         finally:
@@ -122,7 +124,7 @@ class CodecServer:
             raise Refusal(405, "wrong_method", f"Use {methods[0]}.", headers=allowed)
         if target.verb is not None:
             return await Exchange(service, request, target.verb, target.namespace, entry).answer()
-        raise Refusal(404, "not_found", "There is nothing at this path.")
+        return await page(service, request, target.page or "")
 
     def _options(self, request: Request, methods: tuple[str, ...]) -> Response:
         headers = request.headers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from temporalio.converter import ExternalStorage, StorageDriver
@@ -18,6 +19,7 @@ from envelope_codec.server.cors import Cors
 from envelope_codec.server.limiter import Limiter
 from envelope_codec.server.metrics import Metrics
 from envelope_codec.server.opener import Opener
+from envelope_codec.server.readiness import Probes
 from envelope_codec.server.reference import Stores, load_storage
 from envelope_codec.server.refusal import Refusal
 from envelope_codec.server.sealer import Sealer
@@ -54,7 +56,9 @@ class Service:
         codec = EnvelopeCodec(config, keyring=self.keyring)
         self.opener = Opener(codec, self.stores, waiting=server.max_concurrent_kms, timeout=server.request_timeout)
         self.sealer = Sealer(codec, timeout=server.request_timeout)
+        self.probes = Probes(config, server.default_namespace or codec.namespace)
         self.stopping = False
+        self._starting: asyncio.Task[object] | None = None
         self._active = 0
 
     def enter(self) -> Callable[[], None]:
@@ -78,8 +82,13 @@ class Service:
         except OSError as error:
             logger.error("the audit file can't be opened again, the earlier one stays: %s", error.strerror)
 
+    def start(self) -> None:
+        """Begin to find out whether all is well. The event loop runs."""
+        self._starting = asyncio.create_task(self.probes.check())
+
     def stop(self) -> None:
         """Forget every key. Requests under way have ended."""
         self.stopping = True
+        self.probes.close()
         self.keyring.close()
         self.audit.close()

@@ -1,0 +1,100 @@
+"""``envelope-codec serve``: the codec server for Temporal's Web UI and command line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from envelope_codec import __version__
+from envelope_codec.config import EnvelopeConfig
+from envelope_codec.server import ServerConfig, load
+
+if TYPE_CHECKING:
+    from envelope_codec.server.address import Address
+
+_PREFIX = "ENVELOPE_CODEC_SERVER_"
+
+
+def serve(
+    config: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="A TOML file of settings; else ENVELOPE_CODEC_*, which override it as well."),
+    ] = None,
+    listen: Annotated[
+        list[str] | None, typer.Option(metavar="HOST:PORT", help="Where to listen; may be given again.")
+    ] = None,
+    origin: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ORIGIN", help="Of a Web UI whose pages may use it; may be given again."),
+    ] = None,
+    workers: Annotated[int | None, typer.Option(metavar="N", help="Processes.", min=1)] = None,
+    tls_cert: Annotated[str | None, typer.Option(metavar="FILE", help="Certificate chain, in PEM.")] = None,
+    tls_key: Annotated[str | None, typer.Option(metavar="FILE", help="Its private key, in PEM.")] = None,
+    allow_unauthenticated_network: Annotated[
+        bool,
+        typer.Option(
+            "--allow-unauthenticated-network",
+            help="Listen beyond loopback without auth: whoever reaches the server may read everything.",
+        ),
+    ] = False,
+) -> None:
+    """Decode for people what workers sealed: the codec server for Temporal's Web UI and command line.
+
+    It listens on 127.0.0.1:8081 unless told otherwise. Options override the environment, which overrides the file.
+    """
+    # Through the environment, where workers find them too.
+    if config is not None:
+        os.environ["ENVELOPE_CODEC_FILE"] = config
+    given = {"LISTEN": ",".join(listen or []), "ORIGINS": ",".join(origin or []), "WORKERS": workers}
+    given |= {"TLS_CERT": tls_cert, "TLS_KEY": tls_key}
+    given |= {"ALLOW_UNAUTHENTICATED_NETWORK": "true" if allow_unauthenticated_network else None}
+    os.environ.update({f"{_PREFIX}{name}": str(value) for name, value in given.items() if value})
+    keys, server = EnvelopeConfig.from_env(), ServerConfig.from_env()
+
+    def listening(addresses: Sequence[Address]) -> None:
+        for line in announcement(keys, server, addresses):
+            print(line, file=sys.stderr, flush=True)  # standard output is for the audit trail
+
+    load("run").run(keys, server, listening)
+
+
+def announcement(config: EnvelopeConfig, server: ServerConfig, addresses: Sequence[Address]) -> Iterator[str]:
+    """What the server is, for whom, and how to connect to it."""
+    connect = load("connect")
+    url = connect.public_url(server, addresses)
+    yield f"envelope-codec {__version__}: codec server at {url}"
+    yield f"  listens on  {', '.join(map(str, dict.fromkeys(addresses)))}, {'https' if server.tls_cert else 'http'}"
+    yield f"  opens for   {_namespaces(config)}"
+    yield f"  for whom    {_for_whom(server)}"
+    yield (
+        f"  for pages   of {', '.join(server.origins)}"
+        if server.origins
+        else ("  for pages   of no Web UI: name its origin as server.origins, or with --origin")
+    )
+    yield f"  audit       {server.audit_file or 'standard output'}"
+    yield f"  Web UI      {connect.dev_server_line(url)}"
+    yield f"              or: {connect.web_ui_setting(bool(server.auth))}"
+    yield f"  CLI         {connect.command_line(url, bool(server.auth))}"
+    if not server.on_loopback and not server.tls_cert:
+        yield "  WARNING     plaintext goes over the network unless a proxy speaks https: see server.tls_cert"
+    if not server.on_loopback and not server.auth:
+        yield "  WARNING     whoever reaches the server may read everything: see server.auth"
+
+
+def _namespaces(config: EnvelopeConfig) -> str:
+    names = ", ".join(config.namespaces)
+    if config.key is None:
+        return names
+    return f"every namespace; {names} with keys of their own" if names else "every namespace"
+
+
+def _for_whom(server: ServerConfig) -> str:
+    if server.auth:
+        issuers = " or ".join(issuer.issuer for issuer in server.auth)
+        return f"callers with a token of {issuers}, as {len(server.rules)} rules allow"
+    where = "this machine" if server.on_loopback else "the network"
+    return f"everyone on {where}, as {len(server.rules)} rules allow" if server.rules else f"everyone on {where}"

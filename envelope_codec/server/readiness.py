@@ -1,0 +1,153 @@
+"""Whether the master keys do what they are for: what was wrapped at start is unwrapped again, now and then."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal, NamedTuple
+
+from envelope_codec.config import EnvelopeConfig
+from envelope_codec.envelope import (
+    NAMESPACE,
+    Purpose,
+    Recipient,
+    Record,
+    build_record,
+    commit,
+    kms_context,
+    record_head,
+    unlock,
+)
+from envelope_codec.errors import EnvelopeError, KmsUnavailable
+from envelope_codec.keyset import KeySet
+from envelope_codec.kms import MasterKey, WrappedSecret
+from envelope_codec.kmscall import told
+from envelope_codec.namespaces import KeySets
+from envelope_codec.observe import logger
+
+_MOST_SETS = 16  # of key sets, the first are asked; a server for many tenants must not cost each a call every time
+_THREADS = 4
+
+Finding = Literal["proved", "unproved", "failed"]
+
+
+class Readiness(NamedTuple):
+    """How many key sets unwrap what they wrapped, how many may not wrap, and how many do not work."""
+
+    proved: int = 0
+    unproved: int = 0
+    failed: int = 0
+
+    @property
+    def ready(self) -> bool:
+        """Whether payloads can be opened, as far as can be told. One tenant's key must not take the server from all."""
+        return self.proved > 0 or self.failed == 0
+
+
+class Probes:
+    """Asks the KMS of each key set, at most every few seconds.
+
+    Args:
+        config: whose key sets.
+        namespace: for which the default keys wrap.
+        seconds: for which a good finding holds; a bad one holds a fifth of it.
+        timeout: seconds for all answers; who has not answered by then has failed.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        config: EnvelopeConfig,
+        namespace: str,
+        *,
+        seconds: float = 10.0,
+        timeout: float = 5.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._key_sets = KeySets(config)
+        self._probes = list(_probes(self._key_sets, [namespace, *config.namespaces]))[:_MOST_SETS]
+        self._seconds, self._timeout, self._clock = seconds, timeout, clock
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="envelope-codec-probe")
+        self._asking: asyncio.Task[None] | None = None
+        self._until = -float("inf")
+        self._found = Readiness(failed=len(self._probes))
+
+    async def check(self) -> Readiness:
+        """What was found, a moment ago or just now."""
+        if self._clock() >= self._until:
+            if self._asking is None:
+                self._asking = asyncio.create_task(self._ask())
+            await asyncio.shield(self._asking)
+        return self._found
+
+    def close(self) -> None:
+        """Ask no more."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for master in self._key_sets.built:
+            master.close()
+
+    async def _ask(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            asked = [loop.run_in_executor(self._threads, probe.check) for probe in self._probes]
+            done = (await asyncio.wait(asked, timeout=self._timeout))[0] if asked else set()
+            found = [future.result() for future in done]
+            lost = len(asked) - len(found)
+            self._found = Readiness(found.count("proved"), found.count("unproved"), found.count("failed") + lost)
+        except RuntimeError:  # `close` was faster
+            self._found = Readiness(failed=len(self._probes))
+        finally:
+            self._until = self._clock() + (self._seconds if self._found.ready else self._seconds / 5)
+            self._asking = None
+
+
+class _Probe:
+    """One key set, and what its master keys wrapped."""
+
+    def __init__(self, namespace: str, keys: KeySet) -> None:
+        self._namespace = namespace
+        self._keys = keys
+        self._records: dict[int, Record] = {}
+
+    def check(self) -> Finding:
+        """Whether one of its master keys unwraps what it wrapped. Runs in a thread."""
+        failed = False
+        for number, master in enumerate(self._keys.sealing):
+            operation = "wrap"
+            try:
+                record = self._records.get(number) or self._wrapped(master)
+                self._records[number] = record
+                operation = "unwrap"
+                recipient = record.recipients[0]
+                wrapped = WrappedSecret(recipient.key_id, recipient.key_version, recipient.ciphertext)
+                unlock(record, master.unwrap(wrapped, record.kms_context))
+            except Exception as error:
+                failure = error if isinstance(error, EnvelopeError) else told(error, operation, master)
+                if operation == "wrap" and not isinstance(failure, KmsUnavailable):
+                    continue  # it need not be allowed to, where it only opens
+                logger.warning("the probe of namespace %.200r failed at %s: %s", self._namespace, operation, failure)
+                failed = True
+            else:
+                return "proved"
+        return "failed" if failed else "unproved"
+
+    def _wrapped(self, master: MasterKey) -> Record:
+        secret = os.urandom(32)
+        context = {**self._keys.context, NAMESPACE: self._namespace}
+        head = record_head(Purpose.WRAPPING_KEY, int(time.time()), context)
+        _, record_id = commit(secret, head)
+        wrapped = master.wrap(secret, kms_context(Purpose.WRAPPING_KEY, sorted(context.items()), record_id))
+        return build_record(head, record_id, [Recipient(wrapped.key_id, wrapped.key_version, wrapped.ciphertext)])
+
+
+def _probes(key_sets: KeySets, names: list[str]) -> Iterator[_Probe]:
+    seen: set[int] = set()
+    for name in names:
+        namespace = name.replace("*", "").replace("?", "x") or "x"  # one that the pattern stands for
+        keys = key_sets.sealing(namespace)
+        if keys is not None and id(keys) not in seen:
+            seen.add(id(keys))
+            yield _Probe(namespace, keys)
