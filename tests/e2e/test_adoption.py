@@ -215,7 +215,7 @@ async def failed_replays(plugin: EnvelopePlugin, histories: Sequence[History]) -
 
 @pytest.mark.parametrize(
     ("generations", "short", "lasting"),
-    [(FROM_PLAINTEXT, 24, 4), (FROM_STATIC_KEY, 24, 4), (HEADERS_IN_CLEAR, 4, 2)],
+    [(FROM_PLAINTEXT, 20, 4), (FROM_STATIC_KEY, 20, 4), (HEADERS_IN_CLEAR, 4, 2)],
     ids=["from plaintext", "from a static key", "with headers in clear"],
 )
 async def test_each_release_is_rolled_out_beside_the_one_before_it(
