@@ -183,7 +183,10 @@ class Stage:
             ),
         ):
             await self._plugin.keyring.prewarm(NAMESPACE)
-            yield
+            try:
+                yield
+            finally:
+                self.code.go_on.set()  # the worker's shutdown waits for what runs
 
     @asynccontextmanager
     async def failing(self) -> AsyncIterator[None]:
