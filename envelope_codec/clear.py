@@ -6,7 +6,7 @@ from temporalio.api.common.v1 import Payload
 from temporalio.api.sdk.v1 import ExternalStorageReference
 
 _SYSTEM_MARK = "__temporal_system_payload"
-_SERVICE = b"temporal.api.workflowservice.v1."
+_OPERATIONS = (b"temporal.api.workflowservice.v1.SignalWithStartWorkflowExecution",)
 _REFERENCE = ExternalStorageReference.DESCRIPTOR.full_name.encode()
 _LEGACY_REFERENCE = b"json/external-storage-reference"
 
@@ -25,9 +25,10 @@ def written_in_clear(payload: Payload) -> str | None:
     """
     metadata = payload.metadata
     encoding, message = metadata.get("encoding"), metadata.get("messageType", b"")
-    if encoding == b"binary/protobuf" and message.startswith(_SERVICE):
+    if encoding == b"binary/protobuf":
         # The server does not mark its answers. What the SDK sends is marked, and the SDK has the payloads in it sealed.
-        if message.endswith(b"Response") or (message.endswith(b"Request") and metadata.get(_SYSTEM_MARK) == b"true"):
+        kinds = ("Request", "Response") if metadata.get(_SYSTEM_MARK) == b"true" else ("Response",)
+        if any(message == operation + kind.encode() for operation in _OPERATIONS for kind in kinds):
             return "system Nexus envelope"
     elif encoding == _LEGACY_REFERENCE or (encoding == b"json/protobuf" and message == _REFERENCE):
         return "reference to external storage"

@@ -33,10 +33,13 @@ class LegacyCodecs(WithSerializationContext):
     async def open(self, payload: Payload) -> Payload | None:
         """What the first codec that changes ``payload`` makes of it, or None where none does.
 
+        A codec that fails is passed over: many do where they meet what another one sealed.
+
         Raises:
-            InvalidCiphertext: a codec failed. Its own words go to the log alone, since the SDK would store them in
-                clear.
+            InvalidCiphertext: one has failed and none has opened it. Their own words go to the log alone, since the SDK
+                would store them in clear.
         """
+        failed = False
         for codec in self._codecs:
             given = Payload()
             given.CopyFrom(payload)
@@ -46,9 +49,12 @@ class LegacyCodecs(WithSerializationContext):
                 raise
             except Exception:
                 logger.warning("the legacy codec %s failed", type(codec).__qualname__, exc_info=True)
-                raise InvalidCiphertext("a legacy codec could not open the payload", operation="open") from None
+                failed = True
+                continue
             if opened != payload:
                 return opened
+        if failed:
+            raise InvalidCiphertext("a legacy codec could not open the payload", operation="open")
         return None
 
 

@@ -165,6 +165,7 @@ class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
             raise ConfigurationError(
                 f"namespace {namespace!r} has no master key: list it under namespaces, by name or by a pattern"
             )
+        self._check_headers(config)
         config["data_converter"] = self._applied(config["data_converter"], namespace, self._config)
         interceptors = list(config["interceptors"])
         if not any(isinstance(other, Guard) and other.keyring is self._keyring for other in interceptors):
@@ -172,6 +173,17 @@ class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
         if self._config.headers:
             config["header_codec_behavior"] = HeaderCodecBehavior.CODEC
         return config
+
+    def _check_headers(self, config: ClientConfig) -> None:
+        """The SDK has one setting for reading and writing headers: without sealing, the user's codec would get them."""
+        codec = config["data_converter"].payload_codec
+        if self._config.sealing or not self._config.headers or codec is None or _find(codec) is not None:
+            return
+        if config["header_codec_behavior"] != HeaderCodecBehavior.CODEC:
+            raise ConfigurationError(
+                "sealing=False would put headers through the data converter's own codec, where clients without the "
+                "plugin can't read them: set headers=False, or header_codec_behavior=CODEC if those clients have it too"
+            )
 
     async def connect_service_client(
         self, config: ConnectConfig, next: Callable[[ConnectConfig], Awaitable[ServiceClient]]
@@ -208,7 +220,7 @@ class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
         try:
             await self._keyring.prewarm(namespace)
         except EnvelopeError as error:
-            logger.error("the worker can't start: %s (key %s)", error, error.key_id)
+            logger.error("the worker can't start: %s (key %s)", error, error.key_id or "-")
             raise
 
     # --- replayer -------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import pytest
 from temporalio.api.common.v1 import Payload
 from temporalio.api.sdk.v1 import ExternalStorageReference
 from temporalio.api.workflowservice.v1 import (
+    QueryWorkflowResponse,
     SignalWithStartWorkflowExecutionRequest,
     SignalWithStartWorkflowExecutionResponse,
 )
@@ -124,10 +125,14 @@ async def test_what_goes_wrong_in_a_legacy_codec_is_told_to_the_log_alone(
     with caplog.at_level(logging.WARNING), pytest.raises(InvalidCiphertext) as caught:
         await codec(legacy).decode([payload])
     assert str(caught.value) == "a legacy codec could not open the payload"
-    assert caught.value.__cause__ is None
-    assert caught.value.__suppress_context__
+    assert caught.value.__cause__ is caught.value.__context__ is None
     assert payload == PLAIN
     assert type(legacy).__name__ in caplog.text
+
+
+async def test_a_codec_that_knows_nothing_of_a_payload_does_not_hide_it_from_the_next() -> None:
+    old = Reversing()
+    assert await codec(Failing(ValueError("another key")), old).decode(await old.encode([PLAIN])) == [PLAIN]
 
 
 async def test_legacy_codecs_get_the_context() -> None:
@@ -219,6 +224,8 @@ async def test_what_temporal_writes_itself_passes_although_encryption_is_require
         Payload(metadata={"encoding": b"json/plain", "messageType": REFERENCE.metadata["messageType"]}, data=b"{}"),
         message(SignalWithStartWorkflowExecutionRequest()),
         message(SignalWithStartWorkflowExecutionResponse(), b"json/plain"),
+        message(QueryWorkflowResponse()),
+        message(QueryWorkflowResponse(), **MARK),
         Payload(
             metadata={"encoding": b"binary/protobuf", "messageType": b"temporal.api.common.v1.Payloads", **MARK},
             data=b"",

@@ -137,6 +137,19 @@ async def test_without_sealing_it_reads_envelopes_and_writes_as_before() -> None
         assert kms.wraps == 1
 
 
+async def test_without_sealing_a_users_codec_is_not_given_headers_that_it_was_not_given_before() -> None:
+    mine = dataclasses.replace(DataConverter.default, payload_codec=Reverse())
+    with EnvelopePlugin(FakeKms(), sealing=False) as plugin:
+        with pytest.raises(ConfigurationError, match="set headers=False, or header_codec_behavior=CODEC"):
+            await client(plugin, data_converter=mine)
+        await client(plugin, data_converter=mine, header_codec_behavior=HeaderCodecBehavior.CODEC)
+        again = await client(plugin)
+        await client(plugin, data_converter=again.data_converter)
+    with EnvelopePlugin(FakeKms(), sealing=False, headers=False) as plugin:
+        reading = await client(plugin, data_converter=mine)
+        assert reading.config(active_config=True)["header_codec_behavior"] is HeaderCodecBehavior.NO_CODEC
+
+
 class Driver(StorageDriver):
     """Stores nothing; it is only carried along."""
 
