@@ -27,7 +27,7 @@ from envelope_codec.server.target import checked_namespace
 
 T = TypeVar("T")
 
-_WORTH_A_THREAD = 65_536  # bytes
+_WORTH_A_THREAD = 2**19  # bytes
 
 
 class Exchange:

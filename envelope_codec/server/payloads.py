@@ -56,7 +56,7 @@ def parse_payloads(body: bytes, limit: int) -> list[Payload]:
 
 def render_payloads(payloads: Sequence[Payload]) -> bytes:
     """The body of a reply."""
-    return json.dumps({"payloads": [_tree(payload) for payload in payloads]}, separators=(",", ":")).encode()
+    return b'{"payloads":[' + b",".join(map(_rendered, payloads)) + b"]}"
 
 
 def _plain(given: Any) -> Payload | None:
@@ -99,16 +99,18 @@ def _check_base64(tree: Any) -> None:
                 raise ValueError("not base64")
 
 
-def _tree(payload: Payload) -> dict[str, Any]:
+def _rendered(payload: Payload) -> bytes:
     if payload.external_payloads:
-        found: dict[str, Any] = json_format.MessageToDict(payload)
-        return found
-    tree: dict[str, Any] = {}
+        return json.dumps(json_format.MessageToDict(payload)).encode()
+    parts = []
     if payload.metadata:
-        tree["metadata"] = {name: b64encode(value).decode() for name, value in payload.metadata.items()}
+        entries = (
+            json.dumps(name).encode() + b':"' + b64encode(value) + b'"' for name, value in payload.metadata.items()
+        )
+        parts.append(b'"metadata":{' + b",".join(entries) + b"}")
     if payload.data:
-        tree["data"] = b64encode(payload.data).decode()
-    return tree
+        parts.append(b'"data":"' + b64encode(payload.data) + b'"')
+    return b"{" + b",".join(parts) + b"}"
 
 
 def _is_deep(brackets: bytes) -> bool:

@@ -13,7 +13,7 @@ from temporalio.api.common.v1 import Payload
 from temporalio.api.sdk.v1 import ExternalStorageReference
 from temporalio.converter import ExternalStorage, StorageDriver, StorageDriverClaim, StorageDriverRetrieveContext
 
-from envelope_codec.errors import ConfigurationError
+from envelope_codec.errors import ConfigurationError, EnvelopeError
 from envelope_codec.observe import logger
 
 # As in temporalio/converter/_extstore.py: what is written today, what was written before, and the mark of a reference
@@ -81,6 +81,7 @@ class Stores:
 
         Raises:
             BadReference, StorageFailed: nothing. What the store said is in the log.
+            EnvelopeError: a driver of this library could not open what the reference says.
         """
         name, claim = _parse(reference)
         driver = self.drivers.get(name)
@@ -89,6 +90,8 @@ class Stores:
         try:
             found = await driver.retrieve(StorageDriverRetrieveContext(), [claim])
             [payload] = found
+        except EnvelopeError:
+            raise
         except Exception as error:
             logger.warning("the store %.200r failed: %s", name, type(error).__name__, exc_info=True)
             raise StorageFailed from None

@@ -5,13 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
+import boto3
 import pytest
+from botocore.config import Config
+from devstack import LocalStack
 from server_kit import PLAIN, refused, returned, sealed, serving
 from temporalio.api.common.v1 import Payload
 from temporalio.api.sdk.v1 import ExternalStorageReference
+from temporalio.contrib.aws.s3driver import S3StorageDriver, S3StorageDriverClient
 from temporalio.converter import (
     DataConverter,
     ExternalStorage,
@@ -22,7 +28,7 @@ from temporalio.converter import (
     StorageDriverStoreContext,
 )
 
-from envelope_codec import ConfigurationError, EnvelopeCodec, EnvelopeConfig
+from envelope_codec import ConfigurationError, EnvelopeCodec, EnvelopeConfig, InvalidCiphertext
 from envelope_codec.server import ServerConfig, create_app
 from envelope_codec.testing import FakeKms
 
@@ -186,6 +192,68 @@ async def test_without_storage_references_pass_and_nothing_is_downloaded(folder:
         assert returned(server.post("/decode", [payload])) == [payload]
         assert returned(server.post("/decode", [coded])) == [payload]
         refused(server.post("/download" + KEEP, [payload]), 404, "no_storage")
+
+
+class Sealed(Folder):
+    """A driver of this library, whose references are sealed as well."""
+
+    async def retrieve(
+        self, context: StorageDriverRetrieveContext, claims: Sequence[StorageDriverClaim]
+    ) -> list[Payload]:
+        raise InvalidCiphertext("the claim is not what was sealed")
+
+
+async def test_references_that_can_t_be_opened_are_no_outage(tmp_path: Path) -> None:
+    driver = Sealed(tmp_path)
+    payload = reference(driver.put(b""))
+    with serving(KEY, ServerConfig(), driver) as server:
+        refused(server.post("/download", [payload]), 400, "invalid_ciphertext")
+        assert returned(server.post("/decode", [payload, PLAIN])) == [payload, PLAIN]
+
+
+class Bucket(S3StorageDriverClient):
+    """What the SDK's own S3 driver needs, on boto3."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._s3: Any = boto3.client(
+            "s3",
+            endpoint_url=endpoint,
+            region_name="us-east-1",
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+            config=Config(s3={"addressing_style": "path"}),
+        )
+        self._s3.create_bucket(Bucket="payloads")
+
+    async def put_object(self, *, bucket: str, key: str, data: bytes) -> None:
+        self._s3.put_object(Bucket=bucket, Key=key, Body=data)
+
+    async def object_exists(self, *, bucket: str, key: str) -> bool:
+        return "Contents" in self._s3.list_objects_v2(Bucket=bucket, Prefix=key)
+
+    async def get_object(self, *, bucket: str, key: str) -> bytes:
+        data: bytes = self._s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+        return data
+
+
+async def test_the_sdk_s_own_s3_driver_leads_to_payloads(localstack: LocalStack, tmp_path: Path) -> None:
+    bucket = Bucket(localstack.endpoint)
+    storage = ExternalStorage(drivers=[S3StorageDriver(bucket, "payloads")], payload_size_threshold=0)
+    codec = EnvelopeCodec(KEY, namespace="shop")
+    stored = await DataConverter(payload_codec=codec, external_storage=storage).encode(["Ada"])
+    codec.close()
+    await bucket.put_object(bucket="payloads", key="secrets", data=b"of somebody else")
+    digest = sha256(b"of somebody else").hexdigest()
+    claim = {"bucket": "payloads", "key": "secrets", "hash_algorithm": "sha256", "hash_value": digest}
+    other = reference(StorageDriverClaim(claim_data=claim), "aws.s3driver")
+    with serving(KEY, ServerConfig(), storage) as server:
+        assert returned(server.post("/decode" + KEEP, stored)) == stored
+        for path in ("/decode", "/download" + KEEP):
+            assert returned(server.post(path, stored, {"X-Namespace": "shop"}))[0].data == b'"Ada"'
+            response = server.post(path, [other])
+            assert response.status_code in (400, 503)
+            assert "somebody" not in response.text
+            assert "payloads" not in response.json()["message"]
 
 
 class Stuck(Folder):
