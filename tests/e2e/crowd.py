@@ -48,7 +48,6 @@ def worker(client: Client, task_queue: str) -> Worker:
         task_queue=task_queue,
         workflows=[Short, Long],
         workflow_runner=UnsandboxedWorkflowRunner(),
-        max_cached_workflows=0,  # so that each task, with all that came before it, may go to either worker
     )
 
 

@@ -7,45 +7,33 @@ from typing import Any
 
 import pytest
 from crowd import SHORT_EVENTS, Crowd, worker
-from letters import events_of, records_in, sealed_record, version_of
+from letters import events_of, records_in, sealed_record, troubles, version_of
 from real_kms import PROVIDERS, RealKms, quick_temporal, real_kms
 from stored import eventually
-from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
 
 from envelope_codec import Event
 
 SHORT, LONG = 500, 10  # workflows with each KMS
 MAX_AGE = 0.5  # seconds
-TASK_TIMEOUT = 10.0  # seconds, Temporal's default
 
 servers = pytest.fixture(scope="module")(real_kms)
 temporal_server = pytest.fixture(scope="module")(quick_temporal)
 
 
-class Watch:
-    """An observer.
-
-    Attributes:
-        failures: payloads and calls of the KMS that failed.
-        longest: seconds that sealing or opening took at most.
-    """
-
-    def __init__(self) -> None:
-        self.failures: list[Event] = []
-        self.longest = 0.0
+class Failures(list[Event]):
+    """An observer that takes down what failed: payloads, and calls of the KMS."""
 
     def on_event(self, event: Event) -> None:
-        self.longest = max(self.longest, event.seconds)
         if event.outcome != "ok":
-            self.failures.append(event)
+            self.append(event)
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 async def test_rotations_under_load(provider: str, servers: RealKms, connect: Any, plain: Client, name: str) -> None:
-    uri, watch = servers.create_key(provider), Watch()
+    uri, failures = servers.create_key(provider), Failures()
     versions = ["1", "2", "3"] if servers[provider].tells_versions else ["", "", ""]
-    clients = [(await connect(uri, max_age=MAX_AGE, observer=watch)).client for _ in range(2)]
+    clients = [(await connect(uri, max_age=MAX_AGE, observer=failures)).client for _ in range(2)]
     crowd = Crowd(name, clients, SHORT, LONG, enough=3)
     async with worker(clients[0], name), worker(clients[1], name):
         await crowd.begin()
@@ -61,13 +49,10 @@ async def test_rotations_under_load(provider: str, servers: RealKms, connect: An
         await asyncio.wait_for(passing, 150)
         await crowd.end(["before", "in between", "after"])
 
-    assert watch.failures == []
+    assert failures == []
     assert crowd.done == SHORT
-    doubtful = [*crowd.long, *await longer_than_needed(plain, crowd)]
-    stored = await events_of(plain, doubtful)
-    kinds = {event.event_type for event in stored}
-    assert EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED not in kinds
-    assert watch.longest < TASK_TIMEOUT / 2, "what a busy server times out is not the codec's doing"
+    stored = await events_of(plain, [*crowd.long, *await longer_than_needed(plain, crowd)])
+    assert troubles(stored) == []
     assert {version_of(record) for record in records_in(await events_of(plain, crowd.long))} == set(versions)
 
 
