@@ -16,11 +16,11 @@ from temporalio.api.common.v1 import Payload
 
 from envelope_codec.codec import EnvelopeCodec, is_envelope
 from envelope_codec.errors import InvalidCiphertext, MalformedEnvelope
+from envelope_codec.storage.store import is_id
 
 _FIELD = "envelope"
 _ENCODING = b"json/envelope-codec-claim"
 _LONGEST = 65_536
-_ID = re.compile(r"[0-9a-f]{32}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -82,7 +82,7 @@ class Claim:
                 raise ValueError
             content = json.loads(payload.data)
             claim = cls(content["id"], content["sha256"], content["size"])
-            if not (_ID.fullmatch(claim.id) and _DIGEST.fullmatch(claim.digest)) or type(claim.size) is not int:
+            if not (is_id(claim.id) and _DIGEST.fullmatch(claim.digest)) or type(claim.size) is not int:
                 raise ValueError
         except (ValueError, KeyError, TypeError):
             raise MalformedEnvelope("what was sealed is not a reference to the datastore") from None

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import threading
 import time
 import weakref
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from google.protobuf.message import DecodeError
 from temporalio.api.common.v1 import Payload
 from temporalio.converter import (
+    ActivitySerializationContext,
+    SerializationContext,
     StorageDriver,
     StorageDriverActivityInfo,
     StorageDriverClaim,
@@ -33,10 +36,13 @@ from envelope_codec.storage.store import PayloadStore, StoreUrl
 _T = TypeVar("_T")
 
 _AT_ONCE = 32  # calls of a store that one event loop has under way
-_CALL = 30.0  # seconds for one call
+_CALL = 10.0  # seconds for one call of a store, and more for what is large:
+_SLOWEST = 2**20  # bytes in a second
+_UNKNOWN = 50 * 2**20  # bytes, where no claim of ours tells the size
 _FIRST_BACKOFF = 0.1
 _LONGEST_BACKOFF = 5.0
 _AT_SHUTDOWN = 3.0
+_TO_CLOSE = 5.0
 
 
 class Pool:
@@ -46,29 +52,40 @@ class Pool:
         url.open()  # what is wrong with it is told now; this asks no network
         self.name = url.name
         self._url = url
-        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Loop] = weakref.WeakKeyDictionary()
+        self._lock = threading.Lock()
+        self._loops: dict[asyncio.AbstractEventLoop, _Loop] = {}
+        weakref.finalize(self, _close_all, self._loops).atexit = False
 
     def here(self) -> _Loop:
-        """The store of the running event loop."""
+        """The store of the running event loop. It is closed with the pool, or when that loop ends."""
         loop = asyncio.get_running_loop()
-        here = self._loops.get(loop)
-        if here is None:
-            here = self._loops[loop] = _Loop(self._url.open())
+        with self._lock:
+            here = self._loops.get(loop)
+            if here is None:
+                for other in [other for other in self._loops if other.is_closed()]:
+                    del self._loops[other]
+                here = self._loops[loop] = _Loop(self._url.open())
         return here
 
     async def aclose(self) -> None:
         """Release the connections that belong to the running event loop."""
-        here = self._loops.pop(asyncio.get_running_loop(), None)
+        with self._lock:
+            here = self._loops.pop(asyncio.get_running_loop(), None)
         if here is not None:
-            await here.store.close()
+            await here.start_to_close()
 
     def close(self) -> None:
         """Release all connections, in the event loops that they belong to, as far as those still run."""
-        for loop, here in list(self._loops.items()):
-            self._loops.pop(loop, None)
-            if loop.is_running():
-                with suppress(RuntimeError):  # it has just been closed
-                    loop.call_soon_threadsafe(_spawn_close, loop, here.store)
+        with self._lock:
+            _close_all(self._loops)
+
+
+def _close_all(loops: dict[asyncio.AbstractEventLoop, _Loop]) -> None:
+    for loop, here in loops.items():
+        if loop.is_running():
+            with suppress(RuntimeError):  # it has just been closed
+                loop.call_soon_threadsafe(here.start_to_close)
+    loops.clear()
 
 
 class _Loop:
@@ -76,16 +93,54 @@ class _Loop:
 
     def __init__(self, store: PayloadStore) -> None:
         self.store = store
-        self.slots = asyncio.Semaphore(_AT_ONCE)
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._under_way: set[asyncio.Task[Any]] = set()
+        self._closing: asyncio.Task[None] | None = None
+        # An event loop that ends closes its asynchronous generators, and waits for them: nothing else is sure to run.
+        self._guard = self._close_at_the_end()
+        with suppress(StopIteration):
+            self._guard.asend(None).send(None)
 
+    def start_to_close(self) -> asyncio.Task[None]:
+        """Close the store, once."""
+        if self._closing is None or self._closing.cancelled():
+            self._closing = asyncio.get_running_loop().create_task(self._close())
+        return self._closing
 
-_closing: set[asyncio.Task[None]] = set()  # the loop alone would not keep them alive
+    async def _close(self) -> None:
+        try:
+            await asyncio.wait_for(self.store.close(), _TO_CLOSE)
+        except Exception:  # the server is gone, for instance, or does not answer
+            logger.debug("a datastore did not close in good order", exc_info=True)
 
+    async def _close_at_the_end(self) -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            await self.start_to_close()
 
-def _spawn_close(loop: asyncio.AbstractEventLoop, store: PayloadStore) -> None:
-    task = loop.create_task(store.close())
-    _closing.add(task)
-    task.add_done_callback(_closing.discard)
+    async def call(self, call: Callable[[PayloadStore], Coroutine[Any, Any, _T]], operation: str, seconds: float) -> _T:
+        """Make one call. `StoreUnavailable` if there is no answer after ``seconds``.
+
+        A call that is given up is not waited for: client libraries take seconds to end it in good order.
+        """
+        await self._slots.acquire()
+        task = asyncio.get_running_loop().create_task(call(self.store))
+        self._under_way.add(task)
+        task.add_done_callback(self._ended)
+        try:
+            await asyncio.wait([task], timeout=seconds)
+            if task.done():
+                return task.result()
+            raise StoreUnavailable("the datastore did not answer", operation=operation)
+        finally:
+            task.cancel()
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._under_way.discard(task)
+        self._slots.release()
+        if not task.cancelled():
+            task.exception()  # or it would be logged where nobody waits for it
 
 
 class EnvelopeDriver(StorageDriver):
@@ -96,11 +151,20 @@ class EnvelopeDriver(StorageDriver):
     Args:
         pool: where to keep payloads.
         codec: seals and opens claims.
+        context: where the payloads belong, as far as the SDK says.
     """
 
-    def __init__(self, pool: Pool, codec: EnvelopeCodec) -> None:
+    def __init__(self, pool: Pool, codec: EnvelopeCodec, context: SerializationContext | None = None) -> None:
+        limits = codec.keyring.limits
         self.pool = pool
         self.codec = codec
+        self._in_context = context is not None
+        # An activity would lose its heartbeat details for good, or run a second time.
+        self._timeout = limits.activity_timeout if _is_activity(context) else limits.timeout
+
+    def with_context(self, context: SerializationContext) -> EnvelopeDriver:
+        """The same for payloads that belong there."""
+        return EnvelopeDriver(self.pool, self.codec.with_context(context), context)
 
     def name(self) -> str:
         """See `StorageDriver.name`. Temporal stores it in clear."""
@@ -119,7 +183,7 @@ class EnvelopeDriver(StorageDriver):
                 raise EncryptionRequired("only sealed payloads are stored", operation="seal")
             data = payload.SerializeToString()
             claim = Claim.of(os.urandom(16).hex(), data)
-            await self._ask("put", lambda store: store.put(claim.id, data))
+            await self._ask("put", len(data), lambda store: store.put(claim.id, data))
             return StorageDriverClaim(await claim.sealed(codec))
 
         return await _together([one(payload) for payload in payloads])
@@ -132,10 +196,10 @@ class EnvelopeDriver(StorageDriver):
         async def one(given: StorageDriverClaim) -> Payload:
             plain = getattr(self.pool.here().store, "get_plain", None)
             if plain is not None and not Claim.is_sealed(given.claim_data):
-                data = await self._ask("get", lambda store: plain(given.claim_data))
+                data = await self._ask("get", _UNKNOWN, lambda store: plain(given.claim_data))
             else:
                 claim = await Claim.opened(given.claim_data, self.codec)
-                data = await self._ask("get", lambda store: store.get(claim.id))
+                data = await self._ask("get", claim.size, lambda store: store.get(claim.id))
                 claim.check(data)
             try:
                 return Payload.FromString(data)
@@ -146,26 +210,25 @@ class EnvelopeDriver(StorageDriver):
 
     def _codec_for(self, context: StorageDriverStoreContext) -> EnvelopeCodec:
         target = context.target
+        if self._in_context:
+            return self.codec
         if isinstance(target, StorageDriverWorkflowInfo):
             return self.codec.with_context(WorkflowSerializationContext(target.namespace, target.id or ""))
         if isinstance(target, StorageDriverActivityInfo):
             return self.codec.with_context(WorkflowSerializationContext(target.namespace, ""))
         return self.codec
 
-    async def _ask(self, operation: str, call: Callable[[PayloadStore], Awaitable[_T]]) -> _T:
-        """Make a call of the store, and again while it can't be reached, until the deadline."""
-        here, patience = self.pool.here(), _Patience(self.codec.keyring.limits.timeout)
+    async def _ask(self, operation: str, size: int, call: Callable[[PayloadStore], Coroutine[Any, Any, _T]]) -> _T:
+        """Make a call of the store for ``size`` bytes, and again while it can't be reached, until the deadline."""
+        here, patience = self.pool.here(), _Patience(self._timeout)
         try:
             while True:
                 begun = time.perf_counter()
                 failure: StoreUnavailable
                 try:
-                    async with here.slots:
-                        result = await asyncio.wait_for(call(here.store), _CALL)
+                    result = await here.call(call, operation, _CALL + size / _SLOWEST)
                     self._report(operation, "ok", begun)
                     return result
-                except asyncio.TimeoutError:
-                    failure = StoreUnavailable("the datastore did not answer", operation=operation)
                 except StoreUnavailable as error:
                     failure = error.fresh()
                 except EnvelopeError as error:
@@ -184,6 +247,10 @@ class EnvelopeDriver(StorageDriver):
         seconds = time.perf_counter() - begun
         event = Event(operation, outcome, self.codec.namespace, self.pool.name, seconds, reason=reason)
         report(self.codec.keyring.observer, event)
+
+
+def _is_activity(context: SerializationContext | None) -> bool:
+    return isinstance(context, ActivitySerializationContext)
 
 
 class _Patience:

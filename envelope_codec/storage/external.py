@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
 from temporalio.api.common.v1 import Payload
-from temporalio.converter import ExternalStorage, StorageDriver, StorageDriverSelectContext
+from temporalio.converter import (
+    ExternalStorage,
+    SerializationContext,
+    StorageDriver,
+    StorageDriverSelectContext,
+    WithSerializationContext,
+)
 
 from envelope_codec.codec import EnvelopeCodec
 from envelope_codec.errors import ConfigurationError
@@ -33,6 +40,20 @@ class _Selector:
         return self.theirs.drivers[0]
 
 
+@dataclass(frozen=True)
+class _Storage(ExternalStorage, WithSerializationContext):
+    """Settings of external storage, whose drivers learn where a payload belongs. The SDK asks for that."""
+
+    def with_context(self, context: SerializationContext) -> ExternalStorage:  # type: ignore[override]
+        """See `WithSerializationContext.with_context`."""
+        selector: Any = self.driver_selector
+        theirs = selector.theirs
+        if isinstance(theirs, WithSerializationContext):
+            theirs = cast(ExternalStorage, theirs.with_context(context))
+        ours = [driver.with_context(context) for driver in self.drivers if isinstance(driver, EnvelopeDriver)]
+        return _merged(theirs, ours, selector.ours is not None, self.payload_size_threshold)
+
+
 def with_our_storage(
     theirs: ExternalStorage | None, pools: Sequence[Pool], codec: EnvelopeCodec, *, threshold: int | None
 ) -> ExternalStorage | None:
@@ -49,15 +70,9 @@ def with_our_storage(
     """
     if not pools:
         return theirs
-    drivers = [EnvelopeDriver(pool, codec) for pool in pools]
-    writing = drivers[0] if threshold is not None else None
     size = threshold if threshold is not None else theirs.payload_size_threshold if theirs is not None else 0
     try:
-        return ExternalStorage(
-            drivers=[*drivers, *(theirs.drivers if theirs is not None else ())],
-            driver_selector=_Selector(writing, theirs),
-            payload_size_threshold=size,
-        )
+        return _merged(theirs, [EnvelopeDriver(pool, codec) for pool in pools], threshold is not None, size)
     except ValueError:
         raise ConfigurationError("storage: two stores have one name; give each its own, with ?name=") from None
 
@@ -66,3 +81,13 @@ def without_our_storage(storage: ExternalStorage | None) -> ExternalStorage | No
     """What the user had before `with_our_storage`."""
     selector: Any = storage.driver_selector if storage is not None else None
     return selector.theirs if isinstance(selector, _Selector) else storage
+
+
+def _merged(
+    theirs: ExternalStorage | None, ours: Sequence[EnvelopeDriver], stores: bool, threshold: int
+) -> ExternalStorage:
+    return _Storage(
+        drivers=[*ours, *(theirs.drivers if theirs is not None else ())],
+        driver_selector=_Selector(ours[0] if stores else None, theirs),
+        payload_size_threshold=threshold,
+    )

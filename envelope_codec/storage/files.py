@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import re
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
@@ -14,11 +13,10 @@ from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
 from envelope_codec.errors import ConfigurationError, PayloadMissing, StoreRefused, StoreUnavailable
-from envelope_codec.storage.store import Stored
+from envelope_codec.storage.store import Stored, is_id
 
 _T = TypeVar("_T")
 
-_ID = re.compile(r"[0-9a-f]{32}")
 _REFUSALS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.ENOENT}
 
 
@@ -66,13 +64,15 @@ class FileStore:
         """See `PayloadStore.close`."""
 
     def _path(self, id: str) -> Path:
-        if not _ID.fullmatch(id):
+        if not is_id(id):
             raise PayloadMissing("the datastore has no such payload", operation="get")
         return self._folder / id[:2] / id
 
     def _put(self, path: Path, data: bytes) -> None:
         self._check_folder()
-        path.parent.mkdir(mode=0o700, exist_ok=True)
+        if not path.parent.is_dir():
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            _sync(self._folder)
         descriptor, name = mkstemp(dir=path.parent, prefix=".")
         fresh = Path(name)
         try:
@@ -93,7 +93,7 @@ class FileStore:
     def _in(self, folder: Path, before: float) -> list[Stored]:
         found = []
         for path in folder.iterdir() if folder.is_dir() else ():
-            if _ID.fullmatch(path.name):
+            if is_id(path.name):
                 try:
                     facts = path.stat()
                 except FileNotFoundError:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable
+from contextlib import suppress
 from typing import Any, TypeVar, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from bson import Binary
 from bson.errors import BSONError
-from pymongo import AsyncMongoClient
+from pymongo import AsyncMongoClient, ReadPreference
 from pymongo.errors import (
     ConfigurationError as MongoConfigurationError,
 )
@@ -21,30 +21,34 @@ from pymongo.errors import (
     InvalidURI,
     OperationFailure,
     PyMongoError,
+    WriteConcernError,
 )
 
 from envelope_codec.errors import (
     ConfigurationError,
     EnvelopeError,
+    InvalidCiphertext,
     PayloadMissing,
     StoreRefused,
     StoreUnavailable,
 )
-from envelope_codec.storage.store import Stored
+from envelope_codec.storage.store import Stored, is_id
 
 _T = TypeVar("_T")
 _log = logging.getLogger("envelope_codec.storage.mongodb")
 
 _PART = 8 * 2**20  # a document has 16 MiB at most
 # https://www.mongodb.com/docs/manual/reference/error-codes/: what may pass, among what the server itself says
-_PASSING = {6, 7, 50, 89, 91, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436}
+_PASSING = {6, 7, 50, 64, 89, 91, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436}
+_CONNECTIONS = 32
 
 
 class MongoStore:
     """A `PayloadStore` in a collection: ``mongodb://USER:PASSWORD@HOST/DATABASE?collection=envelope_payloads``, or
     ``mongodb+srv://``.
 
-    Everything in the URL but ``collection`` is PyMongo's. Large payloads are kept in parts.
+    Everything in the URL but ``collection`` is PyMongo's. A payload that is too large for a document is kept in parts,
+    ``ID``, ``ID.1`` and so on, of which the first is written last: it is what makes a payload be there.
     """
 
     def __init__(self, url: str) -> None:
@@ -55,7 +59,7 @@ class MongoStore:
         settings: dict[str, Any] = {
             "serverSelectionTimeoutMS": 5_000,
             "connectTimeoutMS": 5_000,
-            "socketTimeoutMS": 20_000,
+            "maxPoolSize": _CONNECTIONS,
         }
         # How PyMongo spells its options does not matter to it.
         given = {option.lower() for option in options}
@@ -63,7 +67,9 @@ class MongoStore:
             self._client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(
                 url, **cast(Any, {name: value for name, value in settings.items() if name.lower() not in given})
             )
-            self._payloads = self._client.get_default_database("envelope")[collection]
+            database = self._client.get_default_database("envelope")
+            # A secondary may lag behind, and what it has not got yet would count as missing.
+            self._payloads = database.get_collection(collection, read_preference=ReadPreference.PRIMARY)
         except (InvalidURI, MongoConfigurationError, ValueError, TypeError, PyMongoError):
             raise ConfigurationError(
                 "storage: PyMongo can't read the URL, or the names of database or collection"
@@ -71,13 +77,12 @@ class MongoStore:
 
     async def put(self, id: str, data: bytes) -> None:
         """See `PayloadStore.put`."""
-        count = max(1, -(-len(data) // _PART))
-        for number in range(count - 1, -1, -1):  # the first part last: it is what makes a payload be there
-            part: dict[str, Any] = {"data": Binary(data[number * _PART : (number + 1) * _PART])}
+        now, count = int(time.time()), max(1, -(-len(data) // _PART))
+        for number in range(count - 1, -1, -1):
+            part: dict[str, Any] = {"_id": f"{id}.{number}" if number else id, "created": now}
+            part["data"] = data[number * _PART : (number + 1) * _PART]
             if number == 0:
-                part |= {"_id": id, "created": int(time.time()), "size": len(data), "parts": count}
-            else:
-                part |= {"_id": f"{id}.{number}"}
+                part |= {"size": len(data), "parts": count}
             try:
                 await self._do("put", self._payloads.insert_one(part))
             except _Duplicate:
@@ -85,31 +90,37 @@ class MongoStore:
 
     async def get(self, id: str) -> bytes:
         """See `PayloadStore.get`."""
-        parts = [await self._part(id)]
-        for number in range(1, parts[0].get("parts", 1)):
-            parts.append(await self._part(f"{id}.{number}"))
-        return b"".join(bytes(part["data"]) for part in parts)
+        first = await self._part(id)
+        others = [await self._part(f"{id}.{number}") for number in range(1, _count(first))]
+        parts = [part.get("data") for part in (first, *others)]
+        if not all(isinstance(part, bytes) for part in parts):
+            raise InvalidCiphertext("the datastore returned other bytes than were stored", operation="get")
+        return b"".join(cast("list[bytes]", parts))
 
     async def delete(self, id: str) -> None:
         """See `PayloadStore.delete`."""
-        first = await self._do("delete", self._payloads.find_one({"_id": id}, {"parts": 1}))
-        ids = [id, *(f"{id}.{number}" for number in range(1, (first or {}).get("parts", 1)))]
-        for one in reversed(ids):
-            await self._do("delete", self._payloads.delete_one({"_id": one}))
+        await self._do("delete", self._payloads.delete_one({"_id": id}))
+        parts = {"_id": {"$gte": f"{id}.", "$lt": f"{id}/"}}  # '/' is the character after '.'
+        await self._do("delete", self._payloads.delete_many(parts))
 
     async def list_before(self, before: float) -> AsyncIterator[Stored]:
-        """See `PayloadStore.list_before`."""
-        cursor = self._payloads.find({"created": {"$lt": before}}, {"created": 1, "size": 1})
+        """See `PayloadStore.list_before`. Parts without a first one count as a payload: writing it was cut short."""
+        old = {"created": {"$lt": before}}
+        fields = {"created": 1, "size": 1}
         try:
-            async for found in cursor:
-                yield Stored(found["_id"], float(found["created"]), found["size"])
+            async for found in self._payloads.find(old, fields):
+                id, _, part = str(found["_id"]).partition(".")
+                if is_id(id) and (not part or await self._payloads.find_one({"_id": id}, {"_id": 1}) is None):
+                    yield Stored(id, float(found["created"]), int(found.get("size", 0)))
         except PyMongoError as error:
             raise _failure(error, "list") from None
 
     async def check(self) -> None:
         """See `PayloadStore.check`."""
         await self.put("check", b"")
-        await self.delete("check")
+        await self.get("check")
+        with suppress(StoreRefused):  # who stores need not be allowed to delete
+            await self.delete("check")
 
     async def close(self) -> None:
         """See `PayloadStore.close`."""
@@ -134,9 +145,15 @@ class _Duplicate(Exception):
     """The id is there already."""
 
 
+def _count(first: dict[str, Any]) -> int:
+    count = first.get("parts")
+    return count if isinstance(count, int) else 1
+
+
 def _failure(error: Exception, operation: str) -> EnvelopeError:
     _log.debug("MongoDB %s failed: %s", operation, type(error).__name__)
-    refused = isinstance(error, OperationFailure) and error.code not in _PASSING
+    passing = isinstance(error, WriteConcernError) or getattr(error, "code", None) in _PASSING
+    refused = isinstance(error, OperationFailure) and not passing
     if refused or isinstance(error, (DocumentTooLarge, InvalidOperation, BSONError)):
         return StoreRefused("the server refused: no permission, read-only, or full", operation=operation)
     return StoreUnavailable("the server did not answer", operation=operation)

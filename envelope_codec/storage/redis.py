@@ -6,6 +6,7 @@ import logging
 import struct
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -13,11 +14,11 @@ import redis.asyncio
 from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
-    NoPermissionError,
-    OutOfMemoryError,
+    ClusterError,
     ReadOnlyError,
     RedisError,
     ResponseError,
+    TryAgainError,
 )
 
 from envelope_codec.errors import (
@@ -27,20 +28,15 @@ from envelope_codec.errors import (
     StoreRefused,
     StoreUnavailable,
 )
-from envelope_codec.storage.store import Stored
+from envelope_codec.storage.store import Stored, is_id
 
 _log = logging.getLogger("envelope_codec.storage.redis")
 
 _HEAD = struct.Struct(">q")  # Unix seconds, before the payload's bytes
 _PAGE = 1_000
 _KEEPS_ALL = ("noeviction", "volatile-")
-_REFUSALS = (
-    AuthenticationError,
-    AuthorizationError,
-    NoPermissionError,
-    OutOfMemoryError,
-    ReadOnlyError,
-)
+_CONNECTIONS = 32
+_PASSING = ("BUSY", "NOREPLICAS", "MISCONF")  # what may pass, among what redis-py has no class for
 
 
 class RedisStore:
@@ -54,12 +50,15 @@ class RedisStore:
         parts = urlsplit(url)
         options = dict(parse_qsl(parts.query, keep_blank_values=True))
         self._prefix = options.pop("prefix", "envelope:")
-        settings: dict[str, Any] = {"socket_connect_timeout": 5, "socket_timeout": 20, "max_connections": 64}
+        settings: dict[str, Any] = {"socket_connect_timeout": 5, "max_connections": _CONNECTIONS, "timeout": None}
+        settings = {name: value for name, value in settings.items() if name not in options}
+        options.pop("decode_responses", None)  # payloads are bytes
         url = urlunsplit(parts._replace(query=urlencode(options)))
         try:
-            self._redis = redis.asyncio.Redis.from_url(url, **{k: v for k, v in settings.items() if k not in options})
+            pool = redis.asyncio.BlockingConnectionPool.from_url(url, **settings)
         except (ValueError, TypeError, RedisError):
             raise ConfigurationError("storage: redis-py can't read the URL") from None
+        self._redis = redis.asyncio.Redis.from_pool(pool)
 
     async def put(self, id: str, data: bytes) -> None:
         """See `PayloadStore.put`."""
@@ -86,18 +85,18 @@ class RedisStore:
             cursor, keys = await self._do("list", self._redis.scan(cursor, match=pattern, count=_PAGE))
             fresh = [key for key in keys if key not in seen]  # a scan may name a key twice
             seen.update(fresh)
-            for key in fresh:
-                head = await self._do("list", self._redis.getrange(key, 0, _HEAD.size - 1))
-                size = await self._do("list", self._redis.strlen(key))
-                if len(head) == _HEAD.size and _HEAD.unpack(head)[0] < before:
-                    yield Stored(key.decode()[len(self._prefix) :], float(_HEAD.unpack(head)[0]), size - _HEAD.size)
+            for id, head, size in await self._facts(fresh):
+                if is_id(id) and len(head) == _HEAD.size and _HEAD.unpack(head)[0] < before:
+                    yield Stored(id, float(_HEAD.unpack(head)[0]), size - _HEAD.size)
             if not cursor:
                 return
 
     async def check(self) -> None:
         """See `PayloadStore.check`."""
         await self.put("check", b"")
-        await self.delete("check")
+        await self.get("check")
+        with suppress(StoreRefused):  # who stores need not be allowed to delete
+            await self.delete("check")
         try:
             policy = (await self._redis.config_get("maxmemory-policy")).get("maxmemory-policy", "noeviction")
         except RedisError:
@@ -109,16 +108,33 @@ class RedisStore:
         """See `PayloadStore.close`."""
         await self._redis.aclose()
 
+    async def _facts(self, keys: list[bytes]) -> list[tuple[str, bytes, int]]:
+        """Id, head and whole size of what is kept under ``keys``, as far as it is still there and a payload."""
+        asked = self._redis.pipeline(transaction=False)
+        for key in keys:
+            asked.getrange(key, 0, _HEAD.size - 1)
+            asked.strlen(key)
+        told = await self._do("list", asked.execute(raise_on_error=False)) if keys else []
+        ids = [key.decode(errors="replace")[len(self._prefix) :] for key in keys]
+        facts = zip(ids, told[::2], told[1::2], strict=True)
+        return [(id, head, size) for id, head, size in facts if isinstance(head, bytes) and isinstance(size, int)]
+
     async def _do(self, operation: str, work: Any) -> Any:
         try:
             return await work
         except (RedisError, OSError) as error:
+            if isinstance(error, ReadOnlyError):
+                await self._redis.connection_pool.disconnect(inuse_connections=False)  # others may lead to the primary
             raise _failure(error, operation) from None
 
 
 def _failure(error: Exception, operation: str) -> EnvelopeError:
     _log.debug("Redis %s failed: %s", operation, type(error).__name__)
-    passing = isinstance(error, ResponseError) and str(error).startswith(("LOADING", "BUSY", "TRYAGAIN", "CLUSTERDOWN"))
-    if not passing and isinstance(error, (*_REFUSALS, ResponseError)):
-        return StoreRefused("the server refused: no permission, read-only, or out of memory", operation=operation)
+    if isinstance(error, ReadOnlyError):
+        return StoreUnavailable("the server takes no writes: it is a replica, or read-only", operation=operation)
+    passing = isinstance(error, (ClusterError, TryAgainError)) or str(error).startswith(_PASSING)
+    if not passing and isinstance(error, (AuthenticationError, AuthorizationError, ResponseError)):
+        return StoreRefused(
+            "the server refused: no permission, out of memory, or no payload there", operation=operation
+        )
     return StoreUnavailable("the server did not answer", operation=operation)

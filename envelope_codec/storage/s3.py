@@ -12,7 +12,13 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    NoCredentialsError,
+    ParamValidationError,
+    PartialCredentialsError,
+)
 from temporalio.contrib.aws.s3driver import S3StorageDriverClient
 
 from envelope_codec.errors import (
@@ -24,7 +30,7 @@ from envelope_codec.errors import (
     StoreRefused,
     StoreUnavailable,
 )
-from envelope_codec.storage.store import Stored
+from envelope_codec.storage.store import Stored, is_id
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -34,6 +40,7 @@ _log = logging.getLogger("envelope_codec.storage.s3")
 
 _OPTIONS = frozenset(("region", "endpoint", "profile", "addressing"))
 _THREADS = 32
+_PAGE = 1_000
 _MISSING = {"NoSuchKey", "404", "NotFound"}
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html: what says nothing of the request, and may pass.
 _PASSING = {
@@ -47,8 +54,10 @@ _ADVICE = {
     "AuthorizationHeaderMalformed": "the bucket is in another region: give ?region=",
     "IllegalLocationConstraintException": "the bucket is in another region: give ?region=",
     "301": "the bucket is in another region: give ?region=",
-    "AccessDenied": "permission is missing",
+    "AccessDenied": "permission is missing (S3 says so of a missing object, too, to who may not list the bucket)",
     "403": "permission is missing",
+    "InvalidAccessKeyId": "the credentials are wrong",
+    "SignatureDoesNotMatch": "the credentials are wrong",
 }
 
 
@@ -142,13 +151,15 @@ class S3Store:
         while True:
 
             def page(s3: S3Client, token: dict[str, Any] = token) -> Any:
-                return s3.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, **token)
+                return s3.list_objects_v2(
+                    Bucket=self._bucket, Prefix=self._prefix, Delimiter="/", MaxKeys=_PAGE, **token
+                )
 
             found = await self._do("list", self._s3.run(page))
             for one in found.get("Contents", ()):
-                created = one["LastModified"].timestamp()
-                if created < before:
-                    yield Stored(one["Key"].removeprefix(self._prefix), created, one["Size"])
+                id, created = one["Key"].removeprefix(self._prefix), one["LastModified"].timestamp()
+                if is_id(id) and created < before:
+                    yield Stored(id, created, one["Size"])
             if not found.get("IsTruncated"):
                 return
             token = {"ContinuationToken": found["NextContinuationToken"]}
@@ -173,7 +184,7 @@ def _client(options: Mapping[str, str]) -> S3Client:
     addressing: Any = {"addressing_style": options.get("addressing", "auto")}
     config = Config(
         connect_timeout=5,
-        read_timeout=20,
+        read_timeout=8,  # a call that nobody waits for any more holds one of the threads no longer
         retries={"total_max_attempts": 1, "mode": "standard"},
         max_pool_connections=_THREADS,
         s3=addressing,
@@ -182,8 +193,10 @@ def _client(options: Mapping[str, str]) -> S3Client:
     try:
         session = boto3.Session(profile_name=options.get("profile"), region_name=options.get("region"))
         return session.client("s3", endpoint_url=options.get("endpoint"), config=config)
-    except (BotoCoreError, ValueError) as error:
+    except BotoCoreError as error:
         raise ConfigurationError(f"storage: no client for s3:// can be made: {error}") from None
+    except ValueError:  # whose text repeats the endpoint
+        raise ConfigurationError("storage: no client for s3:// can be made: endpoint is not a URL") from None
 
 
 def _failure(error: Exception, operation: str) -> EnvelopeError:
@@ -191,6 +204,10 @@ def _failure(error: Exception, operation: str) -> EnvelopeError:
     _log.debug("S3 %s failed: %s", operation, code or type(error).__name__)
     if code in _MISSING and operation == "get":
         return PayloadMissing("the datastore has no such payload", operation=operation)
+    if isinstance(error, ParamValidationError):
+        return StoreRefused("the bucket refused: its name, or the prefix, is not valid", operation=operation)
+    if isinstance(error, (NoCredentialsError, PartialCredentialsError)):
+        return StoreUnavailable("no AWS credentials were found", operation=operation)
     if not isinstance(error, ClientError) or code in _PASSING or _status(error) >= 500:
         return StoreUnavailable("the bucket did not answer", operation=operation)
     return StoreRefused(f"the bucket refused: {_ADVICE.get(code, 'the log has its code')}", operation=operation)

@@ -27,6 +27,12 @@ _EXTRA_OF_SCHEME = {
     "mongodb": "storage-mongodb",
 }
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_ID = re.compile(r"[0-9a-f]{32}")
+
+
+def is_id(text: str) -> bool:
+    """Whether a payload may be kept under ``text``. A store may hold other things too, which are not to be touched."""
+    return _ID.fullmatch(text) is not None
 
 
 class Stored(NamedTuple):
@@ -34,7 +40,7 @@ class Stored(NamedTuple):
 
     Attributes:
         id: what it was put under.
-        created: Unix seconds at which it was put, by the store's clock where it has one.
+        created: Unix seconds at which it was put, by the clock of the store or of whoever put it.
         size: bytes.
     """
 
@@ -50,7 +56,8 @@ class PayloadStore(Protocol):
     Each call raises `StoreUnavailable` (no answer; the caller retries), `StoreRefused` (an answer that no retry will
     change: permission, a missing table or bucket), or `PayloadMissing`, and no other error of the store, with
     ``from None``: texts of client libraries hold addresses and credentials, and errors travel into workflow history.
-    No call retries. Ids are 32 lowercase hex digits, and ``check`` for what `check` leaves behind.
+    No call retries or keeps time: the caller does, and cancels what takes too long, which must leave the store usable.
+    Ids are 32 lowercase hex digits.
 
     A store may have a method ``get_plain(claim)`` besides, for what another driver stored there and claimed in clear.
     """
@@ -68,7 +75,9 @@ class PayloadStore(Protocol):
         ...
 
     def list_before(self, before: float) -> AsyncIterator[Stored]:
-        """All that was put before ``before`` (Unix seconds), in any order, a page at a time."""
+        """All payloads that were put before ``before`` (Unix seconds), in any order, a page at a time; nothing else
+        that may lie beside them.
+        """
         ...
 
     async def check(self) -> None:
@@ -98,6 +107,9 @@ class StoreUrl(NamedTuple):
 
     name: str
     url: str
+
+    def __repr__(self) -> str:
+        return f"StoreUrl({self.name!r})"  # the URL may hold a password
 
     def open(self) -> PayloadStore:
         """The store. Raises `ConfigurationError`: unknown scheme, missing extra, malformed; shows no credentials."""

@@ -1,0 +1,62 @@
+"""Error replies of Amazon S3 that LocalStack does not give, from a server of this test.
+
+https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+_BODY = """<?xml version="1.0" encoding="UTF-8"?>
+<Error><Code>{code}</Code><Message>Of arn:aws:iam::123:user/sesame</Message><Resource>/astray</Resource>
+<RequestId>4442587FB7D0A2F9</RequestId></Error>"""
+
+
+class S3Replies:
+    """Answers every request with one error.
+
+    Attributes:
+        status: of HTTP.
+        code: of S3.
+        endpoint: URL.
+    """
+
+    def __init__(self) -> None:
+        self.status, self.code, self.endpoint = 500, "InternalError", ""
+
+    @contextmanager
+    def running(self) -> Iterator[S3Replies]:
+        """Serve until the block is left."""
+        replies = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"  # which tells clients to go on that ask before they send a body
+
+            def _reply(self) -> None:
+                self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                body = b"" if self.command == "HEAD" else _BODY.format(code=replies.code).encode()
+                self.send_response(replies.status)
+                if replies.status == 301:
+                    self.send_header("x-amz-bucket-region", "eu-central-1")
+                self.send_header("Content-Type", "application/xml")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            do_GET = do_PUT = do_HEAD = do_DELETE = _reply
+
+            def log_message(self, format: str, *arguments: object) -> None:
+                pass
+
+        with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+            self.endpoint = f"http://127.0.0.1:{server.server_port}"
+            thread = threading.Thread(target=server.serve_forever)
+            thread.start()
+            try:
+                yield self
+            finally:
+                server.shutdown()
+                thread.join()

@@ -1,0 +1,489 @@
+"""One suite for every store, against its real server."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from devstack import LocalStack, MariaDbServer, MongoServer, PostgresServer, Server, ValkeyServer
+from localserver import find_program
+from temporalio.api.common.v1 import Payload
+from temporalio.contrib.aws.s3driver import S3StorageDriver
+from temporalio.converter import StorageDriverClaim, StorageDriverRetrieveContext, StorageDriverStoreContext
+
+from envelope_codec import (
+    EnvelopeConfig,
+    EnvelopeError,
+    InvalidCiphertext,
+    MalformedEnvelope,
+    PayloadMissing,
+    StoreRefused,
+    StoreUnavailable,
+)
+from envelope_codec.codec import EnvelopeCodec
+from envelope_codec.storage import driver as driver_module
+from envelope_codec.storage.driver import EnvelopeDriver, Pool
+from envelope_codec.storage.s3 import Boto3Client
+from envelope_codec.storage.store import PayloadStore, parse_store_url
+from envelope_codec.testing import FakeKms
+from tests.e2e.kms_proxy import KmsProxy
+from tests.integration.harness_stores import (
+    S3,
+    Files,
+    Harness,
+    MariaDb,
+    Mongo,
+    Postgres,
+    Sqlite,
+    Valkey,
+    aws_environment,
+    listed,
+    new_id,
+    opened,
+)
+from tests.integration.s3_replies import S3Replies
+
+RunServer = Callable[[Server], AbstractContextManager[Any]]
+
+SERVED: dict[str, tuple[type[Server], type[Any]]] = {
+    "mongodb": (MongoServer, Mongo),
+    "postgresql": (PostgresServer, Postgres),
+    "redis": (ValkeyServer, Valkey),
+    "s3": (LocalStack, S3),
+}
+if find_program("mariadbd"):  # which no package for pip brings
+    SERVED["mariadb"] = (MariaDbServer, MariaDb)
+KINDS = ["file", "sqlite", *SERVED]
+DURABLE = [kind for kind in SERVED if kind != "s3"]
+"""Whose servers keep what they have when they are killed."""
+
+NEEDLES = ("127.0.0.1", "sesame", "localhost", "nobody-here", "astray", "payloads_", "Payloads_", "text.db", "reader")
+"""What is in the URLs of these tests, and must be in no text of an error."""
+
+STORING = StorageDriverStoreContext()
+READING = StorageDriverRetrieveContext()
+
+
+@pytest.fixture(scope="session")
+def harnesses(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, run_server: RunServer
+) -> Iterator[Callable[[str], Harness]]:
+    """Each kind of store, its server started at the first use."""
+    made: dict[str, Harness] = {}
+    fixtures = {"mongodb": "mongo", "postgresql": "postgres", "redis": "valkey", "s3": "localstack"}
+    with ExitStack() as stack:
+        stack.enter_context(aws_environment())
+
+        def harness(kind: str) -> Harness:
+            if kind not in made:
+                if kind in ("file", "sqlite"):
+                    made[kind] = (Files if kind == "file" else Sqlite)(tmp_path_factory.mktemp(kind))
+                elif kind == "mariadb":
+                    made[kind] = MariaDb(stack.enter_context(run_server(MariaDbServer())))
+                else:
+                    made[kind] = SERVED[kind][1](request.getfixturevalue(fixtures[kind]))
+            return made[kind]
+
+        yield harness
+
+
+@pytest.fixture(params=KINDS)
+def harness(request: pytest.FixtureRequest, harnesses: Callable[[str], Harness]) -> Harness:
+    return harnesses(request.param)
+
+
+@pytest.fixture
+async def url(harness: Harness) -> str:
+    return await harness.place()
+
+
+@pytest.fixture
+async def store(url: str) -> AsyncIterator[PayloadStore]:
+    store = opened(url)
+    yield store
+    await store.close()
+
+
+def driver_of(url: str, **settings: Any) -> EnvelopeDriver:
+    return EnvelopeDriver(Pool(parse_store_url(url)), EnvelopeCodec(EnvelopeConfig(key=FakeKms(), **settings)))
+
+
+async def sealed(driver: EnvelopeDriver, *data: bytes) -> list[Payload]:
+    return await driver.codec.encode([Payload(data=one) for one in data])
+
+
+def assert_tells_nothing(error: BaseException) -> None:
+    """Neither its text nor what a traceback shows of it and its causes holds anything of a URL."""
+    told = "".join(traceback.format_exception(error)) + repr(error)
+    # Names and lines of source code are in it too; values are not.
+    texts = [line for line in told.splitlines() if not line.startswith("    ") and "File " not in line]
+    assert [needle for needle in NEEDLES if any(needle in line for line in texts)] == [], told
+
+
+async def assert_all_raise(kind: type[EnvelopeError], said: str, store: PayloadStore) -> None:
+    """All that a store can do ends with this error."""
+    id = new_id()
+    calls: list[Callable[[], Awaitable[Any]]] = [
+        lambda: store.put(id, b"some bytes"),
+        lambda: store.get(id),
+        lambda: store.delete(id),
+        lambda: listed(store),
+        lambda: store.check(),
+    ]
+    for call in calls:
+        with pytest.raises(kind, match=said) as caught:
+            await call()
+        assert_tells_nothing(caught.value)
+
+
+# --- what it keeps ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [0, 1, 1_024, 8 * 2**20 + 1, 20 * 2**20])
+async def test_what_was_put_comes_back_to_the_byte(store: PayloadStore, size: int) -> None:
+    id, data = new_id(), os.urandom(size)
+    await store.put(id, data)
+    await store.put(id, data)  # as after an answer that was lost
+    assert await store.get(id) == data
+    assert type(await store.get(id)) is bytes
+    [kept] = await listed(store)
+    assert (kept.id, kept.size) == (id, size)
+    assert abs(kept.created - time.time()) < 60
+    await store.delete(id)
+    await store.delete(id)
+    assert await listed(store) == []
+    with pytest.raises(PayloadMissing) as caught:
+        await store.get(id)
+    assert id not in str(caught.value)
+
+
+async def test_lists_payloads_by_age_a_page_at_a_time_and_nothing_else(
+    harness: Harness, url: str, store: PayloadStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = sys.modules[type(store).__module__]
+    if hasattr(module, "_PAGE"):
+        monkeypatch.setattr(module, "_PAGE", 2)
+    await harness.put_other(url)
+    ids = sorted(new_id() for _ in range(7))
+    for id in ids:
+        await store.put(id, b"some bytes")
+    assert sorted(kept.id for kept in await listed(store)) == ids
+    assert await listed(store, time.time() - 3_600) == []
+
+
+async def test_a_check_passes_and_leaves_no_payload(store: PayloadStore) -> None:
+    await store.check()
+    await store.check()
+    assert await listed(store) == []
+
+
+async def test_may_be_closed_twice_and_unused(url: str) -> None:
+    for _ in range(2):
+        store = opened(url)
+        await store.close()
+        await store.close()
+
+
+async def test_hundreds_at_once_in_two_event_loops(url: str) -> None:
+    driver = driver_of(url)
+    payloads = await sealed(driver, *(os.urandom(100) for _ in range(250)))
+    failures: list[BaseException] = []
+
+    async def use() -> None:
+        claims = await driver.store(STORING, payloads)
+        assert await driver.retrieve(READING, claims) == payloads
+        await driver.pool.aclose()
+
+    def run() -> None:
+        try:
+            asyncio.run(use())
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        await asyncio.to_thread(thread.join)
+    assert failures == []
+
+
+async def test_garbage_in_place_of_a_payload_is_told(harness: Harness, url: str) -> None:
+    driver = driver_of(url)
+    [claim] = await driver.store(STORING, await sealed(driver, b"a text"))
+    [kept] = await listed(driver.pool.here().store)
+    for garbage in (b"garbage that is longer than any head", b"short", b""):
+        await harness.overwrite(url, kept.id, garbage)
+        with pytest.raises(InvalidCiphertext, match="other bytes than were stored"):
+            await driver.retrieve(READING, [claim])
+    await driver.pool.aclose()
+
+
+# --- what can go wrong ------------------------------------------------------------------------------------------------
+
+
+async def test_refusals_are_told_at_once_and_give_nothing_away(harness: Harness) -> None:
+    for what, url in (await harness.refusing()).items():
+        store = opened(url)
+        for call in (lambda: store.put(new_id(), b"some bytes"), store.check):  # noqa: B023 - called at once
+            with pytest.raises(StoreRefused) as caught:
+                await call()
+            assert_tells_nothing(caught.value)
+        if "read-only" in what:
+            with pytest.raises(PayloadMissing):
+                await store.get(new_id())
+        else:
+            with pytest.raises(StoreRefused):
+                await store.get(new_id())
+        assert "sesame" not in repr(store)
+        await store.close()
+
+
+@pytest.mark.parametrize("harness", list(SERVED), indirect=True)
+async def test_a_server_that_does_not_answer_is_asked_again(
+    harness: Harness, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More calls than there are connections are given up, and the store works again afterwards."""
+    assert harness.server is not None
+    monkeypatch.setattr(driver_module, "_CALL", 0.3)
+    driver = driver_of(url, timeout=60)
+    payloads = await sealed(driver, *(b"some text" for _ in range(80)))
+    before = await driver.store(STORING, payloads[:40])
+    harness.server.pause()
+    try:
+        impatient = EnvelopeDriver(driver.pool, EnvelopeCodec(EnvelopeConfig(key=FakeKms(), timeout=0.5)))
+        with pytest.raises(StoreUnavailable) as caught:
+            await impatient.store(STORING, await sealed(impatient, b"in vain"))
+        assert_tells_nothing(caught.value)
+        storing = asyncio.ensure_future(driver.store(STORING, payloads[40:]))
+        reading = asyncio.ensure_future(driver.retrieve(READING, before))
+        await asyncio.wait([storing, reading], timeout=1)
+        assert not storing.done()
+        assert not reading.done()
+    finally:
+        harness.server.resume()
+    assert await reading == payloads[:40]
+    assert await driver.retrieve(READING, await storing) == payloads[40:]
+    await driver.pool.aclose()
+
+
+@pytest.mark.parametrize("kind", DURABLE)
+async def test_a_server_that_was_killed_is_asked_again(kind: str, run_server: RunServer) -> None:
+    server_type, harness_type = SERVED[kind]
+    with run_server(server_type()) as server:
+        harness = harness_type(server)
+        url = await harness.place()
+        store, id = opened(url), new_id()
+        await asyncio.gather(*(store.put(new_id(), b"others") for _ in range(20)))  # opens connections
+        await store.put(id, b"some bytes")
+        os.killpg(server.pid, signal.SIGKILL)
+        await asyncio.to_thread(server._process._popen.wait)
+        await assert_all_raise(StoreUnavailable, "did not answer", store)
+        driver = driver_of(url, timeout=100)
+        storing = asyncio.ensure_future(driver.store(STORING, await sealed(driver, b"meanwhile")))
+        await asyncio.to_thread(server.restart)
+        assert len(await storing) == 1
+        while True:
+            try:
+                assert await store.get(id) == b"some bytes"
+                break
+            except StoreUnavailable:  # a connection from before: one each
+                await asyncio.sleep(0)
+        assert len(await listed(store)) == 22
+        await store.close()
+        await driver.pool.aclose()
+
+
+async def test_a_bucket_that_went_away_is_asked_again(harnesses: Callable[[str], Harness]) -> None:
+    s3 = harnesses("s3")
+    url = await s3.place()
+    assert isinstance(s3, S3)
+    with KmsProxy(s3.server.endpoint.removeprefix("http://")).running() as proxy:
+        store, id = opened(url.replace(s3.server.endpoint, f"http://{proxy.address}")), new_id()
+        await store.put(id, b"some bytes")
+        proxy.cut = True
+        await assert_all_raise(StoreUnavailable, "did not answer", store)
+        proxy.cut = False
+        assert await store.get(id) == b"some bytes"
+        await store.close()
+
+
+async def test_a_file_that_another_process_locks_is_asked_again(harnesses: Callable[[str], Harness]) -> None:
+    url = await harnesses("sqlite").place()
+    store = opened(f"{url}&timeout=0.1")
+    path = parse_store_url(url).url.partition(":///")[2].partition("?")[0]
+    locking = sqlite3.connect(path, isolation_level=None)
+    locking.execute("BEGIN IMMEDIATE")
+    id = new_id()
+    with pytest.raises(StoreUnavailable):
+        await store.put(id, b"some bytes")
+    locking.execute("ROLLBACK")
+    await store.put(id, b"some bytes")
+    assert await store.get(id) == b"some bytes"
+    locking.close()
+    await store.close()
+
+
+# --- what single stores have to themselves ----------------------------------------------------------------------------
+
+
+S3_SAYS: list[tuple[int, str, type[EnvelopeError], str]] = [
+    (301, "PermanentRedirect", StoreRefused, r"another region: give \?region="),
+    (400, "AuthorizationHeaderMalformed", StoreRefused, r"another region: give \?region="),
+    (403, "AccessDenied", StoreRefused, "permission is missing"),
+    (403, "SignatureDoesNotMatch", StoreRefused, "credentials are wrong"),
+    (403, "InvalidAccessKeyId", StoreRefused, "credentials are wrong"),
+    (404, "NoSuchBucket", StoreRefused, "the bucket does not exist"),
+    (400, "EntityTooLarge", StoreRefused, "the log has its code"),
+    (400, "ExpiredToken", StoreUnavailable, "did not answer"),
+    (403, "RequestTimeTooSkewed", StoreUnavailable, "did not answer"),
+    (503, "SlowDown", StoreUnavailable, "did not answer"),
+    (500, "InternalError", StoreUnavailable, "did not answer"),
+]
+
+
+async def test_what_s3_says_is_understood() -> None:
+    with aws_environment(), S3Replies().running() as replies:
+        store = opened(f"s3://astray/payloads?endpoint={replies.endpoint}&region=us-east-1&addressing=path")
+        for replies.status, replies.code, expected, said in S3_SAYS:
+            await assert_all_raise(expected, said, store)
+        await store.close()
+
+
+async def test_a_prefix_may_have_any_characters(harnesses: Callable[[str], Harness]) -> None:
+    s3 = harnesses("s3")
+    assert isinstance(s3, S3)
+    for prefix in ("", "a+b%20c", "p%C3%A4y%2525/(%27*!)"):
+        store, id = opened(f"s3://{s3.bucket}/{prefix}?{s3.options}"), new_id()
+        await store.put(id, b"some bytes")
+        assert await store.get(id) == b"some bytes"
+        assert id in {kept.id for kept in await listed(store)}
+        await store.delete(id)
+        await store.close()
+
+
+async def test_without_aws_credentials_it_is_said_so_and_asked_again() -> None:
+    with aws_environment(), pytest.MonkeyPatch.context() as environment:
+        environment.delenv("AWS_ACCESS_KEY_ID")
+        environment.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        store = opened("s3://astray/payloads?endpoint=http://127.0.0.1:9&region=us-east-1")
+        with pytest.raises(StoreUnavailable, match="no AWS credentials"):
+            await store.get(new_id())
+        await store.close()
+
+
+async def test_what_the_sdks_own_s3_driver_stored_is_read(harnesses: Callable[[str], Harness]) -> None:
+    s3 = harnesses("s3")
+    assert isinstance(s3, S3)
+    driver = driver_of(f"s3://{s3.bucket}?{s3.options}&name=aws.s3driver")
+    assert driver.name() == S3StorageDriver(Boto3Client(s3.client()), bucket=s3.bucket).name()
+    client = Boto3Client(s3.client())
+    payloads = await sealed(driver, b"a text", b"another")
+    claims = await S3StorageDriver(client, bucket=s3.bucket).store(STORING, payloads)
+    assert await driver.retrieve(READING, claims) == payloads
+    assert await S3StorageDriver(client, bucket=s3.bucket).store(STORING, payloads) == claims  # they are there already
+
+    good = dict(claims[0].claim_data)
+    for change in ({"bucket": "another"}, {"hash_algorithm": "md5"}):
+        with pytest.raises(MalformedEnvelope):
+            await driver.retrieve(READING, [StorageDriverClaim({**good, **change})])
+    with pytest.raises(InvalidCiphertext):
+        await driver.retrieve(READING, [StorageDriverClaim({**good, "hash_value": "0" * 64})])
+    with pytest.raises(PayloadMissing):
+        await driver.retrieve(READING, [StorageDriverClaim({**good, "key": "v0/gone"})])
+    client.close()
+    await driver.pool.aclose()
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind in ("sqlite", "postgresql", "mariadb")])
+async def test_a_constraint_of_the_users_own_loses_nothing_silently(
+    kind: str, harnesses: Callable[[str], Harness]
+) -> None:
+    harness: Any = harnesses(kind)
+    url = await harness.place()
+    table = harness._table(url)
+    if kind == "sqlite":
+        await harness.execute(
+            f"CREATE TRIGGER small BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'constraint') ; END"
+        )
+    else:
+        await harness.execute(f"ALTER TABLE {table} ADD CHECK (length(data) < 5)")
+    store = opened(url)
+    with pytest.raises(StoreRefused):
+        await store.put(new_id(), b"too many bytes")
+    await store.close()
+
+
+async def test_a_database_that_takes_no_writes_is_asked_again(harnesses: Callable[[str], Harness]) -> None:
+    """A replica, or what was the primary until a moment ago; permission missing is another matter."""
+    postgresql: Any = harnesses("postgresql")
+    url = await postgresql.place()
+    store = opened(f"{url}&options=-c%20default_transaction_read_only%3Don")
+    with pytest.raises(StoreUnavailable, match="takes no writes"):
+        await store.put(new_id(), b"some bytes")
+    with pytest.raises(PayloadMissing):
+        await store.get(new_id())
+    await store.close()
+
+
+async def test_redis_that_takes_no_writes_is_asked_again(run_server: RunServer) -> None:
+    with run_server(ValkeyServer()) as server:
+        harness = Valkey(server)
+        store = opened(await harness.place())
+        with harness._client() as client:
+            client.replicaof("127.0.0.1", 9)
+            with pytest.raises(StoreUnavailable, match="takes no writes"):
+                await store.put(new_id(), b"some bytes")
+            client.replicaof("NO", "ONE")
+            await store.put(new_id(), b"some bytes")
+
+            client.config_set("maxmemory-policy", "allkeys-lru")
+            with pytest.raises(StoreRefused, match="evicts keys"):
+                await store.check()
+            client.config_set("maxmemory-policy", "volatile-lru")
+            await store.check()
+
+            client.config_set("maxmemory-policy", "noeviction")
+            client.config_set("maxmemory", "1mb")
+            with pytest.raises(StoreRefused, match="out of memory"):
+                await store.put(new_id(), b"x" * 2**20)
+        await store.close()
+
+
+async def test_mongo_parts_whose_first_is_missing_are_listed_and_deleted(harnesses: Callable[[str], Harness]) -> None:
+    """Writing them was cut short: no reference leads there, and they must not stay for ever."""
+    mongo: Any = harnesses("mongodb")
+    url = await mongo.place()
+    store, id = opened(url), new_id()
+    await store.put(id, os.urandom(20 * 2**20))
+    with mongo._client() as client:
+        collection = mongo._collection(client, url)
+        assert collection.count_documents({}) == 3
+        collection.delete_one({"_id": id})
+        with pytest.raises(PayloadMissing):
+            await store.get(id)
+        assert {kept.id for kept in await listed(store)} == {id}
+        await store.delete(id)
+        assert collection.count_documents({}) == 0
+    await store.close()
+
+
+async def test_a_process_that_closes_nothing_ends_without_a_word(harnesses: Callable[[str], Harness]) -> None:
+    """Neither do connections hold it up, nor do they complain."""
+    urls = [await harnesses(kind).place() for kind in KINDS]
+    script = Path(__file__).with_name("leaves_stores_open.py")
+    command = [sys.executable, "-W", "error::ResourceWarning", str(script), *urls]
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=100)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "stored\n", "")
