@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
@@ -25,6 +25,9 @@ from devstack import (  # noqa: E402 - found through the path above
     TemporalServer,
     ValkeyServer,
 )
+
+if TYPE_CHECKING:
+    from tests.integration.harness_stores import Stores
 
 AnyServer = TypeVar("AnyServer", bound=Server)
 
@@ -103,3 +106,13 @@ def postgres() -> Iterator[PostgresServer]:
 def mongo() -> Iterator[MongoServer]:
     with _run_server(MongoServer()) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def stores(request: pytest.FixtureRequest) -> Iterator[Stores]:
+    """``stores["redis"]`` is the harness of that kind of store; its server is started at the first use."""
+    from tests.integration.harness_stores import Stores
+
+    made = Stores(request)
+    yield made
+    made.close()

@@ -6,7 +6,7 @@ import os
 import sys
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
@@ -15,6 +15,7 @@ import boto3
 import pytest
 import redis
 from devstack import LocalStack, MariaDbServer, MongoServer, PostgresServer, Server, ValkeyServer
+from localserver import find_program
 from pymongo import MongoClient
 from sqlalchemy import text
 from sqlalchemy.engine import URL, make_url
@@ -302,6 +303,53 @@ class S3:
     @staticmethod
     def _prefix(url: str) -> str:
         return unquote(urlsplit(url).path).strip("/") + "/"
+
+
+SERVED: dict[str, tuple[type[Server], type[Any]]] = {
+    "mongodb": (MongoServer, Mongo),
+    "postgresql": (PostgresServer, Postgres),
+    "redis": (ValkeyServer, Valkey),
+    "s3": (LocalStack, S3),
+}
+if find_program("mariadbd"):  # which no package for pip brings
+    SERVED["mariadb"] = (MariaDbServer, MariaDb)
+KINDS = ["file", "sqlite", *SERVED]
+DURABLE = [kind for kind in SERVED if kind != "s3"]
+"""Whose servers keep what they have when they are killed."""
+_FIXTURES = {"mongodb": "mongo", "postgresql": "postgres", "redis": "valkey", "s3": "localstack"}
+
+
+class Stores:
+    """Each kind of store, made with its server when it is asked for first.
+
+    Args:
+        request: of a fixture of the session.
+    """
+
+    def __init__(self, request: pytest.FixtureRequest) -> None:
+        self._request = request
+        self._stack = ExitStack()
+        self._made: dict[str, Harness] = {}
+
+    def __getitem__(self, kind: str) -> Harness:
+        if kind not in self._made:
+            self._made[kind] = self._harness(kind)
+        return self._made[kind]
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def _harness(self, kind: str) -> Harness:
+        if kind in ("file", "sqlite"):
+            folder = self._request.getfixturevalue("tmp_path_factory").mktemp(kind)
+            return Files(folder) if kind == "file" else Sqlite(folder)
+        server_type, harness_type = SERVED[kind]
+        if kind in _FIXTURES:
+            server = self._request.getfixturevalue(_FIXTURES[kind])
+        else:
+            server = self._stack.enter_context(self._request.getfixturevalue("run_server")(server_type()))
+        harness: Harness = harness_type(server)
+        return harness
 
 
 @contextmanager

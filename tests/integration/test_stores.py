@@ -12,13 +12,12 @@ import threading
 import time
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from devstack import LocalStack, MariaDbServer, MongoServer, PostgresServer, Server, ValkeyServer
-from localserver import find_program
+from devstack import Server, ValkeyServer
 from temporalio.api.common.v1 import Payload
 from temporalio.contrib.aws.s3driver import S3StorageDriver
 from temporalio.converter import StorageDriverClaim, StorageDriverRetrieveContext, StorageDriverStoreContext
@@ -40,13 +39,12 @@ from envelope_codec.storage.store import PayloadStore, parse_store_url
 from envelope_codec.testing import FakeKms
 from tests.e2e.kms_proxy import KmsProxy
 from tests.integration.harness_stores import (
+    DURABLE,
+    KINDS,
     S3,
-    Files,
+    SERVED,
     Harness,
-    MariaDb,
-    Mongo,
-    Postgres,
-    Sqlite,
+    Stores,
     Valkey,
     aws_environment,
     listed,
@@ -57,18 +55,6 @@ from tests.integration.s3_replies import S3Replies
 
 RunServer = Callable[[Server], AbstractContextManager[Any]]
 
-SERVED: dict[str, tuple[type[Server], type[Any]]] = {
-    "mongodb": (MongoServer, Mongo),
-    "postgresql": (PostgresServer, Postgres),
-    "redis": (ValkeyServer, Valkey),
-    "s3": (LocalStack, S3),
-}
-if find_program("mariadbd"):  # which no package for pip brings
-    SERVED["mariadb"] = (MariaDbServer, MariaDb)
-KINDS = ["file", "sqlite", *SERVED]
-DURABLE = [kind for kind in SERVED if kind != "s3"]
-"""Whose servers keep what they have when they are killed."""
-
 NEEDLES = ("127.0.0.1", "sesame", "localhost", "nobody-here", "astray", "payloads_", "Payloads_", "text.db", "reader")
 """What is in the URLs of these tests, and must be in no text of an error."""
 
@@ -76,32 +62,15 @@ STORING = StorageDriverStoreContext()
 READING = StorageDriverRetrieveContext()
 
 
-@pytest.fixture(scope="session")
-def harnesses(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, run_server: RunServer
-) -> Iterator[Callable[[str], Harness]]:
-    """Each kind of store, its server started at the first use."""
-    made: dict[str, Harness] = {}
-    fixtures = {"mongodb": "mongo", "postgresql": "postgres", "redis": "valkey", "s3": "localstack"}
-    with ExitStack() as stack:
-        stack.enter_context(aws_environment())
-
-        def harness(kind: str) -> Harness:
-            if kind not in made:
-                if kind in ("file", "sqlite"):
-                    made[kind] = (Files if kind == "file" else Sqlite)(tmp_path_factory.mktemp(kind))
-                elif kind == "mariadb":
-                    made[kind] = MariaDb(stack.enter_context(run_server(MariaDbServer())))
-                else:
-                    made[kind] = SERVED[kind][1](request.getfixturevalue(fixtures[kind]))
-            return made[kind]
-
-        yield harness
+@pytest.fixture(autouse=True)
+def credentials() -> Iterator[None]:
+    with aws_environment():
+        yield
 
 
 @pytest.fixture(params=KINDS)
-def harness(request: pytest.FixtureRequest, harnesses: Callable[[str], Harness]) -> Harness:
-    return harnesses(request.param)
+def harness(request: pytest.FixtureRequest, stores: Stores) -> Harness:
+    return stores[request.param]
 
 
 @pytest.fixture
@@ -306,8 +275,8 @@ async def test_a_server_that_was_killed_is_asked_again(kind: str, run_server: Ru
         await driver.pool.aclose()
 
 
-async def test_a_bucket_that_went_away_is_asked_again(harnesses: Callable[[str], Harness]) -> None:
-    s3 = harnesses("s3")
+async def test_a_bucket_that_went_away_is_asked_again(stores: Stores) -> None:
+    s3 = stores["s3"]
     url = await s3.place()
     assert isinstance(s3, S3)
     with KmsProxy(s3.server.endpoint.removeprefix("http://")).running() as proxy:
@@ -320,8 +289,8 @@ async def test_a_bucket_that_went_away_is_asked_again(harnesses: Callable[[str],
         await store.close()
 
 
-async def test_a_file_that_another_process_locks_is_asked_again(harnesses: Callable[[str], Harness]) -> None:
-    url = await harnesses("sqlite").place()
+async def test_a_file_that_another_process_locks_is_asked_again(stores: Stores) -> None:
+    url = await stores["sqlite"].place()
     store = opened(f"{url}&timeout=0.1")
     path = parse_store_url(url).url.partition(":///")[2].partition("?")[0]
     locking = sqlite3.connect(path, isolation_level=None)
@@ -355,15 +324,15 @@ S3_SAYS: list[tuple[int, str, type[EnvelopeError], str]] = [
 
 
 async def test_what_s3_says_is_understood() -> None:
-    with aws_environment(), S3Replies().running() as replies:
+    with S3Replies().running() as replies:
         store = opened(f"s3://astray/payloads?endpoint={replies.endpoint}&region=us-east-1&addressing=path")
         for replies.status, replies.code, expected, said in S3_SAYS:
             await assert_all_raise(expected, said, store)
         await store.close()
 
 
-async def test_a_prefix_may_have_any_characters(harnesses: Callable[[str], Harness]) -> None:
-    s3 = harnesses("s3")
+async def test_a_prefix_may_have_any_characters(stores: Stores) -> None:
+    s3 = stores["s3"]
     assert isinstance(s3, S3)
     for prefix in ("", "a+b%20c", "p%C3%A4y%2525/(%27*!)"):
         store, id = opened(f"s3://{s3.bucket}/{prefix}?{s3.options}"), new_id()
@@ -375,7 +344,7 @@ async def test_a_prefix_may_have_any_characters(harnesses: Callable[[str], Harne
 
 
 async def test_without_aws_credentials_it_is_said_so_and_asked_again() -> None:
-    with aws_environment(), pytest.MonkeyPatch.context() as environment:
+    with pytest.MonkeyPatch.context() as environment:
         environment.delenv("AWS_ACCESS_KEY_ID")
         environment.setenv("AWS_EC2_METADATA_DISABLED", "true")
         store = opened("s3://astray/payloads?endpoint=http://127.0.0.1:9&region=us-east-1")
@@ -384,8 +353,8 @@ async def test_without_aws_credentials_it_is_said_so_and_asked_again() -> None:
         await store.close()
 
 
-async def test_what_the_sdks_own_s3_driver_stored_is_read(harnesses: Callable[[str], Harness]) -> None:
-    s3 = harnesses("s3")
+async def test_what_the_sdks_own_s3_driver_stored_is_read(stores: Stores) -> None:
+    s3 = stores["s3"]
     assert isinstance(s3, S3)
     driver = driver_of(f"s3://{s3.bucket}?{s3.options}&name=aws.s3driver")
     assert driver.name() == S3StorageDriver(Boto3Client(s3.client()), bucket=s3.bucket).name()
@@ -408,10 +377,8 @@ async def test_what_the_sdks_own_s3_driver_stored_is_read(harnesses: Callable[[s
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind in ("sqlite", "postgresql", "mariadb")])
-async def test_a_constraint_of_the_users_own_loses_nothing_silently(
-    kind: str, harnesses: Callable[[str], Harness]
-) -> None:
-    harness: Any = harnesses(kind)
+async def test_a_constraint_of_the_users_own_loses_nothing_silently(kind: str, stores: Stores) -> None:
+    harness: Any = stores[kind]
     url = await harness.place()
     table = harness._table(url)
     if kind == "sqlite":
@@ -426,9 +393,9 @@ async def test_a_constraint_of_the_users_own_loses_nothing_silently(
     await store.close()
 
 
-async def test_a_database_that_takes_no_writes_is_asked_again(harnesses: Callable[[str], Harness]) -> None:
+async def test_a_database_that_takes_no_writes_is_asked_again(stores: Stores) -> None:
     """A replica, or what was the primary until a moment ago; permission missing is another matter."""
-    postgresql: Any = harnesses("postgresql")
+    postgresql: Any = stores["postgresql"]
     url = await postgresql.place()
     store = opened(f"{url}&options=-c%20default_transaction_read_only%3Don")
     with pytest.raises(StoreUnavailable, match="takes no writes"):
@@ -462,9 +429,9 @@ async def test_redis_that_takes_no_writes_is_asked_again(run_server: RunServer) 
         await store.close()
 
 
-async def test_mongo_parts_whose_first_is_missing_are_listed_and_deleted(harnesses: Callable[[str], Harness]) -> None:
+async def test_mongo_parts_whose_first_is_missing_are_listed_and_deleted(stores: Stores) -> None:
     """Writing them was cut short: no reference leads there, and they must not stay for ever."""
-    mongo: Any = harnesses("mongodb")
+    mongo: Any = stores["mongodb"]
     url = await mongo.place()
     store, id = opened(url), new_id()
     await store.put(id, os.urandom(20 * 2**20))
@@ -480,9 +447,9 @@ async def test_mongo_parts_whose_first_is_missing_are_listed_and_deleted(harness
     await store.close()
 
 
-async def test_a_process_that_closes_nothing_ends_without_a_word(harnesses: Callable[[str], Harness]) -> None:
+async def test_a_process_that_closes_nothing_ends_without_a_word(stores: Stores) -> None:
     """Neither do connections hold it up, nor do they complain."""
-    urls = [await harnesses(kind).place() for kind in KINDS]
+    urls = [await stores[kind].place() for kind in KINDS]
     script = Path(__file__).with_name("leaves_stores_open.py")
     command = [sys.executable, "-W", "error::ResourceWarning", str(script), *urls]
     done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=100)
