@@ -15,18 +15,22 @@ from temporalio.api.common.v1 import Payload
 from temporalio.api.sdk.v1 import ExternalStorageReference
 from temporalio.client import Client
 from temporalio.converter import (
+    ActivitySerializationContext,
     DataConverter,
     ExternalStorage,
     StorageDriver,
+    StorageDriverActivityInfo,
     StorageDriverClaim,
     StorageDriverRetrieveContext,
     StorageDriverStoreContext,
     StorageDriverWorkflowInfo,
+    WorkflowSerializationContext,
 )
 from temporalio.plugin import SimplePlugin
 
 from envelope_codec import (
     ConfigurationError,
+    ContextMismatch,
     EncryptionRequired,
     EnvelopeConfig,
     EnvelopePlugin,
@@ -58,12 +62,17 @@ class Memory:
         self.calls = 0
         self.closed = 0
         self.under_way = self.most = 0
+        self.silent = 0  # calls that get no answer
+        self.seconds = 0.0  # for one
 
     async def _call(self) -> None:
         self.calls += 1
+        if self.silent:
+            self.silent -= 1
+            await asyncio.Event().wait()
         self.under_way += 1
         self.most = max(self.most, self.under_way)
-        await asyncio.sleep(0)
+        await asyncio.sleep(self.seconds)
         self.under_way -= 1
         if self.failures:
             raise self.failures.pop(0)
@@ -232,6 +241,103 @@ async def test_a_workers_shutdown_ends_patience_soon(monkeypatch: pytest.MonkeyP
         await asyncio.wait_for(task, 60)
 
 
+async def test_a_call_without_an_answer_is_given_up_and_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("envelope_codec.storage.driver._CALL", 0.05)
+    monkeypatch.setattr("envelope_codec.storage.driver._SLOWEST", 2**40)
+    memory = Memory()
+    driver = driver_of(memory)
+    memory.silent = 40  # more than there are slots
+    claims = await driver.store(ANYWHERE, await sealed(driver, 50))
+    assert memory.silent == 0
+    assert len(await driver.retrieve(READING, claims)) == 50
+
+
+async def test_a_large_payload_has_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("envelope_codec.storage.driver._CALL", 0.0)
+    monkeypatch.setattr("envelope_codec.storage.driver._SLOWEST", 10)
+    memory = Memory()
+    driver = driver_of(memory, timeout=0.01)
+    memory.seconds = 0.01
+    [payload] = await sealed(driver)
+    assert payload.ByteSize() > 100  # which is worth 10 seconds
+    claims = await driver.store(ANYWHERE, [payload])
+    assert await driver.retrieve(READING, claims) == [payload]
+    monkeypatch.setattr("envelope_codec.storage.driver._SLOWEST", 2**40)
+    with pytest.raises(StoreUnavailable, match="did not answer"):
+        await driver.retrieve(READING, claims)
+
+
+# --- where a payload belongs -----------------------------------------------------------------------------------------
+
+WORKFLOW = WorkflowSerializationContext(namespace="here", workflow_id="w")
+ACTIVITY = ActivitySerializationContext(
+    namespace="here",
+    activity_id="a",
+    activity_type="t",
+    activity_task_queue="q",
+    workflow_id="w",
+    workflow_type="t",
+    is_local=False,
+)
+
+
+async def test_activities_have_more_patience(url: str) -> None:
+    """One that can't read its heartbeat details fails for good; one whose result is not stored runs again."""
+    memory = Memory()
+    driver = driver_of(memory, timeout=0.2, activity_timeout=60)
+    memory.failures = [StoreUnavailable("out")] * 4  # for a second at least
+    with pytest.raises(StoreUnavailable):
+        await driver.with_context(WORKFLOW).store(ANYWHERE, await sealed(driver))
+    memory.failures = [StoreUnavailable("out")] * 4
+    claims = await driver.with_context(ACTIVITY).store(ANYWHERE, await sealed(driver))
+    memory.failures = [StoreUnavailable("out")] * 4
+    assert len(await driver.with_context(ACTIVITY).retrieve(READING, claims)) == 1
+
+
+async def test_the_sdk_says_where_a_payload_belongs(url: str) -> None:
+    """Guards the way that it is told: nothing documents that it asks storage as it asks codecs."""
+    theirs = ExternalStorage(drivers=[Theirs("theirs")])
+    base = DataConverter(external_storage=theirs)
+    with EnvelopePlugin(FakeKms(), storage=url, timeout=7, activity_timeout=77) as plugin:
+        converter = (await client(plugin, data_converter=base)).data_converter
+        for context, seconds in ((WORKFLOW, 7), (ACTIVITY, 77)):
+            storage = converter._with_contexts(context, ANYWHERE).external_storage
+            assert storage is not None
+            [ours, other] = storage.drivers
+            assert isinstance(ours, EnvelopeDriver)
+            assert (ours._timeout, ours.codec.namespace) == (seconds, "here")
+            assert other is theirs.drivers[0]
+            assert storage.driver_selector is not None
+            assert storage.driver_selector(None, PLAIN) is ours  # type: ignore[arg-type]
+            assert storage.payload_size_threshold == 262_144
+
+
+async def test_a_claim_of_another_namespace_is_refused() -> None:
+    driver = driver_of(Memory())
+    claims = await driver.with_context(WORKFLOW).store(ANYWHERE, await sealed(driver))
+    elsewhere = driver.with_context(WorkflowSerializationContext(namespace="there", workflow_id="w"))
+    with pytest.raises(ContextMismatch):
+        await elsewhere.retrieve(READING, claims)
+    assert len(await driver.retrieve(READING, claims)) == 1
+
+
+async def test_a_tenants_claim_is_sealed_for_the_tenant_in_activities_too() -> None:
+    """The SDK names no workflow where it stores heartbeat details, but in the context."""
+    tenant = FakeKms()
+    driver = driver_of(
+        Memory(), resolver=lambda context: tenant if context.workflow_id == "w" else None, decrypt_keys=[tenant]
+    )
+    target = StorageDriverActivityInfo(namespace="here", id="a")
+    [claim] = await driver.with_context(ACTIVITY).store(StorageDriverStoreContext(target), await sealed(driver))
+    envelope = Payload.FromString(base64.b64decode(claim.claim_data["envelope"]))
+    parsed = parse(envelope.metadata, envelope.data)
+    assert parsed is not None
+    assert parsed.record.recipients[0].key_id == tenant.key_id
+
+
+# --- batches ---------------------------------------------------------------------------------------------------------
+
+
 async def test_batches_are_concurrent_within_a_limit() -> None:
     memory = Memory()
     driver = driver_of(memory)
@@ -306,32 +412,75 @@ async def test_an_id_that_no_driver_made_is_refused(id: Any) -> None:
 # --- pools -----------------------------------------------------------------------------------------------------------
 
 
+class Opened(StoreUrl):
+    """Opens a `Memory` each time, and takes them down."""
+
+    stores: list[Memory]
+
+    def open(self) -> PayloadStore:
+        self.stores.append(Memory())
+        return self.stores[-1]
+
+
+def opened() -> Opened:
+    url = Opened("mine", "memory://")
+    url.stores = []
+    return url
+
+
 def test_each_event_loop_has_a_store_of_its_own_and_closes_it() -> None:
-    opened: list[Memory] = []
+    url = opened()
+    pool = Pool(url)
+    assert len(url.stores) == 1, "what is wrong with a URL is told at once"
 
-    class Url(StoreUrl):
-        def open(self) -> PayloadStore:
-            opened.append(Memory())
-            return opened[-1]
-
-    pool = Pool(Url("mine", "memory://"))
-    assert len(opened) == 1, "what is wrong with a URL is told at once"
-
-    async def use() -> None:
+    async def use(close: bool) -> None:
         assert pool.here() is pool.here()
-        await pool.aclose()
+        if close:
+            await pool.aclose()
+            await pool.aclose()
 
-    asyncio.run(use())
-    asyncio.run(use())
-    assert [memory.closed for memory in opened[1:]] == [1, 1]
+    for close in (True, False, True, False):
+        asyncio.run(use(close))
+    assert [memory.closed for memory in url.stores[1:]] == [1, 1, 1, 1]
 
-    async def closed() -> None:
-        pool.here()
-        pool.close()
-        while not opened[-1].closed:  # noqa: ASYNC110 - the memory is no event
+
+def test_a_pool_that_is_closed_or_forgotten_closes_the_store_of_a_running_loop() -> None:
+    async def wait_for(memory: Memory) -> None:
+        while not memory.closed:  # noqa: ASYNC110 - the memory is no event
             await asyncio.sleep(0)
 
+    async def closed() -> None:
+        url = opened()
+        pool = Pool(url)
+        pool.here()
+        pool.close()
+        pool.close()
+        await asyncio.wait_for(wait_for(url.stores[-1]), 60)
+        assert url.stores[-1].closed == 1
+
+    async def forgotten() -> None:
+        url = opened()
+        Pool(url).here()
+        await asyncio.wait_for(wait_for(url.stores[-1]), 60)
+
     asyncio.run(closed())
+    asyncio.run(forgotten())
+
+
+def test_a_store_that_does_not_close_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("envelope_codec.storage.driver._TO_CLOSE", 0.01)
+
+    class Hanging(Memory):
+        async def close(self) -> None:
+            await asyncio.Event().wait()
+
+    url = MemoryUrl("mine", "memory://")
+    url.memory = Hanging()
+
+    async def use() -> None:
+        Pool(url).here()
+
+    asyncio.run(use())
 
 
 # --- the plugin's settings -------------------------------------------------------------------------------------------
@@ -454,6 +603,7 @@ def test_a_stores_name_may_be_chosen() -> None:
 
 
 def test_a_configuration_shows_no_password() -> None:
+    assert "password" not in repr(parse_store_url("redis://:password@host"))
     config = EnvelopeConfig(
         key=FakeKms(), storage="postgresql://u:password@h/db", former_storage=["redis://:password@h"]
     )
