@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -369,6 +371,17 @@ TABLE = [
     Row("whatever a client sends", "seal", input_from_a_client, CALLER, ALL),
     Row("asynchronous completion of an activity", "seal", completion_from_a_client, CALLER, ALL, (1, 1)),
 ]
+
+
+def test_the_page_has_this_table() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs/failures.md").read_text("utf-8")
+    told = {}
+    for operation, heading in (("open", "### Opening"), ("seal", "### Sealing")):
+        section = page.split(heading)[1].split("\n#")[0]
+        for line in re.findall(r"^\| (.*) \|$", section, re.MULTILINE)[1:]:
+            what, does, says, _ = (cell.strip() for cell in line.split("|"))
+            told[operation, what] = does.strip("*"), says.strip("`")
+    assert told == {(row.operation, row.point): (row.does.words, row.does.text.replace("{}", "…")) for row in TABLE}
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row.operation} {row.point}")
