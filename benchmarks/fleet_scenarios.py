@@ -36,13 +36,13 @@ def startups() -> list[StartupRow]:
         StartupRow(_all(1_000, 1), sample=200, seconds=20, family=ALL_1),
         StartupRow(_all(10, 10), quick=True, family=ALL_10),
         StartupRow(_all(100, 10), seconds=10, family=ALL_10),
-        StartupRow(_all(300, 10), sample=100, seconds=10, family=ALL_10),
-        StartupRow(_all(1_000, 10), sample=100, seconds=6, family=ALL_10),
-        StartupRow(_all(1_000, 10, "`startup_jitter` 0", startup_jitter=0.0), sample=100, seconds=6),
-        StartupRow(_all(1_000, 10, "`startup_jitter` 1m", startup_jitter=60.0), sample=40, seconds=75),
+        StartupRow(_all(300, 10), sample=60, seconds=10, family=ALL_10),
+        StartupRow(_all(1_000, 10), sample=60, seconds=6, family=ALL_10),
+        StartupRow(_all(1_000, 10, "`startup_jitter` 0", startup_jitter=0.0), sample=60, seconds=6),
+        StartupRow(_all(1_000, 10, "`startup_jitter` 1m", startup_jitter=60.0), sample=40, seconds=70),
         StartupRow(_all(100, 10, "task queues of 20", group=20), seconds=10, quick=True, family=GROUPS),
         StartupRow(_all(1_000, 10, "task queues of 20", group=20), sample=200, seconds=20, family=GROUPS),
-        StartupRow(_all(1_000, 1, "100 starters", starters=100), sample=100, seconds=8),
+        StartupRow(_all(1_000, 1, "100 starters", starters=100), sample=50, seconds=8),
         StartupRow(
             _all(100, 10, "10/s more replayed from 30 days", replayed=10.0, history=30.0), sample=50, seconds=10
         ),
@@ -58,9 +58,9 @@ def steadies() -> list[SteadyRow]:
         SteadyRow(_all(10, 10), sample=3, thin=100, quick=True, family=ALL_10),
         SteadyRow(_all(100, 10), sample=10, thin=100, family=ALL_10),
         SteadyRow(_all(1_000, 10), sample=4, thin=40, family=ALL_10),
-        SteadyRow(_all(1_000, 10, "task queues of 20", group=20), sample=20, thin=150, family=GROUPS),
+        SteadyRow(_all(1_000, 10, "task queues of 20", group=20), sample=20, thin=200, family=GROUPS),
         SteadyRow(_all(1_000, 1, "100 starters", starters=100), sample=2, thin=40),
-        SteadyRow(_all(100, 10, "`lease` 1m", limits=Limits(lease=60.0)), sample=4, thin=25),
+        SteadyRow(_all(100, 10, "`lease` 1m", limits=Limits(lease=60.0)), sample=4, thin=40),
         SteadyRow(_all(100, 10, "`lease` 15m", limits=Limits(lease=900.0)), sample=20, thin=200),
         SteadyRow(_all(100, 10, "`max_age` 1h", limits=Limits(max_age=HOUR)), sample=20, thin=20),
         SteadyRow(_all(100, 10, "`cache_ttl` 6h", limits=Limits(cache_ttl=6 * HOUR)), sample=4, thin=25),
@@ -72,7 +72,7 @@ def steadies() -> list[SteadyRow]:
         ),
         SteadyRow(_all(100, 100), sample=10, thin=100),
         SteadyRow(_all(100, 100, "`max_payloads` 2**24", limits=Limits(max_payloads=2**24)), sample=10, thin=1_000),
-        SteadyRow(_all(100, 10, "each restarted every 6h", lifetime=6 * HOUR), sample=10, thin=20),
+        SteadyRow(_all(100, 10, "each restarted every 6h", lifetime=6 * HOUR), sample=6, thin=20),
         SteadyRow(_all(100, 1, "0.1/s more replayed from 30 days", replayed=0.1, history=30.0), sample=2, thin=10),
         SteadyRow(
             _all(
@@ -86,7 +86,7 @@ def steadies() -> list[SteadyRow]:
             sample=1,
             thin=10,
         ),
-        SteadyRow(_all(100, 10, "`verify_wraps` off", verify_wraps=False), sample=10, thin=100),
+        SteadyRow(_all(10, 10, "`verify_wraps` off", verify_wraps=False), thin=150),
         SteadyRow(_all(100, 1, "direct", direct=True), family=DIRECT),
     ]
 
