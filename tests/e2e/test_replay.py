@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,8 +26,10 @@ from trips import Detour, Trip, count, decline
 
 from envelope_codec import EnvelopePlugin, Event, NamespaceKeys
 from envelope_codec.cli.demo_search import payloads_in
+from envelope_codec.cli.keygen import create_key_file, key_uri
 from envelope_codec.codec import is_envelope
 from envelope_codec.errors import KeyDenied
+from envelope_codec.kms import MasterKey, master_key
 from envelope_codec.testing import FakeKms
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,19 +42,24 @@ class Archive(NamedTuple):
     """Histories of workflows that have ended, and the keys that open them.
 
     Attributes:
-        kms: sealed in the default namespace.
+        uri: of a key file.
+        kms: that key, which sealed in the default namespace.
         other: sealed in the namespace `ELSEWHERE`.
-        histories: ``sealed``, ``plain`` and ``both`` are of `Trip`, and ``elsewhere`` as well.
+        histories: ``sealed``, ``plain`` and ``both`` are of `Trip`, and ``elsewhere`` as well; ``signal`` and
+            ``signal elsewhere`` are of `Listen`, ``imports`` of `ImportsTheLibrary`.
     """
 
-    kms: FakeKms
+    uri: str
+    kms: MasterKey
     other: FakeKms
     histories: dict[str, WorkflowHistory]
 
 
 @pytest.fixture(scope="module")
-def archive(temporal_server: TemporalServer) -> Archive:
-    made = Archive(FakeKms(), FakeKms(), {})
+def archive(temporal_server: TemporalServer, tmp_path_factory: pytest.TempPathFactory) -> Archive:
+    path = tmp_path_factory.mktemp("archive") / "key.json"
+    create_key_file(path)
+    made = Archive(key_uri(path), master_key(key_uri(path)), FakeKms(), {})
     asyncio.run(_fill(made, temporal_server.address))
     return made
 
@@ -71,14 +82,16 @@ async def _fill(archive: Archive, address: str) -> None:
                 _trip(plain, "both", sealing, task_queue="sealed"),
                 _trip(elsewhere, "elsewhere", elsewhere, task_queue="sealed"),
             )
-            listening = await sealing.start_workflow(Listen.run, id="signal", task_queue="sealed")
-            await listening.signal(Listen.say, "s")
-            await listening.result()
+            for client, name in ((sealing, "signal"), (elsewhere, "signal elsewhere")):
+                listening = await client.start_workflow(Listen.run, id=name, task_queue="sealed")
+                await listening.signal(Listen.say, "s")
+                await listening.result()
             await sealing.execute_workflow(ImportsTheLibrary.run, id="imports", task_queue="sealed")
     for name in ("sealed", "plain", "both", "signal", "imports"):
         archive.histories[name] = await plain.get_workflow_handle(name).fetch_history()
     there = await Client.connect(address, namespace=ELSEWHERE)
-    archive.histories["elsewhere"] = await there.get_workflow_handle("elsewhere").fetch_history()
+    for name in ("elsewhere", "signal elsewhere"):
+        archive.histories[name] = await there.get_workflow_handle(name).fetch_history()
 
 
 async def _trip(starter: Client, name: str, companion: Client, *, task_queue: str = "") -> None:
@@ -126,7 +139,7 @@ class Opened:
 class DecryptOnly(Line):
     """A line for a role that may decrypt, and nothing else."""
 
-    def __init__(self, kms: FakeKms) -> None:
+    def __init__(self, kms: MasterKey) -> None:
         super().__init__(kms)
         self.unwraps = 0
 
@@ -273,3 +286,41 @@ async def test_what_a_replay_without_the_plugin_says(archive: Archive) -> None:
     assert "Unknown payload encoding binary/envelope-v1" in str(failures["sealed"])
     # A signal that can't be read is dropped, with a line in the log: as if the workflow had changed.
     assert isinstance(failures["signal"], NondeterminismError)
+
+
+CHANGED = """
+from temporalio import workflow
+
+@workflow.defn(name="Listen")
+class Greet:
+    @workflow.run
+    async def run(self) -> str:
+        await workflow.sleep(1)
+        return "hello"
+    @workflow.signal
+    def say(self, text: str) -> None:
+        pass
+"""
+
+
+def test_the_documents_job_fails_and_says_why(archive: Archive, tmp_path: Path) -> None:
+    """That it passes where all is well, `test_snippets.py` shows."""
+    [job] = re.findall(r"```python\n(.*?)```", (ROOT / "docs/replay.md").read_text("utf-8"), re.DOTALL)
+    (tmp_path / "job.py").write_text(job, "utf-8")
+    (tmp_path / "my_app.py").write_text(CHANGED, "utf-8")
+    (tmp_path / "histories").mkdir()
+    for name in ("signal", "signal elsewhere"):
+        (tmp_path / "histories" / f"{name}.json").write_text(archive.histories[name].to_json(), "utf-8")
+    environment = {**os.environ, "ENVELOPE_CODEC_KEY": archive.uri}
+    done = subprocess.run(
+        [sys.executable, "job.py"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert re.search(r"^signal: .*Nondeterminism", done.stderr, re.MULTILINE)
+    assert re.search(r"^signal elsewhere: .*none of the envelope's master keys", done.stderr, re.MULTILINE)
