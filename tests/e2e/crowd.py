@@ -13,6 +13,8 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 with workflow.unsafe.imports_passed_through():
     from stored import eventually
 
+    from envelope_codec import Event
+
 SHORT_EVENTS = 5
 """Started, one task scheduled, started and completed, completed. More if a task had to be done again."""
 _AT_ONCE = 30
@@ -102,3 +104,11 @@ class Crowd:
             )
         assert result == f"{workflow_id} done"
         self.done += 1
+
+
+class Failures(list[Event]):
+    """An observer that takes down what failed: payloads, and calls of the KMS."""
+
+    def on_event(self, event: Event) -> None:
+        if event.outcome != "ok":
+            self.append(event)

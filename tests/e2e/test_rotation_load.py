@@ -6,27 +6,17 @@ import asyncio
 from typing import Any
 
 import pytest
-from crowd import SHORT_EVENTS, Crowd, worker
+from crowd import SHORT_EVENTS, Crowd, Failures, worker
 from letters import events_of, records_in, sealed_record, troubles, version_of
 from real_kms import PROVIDERS, RealKms, quick_temporal, real_kms
 from stored import eventually
 from temporalio.client import Client
-
-from envelope_codec import Event
 
 SHORT, LONG = 500, 10  # workflows with each KMS
 MAX_AGE = 0.5  # seconds
 
 servers = pytest.fixture(scope="module")(real_kms)
 temporal_server = pytest.fixture(scope="module")(quick_temporal)
-
-
-class Failures(list[Event]):
-    """An observer that takes down what failed: payloads, and calls of the KMS."""
-
-    def on_event(self, event: Event) -> None:
-        if event.outcome != "ok":
-            self.append(event)
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
