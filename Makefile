@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types bench pins localstack-venv no-localstack clean
+.PHONY: help demo test lint types bench fleet pins localstack-venv no-localstack clean
 .NOTPARALLEL:
 
 KMS ?= local
@@ -46,6 +46,9 @@ types: $(DEV) ## check types: mypy over everything, pyright over the library and
 bench: $(DEV) ## measure encode and decode time beside a static-key codec
 	$(RUN) benchmarks/hot_path.py $(ARGS)
 	$(RUN) benchmarks/import_time.py $(ARGS)
+
+fleet: $(DEV) ## model and simulate the KMS calls of fleets of workers, and what they cost
+	$(RUN) benchmarks/fleet.py $(ARGS)
 
 clean: ## remove the environments and all caches
 	rm -rf -- $(VENV) .devstack .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

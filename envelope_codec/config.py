@@ -170,7 +170,7 @@ class EnvelopeConfig(_MasterKeys):
     max_age: Seconds = Field(86_400.0, gt=0, description="A wrapping key seals no longer than this.")
     max_payloads: int = Field(2**20, ge=1, le=2**32, description="Nor more payloads than this.")
     cache_ttl: Seconds = Field(86_400.0, gt=0, description="An unwrapped wrapping key is kept for opening so long.")
-    cache_size: int = Field(10_000, ge=1, description="How many unwrapped wrapping keys are kept for opening.")
+    cache_size: int = Field(50_000, ge=1, description="How many unwrapped wrapping keys are kept for opening.")
     lease: Seconds = Field(
         300.0,
         gt=0,

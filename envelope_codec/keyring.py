@@ -39,7 +39,7 @@ class Limits:
     max_age: float = 86_400.0
     max_payloads: int = 2**20
     cache_ttl: float = 86_400.0
-    cache_size: int = 10_000
+    cache_size: int = 50_000
     lease: float = 300.0
     outage_grace: float = 3_600.0
     refusal_ttl: float = 5.0

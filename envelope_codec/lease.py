@@ -301,6 +301,8 @@ class Leases:
         with self._calls.lock:
             if lease.ended or lease.witness is None:  # without a witness nobody would notice the end of the outage
                 return
+            if not renewing and self._calls.clock.monotonic() < lease.renew_at(self._seconds, 1.0):
+                return  # a KMS that throttles is not asked once more by each of its refusals: the renewal comes in time
             known = lease.outage
             lease.unanswered(self._grace)
             if known and not renewing:

@@ -16,7 +16,7 @@ from envelope_codec.kms import MasterKey
 from envelope_codec.kmscall import KmsCalls, closed, told
 from envelope_codec.lease import Lease, Leases
 
-_HOT_ENTRIES = 1_024
+_HOT_ENTRIES = 4_096
 
 
 class _OpeningKey:

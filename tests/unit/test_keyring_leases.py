@@ -636,3 +636,16 @@ def test_a_denied_lease_is_not_live_even_before_its_keys_are_dropped() -> None:
     assert not lease.succeed(sent, LEASE)
     assert lease.succeed(lease.sent(clock), LEASE)
     assert lease.live(clock.monotonic(), clock.time(), strict=True)
+
+
+async def test_a_throttled_record_has_no_fresh_lease_renewed() -> None:
+    """Each of them is asked for again, and nothing else is asked: the lease is fifteen seconds old at most."""
+    ring = Ring()
+    await ring.open(wrapped_by(ring.kms)[0])
+    before = ring.kms.unwraps
+    for _ in range(20):
+        record, _ = wrapped_by(ring.kms)
+        ring.kms.fail_next(KmsUnavailable("throttled"))
+        await ring.open(record)
+        ring.clock.advance(0.5)
+    assert ring.kms.unwraps - before == 20 + 20

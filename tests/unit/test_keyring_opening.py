@@ -63,7 +63,8 @@ async def test_no_more_keys_are_kept_than_the_cache_holds(size: int) -> None:
     assert ring.kms.unwraps == 100
 
 
-async def test_more_keys_than_the_hot_ones_are_served_without_a_call() -> None:
+async def test_more_keys_than_the_hot_ones_are_served_without_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("envelope_codec.opening._HOT_ENTRIES", 1_024)
     ring = small(3_000)
     secrets = [wrapped_by(ring.kms) for _ in range(2_500)]
     for record, _ in secrets:
