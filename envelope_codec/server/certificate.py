@@ -31,9 +31,8 @@ class Certificate:
         if stamp is None or stamp == self._stamp:
             return
         try:
-            check_certificate(
-                self._cert, self._key
-            )  # in a context of its own: half a change would spoil the one in use
+            # In a context of its own: half a change would spoil the one in use.
+            check_certificate(self._cert, self._key)
             self._context.load_cert_chain(self._cert, self._key, _no_password)
         except (ConfigurationError, OSError) as error:
             logger.warning("the TLS certificate has changed and can't be loaded: %s", error)

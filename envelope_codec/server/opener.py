@@ -155,7 +155,7 @@ class Opener:
         try:
             if self._keyring.try_opening_key(record) is None:
                 async with self._at_kms:
-                    await self._keyring.opening_key(record, timeout=self._timeout)
+                    await self._keyring.opening_key(record)
             [opened] = await self._codec.decode([payload])
         except EnvelopeError as error:
             return Outcome(payload, failure_of(error), record.namespace)

@@ -99,6 +99,10 @@ def test_encoding_needs_a_namespace(server: CodecServer) -> None:
         found = parse(envelope.metadata, envelope.data)
         assert found is not None
         assert found.record.namespace == "mine"
+    rules = [{"namespaces": "theirs", "verbs": "encode"}]
+    with serving(KEY, ServerConfig(default_namespace="mine", rules=rules)) as other:
+        refused(other.post("/encode", [PLAIN]), 403, "not_allowed")
+        assert is_envelope(returned(other.post("/theirs/encode", [PLAIN]))[0])
 
 
 def test_a_namespace_without_a_key_seals_nothing() -> None:
@@ -192,7 +196,7 @@ class Reversed(PayloadCodec, WithSerializationContext):
 
 def test_legacy_codecs_open_under_the_namespace_of_the_request() -> None:
     old = Payload(metadata={"encoding": b"reversed-shop"}, data=b'"adA"')
-    config = EnvelopeConfig(key=FakeKms(), legacy_codecs=[Reversed()])
+    config = EnvelopeConfig(key=FakeKms(), legacy_codecs=[Reversed()], require_encryption=True)
     rules = [{"namespaces": ["shop", "other"]}]
     with serving(config, ServerConfig(rules=rules)) as server:
         assert returned(server.post("/decode", [old, PLAIN], {"X-Namespace": "shop"})) == [PLAIN, PLAIN]

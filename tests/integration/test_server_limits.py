@@ -191,6 +191,12 @@ def head(bearer: dict[str, str], *more: str) -> bytes:
     return "\r\n".join([*lines, *more, "", ""]).encode()
 
 
+def test_a_body_without_end_is_read_to_the_limit(server: CodecServer, issuer: Issuer) -> None:
+    chunk = b"2000\r\n" + b"x" * 0x2000 + b"\r\n"
+    answer = raw(server, head(issuer.bearer(), "Transfer-Encoding: chunked"), *[chunk] * 20)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+
+
 def test_a_body_that_is_announced_too_large_is_not_waited_for(server: CodecServer, issuer: Issuer) -> None:
     answer = raw(server, head(issuer.bearer(), "Content-Length: 100000000", "Expect: 100-continue"))
     assert answer.startswith(b"HTTP/1.1 413 ")
@@ -200,7 +206,7 @@ def test_a_body_that_is_announced_too_large_is_not_waited_for(server: CodecServe
 
 
 def test_who_sends_slowly_is_not_waited_for(issuer: Issuer) -> None:
-    settings = ServerConfig(auth=[issuer.settings], rules=EVERYONE, body_timeout=0.2, header_timeout=0.3)
+    settings = ServerConfig(auth=[issuer.settings], rules=EVERYONE, body_timeout=0.1, header_timeout=0.15)
     with serving(KEY, settings) as server:
         answer = raw(server, head(issuer.bearer(), "Content-Length: 10"), b"{")
         assert answer.startswith(b"HTTP/1.1 408 ")

@@ -237,6 +237,7 @@ def test_nothing_that_a_browser_sends_becomes_html(server: CodecServer, evil: st
         assert "<script" not in response.text
         assert '<b>"' not in response.text
         assert evil not in response.text
+    assert "--codec-endpoint http://127.0.0.1:8081/codec" in response.text  # no such host: where it listens
 
 
 # --- the description -------------------------------------------------------------------------------------------------
@@ -285,7 +286,9 @@ def serial(server: CodecServer) -> int:
     return load_der_x509_certificate(ssl.PEM_cert_to_DER_cert(pem)).serial_number
 
 
-def test_the_certificate_is_followed_when_it_is_renewed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_certificate_is_followed_when_it_is_renewed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr("envelope_codec.server.run._CERTIFICATE_SECONDS", 0)
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     first = write_certificate(cert, key)
@@ -296,12 +299,12 @@ def test_the_certificate_is_followed_when_it_is_renewed(tmp_path: Path, monkeypa
         assert serial(server) == first
         with pytest.raises(httpx.ConnectError):
             httpx.get(server.url)
-        cert.write_text("half a certificate")  # in the middle of its renewal
-        (tmp_path / "other").mkdir()
-        second = write_certificate(tmp_path / "other" / "cert", tmp_path / "other" / "key")
-        (tmp_path / "other" / "key").replace(key)
+        (tmp_path / "new").mkdir()
+        second = write_certificate(tmp_path / "new" / "cert", tmp_path / "new" / "key")
+        (tmp_path / "new" / "cert").replace(cert)  # in the middle of its renewal
+        until(lambda: "has changed and can't be loaded" in caplog.text)
         assert serial(server) == first
-        (tmp_path / "other" / "cert").replace(cert)
+        (tmp_path / "new" / "key").replace(key)
         until(lambda: serial(server) == second)
         assert returned(server.post("/decode", [PLAIN])) == [PLAIN]  # connections from before go on
 

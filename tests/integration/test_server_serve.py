@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -132,7 +133,10 @@ def test_the_command_serves_and_ends_when_what_is_under_way_has_ended(tmp_path: 
             running.process.send_signal(signal.SIGTERM)
             until(lambda: client.get("/readyz").status_code == 503)
             assert client.get("/readyz").json()["status"] == "stopping"
-            assert returned(decode()) == [PLAIN]  # for a while yet, until nobody is sent here any more
+            still = time.monotonic() + 0.5  # for a while yet, until nobody is sent here any more
+            while time.monotonic() < still:
+                assert httpx.get(f"{url}/readyz").status_code == 503
+            assert returned(decode()) == [PLAIN]
             running.process.send_signal(signal.SIGTERM)  # and at once, when it is asked for again
             more.put(body(envelopes)[10:])
             more.put(None)

@@ -200,6 +200,9 @@ def test_the_namespace_in_the_envelope_is_what_counts(
         refused(server.post(path, [c], {**ada, **headers}), 403, "not_allowed")
         line = server.lines()[-1]
         assert (line["denied"], line["opened"], line["namespaces"], line["key_ids"]) == (1, 0, ["c"], [])
+    # Also once others have had the key fetched.
+    assert returned(server.post("/decode", [a, c], issuer.bearer(groups=["ops"]))) == [PLAIN, PLAIN]
+    refused(server.post("/decode", [c], ada), 403, "not_allowed")
     response = server.post("/decode", [a, c], {**ada, "X-Namespace": "a"})
     assert returned(response) == [PLAIN, c]
     assert response.headers["x-envelope-failed"] == "1"
