@@ -7,29 +7,41 @@ from typing import Any
 from envelope_codec import __version__
 from envelope_codec.server.config import ServerConfig
 from envelope_codec.server.cors import FAILED_HEADER, REQUEST_ID_HEADER
+from envelope_codec.server.payloads import BASE64
+from envelope_codec.server.target import LONGEST_NAMESPACE
 
-_BASE64 = r"^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
-_BYTES = {"type": "string", "pattern": _BASE64, "description": "Bytes, as base64."}
+_BYTES = {"type": "string", "pattern": f"^{BASE64}$", "description": "Bytes, as base64."}
+_SIZE = {
+    "nullable": True,
+    "oneOf": [{"type": "string", "pattern": r"^-?\d{1,19}$"}, {"type": "integer", "format": "int64"}],
+}
+
+# Namespaces. The server takes other printable characters as well, which not every client can send.
+_IN_HEADER = r"[!-~]([ -~]*[!-~])?"
+_IN_PATH = r"[!-\-0-~]([ -~]*[!-~])?"  # no dot and no slash at the start: clients resolve such paths
 
 _SCHEMAS: dict[str, Any] = {
     "Payloads": {
         "description": "temporal.api.common.v1.Payloads, as protobuf-JSON.",
         "type": "object",
         "additionalProperties": False,
-        "properties": {"payloads": {"type": "array", "items": {"$ref": "#/components/schemas/Payload"}}},
+        "properties": {
+            "payloads": {"type": "array", "items": {"$ref": "#/components/schemas/Payload"}, "nullable": True}
+        },
     },
     "Payload": {
         "type": "object",
         "additionalProperties": False,
         "properties": {
-            "metadata": {"type": "object", "additionalProperties": _BYTES},
-            "data": _BYTES,
+            "metadata": {"type": "object", "additionalProperties": _BYTES, "nullable": True},
+            "data": {**_BYTES, "nullable": True},
             "externalPayloads": {
                 "type": "array",
+                "nullable": True,
                 "items": {
                     "type": "object",
                     "additionalProperties": False,
-                    "properties": {"sizeBytes": {"type": "string", "pattern": r"^\d{1,18}$"}},
+                    "properties": {"sizeBytes": _SIZE},
                 },
             },
         },
@@ -78,13 +90,10 @@ def description(server: ServerConfig) -> dict[str, Any]:
     """The OpenAPI document of a server with these settings."""
     paths: dict[str, Any] = {}
     for verb, summary in _VERBS.items():
-        in_path = {"name": "namespace", "in": "path", "required": True, "schema": _namespace()}
-        in_header = {
-            "name": "X-Namespace",
-            "in": "header",
-            "required": verb == "encode" and server.default_namespace is None,
-            "schema": _namespace(),
-        }
+        in_path = {"name": "namespace", "in": "path", "required": True, "schema": _namespace(_IN_PATH)}
+        needed = verb == "encode" and server.default_namespace is None
+        schema = _namespace(_IN_HEADER if needed else f"({_IN_HEADER})?")
+        in_header = {"name": "X-Namespace", "in": "header", "required": needed, "schema": schema}
         paths[f"{server.prefix}/{verb}"] = {"post": _operation(verb, verb, summary, [in_header])}
         operation = _operation(f"{verb}_in_namespace", verb, summary, [in_path])
         paths[f"{server.prefix}/{{namespace}}/{verb}"] = {"post": operation}
@@ -145,5 +154,5 @@ def _page(summary: str, schema: dict[str, Any]) -> dict[str, Any]:
     return {"get": {"summary": summary, "responses": {"200": {"description": summary, "content": content}}}}
 
 
-def _namespace() -> dict[str, Any]:
-    return {"type": "string", "pattern": r"^[A-Za-z0-9][A-Za-z0-9._-]*$", "maxLength": 255}
+def _namespace(pattern: str) -> dict[str, Any]:
+    return {"type": "string", "pattern": f"^{pattern}$", "maxLength": LONGEST_NAMESPACE}

@@ -20,8 +20,13 @@ _QUOTES = 1_024
 _DEPTH = 8
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
-_BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
-_URL_BASE64 = re.compile(r"[A-Za-z0-9_-]*={0,2}")
+BASE64 = "|".join(
+    f"(?:[A-Za-z0-9{more}]{{4}})*(?:[A-Za-z0-9{more}]{{2}}(?:==)?|[A-Za-z0-9{more}]{{3}}=?)?" for more in ("+/", "_-")
+).join(("(?:", ")"))
+"""What protobuf-JSON takes for bytes: base64 of both alphabets, with or without its padding."""
+
+_ANY_BASE64 = re.compile(BASE64)
+_STANDARD = re.compile(r"[A-Za-z0-9+/]*={0,2}")
 
 
 def parse_payloads(body: bytes, limit: int) -> list[Payload]:
@@ -76,7 +81,7 @@ def _plain(given: Any) -> Payload | None:
 
 
 def _standard(text: Any) -> bytes | None:
-    if isinstance(text, str) and len(text) % 4 == 0 and _BASE64.fullmatch(text):
+    if isinstance(text, str) and len(text) % 4 == 0 and _STANDARD.fullmatch(text):
         return a2b_base64(text)
     return None
 
@@ -95,7 +100,7 @@ def _check_base64(tree: Any) -> None:
     """Raises ValueError where protobuf's parser would skip characters, and so make another payload of it."""
     for payload in tree.get("payloads") or ():
         for text in (payload.get("data") or "", *(payload.get("metadata") or {}).values()):
-            if not (_BASE64.fullmatch(text) or _URL_BASE64.fullmatch(text)) or len(text.rstrip("=")) % 4 == 1:
+            if not _ANY_BASE64.fullmatch(text):
                 raise ValueError("not base64")
 
 

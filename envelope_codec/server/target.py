@@ -11,7 +11,7 @@ from envelope_codec.server.rule import Verb
 VERBS = get_args(Verb)
 PAGES = ("", "healthz", "readyz", "metrics", "openapi.json")
 
-_LONGEST_NAMESPACE = 1_000
+LONGEST_NAMESPACE = 1_000
 
 
 class Target(NamedTuple):
@@ -54,7 +54,7 @@ def checked_namespace(given: bytes) -> str:
         name = given.decode()
     except UnicodeDecodeError:
         name = ""
-    if not name or not name.isprintable() or len(name) > _LONGEST_NAMESPACE:
+    if not name or not name.isprintable() or len(name) > LONGEST_NAMESPACE:
         raise Refusal(400, "bad_namespace", "The request names a namespace that can't be one.")
     return name
 
