@@ -24,6 +24,8 @@ with workflow.unsafe.imports_passed_through():
     from envelope_codec.envelope import Record, parse
 
 PATIENT = timedelta(seconds=100)
+IMPATIENT: dict[str, Any] = {"timeout": 5, "activity_timeout": 5}
+"""Settings with which whatever waits for a key fails before the workflow task times out, which has 10 seconds."""
 SOON = timedelta(seconds=2)
 """A failed workflow task is handed out again after so long."""
 _AGAIN = RetryPolicy(initial_interval=timedelta(milliseconds=100), backoff_coefficient=1)
@@ -106,7 +108,6 @@ class Office:
         return f"{letter} stamped"
 
     def worker(self, client: Client, task_queue: str, identity: str) -> Worker:
-        # With no workflow in the cache, the SDK's core loses a task now and then, which the server then times out.
         return Worker(
             client,
             task_queue=task_queue,
@@ -241,10 +242,13 @@ def records_in(events: Iterable[HistoryEvent]) -> list[Record]:
 
 
 def troubles(events: Iterable[HistoryEvent]) -> list[str]:
-    """What did not go well at once: failed tasks, and activities that were tried more than once."""
+    """What did not go well at once: failed tasks, and activities that were tried more than once.
+
+    Not workflow tasks that timed out: on a busy machine some are lost before they reach a worker. With codecs that are
+    `IMPATIENT`, none is theirs.
+    """
     bad = (
         EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED,
-        EventType.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT,
         EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED,
         EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT,
         EventType.EVENT_TYPE_WORKFLOW_EXECUTION_FAILED,

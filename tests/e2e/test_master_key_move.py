@@ -6,7 +6,8 @@ import asyncio
 from typing import Any
 
 import pytest
-from letters import SOON, Letters, Office, Once, events_of, records_in, task_failure, troubles, workers_in
+from crowd import Failures
+from letters import IMPATIENT, SOON, Letters, Office, Once, events_of, records_in, task_failure, troubles, workers_in
 from real_kms import RealKms, quick_temporal, real_kms
 from small import Delegate, Hello, Work
 from stored import pending_activity
@@ -38,9 +39,10 @@ async def test_two_steps_move_a_fleet(
     """At each step two generations of workers and callers stand side by side, and read what either has written."""
     old, new = keys
     old_id, new_id = map(servers.key_id, keys)
-    before, _ = await connect(old)
-    reading, _ = await connect(old, decrypt_keys=[new])
-    writing, _ = await connect(new, decrypt_keys=[old])
+    failures = Failures()
+    before, _ = await connect(old, observer=failures, **IMPATIENT)
+    reading, _ = await connect(old, decrypt_keys=[new], observer=failures, **IMPATIENT)
+    writing, _ = await connect(new, decrypt_keys=[old], observer=failures, **IMPATIENT)
     office, letters = Office(), Letters(name, [before], workflows=3)
 
     async def side_by_side(one: tuple[str, Client], other: tuple[str, Client]) -> None:
@@ -62,6 +64,7 @@ async def test_two_steps_move_a_fleet(
 
     stored = await events_of(plain, letters.all_ids)
     assert troubles(stored) == []
+    assert failures == []
     assert set(office.stamped.values()) == {1}
     assert workers_in(stored) == {"before", "reading", "writing", "the last"}
 
@@ -119,7 +122,7 @@ async def test_an_alias_that_is_pointed_at_another_key(
     alias = f"alias/{name}"
     admin.create_alias(AliasName=alias, TargetKeyId=first)
     arn = f"{first.partition(':key/')[0]}:{alias}"
-    client, plugin = await connect(aws.uri(arn))
+    client, plugin = await connect(aws.uri(arn), **IMPATIENT)
     office, letters = Office(), Letters(name, [client], workflows=1, task_timeout=SOON)
     async with office.worker(client, name, "through both"):
         await letters.write()
@@ -158,8 +161,8 @@ async def test_a_replica_in_another_region_opens_what_was_sealed_here_and_the_re
     here = aws.client().create_key(MultiRegion=True)["KeyMetadata"]["Arn"]
     aws.client().replicate_key(KeyId=here, ReplicaRegion="eu-west-1")
     there = here.replace("us-east-1", "eu-west-1")
-    near, _ = await connect(aws.uri(here))
-    far, _ = await connect(aws.uri(there))
+    near, _ = await connect(aws.uri(here), **IMPATIENT)
+    far, _ = await connect(aws.uri(there), **IMPATIENT)
     office, letters = Office(), Letters(name, [near, far], workflows=2)
     async with office.worker(near, name, "near"), office.worker(far, name, "far"):
         while workers_in(await events_of(plain, letters.all_ids)) != {"near", "far"}:

@@ -12,7 +12,8 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from letters import Carry, Letters, Office, Post, events_of, records_in, sealed_record, troubles, version_of
+from crowd import Failures
+from letters import IMPATIENT, Carry, Letters, Office, Post, events_of, records_in, sealed_record, troubles, version_of
 from real_kms import PROVIDERS, RealKms, quick_temporal, real_kms
 from temporalio.client import Client
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
@@ -56,10 +57,10 @@ async def test_rotation_while_workflows_run(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    uri, office = servers.create_key(provider), Office()
+    uri, office, failures = servers.create_key(provider), Office(), Failures()
     first, then = ("1", "2") if servers[provider].tells_versions else ("", "")
-    renewing, _ = await connect(uri, max_age=MAX_AGE)
-    told, plugin = await connect(uri)
+    renewing, _ = await connect(uri, max_age=MAX_AGE, observer=failures, **IMPATIENT)
+    told, plugin = await connect(uri, observer=failures, **IMPATIENT)
     letters, enough = Letters(name, [renewing, told], workflows=3), asyncio.Event()
     async with office.worker(renewing, name, "renewing"), office.worker(told, name, "told"):
         await letters.write()
@@ -92,6 +93,7 @@ async def test_rotation_while_workflows_run(
 
     stored = await events_of(plain, letters.all_ids)
     assert troubles(stored) == []
+    assert failures == []
     assert set(office.stamped.values()) == {1}
     records = records_in(stored)
     assert {version_of(record) for record in records} == {first, then}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from crowd import SHORT_EVENTS, Crowd, Failures, worker
-from letters import events_of, records_in, sealed_record, troubles, version_of
+from letters import IMPATIENT, events_of, records_in, sealed_record, troubles, version_of
 from real_kms import PROVIDERS, RealKms, quick_temporal, real_kms
 from stored import eventually
 from temporalio.client import Client
@@ -23,7 +23,7 @@ temporal_server = pytest.fixture(scope="module")(quick_temporal)
 async def test_rotations_under_load(provider: str, servers: RealKms, connect: Any, plain: Client, name: str) -> None:
     uri, failures = servers.create_key(provider), Failures()
     versions = ["1", "2", "3"] if servers[provider].tells_versions else ["", "", ""]
-    clients = [(await connect(uri, max_age=MAX_AGE, observer=failures)).client for _ in range(2)]
+    clients = [(await connect(uri, max_age=MAX_AGE, observer=failures, **IMPATIENT)).client for _ in range(2)]
     crowd = Crowd(name, clients, SHORT, LONG, enough=3)
     async with worker(clients[0], name), worker(clients[1], name):
         await crowd.begin()

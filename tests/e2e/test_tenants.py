@@ -13,7 +13,7 @@ import pytest
 from context_header import ContextHeader
 from devstack import TemporalServer
 from everything import mark
-from letters import SOON, Carry, Letters, Office, Post, events_of, records_in, task_failure, troubles
+from letters import IMPATIENT, SOON, Carry, Letters, Office, Post, events_of, records_in, task_failure, troubles
 from real_kms import RealKms, quick_temporal, real_kms
 from small import Hello
 from stored import Run, register
@@ -55,6 +55,7 @@ async def test_each_namespace_seals_with_its_own_key(
         namespaces={f"prod-{name}": {"key": exact}, f"prod-{name}-*": {"key": some}},
         required=["prod-*"],
         startup_jitter=0,
+        **IMPATIENT,
     )
     expected = {f"prod-{name}": exact, f"prod-{name}-eu": some, f"dev-{name}": default}
     office = Office()
@@ -190,7 +191,7 @@ async def test_deleting_a_tenants_key_ends_that_tenant_and_nobody_else(
 ) -> None:
     """While the other's workflows, and those of no tenant, go on in the same worker."""
     tenants = Tenants(servers.create_key("local"), acme=servers.create_key(provider), bolt=servers.create_key(provider))
-    config = tenants.config(lease=0.5, outage_grace=0, refusal_ttl=0.1)
+    config = tenants.config(lease=0.5, outage_grace=0, refusal_ttl=0.1, **IMPATIENT)
     client, _ = await connect(config, interceptors=[ContextHeader("a header")])
     office, enough = Office(), asyncio.Event()
     own, default = servers.key_id(tenants.keys["acme"]), servers.key_id(tenants.default)
