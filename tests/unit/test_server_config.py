@@ -198,9 +198,7 @@ def test_sockets_are_bound_where_they_should_be_and_to_nothing_that_is_taken() -
     try:
         assert all(bound_address(listener).is_loopback for listener in listeners)
         assert len({bound_address(listener).port for listener in listeners}) == 1
-        assert {listener.proto for listener in listeners} == {
-            socket.IPPROTO_TCP
-        }  # or Nagle's algorithm stays on
+        assert {listener.proto for listener in listeners} == {socket.IPPROTO_TCP}  # or Nagle's algorithm stays on
         listeners[0].listen()
         taken = bound_address(listeners[0])
         with pytest.raises(ConfigurationError, match=r"server\.listen: can't listen on .*: Address already in use"):
