@@ -41,8 +41,7 @@ from envelope_codec.legacy import with_legacy_codecs
 from envelope_codec.observe import Observer, logger
 from envelope_codec.prewarm import Prewarm, ready_or_ended, run_until_stopped
 from envelope_codec.storage.driver import EnvelopeDriver, Pool
-from envelope_codec.storage.external import with_our_storage, without_our_storage
-from envelope_codec.storage.store import parse_store_url
+from envelope_codec.storage.external import configured_pools, with_our_storage, without_our_storage
 
 _SDK_CONCURRENCY = inspect.signature(Worker).parameters["max_workflow_task_external_storage_concurrency"].default
 _STORAGE_CONCURRENCY = 32
@@ -69,7 +68,7 @@ def envelope_data_converter(
         settings: fields of `EnvelopeConfig`, where ``config`` is a key.
     """
     codec = EnvelopeCodec(_configuration(config, settings), namespace=namespace, observer=observer)
-    return _merge(base, codec, _pools(codec.config))
+    return _merge(base, codec, configured_pools(codec.config))
 
 
 class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
@@ -91,7 +90,7 @@ class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
         self, config: EnvelopeConfig | MasterKey | str, *, observer: Observer | None = None, **settings: Any
     ) -> None:
         self._config = with_legacy_codecs(_configuration(config, settings))
-        self._pools = _pools(self._config)
+        self._pools = configured_pools(self._config)
         self._keyring = self._config.keyring(observer=observer)
 
     @property
@@ -289,11 +288,6 @@ def _merge(base: DataConverter, codec: EnvelopeCodec, pools: list[Pool]) -> Data
         failure_converter_class=_failures(base, codec.config),
         external_storage=_storage(base.external_storage, pools, codec),
     )
-
-
-def _pools(config: EnvelopeConfig) -> list[Pool]:
-    urls = [config.storage] if config.storage is not None else []
-    return [Pool(parse_store_url(url)) for url in (*urls, *config.former_storage)]
 
 
 def _storage(base: ExternalStorage | None, pools: list[Pool], codec: EnvelopeCodec) -> ExternalStorage | None:

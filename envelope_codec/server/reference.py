@@ -76,6 +76,12 @@ class Stores:
         drivers = [storage] if isinstance(storage, StorageDriver) else storage.drivers
         return cls({driver.name(): driver for driver in drivers})
 
+    @classmethod
+    def together(cls, *storages: ExternalStorage | StorageDriver | None) -> Stores | None:
+        """Those of all that are given, where one is; what stands first counts if two have one name."""
+        found = [cls.of(storage).drivers for storage in storages if storage is not None]
+        return cls({name: driver for drivers in reversed(found) for name, driver in drivers.items()}) if found else None
+
     async def fetch(self, reference: Payload) -> Payload:
         """What ``reference`` leads to.
 

@@ -23,6 +23,7 @@ from envelope_codec.server.readiness import Probes
 from envelope_codec.server.reference import Stores, load_storage
 from envelope_codec.server.refusal import Refusal
 from envelope_codec.server.sealer import Sealer
+from envelope_codec.storage.external import configured_pools, with_our_storage
 
 
 class Service:
@@ -31,7 +32,8 @@ class Service:
     Args:
         config: which master keys open and seal.
         server: the settings of the server.
-        storage: what references to external storage lead to; None for what ``server.storage`` names.
+        storage: what references to external storage lead to, beside the datastores of ``config``; None for what
+            ``server.storage`` names.
 
     Raises:
         ConfigurationError: a key, a file or the storage can't be loaded.
@@ -45,7 +47,6 @@ class Service:
         # Plaintext passes here whatever workers may take: who reads is a person, who has to see what is there.
         config = with_legacy_codecs(config).model_copy(update={"require_encryption": False})
         self.server = server
-        self.stores = None if storage is None else Stores.of(storage)
         self.tokens = Tokens(server.auth)
         self.access = Access(server, config.namespace_aliases)
         self.cors = Cors(server.origins)
@@ -54,6 +55,8 @@ class Service:
         self.audit = Audit(server.audit_file)
         self.keyring = config.keyring(observer=self.metrics)
         codec = EnvelopeCodec(config, keyring=self.keyring)
+        self._pools = configured_pools(config)
+        self.stores = Stores.together(storage, with_our_storage(None, self._pools, codec, threshold=None))
         self.opener = Opener(codec, self.stores, waiting=server.max_concurrent_kms, timeout=server.request_timeout)
         self.sealer = Sealer(codec, timeout=server.request_timeout)
         self.probes = Probes(config, server.default_namespace or codec.namespace)
@@ -90,5 +93,7 @@ class Service:
         """Forget every key. Requests under way have ended."""
         self.stopping = True
         self.probes.close()
+        for pool in self._pools:
+            pool.close()
         self.keyring.close()
         self.audit.close()

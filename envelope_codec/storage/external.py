@@ -16,8 +16,10 @@ from temporalio.converter import (
 )
 
 from envelope_codec.codec import EnvelopeCodec
+from envelope_codec.config import EnvelopeConfig
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.storage.driver import EnvelopeDriver, Pool
+from envelope_codec.storage.store import parse_store_url
 
 
 class _Selector:
@@ -52,6 +54,12 @@ class _Storage(ExternalStorage, WithSerializationContext):
             theirs = cast(ExternalStorage, theirs.with_context(context))
         ours = [driver.with_context(context) for driver in self.drivers if isinstance(driver, EnvelopeDriver)]
         return _merged(theirs, ours, selector.ours is not None, self.payload_size_threshold)
+
+
+def configured_pools(config: EnvelopeConfig) -> list[Pool]:
+    """The stores of a configuration: the one to store to first, if there is one, then those to read from."""
+    urls = [config.storage] if config.storage is not None else []
+    return [Pool(parse_store_url(url)) for url in (*urls, *config.former_storage)]
 
 
 def with_our_storage(

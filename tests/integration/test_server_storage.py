@@ -17,6 +17,7 @@ from devstack import LocalStack
 from server_kit import PLAIN, refused, returned, sealed, serving
 from temporalio.api.common.v1 import Payload
 from temporalio.api.sdk.v1 import ExternalStorageReference
+from temporalio.client import Client
 from temporalio.contrib.aws.s3driver import S3StorageDriver, S3StorageDriverClient
 from temporalio.converter import (
     DataConverter,
@@ -28,7 +29,7 @@ from temporalio.converter import (
     StorageDriverStoreContext,
 )
 
-from envelope_codec import ConfigurationError, EnvelopeCodec, EnvelopeConfig, InvalidCiphertext
+from envelope_codec import ConfigurationError, EnvelopeCodec, EnvelopeConfig, EnvelopePlugin, InvalidCiphertext
 from envelope_codec.server import ServerConfig, create_app
 from envelope_codec.testing import FakeKms
 
@@ -293,3 +294,17 @@ def test_storage_is_named_in_the_settings() -> None:
     assert app.service.stores is not None
     assert set(app.service.stores.drivers) == {"folder"}
     app.service.stop()
+
+
+async def test_the_configured_datastore_is_read_without_more_ado(tmp_path: Path) -> None:
+    """The same settings as the workers': what they stored is decoded and downloaded, and left where that is asked."""
+    with EnvelopePlugin(KEY, storage=f"file://{tmp_path}", storage_threshold=0) as plugin:
+        client = await Client.connect("127.0.0.1:1", lazy=True, plugins=[plugin])
+        [reference] = await client.data_converter.encode(["stored at home"])
+    assert reference.metadata["messageType"] == ExternalStorageReference.DESCRIPTOR.full_name.encode()
+    config = EnvelopeConfig(key=KEY, storage=f"file://{tmp_path}")
+    with serving(config) as server:
+        [decoded] = returned(server.post("/decode", [reference]))
+        assert decoded.data == b'"stored at home"'
+        assert returned(server.post("/download", [reference])) == [decoded]
+        assert returned(server.post(f"/decode{KEEP}", [reference])) == [reference]
