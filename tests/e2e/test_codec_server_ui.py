@@ -28,7 +28,7 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowFailureError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
-from envelope_codec import EnvelopeConfig, EnvelopePlugin, envelope_data_converter
+from envelope_codec import EnvelopeConfig, EnvelopePlugin
 from envelope_codec.cli.keygen import create_key_file, key_uri
 from envelope_codec.server import ServerConfig
 
@@ -259,10 +259,9 @@ async def test_pages_of_another_origin_read_nothing(site: Site, page: Any, tmp_p
 
 
 async def test_what_lies_in_a_datastore_can_be_downloaded(site: Site, page: Any, tmp_path: Path) -> None:
-    config = EnvelopeConfig(key=site.key, storage=site.store)
-    storage = envelope_data_converter(config).external_storage
+    config = EnvelopeConfig(key=site.key, storage=site.store)  # as the workers have it
     settings = ServerConfig(origins=site.ui, audit_file=str(tmp_path / "audit"))
-    with serving(config, settings, storage) as codec:
+    with serving(config, settings) as codec:
         await use(page, site, codec.url)
         await page.goto(site.workflow("stored"))
         assert ledger.LARGE not in await shows(page, ledger.RESULT, "Payload downloads require a codec server")
