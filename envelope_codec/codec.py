@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Sequence
+from contextvars import ContextVar
 
 from google.protobuf.message import DecodeError
 from temporalio.api.common.v1 import Payload
@@ -47,6 +48,9 @@ from envelope_codec.sealing import Place, SealingKey
 
 _PADDING = "encryption-padding"
 _REPLAYER_NAMESPACE = "ReplayNamespace"  # what the SDK's Replayer calls every namespace
+
+unopened: ContextVar[list[EnvelopeError] | None] = ContextVar("unopened", default=None)
+"""Set for everything that a replay runs: there goes what keeps it from reading a history."""
 
 
 class EnvelopeCodec(PayloadCodec, WithSerializationContext):
@@ -175,6 +179,9 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
                 opened.append(_inner(open_envelope(envelope, key)))
         except EnvelopeError as error:
             self._report("open", len(payloads), begun, error)
+            errors = unopened.get()
+            if errors is not None:
+                errors.append(error.fresh())
             raise
         if passed:
             self._report("pass", passed, begun)
@@ -203,7 +210,7 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
         if namespace is not None:
             variant._namespace = variant._expected = namespace
         if activity:
-            variant._open_timeout = root._keyring.limits.activity_timeout
+            variant._open_timeout = root._config.activity_timeout
         return self._variants.setdefault((namespace, activity), variant)
 
     def _with_legacy(self, legacy: LegacyCodecs) -> EnvelopeCodec:

@@ -7,7 +7,8 @@ import math
 import threading
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+from weakref import WeakKeyDictionary
 
 from envelope_codec.clock import Clock, Timer
 from envelope_codec.errors import EnvelopeError, KmsUnavailable
@@ -49,6 +50,9 @@ class Stop:
 
 stopping: ContextVar[Stop | None] = ContextVar("stopping", default=None)
 """Set for everything that a worker runs, so that its shutdown is not held up by what waits for a KMS."""
+
+waited: WeakKeyDictionary[asyncio.Task[Any], float] = WeakKeyDictionary()
+"""Seconds for which each task has waited for a KMS."""
 
 
 class Flight(Generic[T]):
@@ -122,6 +126,7 @@ class Flight(Generic[T]):
                 return  # the caller's loop has been closed: nobody waits there any more
 
         timers: list[Timer] = []
+        begun = clock.monotonic()
 
         def hurry() -> None:
             timers.append(clock.call_later(_AT_SHUTDOWN, wake))
@@ -144,6 +149,9 @@ class Flight(Generic[T]):
                 stop.remove(hurry)
             for timer in timers:
                 timer.cancel()
+            task = asyncio.current_task()
+            if task is not None:
+                waited[task] = waited.get(task, 0.0) + clock.monotonic() - begun
         if self._outcome is not None:
             return self._outcome()
         error = self.last_error or KmsUnavailable("the KMS did not answer before the deadline")

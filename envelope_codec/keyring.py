@@ -169,12 +169,17 @@ class Keyring:
         return await self._opening.get(record, self._deadline(self.limits.timeout if timeout is None else timeout))
 
     async def prewarm(self, place: Place, *, timeout: float = math.inf) -> None:
-        """Return as soon as there is a live key to seal with; in direct mode, which has none to obtain, at once.
+        """Return as soon as there is a live key to seal with.
+
+        Direct mode has none to obtain. There it is enough that the last payload could be sealed; if not, or at first,
+        one wrap is tried until it succeeds.
 
         Raises:
             EnvelopeError: as `sealing_key`.
         """
-        if not self.direct:
+        if self.direct:
+            await self._sealing.prove(place, self._deadline(timeout))
+        else:
             await self._sealing.prewarm(place, self._deadline(timeout))
 
     async def renew(self, *, timeout: float | None = None) -> None:

@@ -40,6 +40,7 @@ from envelope_codec.kms import ENTRY_POINT_GROUP, MasterKey
 from envelope_codec.legacy import with_legacy_codecs
 from envelope_codec.observe import Observer, logger
 from envelope_codec.prewarm import Prewarm, ready_or_ended, run_until_stopped
+from envelope_codec.replay import explained
 from envelope_codec.storage.driver import EnvelopeDriver, Pool
 from envelope_codec.storage.external import configured_pools, with_our_storage, without_our_storage
 
@@ -226,7 +227,8 @@ class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
 
     def configure_replayer(self, config: ReplayerConfig) -> ReplayerConfig:
         """See `temporalio.worker.Plugin.configure_replayer`. A replayer sends nothing, so it only opens."""
-        opening = self._config.model_copy(update={"sealing": False})
+        # Nothing is lost where it can't: it waits no longer for the result of an activity than for anything else.
+        opening = self._config.model_copy(update={"sealing": False, "activity_timeout": self._config.timeout})
         converter = config.get("data_converter") or DataConverter.default
         config["data_converter"] = self._applied(converter, config.get("namespace") or "default", opening)
         if self._config.headers:
@@ -245,8 +247,8 @@ class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
             AbstractAsyncContextManager[AsyncIterator[WorkflowReplayResult]],
         ],
     ) -> AbstractAsyncContextManager[AsyncIterator[WorkflowReplayResult]]:
-        """See `temporalio.worker.Plugin.run_replayer`."""
-        return next(replayer, histories)
+        """See `temporalio.worker.Plugin.run_replayer`. Of a history that can't be opened, the error is told."""
+        return explained(next(replayer, histories))
 
     def _applied(self, converter: DataConverter, namespace: str, config: EnvelopeConfig) -> DataConverter:
         codec = _find(converter.payload_codec)

@@ -16,7 +16,8 @@ from temporalio.worker import (
     Worker,
 )
 
-from envelope_codec.flight import Stop, stopping
+from envelope_codec.errors import KmsUnavailable
+from envelope_codec.flight import Stop, stopping, waited
 from envelope_codec.keyring import Keyring
 from envelope_codec.keyset import SealingContext
 from envelope_codec.observe import logger
@@ -55,7 +56,13 @@ class _PrewarmActivity(ActivityInboundInterceptor):
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
         """See `ActivityInboundInterceptor.execute_activity`."""
-        await self._prewarm.ready(activity.info().workflow_id)
+        info = activity.info()
+        await self._prewarm.ready(info.workflow_id)
+        # Temporal does not wait: it has begun another attempt, which may be running.
+        limits = [limit.total_seconds() for limit in (info.start_to_close_timeout, info.heartbeat_timeout) if limit]
+        task = asyncio.current_task()
+        if task is not None and limits and waited.get(task, 0.0) >= min(limits):
+            raise KmsUnavailable("the attempt timed out while it waited for the KMS", operation="seal")
         return await super().execute_activity(input)
 
 
@@ -136,6 +143,10 @@ async def _end(worker: Worker) -> None:
         bridge = getattr(worker, "_bridge_worker", None)
         if bridge is not None:
             bridge.initiate_shutdown()
+            kinds = ("_workflow_worker", "_activity_worker", "_nexus_worker")
+            workers = [one for one in (getattr(worker, kind, None) for kind in kinds) if one is not None]
+            # The core's end waits until every kind of poll has been told that there is nothing more.
+            await asyncio.gather(*(one.drain_poll_queue() for one in workers))
             await bridge.finalize_shutdown()
     except Exception:
         logger.warning("a worker that never ran could not be shut down", exc_info=True)

@@ -135,6 +135,7 @@ class SealingKeys:
         self._max_payloads = max_payloads
         self._refusal_ttl = refusal_ttl
         self._states: dict[Place, _State] = {}
+        self._proven: set[Place] = set()
 
     def at_hand(self, place: Place) -> SealingKey | None:
         """The key that seals the next payload, if it is at hand; counts that payload. Never waits."""
@@ -168,7 +169,20 @@ class SealingKeys:
         """A key for one payload, wrapped by the KMS itself."""
         flight = Flight(lambda: self._make(place, Purpose.DATA_KEY), deadline).join(deadline)
         self._calls.fly(flight, lambda: None)
-        return await flight.wait(self._clock, deadline)
+        try:
+            key = await flight.wait(self._clock, deadline)
+        except EnvelopeError:
+            self._proven.discard(place)
+            raise
+        if len(self._proven) >= _MANY:
+            self._proven.clear()
+        self._proven.add(place)
+        return key
+
+    async def prove(self, place: Place, deadline: float) -> None:
+        """Return if the last `direct` key could be had; else as soon as one can, which is thrown away."""
+        if place not in self._proven:
+            await self.direct(place, deadline)
 
     async def renew(self, deadline: float) -> None:
         """Replace every key in use by one that is asked for from now on. Errors as in `Keyring.renew`."""

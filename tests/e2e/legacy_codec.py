@@ -1,4 +1,4 @@
-"""What many have before they come here: one static key, in the wire format of the codec in Temporal's Python samples."""
+"""What many have before they come here: one static key, in the wire format of the codec in Temporal's samples."""
 
 from __future__ import annotations
 
@@ -50,5 +50,5 @@ class StaticKeyCodec(PayloadCodec):
 
 
 def from_deployment() -> StaticKeyCodec:
-    """For ``legacy_codecs = ["legacy_codec:from_deployment"]``: where a deployment would get its key from its secrets."""
+    """For ``legacy_codecs = ["legacy_codec:from_deployment"]``: a deployment would get the key from its secrets."""
     return StaticKeyCodec()

@@ -154,6 +154,22 @@ class Pass:
 
 
 @workflow.defn
+class Hurry:
+    """Gives each attempt at an activity one second. Its worker knows nothing of encryption."""
+
+    @workflow.run
+    async def run(self, payload: RawValue) -> RawValue:
+        return await workflow.execute_activity(
+            "echo",
+            payload,
+            task_queue=workflow.info().task_queue + FAR,
+            start_to_close_timeout=timedelta(seconds=1),
+            retry_policy=AGAIN,
+            result_type=RawValue,
+        )
+
+
+@workflow.defn
 class Call:
     """Calls a Nexus operation. Its worker knows nothing of encryption."""
 

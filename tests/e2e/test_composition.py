@@ -74,7 +74,8 @@ async def test_direct_mode_asks_the_kms_for_each_payload(connect: Any, plain: Cl
     assert len(envelopes) == 6
     assert {envelope.record.purpose for envelope in envelopes} == {Purpose.DATA_KEY}
     assert len({envelope.record.id for envelope in envelopes}) == 6
-    assert kms.wraps == seals.counts["seal", "ok"] >= 6
+    assert seals.counts["seal", "ok"] >= 6
+    assert kms.wraps - seals.counts["seal", "ok"] in (0, 1), "one more if the worker's start was first"
 
 
 async def test_pydantic_models(connect: Any, plain: Client, name: str, kms: FakeKms) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from google.protobuf.message import Message
 from line import Line
+from points import FAR, Code, Hurry
 from small import Delegate, Hello, Listen, Work
 from stored import describe, events, eventually, pending_activity
 from temporalio import activity
@@ -75,6 +76,51 @@ async def test_activity_does_not_run_before_its_result_can_be_sealed(
     assert len(work.attempts) == 1
     if timeout == 60:
         assert work.attempts == [1]
+
+
+async def test_attempt_that_times_out_while_it_waits_for_the_kms_never_runs(
+    connect: Any, plain: Client, name: str, kms: FakeKms
+) -> None:
+    """Temporal has begun another attempt by then."""
+    line, code = Line(kms), Code()
+    near, _ = await connect(kms)
+    far, plugin = await connect(line, timeout=60, activity_timeout=60, **BRIEF)
+    (payload,) = await near.data_converter.encode(["something"])
+    async with (
+        Worker(plain, task_queue=name, workflows=[Hurry]),
+        Worker(far, task_queue=name + FAR, activities=code.activities),
+    ):
+        await eventually(lambda: _true(plugin.keyring.try_sealing_key("default")), "the worker's start")
+        line.cut = True
+        await lapsed(plugin)
+        await plain.start_workflow(Hurry.run, RawValue(payload), id=name, task_queue=name)
+        await pending_activity(plain, name, lambda one: one.state == STARTED and one.attempt == 2)
+        line.cut = False
+        handle = near.get_workflow_handle(name, result_type=str)
+        assert await asyncio.wait_for(handle.result(), 60) == "something"
+    assert code.runs == 1
+
+
+async def test_activity_does_not_run_in_direct_mode_after_a_payload_could_not_be_sealed(
+    connect: Any, plain: Client, name: str, kms: FakeKms
+) -> None:
+    line, work = Line(kms), Work()
+    near, _ = await connect(kms)
+    far, _ = await connect(line, timeout=0.4, activity_timeout=0.4, wrapping="direct")
+    there = f"{name} there"
+    async with (
+        Worker(near, task_queue=name, workflows=[Delegate]),
+        Worker(far, task_queue=there, activities=[work.wait]),
+    ):
+        handle = await near.start_workflow(Delegate.run, args=["wait", there, "care"], id=name, task_queue=name)
+        await asyncio.wait_for(work.begun.wait(), 60)
+        line.cut = True
+        work.go_on.set()
+        await pending_activity(plain, name, lambda one: one.attempt >= 4)
+        assert work.attempts == [1]
+        line.cut = False
+        assert await asyncio.wait_for(handle.result(), 60) == "waited with care"
+    assert len(work.attempts) == 2
 
 
 async def test_heartbeat_details_survive_an_outage(connect: Any, plain: Client, name: str, kms: FakeKms) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from line import Line
+from points import Code, Operations
 from small import Hello
 from stored import eventually
 from temporalio.api.enums.v1 import TaskQueueType
@@ -17,6 +18,15 @@ from temporalio.worker import Worker
 
 from envelope_codec import ConfigurationError, EnvelopePlugin, KeyDenied
 from envelope_codec.testing import FakeKms
+
+_CODE = Code()
+TASKS: list[dict[str, Any]] = [
+    {"workflows": [Hello]},
+    {"activities": _CODE.activities},
+    {"nexus_service_handlers": [Operations(_CODE)]},
+    {"workflows": [Hello], "activities": _CODE.activities, "nexus_service_handlers": [Operations(_CODE)]},
+]
+"""What a worker may be for."""
 
 
 async def pollers(plain: Client, task_queue: str) -> int:
@@ -61,10 +71,13 @@ async def test_denied_key_ends_the_worker_and_its_block(connect: Any, name: str,
         assert await client.execute_workflow(Hello.run, "you", id=name, task_queue=name) == "Hello, you!"
 
 
-async def test_shutdown_after_a_denied_start_does_not_hang(connect: Any, name: str, kms: FakeKms) -> None:
+@pytest.mark.parametrize("tasks", TASKS, ids=", ".join)
+async def test_shutdown_after_a_denied_start_does_not_hang(
+    tasks: dict[str, Any], connect: Any, name: str, kms: FakeKms
+) -> None:
     kms.denied = True
     client, _ = await connect(kms)
-    worker = Worker(client, task_queue=name, workflows=[Hello])
+    worker = Worker(client, task_queue=name, **tasks)
     with pytest.raises(KeyDenied):
         await asyncio.wait_for(worker.run(), 20)
     await asyncio.wait_for(worker.shutdown(), 5)
@@ -88,14 +101,15 @@ async def test_worker_waits_for_a_kms_that_is_down_and_then_works(
     assert await pollers(plain, name) == 1
 
 
+@pytest.mark.parametrize("tasks", TASKS, ids=", ".join)
 async def test_worker_that_waits_for_a_kms_shuts_down_at_once(
-    connect: Any, plain: Client, name: str, kms: FakeKms
+    tasks: dict[str, Any], connect: Any, plain: Client, name: str, kms: FakeKms
 ) -> None:
     line = Line(kms, cut=True)
     starter, _ = await connect(kms)
     client, _ = await connect(line)
     handle = await starter.start_workflow(Hello.run, "you", id=name, task_queue=name)
-    worker = Worker(client, task_queue=name, workflows=[Hello])
+    worker = Worker(client, task_queue=name, **tasks)
     running = asyncio.ensure_future(worker.run())
     await eventually(lambda: _true(line.refused >= 2), "calls of the KMS")
     await asyncio.wait_for(worker.shutdown(), 5)
