@@ -1,0 +1,116 @@
+"""Whether callers of encode notice that wrapping keys are renewed: latency with renewals beside latency without.
+
+A KMS takes 50 ms for each call. One codec renews its wrapping key every 2 s, another never does; in rounds by turns,
+each is called by 20 tasks of one event loop, each every 10 ms, with a payload of 1 KiB. Prints milliseconds of
+wall-clock time. Of the rounds of each codec the median counts, so that what else the machine does in some does not.
+Run: ``python benchmarks/renewal.py``; takes 50 s. It fails if the 99.9th percentile is over its bar.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import statistics
+import sys
+import time
+from array import array
+
+from temporalio.api.common.v1 import Payload
+
+from envelope_codec import EnvelopeConfig
+from envelope_codec.codec import EnvelopeCodec
+from envelope_codec.sealing import Place, SealingKey
+from envelope_codec.testing import FakeKms
+
+BAR = 1.0  # milliseconds more than without renewals
+CALL = 0.05  # seconds
+MAX_AGE = 2.0  # seconds
+ROUNDS = 9
+SECONDS = 2.4  # of a round, so that at least one renewal falls into it
+WARM_UP = 0.3  # seconds; while the other codec is called, this one's key grows too old, and its next callers wait
+TASKS = 20
+PAUSE = 0.01  # seconds
+
+
+class Callers:
+    """One codec, and how long its callers waited.
+
+    Attributes:
+        kms: its master key, which counts calls.
+        rounds: of each round, the milliseconds that each call took.
+        waited: calls of the rounds that found no key at hand, and waited for the KMS.
+    """
+
+    def __init__(self, max_age: float) -> None:
+        self.kms = FakeKms()
+        self.kms.before_call = lambda operation: time.sleep(CALL)
+        self.rounds: list[array[float]] = []
+        self.waited = 0
+        self._measuring = False
+        self._codec = EnvelopeCodec(EnvelopeConfig(key=self.kms, max_age=max_age))
+        self._payload = Payload(metadata={"encoding": b"json/plain"}, data=os.urandom(1_000))
+        self._count_those_who_wait()
+
+    async def round(self) -> None:
+        """Measure once more."""
+        await self._call(WARM_UP)
+        self._measuring = True
+        self.rounds.append(await self._call(SECONDS))
+        self._measuring = False
+
+    def percentile(self, share: float) -> float:
+        """The median of the rounds'."""
+        return statistics.median(sorted(taken)[int(len(taken) * share)] for taken in self.rounds)
+
+    @property
+    def longest(self) -> float:
+        """The longest call of all rounds."""
+        return max(map(max, self.rounds))
+
+    def close(self) -> None:
+        """End the codec."""
+        self._codec.close()
+
+    async def _call(self, seconds: float) -> array[float]:
+        taken, end = array("d"), time.perf_counter() + seconds
+
+        async def call_again_and_again(number: int) -> None:
+            await asyncio.sleep(PAUSE * number / TASKS)
+            while (begun := time.perf_counter()) < end:
+                await self._codec.encode([self._payload])
+                taken.append((time.perf_counter() - begun) * 1_000)
+                await asyncio.sleep(PAUSE)
+
+        await asyncio.gather(*map(call_again_and_again, range(TASKS)))
+        return taken
+
+    def _count_those_who_wait(self) -> None:
+        keyring = self._codec.keyring
+        ask = keyring.sealing_key
+
+        async def asked(place: Place, *, timeout: float | None = None) -> SealingKey:
+            self.waited += self._measuring
+            return await ask(place, timeout=timeout)
+
+        keyring.sealing_key = asked  # type: ignore[method-assign]
+
+
+async def main() -> int:
+    never, often = Callers(max_age=86_400.0), Callers(max_age=MAX_AGE)
+    for number in range(ROUNDS):
+        for callers in (never, often) if number % 2 else (often, never):
+            await callers.round()
+    print("wrapping key            calls   99 %  99.9 %    max ms  waited for the KMS  wraps")
+    for name, callers in (("never renewed", never), (f"renewed every {MAX_AGE:g} s", often)):
+        calls = sum(map(len, callers.rounds))
+        figures = f"{callers.percentile(0.99):6.3f} {callers.percentile(0.999):7.3f} {callers.longest:9.3f}"
+        print(f"{name:20} {calls:8} {figures} {callers.waited:19} {callers.kms.wraps:6}")
+        callers.close()
+    more = often.percentile(0.999) - never.percentile(0.999)
+    missed = more > BAR
+    print(f"99.9 % with renewals: {more:+.3f} ms  (bar {BAR}{', MISSED' if missed else ''})")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))
