@@ -64,5 +64,3 @@ async def test_what_is_stored_outside_is_ciphertext(
         workflows=[Errands], data_converter=converter, interceptors=[ContextHeader(header)], plugins=[plugin]
     )
     await replayer.replay_workflow(await plain.get_workflow_handle(conversation.workflow_id).fetch_history())
-
-
