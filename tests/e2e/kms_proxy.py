@@ -71,7 +71,7 @@ class KmsProxy:
     def running(self) -> Iterator[KmsProxy]:
         """Serve until the block is left."""
         ready = threading.Event()
-        thread = threading.Thread(target=self._run, args=(ready,), name="kms-proxy")
+        thread = threading.Thread(target=self._run, args=(ready,), name="kms-proxy", daemon=True)
         thread.start()
         ready.wait()
         try:

@@ -63,7 +63,7 @@ class Desk:
 
 @workflow.defn
 class Late:
-    """Has a text noted by a local activity once it is told to, in a task that brings no payload."""
+    """Runs a local activity once it is told to. Neither the task nor the activity's start brings a payload."""
 
     def __init__(self) -> None:
         self._told = False
@@ -71,10 +71,10 @@ class Late:
     @workflow.run
     async def run(self) -> str:
         await workflow.wait_condition(lambda: self._told)
-        noted: str = await workflow.execute_local_activity(
-            "note", "a text", result_type=str, start_to_close_timeout=PATIENT, retry_policy=AGAIN
+        seen: str = await workflow.execute_local_activity(
+            "look", result_type=str, start_to_close_timeout=PATIENT, retry_policy=AGAIN
         )
-        return noted
+        return seen
 
     @workflow.signal
     def go(self) -> None:
@@ -86,6 +86,11 @@ class Porter:
 
     def __init__(self) -> None:
         self.runs: Counter[tuple[str, str]] = Counter()
+
+    @activity.defn
+    async def look(self) -> str:
+        self.runs["look", ""] += 1
+        return "seen"
 
     @activity.defn
     async def note(self, text: str) -> str:
