@@ -42,7 +42,12 @@ from envelope_codec.observe import Observer, logger
 from envelope_codec.prewarm import Prewarm, ready_or_ended, run_until_stopped
 from envelope_codec.replay import explained
 from envelope_codec.storage.driver import EnvelopeDriver, Pool
-from envelope_codec.storage.external import configured_pools, with_our_storage, without_our_storage
+from envelope_codec.storage.external import (
+    ScheduleMemos,
+    configured_pools,
+    with_our_storage,
+    without_our_storage,
+)
 
 _SDK_CONCURRENCY = inspect.signature(Worker).parameters["max_workflow_task_external_storage_concurrency"].default
 _STORAGE_CONCURRENCY = 32
@@ -169,7 +174,8 @@ class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
         config["data_converter"] = self._applied(config["data_converter"], namespace, self._config)
         interceptors = list(config["interceptors"])
         if not any(isinstance(other, Guard) and other.keyring is self._keyring for other in interceptors):
-            config["interceptors"] = [Guard(self._keyring, self.verify), *interceptors]
+            memos = [ScheduleMemos()] if self._config.storage is not None and self._config.sealing else []
+            config["interceptors"] = [Guard(self._keyring, self.verify), *memos, *interceptors]
         if self._config.headers:
             config["header_codec_behavior"] = HeaderCodecBehavior.CODEC
         return config
@@ -220,8 +226,10 @@ class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
         try:
             await self._keyring.prewarm(namespace)
         except EnvelopeError as error:
-            logger.error("the worker can't start: %s (key %s)", error, error.key_id or "-")
-            raise
+            # This ends the worker, so it does not get into a history, and may name the setting.
+            told = type(error)(f"{error.setting or 'key'}: {error}", operation=error.operation, key_id=error.key_id)
+            logger.error("the worker can't start: %s (key %s)", told, told.key_id or "-")
+            raise told from None
 
     # --- replayer -------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """The command ``envelope-codec``.
 
-Each subcommand is the function of its name in the module of its name beside this file. To add one, add its name to
-``COMMANDS``. Only the module of the subcommand that was asked for is imported.
+Each subcommand is the function, or the Typer application, of its name in the module of its name beside this file. To
+add one, add its name to ``COMMANDS``. Only the module of the subcommand that was asked for is imported.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from envelope_codec.errors import EnvelopeError
 if TYPE_CHECKING:
     import typer
 
-COMMANDS = ("demo", "doctor", "inspect", "keygen", "serve")
+COMMANDS = ("demo", "doctor", "inspect", "keygen", "serve", "storage")
 
 _PROGRAM = "envelope-codec"
 
@@ -64,7 +64,11 @@ def _application(arguments: Sequence[str]) -> typer.Typer:
     asked = next((argument for argument in arguments if not argument.startswith("-")), None)
     for name in [asked] if asked in COMMANDS else COMMANDS:
         module = import_module(f"{__name__}.{name}")
-        application.command(name)(getattr(module, name))
+        command = getattr(module, name)
+        if isinstance(command, typer.Typer):
+            application.add_typer(command, name=name)
+        else:
+            application.command(name)(command)
     return application
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, cast
 
 from temporalio.api.common.v1 import Payload
+from temporalio.client import CreateScheduleInput, Interceptor, OutboundInterceptor, ScheduleHandle
 from temporalio.converter import (
     ExternalStorage,
     SerializationContext,
@@ -22,6 +24,30 @@ from envelope_codec.storage.driver import EnvelopeDriver, Pool
 from envelope_codec.storage.store import parse_store_url
 
 
+_making_a_schedule: ContextVar[bool] = ContextVar("making_a_schedule", default=False)
+
+
+class ScheduleMemos(Interceptor):
+    """Has the memo of a schedule sealed, but not stored: with a reference in it, the server does not run the schedule.
+
+    The scheduler of Temporal's server is a workflow in Go, whose memo this is. Temporal's Go SDK refuses references
+    to external storage, and so each of its tasks fails.
+    """
+
+    def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:
+        """See `Interceptor.intercept_client`."""
+        return _ScheduleMemos(next)
+
+
+class _ScheduleMemos(OutboundInterceptor):
+    async def create_schedule(self, input: CreateScheduleInput) -> ScheduleHandle:
+        token = _making_a_schedule.set(True)
+        try:
+            return await super().create_schedule(input)
+        finally:
+            _making_a_schedule.reset(token)
+
+
 class _Selector:
     """Ours for whatever is large enough, if we store at all; else as the user has it.
 
@@ -34,7 +60,8 @@ class _Selector:
 
     def __call__(self, context: StorageDriverSelectContext, payload: Payload) -> StorageDriver | None:
         if self.ours is not None:
-            return self.ours
+            # What the schedule is to start has a target; the schedule's own memo has none.
+            return None if _making_a_schedule.get() and context.target is None else self.ours
         if self.theirs is None:
             return None
         if self.theirs.driver_selector is not None:

@@ -107,7 +107,8 @@ class SqlStore:
         """The statements that make the table and its index."""
         dialect = self._engine.dialect
         made: list[Any] = [CreateTable(self._table), *(CreateIndex(index) for index in self._table.indexes)]
-        return "".join(f"{str(one.compile(dialect=dialect)).strip()};\n" for one in made)
+        text = "".join(f"{str(one.compile(dialect=dialect)).strip()};\n" for one in made)
+        return re.sub(r"[ \t]+\n", "\n", text)
 
     async def put(self, id: str, data: bytes) -> None:
         """See `PayloadStore.put`."""

@@ -1,0 +1,188 @@
+"""All that a namespace of a Temporal server holds, message by message, as far as its API gives it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Coroutine
+from datetime import timedelta
+from enum import Enum
+from typing import Any, NamedTuple
+
+from google.protobuf.message import Message
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import WorkflowExecutionStatus
+from temporalio.api.workflowservice.v1 import (
+    CountWorkflowExecutionsRequest,
+    DescribeActivityExecutionRequest,
+    DescribeNamespaceRequest,
+    DescribeNexusOperationExecutionRequest,
+    DescribeScheduleRequest,
+    DescribeWorkflowExecutionRequest,
+    GetWorkflowExecutionHistoryRequest,
+    ListActivityExecutionsRequest,
+    ListNexusOperationExecutionsRequest,
+    ListSchedulesRequest,
+    ListWorkflowExecutionsRequest,
+)
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+
+_PAGE = 200
+_TIMEOUT = timedelta(seconds=60)
+_RUNNING = WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING
+_PAUSED = getattr(WorkflowExecutionStatus, "WORKFLOW_EXECUTION_STATUS_PAUSED", _RUNNING)
+_NOT_THERE = (RPCStatusCode.UNIMPLEMENTED,)
+"""What a server says that has no such thing as standalone activities, or has it turned off."""
+
+
+class Kind(str, Enum):
+    """What it is."""
+
+    workflow = "workflow"
+    schedule = "schedule"
+    activity = "standalone activity"
+    operation = "standalone Nexus operation"
+
+
+class Source(NamedTuple):
+    """Something that holds payloads.
+
+    Attributes:
+        kind: what it is.
+        id: its id.
+        run_id: of its run; empty for schedules.
+        ended: whether it is a workflow that has ended: nothing in it changes any more.
+        listed: what the list says of it, which may hold payloads itself.
+    """
+
+    kind: Kind
+    id: str
+    run_id: str
+    ended: bool
+    listed: Message
+
+
+class Reader:
+    """Reads one namespace. Raises `RPCError` where it may not, or can't.
+
+    Args:
+        client: connected to the server.
+        namespace: what to read.
+    """
+
+    def __init__(self, client: Client, namespace: str) -> None:
+        self.namespace = namespace
+        self._service = client.workflow_service
+
+    async def check(self) -> None:
+        """`RPCError` if there is no such namespace, or nobody to ask."""
+        await self._asked(self._service.describe_namespace, DescribeNamespaceRequest(namespace=self.namespace))
+
+    async def count(self) -> int | None:
+        """How many workflows there are, about; None if the server does not tell."""
+        request = CountWorkflowExecutionsRequest(namespace=self.namespace)
+        try:
+            return int((await self._asked(self._service.count_workflow_executions, request)).count)
+        except RPCError:
+            return None
+
+    async def sources(self) -> AsyncIterator[Source]:
+        """All that holds payloads. Schedules come first: what they start meanwhile is listed after them."""
+        async for entry in self._listed(self._service.list_schedules, ListSchedulesRequest, "schedules"):
+            yield Source(Kind.schedule, entry.schedule_id, "", False, entry)
+        async for entry in self._listed(
+            self._service.list_activity_executions, ListActivityExecutionsRequest, "executions"
+        ):
+            yield Source(Kind.activity, entry.activity_id, entry.run_id, False, entry)
+        async for entry in self._listed(
+            self._service.list_nexus_operation_executions, ListNexusOperationExecutionsRequest, "operations"
+        ):
+            yield Source(Kind.operation, entry.operation_id, entry.run_id, False, entry)
+        async for entry in self._listed(
+            self._service.list_workflow_executions, ListWorkflowExecutionsRequest, "executions"
+        ):
+            ended = entry.status not in (_RUNNING, _PAUSED)
+            yield Source(Kind.workflow, entry.execution.workflow_id, entry.execution.run_id, ended, entry)
+
+    async def messages(self, source: Source) -> AsyncIterator[Message]:
+        """All that ``source`` holds. What is pending comes before the history that it may get into meanwhile."""
+        yield source.listed
+        if source.kind is Kind.schedule:
+            yield await self._asked(
+                self._service.describe_schedule,
+                DescribeScheduleRequest(namespace=self.namespace, schedule_id=source.id),
+            )
+        elif source.kind is Kind.activity:
+            yield await self._asked(
+                self._service.describe_activity_execution,
+                DescribeActivityExecutionRequest(
+                    namespace=self.namespace,
+                    activity_id=source.id,
+                    run_id=source.run_id,
+                    include_input=True,
+                    include_outcome=True,
+                    include_heartbeat_details=True,
+                    include_last_failure=True,
+                ),
+            )
+        elif source.kind is Kind.operation:
+            yield await self._asked(
+                self._service.describe_nexus_operation_execution,
+                DescribeNexusOperationExecutionRequest(
+                    namespace=self.namespace,
+                    operation_id=source.id,
+                    run_id=source.run_id,
+                    include_input=True,
+                    include_outcome=True,
+                ),
+            )
+        else:
+            async for message in self._of_workflow(source):
+                yield message
+
+    async def is_gone(self, source: Source) -> bool:
+        """Whether the server, which could not find ``source``, does not list it any more either."""
+        if source.kind is not Kind.workflow:
+            return True
+        request = ListWorkflowExecutionsRequest(
+            namespace=self.namespace, query=f"RunId = '{source.run_id}'", page_size=1
+        )
+        return not (await self._asked(self._service.list_workflow_executions, request)).executions
+
+    async def _of_workflow(self, source: Source) -> AsyncIterator[Message]:
+        execution = WorkflowExecution(workflow_id=source.id, run_id=source.run_id)
+        if not source.ended:
+            request = DescribeWorkflowExecutionRequest(namespace=self.namespace, execution=execution)
+            yield await self._asked(self._service.describe_workflow_execution, request)
+        token = b""
+        while True:
+            page = await self._asked(
+                self._service.get_workflow_execution_history,
+                GetWorkflowExecutionHistoryRequest(
+                    namespace=self.namespace, execution=execution, next_page_token=token
+                ),
+            )
+            yield page
+            token = page.next_page_token
+            if not token:
+                return
+
+    async def _listed(self, call: Callable[..., Any], request_type: type[Any], field: str) -> AsyncIterator[Any]:
+        token = b""
+        while True:
+            size: Any = {"maximum_page_size" if request_type is ListSchedulesRequest else "page_size": _PAGE}
+            request = request_type(namespace=self.namespace, next_page_token=token, **size)
+            try:
+                page = await self._asked(call, request)
+            except RPCError as error:
+                if error.status in _NOT_THERE:
+                    return
+                raise
+            for entry in getattr(page, field):
+                yield entry
+            token = page.next_page_token
+            if not token:
+                return
+
+    @staticmethod
+    async def _asked(call: Callable[..., Coroutine[Any, Any, Any]], request: Message) -> Any:
+        return await call(request, retry=True, timeout=_TIMEOUT)

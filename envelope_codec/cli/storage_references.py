@@ -1,0 +1,80 @@
+"""Which payloads in a datastore the messages of Temporal's API refer to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from google.protobuf.message import DecodeError, Message
+from temporalio.api.common.v1 import Payload
+from temporalio.api.workflowservice.v1 import (
+    SignalWithStartWorkflowExecutionRequest,
+    SignalWithStartWorkflowExecutionResponse,
+)
+
+from envelope_codec.clear import written_in_clear
+from envelope_codec.cli.demo_search import payloads_in
+from envelope_codec.codec import EnvelopeCodec
+from envelope_codec.errors import MalformedEnvelope
+from envelope_codec.storage.claim import Claim
+
+_MARK = "__temporal_external_storage_reference"  # of a reference that the SDK's codec has encoded
+_NEXUS = {
+    kind.DESCRIPTOR.full_name.encode(): kind
+    for kind in (SignalWithStartWorkflowExecutionRequest, SignalWithStartWorkflowExecutionResponse)
+}
+
+
+async def ids_in(message: Message, codec: EnvelopeCodec) -> set[str]:
+    """Ids of all stored payloads that ``message`` refers to.
+
+    References of other drivers don't count: no id of ours is in them.
+
+    Raises:
+        EnvelopeError: one of them can't be opened.
+    """
+    ids = set()
+    for payload in _payloads(message):
+        claim = _claim(await _decoded(payload, codec))
+        if claim is not None:
+            ids.add((await Claim.opened(claim, codec)).id)
+    return ids
+
+
+def _payloads(message: Message) -> Iterator[Payload]:
+    """All payloads, also those inside what Temporal writes as a payload itself."""
+    for payload in payloads_in(message):
+        yield payload
+        if written_in_clear(payload) == "system Nexus envelope":
+            kind: Any = _NEXUS.get(payload.metadata["messageType"])
+            try:
+                inner = kind.FromString(payload.data)
+            except (AttributeError, DecodeError):
+                raise MalformedEnvelope("a payload that Temporal wrote itself can't be read") from None
+            yield from _payloads(inner)
+
+
+async def _decoded(payload: Payload, codec: EnvelopeCodec) -> Payload:
+    if payload.metadata.get(_MARK) != b"true":
+        return payload
+    encoded = Payload()
+    encoded.CopyFrom(payload)
+    del encoded.metadata[_MARK]
+    del encoded.external_payloads[:]
+    [reference] = await codec.decode([encoded])
+    return reference
+
+
+def _claim(payload: Payload) -> dict[str, str] | None:
+    """The claim data, if ``payload`` is a reference that one of our drivers made."""
+    if written_in_clear(payload) != "reference to external storage":
+        return None
+    try:
+        reference = json.loads(payload.data)
+        data = reference.get("claimData", reference.get("claim_data"))
+        if data is None:  # what earlier versions of the SDK wrote
+            data = reference["driver_claim"]["claim_data"]
+        return dict(data) if Claim.is_sealed(data) else None
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise MalformedEnvelope("a reference to external storage can't be read") from None

@@ -1,0 +1,363 @@
+"""``envelope-codec storage gc`` deletes what nothing on the real server refers to, and not one payload more."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from context_header import ContextHeader
+from devstack import TemporalServer
+from everything import mark
+from google.protobuf.message import Message
+from small import Delegate, Hello, Listen, Work
+from stored import eventually, pending_activity
+from temporalio import activity
+from temporalio.client import (
+    Client,
+    Schedule,
+    ScheduleActionStartWorkflow,
+    ScheduleSpec,
+    ScheduleState,
+)
+from temporalio.service import RPCError, RPCStatusCode
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+from test_workflows import Journey
+
+from envelope_codec.cli import main
+from envelope_codec.cli.demo_search import payloads_in
+from envelope_codec.cli.keygen import create_key_file, key_uri
+from envelope_codec.cli.storage_gc import Collection, Stopped
+from envelope_codec.cli.storage_reading import Kind, Reader, Source
+from envelope_codec.cli.storage_state import State
+from envelope_codec.codec import EnvelopeCodec
+from envelope_codec.storage.store import parse_store_url
+from envelope_codec.testing import FakeKms
+from tests.integration.harness_stores import Sqlite, listed, new_id, opened
+
+OLD = 40 * 86_400  # seconds
+NAMESPACES = ("corners", "unreadable", "resumed")
+
+
+class Shed:
+    """A store in SQLite, a key, and a file of settings for both.
+
+    Attributes:
+        url: of the store.
+        key: key URI.
+        file: of settings.
+    """
+
+    def __init__(self, folder: Path, url: str) -> None:
+        create_key_file(folder / "key.json")
+        self.url, self.key, self.file = url, key_uri(folder / "key.json"), folder / "envelope.toml"
+        self.file.write_text(f'key = "{self.key}"\nstorage = "{url}"\nstorage_threshold = 0\n')
+
+    async def ids(self) -> set[str]:
+        store = opened(self.url)
+        try:
+            return {kept.id for kept in await listed(store)}
+        finally:
+            await store.close()
+
+    def age(self) -> None:
+        """Make all that is in it old."""
+        path = parse_store_url(self.url).url.partition(":///")[2].partition("?")[0]
+        table = self.url.partition("table=")[2]
+        with closing(sqlite3.connect(path)) as database, database:
+            database.execute(f'UPDATE "{table}" SET created = created - {OLD}')
+
+
+@pytest.fixture
+async def shed(tmp_path: Path) -> Shed:
+    return Shed(tmp_path, await Sqlite(tmp_path).place())
+
+
+@pytest.fixture(scope="module")
+def temporal_server(run_server: Any) -> Iterator[TemporalServer]:
+    """With a namespace for each test: nothing in it is sealed under other keys. Made later, they get no schedules."""
+    with run_server(TemporalServer(db=False, namespaces=NAMESPACES)) as server:
+        yield server
+
+
+class Told(NamedTuple):
+    status: int
+    printed: str
+    complained: str
+
+    @property
+    def document(self) -> Any:
+        return json.loads(self.printed)
+
+
+@pytest.fixture
+def gc(shed: Shed, temporal_server: TemporalServer, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Runs the command."""
+
+    async def gc(*options: str, address: str = temporal_server.address) -> Told:
+        capsys.readouterr()
+        arguments = ["storage", "gc", "--config", str(shed.file), "--address", address, *options]
+        with pytest.raises(SystemExit) as left:
+            await asyncio.to_thread(main, arguments)
+        return Told(int(left.value.code or 0), *capsys.readouterr())
+
+    return gc
+
+
+async def test_deletes_orphans_and_nothing_that_any_corner_refers_to(
+    shed: Shed, gc: Any, connect: Any, temporal_server: TemporalServer, name: str
+) -> None:
+    namespace, base = "corners", f"marigold{uuid.uuid4().hex}"
+    settings = {"namespace": namespace, "storage": shed.url, "storage_threshold": 0}
+    travelling, _ = await connect(shed.key, interceptors=[ContextHeader(mark(base, "header"))], **settings)
+    client, _ = await connect(shed.key, **settings)
+    plain = await Client.connect(temporal_server.address, namespace=namespace)
+    await Journey(travelling, plain, name, base).go()
+    await fill_corners(client, name)
+    orphans = await put_orphans(client, 3)
+    elsewhere, _ = await connect(shed.key, namespace="elsewhere", storage=shed.url, storage_threshold=0)
+    foreign = await put_orphans(elsewhere, 2)
+    store, garbage = opened(shed.url), new_id()
+    await store.put(garbage, b"no envelope")
+    shed.age()
+    young = await put_orphans(client, 1)
+    before = await shed.ids()
+
+    dry = await gc("--older-than", "30d", "--namespace", namespace, "--json")
+    assert (dry.status, dry.complained) == (0, "")
+    found = {orphan["id"] for orphan in dry.document["orphans"]}
+    assert found >= orphans
+    assert not found & (foreign | young | {garbage})
+    assert dry.document["deleted"] == 0
+    assert dry.document["other_namespaces"] == 2
+    assert dry.document["no_envelopes"] == 1
+    assert dry.document["referenced"] > 60
+    assert await shed.ids() == before
+
+    for_people = await gc("--older-than", "30d", "--namespace", namespace)
+    assert all(id in for_people.printed for id in found)
+    assert "Nothing was deleted: --delete does that." in for_people.printed
+
+    done = await gc("--older-than", "30d", "--namespace", namespace, "--delete")
+    assert (done.status, done.complained) == (0, "")
+    assert await shed.ids() == before - found
+    reader, kinds = Reader(plain, namespace), set()
+    async for source in reader.sources():
+        kinds.add(source.kind)
+        async for message in reader.messages(source):
+            for payload in payloads_in(message):
+                await client.data_converter._transform_inbound_payload(payload)
+    assert kinds == {Kind.workflow, Kind.schedule, Kind.activity}
+    await store.close()
+    await finish_corners(client, name)
+
+
+async def fill_corners(client: Client, name: str) -> None:
+    """An open workflow that has a signal, a schedule, a pending activity with heartbeat details and a failure, and
+    standalone activities: one that waits, one that has ended.
+    """
+    await client.start_workflow(Listen.run, id=f"{name} open", task_queue=f"{name} nobody", memo={"note": "a memo"})
+    await client.get_workflow_handle(f"{name} open").signal(Listen.say, "said")
+    await client.create_schedule(
+        f"{name} schedule",
+        Schedule(
+            ScheduleActionStartWorkflow(Hello.run, "Ada", id=f"{name} scheduled", task_queue=name),
+            spec=ScheduleSpec(),
+            state=ScheduleState(paused=True),
+        ),
+        memo={"note": "a schedule's memo"},
+    )
+    await client.start_workflow(Delegate.run, args=["resume", name, ""], id=f"{name} pending", task_queue=name)
+    async with Worker(
+        client,
+        task_queue=name,
+        workflows=[Delegate],
+        activities=[resume, Work().echo],
+        workflow_runner=UnsandboxedWorkflowRunner(),
+    ):
+        await pending_activity(
+            client, f"{name} pending", lambda one: one.HasField("heartbeat_details") and one.HasField("last_failure")
+        )
+        ended = await client.start_activity(
+            "echo", "hello", id=f"{name} ended", task_queue=name, start_to_close_timeout=timedelta(seconds=60)
+        )
+        assert await ended.result() == "echo of hello"
+    await client.start_activity(
+        "echo",
+        "wait",
+        id=f"{name} waits",
+        task_queue=f"{name} nobody",
+        start_to_close_timeout=timedelta(seconds=60),
+        schedule_to_start_timeout=timedelta(seconds=600),
+    )
+
+
+@activity.defn(name="resume")
+async def resume() -> str:
+    if activity.info().attempt == 1:
+        activity.heartbeat("the first half")
+    raise RuntimeError("again, please")
+
+
+async def finish_corners(client: Client, name: str) -> None:
+    """What was open goes on."""
+    assert await client.get_activity_handle(f"{name} ended").result() == "echo of hello"
+    async with Worker(
+        client,
+        task_queue=f"{name} nobody",
+        workflows=[Listen],
+        activities=[Work().echo],
+        workflow_runner=UnsandboxedWorkflowRunner(),
+    ):
+        assert await client.get_workflow_handle_for(Listen.run, f"{name} open").result() == "said"
+        assert await client.get_activity_handle(f"{name} waits").result() == "echo of wait"
+
+    @activity.defn(name="resume")
+    async def go_on() -> str:
+        return str(activity.info().heartbeat_details)
+
+    async with Worker(
+        client,
+        task_queue=name,
+        workflows=[Delegate, Hello],
+        activities=[go_on],
+        workflow_runner=UnsandboxedWorkflowRunner(),
+    ):
+        await client.get_schedule_handle(f"{name} schedule").trigger()
+
+        async def scheduled() -> str | None:
+            async for one in client.list_workflows(f"WorkflowType = 'Hello' AND TaskQueue = '{name}'"):
+                result: str = await client.get_workflow_handle(one.id, result_type=str).result()
+                return result
+            return None
+
+        assert await eventually(scheduled, "the scheduled workflow") == "Hello, Ada!"
+        assert await client.get_workflow_handle(f"{name} pending").result() == "['the first half']"
+
+
+async def put_orphans(client: Client, count: int) -> set[str]:
+    """As a workflow task leaves them that has to be done again."""
+    driver = client.data_converter.external_storage.drivers[0]  # type: ignore[union-attr]
+    store = driver.pool.here().store  # type: ignore[attr-defined]
+    before = {kept.id for kept in await listed(store)}
+    await client.data_converter.encode([f"orphan {number}" for number in range(count)])
+    return {kept.id for kept in await listed(store)} - before
+
+
+async def test_stops_and_deletes_nothing_where_anything_is_unreadable(
+    shed: Shed, gc: Any, connect: Any, temporal_server: TemporalServer, name: str, tmp_path: Path
+) -> None:
+    namespace = "unreadable"
+    client, _ = await connect(shed.key, namespace=namespace, storage=shed.url, storage_threshold=0)
+    await client.start_workflow(Hello.run, "Ada", id=name, task_queue=name)
+    other, _ = await connect(FakeKms(), namespace=namespace, storage=shed.url, storage_threshold=0)
+    await put_orphans(client, 1)
+    shed.age()
+    before = await shed.ids()
+    options = "--older-than", "30d", "--delete", "--namespace"
+
+    async def refused(said: str, *more: str, **settings: str) -> None:
+        told = await gc(*more, **settings)
+        assert told.status == 1
+        assert told.complained.startswith("envelope-codec: stopped, and nothing was deleted: ")
+        assert said in told.complained
+        assert await shed.ids() == before
+
+    await refused("namespace 'missing' can't be read: NOT_FOUND", *options, namespace, "--namespace", "missing")
+    await refused("no connection to 127.0.0.1:1", *options, namespace, address="127.0.0.1:1")
+    # Of the wrong server: nothing there refers to this store.
+    await refused("nothing that was read refers to any payload in this store", *options, "temporal-system")
+    # One claim is sealed under a key that is not configured.
+    await other.start_workflow(Hello.run, "Ada", id=f"{name} other", task_queue=name)
+    before = await shed.ids()
+    await refused(f"workflow '{name} other' in namespace '{namespace}' refers to a payload", *options, namespace)
+
+    told = await gc("--older-than", "1h", "--delete", "--namespace", namespace)
+    assert told.status == 2
+    assert "younger than 1d" in told.complained
+
+
+class Counting(Reader):
+    """Takes down what it reads, and can be made to fail."""
+
+    read: list[str]
+    fail_at: str | None = None
+    gone = False
+
+    async def messages(self, source: Source) -> AsyncIterator[Message]:
+        self.read.append(source.id)
+        if source.id == self.fail_at:
+            status = RPCStatusCode.NOT_FOUND if self.gone else RPCStatusCode.PERMISSION_DENIED
+            raise RPCError("no", status, b"")
+        async for message in super().messages(source):
+            yield message
+
+    async def is_gone(self, source: Source) -> bool:
+        return self.gone
+
+
+class Quiet:
+    def expect(self, doing: str, total: int | None) -> None:
+        pass
+
+    def advance(self) -> None:
+        pass
+
+
+async def test_goes_on_from_where_it_was_stopped(
+    shed: Shed, connect: Any, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    namespace = "resumed"
+    monkeypatch.setattr("envelope_codec.cli.storage_gc._AT_ONCE", 1)
+    client, plugin = await connect(shed.key, namespace=namespace, storage=shed.url, storage_threshold=0)
+    async with Worker(client, task_queue=name, workflows=[Hello], workflow_runner=UnsandboxedWorkflowRunner()):
+        for number in range(12):
+            await client.execute_workflow(Hello.run, "Ada", id=f"{name} {number}", task_queue=name)
+    await client.start_workflow(Listen.run, id=f"{name} open", task_queue=f"{name} nobody", memo={"note": "a memo"})
+    ended = {f"{name} {number}" for number in range(12)}
+    orphans = await put_orphans(client, 1)
+    before = await shed.ids()
+    await eventually(lambda: _lists(client, 13), "the list of workflows")
+
+    async def search(**faults: Any) -> tuple[set[str], set[str] | None]:
+        """What was read, and what was found."""
+        reader = Counting(client, namespace)
+        reader.read = []
+        for fault, value in faults.items():
+            setattr(reader, fault, value)
+        store = opened(shed.url)
+        codec = EnvelopeCodec(plugin.config, keyring=plugin.keyring)
+        with State(tmp_path / "state", "server") as state:
+            try:
+                found = await Collection(store, time.time() + 100, [reader], codec, state, Quiet()).search()
+            except Stopped:
+                return set(reader.read), None
+            finally:
+                await store.close()
+        return set(reader.read), {orphan.id for orphan in found.orphans}
+
+    everything = ended | {f"{name} open"}
+    before_it_failed, found = await search(fail_at=f"{name} 3")
+    assert found is None
+    before_it_failed -= {f"{name} 3"}
+    assert before_it_failed & ended
+    # What is open is read each time; what has ended, once.
+    assert await search() == (everything - (before_it_failed & ended), orphans)
+    assert await search() == ({f"{name} open"}, orphans)
+    # What the server has deleted meanwhile is no reason to stop, and refers to nothing.
+    _, found = await search(fail_at=f"{name} open", gone=True)
+    assert found is not None
+    assert found > orphans
+    assert await shed.ids() == before
+
+
+async def _lists(client: Client, count: int) -> bool:
+    return (await client.count_workflows()).count == count
