@@ -37,6 +37,9 @@ class EnvelopeError(Exception):
         reason: fixed text; never a key id, an endpoint, secret bytes or a provider's own words.
         operation: what was being done: ``wrap``, ``unwrap``, ``seal``, ``open``, or None.
         key_id: the master key concerned, or None. An attribute only, not part of ``str(error)``.
+
+    Attributes:
+        setting: the setting that names that master key, where it is known; for logs, as the key id.
     """
 
     retryable: ClassVar[bool] = False
@@ -47,10 +50,13 @@ class EnvelopeError(Exception):
         self.reason = reason
         self.operation = operation
         self.key_id = key_id
+        self.setting: str | None = None
 
     def fresh(self) -> Self:
         """A copy without traceback, for handing one outcome to many callers."""
-        return type(self)(self.reason, operation=self.operation, key_id=self.key_id)
+        copy = type(self)(self.reason, operation=self.operation, key_id=self.key_id)
+        copy.setting = self.setting
+        return copy
 
     def __reduce__(self) -> tuple[object, ...]:
         return (_restore, (type(self), self.reason, self.operation, self.key_id))

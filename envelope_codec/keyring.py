@@ -111,6 +111,7 @@ class Keyring:
         )
         self._sealing = SealingKeys(
             self._key_sets,
+            self._opening_key_sets,
             self._calls,
             self._leases,
             verify=self._verify_wraps,

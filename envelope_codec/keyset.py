@@ -34,6 +34,7 @@ class KeySet:
         decrypt_keys: open only.
         context: further names and values to bind to every record, beside the namespace.
         min_recipients: how many of ``key`` and ``backup_keys`` must wrap before a key may seal.
+        place: where these are configured: what stands before ``key`` in the name of the setting.
     """
 
     key: MasterKey
@@ -41,11 +42,16 @@ class KeySet:
     decrypt_keys: tuple[MasterKey, ...] = ()
     context: Mapping[str, str] = field(default_factory=dict)
     min_recipients: int = 1
+    place: str = ""
 
     @property
     def sealing(self) -> tuple[MasterKey, ...]:
         """The master keys that wrap."""
         return (self.key, *self.backup_keys)
+
+    def setting(self, number: int) -> str:
+        """The name of the setting that has the master key of this number in `sealing`."""
+        return f"{self.place}backup_keys[{number - 1}]" if number else f"{self.place}key"
 
     def opening(self, key_id: str) -> list[MasterKey]:
         """The master keys that may open what is recorded under ``key_id``, the one of that very key id first.

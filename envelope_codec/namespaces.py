@@ -128,17 +128,22 @@ class KeySets:
             found = self._resolved.get(name)
             if found is None:
                 only = isinstance(keys, (str, MasterKey))
-                found = KeySet(self._one(keys)) if only else self._build(cast("NamespaceKeys", keys), "resolver: ")
+                found = (
+                    KeySet(self._one(keys, "resolver"), place="resolver: ")
+                    if only
+                    else self._build(cast("NamespaceKeys", keys), "resolver: ")
+                )
                 self._resolved[name] = found
             return found
 
     def _build(self, keys: NamespaceKeys | EnvelopeConfig, place: str) -> KeySet:
         built = KeySet(
-            self._one(keys.key),
-            tuple(self._one(key) for key in keys.backup_keys),
-            tuple(self._one(key) for key in keys.decrypt_keys),
+            self._one(keys.key, f"{place}key"),
+            tuple(self._one(key, f"{place}backup_keys[{number}]") for number, key in enumerate(keys.backup_keys)),
+            tuple(self._one(key, f"{place}decrypt_keys[{number}]") for number, key in enumerate(keys.decrypt_keys)),
             dict(keys.context),
             keys.min_recipients,
+            place,
         )
         ids = [master.key_id for master in (*built.sealing, *built.decrypt_keys)]
         for key_id in ids:
@@ -149,11 +154,14 @@ class KeySets:
                 )
         return built
 
-    def _one(self, key: Any) -> MasterKey:
+    def _one(self, key: Any, setting: str) -> MasterKey:
         if not isinstance(key, str):
             return cast(MasterKey, key)
         if key not in self._masters:
-            self._masters[key] = master_key(key)
+            try:
+                self._masters[key] = master_key(key)
+            except ConfigurationError as error:
+                raise ConfigurationError(f"{setting}: {error}") from error.__cause__
         return self._masters[key]
 
 

@@ -9,12 +9,13 @@ from hashlib import sha256
 from cachetools import TTLCache
 
 from envelope_codec.envelope import Purpose, Recipient, Record
-from envelope_codec.errors import EnvelopeError, KmsUnavailable
+from envelope_codec.errors import EnvelopeError, KeyNotConfigured, KmsUnavailable
 from envelope_codec.flight import Flight
 from envelope_codec.keyset import KeySet, decisive
 from envelope_codec.kms import MasterKey
 from envelope_codec.kmscall import KmsCalls, closed, told
 from envelope_codec.lease import Lease, Leases
+from envelope_codec.observe import logger
 
 _HOT_ENTRIES = 4_096
 
@@ -196,6 +197,10 @@ class OpeningKeys:
                 self._keep(record, *found)
                 return found[0]
         outcome = asking.outcome()
+        if isinstance(outcome, KeyNotConfigured):
+            # In the log alone, and quoted: whoever can write to Temporal can make these names up.
+            named = [recipient.key_id for recipient in record.recipients]
+            logger.warning("no master key of %.600r is configured for namespace %.200r", named, record.namespace)
         if not isinstance(outcome, KmsUnavailable):
             with self._calls.lock:
                 self._refused[reference] = outcome.fresh()

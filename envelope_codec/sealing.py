@@ -28,6 +28,7 @@ from envelope_codec.keyset import KeySet, decisive
 from envelope_codec.kms import MasterKey
 from envelope_codec.kmscall import KmsCalls, closed
 from envelope_codec.lease import Lease, Leases
+from envelope_codec.observe import logger
 
 _PREPARE_AT = 0.9
 _PATIENCE = 30.0  # seconds for which the next key is asked for in a row, while nobody waits for it
@@ -107,6 +108,7 @@ class SealingKeys:
 
     Args:
         key_sets: namespace to its master keys, or None where none are configured.
+        opening_key_sets: the same for opening.
         calls: makes the calls.
         leases: vouch.
         verify: unwrap each new record once before it seals; off for roles that may only encrypt.
@@ -118,6 +120,7 @@ class SealingKeys:
     def __init__(
         self,
         key_sets: Callable[[str], KeySet | None],
+        opening_key_sets: Callable[[str], KeySet | None],
         calls: KmsCalls,
         leases: Leases,
         *,
@@ -127,6 +130,7 @@ class SealingKeys:
         refusal_ttl: float,
     ) -> None:
         self._key_sets = key_sets
+        self._opening_key_sets = opening_key_sets
         self._calls = calls
         self._clock = calls.clock
         self._leases = leases
@@ -385,9 +389,18 @@ class SealingKeys:
                     leases.append(self._first_lease(record, master))
                 recipients[recipient.key_id] = order[id(master)], recipient
             except EnvelopeError as error:
+                error.setting = key_set.setting(order[id(master)])
                 errors.append(error)
         if len(recipients) < wanted:
+            if not errors:
+                raise KeyNotConfigured(
+                    "key and backup_keys are fewer master keys than min_recipients", operation="seal"
+                )
             raise decisive(errors, "seal")
+        for refusal in errors:
+            if not isinstance(refusal, KmsUnavailable):
+                text = "%s does not wrap, and sealing goes on without it: %s (key %s)"
+                logger.error(text, refusal.setting, refusal, refusal.key_id)
         lacking = sum(isinstance(error, KmsUnavailable) for error in errors)
         in_order = [recipient for _, recipient in sorted(recipients.values(), key=lambda pair: pair[0])]
         return SealingKey(build_record(head, record_id, in_order), key, tuple(leases), lacking)
@@ -410,5 +423,13 @@ class SealingKeys:
     def _first_lease(self, record: Record, master: MasterKey) -> Lease:
         """The lease of a new record, which has been opened once: one that can't be would lose a day of payloads."""
         if self._verify:
+            self._check_opens(record.recipients[0].key_id, record.namespace)
             return self._leases.unwrap(record, record.recipients[0], master)[1]
         return self._leases.vouch_by_wrapping(record, master)
+
+    def _check_opens(self, key_id: str, namespace: str) -> None:
+        """Whoever has this configuration opens what this master key has wrapped, a resolver's choice included."""
+        key_set = self._opening_key_sets(namespace)
+        if key_set is None or not any(master.accepts(key_id) for master in key_set.opening(key_id)):
+            logger.error("%s is not among the decrypt_keys of namespace %.200r, so it can't seal", key_id, namespace)
+            raise KeyNotConfigured("the master key is not configured for opening", operation="seal", key_id=key_id)

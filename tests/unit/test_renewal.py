@@ -27,8 +27,8 @@ async def test_every_key_in_use_is_replaced_by_one_of_the_new_version() -> None:
 
 
 async def test_a_key_set_of_a_resolver_is_renewed_too() -> None:
-    ring, tenant = Ring(), FakeKms()
-    place = ("default", KeySet(tenant))
+    tenant = FakeKms()
+    ring, place = Ring(KeySet(FakeKms(), decrypt_keys=(tenant,))), ("default", KeySet(tenant))
     old = await ring.finish(ring.keyring.sealing_key(place))
     await ring.finish(ring.keyring.renew())
     assert await ring.finish(ring.keyring.sealing_key(place)) is not old
