@@ -23,7 +23,6 @@ from envelope_codec.errors import ConfigurationError
 from envelope_codec.storage.driver import EnvelopeDriver, Pool
 from envelope_codec.storage.store import parse_store_url
 
-
 _making_a_schedule: ContextVar[bool] = ContextVar("making_a_schedule", default=False)
 
 

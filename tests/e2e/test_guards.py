@@ -251,7 +251,7 @@ async def test_worker_that_does_not_require_encryption_takes_a_signal_in_plainte
         await handle.signal(Guarded.leave)
         assert await asyncio.wait_for(handle.result(), 60) == ["str sealed", f"str {PLAINTEXT}"]
     history = await plain.get_workflow_handle(name).fetch_history()
-    with pytest.raises(RuntimeError, match="encryption is required"):
+    with pytest.raises(EncryptionRequired, match="encryption is required"):
         await Replayer(workflows=[Guarded], plugins=[strict]).replay_workflow(history)
 
 

@@ -25,6 +25,8 @@ HERE = Path(__file__).resolve().parent
 
 # What is not run here, by its first line, and why.
 ELSEWHERE = {
+    'pip install "temporal-envelope-codec[server,aws]"   # or gcp, vault: as your master keys need': "it serves until it is "
+    "stopped: test_server_serve.py and test_codec_server_cli.py run it",
     "make demo   # a real Temporal server, a workflow, and what the server stored of it; KMS=vault, aws or gcp "
     "for another KMS": "test_demo.py runs the demo; all of this is `make test`",
 }
