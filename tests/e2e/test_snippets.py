@@ -24,9 +24,9 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("tes
 HERE = Path(__file__).resolve().parent
 
 # What is not run here, by its first line, and why.
+SERVES = "it serves until it is stopped: test_server_serve.py and test_codec_server_cli.py run it"
 ELSEWHERE = {
-    'pip install "temporal-envelope-codec[server,aws]"   # or gcp, vault: as your master keys need': "it serves until it is "
-    "stopped: test_server_serve.py and test_codec_server_cli.py run it",
+    'pip install "temporal-envelope-codec[server,aws]"   # or gcp, vault: as your master keys need': SERVES,
     "make demo   # a real Temporal server, a workflow, and what the server stored of it; KMS=vault, aws or gcp "
     "for another KMS": "test_demo.py runs the demo; all of this is `make test`",
 }
