@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from kms_process import Kms, Mortal, paused
 
 AnyKms = Kms | Mortal
-_DOWN, _UP = 0.15, 0.1  # seconds
+_DOWN, _UP = 0.1, 0.3  # seconds
 
 
 @asynccontextmanager
