@@ -63,10 +63,6 @@ async def _told(plain: Client, workflow_id: str, kind: EventType.ValueType) -> H
     return next((event for event in await events(plain, workflow_id) if event.event_type == kind), None)
 
 
-async def key_at_hand(plugin: EnvelopePlugin) -> None:
-    await eventually(lambda: _true(plugin.keyring.try_sealing_key("default")), "a key to seal with")
-
-
 async def key_run_out(plugin: EnvelopePlugin) -> None:
     await eventually(lambda: _true(plugin.keyring.try_sealing_key("default") is None), "the lease's end")
 
