@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, Generic, TypeVar
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from envelope_codec.clock import Clock, Timer
 from envelope_codec.errors import EnvelopeError, KmsUnavailable
@@ -34,6 +34,11 @@ class Stop:
         for listener in listeners:
             listener()
 
+    @property
+    def is_set(self) -> bool:
+        """Whether the request has been made."""
+        return self._set
+
     def add(self, listener: Callable[[], None]) -> None:
         """Call ``listener`` once, when the request is made or now."""
         with self._lock:
@@ -53,6 +58,9 @@ stopping: ContextVar[Stop | None] = ContextVar("stopping", default=None)
 
 waited: WeakKeyDictionary[asyncio.Task[Any], float] = WeakKeyDictionary()
 """Seconds for which each task has waited for a KMS."""
+
+_stopped: WeakSet[asyncio.Task[Any]] = WeakSet()
+"""Tasks that a `Stop` has kept from waiting on. What they ask for next, as to report that, gets no time again."""
 
 
 class Flight(Generic[T]):
@@ -128,10 +136,12 @@ class Flight(Generic[T]):
         timers: list[Timer] = []
         begun = clock.monotonic()
 
-        def hurry() -> None:
-            timers.append(clock.call_later(_AT_SHUTDOWN, wake))
+        task, stop = asyncio.current_task(), stopping.get()
+        at_shutdown = 0.0 if task in _stopped else _AT_SHUTDOWN
 
-        stop = stopping.get()
+        def hurry() -> None:
+            timers.append(clock.call_later(at_shutdown, wake))
+
         try:
             if deadline < math.inf:
                 timers.append(clock.call_later(deadline - clock.monotonic(), wake))
@@ -149,11 +159,12 @@ class Flight(Generic[T]):
                 stop.remove(hurry)
             for timer in timers:
                 timer.cancel()
-            task = asyncio.current_task()
             if task is not None:
                 waited[task] = waited.get(task, 0.0) + clock.monotonic() - begun
         if self._outcome is not None:
             return self._outcome()
+        if stop is not None and stop.is_set and task is not None:
+            _stopped.add(task)
         error = self.last_error or KmsUnavailable("the KMS did not answer before the deadline")
         raise error.fresh()
 

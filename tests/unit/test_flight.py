@@ -410,6 +410,31 @@ async def test_what_comes_within_these_seconds_is_still_taken() -> None:
     assert desk.clock.next_due is None
 
 
+async def test_a_task_whose_wait_a_shutdown_has_ended_is_given_no_time_again() -> None:
+    """An activity whose result can't be sealed goes on to seal the failure: the shutdown waits for both."""
+    desk = Desk(*unavailable(1_000))
+    stop = Stop()
+
+    async def twice() -> float:
+        for _ in range(2):
+            flight = desk.flight().join(math.inf)
+            desk.fly(flight)
+            with pytest.raises(KmsUnavailable):
+                await flight.wait(desk.clock, math.inf)
+        return desk.clock.monotonic()
+
+    token = stopping.set(stop)
+    task = asyncio.ensure_future(twice())
+    stopping.reset(token)
+    await settle()
+    stop.set()
+    asked = desk.clock.monotonic()
+    while not task.done():
+        desk.clock.advance(0.5)
+        await settle()
+    assert await task - asked <= 3.5
+
+
 async def test_a_stop_keeps_nothing_of_callers_that_have_gone() -> None:
     desk = Desk()
     flight, stop = desk.flight(), Stop()
