@@ -223,18 +223,28 @@ def seal(inner: bytes, record: Record, key: bytes) -> tuple[bytes | None, bytes]
         The wrapped data key, to be put beside ``record.metadata`` (in direct mode None), and the sealed payload's data.
     """
     if record.purpose is _DIRECT:
-        return _seal_with(inner, record, key, None, os.urandom(_NONCE_LENGTH))
-    chance = os.urandom(32 + _NONCE_LENGTH)
-    return _seal_with(inner, record, chance[:32], key, chance[32:])
+        data_key, wrapping_key, nonce = key, None, os.urandom(_NONCE_LENGTH)
+    else:
+        chance = os.urandom(32 + _NONCE_LENGTH)
+        data_key, wrapping_key, nonce = chance[:32], key, chance[32:]
+    wrapped, block = _payload_keys(record, data_key, wrapping_key)
+    sealed = AESGCM(block[:32]).encrypt(nonce, inner, None)
+    del inner  # or a large one would be in memory once more while the parts are joined
+    return wrapped, block[32:] + nonce + sealed
 
 
 def _seal_with(
     inner: bytes, record: Record, data_key: bytes, wrapping_key: bytes | None, nonce: bytes
 ) -> tuple[bytes | None, bytes]:
     """`seal` without chance, for test vectors. A nonce must never seal twice under one data key."""
-    wrapped = None if wrapping_key is None else aes_key_wrap(wrapping_key, data_key)
-    block = _expand(data_key, _PAYLOAD_LABEL, _header(record, wrapped))
+    wrapped, block = _payload_keys(record, data_key, wrapping_key)
     return wrapped, block[32:] + nonce + AESGCM(block[:32]).encrypt(nonce, inner, None)
+
+
+def _payload_keys(record: Record, data_key: bytes, wrapping_key: bytes | None) -> tuple[bytes | None, bytes]:
+    """The wrapped data key, and cipher key and commitment."""
+    wrapped = None if wrapping_key is None else aes_key_wrap(wrapping_key, data_key)
+    return wrapped, _expand(data_key, _PAYLOAD_LABEL, _header(record, wrapped))
 
 
 # --- opening ------------------------------------------------------------------------------------------------------
