@@ -37,7 +37,7 @@ from envelope_codec.storage.store import Stored, is_id
 _T = TypeVar("_T")
 _log = logging.getLogger("envelope_codec.storage.mongodb")
 
-_PART = 8 * 2**20  # a document has 16 MiB at most
+_PART = 2 * 2**20  # a document has 16 MiB at most
 # https://www.mongodb.com/docs/manual/reference/error-codes/: what may pass, among what the server itself says
 _PASSING = {6, 7, 50, 64, 89, 91, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436}
 _CONNECTIONS = 32

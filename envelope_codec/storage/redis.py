@@ -7,7 +7,7 @@ import struct
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import redis.asyncio
@@ -33,6 +33,7 @@ from envelope_codec.storage.store import Stored, is_id
 _log = logging.getLogger("envelope_codec.storage.redis")
 
 _HEAD = struct.Struct(">q")  # Unix seconds, before the payload's bytes
+_PIECE = 2 * 2**20  # of a large payload, so that no more than this is buffered on the way
 _PAGE = 1_000
 _KEEPS_ALL = ("noeviction", "volatile-")
 _CONNECTIONS = 32
@@ -62,16 +63,26 @@ class RedisStore:
 
     async def put(self, id: str, data: bytes) -> None:
         """See `PayloadStore.put`."""
-        await self._do("put", self._redis.set(self._prefix + id, _HEAD.pack(int(time.time())) + data))
+        key, view = self._prefix + id, memoryview(data)
+        kept = _HEAD.pack(int(time.time())) + view[:_PIECE]
+        if len(data) <= _PIECE:
+            await self._do("put", self._redis.set(key, kept))
+            return
+        # Each piece at its place, so that it does not matter which attempt it comes from.
+        await self._do("put", self._redis.setrange(key, 0, kept))
+        for start in range(_PIECE, len(data), _PIECE):
+            piece = bytes(view[start : start + _PIECE])
+            await self._do("put", self._redis.setrange(key, _HEAD.size + start, piece))
 
     async def get(self, id: str) -> bytes:
         """See `PayloadStore.get`."""
-        found = await self._do("get", self._redis.getrange(self._prefix + id, _HEAD.size, -1))
-        if found:
-            return cast(bytes, found)
-        if not await self._do("get", self._redis.exists(self._prefix + id)):
+        pieces: list[bytes] = []
+        while not pieces or len(pieces[-1]) == _PIECE:
+            start = _HEAD.size + len(pieces) * _PIECE
+            pieces.append(await self._do("get", self._redis.getrange(self._prefix + id, start, start + _PIECE - 1)))
+        if pieces == [b""] and not await self._do("get", self._redis.exists(self._prefix + id)):
             raise PayloadMissing("the datastore has no such payload", operation="get")
-        return b""
+        return b"".join(pieces)
 
     async def delete(self, id: str) -> None:
         """See `PayloadStore.delete`."""

@@ -12,8 +12,8 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     Column,
-    ColumnElement,
     Index,
+    Integer,
     LargeBinary,
     MetaData,
     String,
@@ -21,6 +21,7 @@ from sqlalchemy import (
     and_,
     delete,
     event,
+    exists,
     func,
     insert,
     or_,
@@ -53,9 +54,10 @@ _TABLE = re.compile(r"([A-Za-z_][A-Za-z0-9_]{0,62}\.)?[A-Za-z_][A-Za-z0-9_]{0,47
 _PAGE = 1_000
 _POOL = 16
 
-# asyncmy garbles rows of 16 MiB and more, which arrive in several packets.
-_IN_PIECES = ("mysql", "mariadb")
-_PIECE = 8 * 2**20
+_ID_LENGTH = 32
+# Large payloads are kept in parts: MariaDB takes statements of 16 MiB if it is not told otherwise, asyncmy garbles
+# larger rows, and libpq keeps for each connection a buffer as large as the largest row that it has seen.
+_PART = 2 * 2**20
 
 # What a database says of the request itself, so that asking again is in vain.
 # https://www.postgresql.org/docs/current/errcodes-appendix.html: classes of SQLSTATE, and single ones
@@ -84,7 +86,8 @@ class SqlStore:
     """A `PayloadStore` in a table: ``postgresql+psycopg://USER@HOST/DATABASE?table=envelope_payloads``.
 
     Everything in the URL but ``table`` (which may have a schema before it) is SQLAlchemy's; without a driver it is
-    ``psycopg``, ``aiosqlite`` or ``asyncmy``. The table is not made here: `ddl` says how.
+    ``psycopg``, ``aiosqlite`` or ``asyncmy``. The table is not made here: `ddl` says how. The first part of a payload
+    is written last: it is what makes a payload be there.
     """
 
     def __init__(self, url: str) -> None:
@@ -112,35 +115,42 @@ class SqlStore:
 
     async def put(self, id: str, data: bytes) -> None:
         """See `PayloadStore.put`."""
-        try:
-            await self._do("put", insert(self._table).values(id=id, created=int(time.time()), data=data))
-        except _Conflict:
-            if not await self._do("put", select(self._table.c.id).where(self._table.c.id == id)):
-                raise StoreRefused("the table has a constraint that refuses payloads", operation="put") from None
-            # An earlier attempt has come through, and its answer has not.
+        now, count = int(time.time()), max(1, -(-len(data) // _PART))
+        for number in range(count - 1, -1, -1):
+            part = data[number * _PART : (number + 1) * _PART]
+            parts = count if number == 0 else -count if number == count - 1 else 0
+            row = {"id": f"{id}.{number}" if number else id, "created": now, "size": len(data), "parts": parts}
+            await self._insert({**row, "data": part})
 
     async def get(self, id: str) -> bytes:
         """See `PayloadStore.get`."""
-        if self._engine.dialect.name in _IN_PIECES:
-            return await self._get_in_pieces(id)
-        [data] = await self._row(id, self._table.c.data)
-        return bytes(data)
+        count, first = await self._row(id)
+        if count == 1:
+            return first
+        return b"".join([first, *[(await self._row(f"{id}.{number}"))[1] for number in range(1, count)]])
 
     async def delete(self, id: str) -> None:
         """See `PayloadStore.delete`."""
-        await self._do("delete", delete(self._table).where(self._table.c.id == id))
+        rows = await self._do("delete", select(self._table.c.parts).where(self._table.c.id == id))
+        if rows:
+            parts = self._table.c.id.in_([id, *(f"{id}.{number}" for number in range(1, rows[0][0]))])
+        else:  # writing it was cut short: there is no telling how many there are
+            parts = self._table.c.id.like(f"{id}.%")
+        await self._do("delete", delete(self._table).where(parts))
 
     async def list_before(self, before: float) -> AsyncIterator[Stored]:
-        """See `PayloadStore.list_before`. The oldest first."""
-        id, created = self._table.c.id, self._table.c.created
+        """See `PayloadStore.list_before`. The oldest first. Parts without a first one count as a payload."""
+        table, first = self._table, self._table.alias()
+        id, created = table.c.id, table.c.created
+        cut_short = and_(table.c.parts < 0, ~exists().where(first.c.id == func.substr(id, 1, _ID_LENGTH)))
         last_created, last_id = -1, ""
         while True:
             after = or_(created > last_created, and_(created == last_created, id > last_id))
-            page = select(id, created, func.length(self._table.c.data)).where(created < before, after)
+            page = select(id, created, table.c.size).where(created < before, after, or_(table.c.parts > 0, cut_short))
             rows = await self._do("list", page.order_by(created, id).limit(_PAGE))
             for row in rows:
-                if is_id(row[0]):
-                    yield Stored(row[0], float(row[1]), row[2])
+                if is_id(row[0][:_ID_LENGTH]) and row[0][_ID_LENGTH : _ID_LENGTH + 1] in ("", "."):
+                    yield Stored(row[0][:_ID_LENGTH], float(row[1]), row[2])
             if len(rows) < _PAGE:
                 return
             last_id, last_created = rows[-1][0], rows[-1][1]
@@ -156,23 +166,20 @@ class SqlStore:
         """See `PayloadStore.close`."""
         await self._engine.dispose()
 
-    async def _get_in_pieces(self, id: str) -> bytes:
-        pieces = [b""]
-        length, received = 1, 0
-        while received < length:
-            data = self._table.c.data
-            length, piece = await self._row(id, func.length(data), func.substr(data, received + 1, _PIECE))
-            pieces.append(bytes(piece))
-            received += len(piece)
-            if not piece:
-                break
-        return b"".join(pieces)
+    async def _insert(self, row: dict[str, Any]) -> None:
+        try:
+            await self._do("put", insert(self._table).values(row))
+        except _Conflict:
+            if not await self._do("put", select(self._table.c.id).where(self._table.c.id == row["id"])):
+                raise StoreRefused("the table has a constraint that refuses payloads", operation="put") from None
+            # An earlier attempt has come through, and its answer has not.
 
-    async def _row(self, id: str, *columns: ColumnElement[Any]) -> Any:
-        rows = await self._do("get", select(*columns).where(self._table.c.id == id))
+    async def _row(self, id: str) -> tuple[int, bytes]:
+        """How many parts there are, and what is in this one."""
+        rows = await self._do("get", select(self._table.c.parts, self._table.c.data).where(self._table.c.id == id))
         if not rows:
             raise PayloadMissing("the datastore has no such payload", operation="get")
-        return rows[0]
+        return int(rows[0][0]), bytes(rows[0][1])
 
     async def _do(self, operation: str, statement: Any) -> Any:
         """Run one statement, which commits itself. Its rows, if it returns any."""
@@ -211,8 +218,10 @@ def _table(name: str) -> Table:
     return Table(
         name,
         MetaData(),
-        Column("id", String(32), primary_key=True),
+        Column("id", String(40), primary_key=True, comment="32 digits, and .NUMBER for further parts"),
         Column("created", BigInteger, nullable=False, comment="Unix seconds"),
+        Column("size", BigInteger, nullable=False, comment="bytes of the whole payload"),
+        Column("parts", Integer, nullable=False, comment="of the payload, negative in its last part, else 0"),
         Column("data", data, nullable=False),
         Index(f"{name}_created", "created"),
         schema=schema or None,

@@ -108,14 +108,26 @@ class Sql:
         await self.execute(f"UPDATE {self._table(url)} SET data = :data WHERE id = :id", id=id, data=data)
 
     async def put_other(self, url: str) -> None:
-        await self.execute(f"INSERT INTO {self._table(url)} VALUES (:id, 1, :data)", id=OTHER, data=b"")
+        await self.execute(f"INSERT INTO {self._table(url)} VALUES (:id, 1, 0, 1, :data)", id=OTHER, data=b"")
 
-    async def execute(self, *statements: str, **values: Any) -> None:
+    async def count(self, url: str) -> int:
+        """How many rows there are."""
+        [[count]] = await self.execute(f"SELECT count(*) FROM {self._table(url)}")
+        return int(count)
+
+    async def take_away(self, url: str, id: str) -> None:
+        """Delete the one row with this id."""
+        await self.execute(f"DELETE FROM {self._table(url)} WHERE id = :id", id=id)
+
+    async def execute(self, *statements: str, **values: Any) -> Any:
+        """Rows of the last of the statements."""
         engine = create_async_engine(self._admin, isolation_level="AUTOCOMMIT")
         async with engine.connect() as connection:
             for statement in statements:
-                await connection.execute(text(statement), values)
+                result = await connection.execute(text(statement), values)
+            rows = result.all() if result.returns_rows else []
         await engine.dispose()
+        return rows
 
     def _url(self, user: str | None = None, password: str | None = None, **options: str) -> str:
         url = self._admin.set(query={**self._admin.query, **options})
@@ -251,6 +263,16 @@ class Mongo:
         with self._client() as client:
             self._collection(client, url).insert_one({"_id": OTHER, "created": 1, "size": 1})
             self._collection(client, url).insert_one({"_id": 7, "created": 1, "size": 1})
+
+    async def count(self, url: str) -> int:
+        """How many documents there are."""
+        with self._client() as client:
+            return int(self._collection(client, url).count_documents({}))
+
+    async def take_away(self, url: str, id: str) -> None:
+        """Delete the one document with this id."""
+        with self._client() as client:
+            self._collection(client, url).delete_one({"_id": id})
 
     async def refusing(self) -> dict[str, str]:
         return {"name, read-only": f"{self.server.url}?collection=astray.payloads"}  # all that this server refuses

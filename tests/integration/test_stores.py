@@ -429,21 +429,26 @@ async def test_redis_that_takes_no_writes_is_asked_again(run_server: RunServer) 
         await store.close()
 
 
-async def test_mongo_parts_whose_first_is_missing_are_listed_and_deleted(stores: Stores) -> None:
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind in ("mongodb", "sqlite", "postgresql", "mariadb")])
+async def test_parts_whose_first_is_missing_are_listed_and_deleted(kind: str, stores: Stores) -> None:
     """Writing them was cut short: no reference leads there, and they must not stay for ever."""
-    mongo: Any = stores["mongodb"]
-    url = await mongo.place()
-    store, id = opened(url), new_id()
-    await store.put(id, os.urandom(20 * 2**20))
-    with mongo._client() as client:
-        collection = mongo._collection(client, url)
-        assert collection.count_documents({}) == 3
-        collection.delete_one({"_id": id})
-        with pytest.raises(PayloadMissing):
-            await store.get(id)
-        assert {kept.id for kept in await listed(store)} == {id}
-        await store.delete(id)
-        assert collection.count_documents({}) == 0
+    harness: Any = stores[kind]
+    url = await harness.place()
+    store, id, other = opened(url), new_id(), new_id()
+    await store.put(id, os.urandom(5 * 2**20))
+    await store.put(other, os.urandom(5 * 2**20))
+    assert sorted((kept.id, kept.size) for kept in await listed(store)) == sorted(
+        (one, 5 * 2**20) for one in (id, other)
+    )
+    assert await harness.count(url) == 6
+    await harness.take_away(url, id)
+    with pytest.raises(PayloadMissing):
+        await store.get(id)
+    assert {kept.id for kept in await listed(store)} == {id, other}
+    await store.delete(id)
+    assert await harness.count(url) == 3
+    await store.delete(other)
+    assert await harness.count(url) == 0
     await store.close()
 
 
