@@ -8,7 +8,7 @@ SHELL := bash
 
 KMS ?= local
 ARGS ?=
-JOBS ?= 2
+JOBS ?= 0
 
 VENV := .venv
 LOCALSTACK_VENV := .devstack/localstack-venv
@@ -33,7 +33,7 @@ help: ## show this list
 demo: $(DEMO) $(if $(filter aws,$(KMS)),localstack-venv) ## encrypt a workflow end to end; KMS=local (default), vault, aws or gcp
 	@$(VENV)/bin/envelope-codec demo --kms $(KMS)
 
-test: $(DEV) localstack-venv ## run all tests, real servers included; ARGS="-k NAME" for some, JOBS=0 for one after the other
+test: $(DEV) localstack-venv ## run all tests, real servers included; ARGS="-k NAME" for some, JOBS=2 for two files at a time
 	$(RUN) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 lint: $(DEV) ## check rules and format with ruff

@@ -90,7 +90,9 @@ async def test_no_workflow_of_many_fails_while_the_store_is_away(
         url = await harness.place()
         outage = killed(server) if kind in DURABLE else paused(harness.server) if kind == "s3" else locked(url)
         watch = Watch()
-        client, _ = await connect(kms, storage=url + BRIEF.get(kind, ""), storage_threshold=0, observer=watch)
+        client, _ = await connect(
+            kms, storage=url + BRIEF.get(kind, ""), storage_threshold=0, observer=watch, timeout=150
+        )
         crowd = Crowd(name, [client], short=MANY, long=0, enough=0)
         async with worker(client, name):
             passing = asyncio.ensure_future(crowd.pass_by())
