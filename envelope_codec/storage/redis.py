@@ -7,7 +7,7 @@ import struct
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import redis.asyncio
@@ -76,13 +76,10 @@ class RedisStore:
 
     async def get(self, id: str) -> bytes:
         """See `PayloadStore.get`."""
-        pieces: list[bytes] = []
-        while not pieces or len(pieces[-1]) == _PIECE:
-            start = _HEAD.size + len(pieces) * _PIECE
-            pieces.append(await self._do("get", self._redis.getrange(self._prefix + id, start, start + _PIECE - 1)))
-        if pieces == [b""] and not await self._do("get", self._redis.exists(self._prefix + id)):
+        kept = await self._do("get", self._redis.get(self._prefix + id))
+        if kept is None:
             raise PayloadMissing("the datastore has no such payload", operation="get")
-        return b"".join(pieces)
+        return cast(bytes, kept)[_HEAD.size :]
 
     async def delete(self, id: str) -> None:
         """See `PayloadStore.delete`."""

@@ -53,6 +53,8 @@ _DRIVERS = {
 _TABLE = re.compile(r"([A-Za-z_][A-Za-z0-9_]{0,62}\.)?[A-Za-z_][A-Za-z0-9_]{0,47}")  # its index has a longer name
 _PAGE = 1_000
 _POOL = 16
+# Each statement commits itself, and so there is nothing to roll back either.
+_STATELESS: dict[str, Any] = {"isolation_level": "AUTOCOMMIT", "pool_reset_on_return": None}
 
 _ID_LENGTH = 32
 # Large payloads are kept in parts: MariaDB takes statements of 16 MiB if it is not told otherwise, asyncmy garbles
@@ -233,11 +235,11 @@ def _engine(url: URL) -> AsyncEngine:
         if url.database in (None, "", ":memory:"):
             raise ConfigurationError("storage: SQLite in memory keeps nothing: give a file, sqlite:////path")
         waits = {} if "timeout" in url.query else {"timeout": 5.0}  # seconds for other writers
-        engine = create_async_engine(url, isolation_level="AUTOCOMMIT", connect_args=waits)
+        engine = create_async_engine(url, **_STATELESS, connect_args=waits)
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         return engine
     return create_async_engine(
-        url, isolation_level="AUTOCOMMIT", pool_size=_POOL, max_overflow=_POOL, pool_timeout=10, pool_recycle=1_800
+        url, **_STATELESS, pool_size=_POOL, max_overflow=_POOL, pool_timeout=10, pool_recycle=1_800
     )
 
 
