@@ -79,7 +79,7 @@ def print_memory(kind: str, url: str) -> list[str]:
             assert stdout.readline() == "ready\n"
             found = asyncio.run(_peaks(temporal.address, key, url, ask))
             process.kill()
-    print(f"{kind:11} memory, in copies of 20 MiB: " + ", ".join(f"{what} {peak:.1f}" for what, peak in found.items()))
+    print(f"{kind:11} memory, in copies of 20 MiB: " + ", ".join(f"{what} {peak:.2f}" for what, peak in found.items()))
     return [f"{kind} memory, {what}: {peak:.2f}" for what, peak in found.items() if peak > BAR]
 
 

@@ -231,16 +231,30 @@ def _table(name: str) -> Table:
 
 
 def _engine(url: URL) -> AsyncEngine:
+    settings: dict[str, Any] = {**_STATELESS, "pool_size": _POOL, "max_overflow": _POOL, "pool_timeout": 10}
     if url.get_backend_name() == "sqlite":
         if url.database in (None, "", ":memory:"):
             raise ConfigurationError("storage: SQLite in memory keeps nothing: give a file, sqlite:////path")
         waits = {} if "timeout" in url.query else {"timeout": 5.0}  # seconds for other writers
-        engine = create_async_engine(url, **_STATELESS, connect_args=waits)
+        engine = create_async_engine(url, **settings, connect_args=waits)
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         return engine
-    return create_async_engine(
-        url, **_STATELESS, pool_size=_POOL, max_overflow=_POOL, pool_timeout=10, pool_recycle=1_800
-    )
+    if url.drivername == "postgresql+psycopg":
+        settings["connect_args"] = {"cursor_factory": _binary_cursor()}
+    return create_async_engine(url, **settings, pool_recycle=1_800)
+
+
+def _binary_cursor() -> type[Any]:
+    """Cursors of psycopg whose results are binary: else each payload comes as a text of hex digits, twice as long."""
+    from psycopg import AsyncCursor
+    from psycopg.pq import Format
+
+    class BinaryCursor(AsyncCursor[Any]):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            self.format = Format.BINARY
+
+    return BinaryCursor
 
 
 def _prepare_sqlite(connection: Any, _: object) -> None:
