@@ -1,4 +1,4 @@
-"""``envelope-codec doctor``: what is wrong with a configuration, its master keys, and what Temporal has stored."""
+"""``envelope-codec doctor``: what is wrong with a configuration, its master keys and stores, and what Temporal has."""
 
 from __future__ import annotations
 
@@ -34,9 +34,11 @@ def doctor(
     timeout: Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="It ends by then.")] = 30.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document, for programs.")] = False,
 ) -> None:
-    """Examine the configuration, wrap and unwrap with every master key, and look at what Temporal has stored.
+    """Examine the configuration, wrap and unwrap with every master key, use every datastore, and look at what Temporal
+    has stored.
 
-    It says in plain words what to fix. It writes nothing but requests to wrap and unwrap a random secret.
+    It says in plain words what to fix. It writes nothing but requests to wrap and unwrap a random secret, and an empty
+    payload to the datastore that is configured to store to.
 
     Exit status: 0 if all is well, advice or not; 1 if there are problems; 2 if nothing could be examined.
     """

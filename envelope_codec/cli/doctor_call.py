@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 _LONGEST_WORDS = 400
+_STORES = "envelope_codec.storage"
 
 
 class Deadline:
@@ -71,17 +72,20 @@ class Calls:
 
 
 class ProviderWords(logging.Handler):
-    """Keeps what providers log in each thread: the words of the KMS, which errors leave out.
+    """Keeps what providers log in each thread: the words of the KMS, which errors leave out. Stores log theirs for
+    debugging alone.
 
-    Providers log no secrets. What comes with a traceback is left out but for its first line.
+    Neither log secrets. What comes with a traceback is left out but for its first line.
     """
 
     def __init__(self) -> None:
-        super().__init__(logging.WARNING)
+        super().__init__()
         self._local = threading.local()
 
     def emit(self, record: logging.LogRecord) -> None:
         """See `logging.Handler.emit`."""
+        if record.levelno < logging.WARNING and not record.name.startswith(f"{_STORES}."):
+            return
         with suppress(Exception):  # a third party's broken format
             self._local.words = " ".join(record.getMessage().split())[:_LONGEST_WORDS]
 
@@ -94,10 +98,13 @@ class ProviderWords(logging.Handler):
 
 @contextmanager
 def quiet_logs() -> Iterator[ProviderWords]:
-    """Keeps all logs off the screen, and the providers' words at hand."""
+    """Keeps all logs off the screen, and the words of providers and stores at hand."""
     words, silence = ProviderWords(), logging.NullHandler()
     ours, root = logging.getLogger("envelope_codec"), logging.getLogger()
     propagate, ours.propagate = ours.propagate, False
+    stores = logging.getLogger(_STORES)
+    level = stores.level
+    stores.setLevel(logging.DEBUG)
     ours.addHandler(words)
     root.addHandler(silence)  # with no handler at all, warnings would go to standard error
     try:
@@ -105,4 +112,5 @@ def quiet_logs() -> Iterator[ProviderWords]:
     finally:
         root.removeHandler(silence)
         ours.removeHandler(words)
+        stores.setLevel(level)
         ours.propagate = propagate

@@ -1,4 +1,4 @@
-"""All that the doctor does: ask the KMSs and the Temporal server, and say what is wrong."""
+"""All that the doctor does: ask the KMSs, the datastores and the Temporal server, and say what is wrong."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from envelope_codec.cli.doctor_key_findings import key_findings
 from envelope_codec.cli.doctor_keys import KeyCheck, MasterKeys, Probe
 from envelope_codec.cli.doctor_server import Reading, ServerFailed, Target, read_server
 from envelope_codec.cli.doctor_settings import Settings, configuration_findings, purpose_of, sealing_keys
+from envelope_codec.cli.doctor_store_findings import store_findings
+from envelope_codec.cli.doctor_stores import StoreProbe, probe_stores
 from envelope_codec.cli.doctor_survey import Survey
 from envelope_codec.cli.doctor_survey_findings import (
     clock_findings,
@@ -49,6 +51,7 @@ class Diagnosis:
     probes: list[Probe] = field(default_factory=list)
     surveys: list[Survey] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    stores: list[StoreProbe] = field(default_factory=list)
 
     @property
     def status(self) -> int:
@@ -64,6 +67,8 @@ async def diagnose(request: Request, deadline: Deadline, calls: Calls, words: Pr
     unusable = {finding.subject for finding in findings if finding.code is Code.namespace_unusable}
     namespaces = [namespace for namespace in request.namespaces if namespace not in unusable]
     keys = [key for namespace in namespaces for key in sealing_keys(config, namespace)]
+    # Awaited last: a store that does not answer takes all the time, which the rest is not to miss.
+    stores = asyncio.create_task(probe_stores(config, deadline, calls, words))
     probes, read = await asyncio.gather(check.run(keys, purpose, deadline), _read(request.target, namespaces, deadline))
     now = time.time()
     readings = [] if isinstance(read, ServerFailed) else read
@@ -84,8 +89,9 @@ async def diagnose(request: Request, deadline: Deadline, calls: Calls, words: Pr
         findings.append(requirement)
     with suppress(Exception):
         await calls.result(masters.close, deadline)
+    findings += store_findings(await stores)
     findings.sort(key=lambda finding: finding.level is not Level.problem)
-    return Diagnosis(probes, list(surveys.values()), findings)
+    return Diagnosis(probes, list(surveys.values()), findings, stores.result())
 
 
 async def _read(target: Target | None, namespaces: Sequence[str], deadline: Deadline) -> list[Reading] | ServerFailed:

@@ -36,6 +36,12 @@ class Code(str, Enum):
     no_answer_in_time = "no-answer-in-time"
     opening_unproved = "opening-unproved"
 
+    store_unusable = "store-unusable"
+    store_refused = "store-refused"
+    store_unavailable = "store-unavailable"
+    store_invalid = "store-invalid"
+    reading_unproved = "reading-unproved"
+
     server_unreachable = "server-unreachable"
     server_refused = "server-refused"
     namespace_missing = "namespace-missing"
@@ -57,10 +63,10 @@ class Finding:
     Attributes:
         level: problem or advice.
         code: which.
-        subject: the setting, key or namespace concerned.
+        subject: the setting, key, datastore or namespace concerned.
         text: what is so. May hold text from elsewhere.
         fix: what to do about it.
-        words: what the KMS or the server said itself, if anything.
+        words: what the KMS, the datastore or the server said itself, if anything.
     """
 
     level: Level

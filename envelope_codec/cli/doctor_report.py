@@ -7,6 +7,7 @@ from typing import Any
 from envelope_codec.cli.doctor_diagnosis import Diagnosis, Request
 from envelope_codec.cli.doctor_finding import Finding, Level
 from envelope_codec.cli.doctor_keys import Answer, Probe
+from envelope_codec.cli.doctor_stores import StoreProbe
 from envelope_codec.cli.doctor_survey import Survey
 from envelope_codec.cli.inspect_kind import Kind
 from envelope_codec.cli.inspect_text import Page, plural
@@ -25,6 +26,10 @@ def print_diagnosis(request: Request | None, diagnosis: Diagnosis, page: Page) -
         page.heading("Master keys")
         for probe in diagnosis.probes:
             _print_probe(probe, page)
+        if diagnosis.stores:
+            page.heading("Datastores")
+        for store in diagnosis.stores:
+            page.fact(store.name, f"{store.setting}: {_used(store)}")
         page.heading("Temporal server")
         if request.target is None:
             page.fact("not asked", "give --address or --profile to have its newest histories looked at")
@@ -55,6 +60,7 @@ def diagnosis_document(request: Request | None, diagnosis: Diagnosis) -> dict[st
             "namespaces": list(request.namespaces if request else ()),
         },
         "keys": [_probe(probe) for probe in diagnosis.probes],
+        "stores": [_store(store) for store in diagnosis.stores],
         "server": request and request.target and {"address": request.target.address},
         "histories": [_survey(survey) for survey in diagnosis.surveys],
         "findings": [
@@ -96,6 +102,12 @@ def _told(answer: Answer) -> str:
     return f"{outcome} in {answer.seconds * 1000:.1f} ms"
 
 
+def _used(store: StoreProbe) -> str:
+    if store.answer is None:
+        return "can't be opened" if store.defect else "no answer"
+    return _told(store.answer) + ("" if store.writes else " (only read)")
+
+
 def _counts(survey: Survey) -> str:
     kinds = survey.kinds
     parts = [
@@ -130,6 +142,13 @@ def _probe(probe: Probe) -> dict[str, Any]:
         "unwrap": _answer(probe.unwrap),
         "unwrapped_record_of_history": probe.proved,
     }
+
+
+def _store(store: StoreProbe) -> dict[str, Any]:
+    answer = _answer(store.answer) or {"outcome": None, "milliseconds": None, "reason": ""}
+    if store.defect:
+        answer |= {"outcome": "ConfigurationError", "reason": store.defect}
+    return {"name": store.name, "role": store.role, **answer}
 
 
 def _answer(answer: Answer | None) -> dict[str, Any] | None:

@@ -31,7 +31,14 @@ from envelope_codec.cli.storage_report import (
     stats_document,
 )
 from envelope_codec.cli.storage_state import State
-from envelope_codec.cli.storage_stores import chosen_store, configured_stores, opened
+from envelope_codec.cli.storage_stores import (
+    check_store,
+    chosen_store,
+    configured_stores,
+    opened,
+    proves_nothing,
+    stores_by_setting,
+)
 from envelope_codec.codec import EnvelopeCodec
 from envelope_codec.config import EnvelopeConfig, Seconds
 from envelope_codec.errors import ConfigurationError, EnvelopeError
@@ -66,28 +73,33 @@ def ddl(
 
 @storage.command()
 def check(config: ConfigOption = None) -> None:
-    """Store an empty payload in every configured store, and read it: is it there, and may we use it?
+    """Say of every configured store whether it can be used.
+
+    It stores an empty payload in storage, and reads it. Those of former_storage are only read from, and need no
+    permission to write.
 
     Exit status: 0 if all can be used, 1 if one can't.
     """
-    stores = configured_stores(_config(config))
+    stores = stores_by_setting(_config(config))
     if not stores:
         raise ConfigurationError("storage: not set")
 
-    async def one(url: StoreUrl) -> str:
+    async def one(url: StoreUrl, writes: bool) -> tuple[str, bool]:
         try:
             async with opened(url) as store:
-                await store.check()
+                await check_store(store, writes=writes)
         except EnvelopeError as error:
-            return str(error)
-        return ""
+            if proves_nothing(error, writes=writes):
+                return f"can't be told: {error}", False
+            return str(error), True
+        return "", False
 
-    async def all_of_them() -> list[str]:
-        return [await one(url) for url in stores]
+    async def all_of_them() -> list[tuple[str, bool]]:
+        return [await one(url, setting == "storage") for setting, url in stores.items()]
 
     outcomes = _run(all_of_them())
-    print_checks([url.name for url in stores], outcomes, Page())
-    raise typer.Exit(int(any(outcomes)))
+    print_checks([url.name for url in stores.values()], [text for text, _ in outcomes], Page())
+    raise typer.Exit(int(any(failed for _, failed in outcomes)))
 
 
 @storage.command()

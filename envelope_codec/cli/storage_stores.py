@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 
 from envelope_codec.config import EnvelopeConfig
-from envelope_codec.errors import ConfigurationError, StoreUnavailable
+from envelope_codec.errors import ConfigurationError, EnvelopeError, PayloadMissing, StoreRefused, StoreUnavailable
 from envelope_codec.storage.store import PayloadStore, Stored, StoreUrl, parse_store_url
 
 _T = TypeVar("_T")
 
 _SECONDS = 120.0  # for one call: of 20 MB, over a slow line
+_TO_CLOSE = 5.0
+
+
+def stores_by_setting(config: EnvelopeConfig) -> dict[str, StoreUrl]:
+    """``storage``, if it is set, then ``former_storage[0]`` and so on."""
+    urls = {"storage": config.storage} if config.storage is not None else {}
+    urls |= {f"former_storage[{index}]": url for index, url in enumerate(config.former_storage)}
+    return {setting: parse_store_url(url) for setting, url in urls.items()}
 
 
 def configured_stores(config: EnvelopeConfig) -> list[StoreUrl]:
     """``storage``, if it is set, and ``former_storage``."""
-    urls = [config.storage] if config.storage is not None else []
-    return [parse_store_url(url) for url in (*urls, *config.former_storage)]
+    return list(stores_by_setting(config).values())
 
 
 def chosen_store(config: EnvelopeConfig, name: str | None) -> StoreUrl:
@@ -43,7 +51,28 @@ async def opened(url: StoreUrl) -> AsyncIterator[PayloadStore]:
     try:
         yield _Timed(store)
     finally:
-        await store.close()
+        with suppress(Exception):  # the server is gone, for instance, or does not answer
+            await asyncio.wait_for(store.close(), _TO_CLOSE)
+
+
+async def check_store(store: PayloadStore, *, writes: bool) -> None:
+    """Raise if the store can't be used. See `PayloadStore.check`; where nothing is to be stored, it is only read.
+
+    What is read is not there: a store that says so has been reached, and permits to read.
+    """
+    if writes:
+        await store.check()
+        return
+    with suppress(PayloadMissing):
+        await store.get(os.urandom(16).hex())
+
+
+def proves_nothing(error: EnvelopeError, *, writes: bool) -> bool:
+    """Whether reading may be permitted in spite of this error of `check_store`.
+
+    S3 tells nobody that an object is missing who may not list the bucket, and to read needs no such permission.
+    """
+    return not writes and isinstance(error, StoreRefused) and "S3 says so of a missing object, too" in error.reason
 
 
 class _Timed:

@@ -95,6 +95,28 @@ def test_every_configured_store_is_looked_at(run: Any, tmp_path: Path, command: 
     assert "astray" not in told.printed + told.complained
 
 
+def test_a_former_store_that_may_only_be_read_passes(run: Any, tmp_path: Path) -> None:
+    made = run("ddl", f"sqlite:///{tmp_path}/p.db").printed
+    with sqlite3.connect(tmp_path / "p.db") as database:
+        database.executescript(made)
+    url = f"sqlite:///file:{tmp_path}/p.db?mode=ro&uri=true"
+    told = run("check", "--config", settings(tmp_path, f'former_storage = ["{url}"]'))
+    assert (told.status, told.printed) == (0, "envelope-sqlite     can be used\n")
+    told = run("check", "--config", settings(tmp_path, f'storage = "{url}"'))
+    assert told.status == 1
+    assert "the database refused" in " ".join(told.printed.split())
+
+
+def test_nothing_is_written_to_a_former_store(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    (tmp_path / "old").mkdir()
+    storage, former = f'storage = "file://{tmp_path}/new"', f'former_storage = ["file://{tmp_path}/old?name=old"]'
+    assert run("check", "--config", settings(tmp_path, storage, former)).status == 0
+    assert list((tmp_path / "new").iterdir()), "or this would not notice"
+    assert not list((tmp_path / "old").iterdir())
+    assert "former_storage are only read from" in " ".join(run("check", "--help").printed.replace("│", " ").split())
+
+
 def test_stats_count(run: Any, tmp_path: Path) -> None:
     (tmp_path / "kept").mkdir()
     file = settings(tmp_path, f'storage = "file://{tmp_path}/kept"')

@@ -1,0 +1,104 @@
+"""What to do about an error of a datastore, by its kind and by the error's reason, which is fixed text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from envelope_codec.errors import EnvelopeError, StoreRefused, StoreUnavailable
+
+_NETWORK = "check that it runs, host and port in its URL, and the network from here to it: DNS, firewall, TLS"
+_PRIMARY = "name the primary in the URL; after a failover, wait until there is one"
+_REGION = "give the region that the bucket is in, as ?region=, in the URL"
+_AWS_PERMISSION = (
+    "allow {permission} for what lies under the prefix, in the role's policy and in the bucket's, and the use of the "
+    "KMS key if the bucket is encrypted with one"
+)
+_AWS_CREDENTIALS = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the profile that the URL names"
+
+_S3 = {
+    "the bucket refused: the bucket does not exist": "make the bucket, or correct its name in the URL; a service other "
+    "than Amazon's needs the option endpoint",
+    "the bucket refused: the bucket is in another region: give ?region=": _REGION,
+    "the bucket refused: permission is missing (S3 says so of a missing object, too, to who may not list the bucket)": (
+        _AWS_PERMISSION
+    ),
+    "the bucket refused: permission is missing": _AWS_PERMISSION,
+    "the bucket refused: the credentials are wrong": _AWS_CREDENTIALS + "; a service other than Amazon's has its own",
+    "the bucket refused: the log has its code": "look up the code that S3 gives, and check the options of the URL",
+    "the bucket refused: its name, or the prefix, is not valid": "correct the bucket's name in the URL",
+    "no AWS credentials were found": "give credentials as to any AWS tool: AWS_PROFILE, AWS_ACCESS_KEY_ID, aws sso "
+    "login, or a role attached to this machine",
+    "the bucket did not answer": "check the region, the option endpoint, the network from here to S3 (DNS, firewall, "
+    "proxy), and whether the credentials have expired",
+}
+
+_SQL = {
+    "the database refused: no such table, column or database, no permission, read-only, or full": "make the table: "
+    "envelope-codec storage ddl prints the statements; check database, user and password in the URL; grant "
+    "{permission} on the table",
+    "the table has a constraint that refuses payloads": "make the table as envelope-codec storage ddl prints it",
+    "the database takes no writes: it is a replica, or read-only": _PRIMARY,
+    "the database did not answer": _NETWORK + "; a database that is locked does not answer either",
+}
+
+_REDIS = {
+    "the server refused: no permission, out of memory, or no payload there": "check user, password and number of the "
+    "database in the URL; let the user call {permission} on keys with the prefix; raise maxmemory if it is full",
+    "the server evicts keys when it is full: set maxmemory-policy to noeviction": "CONFIG SET maxmemory-policy "
+    "noeviction, and the same in the server's configuration file",
+    "the server takes no writes: it is a replica, or read-only": _PRIMARY,
+    "the server did not answer": _NETWORK,
+}
+
+_MONGODB = {
+    "the server refused: no permission, read-only, or full": "check user, password, database and collection in the "
+    "URL; grant {permission} on the collection",
+    "the server did not answer": _NETWORK + "; a replica set needs a primary",
+}
+
+_FILE = {
+    "the directory can't be used: it is missing, read-only or full": "make the directory, or mount it; check its owner "
+    "and mode, and the space that is left",
+    "the file system did not do as it was asked": "look at the system's log, and at the disk or the network mount",
+}
+
+STORE_HINTS: Mapping[str, Mapping[str, str]] = {
+    "s3": _S3,
+    **dict.fromkeys(("postgresql", "sqlite", "mysql", "mariadb"), _SQL),
+    **dict.fromkeys(("redis", "rediss"), _REDIS),
+    "mongodb": _MONGODB,
+    "file": _FILE,
+}
+"""By scheme and reason."""
+
+_PERMISSIONS = {
+    # to store and to read, and to read alone
+    "s3": ("s3:PutObject and s3:GetObject", "s3:GetObject"),
+    **dict.fromkeys(("postgresql", "sqlite", "mysql", "mariadb"), ("SELECT and INSERT", "SELECT")),
+    **dict.fromkeys(("redis", "rediss"), ("SET, SETRANGE and GET", "GET")),
+    "mongodb": ("find and insert", "find"),
+}
+
+_BY_KIND: tuple[tuple[type[EnvelopeError], str], ...] = (
+    (StoreUnavailable, _NETWORK),
+    (StoreRefused, "check that what the URL names exists, and that these credentials may use it"),
+    (EnvelopeError, "find out what deletes or changes payloads: a time to live, eviction, a replica that lags"),
+)
+
+
+def store_hint(scheme: str, error: EnvelopeError, *, writes: bool) -> str:
+    """What to do about ``error``.
+
+    Args:
+        scheme: of the store's URL, up to a ``+``.
+        error: what the store raised.
+        writes: whether it was to store, or to read alone.
+    """
+    text = STORE_HINTS.get(scheme, {}).get(error.reason)
+    if text is None:
+        text = next(general for kind, general in _BY_KIND if isinstance(error, kind))
+    permission = _PERMISSIONS.get(scheme, ("", ""))[0 if writes else 1]
+    told = text.format(permission=permission)
+    if writes and "{permission}" in text:
+        told += "; if this role only reads, name the store in former_storage"
+    return told
