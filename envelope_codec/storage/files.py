@@ -32,7 +32,9 @@ class FileStore:
 
     async def put(self, id: str, data: bytes) -> None:
         """See `PayloadStore.put`."""
-        await self._do("put", lambda: self._put(self._path(id), data))
+        kept = [data]
+        del data  # or the thread holds a large one for a moment longer than this call lasts
+        await self._do("put", lambda: self._put(self._path(id), kept.pop()))
 
     async def get(self, id: str) -> bytes:
         """See `PayloadStore.get`."""

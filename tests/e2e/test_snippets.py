@@ -119,6 +119,7 @@ class Sandbox:
 
     def replaced(self, text: str) -> str:
         text = text.replace("/etc/envelope", str(self.folder / "etc")).replace("localhost:7233", self._server.address)
+        text = text.replace("/var/lib/envelope", str(self.folder / "var"))
         return KEY.sub(lambda found: found[0] if str(self.folder) in found[0] else self.key(found[0]), text)
 
     def run(self, command: list[str]) -> subprocess.CompletedProcess[str]:
