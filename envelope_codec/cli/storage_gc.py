@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 from temporalio.api.common.v1 import Payload
 from temporalio.service import RPCError, RPCStatusCode
 
-from envelope_codec.cli.storage_reading import Reader, Source
+from envelope_codec.cli.storage_reading import Kind, Reader, Source
 from envelope_codec.cli.storage_references import ids_in
 from envelope_codec.cli.storage_state import Run, State
 from envelope_codec.codec import EnvelopeCodec
@@ -93,6 +93,7 @@ class Collection:
         self._watcher = watcher
         self._old: dict[str, Stored] = {}
         self._seen: set[Run] = set()
+        self._begun: set[tuple[str, Kind, str, str]] = set()
         self._samples: set[str] = set()
         self.findings = Findings()
 
@@ -107,6 +108,9 @@ class Collection:
         if self._old:
             for reader in self._readers:
                 await self._read(reader)
+            # What was reset or started from others, or listed late, meanwhile; those others may be gone by now.
+            for reader in self._readers:
+                await self._read(reader, again=True)
             self._state.keep(self._seen)
             await self._check_that_it_is_this_store()
         self.findings.referenced = self.findings.listed - len(self._old)
@@ -132,10 +136,12 @@ class Collection:
             self._watcher.advance()
         self.findings.listed = len(self._old)
 
-    async def _read(self, reader: Reader) -> None:
+    async def _read(self, reader: Reader, *, again: bool = False) -> None:
+        """Read what is listed, and was not read before."""
         try:
             await reader.check()
-            self._watcher.expect(f"reading {reader.namespace}", await reader.count())
+            doing = "reading what has come to" if again else "reading"
+            self._watcher.expect(f"{doing} {reader.namespace}", None if again else await reader.count())
         except RPCError as error:
             raise _stopped(f"namespace {reader.namespace!r}", error) from None
         sources: asyncio.Queue[Source | None] = asyncio.Queue(_AT_ONCE)
@@ -143,7 +149,10 @@ class Collection:
         async def lists() -> None:
             try:
                 async for source in reader.sources():
-                    await sources.put(source)
+                    which = reader.namespace, source.kind, source.id, source.run_id
+                    if which not in self._begun:
+                        self._begun.add(which)
+                        await sources.put(source)
             except RPCError as error:
                 raise _stopped(f"the list of namespace {reader.namespace!r}", error) from None
             for _ in range(_AT_ONCE):

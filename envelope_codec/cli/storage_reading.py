@@ -7,9 +7,10 @@ from datetime import timedelta
 from enum import Enum
 from typing import Any, NamedTuple
 
-from google.protobuf.message import Message
-from temporalio.api.common.v1 import WorkflowExecution
-from temporalio.api.enums.v1 import WorkflowExecutionStatus
+from google.protobuf.message import DecodeError, Message
+from temporalio.api.common.v1 import DataBlob, WorkflowExecution
+from temporalio.api.enums.v1 import EncodingType, WorkflowExecutionStatus
+from temporalio.api.history.v1 import History
 from temporalio.api.workflowservice.v1 import (
     CountWorkflowExecutionsRequest,
     DescribeActivityExecutionRequest,
@@ -26,10 +27,20 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
+from envelope_codec.errors import MalformedEnvelope
+
 _PAGE = 200
 _TIMEOUT = timedelta(seconds=60)
-_RUNNING = WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING
-_PAUSED = getattr(WorkflowExecutionStatus, "WORKFLOW_EXECUTION_STATUS_PAUSED", _RUNNING)
+_ENDED = frozenset(
+    (
+        WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_COMPLETED,
+        WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_FAILED,
+        WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_CANCELED,
+        WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_TERMINATED,
+        WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_CONTINUED_AS_NEW,
+        WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_TIMED_OUT,
+    )
+)
 _NOT_THERE = (RPCStatusCode.UNIMPLEMENTED,)
 """What a server says that has no such thing as standalone activities, or has it turned off."""
 
@@ -62,7 +73,8 @@ class Source(NamedTuple):
 
 
 class Reader:
-    """Reads one namespace. Raises `RPCError` where it may not, or can't.
+    """Reads one namespace. Raises `RPCError` where it may not, or can't, and `MalformedEnvelope` where a history has a
+    form that can't be read.
 
     Args:
         client: connected to the server.
@@ -90,17 +102,20 @@ class Reader:
         async for entry in self._listed(self._service.list_schedules, ListSchedulesRequest, "schedules"):
             yield Source(Kind.schedule, entry.schedule_id, "", False, entry)
         async for entry in self._listed(
-            self._service.list_activity_executions, ListActivityExecutionsRequest, "executions"
+            self._service.list_activity_executions, ListActivityExecutionsRequest, "executions", optional=True
         ):
             yield Source(Kind.activity, entry.activity_id, entry.run_id, False, entry)
         async for entry in self._listed(
-            self._service.list_nexus_operation_executions, ListNexusOperationExecutionsRequest, "operations"
+            self._service.list_nexus_operation_executions,
+            ListNexusOperationExecutionsRequest,
+            "operations",
+            optional=True,
         ):
             yield Source(Kind.operation, entry.operation_id, entry.run_id, False, entry)
         async for entry in self._listed(
             self._service.list_workflow_executions, ListWorkflowExecutionsRequest, "executions"
         ):
-            ended = entry.status not in (_RUNNING, _PAUSED)
+            ended = entry.status in _ENDED
             yield Source(Kind.workflow, entry.execution.workflow_id, entry.execution.run_id, ended, entry)
 
     async def messages(self, source: Source) -> AsyncIterator[Message]:
@@ -153,7 +168,7 @@ class Reader:
         if not source.ended:
             request = DescribeWorkflowExecutionRequest(namespace=self.namespace, execution=execution)
             yield await self._asked(self._service.describe_workflow_execution, request)
-        token = b""
+        token, events = b"", 0
         while True:
             page = await self._asked(
                 self._service.get_workflow_execution_history,
@@ -162,11 +177,20 @@ class Reader:
                 ),
             )
             yield page
+            events += len(page.history.events)
+            for blob in page.raw_history:  # which the server sends instead, where it is set up so
+                batch = _events(blob)
+                yield batch
+                events += len(batch.events)
             token = page.next_page_token
             if not token:
-                return
+                break
+        if not events:
+            raise MalformedEnvelope("the server gave a history without events")
 
-    async def _listed(self, call: Callable[..., Any], request_type: type[Any], field: str) -> AsyncIterator[Any]:
+    async def _listed(
+        self, call: Callable[..., Any], request_type: type[Any], field: str, *, optional: bool = False
+    ) -> AsyncIterator[Any]:
         token = b""
         while True:
             size: Any = {"maximum_page_size" if request_type is ListSchedulesRequest else "page_size": _PAGE}
@@ -174,7 +198,7 @@ class Reader:
             try:
                 page = await self._asked(call, request)
             except RPCError as error:
-                if error.status in _NOT_THERE:
+                if optional and error.status in _NOT_THERE:
                     return
                 raise
             for entry in getattr(page, field):
@@ -183,6 +207,14 @@ class Reader:
             if not token:
                 return
 
-    @staticmethod
-    async def _asked(call: Callable[..., Coroutine[Any, Any, Any]], request: Message) -> Any:
+    async def _asked(self, call: Callable[..., Coroutine[Any, Any, Any]], request: Message) -> Any:
         return await call(request, retry=True, timeout=_TIMEOUT)
+
+
+def _events(blob: DataBlob) -> History:
+    try:
+        if blob.encoding_type != EncodingType.ENCODING_TYPE_PROTO3:
+            raise DecodeError
+        return History.FromString(blob.data)
+    except DecodeError:
+        raise MalformedEnvelope("the server gave a history in a form that can't be read") from None

@@ -20,6 +20,7 @@ from envelope_codec.errors import MalformedEnvelope
 from envelope_codec.storage.claim import Claim
 
 _MARK = "__temporal_external_storage_reference"  # of a reference that the SDK's codec has encoded
+_REFERENCE = "reference to external storage"
 _NEXUS = {
     kind.DESCRIPTOR.full_name.encode(): kind
     for kind in (SignalWithStartWorkflowExecutionRequest, SignalWithStartWorkflowExecutionResponse)
@@ -63,12 +64,14 @@ async def _decoded(payload: Payload, codec: EnvelopeCodec) -> Payload:
     del encoded.metadata[_MARK]
     del encoded.external_payloads[:]
     [reference] = await codec.decode([encoded])
+    if written_in_clear(reference) != _REFERENCE:  # another codec has encoded it besides
+        raise MalformedEnvelope("a reference to external storage can't be read")
     return reference
 
 
 def _claim(payload: Payload) -> dict[str, str] | None:
     """The claim data, if ``payload`` is a reference that one of our drivers made."""
-    if written_in_clear(payload) != "reference to external storage":
+    if written_in_clear(payload) != _REFERENCE:
         return None
     try:
         reference = json.loads(payload.data)

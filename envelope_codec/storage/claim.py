@@ -21,6 +21,7 @@ from envelope_codec.storage.store import is_id
 _FIELD = "envelope"
 _ENCODING = b"json/envelope-codec-claim"
 _LONGEST = 65_536
+_LARGEST = 2**31  # bytes, which no protobuf message has
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -84,6 +85,8 @@ class Claim:
             claim = cls(content["id"], content["sha256"], content["size"])
             if not (is_id(claim.id) and _DIGEST.fullmatch(claim.digest)) or type(claim.size) is not int:
                 raise ValueError
-        except (ValueError, KeyError, TypeError):
+            if not 0 <= claim.size < _LARGEST:
+                raise ValueError
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise MalformedEnvelope("what was sealed is not a reference to the datastore") from None
         return claim

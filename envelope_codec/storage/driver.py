@@ -7,6 +7,7 @@ import os
 import random
 import threading
 import time
+import traceback
 import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
@@ -119,22 +120,42 @@ class _Loop:
         finally:
             await self.start_to_close()
 
-    async def call(self, call: Callable[[PayloadStore], Coroutine[Any, Any, _T]], operation: str, seconds: float) -> _T:
-        """Make one call. `StoreUnavailable` if there is no answer after ``seconds``.
+    async def call(
+        self,
+        call: Callable[[PayloadStore], Coroutine[Any, Any, _T]],
+        operation: str,
+        seconds: float,
+        patience: _Patience,
+    ) -> _T:
+        """Make one call. `StoreUnavailable` if there is no answer after ``seconds``, or if other calls keep it from
+        being made for as long as ``patience`` lasts.
 
         A call that is given up is not waited for: client libraries take seconds to end it in good order.
         """
-        await self._slots.acquire()
+        if not await self._slot(patience):
+            raise StoreUnavailable("the datastore did not answer", operation=operation)
         task = asyncio.get_running_loop().create_task(call(self.store))
         self._under_way.add(task)
         task.add_done_callback(self._ended)
         try:
             await asyncio.wait([task], timeout=seconds)
-            if task.done():
+            if task.done() and not task.cancelled():  # as it is if the store is closed meanwhile
                 return task.result()
             raise StoreUnavailable("the datastore did not answer", operation=operation)
         finally:
             task.cancel()
+
+    async def _slot(self, patience: _Patience) -> bool:
+        if not self._slots.locked():
+            return await self._slots.acquire()
+        waiting = asyncio.get_running_loop().create_task(self._slots.acquire())
+        try:
+            await patience.wait_for(waiting)
+        except asyncio.CancelledError:
+            if not waiting.cancel():
+                self._slots.release()
+            raise
+        return not waiting.cancel()
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._under_way.discard(task)
@@ -226,7 +247,7 @@ class EnvelopeDriver(StorageDriver):
                 begun = time.perf_counter()
                 failure: StoreUnavailable
                 try:
-                    result = await here.call(call, operation, _CALL + size / _SLOWEST)
+                    result = await here.call(call, operation, _CALL + size / _SLOWEST, patience)
                     self._report(operation, "ok", begun)
                     return result
                 except StoreUnavailable as error:
@@ -234,8 +255,10 @@ class EnvelopeDriver(StorageDriver):
                 except EnvelopeError as error:
                     self._report(operation, type(error).__name__, begun, str(error))
                     raise
-                except Exception:  # which no store may raise
-                    logger.exception("the datastore %s failed unexpectedly at %s", self.pool.name, operation)
+                except Exception as error:  # which no store may raise
+                    where = "".join(traceback.format_tb(error.__traceback__))  # not its text, which may hold a password
+                    said = type(error).__name__
+                    logger.error("the datastore %s failed unexpectedly: %s\n%s", self.pool.name, said, where)
                     failure = StoreUnavailable("the datastore failed unexpectedly", operation=operation)
                 self._report(operation, "StoreUnavailable", begun, str(failure))
                 if not await patience.again():
@@ -282,6 +305,20 @@ class _Patience:
             await asyncio.wait_for(asyncio.sleep(wait) if self._shortened else self._hurry.wait(), wait)
         self._shorten()
         return True
+
+    async def wait_for(self, task: asyncio.Task[Any]) -> None:
+        """Until ``task`` is done, or the deadline."""
+        hurry = self._loop.create_task(self._hurry.wait())
+        try:
+            while not task.done():
+                self._shorten()
+                left = self._deadline - time.monotonic()
+                if left <= 0:
+                    return
+                waited = {task} if self._shortened else {task, hurry}
+                await asyncio.wait(waited, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            hurry.cancel()
 
     def _shorten(self) -> None:
         if self._hurry.is_set() and not self._shortened:

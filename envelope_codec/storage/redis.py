@@ -56,9 +56,11 @@ class RedisStore:
         options.pop("decode_responses", None)  # payloads are bytes
         url = urlunsplit(parts._replace(query=urlencode(options)))
         try:
+            int(parts.path.strip("/") or 0)  # the database, which redis-py takes for 0 if it is no number
             pool = redis.asyncio.BlockingConnectionPool.from_url(url, **settings)
+            pool.connection_class(**pool.connection_kwargs)  # asks no network, and knows which options there are
         except (ValueError, TypeError, RedisError):
-            raise ConfigurationError("storage: redis-py can't read the URL") from None
+            raise ConfigurationError("storage: redis-py can't read the URL, or does not know an option in it") from None
         self._redis = redis.asyncio.Redis.from_pool(pool)
 
     async def put(self, id: str, data: bytes) -> None:

@@ -74,7 +74,9 @@ class Boto3Client(S3StorageDriverClient):
 
     async def put_object(self, *, bucket: str, key: str, data: bytes) -> None:
         """See `S3StorageDriverClient.put_object`. PutObject: 5 GiB at most."""
-        await self.run(lambda s3: s3.put_object(Bucket=bucket, Key=key, Body=data))
+        body = [data]
+        del data  # or the thread holds a large one for a moment longer than this call lasts
+        await self.run(lambda s3: s3.put_object(Bucket=bucket, Key=key, Body=body.pop()))
 
     async def object_exists(self, *, bucket: str, key: str) -> bool:
         """See `S3StorageDriverClient.object_exists`."""
@@ -182,15 +184,15 @@ class S3Store:
 
 def _client(options: Mapping[str, str]) -> S3Client:
     addressing: Any = {"addressing_style": options.get("addressing", "auto")}
-    config = Config(
-        connect_timeout=5,
-        read_timeout=8,  # a call that nobody waits for any more holds one of the threads no longer
-        retries={"total_max_attempts": 1, "mode": "standard"},
-        max_pool_connections=_THREADS,
-        s3=addressing,
-        user_agent_extra="envelope-codec",
-    )
     try:
+        config = Config(
+            connect_timeout=5,
+            read_timeout=8,  # a call that nobody waits for any more holds one of the threads no longer
+            retries={"total_max_attempts": 1, "mode": "standard"},
+            max_pool_connections=_THREADS,
+            s3=addressing,
+            user_agent_extra="envelope-codec",
+        )
         session = boto3.Session(profile_name=options.get("profile"), region_name=options.get("region"))
         return session.client("s3", endpoint_url=options.get("endpoint"), config=config)
     except BotoCoreError as error:
@@ -210,6 +212,8 @@ def _failure(error: Exception, operation: str) -> EnvelopeError:
         return StoreUnavailable("no AWS credentials were found", operation=operation)
     if not isinstance(error, ClientError) or code in _PASSING or _status(error) >= 500:
         return StoreUnavailable("the bucket did not answer", operation=operation)
+    if code not in _ADVICE:
+        _log.warning("S3 refused a %s: code %.64r", operation, code)
     return StoreRefused(f"the bucket refused: {_ADVICE.get(code, 'the log has its code')}", operation=operation)
 
 

@@ -77,7 +77,7 @@ _REFUSING_WORDS = (
         "permission denied",
         "not permitted to log in",
     ),
-    *("no password supplied",),
+    *("no password supplied", "invalid connection option", "connection is bad: invalid", "bad value for"),
 )
 # A server that takes no writes: a replica, or what was the primary until a moment ago.
 _READ_ONLY_STATES = ("25006",)
@@ -185,8 +185,10 @@ class SqlStore:
 
     async def _do(self, operation: str, statement: Any) -> Any:
         """Run one statement, which commits itself. Its rows, if it returns any."""
+        connected = False
         try:
             async with self._engine.connect() as connection:
+                connected = True
                 try:
                     result = await connection.execute(statement)
                 except DBAPIError as error:
@@ -200,6 +202,10 @@ class SqlStore:
             raise _failure(error, operation) from None
         except (SQLAlchemyError, OSError) as error:
             raise _failure(error, operation) from None
+        except (TypeError, ValueError):
+            if connected:
+                raise
+            raise StoreRefused("the driver of the database can't use the URL's host or options") from None
 
 
 class _Conflict(Exception):
@@ -267,7 +273,8 @@ def _prepare_sqlite(connection: Any, _: object) -> None:
 
 def _failure(error: BaseException, operation: str) -> EnvelopeError:
     original = getattr(error, "orig", None)
-    _log.debug("SQL %s failed: %s %s", operation, type(error).__name__, type(original).__name__)
+    code = getattr(original, "sqlstate", None) or _number(original)
+    _log.debug("SQL %s failed: %s %s %s", operation, type(error).__name__, type(original).__name__, code)
     if isinstance(error, DBAPIError) and _is_read_only(original):
         return StoreUnavailable("the database takes no writes: it is a replica, or read-only", operation=operation)
     if isinstance(error, DBAPIError) and not error.connection_invalidated and _refuses(original):

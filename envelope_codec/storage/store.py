@@ -113,7 +113,11 @@ class StoreUrl(NamedTuple):
 
     def open(self) -> PayloadStore:
         """The store. Raises `ConfigurationError`: unknown scheme, missing extra, malformed; shows no credentials."""
-        return _provider(_scheme(self.url))(self.url)
+        provider = _provider(_scheme(self.url))
+        try:
+            return provider(self.url)
+        except ModuleNotFoundError as error:  # of a database's driver, for instance
+            raise _lacking(_scheme(self.url), error) from None
 
 
 def parse_store_url(url: str) -> StoreUrl:
@@ -153,11 +157,15 @@ def _provider(scheme: str) -> StoreProvider:
         import_module(point.module)
         provider: StoreProvider = point.load()
     except ModuleNotFoundError as error:
-        extra = _EXTRA_OF_SCHEME.get(scheme)
-        fix = f'pip install "temporal-envelope-codec[{extra}]"' if extra else f"install {error.name!r}"
-        raise ConfigurationError(f"storage: {scheme}:// needs a missing package: {fix}") from error
+        raise _lacking(scheme, error) from error
     # Any class: what a package raises at its import is as it pleases.
     except Exception as error:
         said = f"{type(error).__name__}: {error}"
         raise ConfigurationError(f"storage: the store for {scheme}:// can't be loaded: {said}") from error
     return provider
+
+
+def _lacking(scheme: str, error: ModuleNotFoundError) -> ConfigurationError:
+    extra = _EXTRA_OF_SCHEME.get(scheme)
+    fix = f'pip install "temporal-envelope-codec[{extra}]"' if extra else f"install {error.name!r}"
+    return ConfigurationError(f"storage: {scheme}:// needs a missing package, {error.name}: {fix}")

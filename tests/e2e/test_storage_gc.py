@@ -21,6 +21,14 @@ from google.protobuf.message import Message
 from small import Delegate, Hello, Listen, Work
 from stored import eventually, pending_activity
 from temporalio import activity
+from temporalio.api.enums.v1 import EncodingType
+from temporalio.api.workflowservice.v1 import (
+    GetWorkflowExecutionHistoryResponse,
+    ListActivityExecutionsRequest,
+    ListNexusOperationExecutionsRequest,
+    ListSchedulesRequest,
+    ListWorkflowExecutionsRequest,
+)
 from temporalio.client import (
     Client,
     Schedule,
@@ -32,6 +40,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from test_workflows import Journey
 
+from envelope_codec import EnvelopePlugin
 from envelope_codec.cli import main
 from envelope_codec.cli.demo_search import payloads_in
 from envelope_codec.cli.keygen import create_key_file, key_uri
@@ -44,7 +53,7 @@ from envelope_codec.testing import FakeKms
 from tests.integration.harness_stores import Sqlite, listed, new_id, opened
 
 OLD = 40 * 86_400  # seconds
-NAMESPACES = ("corners", "unreadable", "resumed")
+NAMESPACES = ("corners", "unreadable", "resumed", "late", "without")
 
 
 class Shed:
@@ -361,3 +370,98 @@ async def test_goes_on_from_where_it_was_stopped(
 
 async def _lists(client: Client, count: int) -> bool:
     return (await client.count_workflows()).count == count
+
+
+async def orphans_that_are_found(shed: Shed, plugin: EnvelopePlugin, reader: Reader) -> set[str]:
+    store = opened(shed.url)
+    codec = EnvelopeCodec(plugin.config, keyring=plugin.keyring)
+    try:
+        with State(None, "server") as state:
+            found = await Collection(store, time.time() + 100, [reader], codec, state, Quiet()).search()
+    finally:
+        await store.close()
+    return {orphan.id for orphan in found.orphans}
+
+
+class Late(Reader):
+    """Lists a workflow for the first time when all others have been read."""
+
+    late: str
+    lists = 0
+
+    async def sources(self) -> AsyncIterator[Source]:
+        self.lists += 1
+        async for source in super().sources():
+            if source.id != self.late or self.lists > 1:
+                yield source
+
+
+async def test_what_is_listed_late_is_read_as_well(shed: Shed, connect: Any, name: str) -> None:
+    """As what was reset, a moment ago, from a run that is being deleted: it has its old payloads."""
+    client, plugin = await connect(shed.key, namespace="late", storage=shed.url, storage_threshold=0)
+    for number in range(2):
+        await client.start_workflow(Hello.run, "Ada", id=f"{name} {number}", task_queue=name)
+    orphans = await put_orphans(client, 1)
+    await eventually(lambda: _lists(client, 2), "the list of workflows")
+    reader = Late(client, "late")
+    reader.late = f"{name} 0"
+    assert await orphans_that_are_found(shed, plugin, reader) == orphans
+    assert reader.lists == 2
+
+
+class Without(Reader):
+    """Of a server, or a proxy before it, that has not got some calls."""
+
+    lacks: tuple[type[Message], ...]
+
+    async def _asked(self, call: Any, request: Message) -> Any:
+        if isinstance(request, self.lacks):
+            raise RPCError("no such call", RPCStatusCode.UNIMPLEMENTED, b"")
+        return await super()._asked(call, request)
+
+
+async def test_only_what_a_server_may_lack_counts_as_nothing(shed: Shed, connect: Any, name: str) -> None:
+    client, plugin = await connect(shed.key, namespace="without", storage=shed.url, storage_threshold=0)
+    await client.start_workflow(Hello.run, "Ada", id=name, task_queue=name)
+    orphans = await put_orphans(client, 1)
+    await eventually(lambda: _lists(client, 1), "the list of workflows")
+    reader = Without(client, "without")
+    reader.lacks = ListActivityExecutionsRequest, ListNexusOperationExecutionsRequest
+    assert await orphans_that_are_found(shed, plugin, reader) == orphans
+    for request in ListWorkflowExecutionsRequest, ListSchedulesRequest:
+        reader.lacks = (request,)
+        with pytest.raises(Stopped, match="the list of namespace 'without' can't be read: UNIMPLEMENTED"):
+            await orphans_that_are_found(shed, plugin, reader)
+
+
+class Empty(Reader):
+    """Histories come without their events."""
+
+    async def _asked(self, call: Any, request: Message) -> Any:
+        answer = await super()._asked(call, request)
+        if isinstance(answer, GetWorkflowExecutionHistoryResponse):
+            answer.ClearField("history")
+            for blob in answer.raw_history:
+                blob.encoding_type = EncodingType.ENCODING_TYPE_JSON
+        return answer
+
+
+@pytest.mark.parametrize("raw", ["false", "true"])
+async def test_histories_are_read_in_each_form_that_a_server_gives_them(
+    raw: str, shed: Shed, run_server: Any, name: str
+) -> None:
+    """A server may be set up to send them raw. Then no events stand where they usually do."""
+    feature = {"frontend.sendRawWorkflowHistory": raw}
+    with (
+        run_server(TemporalServer(db=False, dynamic_config=feature)) as server,
+        EnvelopePlugin(shed.key, storage=shed.url, storage_threshold=0) as plugin,
+    ):
+        client = await Client.connect(server.address, plugins=[plugin])
+        orphans = await put_orphans(client, 1)
+        await client.start_workflow(Hello.run, "Ada", id=name, task_queue=name, memo={"note": "a memo"})
+        assert len(await shed.ids() - orphans) == 2
+        await eventually(lambda: _lists(client, 1), "the list of workflows")
+        assert await orphans_that_are_found(shed, plugin, Reader(client, "default")) == orphans
+        with pytest.raises(Stopped, match="the server gave a history"):
+            await orphans_that_are_found(shed, plugin, Empty(client, "default"))
+        await client.data_converter.external_storage.drivers[0].pool.aclose()  # type: ignore[union-attr,attr-defined]

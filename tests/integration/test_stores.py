@@ -305,6 +305,22 @@ async def test_a_file_that_another_process_locks_is_asked_again(stores: Stores) 
     await store.close()
 
 
+async def test_what_a_driver_can_not_connect_with_is_told_at_once(stores: Stores) -> None:
+    wrong = {
+        "postgresql": ["color=red", "sslmode=never", "connect_timeout=soon", "port=99999", f"host={'a' * 70}"],
+        "mariadb": ["color=red"],
+    }
+    for kind in [kind for kind in KINDS if kind in wrong]:
+        url = await stores[kind].place()
+        for option in wrong[kind]:
+            store = opened(f"{url}&{option}")
+            for call in (lambda: store.put(new_id(), b"some bytes"), store.check):  # noqa: B023 - called at once
+                with pytest.raises(StoreRefused) as caught:
+                    await call()
+                assert_tells_nothing(caught.value)
+            await store.close()
+
+
 # --- what single stores have to themselves ----------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ import dataclasses
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from temporalio.api.common.v1 import Payload
@@ -213,7 +213,27 @@ async def test_patience_ends(caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(StoreUnavailable) as caught:
         await driver.store(ANYWHERE, await sealed(driver))
     assert "secret" not in str(caught.value)
+    assert "failed unexpectedly: RuntimeError" in caplog.text
+    assert "secret" not in caplog.text
     assert 1 < memory.calls < 10
+
+
+async def test_a_call_that_the_store_itself_cancels_is_made_again() -> None:
+    """As calls end when a store is closed. A cancellation that nobody asked for would leave a workflow stuck."""
+    memory = Memory()
+    driver = driver_of(memory)
+    memory.failures = [asyncio.CancelledError()]  # type: ignore[list-item]
+    assert len(await driver.store(ANYWHERE, await sealed(driver))) == 1
+    assert memory.calls == 2
+
+
+async def test_nothing_waits_for_a_shutdown_when_a_call_is_done() -> None:
+    driver, stop = driver_of(Memory()), Stop()
+    payloads = await sealed(driver)
+    token = stopping.set(stop)
+    await driver.retrieve(READING, await driver.store(ANYWHERE, payloads))
+    stopping.reset(token)
+    assert not stop._listeners
 
 
 async def test_a_refusal_is_told_at_once() -> None:
@@ -250,6 +270,70 @@ async def test_a_call_without_an_answer_is_given_up_and_made_again(monkeypatch: 
     claims = await driver.store(ANYWHERE, await sealed(driver, 50))
     assert memory.silent == 0
     assert len(await driver.retrieve(READING, claims)) == 50
+
+
+class Hanging(NamedTuple):
+    """A store all of whose slots are taken by calls without an answer."""
+
+    memory: Memory
+    driver: EnvelopeDriver
+    calls: asyncio.Task[Any]
+
+    async def assert_all_slots_come_back(self) -> None:
+        self.calls.cancel()
+        await asyncio.wait([self.calls])
+        self.memory.silent = self.memory.under_way = self.memory.most = 0
+        self.memory.seconds = 0.01
+        await self.driver.store(ANYWHERE, await sealed(self.driver, 100))
+        assert self.memory.most == 32
+
+
+@pytest.fixture
+async def hanging(monkeypatch: pytest.MonkeyPatch) -> Hanging:
+    monkeypatch.setattr("envelope_codec.storage.driver._CALL", 1_000.0)
+    memory = Memory()
+    memory.silent = 32
+    driver = driver_of(memory)
+    calls = asyncio.ensure_future(driver.store(ANYWHERE, await sealed(driver, 32)))
+    while memory.silent:  # noqa: ASYNC110 - the memory is no event
+        await asyncio.sleep(0)
+    return Hanging(memory, driver, calls)
+
+
+async def test_waiting_for_a_slot_counts_towards_the_deadline(hanging: Hanging) -> None:
+    config = EnvelopeConfig(key=FakeKms(), timeout=0.1)
+    impatient = EnvelopeDriver(hanging.driver.pool, EnvelopeCodec(config))
+    with pytest.raises(StoreUnavailable, match="did not answer"):
+        await asyncio.wait_for(impatient.store(ANYWHERE, await sealed(impatient)), 60)
+    assert hanging.memory.calls == 32
+    await hanging.assert_all_slots_come_back()
+
+
+async def test_a_workers_shutdown_ends_waiting_for_a_slot(hanging: Hanging, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("envelope_codec.storage.driver._AT_SHUTDOWN", 0.0)
+    stop = Stop()
+    token = stopping.set(stop)
+    task = asyncio.ensure_future(hanging.driver.store(ANYWHERE, await sealed(hanging.driver)))
+    stopping.reset(token)
+    await asyncio.sleep(0.01)
+    assert not task.done()
+    stop.set()
+    with pytest.raises(StoreUnavailable):
+        await asyncio.wait_for(task, 60)
+    await hanging.assert_all_slots_come_back()
+
+
+async def test_who_is_cancelled_while_waiting_for_a_slot_takes_none(hanging: Hanging) -> None:
+    waiting = [asyncio.ensure_future(hanging.driver.store(ANYWHERE, [one])) for one in await sealed(hanging.driver, 50)]
+    await asyncio.sleep(0.01)
+    hanging.calls.cancel()
+    for number, task in enumerate(waiting):  # some before a slot is theirs, some at that moment, some after it
+        task.cancel()
+        if number % 5 == 0:
+            await asyncio.sleep(0)
+    await asyncio.wait(waiting)
+    assert all(task.cancelled() or not task.exception() for task in waiting)
+    await hanging.assert_all_slots_come_back()
 
 
 async def test_a_large_payload_has_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -364,6 +448,10 @@ async def claim_of(codec: EnvelopeCodec, content: bytes, encoding: bytes = b"jso
     return base64.b64encode(payload.SerializeToString()).decode()
 
 
+GOOD = json.dumps({"id": "0" * 32, "sha256": "0" * 64, "size": 1}).encode()
+UNSEALED = Payload(metadata={"encoding": b"json/envelope-codec-claim"}, data=GOOD)
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -372,6 +460,7 @@ async def claim_of(codec: EnvelopeCodec, content: bytes, encoding: bytes = b"jso
         {"envelope": "no base64!"},
         {"envelope": base64.b64encode(b"\xff").decode()},
         {"envelope": base64.b64encode(PLAIN.SerializeToString()).decode()},
+        {"envelope": base64.b64encode(UNSEALED.SerializeToString()).decode()},
         {"envelope": "A" * 70_000},
         {"bucket": "b", "key": "k"},
     ],
@@ -389,7 +478,9 @@ async def test_a_claim_that_is_not_sealed_by_us_is_refused(data: dict[str, str])
         (b"[]", b"json/envelope-codec-claim"),
         (b"{}", b"json/envelope-codec-claim"),
         (b"\xff", b"json/envelope-codec-claim"),
-        (json.dumps({"id": "0" * 32, "sha256": "0", "size": 1}).encode(), b"json/plain"),
+        (GOOD, b"json/plain"),
+        (GOOD.replace(b"0" * 64, b"0"), b"json/envelope-codec-claim"),
+        (b"[" * 40_000, b"json/envelope-codec-claim"),
     ],
 )
 async def test_a_sealed_payload_that_is_no_claim_is_refused(content: bytes, encoding: bytes) -> None:
@@ -407,6 +498,15 @@ async def test_an_id_that_no_driver_made_is_refused(id: Any) -> None:
     text = await claim_of(driver.codec, content)
     with pytest.raises(MalformedEnvelope, match="not a reference"):
         await Claim.opened({"envelope": text}, driver.codec)
+
+
+@pytest.mark.parametrize("size", [-1, 2**31, 10**400, True, 1.5, "1", None], ids=lambda size: str(size)[:9])
+async def test_a_size_that_no_payload_has_is_refused(size: Any) -> None:
+    """It says how long a call may take."""
+    driver = driver_of(Memory())
+    content = json.dumps({"id": "0" * 32, "sha256": "0" * 64, "size": size}).encode()
+    with pytest.raises(MalformedEnvelope, match="not a reference"):
+        await driver.retrieve(READING, [StorageDriverClaim({"envelope": await claim_of(driver.codec, content)})])
 
 
 # --- pools -----------------------------------------------------------------------------------------------------------
@@ -582,6 +682,12 @@ async def test_a_later_plugin_that_takes_the_store_away_is_detected(url: str) ->
         ({"storage": "file:///path?name=a b"}, "the option name is letters"),
         ({"storage": "file:///path?name=a&name=b"}, "the option name is letters"),
         ({"storage": "file:///path?color=red"}, "no option but name"),
+        ({"storage": "redis://:password@host?color=red"}, "redis-py can't read the URL, or does not know an option"),
+        ({"storage": "redis://:password@host/payloads"}, "redis-py can't read the URL"),
+        ({"storage": "s3://bucket?addressing=sideways&region=us-east-1"}, "addressing style sideways is invalid"),
+        ({"storage": "postgresql+psycopg2://u:password@host/db"}, "needs a missing package, psycopg2: pip install"),
+        ({"storage": "postgresql+nothing://u:password@host/db"}, "can't make an engine of the URL"),
+        ({"storage": "postgresql://u:password@host:port/db"}, "can't read the URL of the database"),
         ({"storage_threshold": 0}, "storage_threshold: goes with storage"),
         ({"storage": "file:///path", "storage_threshold": "many"}, "storage_threshold"),
         ({"storage": "file:///path", "storage_threshold": -1}, "storage_threshold"),

@@ -63,6 +63,15 @@ async def test_finds_references_that_the_sdks_codec_encoded(codec: EnvelopeCodec
     assert await ids_in(Payloads(payloads=[encoded]), codec) == {IDS[0]}
 
 
+async def test_a_reference_that_another_codec_encoded_besides_is_an_error(codec: EnvelopeCodec) -> None:
+    """As of who has a codec of his own: what the reference leads to would count as an orphan."""
+    inner = await sealed_reference(codec, IDS[0])
+    [encoded] = await codec.encode([Payload(metadata={"encoding": b"binary/zip"}, data=inner.SerializeToString())])
+    encoded.metadata["__temporal_external_storage_reference"] = b"true"
+    with pytest.raises(MalformedEnvelope):
+        await ids_in(Payloads(payloads=[encoded]), codec)
+
+
 async def test_finds_references_of_earlier_sdks(codec: EnvelopeCodec) -> None:
     claim = await Claim.of(IDS[0], b"data").sealed(codec)
     legacy = JSONPlainPayloadConverter(encoding="json/external-storage-reference").to_payload(
