@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import sqlite3
@@ -15,6 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from devstack import Server, ValkeyServer
@@ -322,6 +324,29 @@ async def test_what_a_driver_can_not_connect_with_is_told_at_once(stores: Stores
 
 
 # --- what single stores have to themselves ----------------------------------------------------------------------------
+
+
+async def test_a_file_is_named_when_all_of_it_is_on_the_disk(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = await stores["file"].place()
+    store, id, folder = opened(url), new_id(), Path(unquote(urlsplit(url).path))
+    synced, fsync = set[int](), os.fsync
+
+    def sync(descriptor: int) -> None:
+        synced.add(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreRefused, match="full"):
+        await store.put(id, b"some bytes")
+    assert [path for path in folder.rglob("*") if path.is_file()] == []  # noqa: ASYNC240
+    monkeypatch.setattr(os, "fsync", sync)
+    await store.put(id, b"some bytes")
+    [path] = [path for path in folder.rglob("*") if path.is_file()]  # noqa: ASYNC240
+    assert {path.stat().st_ino, path.parent.stat().st_ino} <= synced
+    assert path.stat().st_mode & 0o777 == 0o600
 
 
 S3_SAYS: list[tuple[int, str, type[EnvelopeError], str]] = [
