@@ -16,7 +16,7 @@ def store_findings(probes: Sequence[StoreProbe]) -> Iterator[Finding]:
     yield from _twice(probes)
     for probe in probes:
         if probe.defect:
-            package = probe.defect.partition("missing package: pip")[2]
+            package = probe.defect.partition("needs a missing package")[2].partition(": pip")[2]
             yield problem(
                 Code.store_unusable,
                 probe.name,

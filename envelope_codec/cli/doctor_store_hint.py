@@ -37,6 +37,8 @@ _SQL = {
     "envelope-codec storage ddl prints the statements; check database, user and password in the URL; grant "
     "{permission} on the table",
     "the table has a constraint that refuses payloads": "make the table as envelope-codec storage ddl prints it",
+    "the driver of the database can't use the URL's host or options": "correct the host and the options in the URL; "
+    "they are SQLAlchemy's and the driver's, but for table and name",
     "the database takes no writes: it is a replica, or read-only": _PRIMARY,
     "the database did not answer": _NETWORK + "; a database that is locked does not answer either",
 }

@@ -94,6 +94,4 @@ async def _asked(store: PayloadStore, writes: bool, words: ProviderWords) -> Ans
 def _defect(error: Exception) -> str:
     if isinstance(error, ConfigurationError):
         return str(error).removeprefix("storage: ")
-    if isinstance(error, ModuleNotFoundError):
-        return f"the package {error.name} is missing"
     return f"it can't be opened: {type(error).__name__}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
@@ -53,6 +54,7 @@ async def opened(url: StoreUrl) -> AsyncIterator[PayloadStore]:
     finally:
         with suppress(Exception):  # the server is gone, for instance, or does not answer
             await asyncio.wait_for(store.close(), _TO_CLOSE)
+        await _threads_of_sqlite_ended()
 
 
 async def check_store(store: PayloadStore, *, writes: bool) -> None:
@@ -73,6 +75,18 @@ def proves_nothing(error: EnvelopeError, *, writes: bool) -> bool:
     S3 tells nobody that an object is missing who may not list the bucket, and to read needs no such permission.
     """
     return not writes and isinstance(error, StoreRefused) and "S3 says so of a missing object, too" in error.reason
+
+
+async def _threads_of_sqlite_ended() -> None:
+    """Wait a moment for threads of aiosqlite.
+
+    It does not, where a connection could not be made, and such a thread prints a traceback if the event loop that
+    it tells of its end is closed by then.
+    """
+    for _ in range(100):
+        if not any(thread.name.endswith("(_connection_worker_thread)") for thread in threading.enumerate()):
+            return
+        await asyncio.sleep(0.01)
 
 
 class _Timed:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from devstack import GcpKmsServer, LocalStack, OpenBao, TemporalServer
+from devstack import GcpKmsServer, LocalStack, OpenBao, TemporalServer, ValkeyServer
 from google.protobuf.duration_pb2 import Duration
 from small import Hello
 from stored import eventually
@@ -35,6 +35,7 @@ from envelope_codec.cli.keygen import create_key_file, key_uri
 from tests.integration.harness_aws import AwsHarness
 from tests.integration.harness_gcp import GcpHarness
 from tests.integration.harness_vault import VaultHarness
+from tests.integration.listeners import silent_port
 
 
 class Told(NamedTuple):
@@ -60,11 +61,11 @@ class Told(NamedTuple):
         return wrap, unwrap
 
 
-def examined(folder: Path, keys: dict[str, str], *options: str, more: str = "") -> Told:
-    """Have the doctor examine a file with these keys, by namespace."""
+def examined(folder: Path, keys: dict[str, str], *options: str, settings: str = "", more: str = "") -> Told:
+    """Have the doctor examine a file with these keys, by namespace. ``more`` goes on with the last one's."""
     file = folder / "envelope.toml"
     entries = [f"[namespaces.{namespace}]\nkey = {json.dumps(key)}\n" for namespace, key in keys.items()]
-    file.write_text("require_encryption = true\n" + "".join(entries) + more)
+    file.write_text("require_encryption = true\n" + settings + "".join(entries) + more)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("TEMPORAL_", "VAULT_"))}
     done = subprocess.run(
         [sys.executable, "-m", "envelope_codec.cli", "doctor", "--config", str(file), "--json", *options],
@@ -177,6 +178,51 @@ def test_keys_of_gcp_kms(gcp_kms_server: GcpKmsServer, tmp_path: Path) -> None:
     assert told.problems("good") == {}
     assert "enable or restore its primary version" in told.problems("disabled")["wrap-denied"]
     assert "check the resource name" in told.problems("missing")["wrap-denied"]
+
+
+# Datastores
+
+
+def test_datastores_that_run_and_that_do_not(run_server: Any, tmp_path: Path) -> None:
+    create_key_file(tmp_path / "key.json")
+    keys = {"good": key_uri(tmp_path / "key.json")}
+    with run_server(ValkeyServer()) as server:
+        url = server.url
+        running = examined(tmp_path, keys, settings=f'storage = "{url}"\nformer_storage = ["{url}?name=old"]\n')
+    assert (running.status, running.document["findings"]) == (0, [])
+    assert [(one["name"], one["role"], one["outcome"]) for one in running.document["stores"]] == [
+        ("envelope-redis", "storage", "ok"),
+        ("old", "former_storage", "ok"),
+    ]
+    stopped = examined(tmp_path, keys, settings=f'storage = "{url.replace("//", "//:sesame@")}"\n')
+    assert stopped.status == 1
+    assert stopped.outcomes("good") == ("ok", "ok")
+    (finding,) = stopped.document["findings"]
+    assert (finding["code"], finding["subject"]) == ("store-unavailable", "envelope-redis")
+    assert finding["fix"].startswith("check that it runs, host and port in its URL")
+    assert finding["words"] == "Redis put failed: ConnectionError"
+    assert "sesame" not in json.dumps(stopped.document)
+    assert "127.0.0.1" not in json.dumps(stopped.document)
+
+
+def test_datastores_that_never_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    with silent_port() as address:
+        urls = [
+            f"redis://{address}/0",
+            f"s3://bucket?endpoint=http://{address}&region=us-east-1&addressing=path",
+            f"postgresql://user:sesame@{address}/db",
+            f"mongodb://{address}/db?serverSelectionTimeoutMS=300000",
+        ]
+        # No client of these gives up in that time.
+        settings = f'storage = "{urls[0]}"\nformer_storage = {json.dumps(urls[1:])}\n'
+        told = examined(tmp_path, {"none": "what://k"}, "--timeout", "4", settings=settings)
+    names = {"envelope-redis", "envelope-s3", "envelope-postgresql", "envelope-mongodb"}
+    late = {one["subject"] for one in told.document["findings"] if one["code"] == "no-answer-in-time"}
+    assert (told.status, late) == (1, names)
+    assert {(one["name"], one["outcome"]) for one in told.document["stores"]} == {(name, None) for name in names}
+    assert address not in json.dumps(told.document)
 
 
 # Histories

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import threading
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -105,6 +106,17 @@ def test_a_former_store_that_may_only_be_read_passes(run: Any, tmp_path: Path) -
     told = run("check", "--config", settings(tmp_path, f'storage = "{url}"'))
     assert told.status == 1
     assert "the database refused" in " ".join(told.printed.split())
+
+
+def test_no_thread_of_a_store_outlives_the_event_loop(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    died: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", died.append)
+    file = settings(tmp_path, f'storage = "sqlite:///{tmp_path}/astray/p.db"')
+    for _ in range(40):  # without waiting for them, one time in ten goes wrong
+        assert run("check", "--config", file).status == 1
+    assert not died
 
 
 def test_nothing_is_written_to_a_former_store(run: Any, tmp_path: Path) -> None:
