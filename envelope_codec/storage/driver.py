@@ -44,6 +44,7 @@ _FIRST_BACKOFF = 0.1
 _LONGEST_BACKOFF = 5.0
 _AT_SHUTDOWN = 3.0
 _TO_CLOSE = 5.0
+_BEFORE_CLOSE = 0.1
 
 
 class Pool:
@@ -85,7 +86,7 @@ def _close_all(loops: dict[asyncio.AbstractEventLoop, _Loop]) -> None:
     for loop, here in loops.items():
         if loop.is_running():
             with suppress(RuntimeError):  # it has just been closed
-                loop.call_soon_threadsafe(here.start_to_close)
+                loop.call_soon_threadsafe(here.start_to_close, _BEFORE_CLOSE)
     loops.clear()
 
 
@@ -102,13 +103,18 @@ class _Loop:
         with suppress(StopIteration):
             self._guard.asend(None).send(None)
 
-    def start_to_close(self) -> asyncio.Task[None]:
-        """Close the store, once."""
+    def start_to_close(self, after: float = 0.0) -> asyncio.Task[None]:
+        """Close the store, once, ``after`` seconds.
+
+        An event loop that ends cancels what it finds. Most end at once when all is closed, and then it finds this
+        waiting, not half done; its end closes the store in good order.
+        """
         if self._closing is None or self._closing.cancelled():
-            self._closing = asyncio.get_running_loop().create_task(self._close())
+            self._closing = asyncio.get_running_loop().create_task(self._close(after))
         return self._closing
 
-    async def _close(self) -> None:
+    async def _close(self, after: float) -> None:
+        await asyncio.sleep(after)
         try:
             await asyncio.wait_for(self.store.close(), _TO_CLOSE)
         except Exception:  # the server is gone, for instance, or does not answer

@@ -46,6 +46,7 @@ from tests.integration.harness_stores import (
     S3,
     SERVED,
     Harness,
+    Sqlite,
     Stores,
     Valkey,
     aws_environment,
@@ -364,12 +365,14 @@ S3_SAYS: list[tuple[int, str, type[EnvelopeError], str]] = [
 ]
 
 
-async def test_what_s3_says_is_understood() -> None:
+async def test_what_s3_says_is_understood(caplog: pytest.LogCaptureFixture) -> None:
     with S3Replies().running() as replies:
         store = opened(f"s3://astray/payloads?endpoint={replies.endpoint}&region=us-east-1&addressing=path")
         for replies.status, replies.code, expected, said in S3_SAYS:
             await assert_all_raise(expected, said, store)
         await store.close()
+    assert "S3 refused a put: code 'EntityTooLarge'" in caplog.text
+    assert [needle for needle in NEEDLES if needle in caplog.text] == []
 
 
 async def test_a_prefix_may_have_any_characters(stores: Stores) -> None:
@@ -491,6 +494,24 @@ async def test_parts_whose_first_is_missing_are_listed_and_deleted(kind: str, st
     await store.delete(other)
     assert await harness.count(url) == 0
     await store.close()
+
+
+def test_an_event_loop_that_ends_when_the_pool_was_closed_is_quiet(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As after ``with EnvelopePlugin(…)`` in what `asyncio.run` runs: it cancels all that it finds."""
+    url = asyncio.run(Sqlite(tmp_path).place())
+
+    async def use(steps: int) -> None:
+        driver = driver_of(url)
+        await driver.store(STORING, await sealed(driver, b"a text", b"another"))
+        driver.pool.close()
+        for _ in range(steps):
+            await asyncio.sleep(0)
+
+    for steps in range(10):
+        asyncio.run(use(steps))
+    assert caplog.text == ""
 
 
 async def test_a_process_that_closes_nothing_ends_without_a_word(stores: Stores) -> None:
