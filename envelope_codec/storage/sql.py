@@ -274,7 +274,7 @@ def _prepare_sqlite(connection: Any, _: object) -> None:
 def _failure(error: BaseException, operation: str) -> EnvelopeError:
     original = getattr(error, "orig", None)
     code = getattr(original, "sqlstate", None) or _number(original)
-    _log.debug("SQL %s failed: %s %s %s", operation, type(error).__name__, type(original).__name__, code)
+    _log.debug("SQL %s failed: %s %s %s", operation, type(error).__name__, type(original).__name__, code or "")
     if isinstance(error, DBAPIError) and _is_read_only(original):
         return StoreUnavailable("the database takes no writes: it is a replica, or read-only", operation=operation)
     if isinstance(error, DBAPIError) and not error.connection_invalidated and _refuses(original):

@@ -10,7 +10,7 @@ import re
 from collections.abc import AsyncIterator
 from importlib import import_module, metadata
 from typing import NamedTuple, Protocol, runtime_checkable
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from envelope_codec.errors import ConfigurationError
 
@@ -135,9 +135,9 @@ def parse_store_url(url: str) -> StoreUrl:
         raise ConfigurationError("storage: the option name is letters, digits, '.', '_' and '-', 64 at most, once")
     if names:
         query = urlencode([(option, value) for option, value in options if option != "name"])
-        url = urlunsplit(parts._replace(query=query))
-        if "://" not in url:  # urlunsplit drops the slashes of a URL without a host
-            url = url.replace(":", "://", 1)
+        # Not by urlunsplit, which drops slashes of a URL without a host.
+        before, _, fragment = url.partition("#")
+        url = before.partition("?")[0] + (f"?{query}" if query else "") + (f"#{fragment}" if fragment else "")
     return StoreUrl(name, url)
 
 

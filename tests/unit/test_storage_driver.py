@@ -706,6 +706,8 @@ async def test_wrong_settings_are_told_and_no_password_with_them(settings: Any, 
 def test_a_stores_name_may_be_chosen() -> None:
     assert parse_store_url("file:///a/b") == ("envelope-file", "file:///a/b")
     assert parse_store_url("file:///a/b?name=cold") == ("cold", "file:///a/b")
+    assert parse_store_url("sqlite:////a/b.db?name=cold&timeout=1") == ("cold", "sqlite:////a/b.db?timeout=1")
+    assert parse_store_url("sqlite:////a/b.db?name=cold") == ("cold", "sqlite:////a/b.db")
     url = "postgresql+psycopg://u:p@h:5/db?sslmode=require&name=main&table=t"
     assert parse_store_url(url) == ("main", "postgresql+psycopg://u:p@h:5/db?sslmode=require&table=t")
     assert parse_store_url("s3://bucket/prefix").name == "envelope-s3"
