@@ -107,11 +107,17 @@ class MongoStore:
         """See `PayloadStore.list_before`. Parts without a first one count as a payload: writing it was cut short."""
         old = {"created": {"$lt": before}}
         fields = {"created": 1, "size": 1}
+        cut_short = set[str]()
         try:
             async for found in self._payloads.find(old, fields):
                 id, _, part = str(found["_id"]).partition(".")
-                if is_id(id) and (not part or await self._payloads.find_one({"_id": id}, {"_id": 1}) is None):
-                    yield Stored(id, float(found["created"]), int(found.get("size", 0)))
+                if not is_id(id) or id in cut_short:
+                    continue
+                if part:
+                    if await self._payloads.find_one({"_id": id}, {"_id": 1}) is not None:
+                        continue
+                    cut_short.add(id)
+                yield Stored(id, float(found["created"]), int(found.get("size", 0)))
         except PyMongoError as error:
             raise _failure(error, "list") from None
 

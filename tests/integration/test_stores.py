@@ -362,6 +362,7 @@ S3_SAYS: list[tuple[int, str, type[EnvelopeError], str]] = [
     (403, "RequestTimeTooSkewed", StoreUnavailable, "did not answer"),
     (503, "SlowDown", StoreUnavailable, "did not answer"),
     (500, "InternalError", StoreUnavailable, "did not answer"),
+    (599, "Unheard", StoreUnavailable, "did not answer"),
 ]
 
 
@@ -493,6 +494,35 @@ async def test_parts_whose_first_is_missing_are_listed_and_deleted(kind: str, st
     assert await harness.count(url) == 3
     await store.delete(other)
     assert await harness.count(url) == 0
+    await store.close()
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind in ("mongodb", "sqlite", "postgresql", "mariadb")])
+@pytest.mark.parametrize("written", [1, 2])
+async def test_a_payload_that_is_half_written_is_not_there(
+    kind: str, written: int, stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store: Any = opened(await stores[kind].place())
+    id, data, do, parts = new_id(), os.urandom(5 * 2**20), store._do, 0
+
+    async def cut_short(operation: str, work: Any) -> Any:
+        nonlocal parts
+        parts += 1
+        if parts > written:
+            if asyncio.iscoroutine(work):
+                work.close()
+            raise StoreUnavailable("cut short")
+        return await do(operation, work)
+
+    monkeypatch.setattr(store, "_do", cut_short)
+    with pytest.raises(StoreUnavailable):
+        await store.put(id, data)
+    monkeypatch.undo()
+    with pytest.raises(PayloadMissing):
+        await store.get(id)
+    assert [kept.id for kept in await listed(store)] == [id]
+    await store.put(id, data)  # as who stores does
+    assert await store.get(id) == data
     await store.close()
 
 
