@@ -23,6 +23,7 @@ from stored import eventually, pending_activity
 from temporalio import activity
 from temporalio.api.enums.v1 import EncodingType
 from temporalio.api.workflowservice.v1 import (
+    GetWorkflowExecutionHistoryRequest,
     GetWorkflowExecutionHistoryResponse,
     ListActivityExecutionsRequest,
     ListNexusOperationExecutionsRequest,
@@ -396,13 +397,16 @@ class Late(Reader):
                 yield source
 
 
-async def test_what_is_listed_late_is_read_as_well(shed: Shed, connect: Any, name: str) -> None:
+async def test_what_is_listed_late_is_read_as_well(
+    shed: Shed, connect: Any, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As what was reset, a moment ago, from a run that is being deleted: it has its old payloads."""
+    monkeypatch.setattr("envelope_codec.cli.storage_reading._PAGE", 1)
     client, plugin = await connect(shed.key, namespace="late", storage=shed.url, storage_threshold=0)
-    for number in range(2):
+    for number in range(3):
         await client.start_workflow(Hello.run, "Ada", id=f"{name} {number}", task_queue=name)
     orphans = await put_orphans(client, 1)
-    await eventually(lambda: _lists(client, 2), "the list of workflows")
+    await eventually(lambda: _lists(client, 3), "the list of workflows")
     reader = Late(client, "late")
     reader.late = f"{name} 0"
     assert await orphans_that_are_found(shed, plugin, reader) == orphans
@@ -434,6 +438,16 @@ async def test_only_what_a_server_may_lack_counts_as_nothing(shed: Shed, connect
             await orphans_that_are_found(shed, plugin, reader)
 
 
+class Paged(Reader):
+    """Counts the pages that histories come in."""
+
+    pages = 0
+
+    async def _asked(self, call: Any, request: Message) -> Any:
+        self.pages += isinstance(request, GetWorkflowExecutionHistoryRequest)
+        return await super()._asked(call, request)
+
+
 class Empty(Reader):
     """Histories come without their events."""
 
@@ -451,17 +465,21 @@ async def test_histories_are_read_in_each_form_that_a_server_gives_them(
     raw: str, shed: Shed, run_server: Any, name: str
 ) -> None:
     """A server may be set up to send them raw. Then no events stand where they usually do."""
-    feature = {"frontend.sendRawWorkflowHistory": raw}
+    feature = {"frontend.sendRawWorkflowHistory": raw, "frontend.historyMaxPageSize": "1"}
     with (
         run_server(TemporalServer(db=False, dynamic_config=feature)) as server,
         EnvelopePlugin(shed.key, storage=shed.url, storage_threshold=0) as plugin,
     ):
         client = await Client.connect(server.address, plugins=[plugin])
         orphans = await put_orphans(client, 1)
-        await client.start_workflow(Hello.run, "Ada", id=name, task_queue=name, memo={"note": "a memo"})
-        assert len(await shed.ids() - orphans) == 2
+        started = await client.start_workflow(Listen.run, id=name, task_queue=name, memo={"note": "a memo"})
+        for text in "one", "two", "three":
+            await started.signal(Listen.say, text)
+        assert len(await shed.ids() - orphans) == 4
         await eventually(lambda: _lists(client, 1), "the list of workflows")
-        assert await orphans_that_are_found(shed, plugin, Reader(client, "default")) == orphans
+        reader = Paged(client, "default")
+        assert await orphans_that_are_found(shed, plugin, reader) == orphans
+        assert reader.pages > 1
         with pytest.raises(Stopped, match="the server gave a history"):
             await orphans_that_are_found(shed, plugin, Empty(client, "default"))
         await client.data_converter.external_storage.drivers[0].pool.aclose()  # type: ignore[union-attr,attr-defined]
