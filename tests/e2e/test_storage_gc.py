@@ -300,13 +300,13 @@ class Counting(Reader):
 
     read: list[str]
     fail_at: str | None = None
+    status = RPCStatusCode.PERMISSION_DENIED
     gone = False
 
     async def messages(self, source: Source) -> AsyncIterator[Message]:
         self.read.append(source.id)
         if source.id == self.fail_at:
-            status = RPCStatusCode.NOT_FOUND if self.gone else RPCStatusCode.PERMISSION_DENIED
-            raise RPCError("no", status, b"")
+            raise RPCError("no", self.status, b"")
         async for message in super().messages(source):
             yield message
 
@@ -363,7 +363,9 @@ async def test_goes_on_from_where_it_was_stopped(
     assert await search() == (everything - (before_it_failed & ended), orphans)
     assert await search() == ({f"{name} open"}, orphans)
     # What the server has deleted meanwhile is no reason to stop, and refers to nothing.
-    _, found = await search(fail_at=f"{name} open", gone=True)
+    _, found = await search(fail_at=f"{name} open", status=RPCStatusCode.NOT_FOUND)
+    assert found is None, "it is listed"
+    _, found = await search(fail_at=f"{name} open", status=RPCStatusCode.NOT_FOUND, gone=True)
     assert found is not None
     assert found > orphans
     assert await shed.ids() == before
@@ -411,6 +413,9 @@ async def test_what_is_listed_late_is_read_as_well(
     reader.late = f"{name} 0"
     assert await orphans_that_are_found(shed, plugin, reader) == orphans
     assert reader.lists == 2
+    async for source in reader.sources():
+        assert not await reader.is_gone(source)
+        assert await reader.is_gone(source._replace(run_id=str(uuid.uuid4())))
 
 
 class Without(Reader):
