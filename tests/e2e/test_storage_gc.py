@@ -31,12 +31,14 @@ from temporalio.api.workflowservice.v1 import (
     ListWorkflowExecutionsRequest,
 )
 from temporalio.client import (
+    ActivityHandle,
     Client,
     Schedule,
     ScheduleActionStartWorkflow,
     ScheduleSpec,
     ScheduleState,
 )
+from temporalio.common import RetryPolicy
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from test_workflows import Journey
@@ -172,7 +174,7 @@ async def test_deletes_orphans_and_nothing_that_any_corner_refers_to(
 
 async def fill_corners(client: Client, name: str) -> None:
     """An open workflow that has a signal, a schedule, a pending activity with heartbeat details and a failure, and
-    standalone activities: one that waits, one that has ended.
+    standalone activities: one with the same, one that waits, one that has ended.
     """
     await client.start_workflow(Listen.run, id=f"{name} open", task_queue=f"{name} nobody", memo={"note": "a memo"})
     await client.get_workflow_handle(f"{name} open").signal(Listen.say, "said")
@@ -196,6 +198,14 @@ async def fill_corners(client: Client, name: str) -> None:
         await pending_activity(
             client, f"{name} pending", lambda one: one.HasField("heartbeat_details") and one.HasField("last_failure")
         )
+        resumes = await client.start_activity(
+            "resume",
+            id=f"{name} resumes",
+            task_queue=name,
+            start_to_close_timeout=timedelta(seconds=60),
+            retry_policy=RetryPolicy(backoff_coefficient=1),
+        )
+        await eventually(lambda: _has_failed(resumes), "a standalone activity that is to be tried again")
         ended = await client.start_activity(
             "echo", "hello", id=f"{name} ended", task_queue=name, start_to_close_timeout=timedelta(seconds=60)
         )
@@ -208,6 +218,10 @@ async def fill_corners(client: Client, name: str) -> None:
         start_to_close_timeout=timedelta(seconds=60),
         schedule_to_start_timeout=timedelta(seconds=600),
     )
+
+
+async def _has_failed(handle: ActivityHandle[Any]) -> bool:
+    return (await handle.describe()).attempt > 1
 
 
 @activity.defn(name="resume")
@@ -251,6 +265,7 @@ async def finish_corners(client: Client, name: str) -> None:
 
         assert await eventually(scheduled, "the scheduled workflow") == "Hello, Ada!"
         assert await client.get_workflow_handle(f"{name} pending").result() == "['the first half']"
+        assert await client.get_activity_handle(f"{name} resumes").result() == "['the first half']"
 
 
 async def put_orphans(client: Client, count: int) -> set[str]:
