@@ -313,9 +313,10 @@ async def test_a_workers_shutdown_ends_waiting_for_a_slot(hanging: Hanging, monk
     monkeypatch.setattr("envelope_codec.storage.driver._AT_SHUTDOWN", 0.0)
     stop = Stop()
     token = stopping.set(stop)
-    task = asyncio.ensure_future(hanging.driver.store(ANYWHERE, await sealed(hanging.driver)))
-    stopping.reset(token)
+    patient = EnvelopeDriver(hanging.driver.pool, EnvelopeCodec(EnvelopeConfig(key=FakeKms(), timeout=1_000)))
+    task = asyncio.ensure_future(patient.store(ANYWHERE, await sealed(patient)))
     await asyncio.sleep(0.01)
+    stopping.reset(token)
     assert not task.done()
     stop.set()
     with pytest.raises(StoreUnavailable):

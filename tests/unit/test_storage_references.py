@@ -52,6 +52,9 @@ async def test_finds_references_wherever_they_stand(codec: EnvelopeCodec) -> Non
     memo = WorkflowExecutionInfo(memo=Memo(fields={"m": await sealed_reference(codec, IDS[1], "former")}))
     assert await ids_in(history, codec) == {IDS[0]}
     assert await ids_in(memo, codec) == {IDS[1]}, "of whatever name the store was"
+    other_case = await sealed_reference(codec, IDS[0])
+    other_case.data = other_case.data.replace(b'"claimData"', b'"claim_data"')  # as JSON of protobuf may have it
+    assert await ids_in(other_case, codec) == {IDS[0]}
     assert await ids_in(GetWorkflowExecutionHistoryResponse(), codec) == set()
 
 
