@@ -59,6 +59,14 @@ def _legacy_codec(value: Any) -> Any:
 def _bytes(value: Any) -> Any:
     if isinstance(value, str) and (match := re.fullmatch(r"(\d+)\s*(|B|KiB|MiB|GiB|kB|MB|GB)", value.strip())):
         return int(match[1]) * _SIZES[match[2] or "B"]
+    if isinstance(value, (str, bool)):
+        raise ValueError("give a size: a number of bytes, or a text such as 256KiB or 1MiB")
+    return value
+
+
+def _list(value: Any) -> Any:
+    if isinstance(value, str):
+        raise ValueError("give a list, also where it has one entry only")
     return value
 
 
@@ -80,10 +88,10 @@ LegacyCodec = Annotated[Any, BeforeValidator(_legacy_codec)]
 class _MasterKeys(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
-    backup_keys: tuple[Key, ...] = Field(
+    backup_keys: Annotated[tuple[Key, ...], BeforeValidator(_list)] = Field(
         (), description="Wrap the same wrapping keys, so that any one of them opens what was sealed."
     )
-    decrypt_keys: tuple[Key, ...] = Field(
+    decrypt_keys: Annotated[tuple[Key, ...], BeforeValidator(_list)] = Field(
         (), description="Open only: master keys that sealed before, or that others seal with."
     )
     context: dict[str, str] = Field(
@@ -164,7 +172,7 @@ class EnvelopeConfig(_MasterKeys):
     storage_threshold: Bytes = Field(
         262_144, ge=0, description="Payloads of so many bytes, sealed, go to `storage`. `0`: all of them."
     )
-    former_storage: tuple[StorageUrl, ...] = Field(
+    former_storage: Annotated[tuple[StorageUrl, ...], BeforeValidator(_list)] = Field(
         (), repr=False, description="URLs of datastores that are only read from: what was `storage` before."
     )
     max_age: Seconds = Field(86_400.0, gt=0, description="A wrapping key seals no longer than this.")

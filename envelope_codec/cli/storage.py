@@ -137,7 +137,11 @@ def gc(
     store: Annotated[str | None, typer.Option(metavar="NAME", help="One of former_storage; else storage.")] = None,
     namespace: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Whose histories are read; may be given again. Name all that use the store."),
+        typer.Option(
+            metavar="NAME",
+            help="Whose histories are read; may be given again. Name all that use the store, also callers of Nexus "
+            "operations.",
+        ),
     ] = None,
     address: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="The Temporal server.")] = None,
     profile: Annotated[
@@ -158,6 +162,8 @@ def gc(
     seconds = _age(older_than)
     if delete and seconds < _YOUNGEST:
         raise typer.BadParameter("what is younger than 1d is never deleted", param_hint="--older-than")
+    if delete and not namespace:
+        raise typer.BadParameter("name all namespaces that use the store", param_hint="--namespace")
     settings = _config(config)
     url = chosen_store(settings, store)
     target = _target(address, profile)

@@ -159,6 +159,7 @@ def test_stats_count(run: Any, tmp_path: Path) -> None:
         (["gc", "--config", "STORE", "--older-than", "soon"], 2, "give a duration"),
         (["gc", "--config", "STORE"], 2, "--older-than"),
         (["gc", "--config", "STORE", "--older-than", "23h", "--delete"], 2, "younger than 1d"),
+        (["gc", "--config", "STORE", "--older-than", "30d", "--delete"], 2, "name all namespaces"),
         (["gc", "--config", "STORE", "--older-than", "30d", "--store", "x"], 1, "no store is called 'x'"),
         (["gc", "--config", "STORE", "--older-than", "30d", "--profile", "x"], 2, "profile can't be loaded"),
     ],
