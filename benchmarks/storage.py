@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 _ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(_ROOT / "localstack"), str(_ROOT / "tests"), str(_ROOT)]
 
-from devstack import LocalStack, MongoServer, PostgresServer, ValkeyServer  # noqa: E402 - found through the path above
+from devstack import LocalStack, MariaDbServer, MongoServer, PostgresServer, ValkeyServer  # noqa: E402 - found through the path above
 from temporalio.api.common.v1 import Payload  # noqa: E402
 from temporalio.converter import StorageDriverRetrieveContext, StorageDriverStoreContext  # noqa: E402
 
@@ -36,7 +36,17 @@ from envelope_codec.codec import EnvelopeCodec  # noqa: E402
 from envelope_codec.storage.driver import EnvelopeDriver, Pool  # noqa: E402
 from envelope_codec.storage.store import PayloadStore, parse_store_url  # noqa: E402
 from envelope_codec.testing import FakeKms  # noqa: E402
-from tests.integration.harness_stores import S3, Files, Mongo, Postgres, Sqlite, Valkey, aws_environment  # noqa: E402
+from tests.integration.harness_stores import (  # noqa: E402
+    S3,
+    SERVED,
+    Files,
+    MariaDb,
+    Mongo,
+    Postgres,
+    Sqlite,
+    Valkey,
+    aws_environment,
+)
 
 SIZES = {"1 KiB": 1 << 10, "1 MiB": 1 << 20}
 BAR = 1.3  # of the bare library's time, at 1 MiB
@@ -154,6 +164,8 @@ def places(names: list[str]) -> Iterator[dict[str, str]]:
             "mongodb": lambda: Mongo(stack.enter_context(MongoServer())),
             "s3": lambda: S3(stack.enter_context(LocalStack())),
         }
+        if "mariadb" in SERVED:
+            harnesses["mariadb"] = lambda: MariaDb(stack.enter_context(MariaDbServer()))
         yield {name: asyncio.run(harnesses[name]().place()) for name in names or harnesses}
 
 
