@@ -92,6 +92,44 @@ except InvalidCiphertext:
     assert python(code, provider) == "envelope_codec_test_provider testkms://x"
 
 
+STORING = """
+import asyncio
+from temporalio.client import Client
+from envelope_codec import EnvelopePlugin
+from envelope_codec.storage.store import PayloadStore, parse_store_url
+
+async def main():
+    with EnvelopePlugin("testkms://x", storage="teststore://shelf?name=theirs", storage_threshold=0) as plugin:
+        converter = (await Client.connect("127.0.0.1:1", lazy=True, plugins=[plugin])).data_converter
+        stored = await converter.encode(["a text"])
+        assert await converter.decode(stored) == ["a text"]
+        store = parse_store_url("teststore://shelf").open()
+        assert isinstance(store, PayloadStore)
+        [kept] = [kept async for kept in store.list_before(2.0**40)]
+        assert b"a text" not in await store.get(kept.id)
+        print(b"theirs" in stored[0].data)
+
+asyncio.run(main())
+"""
+
+
+def test_an_installed_store_is_found_by_its_scheme_and_keeps_what_is_sealed(provider: Path) -> None:
+    assert python(STORING, provider) == "True"
+
+
+def test_two_distributions_that_claim_one_scheme_of_stores_are_refused(provider: Path, rival: Path) -> None:
+    code = """
+from envelope_codec.errors import ConfigurationError
+from envelope_codec.storage.store import parse_store_url
+try:
+    parse_store_url("teststore://shelf").open()
+except ConfigurationError as error:
+    print(error)
+"""
+    said = python(code, provider, rival)
+    assert said == "storage: more than one installed store claims URL scheme 'teststore'"
+
+
 def test_an_unknown_scheme_is_refused_with_all_that_are_installed(provider: Path) -> None:
     said = python(REFUSED.format(uri="nosuchkms://x"), provider)
     assert said == (
