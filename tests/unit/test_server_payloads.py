@@ -51,6 +51,8 @@ FORMS = [
     '{"payloads": [{"metadata": {"a": "-_8"}}]}',
     '{"payloads": [{"externalPayloads": [{"sizeBytes": "7"}]}]}',
     '{"payloads": [{"external_payloads": [{"size_bytes": 7}]}]}',
+    '{"payloads": [{"metadata": {"[[[[[[[[[[": "aGk="}}]}',
+    '{"payloads": [{"metadata": {"]\\"[[[[[[[[[[\\\\": "aGk="}}]}',
     ' \n{"payloads"\t:[{"data":"","metadata":{"encoding":"anNvbi9wbGFpbg=="}}]} ',
 ]
 
