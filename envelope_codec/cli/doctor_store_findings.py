@@ -60,5 +60,9 @@ def _failed(probe: StoreProbe, error: EnvelopeError, words: str) -> Finding:
     code = Code.store_refused if refused else Code.store_unavailable if unavailable else Code.store_invalid
     what = "storing an empty payload and reading it" if probe.writes else "reading"
     return problem(
-        code, probe.name, f"{what} failed: {error.reason}", store_hint(probe.scheme, error, writes=probe.writes), words
+        code,
+        probe.name,
+        f"{what} failed: {error.reason}",
+        store_hint(probe.url.scheme, error, writes=probe.writes),
+        words,
     )

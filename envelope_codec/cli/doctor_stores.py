@@ -43,11 +43,6 @@ class StoreProbe:
         """``storage`` or ``former_storage``."""
         return self.setting.partition("[")[0]
 
-    @property
-    def scheme(self) -> str:
-        """Of its URL, up to a ``+``: names the kind of store."""
-        return self.url.url.partition("://")[0].partition("+")[0].lower()
-
 
 async def probe_stores(
     config: EnvelopeConfig, deadline: Deadline, calls: Calls, words: ProviderWords

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn
 
 import typer
 from pydantic import TypeAdapter, ValidationError
@@ -43,8 +42,6 @@ from envelope_codec.codec import EnvelopeCodec
 from envelope_codec.config import EnvelopeConfig, Seconds
 from envelope_codec.errors import ConfigurationError, EnvelopeError
 from envelope_codec.storage.store import StoreUrl, parse_store_url
-
-_T = TypeVar("_T")
 
 _YOUNGEST = 86_400.0
 """What is younger is never deleted, in seconds: a task may still be under way that is going to refer to it."""
@@ -97,7 +94,7 @@ def check(config: ConfigOption = None) -> None:
     async def all_of_them() -> list[tuple[str, bool]]:
         return [await one(url, setting == "storage") for setting, url in stores.items()]
 
-    outcomes = _run(all_of_them())
+    outcomes = asyncio.run(all_of_them())
     print_checks([url.name for url in stores.values()], [text for text, _ in outcomes], Page())
     raise typer.Exit(int(any(failed for _, failed in outcomes)))
 
@@ -122,7 +119,7 @@ def stats(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         with Progress() as progress:
             return [await one(url, progress) for url in stores]
 
-    found = _run(all_of_them())
+    found = asyncio.run(all_of_them())
     if as_json:
         print(json_text(stats_document(found)))
     else:
@@ -171,7 +168,7 @@ def gc(
     before = time.time() - seconds
     with quiet_logs():
         try:
-            findings = _run(_collect(settings, url, target, names, before, state, delete))
+            findings = asyncio.run(_collect(settings, url, target, names, before, state, delete))
         except Stopped as stopped:
             _leave(f"stopped, and nothing was deleted: {stopped}", 1)
     if as_json:
@@ -236,10 +233,6 @@ def _age(text: str) -> float:
     except ValidationError:
         raise typer.BadParameter("give a duration, such as 30d or 12h", param_hint="--older-than") from None
     return seconds
-
-
-def _run(work: Coroutine[Any, Any, _T]) -> _T:
-    return asyncio.run(work)
 
 
 def _leave(message: str, status: int) -> NoReturn:

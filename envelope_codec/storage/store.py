@@ -111,13 +111,18 @@ class StoreUrl(NamedTuple):
     def __repr__(self) -> str:
         return f"StoreUrl({self.name!r})"  # the URL may hold a password
 
+    @property
+    def scheme(self) -> str:
+        """Of the URL, up to a ``+``: names the kind of store."""
+        return _scheme(self.url)
+
     def open(self) -> PayloadStore:
         """The store. Raises `ConfigurationError`: unknown scheme, missing extra, malformed; shows no credentials."""
-        provider = _provider(_scheme(self.url))
+        provider = _provider(self.scheme)
         try:
             return provider(self.url)
         except ModuleNotFoundError as error:  # of a database's driver, for instance
-            raise _lacking(_scheme(self.url), error) from None
+            raise _lacking(self.scheme, error) from None
 
 
 def parse_store_url(url: str) -> StoreUrl:

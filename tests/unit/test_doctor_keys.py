@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from missing_package import WITHOUT
 
 from envelope_codec import ConfigurationError, EnvelopeConfig, NamespaceKeys
 from envelope_codec.cli import main
@@ -704,18 +705,6 @@ def test_nothing_from_elsewhere_reaches_the_terminal_as_it_is(run: Run, uri: str
         assert (outcome.status, outcome.err) == (0, "")
         assert not [char for char in outcome.out if not char.isprintable() and char != "\n"]
     assert json.loads(outcome.out)["keys"][0]["namespace"] == hostile
-
-
-WITHOUT = """
-import sys
-class Without:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == {missing!r}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
-sys.meta_path.insert(0, Without())
-from envelope_codec.cli import main
-main()
-"""
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from missing_package import WITHOUT
 
 from envelope_codec import EnvelopeConfig, PayloadMissing, StoreRefused, StoreUnavailable
 from envelope_codec.cli import main
@@ -388,18 +389,6 @@ def test_programs_are_told_the_same(run: Callable[..., tuple[int, str]], tmp_pat
     assert odd == {"name": "odd", "role": "former_storage", "outcome": "ConfigurationError", "milliseconds": None}
     assert status == 1
     assert "sesame" not in out
-
-
-WITHOUT = """
-import sys
-class Without:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == {missing!r}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
-sys.meta_path.insert(0, Without())
-from envelope_codec.cli import main
-main()
-"""
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+from missing_package import WITHOUT
 
 import envelope_codec
 from envelope_codec import cli
@@ -297,18 +298,6 @@ def test_an_error_of_a_command_is_one_line_and_status_1(
 
 def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60)
-
-
-WITHOUT = """
-import sys
-class Without:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == {missing!r}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
-sys.meta_path.insert(0, Without())
-from envelope_codec.cli import main
-main()
-"""
 
 
 @pytest.mark.parametrize("arguments", [["keygen", "x"], ["--version"], ["--help"], []])
