@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -32,6 +33,7 @@ from envelope_codec.errors import (
     StoreRefused,
     StoreUnavailable,
 )
+from envelope_codec.storage.apart import Apart
 from envelope_codec.storage.store import Stored, is_id
 
 _T = TypeVar("_T")
@@ -40,7 +42,15 @@ _log = logging.getLogger("envelope_codec.storage.mongodb")
 _PART = 2 * 2**20  # a document has 16 MiB at most
 # https://www.mongodb.com/docs/manual/reference/error-codes/: what may pass, among what the server itself says
 _PASSING = {6, 7, 50, 64, 89, 91, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436}
-_CONNECTIONS = 32
+_PAGE = 1_000
+# Calls that are given up go on, and have to end some time. A caller waits for 10 s, and longer if much is to be sent.
+_SETTINGS = {
+    "serverSelectionTimeoutMS": 5_000,
+    "connectTimeoutMS": 5_000,
+    "socketTimeoutMS": 15_000,
+    "waitQueueTimeoutMS": 10_000,
+    "maxPoolSize": 32,
+}
 
 
 class MongoStore:
@@ -49,6 +59,9 @@ class MongoStore:
 
     Everything in the URL but ``collection`` is PyMongo's. A payload that is too large for a document is kept in parts,
     ``ID``, ``ID.1`` and so on, of which the first is written last: it is what makes a payload be there.
+
+    PyMongo must not be cancelled: before Python 3.12 a call that is cancelled while it waits for a server can take a
+    lock of the client with it, and none that comes later ever ends. So it runs in an event loop of its own.
     """
 
     def __init__(self, url: str) -> None:
@@ -56,16 +69,12 @@ class MongoStore:
         options = dict(parse_qsl(parts.query, keep_blank_values=True))
         collection = options.pop("collection", "envelope_payloads")
         url = urlunsplit(parts._replace(query=urlencode(options)))
-        settings: dict[str, Any] = {
-            "serverSelectionTimeoutMS": 5_000,
-            "connectTimeoutMS": 5_000,
-            "maxPoolSize": _CONNECTIONS,
-        }
+        self._apart = Apart()
         # How PyMongo spells its options does not matter to it.
         given = {option.lower() for option in options}
         try:
             self._client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(
-                url, **cast(Any, {name: value for name, value in settings.items() if name.lower() not in given})
+                url, **cast(Any, {name: value for name, value in _SETTINGS.items() if name.lower() not in given})
             )
             database = self._client.get_default_database("envelope")
             # A secondary may lag behind, and what it has not got yet would count as missing.
@@ -105,21 +114,22 @@ class MongoStore:
 
     async def list_before(self, before: float) -> AsyncIterator[Stored]:
         """See `PayloadStore.list_before`. Parts without a first one count as a payload: writing it was cut short."""
-        old = {"created": {"$lt": before}}
-        fields = {"created": 1, "size": 1}
         cut_short = set[str]()
+        cursor = self._payloads.find({"created": {"$lt": before}}, {"created": 1, "size": 1}, batch_size=_PAGE)
         try:
-            async for found in self._payloads.find(old, fields):
-                id, _, part = str(found["_id"]).partition(".")
-                if not is_id(id) or id in cut_short:
-                    continue
-                if part:
-                    if await self._payloads.find_one({"_id": id}, {"_id": 1}) is not None:
+            while page := await self._do("list", cursor.to_list(_PAGE)):
+                for found in page:
+                    id, _, part = str(found["_id"]).partition(".")
+                    if not is_id(id) or id in cut_short:
                         continue
-                    cut_short.add(id)
-                yield Stored(id, float(found["created"]), int(found.get("size", 0)))
-        except PyMongoError as error:
-            raise _failure(error, "list") from None
+                    if part:
+                        if await self._do("list", self._payloads.find_one({"_id": id}, {"_id": 1})) is not None:
+                            continue
+                        cut_short.add(id)
+                    yield Stored(id, float(found["created"]), int(found.get("size", 0)))
+        finally:
+            with suppress(EnvelopeError):
+                await self._do("list", cursor.close())
 
     async def check(self) -> None:
         """See `PayloadStore.check`."""
@@ -130,7 +140,11 @@ class MongoStore:
 
     async def close(self) -> None:
         """See `PayloadStore.close`."""
-        await self._client.close()
+        try:
+            with suppress(StoreUnavailable):  # it is closed already, or its server is gone
+                await self._do("close", self._client.close())
+        finally:
+            self._apart.close()
 
     async def _part(self, id: str) -> dict[str, Any]:
         found = await self._do("get", self._payloads.find_one({"_id": id}))
@@ -138,12 +152,12 @@ class MongoStore:
             raise PayloadMissing("the datastore has no such payload", operation="get")
         return found
 
-    async def _do(self, operation: str, work: Awaitable[_T]) -> _T:
+    async def _do(self, operation: str, work: Coroutine[Any, Any, _T]) -> _T:
         try:
-            return await work
+            return await self._apart.run(work)
         except DuplicateKeyError:
             raise _Duplicate from None
-        except (PyMongoError, BSONError, OSError) as error:
+        except (PyMongoError, BSONError, OSError, asyncio.TimeoutError) as error:
             raise _failure(error, operation) from None
 
 

@@ -1,0 +1,84 @@
+"""An event loop of its own for a library that must not be cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import weakref
+from collections.abc import Coroutine
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+_T = TypeVar("_T")
+_TO_END = 1.0
+
+
+class Apart:
+    """Runs coroutines to their end in a thread with an event loop, whatever happens to those who wait for them.
+
+    The thread starts with the first coroutine. It ends with `close`, with this object, or with the process.
+    """
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
+        self._under_way: set[asyncio.Task[Any]] = set()  # an event loop alone would let them be collected
+
+    async def run(self, work: Coroutine[Any, Any, _T]) -> _T:
+        """What ``work`` returns. A caller that is cancelled leaves it alone. `ConnectionError` after `close`."""
+        outcome: Future[_T] = Future()
+        outcome.set_running_or_notify_cancel()  # now nobody can cancel it any more
+        try:
+            self._started().call_soon_threadsafe(_begin, self._under_way, work, outcome)
+        except RuntimeError:
+            work.close()
+            raise ConnectionError("closed") from None
+        return await asyncio.wrap_future(outcome)
+
+    def close(self) -> None:
+        """Cancel what is still under way, and end the thread. Does not wait."""
+        self._closed = True
+        if self._loop is not None:
+            _stop(self._loop)
+
+    def _started(self) -> asyncio.AbstractEventLoop:
+        if self._closed:
+            raise RuntimeError("closed")
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            threading.Thread(target=_serve, args=(self._loop,), name="envelope-codec-apart", daemon=True).start()
+            weakref.finalize(self, _stop, self._loop).atexit = False
+        return self._loop
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    try:
+        loop.run_forever()
+        if left := asyncio.all_tasks(loop):
+            for task in left:
+                task.cancel()
+            loop.run_until_complete(asyncio.wait(left, timeout=_TO_END))
+    finally:
+        loop.close()
+
+
+def _stop(loop: asyncio.AbstractEventLoop) -> None:
+    try:
+        loop.call_soon_threadsafe(loop.stop)
+    except RuntimeError:
+        return  # it has ended
+
+
+def _begin(under_way: set[asyncio.Task[Any]], work: Coroutine[Any, Any, _T], outcome: Future[_T]) -> None:
+    def settle(task: asyncio.Task[_T]) -> None:
+        under_way.discard(task)
+        if task.cancelled():
+            outcome.set_exception(ConnectionError("closed"))
+        elif error := task.exception():
+            outcome.set_exception(error)
+        else:
+            outcome.set_result(task.result())
+
+    task = asyncio.get_running_loop().create_task(work)
+    under_way.add(task)
+    task.add_done_callback(settle)
