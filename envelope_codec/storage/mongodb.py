@@ -34,7 +34,7 @@ from envelope_codec.errors import (
     StoreUnavailable,
 )
 from envelope_codec.storage.apart import Apart
-from envelope_codec.storage.store import Stored, is_id
+from envelope_codec.storage.store import Stored, is_id, try_out
 
 _T = TypeVar("_T")
 _log = logging.getLogger("envelope_codec.storage.mongodb")
@@ -133,10 +133,7 @@ class MongoStore:
 
     async def check(self) -> None:
         """See `PayloadStore.check`."""
-        await self.put("check", b"")
-        await self.get("check")
-        with suppress(StoreRefused):  # who stores need not be allowed to delete
-            await self.delete("check")
+        await try_out(self)
 
     async def close(self) -> None:
         """See `PayloadStore.close`."""

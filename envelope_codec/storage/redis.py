@@ -6,7 +6,6 @@ import logging
 import struct
 import time
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from typing import Any, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -28,7 +27,7 @@ from envelope_codec.errors import (
     StoreRefused,
     StoreUnavailable,
 )
-from envelope_codec.storage.store import Stored, is_id
+from envelope_codec.storage.store import Stored, is_id, try_out
 
 _log = logging.getLogger("envelope_codec.storage.redis")
 
@@ -103,10 +102,7 @@ class RedisStore:
 
     async def check(self) -> None:
         """See `PayloadStore.check`."""
-        await self.put("check", b"")
-        await self.get("check")
-        with suppress(StoreRefused):  # who stores need not be allowed to delete
-            await self.delete("check")
+        await try_out(self)
         try:
             policy = (await self._redis.config_get("maxmemory-policy")).get("maxmemory-policy", "noeviction")
         except RedisError:

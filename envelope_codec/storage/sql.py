@@ -40,7 +40,7 @@ from envelope_codec.errors import (
     StoreRefused,
     StoreUnavailable,
 )
-from envelope_codec.storage.store import Stored, is_id
+from envelope_codec.storage.store import Stored, is_id, try_out
 
 _log = logging.getLogger("envelope_codec.storage.sql")
 
@@ -159,10 +159,7 @@ class SqlStore:
 
     async def check(self) -> None:
         """See `PayloadStore.check`."""
-        await self.put("check", b"")
-        await self.get("check")
-        with suppress(StoreRefused):  # who stores need not be allowed to delete
-            await self.delete("check")
+        await try_out(self)
 
     async def close(self) -> None:
         """See `PayloadStore.close`."""

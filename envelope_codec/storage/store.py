@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from importlib import import_module, metadata
 from typing import NamedTuple, Protocol, runtime_checkable
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from envelope_codec.errors import ConfigurationError
+from envelope_codec.errors import ConfigurationError, StoreRefused
 
 ENTRY_POINT_GROUP = "envelope_codec.stores"
 
@@ -89,6 +90,14 @@ class PayloadStore(Protocol):
     async def close(self) -> None:
         """Release connections. May be called twice."""
         ...
+
+
+async def try_out(store: PayloadStore) -> None:
+    """Put, get and delete something that is no payload, as `PayloadStore.check` may."""
+    await store.put("check", b"")
+    await store.get("check")
+    with suppress(StoreRefused):  # who stores need not be allowed to delete
+        await store.delete("check")
 
 
 class StoreProvider(Protocol):
