@@ -11,7 +11,7 @@ from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 with workflow.unsafe.imports_passed_through():
-    from stored import eventually
+    from stored import eventually, result_of
 
     from envelope_codec import Event
 
@@ -83,7 +83,7 @@ class Crowd:
         """Of the long ones."""
         for workflow_id in self.long:
             handle = next(self._clients).get_workflow_handle_for(Long.run, workflow_id)
-            assert await asyncio.wait_for(handle.result(), 60) == expected
+            assert await result_of(handle) == expected
 
     async def pass_by(self) -> None:
         """Run all the short ones, some at once."""

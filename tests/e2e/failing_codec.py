@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -12,7 +11,7 @@ from typing import Any, NamedTuple
 from google.protobuf.message import Message
 from line import Line
 from points import FAR, FAR_WORKFLOWS, PLAIN_WORKFLOWS, SECRET, SOON, Code, Operations
-from stored import describe, events, eventually
+from stored import describe, events, eventually, result_of
 from temporalio import activity
 from temporalio.api.common.v1 import Payload
 from temporalio.api.failure.v1 import Failure
@@ -329,7 +328,7 @@ class Stage:
             await self.handle(self.plain).terminate()
             return status
         try:
-            assert SECRET in await asyncio.wait_for(handle.result(), 60)
+            assert SECRET in await result_of(handle)
         except WorkflowFailureError:
             pass
         except EnvelopeError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from google.protobuf.duration_pb2 import Duration
 from temporalio.api.common.v1 import Payload, WorkflowExecution
@@ -19,7 +19,7 @@ from temporalio.api.workflowservice.v1 import (
     QueryWorkflowRequest,
     RegisterNamespaceRequest,
 )
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowHandle
 from temporalio.service import RPCError
 
 _T = TypeVar("_T")
@@ -55,6 +55,20 @@ async def eventually(condition: Callable[[], Awaitable[_T | None]], what: str) -
         assert time.monotonic() < deadline, f"waited in vain for {what}"
         await asyncio.sleep(0.02)
     return result
+
+
+async def result_of(handle: WorkflowHandle[Any, _T]) -> _T:
+    """What a workflow returns that is about to end.
+
+    The server hands out a task once at most. One that is lost on its way comes again when its time is over, which tests
+    let activities have 100 s of.
+    """
+    try:
+        return await asyncio.wait_for(handle.result(), 130)
+    except asyncio.TimeoutError:
+        here = [repr(task) for task in asyncio.all_tasks() if "_handle_" in repr(task)]
+        there = (await handle.describe()).raw_description.pending_activities
+        raise AssertionError(f"{handle.id} does not end; activities there: {there}; here: {here}") from None
 
 
 async def register(plain: Client, namespace: str) -> None:

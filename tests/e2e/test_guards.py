@@ -19,7 +19,7 @@ from guarded import Exempt, Guarded
 from localserver import find_program
 from shelf import Shelf, storage
 from small import Delegate, Hello, Listen, Work
-from stored import events, eventually, query_result
+from stored import events, eventually, query_result, result_of
 from temporalio.api.common.v1 import Payload, WorkflowExecution
 from temporalio.api.enums.v1 import EventType, TaskQueueType
 from temporalio.api.failure.v1 import Failure
@@ -100,7 +100,7 @@ async def test_what_temporal_itself_writes_in_clear_passes_where_encryption_is_r
             run = client.execute_workflow(Exempt.run, args=["a text", f"{name} other"], id=name, task_queue=name)
             assert await asyncio.wait_for(run, 60) == "echo of a text"
             other = client.get_workflow_handle_for(Listen.run, f"{name} other")
-            assert await asyncio.wait_for(other.result(), 60) == "echo of a text"
+            assert await result_of(other) == "echo of a text"
 
         stored = await events(plain, name)
         markers = {event.marker_recorded_event_attributes.marker_name for event in stored} - {""}
@@ -212,7 +212,7 @@ async def test_after_a_signal_or_update_in_plaintext_a_reset_lets_the_workflow_g
         await reset(temporal_server, name)
         handle = client.get_workflow_handle_for(Guarded.run, name)
         await handle.signal(Guarded.leave)
-        assert await asyncio.wait_for(handle.result(), 60) == ["str sealed"]
+        assert await result_of(handle) == ["str sealed"]
         replayer = Replayer(workflows=[Guarded], plugins=client.config()["plugins"])
         await replayer.replay_workflow(await plain.get_workflow_handle(name).fetch_history())
 
@@ -233,7 +233,7 @@ async def test_after_an_activitys_result_in_plaintext_a_reset_runs_the_activity_
         work.go_on.set()
         await reset(temporal_server, name)
         handle = client.get_workflow_handle_for(Delegate.run, name)
-        assert await asyncio.wait_for(handle.result(), 60) == "waited with care"
+        assert await result_of(handle) == "waited with care"
     assert work.attempts == [1, 1]
 
 
@@ -249,7 +249,7 @@ async def test_worker_that_does_not_require_encryption_takes_a_signal_in_plainte
         await refusal(plain, name)
     async with Worker(lenient, task_queue=name, workflows=[Guarded]):
         await handle.signal(Guarded.leave)
-        assert await asyncio.wait_for(handle.result(), 60) == ["str sealed", f"str {PLAINTEXT}"]
+        assert await result_of(handle) == ["str sealed", f"str {PLAINTEXT}"]
     history = await plain.get_workflow_handle(name).fetch_history()
     with pytest.raises(EncryptionRequired, match="encryption is required"):
         await Replayer(workflows=[Guarded], plugins=[strict]).replay_workflow(history)
@@ -276,7 +276,7 @@ async def test_plaintext_in_external_storage_is_refused(connect: Any, plain: Cli
         await refusal(plain, name)
         shelf.stored[0] = sealed
         await handle.signal(Guarded.leave)
-        assert await asyncio.wait_for(handle.result(), 60) == ["str sealed"]
+        assert await result_of(handle) == ["str sealed"]
 
 
 def _json(**metadata: bytes) -> Callable[[], Payload]:
@@ -336,4 +336,4 @@ async def test_plaintext_does_not_pass_under_the_names_of_what_is_exempt(
         await reset(temporal_server, name)
         handle = client.get_workflow_handle_for(Guarded.run, name)
         await handle.signal(Guarded.leave)
-        assert await asyncio.wait_for(handle.result(), 60) == ["str sealed"]
+        assert await result_of(handle) == ["str sealed"]

@@ -18,7 +18,7 @@ from kms_faults import FAULTS, AnyKms, slow
 from kms_process import Kms, MortalVault
 from load import Late, Load, Porter
 from small import Delegate, Hello, Work
-from stored import events, eventually, pending_activity
+from stored import events, eventually, pending_activity, result_of
 from temporalio import activity
 from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import EventType, PendingActivityState
@@ -170,7 +170,7 @@ async def test_a_cold_worker_polls_nothing_until_a_killed_kms_is_back(
         await more_failures(journal, 3)
         assert await pollers(plain, name) == 0
         vault.revive()
-        assert await asyncio.wait_for(handle.result(), 60) == "Hello, Ada!"
+        assert await result_of(handle) == "Hello, Ada!"
 
 
 async def test_a_task_that_nobody_can_open_fails_and_is_tried_again_until_a_killed_kms_is_back(
@@ -189,7 +189,7 @@ async def test_a_task_that_nobody_can_open_fails_and_is_tried_again_until_a_kill
         failure = failed.workflow_task_failed_event_attributes.failure
         assert failure.application_failure_info.type == "KmsUnavailable"
         vault.revive()
-        assert await asyncio.wait_for(handle.result(), 60) == "Hello, Ada!"
+        assert await result_of(handle) == "Hello, Ada!"
 
 
 async def test_a_worker_whose_key_ran_out_starts_no_local_activity(
@@ -208,7 +208,7 @@ async def test_a_worker_whose_key_ran_out_starts_no_local_activity(
         await more_failures(journal, 10)
         assert porter.runs.total() == 0
         vault.revive()
-        assert await asyncio.wait_for(handle.result(), 60) == "seen"
+        assert await result_of(handle) == "seen"
     assert porter.runs.total() == 1
 
 
@@ -236,7 +236,7 @@ async def test_heartbeat_details_survive_a_kms_that_was_killed(
         await more_failures(journal, 4)
         assert seen == []
         vault.revive()
-        assert await asyncio.wait_for(handle.result(), 60) == "the second half"
+        assert await result_of(handle) == "the second half"
     assert seen == ["the first half"]
 
 
@@ -274,8 +274,8 @@ async def test_a_workers_shutdown_does_not_wait_for_a_kms_that_is(
         await asyncio.wait_for(running, 10)
         record_property("seconds", time.monotonic() - begun)
     async with Worker(client, **settings):
-        assert await asyncio.wait_for(greeting.result(), 60) == "Hello, Ada!"
-        assert await asyncio.wait_for(delegating.result(), 60) == "waited with care"
+        assert await result_of(greeting) == "Hello, Ada!"
+        assert await result_of(delegating) == "waited with care"
 
 
 def test_a_thousand_coroutines_in_four_loops_are_three_calls_of_a_kms_that_rejects_two(openbao: OpenBao) -> None:

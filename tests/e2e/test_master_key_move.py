@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ from crowd import Failures
 from letters import IMPATIENT, SOON, Letters, Office, Once, events_of, records_in, task_failure, troubles, workers_in
 from real_kms import RealKms, quick_temporal, real_kms
 from small import Delegate, Hello, Work
-from stored import pending_activity
+from stored import pending_activity, result_of
 from temporalio.client import Client, WorkflowFailureError
 from temporalio.worker import Worker
 
@@ -104,8 +103,8 @@ async def test_without_the_first_step_tasks_fail_until_it_is_made_up_for(
             assert str(refused.__cause__) == f"KeyNotConfigured: {NOT_CONFIGURED}"
         assert work.attempts == []
         async with Worker(reading, task_queue=far, workflows=[Hello], activities=[work.echo]):
-            assert await asyncio.wait_for(hello.result(), 60) == "Hello, Ada!"
-            assert await asyncio.wait_for(delegate.result(), 60) == "echo of the input"
+            assert await result_of(hello) == "Hello, Ada!"
+            assert await result_of(delegate) == "echo of the input"
     assert len(work.attempts) == 1
 
 

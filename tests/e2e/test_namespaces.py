@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 from devstack import TemporalServer
 from small import Hello
-from stored import describe, events, eventually, register
+from stored import describe, events, eventually, register, result_of
 from surface_nexus import Ask, make_endpoint
 from surface_operations import Handler
 from surface_permitted import nexus_sides
@@ -172,7 +172,7 @@ async def test_nexus_operation_waits_for_the_side_that_lacks_the_others_key(
         assert kind == "KeyNotConfigured"
         assert text.endswith("none of the envelope's master keys is configured for the namespace that sealed it")
     async with Worker(right_caller, task_queue=name, workflows=[Ask]):
-        assert await asyncio.wait_for(handle.result(), 60) == ["a secret"]
+        assert await result_of(handle) == ["a secret"]
 
 
 async def test_nexus_needs_no_settings_where_one_key_serves_both_namespaces(

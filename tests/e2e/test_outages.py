@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 from line import Line
 from points import FAR, Code, Hurry
 from small import Delegate, Hello, Listen, Work
-from stored import describe, events, eventually, pending_activity
+from stored import describe, events, eventually, pending_activity, result_of
 from temporalio import activity
 from temporalio.api.enums.v1 import EventType, PendingActivityState
 from temporalio.api.history.v1 import HistoryEvent
@@ -72,7 +72,7 @@ async def test_activity_does_not_run_before_its_result_can_be_sealed(
         assert work.attempts == []
         line.cut = False
         expected = "echo of the input" if argument else "a product"
-        assert await asyncio.wait_for(handle.result(), 60) == expected
+        assert await result_of(handle) == expected
     assert len(work.attempts) == 1
     if timeout == 60:
         assert work.attempts == [1]
@@ -97,7 +97,7 @@ async def test_attempt_that_times_out_while_it_waits_for_the_kms_never_runs(
         await pending_activity(plain, name, lambda one: one.state == STARTED and one.attempt == 2)
         line.cut = False
         handle = near.get_workflow_handle(name, result_type=str)
-        assert await asyncio.wait_for(handle.result(), 60) == "something"
+        assert await result_of(handle) == "something"
     assert code.runs == 1
 
 
@@ -119,7 +119,7 @@ async def test_activity_does_not_run_in_direct_mode_after_a_payload_could_not_be
         await pending_activity(plain, name, lambda one: one.attempt >= 4)
         assert work.attempts == [1]
         line.cut = False
-        assert await asyncio.wait_for(handle.result(), 60) == "waited with care"
+        assert await result_of(handle) == "waited with care"
     assert len(work.attempts) == 2
 
 
@@ -145,7 +145,7 @@ async def test_heartbeat_details_survive_an_outage(connect: Any, plain: Client, 
         await eventually(lambda: _true(line.refused >= 4), "calls of the KMS for more than 0.3 s")
         assert seen == []
         line.cut = False
-        assert await asyncio.wait_for(handle.result(), 60) == "the second half"
+        assert await result_of(handle) == "the second half"
     assert seen == ["the first half"]
 
 
@@ -169,7 +169,7 @@ async def test_running_activity_is_not_lost_when_the_kms_goes_down(
         work.go_on.set()
         await eventually(lambda: _true(line.refused > refused), "the result's waiting")
         line.cut = False
-        assert await asyncio.wait_for(handle.result(), 60) == "waited with care"
+        assert await result_of(handle) == "waited with care"
     assert work.attempts == [1]
 
 
@@ -231,8 +231,8 @@ async def test_history_of_a_failing_codec_names_neither_key_nor_place(
         for message in told:
             assert key.needles.found_in(without_payloads(message)) == set()
         key.enable()
-        assert await asyncio.wait_for(listening.result(), 60) == "something"
-        assert await asyncio.wait_for(delegating.result(), 60) == "waited with care"
+        assert await result_of(listening) == "something"
+        assert await result_of(delegating) == "waited with care"
     for message in [*await events(plain, listening.id), *await events(plain, delegating.id)]:
         assert key.needles.found_in(without_payloads(message)) == set()
     assert any(key.needles.found_in(message.SerializeToString()) for message in told), "the search works"
@@ -281,4 +281,4 @@ async def test_a_workers_shutdown_is_not_held_up_by_what_waits_for_the_kms(
             await asyncio.wait_for(running, 50)
     line.cut = False
     async with Worker(far, task_queue=name, workflows=[Hello]):
-        assert await asyncio.wait_for(handle.result(), 60) == "Hello, Ada!"
+        assert await result_of(handle) == "Hello, Ada!"

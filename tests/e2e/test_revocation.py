@@ -5,7 +5,6 @@ Real KMS servers, and time that is moved ahead.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import timedelta
@@ -17,7 +16,7 @@ from ahead import Ahead, Journal
 from kms_process import Kms
 from load import Load
 from small import Listen
-from stored import events, eventually
+from stored import events, eventually, result_of
 from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
@@ -173,7 +172,7 @@ async def test_after_a_revocation_nothing_is_sealed_or_opened_later_than_one_lea
 
         way.restore(kms)
         clock.advance(6)  # a refusal is repeated for five seconds
-        assert await asyncio.wait_for(handle.result(), 60) == "kept"
+        assert await result_of(handle) == "kept"
         await load.carry()
     await load.check(plain)
 

@@ -9,7 +9,7 @@ import pytest
 from line import Line
 from points import Code, Operations
 from small import Hello
-from stored import eventually
+from stored import eventually, result_of
 from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
@@ -97,7 +97,7 @@ async def test_worker_waits_for_a_kms_that_is_down_and_then_works(
         await eventually(lambda: _true(line.refused >= 3), "several calls of the KMS")
         assert await pollers(plain, name) == 0
         line.cut = False
-        assert await asyncio.wait_for(handle.result(), 60) == "Hello, you!"
+        assert await result_of(handle) == "Hello, you!"
     assert await pollers(plain, name) == 1
 
 
@@ -118,7 +118,7 @@ async def test_worker_that_waits_for_a_kms_shuts_down_at_once(
 
     line.cut = False
     async with Worker(client, task_queue=name, workflows=[Hello]):
-        assert await asyncio.wait_for(handle.result(), 60) == "Hello, you!"
+        assert await result_of(handle) == "Hello, you!"
 
 
 async def test_cancelling_a_worker_that_waits_for_a_kms_ends_it(connect: Any, name: str, kms: FakeKms) -> None:

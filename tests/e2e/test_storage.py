@@ -19,7 +19,7 @@ from depot import SIZES, STUCK_AT, Child, Depot, Shift, fetch, load, weigh, weig
 from devstack import Server, TemporalServer
 from everything import mark
 from small import Hello, Listen
-from stored import events, eventually
+from stored import events, eventually, result_of
 from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
@@ -155,7 +155,7 @@ async def test_no_work_is_lost_with_a_worker_that_is_killed(
             )
         for handle in handles:
             expected = [f"{handle.id} {number} done" for number in range(5)]
-            assert await asyncio.wait_for(handle.result(), 60) == expected
+            assert await result_of(handle) == expected
 
 
 async def _under_way(handles: list[Any]) -> bool:
@@ -183,8 +183,8 @@ async def test_after_a_move_old_references_are_read_from_the_former_store(
 
     after, _ = await connect(kms, storage=new, storage_threshold=0, former_storage=[old])
     async with worker_of(after, name):
-        assert await asyncio.wait_for(after.get_workflow_handle_for(Listen.run, name).result(), 60) == "said before"
-        assert await asyncio.wait_for(after.get_workflow_handle_for(Hello.run, hello.id).result(), 60) == "Hello, Ada!"
+        assert await result_of(after.get_workflow_handle_for(Listen.run, name)) == "said before"
+        assert await result_of(after.get_workflow_handle_for(Hello.run, hello.id)) == "Hello, Ada!"
     assert await kept_in(old) == kept
     assert len(await kept_in(new)) >= 2
 
@@ -204,7 +204,7 @@ async def test_a_reference_to_a_store_that_is_not_configured_waits_for_one_who_h
     assert said in failure
     assert "file:" not in failure
     async with worker_of(having, name):
-        assert await asyncio.wait_for(handle.result(), 60) == "Hello, Ada!"
+        assert await result_of(handle) == "Hello, Ada!"
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ async def test_a_payload_that_is_missing_or_garbage_is_told_and_fails_no_workflo
         assert said in failure
         assert id not in failure
         await store.put(id, data)
-        assert await asyncio.wait_for(handle.result(), 60) == "Hello, Ada!"
+        assert await result_of(handle) == "Hello, Ada!"
     await store.close()
 
 
@@ -238,7 +238,7 @@ async def test_without_sealing_what_is_stored_is_read_and_nothing_is_stored(
     kept = await kept_in(url)
     reading, _ = await connect(kms, storage=url, storage_threshold=0, sealing=False)
     async with worker_of(reading, name):
-        assert await asyncio.wait_for(handle.result(), 60) == "Hello, Ada!"
+        assert await result_of(handle) == "Hello, Ada!"
     assert await kept_in(url) == kept
     *_, completed = await events(plain, name)
     [result] = completed.workflow_execution_completed_event_attributes.result.payloads
@@ -258,7 +258,7 @@ async def test_what_the_sdks_own_s3_driver_has_stored_is_read(
     former = f"s3://{s3.bucket}?{s3.options}&name=aws.s3driver"
     after, _ = await connect(kms, storage=new, storage_threshold=0, former_storage=[former], require_encryption=True)
     async with worker_of(after, name):
-        assert await asyncio.wait_for(after.get_workflow_handle_for(Hello.run, name).result(), 60) == "Hello, Ada!"
+        assert await result_of(after.get_workflow_handle_for(Hello.run, name)) == "Hello, Ada!"
     assert len(await kept_in(new)) >= 1
     boto3.close()
 
