@@ -72,6 +72,7 @@ async def test_gives_results_and_errors() -> None:
 
 @pytest.mark.filterwarnings("error")
 def test_an_event_loop_ends_at_once_and_quietly_before_the_work(caplog: pytest.LogCaptureFixture) -> None:
+    before = threads()
     apart, gate = Apart(), Gate()
 
     async def begin() -> None:
@@ -82,7 +83,7 @@ def test_an_event_loop_ends_at_once_and_quietly_before_the_work(caplog: pytest.L
     asyncio.run(begin())
     gate.open()
     assert gate.ended.wait(30)
-    asyncio.run(_closed(apart))
+    asyncio.run(_closed(apart, *before))
     assert caplog.records == []
 
 
@@ -125,3 +126,12 @@ async def _none_but(*others: threading.Thread) -> None:
     for thread in set(threads()) - set(others):
         await asyncio.to_thread(thread.join, 30)
         assert not thread.is_alive()
+
+
+async def test_what_was_closed_before_it_was_used_stays_closed() -> None:
+    before = threads()
+    apart = Apart()
+    apart.close()
+    with pytest.raises(ConnectionError):
+        await apart.run(asyncio.sleep(0))
+    assert not set(threads()) - set(before)
