@@ -188,6 +188,7 @@ async def sandbox(tmp_path: Path, temporal_server: TemporalServer) -> Sandbox:
 
 WORKFLOWS = """
 import asyncio
+import os
 from envelope_codec import EnvelopePlugin
 from my_app import Greet, greet
 from temporalio.client import Client
@@ -205,6 +206,7 @@ async def main():
                 )
 
 asyncio.run(main())
+os._exit(0)  # a thread of the SDK may abort an interpreter that ends: temporalio/sdk-python#300
 """
 
 
