@@ -6,10 +6,11 @@ add one, add its name to ``COMMANDS``. Only the module of the subcommand that wa
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, cast
 
 from envelope_codec import __version__
 from envelope_codec.errors import EnvelopeError
@@ -38,6 +39,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if (error.name or "").partition(".")[0] not in {"typer", "rich", "click"}:
             raise
         _fail('the command line needs its extra: pip install "temporal-envelope-codec[cli]"', status=2)
+
+
+def run() -> NoReturn:
+    """`main` as a process of its own, whose exit status is what `main` said.
+
+    Threads of Temporal's SDK are still there when the interpreter ends, and now and then abort it
+    (https://github.com/temporalio/sdk-python/issues/300): where they may be, the process ends without that.
+    """
+    status: object = 0
+    try:
+        main()
+    except SystemExit as end:
+        if "temporalio.bridge.runtime" not in sys.modules or not isinstance(end.code or 0, int):
+            raise
+        status = end.code or 0
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:  # a full disk, for instance, and Python's own status for that
+        status = status or 120
+    os._exit(cast(int, status))
 
 
 def _application(arguments: Sequence[str]) -> typer.Typer:

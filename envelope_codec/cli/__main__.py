@@ -1,5 +1,5 @@
 """``python -m envelope_codec.cli``: the same as the command ``envelope-codec``."""
 
-from envelope_codec.cli import main
+from envelope_codec.cli import run
 
-main()
+run()
