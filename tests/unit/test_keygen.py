@@ -317,11 +317,11 @@ def test_another_missing_module_is_not_blamed_on_the_extra() -> None:
     assert "cli]" not in outcome.stderr
 
 
-def test_the_installed_script_runs_main() -> None:
+def test_the_installed_script_runs_the_command_line() -> None:
     from importlib.metadata import entry_points
 
     (script,) = entry_points(group="console_scripts", name="envelope-codec")
-    assert script.load() is main
+    assert script.load() is cli.run
 
 
 def test_keygen_imports_no_cloud_sdk(tmp_path: Path) -> None:
