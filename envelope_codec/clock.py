@@ -67,14 +67,14 @@ class SystemClock:
             self._closed = True
             loop, self._loop = self._loop, None
         if loop is not None:
-            _stop(loop)
+            stop_loop(loop)
 
     def _timer_loop(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
             loop = asyncio.new_event_loop()
             threading.Thread(target=_run, args=(loop,), name="envelope-codec-timer", daemon=True).start()
             self._loop = loop
-            weakref.finalize(self, _stop, loop).atexit = False
+            weakref.finalize(self, stop_loop, loop).atexit = False
         return self._loop
 
     def _forget_thread(self) -> None:
@@ -86,7 +86,8 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
     loop.close()
 
 
-def _stop(loop: asyncio.AbstractEventLoop) -> None:
+def stop_loop(loop: asyncio.AbstractEventLoop) -> None:
+    """End the run of an event loop in another thread. Does nothing if it is closed."""
     with suppress(RuntimeError):  # it is closed
         loop.call_soon_threadsafe(loop.stop)
 

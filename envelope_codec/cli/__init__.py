@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, NoReturn, cast
+from typing import TYPE_CHECKING, NoReturn
 
 from envelope_codec import __version__
 from envelope_codec.errors import EnvelopeError
@@ -47,19 +47,20 @@ def run() -> NoReturn:
     Threads of Temporal's SDK are still there when the interpreter ends, and now and then abort it
     (https://github.com/temporalio/sdk-python/issues/300): where they may be, the process ends without that.
     """
-    status: object = 0
+    status = 0
     try:
         main()
     except SystemExit as end:
-        if "temporalio.bridge.runtime" not in sys.modules or not isinstance(end.code or 0, int):
+        code = end.code or 0
+        if "temporalio.bridge.runtime" not in sys.modules or not isinstance(code, int):
             raise
-        status = end.code or 0
+        status = code
     try:
         sys.stdout.flush()
         sys.stderr.flush()
     except OSError:  # a full disk, for instance, and Python's own status for that
         status = status or 120
-    os._exit(cast(int, status))
+    os._exit(status)
 
 
 def _application(arguments: Sequence[str]) -> typer.Typer:

@@ -9,6 +9,8 @@ from collections.abc import Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from envelope_codec.clock import stop_loop
+
 _T = TypeVar("_T")
 _TO_END = 1.0
 
@@ -39,7 +41,7 @@ class Apart:
         """Cancel what is still under way, and end the thread. Does not wait."""
         self._closed = True
         if self._loop is not None:
-            _stop(self._loop)
+            stop_loop(self._loop)
 
     def _started(self) -> asyncio.AbstractEventLoop:
         if self._closed:
@@ -47,7 +49,7 @@ class Apart:
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
             threading.Thread(target=_serve, args=(self._loop,), name="envelope-codec-apart", daemon=True).start()
-            weakref.finalize(self, _stop, self._loop).atexit = False
+            weakref.finalize(self, stop_loop, self._loop).atexit = False
         return self._loop
 
 
@@ -60,13 +62,6 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
             loop.run_until_complete(asyncio.wait(left, timeout=_TO_END))
     finally:
         loop.close()
-
-
-def _stop(loop: asyncio.AbstractEventLoop) -> None:
-    try:
-        loop.call_soon_threadsafe(loop.stop)
-    except RuntimeError:
-        return  # it has ended
 
 
 def _begin(under_way: set[asyncio.Task[Any]], work: Coroutine[Any, Any, _T], outcome: Future[_T]) -> None:
