@@ -252,6 +252,8 @@ class EnvelopeConfig(_MasterKeys):
                 if getattr(self, name):
                     raise ValueError(f"{name}: goes with a default key, and there is none; set key as well")
         _check_keys("", self)
+        if "" in self.namespaces:
+            raise ValueError("namespaces: a namespace has a name; the keys of those that are not listed stand above")
         for name, keys in self.namespaces.items():
             _check_keys(f"namespaces.{name}.", keys)
         check_patterns(self.namespaces, () if isinstance(self.required, bool) else self.required)

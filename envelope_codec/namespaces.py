@@ -28,6 +28,11 @@ def is_pattern(name: str) -> bool:
     return "*" in name or "?" in name
 
 
+def fits_all(pattern: str) -> bool:
+    """Whether ``pattern`` names nothing: a default key in other words."""
+    return not pattern.strip("*?")
+
+
 def overlap(one: str, other: str) -> bool:
     """Whether there is a name that both patterns stand for."""
 
@@ -61,6 +66,46 @@ def check_patterns(names: Iterable[str], required: Iterable[str] = ()) -> None:
             raise ValueError(f"namespaces: the patterns {one!r} and {other!r} may fit one namespace; tell them apart")
 
 
+class Entries:
+    """Where a namespace's keys are configured: an entry of `namespaces`, ``""`` for the default key, or None."""
+
+    def __init__(self, config: EnvelopeConfig) -> None:
+        self._exact = {name for name in config.namespaces if not is_pattern(name)}
+        self._patterns = [name for name in config.namespaces if is_pattern(name)]
+        self._required = ("*",) if config.required is True else config.required or ()
+        self._has_default = config.key is not None
+        self._aliases = dict(config.namespace_aliases)
+
+    def opening(self, namespace: str) -> str | None:
+        """Of the keys that open what was sealed in ``namespace``, which may have another name by now.
+
+        For an old name: an entry of its own, else what the new name has. The default key never counts as the old
+        name's, nor does a pattern that fits all: whoever may use it could forge for a new name with keys of its own.
+        """
+        alias = self._aliases.get(namespace)
+        if alias is None:
+            return self._usual(namespace)
+        listed = self._listed(namespace)
+        return self._usual(alias) if listed is None or fits_all(listed) else listed
+
+    def sealing(self, namespace: str) -> str | None:
+        """Of the keys that seal in ``namespace``: none for an old name whose keys would not open what they seal."""
+        usual = self._usual(namespace)
+        return usual if namespace not in self._aliases or usual == self.opening(namespace) else None
+
+    def _usual(self, namespace: str) -> str | None:
+        listed = self._listed(namespace)
+        if listed is not None:
+            return listed
+        kept = any(fnmatchcase(namespace, pattern) for pattern in self._required)
+        return "" if self._has_default and not kept else None
+
+    def _listed(self, namespace: str) -> str | None:
+        if namespace in self._exact:
+            return namespace
+        return next((pattern for pattern in self._patterns if fnmatchcase(namespace, pattern)), None)
+
+
 class KeySets:
     """The key sets of a configuration.
 
@@ -75,20 +120,14 @@ class KeySets:
         self._masters: dict[str, MasterKey] = {}
         self._lock = threading.Lock()
         self.built: Collection[MasterKey] = self._masters.values()
-        self._default = self._build(config, "") if config.key is not None else None
-        named = {name: self._build(keys, f"namespaces.{name}.") for name, keys in config.namespaces.items()}
-        self._exact = {name: keys for name, keys in named.items() if not is_pattern(name)}
-        self._patterns = {name: keys for name, keys in named.items() if is_pattern(name)}
-        self._required = ("*",) if config.required is True else config.required or ()
-        self._aliases = dict(config.namespace_aliases)
+        self._entries = Entries(config)
+        self._sets: dict[str | None, KeySet] = {"": self._build(config, "")} if config.key is not None else {}
+        self._sets |= {name: self._build(keys, f"namespaces.{name}.") for name, keys in config.namespaces.items()}
         self._resolver = config.resolver
         self._resolved: LRUCache[Any, KeySet] = LRUCache(_RESOLVED)
-        self.sealing = lru_cache(maxsize=10_000)(self._find)  # whoever makes up namespaces must not fill the memory
-
-    def opening(self, namespace: str) -> KeySet | None:
-        """The key set for opening what was sealed in ``namespace``, which may have another name by now."""
-        found, alias = self.sealing(namespace), self._aliases.get(namespace)
-        return found if found is not None or alias is None else self.sealing(alias)
+        # Bounded: whoever makes up namespaces must not fill the memory.
+        self.sealing = lru_cache(maxsize=10_000)(self._sealing)
+        self.opening = lru_cache(maxsize=10_000)(self._opening)
 
     def resolved(self, context: SealingContext) -> KeySet | None:
         """What the resolver says of ``context``; None for the namespace's usual key set.
@@ -107,16 +146,11 @@ class KeySets:
             logger.exception("the resolver failed for namespace %.200r", context.namespace)
         raise KeyNotConfigured("the resolver gave no master key to seal with", operation="seal")
 
-    def _find(self, namespace: str) -> KeySet | None:
-        exact = self._exact.get(namespace)
-        if exact is not None:
-            return exact
-        for pattern, keys in self._patterns.items():
-            if fnmatchcase(namespace, pattern):
-                return keys
-        if any(fnmatchcase(namespace, pattern) for pattern in self._required):
-            return None
-        return self._default
+    def _sealing(self, namespace: str) -> KeySet | None:
+        return self._sets.get(self._entries.sealing(namespace))
+
+    def _opening(self, namespace: str) -> KeySet | None:
+        return self._sets.get(self._entries.opening(namespace))
 
     def _of(self, keys: NamespaceKeys | MasterKey | str) -> KeySet:
         if isinstance(keys, (str, MasterKey)):

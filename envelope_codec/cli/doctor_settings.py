@@ -13,7 +13,7 @@ from envelope_codec.config import EnvelopeConfig, NamespaceKeys
 from envelope_codec.envelope import NAMESPACE, Purpose, record_head
 from envelope_codec.errors import MalformedEnvelope
 from envelope_codec.legacy import with_legacy_codecs
-from envelope_codec.namespaces import is_pattern
+from envelope_codec.namespaces import Entries, is_pattern
 
 _OURS = "ENVELOPE_CODEC_"
 
@@ -86,11 +86,20 @@ def namespaces_of(config: EnvelopeConfig, default: str | None) -> list[str]:
 
 def sealing_keys(config: EnvelopeConfig, namespace: str) -> list[ConfiguredKey]:
     """The master keys of ``namespace``, all of them; none where none are configured. As `KeySets` finds them."""
-    listed = [name for name in config.namespaces if name == namespace and not is_pattern(name)]
-    listed += [name for name in config.namespaces if is_pattern(name) and fnmatchcase(namespace, name)]
-    if listed:
-        return list(_listed(namespace, f"namespaces.{listed[0]}.", config.namespaces[listed[0]]))
-    return list(_listed(namespace, "", config)) if config.key is not None and not is_required(config, namespace) else []
+    return _at(config, namespace, Entries(config).sealing(namespace))
+
+
+def opening_keys(config: EnvelopeConfig, namespace: str) -> list[ConfiguredKey]:
+    """The master keys that open what was sealed for ``namespace``, which may be an old name."""
+    return _at(config, namespace, Entries(config).opening(namespace))
+
+
+def _at(config: EnvelopeConfig, namespace: str, entry: str | None) -> list[ConfiguredKey]:
+    if entry is None:
+        return []
+    if entry == "":
+        return list(_listed(namespace, "", config))
+    return list(_listed(namespace, f"namespaces.{entry}.", config.namespaces[entry]))
 
 
 def is_required(config: EnvelopeConfig, namespace: str) -> bool:
@@ -98,12 +107,6 @@ def is_required(config: EnvelopeConfig, namespace: str) -> bool:
     if isinstance(config.required, bool):
         return config.required
     return any(fnmatchcase(namespace, pattern) for pattern in config.required)
-
-
-def opening_keys(config: EnvelopeConfig, namespace: str) -> list[ConfiguredKey]:
-    """The master keys that open what was sealed for ``namespace``, which may be an old name."""
-    own, alias = sealing_keys(config, namespace), config.namespace_aliases.get(namespace)
-    return own if own or alias is None else sealing_keys(config, alias)
 
 
 def purpose_of(config: EnvelopeConfig) -> Purpose:

@@ -185,15 +185,10 @@ def test_a_master_key_named_twice_is_built_once_and_closed_with_the_keyring() ->
     assert built.wraps == 0
 
 
-async def test_an_alias_lends_no_key_for_sealing_and_comes_last_for_opening() -> None:
+async def test_an_alias_lends_no_key_for_sealing_and_comes_before_the_default_for_opening() -> None:
     default, new = FakeKms(), FakeKms()
     aliases = {"old": "new"}
     keyring = EnvelopeConfig(key=default, namespaces={"new": {"key": new}}, namespace_aliases=aliases).keyring()
-    sealing = await keyring.sealing_key("old")
-    assert sealing.record.recipients[0].key_id == default.key_id
-    assert await keyring.opening_key(sealing.record) == sealing.key
-    keyring.close()
-    keyring = EnvelopeConfig(namespaces={"new": {"key": new}}, namespace_aliases=aliases).keyring()
     with pytest.raises(KeyNotConfigured):
         await keyring.sealing_key("old")
     record = (await EnvelopeConfig(key=new).keyring().sealing_key("old")).record

@@ -469,6 +469,8 @@ def configurations() -> list[EnvelopeConfig]:
         EnvelopeConfig(namespaces={"prod-?": own}, required=True),
         EnvelopeConfig(namespaces={"prod": own}, namespace_aliases={"old": "prod", "prod-eu": "prod"}),
         EnvelopeConfig(key=four, namespaces={"prod": own}, namespace_aliases={"old": "prod"}, required=("old",)),
+        EnvelopeConfig(key=four, namespaces={"prod": own}, namespace_aliases={"old": "prod", "prod-eu": "prod"}),
+        EnvelopeConfig(namespaces={"*": own}, namespace_aliases={"old": "prod"}),
     ]
 
 

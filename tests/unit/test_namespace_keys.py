@@ -79,6 +79,48 @@ def test_an_alias_may_lead_to_a_pattern() -> None:
 
 
 @pytest.mark.parametrize(
+    ("listed", "opens"),
+    [
+        ({"new": "new"}, "new"),
+        ({"new": "new", "old": "old"}, "old"),
+        ({"new": "new", "ol?": "old"}, "old"),
+        ({"new": "new", "*": "all"}, "new"),
+        ({"new": "new", "???": "all"}, "new"),
+        ({"*": "all"}, "all"),
+        ({}, "default"),
+    ],
+)
+def test_an_old_name_is_opened_with_its_own_entry_or_the_new_names_keys_and_never_by_default_first(
+    listed: dict[str, str], opens: str
+) -> None:
+    keys = {name: FakeKms() for name in ("default", "all", "new", "old")}
+    namespaces = {name: {"key": keys[key]} for name, key in listed.items()}
+    sets = KeySets(config(key=keys["default"], namespaces=namespaces, namespace_aliases={"old": "new"}))
+    assert key_of(sets, "old", "opening") is keys[opens]
+
+
+def test_an_old_name_seals_only_with_keys_that_open_it() -> None:
+    default, own = FakeKms(), FakeKms()
+    sets = KeySets(config(key=default, namespaces={"new": {"key": own}}, namespace_aliases={"old": "new", "was": "is"}))
+    assert sets.sealing("old") is None
+    assert key_of(sets, "was") is default
+
+
+async def test_who_has_the_default_key_forges_nothing_for_a_renamed_namespace_with_keys_of_its_own() -> None:
+    default, billing = FakeKms(), FakeKms()
+    settings = config(
+        key=default, namespaces={"billing": {"key": billing}}, namespace_aliases={"billing-old": "billing"}
+    )
+    context = WorkflowSerializationContext(namespace="billing", workflow_id="w")
+    reader = EnvelopeCodec(settings, namespace="billing").with_context(context)
+    [forged] = await EnvelopeCodec(config(key=default), namespace="billing-old").encode([PLAIN])
+    with pytest.raises(KeyNotConfigured):
+        await reader.decode([forged])
+    [genuine] = await EnvelopeCodec(config(key=billing), namespace="billing-old").encode([PLAIN])
+    assert await reader.decode([genuine]) == [PLAIN]
+
+
+@pytest.mark.parametrize(
     ("settings", "said"),
     [
         (
@@ -88,6 +130,7 @@ def test_an_alias_may_lead_to_a_pattern() -> None:
         ({"namespaces": {"a*": {"key": "K"}, "a?": {"key": "K"}}}, "may fit one namespace"),
         ({"namespaces": {"a[bc]*": {"key": "K"}}}, r"'a\[bc\]\*' is no pattern"),
         ({"namespaces": {"a" * 256 + "*": {"key": "K"}}}, "is no pattern: give up to 256"),
+        ({"namespaces": {"": {"key": "K"}}}, "a namespace has a name"),
         ({"key": "K", "required": ["[a]"]}, r"required: '\[a\]' is no pattern"),
         ({"key": "K", "required": [""]}, "required: '' is no pattern"),
         ({"key": "K", "required": True}, "leaves nothing for the default key"),
