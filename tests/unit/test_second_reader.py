@@ -16,7 +16,7 @@ VECTORS = {vector.name: vector for vector in load()}
 ELSEWHERE = ("ContextMismatch", "KeyNotConfigured")  # good envelopes; their reader is the wrong one
 NOTHING_TO_OPEN = re.compile(
     r"wrapped-key-missing|key-id-missing|data-key-(39|41|empty)|data-(59|empty)$|recipients-none|"
-    r"record-truncated|record-length|not-utf8|surrogate|overlong"
+    r"record-truncated|record-length|not-utf8|surrogate|overlong|empty-record|order-malformed-before-not-configured"
 )
 
 
@@ -44,7 +44,7 @@ def test_a_good_vector_opens(name: str) -> None:
     assert vector.payload is not None
     assert dict(payload.metadata) == vector.payload.metadata
     assert payload.data == vector.payload.data
-    if name != "payload-padding":
+    if not name.startswith("payload-padding"):
         assert found == vector.inner
 
 
@@ -54,7 +54,7 @@ def test_a_bad_vector_is_refused(name: str) -> None:
         opened(VECTORS[name])
 
 
-@pytest.mark.parametrize("name", expecting(*ELSEWHERE))
+@pytest.mark.parametrize("name", [name for name in expecting(*ELSEWHERE) if not name.startswith("order-")])
 def test_an_envelope_in_the_wrong_hands_is_good_itself(name: str) -> None:
     assert opened(VECTORS[name], any_configuration=True)
 

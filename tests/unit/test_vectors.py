@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 import pytest
 from temporalio.api.common.v1 import Payload
@@ -22,10 +23,10 @@ VECTORS = {vector.name: vector for vector in load()}
 
 
 class VectorKey:
-    """One master key of a vector's KMS."""
+    """One master key of the KMSs of some vectors."""
 
-    def __init__(self, vector: Vector, key_id: str) -> None:
-        self._vector = vector
+    def __init__(self, vectors: list[Vector], key_id: str) -> None:
+        self._vectors = vectors
         self.key_id = key_id
 
     def accepts(self, key_id: str) -> bool:
@@ -35,20 +36,23 @@ class VectorKey:
         raise AssertionError("nothing is sealed here")
 
     def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> bytes:
-        try:
-            return self._vector.unwrap(wrapped.key_id, wrapped.key_version, wrapped.ciphertext, context)
-        except LookupError:
-            raise InvalidCiphertext("the KMS refused", operation="unwrap") from None
+        for vector in self._vectors:
+            with suppress(LookupError):
+                return vector.unwrap(wrapped.key_id, wrapped.key_version, wrapped.ciphertext, context)
+        raise InvalidCiphertext("the KMS refused", operation="unwrap")
 
     def close(self) -> None:
         pass
 
 
 async def decoded(vector: Vector) -> Payload:
+    """What a reader makes of ``vector``, having opened the one that it comes after, if any."""
+    before = [VECTORS[vector.after]] if vector.after else []
+    vectors = [*before, vector]
     key_sets = {
         namespace: KeySet(
-            *(VectorKey(vector, key_id) for key_id in key_ids[:1]),
-            decrypt_keys=tuple(VectorKey(vector, key_id) for key_id in key_ids[1:]),
+            *(VectorKey(vectors, key_id) for key_id in key_ids[:1]),
+            decrypt_keys=tuple(VectorKey(vectors, key_id) for key_id in key_ids[1:]),
         )
         for namespace, key_ids in vector.configured.items()
         if key_ids
@@ -56,6 +60,8 @@ async def decoded(vector: Vector) -> Payload:
     keyring = Keyring(key_sets.get)
     try:
         codec = EnvelopeCodec(EnvelopeConfig(key="localfile:///unused"), keyring=keyring)
+        for earlier in before:
+            await codec.decode([Payload(metadata=earlier.metadata, data=earlier.data)])
         if vector.namespace is not None:
             codec = codec.with_context(WorkflowSerializationContext(vector.namespace, "w"))
         [payload] = await codec.decode([Payload(metadata=vector.metadata, data=vector.data)])

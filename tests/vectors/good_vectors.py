@@ -137,6 +137,11 @@ def modes() -> list[Entry]:
             BASE.but(extra=(("__temporal_driver", b"s3"), ("messageType", b"acme.Order"), ("note", b""))),
         ),
         good("namespace-matches", "The reader knows its namespace, and it is the record's.", BASE, namespace="prod"),
+        good(
+            "unbound-metadata-case",
+            "Encryption- in other case is an ordinary name, neither bound nor handed on.",
+            BASE.but(extra=(("Encryption-x", b"1"), ("ENCRYPTION-KEY-ID", b"other"))),
+        ),
     ]
 
 
@@ -223,6 +228,35 @@ def contexts() -> list[Entry]:
             namespace="pr\u00f6d",
             configured={"pr\u00f6d": [AWS_KEY.decode()]},
         ),
+        good(
+            "context-case-not-ascii",
+            "Two names differ in the case of a letter that is not A-Z: two names.",
+            BASE.but(context=context(("\u00c9".encode(), b"1"), ("\u00e9".encode(), b"2"))),
+        ),
+        good(
+            "context-not-normalized",
+            "One name composed and decomposed: two names.",
+            BASE.but(context=context(("e\u0301".encode(), b"1"), ("\u00e9".encode(), b"2"))),
+        ),
+        good(
+            "context-unusual-characters",
+            "NUL, a leading byte order mark and the noncharacter U+FFFF are characters like any other.",
+            BASE.but(
+                context=context(
+                    (b"\x00", b"\x00"),
+                    (b"nul\x00inside", b"a\x00b"),
+                    ("\ufeffmark".encode(), "\ufeffmark".encode()),
+                    ("\uffff".encode(), "\uffff".encode()),
+                )
+            ),
+        ),
+        good(
+            "namespace-unusual",
+            "A namespace with a leading byte order mark, compared byte for byte.",
+            BASE.but(context=((b"temporal-namespace", "\ufeffprod".encode()),)),
+            namespace="\ufeffprod",
+            configured={"\ufeffprod": [AWS_KEY.decode()]},
+        ),
     ]
 
 
@@ -285,6 +319,32 @@ def payloads() -> list[Entry]:
             nested.data,
         ),
         good("payload-field-order", "An inner Payload with data before metadata.", BASE.but(inner=backwards)),
+        good(
+            "payload-metadata-twice",
+            "A metadata name comes twice in the inner Payload: the last one counts.",
+            BASE.but(inner=payload({"encoding": b"binary/null"}, b"") + HELLO),
+        ),
+        good(
+            "payload-data-twice",
+            "data comes twice in the inner Payload: the last one counts.",
+            BASE.but(inner=payload(JSON, b'"first"') + payload({}, b'"hello"')),
+        ),
+        good(
+            "payload-metadata-no-name",
+            "An entry without a name in the inner Payload has the empty name.",
+            BASE.but(inner=b"\x0a\x03\x12\x01v" + HELLO),
+            {**JSON, "": b"v"},
+        ),
+        good(
+            "payload-padding-twice",
+            "An inner encryption-padding that comes twice is dropped.",
+            BASE.but(inner=payload({"encryption-padding": b"1"}, b"") + payload(padded, b'"hello"')),
+        ),
+        good(
+            "payload-unknown-field",
+            "A field of a later Payload in the inner one is no error.",
+            BASE.but(inner=HELLO + b"\x7a\x01x"),
+        ),
     ]
 
 

@@ -59,7 +59,8 @@ FILE = Recipient(FILE_KEY, filler("file", 60), b"1")
 
 @dataclass(frozen=True)
 class Draft:
-    """Everything that goes into one envelope. ``with_data_key`` None: as the purpose wants. ``id`` None: as derived."""
+    """Everything that goes into one envelope. ``with_data_key`` None: as the purpose wants. ``id`` and ``key`` None: as
+    derived."""
 
     version: int = 1
     purpose: int = 1
@@ -67,6 +68,7 @@ class Draft:
     context: tuple[tuple[bytes, bytes], ...] = ((b"temporal-namespace", b"prod"),)
     secret: bytes = SECRET
     id: bytes | None = None
+    key: bytes | None = None
     recipients: tuple[Recipient, ...] = (AWS,)
     tail: bytes = b""
     encoding: bytes = b"binary/envelope-v1"
@@ -114,7 +116,7 @@ def head(draft: Draft) -> bytes:
 def record_keys(draft: Draft) -> tuple[bytes, bytes]:
     """The wrapping key (direct mode: the data key), and the record's id."""
     key, derived_id = derive(draft.secret, b"envelope-codec/1 record", head(draft))
-    return key, derived_id if draft.id is None else draft.id
+    return key if draft.key is None else draft.key, derived_id if draft.id is None else draft.id
 
 
 def record(draft: Draft) -> bytes:

@@ -25,6 +25,8 @@ FILES = {
     "bad-ids": tampered_vectors.ids,
     "bad-keys": tampered_vectors.keys,
     "bad-configuration": tampered_vectors.configuration,
+    "bad-order": tampered_vectors.order,
+    "bad-warm": tampered_vectors.warm,
     "untouched": good_vectors.untouched,
 }
 

@@ -104,6 +104,12 @@ def metadata_rules() -> list[Entry]:
             MALFORMED,
         ),
         entry("data-empty", "No data.", replace(seal(BASE.but(inner=b"")), data=b""), MALFORMED),
+        entry(
+            "encoding-changed-empty-record",
+            "Another encoding beside an encryption-wrapped-key that is empty.",
+            seal(BASE.but(encoding=b"json/plain")).but(encryption_wrapped_key=b""),
+            MALFORMED,
+        ),
     ]
 
 
@@ -218,6 +224,11 @@ def record_rules() -> list[Entry]:
                 ("recipient", "within the recipient's length", len(head(BASE)) + 34),
                 ("last", "a byte early", len(record(BASE)) - 1),
             )
+        ),
+        refused(
+            "context-case-apart",
+            "Two names that differ only in case have another between them.",
+            BASE.but(context=context((b"A", b"1"), (b"B", b"2"), (b"a", b"3"))),
         ),
         entry(
             "record-length-past-end",

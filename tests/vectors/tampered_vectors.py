@@ -223,6 +223,11 @@ def keys() -> list[Entry]:
         ),
         refused("inner-garbage", "What was sealed is no protobuf.", BASE.but(inner=b"\xff" * 12)),
         refused("associated-data", "AES-GCM was given associated data.", BASE.but(associated_data=b"prod")),
+        refused(
+            "inner-name-not-utf8",
+            "A metadata name in the inner Payload is not UTF-8.",
+            BASE.but(inner=b"\x0a\x06\x0a\x01\xff\x12\x01v" + HELLO),
+        ),
     ]
 
 
@@ -303,6 +308,98 @@ def configuration() -> list[Entry]:
             mismatch,
             "direct",
             namespace="dev",
+            configured=both,
+        ),
+    ]
+
+
+def order() -> list[Entry]:
+    """Two defects at once: the error is that of the rule that comes first."""
+    unconfigured = {"dev": [AWS_KEY.decode()]}
+    invalid = BASE.but(recipients=(replace(AWS, secret=WRONG),))
+
+    def refused(name: str, comment: str, draft: Draft | Sealed, expect: str, **reader: object) -> Entry:
+        sealed = seal(draft) if isinstance(draft, Draft) else draft
+        return entry(name, comment, sealed, expect, **reader)  # type: ignore[arg-type]
+
+    return [
+        refused(
+            "order-mismatch-before-not-configured",
+            "Sealed in prod and met in dev, by a reader that has no key for prod.",
+            BASE,
+            "ContextMismatch",
+            namespace="dev",
+            configured=unconfigured,
+        ),
+        refused(
+            "order-mismatch-before-invalid",
+            "Sealed in prod and met in dev, and its only recipient is corrupt.",
+            invalid,
+            "ContextMismatch",
+            namespace="dev",
+            configured={"prod": [AWS_KEY.decode()]},
+        ),
+        refused(
+            "order-malformed-before-mismatch",
+            "A byte after the last recipient, and sealed for another namespace than the reader's.",
+            BASE.but(tail=b"\x00"),
+            "MalformedEnvelope",
+            namespace="dev",
+            configured={"prod": [AWS_KEY.decode()]},
+        ),
+        refused(
+            "order-malformed-before-not-configured",
+            "data is too short, and no master key is configured.",
+            replace(seal(BASE), data=bytes(59)),
+            "MalformedEnvelope",
+            configured={},
+        ),
+        refused(
+            "order-not-configured-before-invalid",
+            "No master key is configured, and the commitment is another's.",
+            replace(seal(BASE), data=bytes(32) + seal(BASE).data[32:]),
+            "KeyNotConfigured",
+            configured=unconfigured,
+        ),
+    ]
+
+
+def warm() -> list[Entry]:
+    """Met by a reader that has opened a good one of the same wrapping key a moment ago."""
+    own_key, own_id = record_keys(BASE)
+    both = {"prod": [AWS_KEY.decode()], "dev": [AWS_KEY.decode()]}
+
+    def refused(name: str, comment: str, draft: Draft, expect: str, **reader: object) -> Entry:
+        found = entry(name, comment, seal(draft), expect, **reader)  # type: ignore[arg-type]
+        return {"after": "wrapping-key", **found}
+
+    return [
+        refused(
+            "warm-not-configured",
+            "Its only recipient is not the reader's; whoever sealed it has the wrapping key.",
+            BASE.but(recipients=(GCP,)),
+            "KeyNotConfigured",
+            configured={"prod": [AWS_KEY.decode()]},
+        ),
+        refused(
+            "warm-mismatch",
+            "The same record, met in another namespace.",
+            BASE,
+            "ContextMismatch",
+            namespace="dev",
+            configured=both,
+        ),
+        refused(
+            "warm-created",
+            "Id and wrapping key of the record that was opened, in a record that says it is younger.",
+            BASE.but(created=BASE.created + 1, id=own_id, key=own_key),
+            INVALID,
+        ),
+        refused(
+            "warm-namespace",
+            "Id and wrapping key of the record that was opened, in a record of another namespace.",
+            BASE.but(context=((NAMESPACE[0], b"dev"),), id=own_id, key=own_key),
+            INVALID,
             configured=both,
         ),
     ]

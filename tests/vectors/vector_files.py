@@ -59,6 +59,7 @@ class Vector:
     configured: Mapping[str, list[str]] = field(default_factory=dict)
     namespace: str | None = None
     base: str | None = None
+    after: str | None = None
     inner: bytes | Digest | None = None
     payload: Payload | None = None
 
