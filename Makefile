@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types bench fleet pins localstack-venv no-localstack clean
+.PHONY: help demo test servers lint types bench fleet pins localstack-venv no-localstack clean
 .NOTPARALLEL:
 
 KMS ?= local
@@ -35,6 +35,8 @@ demo: $(DEMO) $(if $(filter aws,$(KMS)),localstack-venv) ## encrypt a workflow e
 
 test: $(DEV) localstack-venv ## run all tests, real servers included; ARGS="-k NAME" for some, JOBS=2 for two files at a time
 	$(RUN) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+
+servers: $(DEV) localstack-venv ## install every server for trials; python localstack/devstack.py up starts them
 
 lint: $(DEV) ## check rules and format with ruff
 	$(RUN) -m ruff check .

@@ -82,6 +82,19 @@ class PostgresServer(Server):
             "PGPASSWORD": self.password,
         }
 
+    def sql(self, statements: str, database: str = "postgres") -> None:
+        """Run ``statements`` with PostgreSQL's own command line."""
+        connection = {**self.settings, "PGDATABASE": database}
+        done = subprocess.run(
+            [self._program("psql"), "--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1"],
+            input=statements,
+            env={**self._environment(), **connection},
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode != 0:
+            raise ServerFailed(f"{self.name} refused a statement. It said:\n{done.stderr}")
+
     def pause(self) -> None:
         super().pause()
         # Each connection is served by a process in a session of its own.

@@ -1,16 +1,23 @@
-"""Every Python and shell snippet of the documents runs as it stands, with keys, paths and addresses replaced."""
+"""Every Python and shell snippet of the documents runs as it stands, with keys, paths and addresses replaced.
+
+The first page is followed as a newcomer would: in an empty folder, as an ordinary user where that is possible.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import os
+import pwd
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from devstack import TemporalServer
@@ -22,10 +29,12 @@ from envelope_codec.cli.keygen import create_key_file, key_uri
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("tests/vectors/*.md")])
 HERE = Path(__file__).resolve().parent
+FIRST_PAGE = ROOT / "docs" / "getting-started.md"
 
 # What is not run here, by its first line, and why.
 SERVES = "it serves until it is stopped: test_server_serve.py and test_codec_server_cli.py run it"
 ELSEWHERE = {
+    "make servers": "it installs, and serves until it is stopped: test_devstack.py runs it",
     'pip install "temporal-envelope-codec[server,aws]"   # or gcp, vault: as your master keys need': SERVES,
     "make demo   # a real Temporal server, a workflow, and what the server stored of it; KMS=vault, aws or gcp "
     "for another KMS": "test_demo.py runs the demo; all of this is `make test`",
@@ -68,6 +77,7 @@ for argument in sys.argv[2:]:
 class Snippet(NamedTuple):
     language: str
     text: str
+    saved_as: str = ""
 
     @property
     def begins(self) -> str:
@@ -75,8 +85,15 @@ class Snippet(NamedTuple):
 
 
 def snippets(document: Path) -> list[Snippet]:
-    blocks = re.findall(r"^( *)```(python|sh|toml)\n(.*?)^ *```", document.read_text("utf-8"), re.DOTALL | re.MULTILINE)
-    return [Snippet(language, re.sub(rf"^{indent}", "", text, flags=re.MULTILINE)) for indent, language, text in blocks]
+    blocks = re.findall(
+        r"(?:[Ss]ave \w+ as\s`([\w.]+)`:\n\n)?^( *)```(python|sh|toml)\n(.*?)^ *```",
+        document.read_text("utf-8"),
+        re.DOTALL | re.MULTILINE,
+    )
+    return [
+        Snippet(language, re.sub(rf"^{indent}", "", text, flags=re.MULTILINE), name)
+        for name, indent, language, text in blocks
+    ]
 
 
 class Sandbox:
@@ -86,15 +103,7 @@ class Sandbox:
         self.folder = folder
         self._server = server
         self._keys: dict[str, str] = {}
-        package, tools = folder / "my_app", folder / "bin"
-        package.mkdir()
-        tools.mkdir()
-        (package / "__init__.py").write_text(APPLICATION, "utf-8")
-        (package / "codec.py").write_text(
-            f"import sys\nsys.path.append({str(HERE)!r})\nfrom legacy_codec import *\n"
-            "def static_key():\n    return StaticKeyCodec({'key': bytes(32)}, 'key')\n",
-            "utf-8",
-        )
+        (folder / "bin").mkdir()
         python = shlex.quote(sys.executable)
         self._tool("envelope-codec", f'exec {python} -m envelope_codec.cli "$@"')
         self._tool("python", f'exec {python} "$@"')
@@ -103,6 +112,17 @@ class Sandbox:
         # What is not published yet can't be installed: it is seen to be a requirement that this version meets.
         self._tool("pip", f'exec {python} {shlex.quote(str(folder / "pip.py"))} "$@"')
         (folder / "pip.py").write_text(PIP, "utf-8")
+
+    def add_application(self) -> None:
+        """What the documents take to be there already."""
+        package = self.folder / "my_app"
+        package.mkdir()
+        (package / "__init__.py").write_text(APPLICATION, "utf-8")
+        (package / "codec.py").write_text(
+            f"import sys\nsys.path.append({str(HERE)!r})\nfrom legacy_codec import *\n"
+            "def static_key():\n    return StaticKeyCodec({'key': bytes(32)}, 'key')\n",
+            "utf-8",
+        )
 
     def _tool(self, name: str, script: str) -> None:
         path = self.folder / "bin" / name
@@ -170,6 +190,7 @@ def _program(name: str) -> str:
 async def sandbox(tmp_path: Path, temporal_server: TemporalServer) -> Sandbox:
     """With histories of two workflows, as documents take them to be there."""
     made = Sandbox(tmp_path, temporal_server)
+    made.add_application()
     uri = made.key("the key in the environment")
     made.settings(f'key = "{uri}"\n')
     done = await asyncio.to_thread(
@@ -212,13 +233,76 @@ os._exit(0)  # a thread of the SDK may abort an interpreter that ends: temporali
 
 @pytest.mark.parametrize(
     "document",
-    [document for document in DOCUMENTS if any(s.language != "toml" for s in snippets(document))],
+    [
+        document
+        for document in DOCUMENTS
+        if document != FIRST_PAGE and any(s.language != "toml" for s in snippets(document))
+    ],
     ids=lambda path: path.relative_to(ROOT).as_posix(),
 )
 async def test_every_snippet_runs(document: Path, sandbox: Sandbox) -> None:
     for snippet in snippets(document):
         if snippet.begins not in ELSEWHERE:
             await asyncio.to_thread(sandbox.execute, snippet)
+
+
+def _ordinary_user() -> dict[str, Any]:
+    """Arguments of `subprocess.run` that give up being root; none where root alone can run this Python."""
+    if os.geteuid() != 0:
+        return {}
+    nobody = pwd.getpwnam("nobody")
+    user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+    try:
+        probe = subprocess.run([sys.executable, "-c", "import envelope_codec"], cwd="/", capture_output=True, **user)
+    except OSError:
+        return {}
+    return user if probe.returncode == 0 else {}
+
+
+@pytest.fixture
+def newcomer(temporal_server: TemporalServer) -> Iterator[Sandbox]:
+    folder = Path(tempfile.mkdtemp())  # not below pytest's own, where other users may not go
+    folder.chmod(0o755)
+    try:
+        yield Sandbox(folder, temporal_server)
+    finally:
+        shutil.rmtree(folder)
+
+
+async def test_the_first_page_is_all_that_a_newcomer_needs(newcomer: Sandbox) -> None:
+    user = _ordinary_user()
+    work = newcomer.folder / "work"
+    work.mkdir()
+    if user:
+        shutil.chown(work, user["user"], user["group"])
+    environment = {"PATH": f"{newcomer.folder / 'bin'}:{os.environ['PATH']}", "HOME": str(work), "LANG": "C.UTF-8"}
+    environment["TEMPORAL_ADDRESS"] = newcomer._server.address
+    printed = ""
+    for snippet in snippets(FIRST_PAGE):
+        if snippet.begins in ELSEWHERE:
+            continue
+        assert not re.search(r"(?<![\w:/.])/\w", snippet.text), "a path that may not be an ordinary user's to write"
+        text = newcomer.replaced(snippet.text)
+        for key in newcomer.folder.glob("key-*.json") if user else ():
+            shutil.chown(key, user["user"], user["group"])
+        if snippet.saved_as:
+            (work / snippet.saved_as).write_text(text, "utf-8")
+            continue
+        assert snippet.language != "toml"
+        command = (
+            [sys.executable, "-c", text] if snippet.language == "python" else ["bash", "-euo", "pipefail", "-c", text]
+        )
+        done = await asyncio.to_thread(
+            lambda command=command: subprocess.run(
+                command, cwd=work, env=environment, capture_output=True, text=True, timeout=100, check=False, **user
+            )
+        )
+        printed += done.stdout
+        assert done.returncode in ((0, 1) if "doctor" in text else (0,)), f"{text}\n{done.stdout}\n{done.stderr}"
+        assert "Traceback" not in done.stderr, done.stderr
+    assert "Hello, Ada" in printed
+    assert "key URI:  localfile:///" in printed
+    assert "in clear" in printed
 
 
 def test_what_is_not_run_is_there() -> None:

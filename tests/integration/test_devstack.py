@@ -32,7 +32,15 @@ from devstack import (
 )
 from google.cloud.kms_v1 import KeyManagementServiceClient
 from google.cloud.kms_v1.services.key_management_service.transports import KeyManagementServiceGrpcTransport
+from provisions import made_on
+from temporalio.api.common.v1 import Payload
 from temporalio.client import Client, WorkflowExecutionStatus
+
+from envelope_codec import EnvelopeConfig
+from envelope_codec.cli.keygen import create_key_file, key_uri
+from envelope_codec.cli.storage_stores import check_store, opened
+from envelope_codec.codec import EnvelopeCodec
+from envelope_codec.storage.store import parse_store_url
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -304,11 +312,78 @@ def test_command_prints_settings_and_stops_all_on_a_signal(number: signal.Signal
         up.send_signal(number)
     assert up.returncode == 0
     assert "export VAULT_TOKEN=root\n" in printed
+    assert "export ENVELOPE_CODEC_KEY=hashivault://envelope " in printed
     addresses = re.findall(r"^export (?:VAULT_ADDR=http://|TEMPORAL_ADDRESS=)127\.0\.0\.1:(\d+)$", printed, re.M)
     assert len(addresses) == 2
     for port in addresses:
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", int(port)))
+
+
+def _up(*names: str) -> subprocess.Popen[str]:
+    """The command with Vault installed, and LocalStack not."""
+    script = (
+        f"import sys; sys.path.insert(0, {str(DEVSTACK.parent)!r}); import devstack\n"
+        "devstack.SERVERS = {name: devstack.SERVERS[name] for name in ('aws', 'vault')}\n"
+        f"sys.exit(devstack.main(['up', *{names!r}]))"
+    )
+    environment = {**os.environ, "ENVELOPE_LOCALSTACK_PYTHON": "/nowhere/python"}
+    pipe = subprocess.PIPE
+    return subprocess.Popen([sys.executable, "-c", script], stdout=pipe, stderr=pipe, text=True, env=environment)
+
+
+def test_command_without_names_starts_what_is_there_and_says_how_to_get_the_rest() -> None:
+    with _up() as up:
+        assert up.stdout is not None
+        printed = "".join(iter(up.stdout.readline, "# Ctrl-C stops them\n"))
+        up.send_signal(signal.SIGINT)
+        told = up.communicate()[1]
+    assert up.returncode == 0
+    assert "export VAULT_ADDR=" in printed
+    assert "not started, aws: no LocalStack in /nowhere/python" in told
+    assert "`make servers` installs all of them" in told
+
+
+def test_command_with_names_needs_each_of_them() -> None:
+    with _up("aws", "vault") as up:
+        printed, told = up.communicate()
+    assert up.returncode == 1
+    assert printed == ""
+    assert "not started, aws" in told
+
+
+MADE = {
+    "openbao": ("vault", ["hashivault://envelope"]),
+    "localstack": ("aws", ["arn:aws:kms:us-east-1:000000000000:alias/envelope", "s3://envelope"]),
+    "gcp_kms_server": ("gcp", ["gcpkms://projects/envelope/"]),
+    "postgres": ("postgresql", ["postgresql://postgres:postgres@"]),
+}
+
+
+@pytest.mark.parametrize("fixture", MADE)
+async def test_what_is_made_for_trials_can_be_used(
+    fixture: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, (name, expected) = request.getfixturevalue(fixture), MADE[fixture]
+    made = made_on(name, server)
+    for setting, value in [*server.settings.items(), *made.items()]:
+        monkeypatch.setenv(setting, value)
+    assert [value[: len(begin)] for value, begin in zip(made.values(), expected, strict=True)] == expected
+    if "ENVELOPE_CODEC_KEY" not in made:
+        monkeypatch.setenv("ENVELOPE_CODEC_KEY", key_uri(create_key(request)))
+    codec = EnvelopeCodec(EnvelopeConfig.from_env())
+    payload = Payload(data=b"tried")
+    assert await codec.decode(await codec.encode([payload])) == [payload]
+    codec.close()
+    if "ENVELOPE_CODEC_STORAGE" in made:
+        async with opened(parse_store_url(made["ENVELOPE_CODEC_STORAGE"])) as store:
+            await check_store(store, writes=True)
+
+
+def create_key(request: pytest.FixtureRequest) -> Path:
+    path: Path = request.getfixturevalue("tmp_path") / "key.json"
+    create_key_file(path)
+    return path
 
 
 def test_command_refuses_an_unknown_server() -> None:
