@@ -265,6 +265,7 @@ async def test_what_lies_in_a_datastore_can_be_downloaded(site: Site, page: Any,
         await use(page, site, codec.url)
         await page.goto(site.workflow("stored"))
         assert ledger.LARGE not in await shows(page, ledger.RESULT, "Payload downloads require a codec server")
+        await keep(page, "stored", 760)
         async with page.expect_download() as started:
             await page.get_by_role("button", name=SIZE).first.click()
         await (await started.value).save_as(tmp_path / "download")
