@@ -42,7 +42,9 @@ class _ScheduleMemos(OutboundInterceptor):
     async def create_schedule(self, input: CreateScheduleInput) -> ScheduleHandle:
         token = _making_a_schedule.set(True)
         try:
-            return await super().create_schedule(input)
+            making = [super().create_schedule(input)]
+            del input  # an error keeps this frame
+            return await making.pop()
         finally:
             _making_a_schedule.reset(token)
 

@@ -18,6 +18,8 @@ from typing import NamedTuple
 from botocore import exceptions as sdk
 
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable
+from envelope_codec.frames import place_of
+from envelope_codec.provider import UNEXPECTED
 
 
 class _Meaning(NamedTuple):
@@ -43,6 +45,7 @@ _UNREACHABLE = _Meaning(KmsUnavailable, "the KMS could not be reached")
 _TLS = _Meaning(KmsUnavailable, "no trusted TLS connection to the KMS")
 _STORE_DOWN = _Meaning(KmsUnavailable, "the key store behind the KMS gave no answer")
 _NO_ANSWER = _Meaning(KmsUnavailable, "the KMS gave no usable answer")
+_FAULT = _Meaning(KmsUnavailable, UNEXPECTED)
 
 _NOT_PERMITTED = _Meaning(KeyDenied, "permission to use the key is missing")
 _ROLE_DENIED = _Meaning(KeyDenied, "permission to assume the role is missing")
@@ -158,6 +161,9 @@ _EXCEPTIONS: tuple[tuple[type[Exception], _Meaning], ...] = (
     (sdk.InvalidConfigError, _NO_CREDENTIALS),
 )
 
+# What these say of is outside this process, listed above or not. Any other class is a fault in it, ours or botocore's.
+_OF_THE_SDK = (Closed, sdk.BotoCoreError, sdk.ClientError, OSError)
+
 
 def translate(error: Exception, *, operation: str, key_id: str) -> EnvelopeError:
     """The library's error for one that came up while boto3 was asked.
@@ -188,7 +194,7 @@ def describe(error: Exception) -> str:
     if isinstance(error, tuple(kind for kind, _ in _EXCEPTIONS)):
         return f"{name}: {str(error)[:300]}"
     # Others may quote what they could not use: a parameter, which may be the secret, or a reply's body.
-    return name
+    return name if isinstance(error, _OF_THE_SDK) else place_of(error)
 
 
 def _meaning(error: Exception, operation: str) -> _Meaning:
@@ -196,7 +202,8 @@ def _meaning(error: Exception, operation: str) -> _Meaning:
         return _meaning_of_reply(error, operation)
     if isinstance(error, sdk.ParamValidationError):
         return _meaning_of_invalid_request(operation)
-    return next((meaning for kind, meaning in _EXCEPTIONS if isinstance(error, kind)), _NO_ANSWER)
+    unlisted = _NO_ANSWER if isinstance(error, _OF_THE_SDK) else _FAULT
+    return next((meaning for kind, meaning in _EXCEPTIONS if isinstance(error, kind)), unlisted)
 
 
 def _meaning_of_reply(error: sdk.ClientError, operation: str) -> _Meaning:

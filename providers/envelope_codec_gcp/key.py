@@ -12,6 +12,7 @@ from google.cloud.kms_v1 import DecryptRequest, EncryptRequest, KeyManagementSer
 
 from envelope_codec.errors import ConfigurationError, EnvelopeError, InvalidCiphertext
 from envelope_codec.kms import KeyUri, WrappedSecret, context_bytes, parse_key_uri
+from envelope_codec.provider import asks_kms
 from envelope_codec_gcp.connection import Connection
 from envelope_codec_gcp.endpoint import Endpoint
 from envelope_codec_gcp.failure import DAMAGED, Closed, failure
@@ -122,6 +123,7 @@ class GcpKms:
         """Whether ``key_id`` is this key's resource name, letter by letter."""
         return key_id == self._name
 
+    @asks_kms("wrap")
     def wrap(self, secret: bytes, context: Mapping[str, str]) -> WrappedSecret:
         """Encrypt under the primary version. The version recorded is its number, in decimal."""
         aad = context_bytes(context)
@@ -145,6 +147,7 @@ class GcpKms:
             raise self._damaged("wrap")
         return WrappedSecret(self._name, version, reply.ciphertext)
 
+    @asks_kms("unwrap")
     def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> bytes:
         """Decrypt with the version that the ciphertext names.
 

@@ -17,6 +17,8 @@ import requests
 from hvac import exceptions as sdk
 
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable
+from envelope_codec.frames import place_of
+from envelope_codec.provider import UNEXPECTED
 
 WRAP = "wrap"
 UNWRAP = "unwrap"
@@ -44,6 +46,7 @@ class RedirectRefused(requests.RequestException):
 CREDENTIALS = Meaning(KmsUnavailable, "the KMS did not take the credentials: expired, revoked or unknown")
 LOGIN_FAILED = Meaning(KmsUnavailable, "no login to the KMS")
 NO_ANSWER = Meaning(KmsUnavailable, "the KMS gave no usable answer")
+FAULT = Meaning(KmsUnavailable, UNEXPECTED)
 CLOSED = Meaning(KmsUnavailable, "this master key is closed")
 NOT_PERMITTED = Meaning(KeyDenied, "permission to use the key is missing")
 NOT_TRANSIT = Meaning(KeyDenied, "the mount is not a Transit engine")
@@ -122,7 +125,8 @@ def meaning_of(error: Exception, *, operation: str) -> Meaning:
         words = _words(error)
         return _NO_MOUNT if any(phrase in words for phrase in _MISSING) else NO_ANSWER
     # Unlisted classes are no answer: 401 is a gateway's, 412 asks to wait for replication, 403 is for the caller.
-    return next((meaning for kind, meaning in _CLASSES if isinstance(error, kind)), NO_ANSWER)
+    unlisted = NO_ANSWER if isinstance(error, sdk.VaultError) else FAULT
+    return next((meaning for kind, meaning in _CLASSES if isinstance(error, kind)), unlisted)
 
 
 def is_policy_refusal(error: sdk.Forbidden) -> bool:
@@ -148,7 +152,7 @@ def describe(error: Exception) -> str:
     if isinstance(error, (requests.ConnectionError, requests.Timeout, RedirectRefused)):
         return f"{name}: {str(error)[:300]}"
     # Others may quote what they could not use, such as a header's value.
-    return name
+    return name if isinstance(error, (requests.RequestException, OSError)) else place_of(error)
 
 
 def _of_bad_request(words: str, operation: str) -> Meaning:
