@@ -184,9 +184,7 @@ class KmsCalls:
                 try:
                     flight.timer = self.clock.call_later(delay, lambda: self._launch(flight, landed, urgent))
                     return True
-                except (
-                    RuntimeError
-                ) as error:  # no thread for timers can be started: callers are told, and may try again
+                except RuntimeError as error:  # no thread for timers: callers are told, and may try again
                     logger.error("a timer can't be started: %s", error)
             landed()
             self._flying.discard(flight)

@@ -148,8 +148,9 @@ class ServerConfig(Settings):
     def _exact(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for text in value:
             if text != "*" and not re.fullmatch(r"https?://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::\d{1,5})?", text):
+                shown = "what is given" if "@" in text else repr(text)
                 raise ValueError(
-                    f"{text!r} is no origin: give scheme, host and, unless it is the scheme's own, port, in lower case "
+                    f"{shown} is no origin: give scheme, host and, unless it is the scheme's own, port, in lower case "
                     "and with nothing behind, as https://cloud.temporal.io"
                 )
         return value

@@ -11,7 +11,7 @@ import google_crc32c
 from google.cloud.kms_v1 import DecryptRequest, EncryptRequest, KeyManagementServiceClient
 
 from envelope_codec.errors import ConfigurationError, EnvelopeError, InvalidCiphertext
-from envelope_codec.kms import KeyUri, WrappedSecret, context_bytes, parse_key_uri
+from envelope_codec.kms import KeyUri, WrappedSecret, context_bytes, parse_key_uri, shown_path, shown_value
 from envelope_codec.provider import asks_kms
 from envelope_codec_gcp.connection import Connection
 from envelope_codec_gcp.endpoint import Endpoint
@@ -212,13 +212,13 @@ def _number(uri: KeyUri, option: str, default: float) -> float:
     try:
         return float(text)
     except ValueError:
-        raise ConfigurationError(f"{option} must be a number of seconds, not {text!r}") from None
+        raise ConfigurationError(f"{option} must be a number of seconds, not {shown_value(text)}") from None
 
 
 def _flag(uri: KeyUri, option: str) -> bool | None:
     text = uri.options.get(option)
     if text not in (None, "true", "false"):
-        raise ConfigurationError(f"{option} must be true or false, not {text!r}")
+        raise ConfigurationError(f"{option} must be true or false, not {shown_value(text)}")
     return None if text is None else text == "true"
 
 
@@ -231,4 +231,5 @@ def _readable(credentials: str | Path | None, endpoint: Endpoint) -> str | None:
         with Path(credentials).open("rb"):
             return str(credentials)
     except OSError as error:
-        raise ConfigurationError(f"credentials file {str(credentials)!r} can't be read: {error.strerror}") from None
+        shown = shown_path(credentials)
+        raise ConfigurationError(f"credentials file {shown} can't be read: {error.strerror}") from None

@@ -13,7 +13,7 @@ from hvac.adapters import JSONAdapter
 
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.frames import frameless
-from envelope_codec.kms import WrappedSecret, context_bytes, parse_key_uri
+from envelope_codec.kms import WrappedSecret, context_bytes, parse_key_uri, shown_value
 from envelope_codec.provider import asks_kms
 from envelope_codec_vault import _failure as failure
 from envelope_codec_vault._ask import Question, ask
@@ -278,4 +278,6 @@ def _seconds(name: str, value: str) -> float:
     try:
         return float(value)
     except ValueError:
-        raise ConfigurationError(f"Vault setting {name}={value!r} must be a number of seconds above 0") from None
+        raise ConfigurationError(
+            f"Vault setting {name}={shown_value(value)} must be a number of seconds above 0"
+        ) from None
