@@ -144,7 +144,7 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
             if not self._unwatched:
                 self._report("seal", len(sealed), begun)
             return sealed
-        del payloads  # the error keeps this frame, and no other
+        del self, payloads  # the error keeps this frame, and no other
         try:
             raise failure
         finally:
@@ -160,7 +160,7 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
         errors = unopened.get()
         if errors is not None and isinstance(failure, EnvelopeError):
             errors.append(failure.fresh())
-        del payloads  # what passes may be in clear
+        del self, payloads  # what passes may be in clear
         try:
             raise failure
         finally:
