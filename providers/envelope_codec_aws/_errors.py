@@ -13,6 +13,7 @@ for custom key stores https://docs.aws.amazon.com/kms/latest/developerguide/xks-
 
 from __future__ import annotations
 
+from traceback import walk_tb
 from typing import NamedTuple
 
 from botocore import exceptions as sdk
@@ -161,7 +162,7 @@ _EXCEPTIONS: tuple[tuple[type[Exception], _Meaning], ...] = (
     (sdk.InvalidConfigError, _NO_CREDENTIALS),
 )
 
-# What these say of is outside this process, listed above or not. Any other class is a fault in it, ours or botocore's.
+# What these say of is outside this process. Any other class is a fault in it, unless a reply has brought it about.
 _OF_THE_SDK = (Closed, sdk.BotoCoreError, sdk.ClientError, OSError)
 
 
@@ -202,8 +203,14 @@ def _meaning(error: Exception, operation: str) -> _Meaning:
         return _meaning_of_reply(error, operation)
     if isinstance(error, sdk.ParamValidationError):
         return _meaning_of_invalid_request(operation)
-    unlisted = _NO_ANSWER if isinstance(error, _OF_THE_SDK) else _FAULT
+    unlisted = _NO_ANSWER if isinstance(error, _OF_THE_SDK) or _is_of_reply(error) else _FAULT
     return next((meaning for kind, meaning in _EXCEPTIONS if isinstance(error, kind)), unlisted)
+
+
+def _is_of_reply(error: Exception) -> bool:
+    """Whether botocore has stumbled, with whatever class, over a reply that no AWS sends."""
+    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
+    return bool(frames) and str(frames[-1].f_globals.get("__name__")).startswith("botocore.")
 
 
 def _meaning_of_reply(error: sdk.ClientError, operation: str) -> _Meaning:

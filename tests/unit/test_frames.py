@@ -181,7 +181,7 @@ async def test_opening_one_envelope_with_a_key_that_does_not_fit(change: str, se
     await assert_clean(secrets, opened(), InvalidCiphertext)
 
 
-@pytest.mark.parametrize("secret", [b"short", bytes(32)])
+@pytest.mark.parametrize("secret", [b"short", b"another secret of 32 bytes......"], ids=["length", "value"])
 async def test_unlocking_a_record_with_another_secret(secret: bytes, secrets: Sentinels) -> None:
     record, _ = wrapped_by(FakeKms())
     secrets.add(secret)
