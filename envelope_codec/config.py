@@ -282,6 +282,7 @@ class EnvelopeConfig(_MasterKeys):
                 raise ValueError(f"namespace_aliases: {old!r} must name the namespace that is in use, directly")
         return self
 
+    @frameless
     def keyring(self, *, observer: Observer | None = None) -> Keyring:
         """A new keyring with these settings. It opens no connection yet, and closes what it opens.
 

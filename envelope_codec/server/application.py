@@ -140,8 +140,8 @@ class CodecServer:
         service.metrics.answered(entry.verb, status, time.perf_counter() - entry.begun, entry.outcomes)
         try:
             service.audit.write(entry.line(status, error))
-        except (OSError, ValueError) as error:  # ValueError: the stream has been closed
-            logger.error("the audit line of request %s can't be written: %s", entry.request_id, text_of(error))
+        except (OSError, ValueError) as unwritable:  # ValueError: the stream has been closed
+            logger.error("the audit line of request %s can't be written: %s", entry.request_id, text_of(unwritable))
             return False
         return True
 

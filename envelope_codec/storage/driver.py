@@ -29,7 +29,7 @@ from temporalio.converter import (
 from envelope_codec.codec import EnvelopeCodec, is_envelope
 from envelope_codec.errors import EncryptionRequired, EnvelopeError, InvalidCiphertext, StoreUnavailable
 from envelope_codec.flight import stopping
-from envelope_codec.frames import frameless_async, place_of
+from envelope_codec.frames import frameless, frameless_async, place_of
 from envelope_codec.observe import Event, logger, report
 from envelope_codec.storage.claim import Claim
 from envelope_codec.storage.store import PayloadStore, StoreUrl
@@ -50,6 +50,7 @@ _BEFORE_CLOSE = 0.1
 class Pool:
     """One configured store, opened once in each event loop that uses it."""
 
+    @frameless
     def __init__(self, url: StoreUrl) -> None:
         url.open()  # what is wrong with it is told now; this asks no network
         self.name = url.name

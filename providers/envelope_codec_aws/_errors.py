@@ -209,8 +209,8 @@ def _meaning(error: Exception, operation: str) -> _Meaning:
 
 def _is_of_reply(error: Exception) -> bool:
     """Whether botocore has stumbled, with whatever class, over a reply that no AWS sends."""
-    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
-    return bool(frames) and str(frames[-1].f_globals.get("__name__")).startswith("botocore.")
+    modules = [str(frame.f_globals.get("__name__")) for frame, _ in walk_tb(error.__traceback__)]
+    return "botocore.parsers" in modules or (bool(modules) and modules[-1].startswith("botocore."))
 
 
 def _meaning_of_reply(error: sdk.ClientError, operation: str) -> _Meaning:
