@@ -20,7 +20,7 @@ ENTRY_POINT_GROUP = "envelope_codec.providers"
 
 _CONTEXT_PREFIX = b"envelope-codec/1 context\0"
 _PATH = re.compile(r"(?:~|\.{0,2}/)[ -~]{0,254}|[\w ./~-]{1,250}\.[a-z]{1,5}")
-_HARMLESS = re.compile(r"[^@{}\r]{0,64}")
+_HARMLESS = re.compile(r"[^@{}\r]{0,400}")
 _KEY_NAME = re.compile(r"arn:|projects/|(?:key|alias)/|mrk-|[a-z]{1,16}:|[0-9a-f]{8}-[0-9a-f]{4}-|[\w./-]{1,16}$")
 _EXTRA_OF_SCHEME = {"awskms": "aws", "gcpkms": "gcp", "hashivault": "vault"}
 
@@ -211,8 +211,8 @@ def shown_key(key: object) -> object:
 def _shown(uri: str) -> str:
     """``uri`` up to its options, as far as it can't be a credential."""
     text = uri.partition("?")[0].partition("#")[0]
-    scheme, separator, _ = text.partition("://")
-    if "@" in text and scheme != "localfile":
+    scheme, separator, rest = text.partition("://")
+    if "@" in (rest.partition("/")[0] if scheme == "localfile" else text):
         return f"{scheme}://…" if separator else "…"
     return text if separator or _KEY_NAME.match(text) else f"{text[:4]}…"
 

@@ -154,8 +154,8 @@ class ServerConfig(Settings):
         for text in value:
             if text != "*" and not re.fullmatch(r"https?://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::\d{1,5})?", text):
                 raise ValueError(
-                    f"{shown_value(text)} is no origin: give scheme, host and, unless it is the scheme's own, port, in lower case "
-                    "and with nothing behind, as https://cloud.temporal.io"
+                    f"{shown_value(text)} is no origin: give scheme, host and, unless it is the scheme's own, port, in "
+                    "lower case and with nothing behind, as https://cloud.temporal.io"
                 )
         return value
 

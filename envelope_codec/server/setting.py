@@ -29,8 +29,8 @@ def _bytes(value: Any) -> Any:
 def _pattern(value: Any) -> Any:
     if not isinstance(value, str) or not value or "[" in value or len(value) > _LONGEST_PATTERN:
         raise ValueError(
-            f"{shown_value(value)} is no pattern: give up to {_LONGEST_PATTERN} characters, with * for any number of others and "
-            "? for one"
+            f"{shown_value(value)} is no pattern: give up to {_LONGEST_PATTERN} characters, with * for any number of "
+            "others and ? for one"
         )
     return value
 

@@ -47,7 +47,7 @@ class KeyArn:
         """Raises `ConfigurationError`, which says what is wrong and how to write it, for anything else."""
         arn, problem = _parse(text)
         if arn is None:
-            raise ConfigurationError(f"AWS KMS key {text!r}: {problem}")
+            raise ConfigurationError(f"AWS KMS key {shown_value(text)}: {problem}")
         return arn
 
     @classmethod

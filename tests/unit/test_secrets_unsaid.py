@@ -67,7 +67,7 @@ KEYS = [
     f"hashivault://key?address=https://host/?token={SESAME}",
     f"hashivault://key?token_file={SESAME}",
     f"hashivault://key?auth=approle&role_id=r&secret_id_file={SESAME}",
-    f"hashivault://key?auth=kubernetes&role=r&jwt_file=eyJh.{SESAME}.x",
+    f"hashivault://key?auth=kubernetes&role=r&jwt_file=eyJh.{SESAME}.SflKxwRJSM",
     f"hashivault://{SESAME}@key",
     f"localfile://{SESAME}@host/key",
     f"unknown://host/key?token={SESAME}",
