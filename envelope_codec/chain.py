@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from temporalio.api.common.v1 import Payload
 from temporalio.converter import PayloadCodec, SerializationContext, WithSerializationContext
 
+from envelope_codec.frames import frameless_async
+
 
 class CodecChain(PayloadCodec, WithSerializationContext):
     """Several codecs as one: the first encodes first and decodes last."""
@@ -31,6 +33,7 @@ class CodecChain(PayloadCodec, WithSerializationContext):
             if callable(close):
                 close()
 
+    @frameless_async
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
         """See `PayloadCodec.encode`."""
         result = list(payloads)
@@ -38,6 +41,7 @@ class CodecChain(PayloadCodec, WithSerializationContext):
             result = await codec.encode(result)
         return result
 
+    @frameless_async
     async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
         """See `PayloadCodec.decode`."""
         result = list(payloads)

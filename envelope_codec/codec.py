@@ -39,11 +39,12 @@ from envelope_codec.errors import (
     InvalidCiphertext,
     MalformedEnvelope,
 )
+from envelope_codec.frames import frameless, is_expected, place_of, without_frames
 from envelope_codec.keyring import Keyring
 from envelope_codec.keyset import SealingContext
 from envelope_codec.kms import MasterKey
 from envelope_codec.legacy import LegacyCodecs, with_legacy_codecs
-from envelope_codec.observe import Event, LogObserver, Observer, report
+from envelope_codec.observe import Event, LogObserver, Observer, logger, report
 from envelope_codec.sealing import Place, SealingKey
 
 _PADDING = "encryption-padding"
@@ -69,6 +70,7 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
     never change their input.
     """
 
+    @frameless
     def __init__(
         self,
         config: EnvelopeConfig | MasterKey | str,
@@ -133,68 +135,84 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
         """Seal each payload. One payload in, one out."""
         if not self._config.sealing:
             return list(payloads)
-        keyring = self._keyring
-        place: Place = self._namespace
         begun = time.perf_counter()
-        sealed: list[Payload] = []
         try:
-            if self._resolves:
-                place = keyring.place(self._context or SealingContext(self._namespace))
-            for payload in payloads:
-                key = keyring.try_sealing_key(place)
-                if key is None:
-                    key = await keyring.sealing_key(place)
-                wrapped_data_key, data = seal(payload.SerializeToString(), key.record, key.key)
-                sealed.append(_payload(key, wrapped_data_key, data))
-        except EnvelopeError as error:
-            self._report("seal", len(payloads), begun, error)
-            raise
-        self._report("seal", len(sealed), begun)
-        return sealed
+            sealed = await self._sealed(payloads)
+        except BaseException as error:
+            failure = self._failed("seal", len(payloads), begun, error)
+        else:
+            if not self._unwatched:
+                self._report("seal", len(sealed), begun)
+            return sealed
+        del self, payloads  # the error keeps this frame, and no other
+        try:
+            raise failure
+        finally:
+            del failure  # or it and this frame would keep each other
 
     async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
         """Open each envelope, one layer of it. What is no envelope, nor opened by a legacy codec, passes untouched."""
         begun = time.perf_counter()
-        keyring, expected = self._keyring, self._expected
-        opened: list[Payload] = []
-        passed = legacy = 0
         try:
-            for payload in payloads:
-                envelope = parse(payload.metadata, payload.data)
-                if envelope is None:
-                    plain = None if self._legacy is None else await self._legacy.open(payload)
-                    if plain is None:
-                        self._check_passing(payload)
-                        passed += 1
-                    else:
-                        legacy += 1
-                    opened.append(payload if plain is None else plain)
-                    continue
-                record = envelope.record
-                if expected is not None and record.namespace != expected:
-                    self._check_namespace(record)
-                key = keyring.try_opening_key(record)
-                if key is None:
-                    key = await keyring.opening_key(record, timeout=self._open_timeout)
-                opened.append(_inner(open_envelope(envelope, key)))
-        except EnvelopeError as error:
-            self._report("open", len(payloads), begun, error)
-            errors = unopened.get()
-            if errors is not None:
-                errors.append(error.fresh())
-            raise
-        if passed:
-            self._report("pass", passed, begun)
-        if legacy:
-            self._report("legacy", legacy, begun)
-        if passed + legacy < len(opened):
-            self._report("open", len(opened) - passed - legacy, begun)
-        return opened
+            return await self._opened(payloads, begun)
+        except BaseException as error:
+            failure = self._failed("open", len(payloads), begun, error)
+        errors = unopened.get()
+        if errors is not None and isinstance(failure, EnvelopeError):
+            errors.append(failure.fresh())
+        del self, payloads  # what passes may be in clear
+        try:
+            raise failure
+        finally:
+            del failure
 
     def close(self) -> None:
         """Close the keyring, if this codec made it."""
         if self._owns_keyring:
             self._keyring.close()
+
+    async def _sealed(self, payloads: Sequence[Payload]) -> list[Payload]:
+        keyring = self._keyring
+        place: Place = self._namespace
+        sealed: list[Payload] = []
+        if self._resolves:
+            place = keyring.place(self._context or SealingContext(self._namespace))
+        for payload in payloads:
+            key = keyring.try_sealing_key(place)
+            if key is None:
+                key = await keyring.sealing_key(place)
+            wrapped_data_key, data = seal(payload.SerializeToString(), key.record, key.key)
+            sealed.append(_payload(key, wrapped_data_key, data))
+        return sealed
+
+    async def _opened(self, payloads: Sequence[Payload], begun: float) -> list[Payload]:
+        keyring, expected = self._keyring, self._expected
+        opened: list[Payload] = []
+        passed = legacy = 0
+        for payload in payloads:
+            envelope = parse(payload.metadata, payload.data)
+            if envelope is None:
+                plain = None if self._legacy is None else await self._legacy.open(payload)
+                if plain is None:
+                    self._check_passing(payload)
+                    passed += 1
+                else:
+                    legacy += 1
+                opened.append(payload if plain is None else plain)
+                continue
+            record = envelope.record
+            if expected is not None and record.namespace != expected:
+                self._check_namespace(record)
+            key = keyring.try_opening_key(record)
+            if key is None:
+                key = await keyring.opening_key(record, timeout=self._open_timeout)
+            opened.append(_inner(open_envelope(envelope, key)))
+        if not self._unwatched:
+            counts = {"pass": passed, "legacy": legacy, "open": len(opened) - passed - legacy}
+            for operation, count in counts.items():
+                if count:
+                    self._report(operation, count, begun)
+        return opened
 
     def _check_passing(self, payload: Payload) -> None:
         if self._config.require_encryption and written_in_clear(payload) is None:
@@ -220,9 +238,18 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
         variant._legacy = legacy
         return variant
 
+    def _failed(self, operation: str, count: int, begun: float, error: BaseException) -> BaseException:
+        """What leaves in place of ``error``: without its frames, which hold keys and what was opened before."""
+        if not is_expected(error):
+            # Its words may be the user's data, and Temporal's SDK would store them in clear.
+            logger.error("the codec failed unexpectedly at %s: %s", operation, place_of(error))
+            error = EnvelopeError("the codec failed unexpectedly", operation=operation)
+        without_frames(error)
+        if isinstance(error, EnvelopeError):
+            self._report(operation, count, begun, error)
+        return error
+
     def _report(self, operation: str, count: int, begun: float, error: EnvelopeError | None = None) -> None:
-        if error is None and self._unwatched:
-            return
         event = Event(
             operation,
             type(error).__name__ if error else "ok",

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -17,9 +17,10 @@ from typing_extensions import Self
 
 from envelope_codec.envelope import NAMESPACE, Purpose, record_head
 from envelope_codec.errors import ConfigurationError, EnvelopeError
+from envelope_codec.frames import frameless
 from envelope_codec.keyring import Keyring, Limits
 from envelope_codec.keyset import SealingContext
-from envelope_codec.kms import MasterKey
+from envelope_codec.kms import MasterKey, shown_key
 from envelope_codec.namespaces import KeySets, check_patterns
 from envelope_codec.observe import Observer
 from envelope_codec.storage.store import parse_store_url
@@ -50,7 +51,7 @@ def _master_key(value: Any) -> Any:
 def _legacy_codec(value: Any) -> Any:
     if isinstance(value, str):
         if not re.fullmatch(r"[\w.]+:[\w.]+", value):
-            raise ValueError(f'{value!r} names no codec: give "module:name"')
+            raise ValueError('a text names no codec: give "module:name"')
     elif not callable(getattr(value, "decode", None)) or isinstance(value, type):
         raise ValueError('give PayloadCodec objects, or texts "module:name"')
     return value
@@ -86,7 +87,7 @@ LegacyCodec = Annotated[Any, BeforeValidator(_legacy_codec)]
 
 
 class _MasterKeys(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, hide_input_in_errors=True)
 
     backup_keys: Annotated[tuple[Key, ...], BeforeValidator(_list)] = Field(
         (), description="Wrap the same wrapping keys, so that any one of them opens what was sealed."
@@ -100,6 +101,15 @@ class _MasterKeys(BaseModel):
     min_recipients: int = Field(
         1, ge=1, le=8, description="How many of `key` and `backup_keys` must wrap before a wrapping key may seal."
     )
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """Without the options of key URIs, which may hold a credential by mistake."""
+        for name, value in super().__repr_args__():
+            if name == "key":
+                value = shown_key(value)
+            elif name in ("backup_keys", "decrypt_keys"):
+                value = tuple(map(shown_key, value))
+            yield name, value
 
 
 class NamespaceKeys(_MasterKeys):
@@ -158,6 +168,7 @@ class EnvelopeConfig(_MasterKeys):
     )
     legacy_codecs: tuple[LegacyCodec, ...] = Field(
         (),
+        repr=False,
         description="Codecs that open what was sealed before, and seal nothing: `PayloadCodec` objects, or "
         '`"module:name"` of one or of what makes one. Each is tried on what is no envelope; one that does not '
         "authenticate has no place here.",
@@ -200,6 +211,7 @@ class EnvelopeConfig(_MasterKeys):
         description="A worker waits up to so long before its first KMS call: a deploy of many is no stampede.",
     )
 
+    @frameless
     def __init__(self, **settings: Any) -> None:
         try:
             super().__init__(**settings)
@@ -207,6 +219,7 @@ class EnvelopeConfig(_MasterKeys):
             raise ConfigurationError(_explain(error, type(self))) from None
 
     @classmethod
+    @frameless
     def from_file(cls, path: str | Path) -> Self:
         """The settings in a TOML file, which has one entry for each field of this class.
 
@@ -220,6 +233,7 @@ class EnvelopeConfig(_MasterKeys):
             raise ConfigurationError(f"{str(path)!r}: {error}") from None
 
     @classmethod
+    @frameless
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
         """The settings in environment variables: ``ENVELOPE_CODEC_`` and a field's name in capitals.
 
@@ -270,6 +284,7 @@ class EnvelopeConfig(_MasterKeys):
                 raise ValueError(f"namespace_aliases: {old!r} must name the namespace that is in use, directly")
         return self
 
+    @frameless
     def keyring(self, *, observer: Observer | None = None) -> Keyring:
         """A new keyring with these settings. It opens no connection yet, and closes what it opens.
 

@@ -200,12 +200,14 @@ def unlock(record: Record, secret: bytes) -> bytes:
     Raises:
         InvalidCiphertext: it is not; this recipient is corrupt.
     """
-    if len(secret) != SECRET_LENGTH:
-        raise InvalidCiphertext("a recipient unwraps to a secret of the wrong length", operation="unwrap")
-    key, record_id = commit(secret, record.head)
-    if not compare_digest(record_id, record.id):
-        raise InvalidCiphertext("a recipient unwraps to another secret than its record's", operation="unwrap")
-    return key
+    reason = "a recipient unwraps to a secret of the wrong length"
+    if len(secret) == SECRET_LENGTH:
+        reason = "a recipient unwraps to another secret than its record's"
+        key, record_id = commit(secret, record.head)
+        if compare_digest(record_id, record.id):
+            return key
+    secret = key = b""  # the error keeps this frame
+    raise InvalidCiphertext(reason, operation="unwrap")
 
 
 # --- sealing ------------------------------------------------------------------------------------------------------
@@ -301,22 +303,19 @@ def open_envelope(envelope: Envelope, key: bytes) -> bytes:
         InvalidCiphertext: any byte of the envelope is not what was sealed.
     """
     wrapped = envelope.wrapped_data_key
-    if wrapped is None:
-        data_key = key
-    else:
-        try:
-            data_key = aes_key_unwrap(key, wrapped)
-        except InvalidUnwrap:
-            raise InvalidCiphertext("the data key does not unwrap", operation="open") from None
-    block = _expand(data_key, _PAYLOAD_LABEL, _header(envelope.record, wrapped))
-    data = envelope.data
-    if not compare_digest(block[32:], data[:32]):
-        raise InvalidCiphertext("the payload is not what was sealed", operation="open")
+    reason = "the data key does not unwrap"
     try:
-        sealed = data[44:] if len(data) < _WORTH_A_VIEW else memoryview(data)[44:]
-        return AESGCM(block[:32]).decrypt(data[32:44], sealed, None)
-    except InvalidTag:
-        raise InvalidCiphertext("the payload is not what was sealed", operation="open") from None
+        data_key = key if wrapped is None else aes_key_unwrap(key, wrapped)
+        reason = "the payload is not what was sealed"
+        block = _expand(data_key, _PAYLOAD_LABEL, _header(envelope.record, wrapped))
+        data = envelope.data
+        if compare_digest(block[32:], data[:32]):
+            sealed = data[44:] if len(data) < _WORTH_A_VIEW else memoryview(data)[44:]
+            return AESGCM(block[:32]).decrypt(data[32:44], sealed, None)
+    except (InvalidUnwrap, InvalidTag):
+        pass  # raised below, or the frames of `cryptography` would go along, keys and all
+    key = data_key = block = b""  # the error keeps this frame
+    raise InvalidCiphertext(reason, operation="open")
 
 
 # Every payload under one wrapping key carries the same record: parse it once. An entry takes some 60 KiB at most.

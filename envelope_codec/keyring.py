@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from envelope_codec.clock import Clock, SystemClock
 from envelope_codec.envelope import Record
+from envelope_codec.frames import frameless_async, text_of
 from envelope_codec.keyset import KeySet, SealingContext
 from envelope_codec.kms import MasterKey
 from envelope_codec.kmscall import KmsCalls
@@ -140,6 +141,7 @@ class Keyring:
         key_set = self._resolve(context) if self._resolve is not None else None
         return context.namespace if key_set is None else (context.namespace, key_set)
 
+    @frameless_async
     async def sealing_key(self, place: Place, *, timeout: float | None = None) -> SealingKey:
         """The key that seals the next payload; counts that payload.
 
@@ -156,6 +158,7 @@ class Keyring:
             return await self._sealing.direct(place, deadline)
         return await self._sealing.get(place, deadline)
 
+    @frameless_async
     async def opening_key(self, record: Record, *, timeout: float | None = None) -> bytes:
         """The key that ``record`` carries: a wrapping key, or in direct mode a data key.
 
@@ -169,6 +172,7 @@ class Keyring:
         """
         return await self._opening.get(record, self._deadline(self.limits.timeout if timeout is None else timeout))
 
+    @frameless_async
     async def prewarm(self, place: Place, *, timeout: float = math.inf) -> None:
         """Return as soon as there is a live key to seal with.
 
@@ -183,6 +187,7 @@ class Keyring:
         else:
             await self._sealing.prewarm(place, self._deadline(timeout))
 
+    @frameless_async
     async def renew(self, *, timeout: float | None = None) -> None:
         """Replace every wrapping key that seals by a new one, as after new key material was made in the KMS.
 
@@ -209,8 +214,9 @@ class Keyring:
         for master in list(self._owned):
             try:
                 master.close()
-            except Exception:
-                logger.exception("the provider of %s failed unexpectedly at close", master.key_id)
+            except Exception as error:
+                text = "the provider of %s failed unexpectedly at close: %s"
+                logger.error(text, master.key_id, text_of(error))
 
     def _deadline(self, timeout: float) -> float:
         return self._clock.monotonic() + timeout

@@ -6,17 +6,22 @@ entry-point group ``envelope_codec.providers``. Building a `MasterKey` asks no n
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module, metadata
 from typing import Protocol, TypeGuard, runtime_checkable
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from envelope_codec.errors import ConfigurationError
+from envelope_codec.frames import frameless
 
 ENTRY_POINT_GROUP = "envelope_codec.providers"
 
 _CONTEXT_PREFIX = b"envelope-codec/1 context\0"
+_PATH = re.compile(r"(?:~|\.{0,2}/)[ -~]{0,254}|[\w ./~-]{1,250}\.[a-z]{1,5}")
+_HARMLESS = re.compile(r"[^@{}\r]{0,400}")
+_KEY_NAME = re.compile(r"arn:|projects/|(?:key|alias)/|mrk-|[a-z]{1,16}:|[0-9a-f]{8}-[0-9a-f]{4}-|[\w./-]{1,16}$")
 _EXTRA_OF_SCHEME = {"awskms": "aws", "gcpkms": "gcp", "hashivault": "vault"}
 
 
@@ -80,11 +85,11 @@ class Provider(Protocol):
 class KeyUri:
     """A parsed key URI: ``scheme://authority/path?option=value``. Parts are percent-decoded."""
 
-    text: str
+    text: str = field(repr=False)
     scheme: str
     authority: str
     path: str
-    options: Mapping[str, str]
+    options: Mapping[str, str] = field(repr=False)
 
     @property
     def shown(self) -> str:
@@ -92,6 +97,7 @@ class KeyUri:
         return _shown(self.text)
 
 
+@frameless
 def parse_key_uri(uri: str, *, scheme: str, options: frozenset[str] = frozenset()) -> KeyUri:
     """Parse a key URI.
 
@@ -129,6 +135,7 @@ def parse_key_uri(uri: str, *, scheme: str, options: frozenset[str] = frozenset(
     return KeyUri(uri, scheme, authority, path.removeprefix("/"), found)
 
 
+@frameless
 def master_key(uri: str) -> MasterKey:
     """The master key that ``uri`` names: a key URI, a bare AWS KMS ARN, or a bare GCP CryptoKey name.
 
@@ -184,15 +191,36 @@ def _is_package_missing(error: Exception, module: str) -> TypeGuard[ModuleNotFou
     return error.name.partition(".")[0] not in (module.partition(".")[0], __name__.partition(".")[0])
 
 
+def shown_path(path: object) -> str:
+    """``path`` in quotes for an error, if it looks like one: who mixes settings up puts a credential in its place."""
+    text = str(path)
+    return repr(text) if _PATH.fullmatch(text) else "what is given"
+
+
+def shown_value(value: object) -> str:
+    """``value`` of an option in quotes for an error, unless there may be a credential in it."""
+    text = str(value).partition("?")[0]
+    return repr(text) if _HARMLESS.fullmatch(text) else "what is given"
+
+
+def shown_key(key: object) -> object:
+    """A configured key for a repr or a log: of a URI what names the key, without its options."""
+    return _shown(key) if isinstance(key, str) else key
+
+
 def _shown(uri: str) -> str:
-    """``uri`` up to its options."""
-    return uri.partition("?")[0].partition("#")[0]
+    """``uri`` up to its options, as far as it can't be a credential."""
+    text = uri.partition("?")[0].partition("#")[0]
+    scheme, separator, rest = text.partition("://")
+    if "@" in (rest.partition("/")[0] if scheme == "localfile" else text):
+        return f"{scheme}://…" if separator else "…"
+    return text if separator or _KEY_NAME.match(text) else f"{text[:4]}…"
 
 
 def _check_text(uri: str) -> None:
     if not isinstance(uri, str):
         raise ConfigurationError(f"an object of class {type(uri).__name__} is not a key URI")
-    if "@" in uri.partition("://")[2].partition("/")[0] or ("@" in uri and "://" not in uri):
+    if "@" in uri.partition("?")[0].partition("://")[2].partition("/")[0] or ("@" in uri and "://" not in uri):
         raise ConfigurationError("a key URI must not hold credentials (…@…)")  # without repeating them
     if not uri or uri != uri.strip() or not uri.isprintable():
         raise ConfigurationError(f"{_shown(uri)!r} is not a key URI")

@@ -12,6 +12,7 @@ from envelope_codec.breaker import Breaker
 from envelope_codec.clock import Clock
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable, MalformedEnvelope
 from envelope_codec.flight import Flight
+from envelope_codec.frames import text_of
 from envelope_codec.kms import MasterKey
 from envelope_codec.observe import Event, LogObserver, Observer, logger, report
 
@@ -162,8 +163,8 @@ class KmsCalls:
             result = flight.work()
         except EnvelopeError as error:
             failure = error
-        except BaseException:
-            logger.exception("an attempt failed unexpectedly")
+        except BaseException as error:
+            logger.error("an attempt failed unexpectedly: %s", text_of(error))
             failure = KmsUnavailable("an attempt failed unexpectedly")
         else:
             self._land(flight, landed)
@@ -183,8 +184,8 @@ class KmsCalls:
                 try:
                     flight.timer = self.clock.call_later(delay, lambda: self._launch(flight, landed, urgent))
                     return True
-                except RuntimeError:  # no thread for timers can be started: callers are told, and may try again
-                    logger.exception("a timer can't be started")
+                except RuntimeError as error:  # no thread for timers: callers are told, and may try again
+                    logger.error("a timer can't be started: %s", error)
             landed()
             self._flying.discard(flight)
             return False
@@ -200,7 +201,7 @@ def told(error: BaseException, operation: str, master: MasterKey) -> EnvelopeErr
     for kind in (KmsUnavailable, KeyDenied, InvalidCiphertext, MalformedEnvelope):
         if isinstance(error, kind):  # not the error itself: a subclass may not be one that can be copied
             return kind(error.reason, operation=error.operation, key_id=error.key_id)
-    logger.exception("the provider of %s failed unexpectedly at %s", master.key_id, operation)
+    logger.error("the provider of %s failed unexpectedly at %s: %s", master.key_id, operation, text_of(error))
     return KmsUnavailable("the provider failed unexpectedly", operation=operation, key_id=master.key_id)
 
 

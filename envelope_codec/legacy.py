@@ -11,6 +11,7 @@ from temporalio.converter import PayloadCodec, SerializationContext, WithSeriali
 
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.errors import ConfigurationError, EnvelopeError, InvalidCiphertext
+from envelope_codec.frames import text_of
 from envelope_codec.observe import logger
 
 
@@ -47,8 +48,8 @@ class LegacyCodecs(WithSerializationContext):
                 [opened] = await codec.decode([given])
             except EnvelopeError:
                 raise
-            except Exception:
-                logger.warning("the legacy codec %s failed", type(codec).__qualname__, exc_info=True)
+            except Exception as error:
+                logger.warning("the legacy codec %s failed: %s", type(codec).__qualname__, text_of(error))
                 failed = True
                 continue
             if opened != payload:

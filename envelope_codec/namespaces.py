@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from cachetools import LRUCache
 
 from envelope_codec.errors import ConfigurationError, EnvelopeError, KeyNotConfigured
+from envelope_codec.frames import text_of
 from envelope_codec.keyset import KeySet, SealingContext
 from envelope_codec.kms import MasterKey, master_key
 from envelope_codec.observe import logger
@@ -142,8 +143,8 @@ class KeySets:
             logger.error("the resolver's answer for namespace %.200r can't be used: %s", context.namespace, error)
         except EnvelopeError:
             raise
-        except Exception:
-            logger.exception("the resolver failed for namespace %.200r", context.namespace)
+        except Exception as error:
+            logger.error("the resolver failed for namespace %.200r: %s", context.namespace, text_of(error))
         raise KeyNotConfigured("the resolver gave no master key to seal with", operation="seal")
 
     def _sealing(self, namespace: str) -> KeySet | None:

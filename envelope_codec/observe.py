@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import NamedTuple, Protocol
 
+from envelope_codec.frames import text_of
+
 logger = logging.getLogger("envelope_codec")
 
 
@@ -69,5 +71,5 @@ def report(observer: Observer, event: Event) -> None:
     """Hand ``event`` to ``observer``; a faulty observer must not fail a payload."""
     try:
         observer.on_event(event)
-    except Exception:
-        logger.exception("the observer failed")
+    except Exception as error:
+        logger.error("the observer failed: %s", text_of(error))

@@ -34,6 +34,7 @@ from envelope_codec.codec import EnvelopeCodec
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.errors import ConfigurationError, EnvelopeError
 from envelope_codec.failures import encoding_failures
+from envelope_codec.frames import frameless
 from envelope_codec.guard import Guard
 from envelope_codec.keyring import Keyring
 from envelope_codec.kms import ENTRY_POINT_GROUP, MasterKey
@@ -53,6 +54,7 @@ _SDK_CONCURRENCY = inspect.signature(Worker).parameters["max_workflow_task_exter
 _STORAGE_CONCURRENCY = 32
 
 
+@frameless
 def envelope_data_converter(
     config: EnvelopeConfig | MasterKey | str,
     *,
@@ -92,6 +94,7 @@ class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
         ConfigurationError: a setting is wrong.
     """
 
+    @frameless
     def __init__(
         self, config: EnvelopeConfig | MasterKey | str, *, observer: Observer | None = None, **settings: Any
     ) -> None:

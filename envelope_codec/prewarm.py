@@ -18,6 +18,7 @@ from temporalio.worker import (
 
 from envelope_codec.errors import KmsUnavailable
 from envelope_codec.flight import Stop, stopping, waited
+from envelope_codec.frames import text_of
 from envelope_codec.keyring import Keyring
 from envelope_codec.keyset import SealingContext
 from envelope_codec.observe import logger
@@ -56,6 +57,14 @@ class _PrewarmActivity(ActivityInboundInterceptor):
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
         """See `ActivityInboundInterceptor.execute_activity`."""
+        try:
+            await self._ready()
+            running = [super().execute_activity(input)]
+        finally:
+            del input  # an error, the user's too, keeps this frame
+        return await running.pop()
+
+    async def _ready(self) -> None:
         info = activity.info()
         await self._prewarm.ready(info.workflow_id)
         # Temporal does not wait: it has begun another attempt, which may be running.
@@ -63,7 +72,6 @@ class _PrewarmActivity(ActivityInboundInterceptor):
         task = asyncio.current_task()
         if task is not None and limits and waited.get(task, 0.0) >= min(limits):
             raise KmsUnavailable("the attempt timed out while it waited for the KMS", operation="seal")
-        return await super().execute_activity(input)
 
 
 class _PrewarmNexusOperation(NexusOperationInboundInterceptor):
@@ -75,8 +83,12 @@ class _PrewarmNexusOperation(NexusOperationInboundInterceptor):
         self, input: ExecuteNexusOperationStartInput
     ) -> StartOperationResultSync[Any] | StartOperationResultAsync:
         """See `NexusOperationInboundInterceptor.execute_nexus_operation_start`."""
-        await self._prewarm.ready()
-        return await super().execute_nexus_operation_start(input)
+        try:
+            await self._prewarm.ready()
+            running = [super().execute_nexus_operation_start(input)]
+        finally:
+            del input  # an error, the user's too, keeps this frame
+        return await running.pop()
 
 
 async def run_until_stopped(worker: Worker, running: Awaitable[None]) -> None:
@@ -148,8 +160,8 @@ async def _end(worker: Worker) -> None:
             # The core's end waits until every kind of poll has been told that there is nothing more.
             await asyncio.gather(*(one.drain_poll_queue() for one in workers))
             await bridge.finalize_shutdown()
-    except Exception:
-        logger.warning("a worker that never ran could not be shut down", exc_info=True)
+    except Exception as error:
+        logger.warning("a worker that never ran could not be shut down: %s", text_of(error))
     finally:
         ended = getattr(worker, "_shutdown_complete_event", None)
         if isinstance(ended, asyncio.Event):

@@ -13,6 +13,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from envelope_codec.errors import InvalidCiphertext, KeyDenied, KmsUnavailable
+from envelope_codec.frames import frameless
 from envelope_codec.kms import WrappedSecret, context_bytes
 
 _numbers = itertools.count(1)
@@ -57,6 +58,7 @@ class FakeKms:
         """Wrap with new key material from now on; the old still unwraps."""
         self._versions[str(len(self._versions) + 1)] = AESGCM(os.urandom(32))
 
+    @frameless
     def wrap(self, secret: bytes, context: Mapping[str, str]) -> WrappedSecret:
         """See `MasterKey.wrap`."""
         with self._lock:
@@ -66,6 +68,7 @@ class FakeKms:
         nonce = os.urandom(12)
         return WrappedSecret(self._key_id, version, nonce + cipher.encrypt(nonce, secret, context_bytes(context)))
 
+    @frameless
     def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> bytes:
         """See `MasterKey.unwrap`."""
         with self._lock:

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from urllib.parse import parse_qsl, urlsplit
 
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable
+from envelope_codec.provider import UNEXPECTED
 
 _NETWORK = "check the network from here to the KMS: DNS, firewall, proxy, and the endpoint that is configured"
 _LATER = "try again; if it goes on, look at the provider's status page and at your quotas"
 _TLS = "check which certificates are trusted here, TLS-inspecting proxies, and this machine's clock"
 _NOT_FROM_KMS = "something else answered: check the address, and proxies and gateways before the KMS"
 _CHANGED = "the KMS does not bind the context as it should, or something changes what it sends: check the endpoint"
+_FAULT = "a fault of the provider or of the SDK under it: the log has its class and place; report it"
 _REPORT = "a key that wraps and then does not know its own work can't be used: check for a proxy, and report it"
 
 _AWS = {
@@ -40,6 +42,7 @@ _AWS = {
     "no trusted TLS connection to the KMS": _TLS,
     "the key store behind the KMS gave no answer": "look at the custom key store: its cluster or proxy is down",
     "the KMS gave no usable answer": _NOT_FROM_KMS,
+    UNEXPECTED: _FAULT,
     "the ciphertext or its context was changed": _CHANGED,
     "the ciphertext was made under another key": "an alias may just have been pointed at another key: try again",
     "not a ciphertext of AWS KMS": _CHANGED,
@@ -64,6 +67,7 @@ _GCP = {
     "the KMS aborted the call": _LATER,
     "the call to the KMS was cancelled": _LATER,
     "the call to the KMS failed": _LATER,
+    UNEXPECTED: _FAULT,
     "the external key manager behind the KMS gave no answer": "look at the external key manager (Cloud EKM)",
     "request or reply was damaged on the way between here and the KMS": _LATER,
     "the ciphertext does not open under this key and context": _CHANGED,
@@ -95,6 +99,7 @@ _VAULT = {
     "no trusted TLS connection to the KMS": _TLS + " (option ca_bundle, or VAULT_CACERT)",
     "the KMS redirected to another origin": "give the address of the node or load balancer that it redirects to",
     "the KMS gave no usable answer": _NOT_FROM_KMS,
+    UNEXPECTED: _FAULT,
     "the ciphertext or its context was changed": _CHANGED,
     "not a ciphertext of Vault Transit": _CHANGED,
     "the ciphertext is of another key version than recorded": _CHANGED,
@@ -102,6 +107,7 @@ _VAULT = {
 }
 
 _LOCAL = {
+    UNEXPECTED: _FAULT,
     "the key file now holds another key": "put the old key file back, or name it in decrypt_keys",
     "this version was removed from the key file": "put it back, or seal anew",
     "this version is disabled in the key file": "enable it: envelope-codec keygen FILE --enable VERSION",

@@ -9,6 +9,7 @@ import socket
 from typing import Any, NamedTuple
 
 from envelope_codec.errors import ConfigurationError
+from envelope_codec.kms import shown_value
 
 _NO_SUCH_FAMILY = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
@@ -24,7 +25,7 @@ class Address(NamedTuple):
         """From ``HOST:PORT`` or ``[IPV6]:PORT``. Raises ValueError."""
         match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+)):(\d{1,5})", text)
         if match is None or int(match[3]) > 65_535:
-            raise ValueError(f"{text!r} is no address: give HOST:PORT, or [IPV6]:PORT")
+            raise ValueError(f"{shown_value(text)} is no address: give HOST:PORT, or [IPV6]:PORT")
         return cls(match[1] or match[2], int(match[3]))
 
     @property

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-import traceback
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -18,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 from temporalio.converter import ExternalStorage, StorageDriver
 
 from envelope_codec.config import EnvelopeConfig
+from envelope_codec.frames import place_of, text_of
 from envelope_codec.observe import logger
 from envelope_codec.server.audit import Entry
 from envelope_codec.server.config import ServerConfig
@@ -96,9 +96,7 @@ class CodecServer:
             self._record(request, entry, _GONE, "gone")
             raise
         except Exception as unexpected:
-            # Not what it says, which may be content.
-            where = "".join(traceback.format_tb(unexpected.__traceback__))
-            logger.error("request %s failed unexpectedly: %s\n%s", entry.request_id, type(unexpected).__name__, where)
+            logger.error("request %s failed unexpectedly: %s", entry.request_id, place_of(unexpected))
             failed = Refusal(500, "internal", "The server failed. The request id leads to its log.")
             response, error = failed.response(entry.request_id), failed.code
         if not self._record(request, entry, response.status_code, error):
@@ -142,8 +140,8 @@ class CodecServer:
         service.metrics.answered(entry.verb, status, time.perf_counter() - entry.begun, entry.outcomes)
         try:
             service.audit.write(entry.line(status, error))
-        except (OSError, ValueError):  # ValueError: the stream has been closed
-            logger.exception("the audit line of request %s can't be written", entry.request_id)
+        except (OSError, ValueError) as unwritable:  # ValueError: the stream has been closed
+            logger.error("the audit line of request %s can't be written: %s", entry.request_id, text_of(unwritable))
             return False
         return True
 

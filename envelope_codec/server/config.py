@@ -15,6 +15,8 @@ from typing_extensions import Self
 
 from envelope_codec.config import Seconds, _from_text, read_toml
 from envelope_codec.errors import ConfigurationError
+from envelope_codec.frames import frameless
+from envelope_codec.kms import shown_value
 from envelope_codec.server.address import Address
 from envelope_codec.server.issuer import Issuer
 from envelope_codec.server.rule import Rule
@@ -103,6 +105,7 @@ class ServerConfig(Settings):
     )
     shutdown_timeout: Seconds = Field(30.0, gt=0, description="And then those under way have so long to end.")
 
+    @frameless
     def __init__(self, **settings: Any) -> None:
         try:
             super().__init__(**settings)
@@ -110,11 +113,13 @@ class ServerConfig(Settings):
             raise ConfigurationError(explain(error, type(self), _PARTS)) from None
 
     @classmethod
+    @frameless
     def from_file(cls, path: str | Path) -> Self:
         """The settings in the table ``[server]`` of a TOML file, the defaults if it has none."""
         return cls(**_table(path))
 
     @classmethod
+    @frameless
     def from_env(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Self:
         """The settings in environment variables: ``ENVELOPE_CODEC_SERVER_`` and a field's name in capitals.
 
@@ -149,8 +154,8 @@ class ServerConfig(Settings):
         for text in value:
             if text != "*" and not re.fullmatch(r"https?://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::\d{1,5})?", text):
                 raise ValueError(
-                    f"{text!r} is no origin: give scheme, host and, unless it is the scheme's own, port, in lower case "
-                    "and with nothing behind, as https://cloud.temporal.io"
+                    f"{shown_value(text)} is no origin: give scheme, host and, unless it is the scheme's own, port, in "
+                    "lower case and with nothing behind, as https://cloud.temporal.io"
                 )
         return value
 
@@ -172,7 +177,7 @@ class ServerConfig(Settings):
     @classmethod
     def _rate(cls, value: str) -> str:
         if value != _OFF and not re.fullmatch(r"[1-9]\d*/(?:second|minute|hour|day)", value):
-            raise ValueError(f'{value!r} is no rate: give one such as "600/minute" or "10/second", or "off"')
+            raise ValueError(f'{shown_value(value)} is no rate: give one such as "600/minute" or "10/second", or "off"')
         return value
 
     @model_validator(mode="after")

@@ -14,6 +14,7 @@ from temporalio.api.sdk.v1 import ExternalStorageReference
 from temporalio.converter import ExternalStorage, StorageDriver, StorageDriverClaim, StorageDriverRetrieveContext
 
 from envelope_codec.errors import ConfigurationError, EnvelopeError
+from envelope_codec.frames import place_of
 from envelope_codec.observe import logger
 
 # As in temporalio/converter/_extstore.py: what is written today, what was written before, and the mark of a reference
@@ -99,7 +100,7 @@ class Stores:
         except EnvelopeError:
             raise
         except Exception as error:
-            logger.warning("the store %.200r failed: %s", name, type(error).__name__, exc_info=True)
+            logger.warning("the store %.200r failed: %s", name, place_of(error))
             raise StorageFailed from None
         if not isinstance(payload, Payload):
             raise StorageFailed

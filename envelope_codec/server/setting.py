@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from envelope_codec.kms import shown_value
+
 _SIZES = {"": 1, "b": 1, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 _LONGEST_PATTERN = 256
 
@@ -27,8 +29,8 @@ def _bytes(value: Any) -> Any:
 def _pattern(value: Any) -> Any:
     if not isinstance(value, str) or not value or "[" in value or len(value) > _LONGEST_PATTERN:
         raise ValueError(
-            f"{value!r} is no pattern: give up to {_LONGEST_PATTERN} characters, with * for any number of others and "
-            "? for one"
+            f"{shown_value(value)} is no pattern: give up to {_LONGEST_PATTERN} characters, with * for any number of "
+            "others and ? for one"
         )
     return value
 
@@ -52,7 +54,7 @@ Patterns = Annotated[tuple[Pattern, ...], OneOrMore]
 class Settings(BaseModel):
     """Settings that belong together; none beside them, and none changed later."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 def explain(error: ValidationError, model: type[BaseModel], parts: Mapping[str, type[BaseModel]]) -> str:

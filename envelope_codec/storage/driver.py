@@ -7,7 +7,6 @@ import os
 import random
 import threading
 import time
-import traceback
 import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
@@ -30,6 +29,7 @@ from temporalio.converter import (
 from envelope_codec.codec import EnvelopeCodec, is_envelope
 from envelope_codec.errors import EncryptionRequired, EnvelopeError, InvalidCiphertext, StoreUnavailable
 from envelope_codec.flight import stopping
+from envelope_codec.frames import frameless, frameless_async, place_of
 from envelope_codec.observe import Event, logger, report
 from envelope_codec.storage.claim import Claim
 from envelope_codec.storage.store import PayloadStore, StoreUrl
@@ -50,6 +50,7 @@ _BEFORE_CLOSE = 0.1
 class Pool:
     """One configured store, opened once in each event loop that uses it."""
 
+    @frameless
     def __init__(self, url: StoreUrl) -> None:
         url.open()  # what is wrong with it is told now; this asks no network
         self.name = url.name
@@ -117,8 +118,8 @@ class _Loop:
         await asyncio.sleep(after)
         try:
             await asyncio.wait_for(self.store.close(), _TO_CLOSE)
-        except Exception:  # the server is gone, for instance, or does not answer
-            logger.debug("a datastore did not close in good order", exc_info=True)
+        except Exception as error:  # the server is gone, for instance, or does not answer
+            logger.debug("a datastore did not close in good order: %s", place_of(error))
 
     async def _close_at_the_end(self) -> AsyncGenerator[None, None]:
         try:
@@ -201,6 +202,7 @@ class EnvelopeDriver(StorageDriver):
         """See `StorageDriver.type`."""
         return "envelope-codec"
 
+    @frameless_async
     async def store(self, context: StorageDriverStoreContext, payloads: Sequence[Payload]) -> list[StorageDriverClaim]:
         """See `StorageDriver.store`. Raises `EnvelopeError` and nothing else."""
         codec = self._codec_for(context)
@@ -215,6 +217,7 @@ class EnvelopeDriver(StorageDriver):
 
         return await _together([one(payload) for payload in payloads])
 
+    @frameless_async
     async def retrieve(
         self, context: StorageDriverRetrieveContext, claims: Sequence[StorageDriverClaim]
     ) -> list[Payload]:
@@ -262,9 +265,7 @@ class EnvelopeDriver(StorageDriver):
                     self._report(operation, type(error).__name__, begun, str(error))
                     raise
                 except Exception as error:  # which no store may raise
-                    where = "".join(traceback.format_tb(error.__traceback__))  # not its text, which may hold a password
-                    said = type(error).__name__
-                    logger.error("the datastore %s failed unexpectedly: %s\n%s", self.pool.name, said, where)
+                    logger.error("the datastore %s failed unexpectedly: %s", self.pool.name, place_of(error))
                     failure = StoreUnavailable("the datastore failed unexpectedly", operation=operation)
                 self._report(operation, "StoreUnavailable", begun, str(failure))
                 if not await patience.again():

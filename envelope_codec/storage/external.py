@@ -20,6 +20,7 @@ from temporalio.converter import (
 from envelope_codec.codec import EnvelopeCodec
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.errors import ConfigurationError
+from envelope_codec.frames import frameless
 from envelope_codec.storage.driver import EnvelopeDriver, Pool
 from envelope_codec.storage.store import parse_store_url
 
@@ -42,7 +43,9 @@ class _ScheduleMemos(OutboundInterceptor):
     async def create_schedule(self, input: CreateScheduleInput) -> ScheduleHandle:
         token = _making_a_schedule.set(True)
         try:
-            return await super().create_schedule(input)
+            making = [super().create_schedule(input)]
+            del input  # an error keeps this frame
+            return await making.pop()
         finally:
             _making_a_schedule.reset(token)
 
@@ -82,6 +85,7 @@ class _Storage(ExternalStorage, WithSerializationContext):
         return _merged(theirs, ours, selector.ours is not None, self.payload_size_threshold)
 
 
+@frameless
 def configured_pools(config: EnvelopeConfig) -> list[Pool]:
     """The stores of a configuration: the one to store to first, if there is one, then those to read from."""
     urls = [config.storage] if config.storage is not None else []

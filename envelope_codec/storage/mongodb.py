@@ -33,8 +33,9 @@ from envelope_codec.errors import (
     StoreRefused,
     StoreUnavailable,
 )
+from envelope_codec.frames import frameless
 from envelope_codec.storage.apart import Apart
-from envelope_codec.storage.store import Stored, is_id, try_out
+from envelope_codec.storage.store import Stored, in_our_words, is_id, try_out
 
 _T = TypeVar("_T")
 _log = logging.getLogger("envelope_codec.storage.mongodb")
@@ -64,6 +65,7 @@ class MongoStore:
     lock of the client with it, and none that comes later ever ends. So it runs in an event loop of its own.
     """
 
+    @frameless
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         options = dict(parse_qsl(parts.query, keep_blank_values=True))
@@ -73,9 +75,9 @@ class MongoStore:
         # How PyMongo spells its options does not matter to it.
         given = {option.lower() for option in options}
         try:
-            self._client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(
-                url, **cast(Any, {name: value for name, value in _SETTINGS.items() if name.lower() not in given})
-            )
+            ours = {name: value for name, value in _SETTINGS.items() if name.lower() not in given}
+            with in_our_words("PyMongo"):
+                self._client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(url, **cast(Any, ours))
             database = self._client.get_default_database("envelope")
             # A secondary may lag behind, and what it has not got yet would count as missing.
             self._payloads = database.get_collection(collection, read_preference=ReadPreference.PRIMARY)

@@ -27,7 +27,8 @@ from envelope_codec.errors import (
     StoreRefused,
     StoreUnavailable,
 )
-from envelope_codec.storage.store import Stored, is_id, try_out
+from envelope_codec.frames import frameless
+from envelope_codec.storage.store import Stored, in_our_words, is_id, try_out
 
 _log = logging.getLogger("envelope_codec.storage.redis")
 
@@ -46,6 +47,7 @@ class RedisStore:
     say (``appendonly``, ``appendfsync``, replicas); it must not evict keys.
     """
 
+    @frameless
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         options = dict(parse_qsl(parts.query, keep_blank_values=True))
@@ -56,8 +58,9 @@ class RedisStore:
         url = urlunsplit(parts._replace(query=urlencode(options)))
         try:
             int(parts.path.strip("/") or 0)  # the database, which redis-py takes for 0 if it is no number
-            pool = redis.asyncio.BlockingConnectionPool.from_url(url, **settings)
-            pool.connection_class(**pool.connection_kwargs)  # asks no network, and knows which options there are
+            with in_our_words("redis-py"):
+                pool = redis.asyncio.BlockingConnectionPool.from_url(url, **settings)
+                pool.connection_class(**pool.connection_kwargs)  # asks no network, and knows which options there are
         except (ValueError, TypeError, RedisError):
             raise ConfigurationError("storage: redis-py can't read the URL, or does not know an option in it") from None
         self._redis = redis.asyncio.Redis.from_pool(pool)

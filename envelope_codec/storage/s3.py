@@ -120,6 +120,8 @@ class S3Store:
             if option not in _OPTIONS or not value:
                 known = ", ".join(sorted({"name", *_OPTIONS}))
                 raise ConfigurationError(f"storage: s3:// has no option {option!r}, or it is empty (known: {known})")
+        if "@" in options.get("endpoint", ""):
+            raise ConfigurationError("storage: endpoint must not hold credentials (…@…); S3 takes signed requests")
         self._bucket = parts.netloc
         prefix = unquote(parts.path).strip("/")
         self._prefix = f"{prefix}/" if prefix else ""

@@ -40,7 +40,8 @@ from envelope_codec.errors import (
     StoreRefused,
     StoreUnavailable,
 )
-from envelope_codec.storage.store import Stored, is_id, try_out
+from envelope_codec.frames import frameless
+from envelope_codec.storage.store import Stored, in_our_words, is_id, try_out
 
 _log = logging.getLogger("envelope_codec.storage.sql")
 
@@ -92,6 +93,7 @@ class SqlStore:
     is written last: it is what makes a payload be there.
     """
 
+    @frameless
     def __init__(self, url: str) -> None:
         parsed = _url(url)
         name = parsed.query.get("table", "envelope_payloads")
@@ -99,7 +101,8 @@ class SqlStore:
             raise ConfigurationError("storage: table= must be letters, digits and '_', with a schema before it or not")
         self._table = _table(name)
         try:
-            self._engine = _engine(parsed.difference_update_query(["table"]))
+            with in_our_words("SQLAlchemy"):
+                self._engine = _engine(parsed.difference_update_query(["table"]))
         except ModuleNotFoundError:
             raise  # the extra is missing, which whoever looked this class up says
         except (ArgumentError, NoSuchModuleError, SQLAlchemyError, TypeError, ValueError) as error:

@@ -7,13 +7,16 @@ A store keeps bytes under random ids. It is found by the URL's scheme, up to a `
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
-from contextlib import suppress
+import warnings
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
 from importlib import import_module, metadata
 from typing import NamedTuple, Protocol, runtime_checkable
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from envelope_codec.errors import ConfigurationError, StoreRefused
+from envelope_codec.frames import frameless
+from envelope_codec.observe import logger
 
 ENTRY_POINT_GROUP = "envelope_codec.stores"
 
@@ -100,6 +103,19 @@ async def try_out(store: PayloadStore) -> None:
         await store.delete("check")
 
 
+@contextmanager
+def in_our_words(library: str) -> Iterator[None]:
+    """Within it, warnings of a client library become one of ours: theirs may repeat what stands in the URL."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", UserWarning)
+        warnings.simplefilter("always", RuntimeWarning)  # of which SQLAlchemy's are
+        yield
+    if caught:
+        text = "storage: %s warns of the URL (%s): it has an option that is not known, or a value that is not taken"
+        logger.warning(text, library, ", ".join(sorted({one.category.__name__ for one in caught})))
+
+
 class StoreProvider(Protocol):
     """What an entry point in the group ``envelope_codec.stores`` loads to; its name is the URL's scheme."""
 
@@ -125,6 +141,7 @@ class StoreUrl(NamedTuple):
         """Of the URL, up to a ``+``: names the kind of store."""
         return _scheme(self.url)
 
+    @frameless
     def open(self) -> PayloadStore:
         """The store. Raises `ConfigurationError`: unknown scheme, missing extra, malformed; shows no credentials."""
         provider = _provider(self.scheme)
@@ -134,6 +151,7 @@ class StoreUrl(NamedTuple):
             raise _lacking(self.scheme, error) from None
 
 
+@frameless
 def parse_store_url(url: str) -> StoreUrl:
     """Take a store's URL apart; `ConfigurationError` if it is none, which does not repeat what may hold a password."""
     if not isinstance(url, str) or "://" not in url or not url.isprintable() or url != url.strip():

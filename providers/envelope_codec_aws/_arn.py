@@ -7,6 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from envelope_codec.errors import ConfigurationError
+from envelope_codec.kms import shown_value
 
 # How the regions of each partition begin (botocore's partitions.json). Every other region belongs to "aws".
 _REGION_PREFIXES = {
@@ -46,7 +47,7 @@ class KeyArn:
         """Raises `ConfigurationError`, which says what is wrong and how to write it, for anything else."""
         arn, problem = _parse(text)
         if arn is None:
-            raise ConfigurationError(f"AWS KMS key {text!r}: {problem}")
+            raise ConfigurationError(f"AWS KMS key {shown_value(text)}: {problem}")
         return arn
 
     @classmethod
@@ -79,17 +80,21 @@ def checked_accounts(accounts: Collection[str]) -> frozenset[str]:
         raise ConfigurationError("AWS KMS option decrypt_accounts must be a list of accounts, 12 digits each")
     for account in accounts:
         if not _ACCOUNT.fullmatch(account):
-            raise ConfigurationError(f"AWS KMS option decrypt_accounts: account {account!r} must be 12 digits")
+            raise ConfigurationError(
+                f"AWS KMS option decrypt_accounts: account {shown_value(account)} must be 12 digits"
+            )
     return frozenset(accounts)
 
 
 def check_role_arn(text: str, *, partition: str) -> None:
     match = _ROLE.fullmatch(text)
     if match is None:
-        raise ConfigurationError(f"AWS KMS option role={text!r} must be an ARN: arn:{partition}:iam::ACCOUNT:role/NAME")
+        raise ConfigurationError(
+            f"AWS KMS option role={shown_value(text)} must be an ARN: arn:{partition}:iam::ACCOUNT:role/NAME"
+        )
     if match[1] != partition:
         raise ConfigurationError(
-            f"AWS KMS option role={text!r} must be in the key's own partition {partition!r}: "
+            f"AWS KMS option role={shown_value(text)} must be in the key's own partition {partition!r}: "
             "credentials of one AWS partition are not valid in another"
         )
 

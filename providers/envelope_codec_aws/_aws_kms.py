@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from envelope_codec.errors import ConfigurationError, InvalidCiphertext, KmsUnavailable
 from envelope_codec.kms import WrappedSecret, parse_key_uri
+from envelope_codec.provider import asks_kms
 from envelope_codec_aws._arn import KeyArn, checked_accounts
 from envelope_codec_aws._client import ProcessClient
 from envelope_codec_aws._errors import Closed, code, describe, translate
@@ -118,12 +119,14 @@ class AwsKms:
         """The ARN that was given, of the alias if it was one."""
         return self._arn.text
 
+    @asks_kms("unwrap")
     def accepts(self, key_id: str) -> bool:
         """Whether ``key_id`` is this key, its replica in another region, a key that the alias points at, or one of an
         account that may be decrypted with.
         """
         return self._name_here(key_id) is not None
 
+    @asks_kms("wrap")
     def wrap(self, secret: bytes, context: Mapping[str, str]) -> WrappedSecret:
         """Encrypt: https://docs.aws.amazon.com/kms/latest/APIReference/API_Encrypt.html"""
         reply = self._ask(
@@ -137,6 +140,7 @@ class AwsKms:
         self._targets.add(used)
         return WrappedSecret(used, "", ciphertext)
 
+    @asks_kms("unwrap")
     def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> bytes:
         """Decrypt: https://docs.aws.amazon.com/kms/latest/APIReference/API_Decrypt.html"""
         key_id = self._name_here(wrapped.key_id)

@@ -13,11 +13,14 @@ for custom key stores https://docs.aws.amazon.com/kms/latest/developerguide/xks-
 
 from __future__ import annotations
 
+from traceback import walk_tb
 from typing import NamedTuple
 
 from botocore import exceptions as sdk
 
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable
+from envelope_codec.frames import place_of
+from envelope_codec.provider import UNEXPECTED
 
 
 class _Meaning(NamedTuple):
@@ -43,6 +46,7 @@ _UNREACHABLE = _Meaning(KmsUnavailable, "the KMS could not be reached")
 _TLS = _Meaning(KmsUnavailable, "no trusted TLS connection to the KMS")
 _STORE_DOWN = _Meaning(KmsUnavailable, "the key store behind the KMS gave no answer")
 _NO_ANSWER = _Meaning(KmsUnavailable, "the KMS gave no usable answer")
+_FAULT = _Meaning(KmsUnavailable, UNEXPECTED)
 
 _NOT_PERMITTED = _Meaning(KeyDenied, "permission to use the key is missing")
 _ROLE_DENIED = _Meaning(KeyDenied, "permission to assume the role is missing")
@@ -158,6 +162,9 @@ _EXCEPTIONS: tuple[tuple[type[Exception], _Meaning], ...] = (
     (sdk.InvalidConfigError, _NO_CREDENTIALS),
 )
 
+# What these say of is outside this process. Any other class is a fault in it, unless a reply has brought it about.
+_OF_THE_SDK = (Closed, sdk.BotoCoreError, sdk.ClientError, OSError)
+
 
 def translate(error: Exception, *, operation: str, key_id: str) -> EnvelopeError:
     """The library's error for one that came up while boto3 was asked.
@@ -188,7 +195,7 @@ def describe(error: Exception) -> str:
     if isinstance(error, tuple(kind for kind, _ in _EXCEPTIONS)):
         return f"{name}: {str(error)[:300]}"
     # Others may quote what they could not use: a parameter, which may be the secret, or a reply's body.
-    return name
+    return name if isinstance(error, _OF_THE_SDK) else place_of(error)
 
 
 def _meaning(error: Exception, operation: str) -> _Meaning:
@@ -196,7 +203,14 @@ def _meaning(error: Exception, operation: str) -> _Meaning:
         return _meaning_of_reply(error, operation)
     if isinstance(error, sdk.ParamValidationError):
         return _meaning_of_invalid_request(operation)
-    return next((meaning for kind, meaning in _EXCEPTIONS if isinstance(error, kind)), _NO_ANSWER)
+    unlisted = _NO_ANSWER if isinstance(error, _OF_THE_SDK) or _is_of_reply(error) else _FAULT
+    return next((meaning for kind, meaning in _EXCEPTIONS if isinstance(error, kind)), unlisted)
+
+
+def _is_of_reply(error: Exception) -> bool:
+    """Whether botocore has stumbled, with whatever class, over a reply that no AWS sends."""
+    modules = [str(frame.f_globals.get("__name__")) for frame, _ in walk_tb(error.__traceback__)]
+    return "botocore.parsers" in modules or (bool(modules) and modules[-1].startswith("botocore."))
 
 
 def _meaning_of_reply(error: sdk.ClientError, operation: str) -> _Meaning:

@@ -12,6 +12,7 @@ from botocore.exceptions import BotoCoreError
 from botocore.session import Session
 
 from envelope_codec.errors import ConfigurationError
+from envelope_codec.kms import shown_value
 from envelope_codec_aws._arn import KeyArn, check_role_arn
 
 _LONGEST_TIMEOUT = 60.0
@@ -79,7 +80,7 @@ class ClientOptions:
 
 def _seconds(name: str, text: str) -> float:
     if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", text):
-        raise ConfigurationError(f"AWS KMS option {name}={text!r} must be seconds, such as 2 or 0.5")
+        raise ConfigurationError(f"AWS KMS option {name}={shown_value(text)} must be seconds, such as 2 or 0.5")
     return float(text)
 
 
@@ -95,7 +96,9 @@ def _check_url(name: str, value: str | None) -> None:
         return
     if "@" in value:
         raise ConfigurationError(f"AWS KMS option {name} must not hold credentials (…@…); AWS takes signed requests")
-    problem = ConfigurationError(f"AWS KMS option {name}={value!r} must be http://HOST[:PORT] or https://HOST[:PORT]")
+    problem = ConfigurationError(
+        f"AWS KMS option {name}={shown_value(value)} must be http://HOST[:PORT] or https://HOST[:PORT]"
+    )
     try:
         parts = urlsplit(value)
         port = parts.port
@@ -109,7 +112,9 @@ def _check_url(name: str, value: str | None) -> None:
 
 def _check_form(name: str, value: str | None, form: re.Pattern[str]) -> None:
     if value is not None and not form.fullmatch(value):
-        raise ConfigurationError(f"AWS KMS option {name}={value!r} has a character or a length that AWS does not take")
+        raise ConfigurationError(
+            f"AWS KMS option {name}={shown_value(value)} has a character or a length that AWS does not take"
+        )
 
 
 def _check_profile(profile: str | None) -> None:

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 
 from envelope_codec.errors import ConfigurationError
+from envelope_codec.kms import shown_value
 
 _HOST_PORT = re.compile(
     r"(?P<host>\[[0-9a-fA-F:.]+\]|[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?)(?::(?P<port>[0-9]{1,5}))?"
@@ -41,11 +42,11 @@ class Endpoint:
             return cls()
         match = _HOST_PORT.fullmatch(text)
         if not match or not 1 <= int(match["port"] or 443) <= 65535:
-            raise ConfigurationError(f"endpoint {text!r} must be HOST:PORT, without a scheme and a path")
+            raise ConfigurationError(f"endpoint {shown_value(text)} must be HOST:PORT, without a scheme and a path")
         loopback = _is_loopback(match["host"])
         if insecure and not loopback:
             raise ConfigurationError(
-                f"insecure=true is for loopback addresses only, and endpoint {text!r} is none: "
+                f"insecure=true is for loopback addresses only, and endpoint {shown_value(text)} is none: "
                 "it would send keys over the network in clear"
             )
         target = text if match["port"] else f"{text}:443"

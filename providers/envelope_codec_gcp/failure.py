@@ -11,10 +11,12 @@ from collections.abc import Mapping
 
 import google.auth.exceptions
 import grpc  # type: ignore[import-untyped,unused-ignore]
-from google.api_core.exceptions import GoogleAPICallError
+from google.api_core.exceptions import GoogleAPICallError, GoogleAPIError
 from google.rpc.error_details_pb2 import PreconditionFailure  # type: ignore[import-untyped,unused-ignore]
 
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable
+from envelope_codec.frames import place_of
+from envelope_codec.provider import UNEXPECTED
 
 _log = logging.getLogger("envelope_codec.gcp")
 
@@ -31,6 +33,7 @@ class Closed(Exception):
 DAMAGED: Verdict = (KmsUnavailable, "request or reply was damaged on the way between here and the KMS")
 _CLOSED: Verdict = (KmsUnavailable, "this master key is closed")
 _UNKNOWN: Verdict = (KmsUnavailable, "the call to the KMS failed")
+_FAULT: Verdict = (KmsUnavailable, UNEXPECTED)
 _NO_CREDENTIALS: Verdict = (KmsUnavailable, "no valid credentials for the KMS could be obtained")
 _NOT_FROM_KMS: Verdict = (KmsUnavailable, "something between here and the KMS answered in its place")
 _NOT_USABLE: Verdict = (KeyDenied, "the key is disabled, destroyed, or not made for encryption")
@@ -86,12 +89,26 @@ REFUSALS = frozenset(
 )
 """Violated preconditions that are a refusal, whatever else is violated."""
 
+_OF_THE_SDK = (Closed, google.auth.exceptions.GoogleAuthError, GoogleAPIError, grpc.RpcError, OSError)
+"""What these say of is outside this process. Any other class is a fault in it, ours or the SDK's."""
+
+_QUOTES_NO_SECRET = (Closed, GoogleAPICallError, google.auth.exceptions.DefaultCredentialsError)
+
 
 def failure(error: Exception, *, operation: str, key_id: str) -> EnvelopeError:
     """The library's error for what a call of Google's SDK raised. Logs ``error``, which stays behind."""
-    _log.warning("%s with %s failed: %s: %s", operation, key_id, type(error).__name__, error)
+    _log.warning("%s with %s failed: %s", operation, key_id, _described(error))
     kind, reason = _verdict(error, operation)
     return kind(reason, operation=operation, key_id=key_id)
+
+
+def _described(error: Exception) -> str:
+    """``error`` in one line for a log: key ids and endpoints may be in it, secrets may not."""
+    name = type(error).__name__
+    if isinstance(error, _QUOTES_NO_SECRET):
+        return f"{name}: {str(error)[:500]}"
+    # Others may quote what they could not use: a request, a token service's reply, a header.
+    return name if isinstance(error, _OF_THE_SDK) else place_of(error)
 
 
 def _verdict(error: Exception, operation: str) -> Verdict:
@@ -100,7 +117,7 @@ def _verdict(error: Exception, operation: str) -> Verdict:
     if isinstance(error, google.auth.exceptions.GoogleAuthError):
         return _NO_CREDENTIALS
     if not isinstance(error, GoogleAPICallError):
-        return _UNKNOWN
+        return _UNKNOWN if isinstance(error, _OF_THE_SDK) else _FAULT
     status = error.grpc_status_code
     message = str(error.message)
     if message.startswith("Received http2 header with status"):

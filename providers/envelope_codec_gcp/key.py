@@ -11,7 +11,8 @@ import google_crc32c
 from google.cloud.kms_v1 import DecryptRequest, EncryptRequest, KeyManagementServiceClient
 
 from envelope_codec.errors import ConfigurationError, EnvelopeError, InvalidCiphertext
-from envelope_codec.kms import KeyUri, WrappedSecret, context_bytes, parse_key_uri
+from envelope_codec.kms import KeyUri, WrappedSecret, context_bytes, parse_key_uri, shown_path, shown_value
+from envelope_codec.provider import asks_kms
 from envelope_codec_gcp.connection import Connection
 from envelope_codec_gcp.endpoint import Endpoint
 from envelope_codec_gcp.failure import DAMAGED, Closed, failure
@@ -122,6 +123,7 @@ class GcpKms:
         """Whether ``key_id`` is this key's resource name, letter by letter."""
         return key_id == self._name
 
+    @asks_kms("wrap")
     def wrap(self, secret: bytes, context: Mapping[str, str]) -> WrappedSecret:
         """Encrypt under the primary version. The version recorded is its number, in decimal."""
         aad = context_bytes(context)
@@ -145,6 +147,7 @@ class GcpKms:
             raise self._damaged("wrap")
         return WrappedSecret(self._name, version, reply.ciphertext)
 
+    @asks_kms("unwrap")
     def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> bytes:
         """Decrypt with the version that the ciphertext names.
 
@@ -209,13 +212,13 @@ def _number(uri: KeyUri, option: str, default: float) -> float:
     try:
         return float(text)
     except ValueError:
-        raise ConfigurationError(f"{option} must be a number of seconds, not {text!r}") from None
+        raise ConfigurationError(f"{option} must be a number of seconds, not {shown_value(text)}") from None
 
 
 def _flag(uri: KeyUri, option: str) -> bool | None:
     text = uri.options.get(option)
     if text not in (None, "true", "false"):
-        raise ConfigurationError(f"{option} must be true or false, not {text!r}")
+        raise ConfigurationError(f"{option} must be true or false, not {shown_value(text)}")
     return None if text is None else text == "true"
 
 
@@ -228,4 +231,5 @@ def _readable(credentials: str | Path | None, endpoint: Endpoint) -> str | None:
         with Path(credentials).open("rb"):
             return str(credentials)
     except OSError as error:
-        raise ConfigurationError(f"credentials file {str(credentials)!r} can't be read: {error.strerror}") from None
+        shown = shown_path(credentials)
+        raise ConfigurationError(f"credentials file {shown} can't be read: {error.strerror}") from None

@@ -16,7 +16,9 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from envelope_codec.errors import ConfigurationError, InvalidCiphertext, KeyDenied, KmsUnavailable
+from envelope_codec.frames import frameless
 from envelope_codec.kms import WrappedSecret, context_bytes, parse_key_uri
+from envelope_codec.provider import asks_kms
 from envelope_codec_local.key_file import MAX_BYTES, InvalidKeyFile, KeyFile, is_version
 
 __all__ = ["LocalKeyFile"]
@@ -39,6 +41,7 @@ class LocalKeyFile:
         ConfigurationError: the path is relative, or the file is missing, not private or not valid.
     """
 
+    @frameless
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
         if not self._path.is_absolute():
@@ -72,6 +75,7 @@ class LocalKeyFile:
     def accepts(self, key_id: str) -> bool:
         return key_id == self.key_id
 
+    @asks_kms("wrap")
     def wrap(self, secret: bytes, context: Mapping[str, str]) -> WrappedSecret:
         """AES-256-GCM under the primary version: nonce (12 bytes), ciphertext and tag."""
         version, key = self._version("wrap", None)
@@ -79,6 +83,7 @@ class LocalKeyFile:
         ciphertext = nonce + AESGCM(key).encrypt(nonce, secret, context_bytes(context))
         return WrappedSecret(self.key_id, version, ciphertext)
 
+    @asks_kms("unwrap")
     def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> bytes:
         if not self.accepts(wrapped.key_id):
             raise InvalidCiphertext("wrapped by another key file", operation="unwrap", key_id=self.key_id)

@@ -13,6 +13,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from envelope_codec.errors import ConfigurationError
+from envelope_codec.kms import shown_path, shown_value
 from envelope_codec_vault._failure import RedirectRefused
 
 POOL_SIZE = 32
@@ -72,7 +73,7 @@ def choose_endpoint(
     verify = os.path.expanduser(bundle) if bundle else True  # noqa: PTH111 - requests takes a text
     if verify is not True and not os.path.exists(verify):  # noqa: PTH110
         raise ConfigurationError(
-            f"Vault setting ca_bundle: {verify!r} does not exist (also VAULT_CACERT, VAULT_CAPATH)"
+            f"Vault setting ca_bundle: {shown_path(verify)} does not exist (also VAULT_CACERT, VAULT_CAPATH)"
         )
     return Endpoint(address.rstrip("/"), namespace, verify, float(connect_timeout), float(read_timeout))
 
@@ -136,4 +137,4 @@ def _check_address(address: str) -> None:
     else:
         sound = sound and not parts.query and not parts.fragment and address.isprintable() and " " not in address
     if not sound:
-        raise ConfigurationError(f"Vault address {address!r} must be https://HOST:PORT")
+        raise ConfigurationError(f"Vault address {shown_value(address)} must be https://HOST:PORT")

@@ -11,12 +11,15 @@ of what Transit refuses under 400, so the texts below tell them apart. They stan
 
 from __future__ import annotations
 
+from traceback import walk_tb
 from typing import NamedTuple
 
 import requests
 from hvac import exceptions as sdk
 
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable
+from envelope_codec.frames import place_of
+from envelope_codec.provider import UNEXPECTED
 
 WRAP = "wrap"
 UNWRAP = "unwrap"
@@ -44,6 +47,7 @@ class RedirectRefused(requests.RequestException):
 CREDENTIALS = Meaning(KmsUnavailable, "the KMS did not take the credentials: expired, revoked or unknown")
 LOGIN_FAILED = Meaning(KmsUnavailable, "no login to the KMS")
 NO_ANSWER = Meaning(KmsUnavailable, "the KMS gave no usable answer")
+FAULT = Meaning(KmsUnavailable, UNEXPECTED)
 CLOSED = Meaning(KmsUnavailable, "this master key is closed")
 NOT_PERMITTED = Meaning(KeyDenied, "permission to use the key is missing")
 NOT_TRANSIT = Meaning(KeyDenied, "the mount is not a Transit engine")
@@ -92,6 +96,8 @@ _BAD_REQUESTS: tuple[tuple[str, Meaning], ...] = (
 # A 404 also comes from gateways that lost their route, so only Vault's own words count as a refusal.
 _MISSING: tuple[str, ...] = ("no handler for route", "namespace not found", "unsupported path")
 
+_READERS = ("hvac.adapters", "hvac.utils")
+
 # The first class that fits counts, so a class stands before those that it derives from.
 _CLASSES: tuple[tuple[type[Exception], Meaning], ...] = (
     (sdk.RateLimitExceeded, _THROTTLED),
@@ -122,7 +128,8 @@ def meaning_of(error: Exception, *, operation: str) -> Meaning:
         words = _words(error)
         return _NO_MOUNT if any(phrase in words for phrase in _MISSING) else NO_ANSWER
     # Unlisted classes are no answer: 401 is a gateway's, 412 asks to wait for replication, 403 is for the caller.
-    return next((meaning for kind, meaning in _CLASSES if isinstance(error, kind)), NO_ANSWER)
+    unlisted = NO_ANSWER if isinstance(error, sdk.VaultError) or _is_of_reply(error) else FAULT
+    return next((meaning for kind, meaning in _CLASSES if isinstance(error, kind)), unlisted)
 
 
 def is_policy_refusal(error: sdk.Forbidden) -> bool:
@@ -148,7 +155,13 @@ def describe(error: Exception) -> str:
     if isinstance(error, (requests.ConnectionError, requests.Timeout, RedirectRefused)):
         return f"{name}: {str(error)[:300]}"
     # Others may quote what they could not use, such as a header's value.
-    return name
+    return name if isinstance(error, (requests.RequestException, OSError)) else place_of(error)
+
+
+def _is_of_reply(error: Exception) -> bool:
+    """Whether hvac has stumbled over a reply that no Vault sends, with whatever class."""
+    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
+    return bool(frames) and frames[-1].f_globals.get("__name__") in _READERS
 
 
 def _of_bad_request(words: str, operation: str) -> Meaning:

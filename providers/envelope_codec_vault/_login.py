@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import hvac
 
 from envelope_codec.errors import ConfigurationError
+from envelope_codec.kms import shown_value
 from envelope_codec_vault._failure import LOGIN_FAILED, Failed
 from envelope_codec_vault._key_id import check_path
 from envelope_codec_vault._secret_file import SecretFile, is_credential
@@ -118,7 +119,7 @@ def choose_login(auth: str | None, settings: Mapping[str, str | None]) -> Login:
     if auth is None:
         auth = _auth_of(given)
     if auth not in _METHODS:
-        raise ConfigurationError(f"Vault setting auth={auth!r} is unknown (known: {', '.join(_METHODS)})")
+        raise ConfigurationError(f"Vault setting auth={shown_value(auth)} is unknown (known: {', '.join(_METHODS)})")
     for name in given:
         if name not in _SETTINGS_OF[auth]:
             raise ConfigurationError(

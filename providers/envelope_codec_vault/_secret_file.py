@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from envelope_codec.errors import ConfigurationError, KmsUnavailable
+from envelope_codec.kms import shown_path
 from envelope_codec_vault._failure import Failed, Meaning
 
 MAX_BYTES = 64 * 1024
@@ -31,13 +32,14 @@ class SecretFile:
     def __init__(self, path: str | os.PathLike[str], setting: str) -> None:
         self._path = Path(path).expanduser()
         self._stamp: _Stamp | None = None
+        shown = shown_path(self._path)
         try:
             text = self._text()
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) and error.strerror else "not a text file"
-            raise ConfigurationError(f"Vault setting {setting}: {str(self._path)!r} can't be read: {why}") from None
+            raise ConfigurationError(f"Vault setting {setting}: {shown} can't be read: {why}") from None
         if not is_credential(text):
-            raise ConfigurationError(f"Vault setting {setting}: {str(self._path)!r} must hold one credential, one line")
+            raise ConfigurationError(f"Vault setting {setting}: {shown} must hold one credential, one line")
 
     def read(self) -> str:
         """The credential as it is now.

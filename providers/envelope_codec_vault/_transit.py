@@ -12,7 +12,9 @@ import hvac
 from hvac.adapters import JSONAdapter
 
 from envelope_codec.errors import ConfigurationError
-from envelope_codec.kms import WrappedSecret, context_bytes, parse_key_uri
+from envelope_codec.frames import frameless
+from envelope_codec.kms import WrappedSecret, context_bytes, parse_key_uri, shown_value
+from envelope_codec.provider import asks_kms
 from envelope_codec_vault import _failure as failure
 from envelope_codec_vault._ask import Question, ask
 from envelope_codec_vault._connection import Connection, choose_endpoint
@@ -77,6 +79,7 @@ class VaultTransit:
         ConfigurationError: a setting is wrong, missing, or of no use with the others.
     """
 
+    @frameless
     def __init__(
         self,
         key: str,
@@ -133,6 +136,7 @@ class VaultTransit:
         self._open = lambda: OwnSessions(login, Connection(endpoint))
 
     @classmethod
+    @frameless
     def from_uri(
         cls, uri: str, /, *, client: hvac.Client | None = None, token: str | None = None, secret_id: str | None = None
     ) -> VaultTransit:
@@ -167,6 +171,7 @@ class VaultTransit:
     def accepts(self, key_id: str) -> bool:
         return key_id == self._key_id
 
+    @asks_kms("wrap")
     def wrap(self, secret: bytes, context: Mapping[str, str]) -> WrappedSecret:
         """Encrypt under the key's latest version, which becomes the key version; the ciphertext is Vault's text.
 
@@ -174,6 +179,7 @@ class VaultTransit:
         """
         return self._done(WRAP, lambda: self._wrapped(secret, context))
 
+    @asks_kms("unwrap")
     def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> bytes:
         """https://developer.hashicorp.com/vault/api-docs/secret/transit#decrypt-data"""
         return self._done(UNWRAP, lambda: self._unwrapped(wrapped, context))
@@ -272,4 +278,6 @@ def _seconds(name: str, value: str) -> float:
     try:
         return float(value)
     except ValueError:
-        raise ConfigurationError(f"Vault setting {name}={value!r} must be a number of seconds above 0") from None
+        raise ConfigurationError(
+            f"Vault setting {name}={shown_value(value)} must be a number of seconds above 0"
+        ) from None

@@ -22,14 +22,16 @@ from pathlib import Path
 
 import boto3
 import pytest
+from botocore import exceptions as sdk
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from frame_walk import Sentinels, leaks
 
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable
 from envelope_codec.kms import WrappedSecret
 from envelope_codec_aws import AwsKms
-from envelope_codec_aws._errors import Closed
+from envelope_codec_aws._errors import Closed, translate
 
 KEY = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 OTHER_KEY = "arn:aws:kms:us-east-1:111122223333:key/ffffffff-12ab-34cd-56ef-1234567890ab"
@@ -136,6 +138,7 @@ def failure_of(key: AwsKms, operation: str) -> EnvelopeError:
     text = f"{error} {error.reason}"
     for leak in ("arn:", "1111", "http", "127.0.0.1", "hush", "test", "shop", SECRET.decode()):
         assert leak not in text
+    assert leaks(error, Sentinels(SECRET, b"hush-hush")) == []
     return error
 
 
@@ -719,6 +722,41 @@ def test_close_does_not_wait_for_a_client_that_is_being_built_and_it_is_not_kept
     assert_closed(failures[0])
     assert key._own_client._client is None
     assert aws.requests == []
+
+
+def test_a_secret_that_another_key_unwrapped_stays_behind(aws: Aws, shared_key: AwsKms) -> None:
+    aws.kms = (200, json.dumps({"KeyId": OTHER_KEY, "Plaintext": base64.b64encode(SECRET).decode()}))
+    assert type(failure_of(shared_key, "unwrap")) is InvalidCiphertext
+
+
+def test_a_fault_in_this_process_is_told_as_one_and_logged_with_its_place(
+    aws: Aws, shared_key: AwsKms, caplog: pytest.LogCaptureFixture
+) -> None:
+    for operation, call in (("wrap", shared_key.wrap), ("unwrap", shared_key.unwrap)):
+        caplog.clear()
+        with pytest.raises(KmsUnavailable, match=r"^the provider failed unexpectedly$") as caught:
+            call(SECRET if operation == "wrap" else WRAPPED, 5)  # type: ignore[arg-type]
+        assert leaks(caught.value, Sentinels(SECRET)) == []
+        assert caught.value.operation == operation
+        (record,) = [record for record in caplog.records if record.name.startswith("envelope_codec")]
+        assert "TypeError" in record.getMessage()
+        assert '_aws_kms.py", line' in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    "body", ["[]", "7", '"text"', "null", "<html>", '{"KeyId": 7}', '{"Plaintext": 7}', '{"Plaintext": "?"}']
+)
+def test_a_reply_that_no_kms_gives_is_not_taken_for_a_fault(aws: Aws, shared_key: AwsKms, body: str) -> None:
+    for status in (200, 400, 500):
+        aws.kms = (status, body)
+        assert failure_of(shared_key, "unwrap").reason != "the provider failed unexpectedly"
+
+
+@pytest.mark.parametrize("error", [TypeError(), KeyError("Plaintext"), AttributeError(), ValueError(), RuntimeError()])
+def test_errors_of_no_table_are_faults_and_those_of_the_way_there_are_not(error: Exception) -> None:
+    assert translate(error, operation="wrap", key_id=KEY).reason == "the provider failed unexpectedly"
+    for other in (OSError(), sdk.BotoCoreError(), sdk.UnknownSignatureVersionError(signature_version="v9")):
+        assert translate(other, operation="wrap", key_id=KEY).reason == "the KMS gave no usable answer"
 
 
 # --- logs

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import grpc
 import pytest
+from frame_walk import Sentinels, leaks
+from google.auth.exceptions import DefaultCredentialsError, RefreshError, TransportError
 from google.protobuf import any_pb2, message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
@@ -24,13 +26,14 @@ from envelope_codec.kms import WrappedSecret
 from envelope_codec_gcp import GcpKms
 from envelope_codec_gcp.connection import Connection
 from envelope_codec_gcp.endpoint import Endpoint
-from envelope_codec_gcp.failure import BY_STATUS, OUTAGES, REFUSALS, Closed
+from envelope_codec_gcp.failure import BY_STATUS, OUTAGES, REFUSALS, Closed, failure
 
 NAME = "projects/secret-project/locations/global/keyRings/secret-ring/cryptoKeys/secret-key"
 WRAPPED = WrappedSecret(NAME, "1", b"ciphertext")
 CONTEXT = {"temporal-namespace": "default"}
+SECRET = b"the secret of the test, 32 bytes"
 CALLS: dict[str, Callable[[GcpKms], object]] = {
-    "wrap": lambda key: key.wrap(bytes(32), CONTEXT),
+    "wrap": lambda key: key.wrap(SECRET, CONTEXT),
     "unwrap": lambda key: key.unwrap(WRAPPED, CONTEXT),
 }
 TOLD = f"{NAME} at 127.0.0.1 is out: SENTINEL"
@@ -102,6 +105,7 @@ def error_of(key: GcpKms, operation: str) -> EnvelopeError:
     for told in ("SENTINEL", "127.0.0.1", "secret-project", "secret-ring", "secret-key"):
         assert told not in shown
     assert pickle.loads(pickle.dumps(error)).reason == error.reason
+    assert leaks(error, Sentinels(SECRET)) == []
     return error
 
 
@@ -215,6 +219,38 @@ def test_the_log_has_what_the_error_does_not_say(
     (record,) = [record for record in caplog.records if record.name == "envelope_codec.gcp"]
     for told in (TOLD, NAME, "unwrap", "PermissionDenied"):
         assert told in record.getMessage()
+
+
+def test_a_fault_in_this_process_is_told_as_one_and_logged_with_its_place(
+    key: GcpKms, caplog: pytest.LogCaptureFixture
+) -> None:
+    for operation, call in (("wrap", key.wrap), ("unwrap", key.unwrap)):
+        caplog.clear()
+        with pytest.raises(KmsUnavailable, match=r"^the provider failed unexpectedly$") as caught:
+            call(SECRET if operation == "wrap" else WRAPPED, 5)  # type: ignore[arg-type]
+        assert leaks(caught.value, Sentinels(SECRET)) == []
+        (record,) = [record for record in caplog.records if record.name.startswith("envelope_codec")]
+        assert "AttributeError" in record.getMessage()
+        assert "in context_bytes" in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (RefreshError("no token in the reply", {"refresh_token": "sesame"}), "no valid credentials"),
+        (TransportError("https://user:sesame@proxy"), "no valid credentials"),
+        (DefaultCredentialsError("file /etc/gcp.json was not found"), "no valid credentials"),
+        (ValueError("sesame"), "the provider failed unexpectedly"),
+        (OSError("sesame"), "the call to the KMS failed"),
+    ],
+)
+def test_the_log_has_the_class_alone_of_what_may_quote_a_credential(
+    error: Exception, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert reason in failure(error, operation="wrap", key_id=NAME).reason
+    assert type(error).__name__ in caplog.text
+    assert "sesame" not in caplog.text
+    assert ("/etc/gcp.json" in caplog.text) is isinstance(error, DefaultCredentialsError)
 
 
 def test_a_ciphertext_with_a_version_that_is_none_is_invalid_before_any_call(failing: Failing, key: GcpKms) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 
 import hvac
 import pytest
+from frame_walk import Sentinels, leaks
 
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable
 from envelope_codec.kms import WrappedSecret, context_bytes
@@ -31,7 +32,7 @@ from envelope_codec_vault._session import OwnSessions
 KEY = "orders-key"
 MOUNT = "orders-mount"
 TOKEN = "hvs.the-token-of-the-test"
-SECRET = b"\x01" * 32
+SECRET = b"the secret of the test, 32 bytes"
 CONTEXT = {"temporal-namespace": "default"}
 CIPHERTEXT = "vault:v3:" + base64.b64encode(b"\x02" * 60).decode()
 KEY_ID = f"hashivault://{KEY}?mount={MOUNT}"
@@ -184,6 +185,7 @@ def failure(call: Callable[[], object]) -> EnvelopeError:
     assert error.__context__ is None, "an SDK exception would travel with it"
     for secret in (KEY, MOUNT, TOKEN, "127.0.0.1", "error occurred", "html", "hvs", "errors"):
         assert secret not in str(error)
+    assert leaks(error, Sentinels(SECRET, TOKEN.encode(), b"the-secret-id")) == []
     return error
 
 
@@ -610,6 +612,20 @@ def test_the_log_has_what_vault_said_but_no_credential(vault: Vault, caplog: pyt
     assert KEY in text
     for credential in (TOKEN, secret, "the-secret-id"):
         assert credential not in text
+
+
+def test_a_fault_in_this_process_is_told_as_one_and_logged_with_its_place(
+    vault: Vault, caplog: pytest.LogCaptureFixture
+) -> None:
+    with opened(vault.address) as key:
+        for operation, call in (("wrap", key.wrap), ("unwrap", key.unwrap)):
+            caplog.clear()
+            given = SECRET if operation == "wrap" else WRAPPED
+            error = failure(lambda call=call, given=given: call(given, 5))  # type: ignore[misc]
+            assert (type(error), error.reason) == (KmsUnavailable, "the provider failed unexpectedly")
+            (record,) = [record for record in caplog.records if record.name.startswith("envelope_codec")]
+            assert "AttributeError" in record.getMessage()
+            assert "in context_bytes" in record.getMessage()
 
 
 def test_no_secret_and_no_credential_is_in_anybody_s_debug_log(vault: Vault, caplog: pytest.LogCaptureFixture) -> None:

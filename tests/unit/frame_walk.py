@@ -1,0 +1,141 @@
+"""What an error reporter could send away: everything that hangs on an error, or on a record of the log."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import logging
+import types
+from collections import deque
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from google.protobuf.message import Message
+
+_MOST = 200_000  # objects
+_OURS = tuple(str(Path(__file__).parents[2] / folder) for folder in ("envelope_codec/", "providers/envelope_codec_"))
+_LEAVES = (types.ModuleType, type, types.CodeType, int, float, complex, logging.Logger)
+
+
+class Sentinels:
+    """Bytes that must not be found, in any of the forms in which they may turn up."""
+
+    def __init__(self, *secrets: bytes) -> None:
+        self.secrets = list(secrets)
+
+    def add(self, secret: bytes) -> None:
+        """Look for this one as well."""
+        self.secrets.append(secret)
+
+    def found(self, value: bytes | str) -> bool:
+        """Whether one of them is in ``value``."""
+        text = value.encode(errors="surrogatepass") if isinstance(value, str) else value
+        return any(form in text for secret in self.secrets for form in _forms(secret))
+
+
+def leaks(error: BaseException, sentinels: Sentinels) -> list[str]:
+    """Where a sentinel is, in whatever our first frame and those below it hold, in the error and in those behind it.
+
+    Frames above ours are the caller's, who has the plaintext anyway.
+    """
+    found = []
+    for one in _behind(error):
+        found += _search(f"{type(one).__name__}", [one.args, getattr(one, "__dict__", {})], sentinels)
+        for frame in _frames(one):
+            where = f"{type(one).__name__}: {frame.f_code.co_filename}:{frame.f_code.co_name}"
+            found += _search(where, [dict(frame.f_locals)], sentinels)
+    return found
+
+
+def leaks_of_record(record: logging.LogRecord, sentinels: Sentinels) -> list[str]:
+    """The same for what a handler gets of a log record, its words apart."""
+    found = _search(f"record {record.name}", [record.args], sentinels)
+    if record.exc_info and record.exc_info[1]:
+        found += leaks(record.exc_info[1], sentinels)
+    return found
+
+
+def _forms(secret: bytes) -> tuple[bytes, ...]:
+    return _cached_forms(bytes(secret))
+
+
+@functools.lru_cache(maxsize=4_096)
+def _cached_forms(secret: bytes) -> tuple[bytes, ...]:
+    return secret, secret.hex().encode(), base64.b64encode(secret), repr(secret)[2:-1].encode()
+
+
+def _behind(error: BaseException) -> Iterator[BaseException]:
+    seen: dict[int, BaseException] = {}
+    pending: list[Any] = [error]
+    while pending:
+        one = pending.pop()
+        if isinstance(one, BaseException) and id(one) not in seen:
+            seen[id(one)] = one
+            pending += [one.__context__, one.__cause__, *getattr(one, "exceptions", ())]
+            yield one
+
+
+def _frames(error: BaseException) -> list[types.FrameType]:
+    frames, traceback = [], error.__traceback__
+    while traceback is not None:
+        if frames or traceback.tb_frame.f_code.co_filename.startswith(_OURS):
+            frames.append(traceback.tb_frame)
+        traceback = traceback.tb_next
+    return frames
+
+
+def _search(where: str, roots: list[object], sentinels: Sentinels) -> list[str]:
+    seen: dict[int, object] = {}
+    pending = deque((root, where) for root in roots)
+    found = []
+    while pending and len(seen) < _MOST:
+        value, path = pending.popleft()
+        if id(value) in seen or isinstance(value, _LEAVES):
+            continue
+        seen[id(value)] = value
+        if isinstance(value, (bytes, bytearray, memoryview, str)):
+            if sentinels.found(value if isinstance(value, (bytes, str)) else bytes(value)):
+                found.append(path)
+            continue
+        pending += [(part, f"{path}.{name}") for name, part in _parts(value)]
+    return found
+
+
+def _parts(value: Any) -> Iterable[tuple[str, object]]:
+    """What ``value`` refers to, named."""
+    if isinstance(value, Message):
+        yield "serialized", value.SerializeToString()
+    elif isinstance(value, dict):
+        for key, part in list(value.items()):
+            yield "key", key
+            yield str(key)[:40], part
+    elif isinstance(value, (list, tuple, set, frozenset, deque)):
+        for number, part in enumerate(list(value)):
+            yield str(number), part
+    elif isinstance(value, types.FunctionType):
+        for cell in value.__closure__ or ():
+            try:
+                yield "cell", cell.cell_contents
+            except ValueError:
+                continue
+        yield "defaults", value.__defaults__
+    elif isinstance(value, types.MethodType):
+        yield "self", value.__self__
+        yield "function", value.__func__
+    elif isinstance(value, functools.partial):
+        yield "partial", (value.func, value.args, value.keywords)
+    elif isinstance(value, types.FrameType):
+        yield "locals", dict(value.f_locals)
+    elif isinstance(value, types.TracebackType):
+        yield "frame", value.tb_frame
+    else:
+        for name in ("cr_frame", "gi_frame", "ag_frame", "__dict__", "__traceback__", "__context__", "__cause__"):
+            part = getattr(value, name, None) if not isinstance(value, types.MappingProxyType) else None
+            if part is not None:
+                yield name, part
+        for kind in type(value).__mro__:
+            slots = kind.__dict__.get("__slots__", ())
+            for slot in (slots,) if isinstance(slots, str) else slots:
+                name = f"_{kind.__name__.lstrip('_')}{slot}" if slot.startswith("__") and slot[-2:] != "__" else slot
+                yield slot, getattr(value, name, None)
