@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from envelope_codec.cli.doctor_aws_hint import AWS_CREDENTIAL_HINTS, LOG_IN
 from envelope_codec.errors import EnvelopeError, StoreRefused, StoreUnavailable
 
 _NETWORK = "check that it runs, host and port in its URL, and the network from here to it: DNS, firewall, TLS"
@@ -13,8 +14,6 @@ _AWS_PERMISSION = (
     "allow {permission} for what lies under the prefix, in the role's policy and in the bucket's, and the use of the "
     "KMS key if the bucket is encrypted with one"
 )
-_AWS_CREDENTIALS = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the profile that the URL names"
-
 _S3 = {
     "the bucket refused: the bucket does not exist": "make the bucket, or correct its name in the URL; a service other "
     "than Amazon's needs the option endpoint",
@@ -23,13 +22,20 @@ _S3 = {
         _AWS_PERMISSION
     ),
     "the bucket refused: permission is missing": _AWS_PERMISSION,
-    "the bucket refused: the credentials are wrong": _AWS_CREDENTIALS + "; a service other than Amazon's has its own",
+    "the bucket refused: it is full": "make room, or raise the quota of the service",
+    "the bucket refused: its server does not do what was asked for": "this server speaks only a part of S3: look at "
+    "its log and its version; a proxy before it may answer in its place",
+    "the bucket refused: its server does not take the checksums that boto3 sends": "give the server's URL as the "
+    "option endpoint, with which none are sent; else upgrade the server, or look for a proxy that changes requests",
     "the bucket refused: the log has its code": "look up the code that S3 gives, and check the options of the URL",
     "the bucket refused: its name, or the prefix, is not valid": "correct the bucket's name in the URL",
-    "no AWS credentials were found": "give credentials as to any AWS tool: AWS_PROFILE, AWS_ACCESS_KEY_ID, aws sso "
-    "login, or a role attached to this machine",
+    **AWS_CREDENTIAL_HINTS,
+    "S3 did not take the credentials: expired, unknown or wrongly signed": LOG_IN + "; check AWS_ACCESS_KEY_ID and "
+    "AWS_SECRET_ACCESS_KEY, or the profile that the URL names; a service other than Amazon's has its own",
+    "what the bucket sent does not fit its checksum": "something between here and the bucket changes what it sends: "
+    "look for a proxy; or check the disks of a service of your own",
     "the bucket did not answer": "check the region, the option endpoint, the network from here to S3 (DNS, firewall, "
-    "proxy), and whether the credentials have expired",
+    "proxy)",
 }
 
 _SQL = {
