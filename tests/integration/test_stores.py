@@ -354,12 +354,18 @@ S3_SAYS: list[tuple[int, str, type[EnvelopeError], str]] = [
     (301, "PermanentRedirect", StoreRefused, r"another region: give \?region="),
     (400, "AuthorizationHeaderMalformed", StoreRefused, r"another region: give \?region="),
     (403, "AccessDenied", StoreRefused, "permission is missing"),
-    (403, "SignatureDoesNotMatch", StoreRefused, "credentials are wrong"),
-    (403, "InvalidAccessKeyId", StoreRefused, "credentials are wrong"),
+    (403, "SignatureDoesNotMatch", StoreUnavailable, "did not take the credentials"),
+    (403, "InvalidAccessKeyId", StoreUnavailable, "did not take the credentials"),
+    (400, "InvalidToken", StoreUnavailable, "did not take the credentials"),
     (404, "NoSuchBucket", StoreRefused, "the bucket does not exist"),
     (400, "EntityTooLarge", StoreRefused, "the log has its code"),
-    (400, "ExpiredToken", StoreUnavailable, "did not answer"),
-    (403, "RequestTimeTooSkewed", StoreUnavailable, "did not answer"),
+    (400, "ExpiredToken", StoreUnavailable, "did not take the credentials"),
+    (403, "RequestTimeTooSkewed", StoreUnavailable, "did not take the credentials"),
+    (501, "NotImplemented", StoreRefused, "does not do what was asked for"),
+    (400, "XAmzContentSHA256Mismatch", StoreRefused, "does not take the checksums"),
+    (400, "InvalidDigest", StoreRefused, "does not take the checksums"),
+    (411, "MissingContentLength", StoreRefused, "does not take the checksums"),
+    (507, "XMinioStorageFull", StoreRefused, "full"),
     (503, "SlowDown", StoreUnavailable, "did not answer"),
     (500, "InternalError", StoreUnavailable, "did not answer"),
     (599, "Unheard", StoreUnavailable, "did not answer"),
@@ -374,6 +380,17 @@ async def test_what_s3_says_is_understood(caplog: pytest.LogCaptureFixture) -> N
         await store.close()
     assert "S3 refused a put: code 'EntityTooLarge'" in caplog.text
     assert [needle for needle in NEEDLES if needle in caplog.text] == []
+
+
+async def test_a_server_that_does_not_take_checksums_is_told_as_that_and_gets_none() -> None:
+    with S3Replies().running() as replies:
+        store = opened(f"s3://astray/payloads?endpoint={replies.endpoint}&region=us-east-1&addressing=path")
+        replies.status, replies.code = 400, "InvalidArgument"
+        replies.message = "Unsupported header x-amz-sdk-checksum-algorithm"
+        await assert_all_raise(StoreRefused, "does not take the checksums", store)
+        await store.close()
+    assert replies.requests
+    assert [name for request in replies.requests for name in request if "checksum" in name or "trailer" in name] == []
 
 
 async def test_a_prefix_may_have_any_characters(stores: Stores) -> None:

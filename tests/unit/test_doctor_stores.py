@@ -18,6 +18,7 @@ import pytest
 from missing_package import WITHOUT
 
 from envelope_codec import EnvelopeConfig, PayloadMissing, StoreRefused, StoreUnavailable
+from envelope_codec.aws_credentials import REASONS
 from envelope_codec.cli import main
 from envelope_codec.cli.doctor_call import Calls, Deadline, quiet_logs
 from envelope_codec.cli.doctor_diagnosis import Diagnosis, Request, diagnose
@@ -422,8 +423,8 @@ def reasons() -> dict[str, set[str]]:
             raised = re.findall(r'Store(?:Refused|Unavailable)\( ?"([^"]*)"', text)
             if raised:
                 found[path.stem] = set(raised)
-    advised = {*s3._ADVICE.values(), "the log has its code"}
-    found["s3"] |= {f"the bucket refused: {one}" for one in advised}
+    advised = {*s3._ADVICE.values(), "it is full", "the log has its code"}
+    found["s3"] |= {f"the bucket refused: {one}" for one in advised} | {s3._CREDENTIALS, *REASONS}
     return found
 
 
@@ -455,7 +456,9 @@ def test_there_is_a_hint_for_every_error_of_every_store_and_no_other() -> None:
     [
         ("s3", "the bucket refused: permission is missing", True, "allow s3:PutObject and s3:GetObject for what"),
         ("s3", "the bucket refused: permission is missing", False, "allow s3:GetObject for what"),
-        ("s3", "the bucket refused: the credentials are wrong", True, "AWS_ACCESS_KEY_ID"),
+        ("s3", "S3 did not take the credentials: expired, unknown or wrongly signed", True, "AWS_ACCESS_KEY_ID"),
+        ("s3", "no AWS credentials could be had: the token service refused", True, "AWS_WEB_IDENTITY_TOKEN_FILE"),
+        ("s3", "the bucket refused: its server does not take the checksums that boto3 sends", True, "endpoint"),
         ("theirs", "whatever", True, "these credentials may use it"),
     ],
 )
