@@ -39,14 +39,49 @@ _S3 = {
 }
 
 _SQL = {
-    "the database refused: no such table, column or database, no permission, read-only, or full": "make the table: "
-    "envelope-codec storage ddl prints the statements; check database, user and password in the URL; grant "
-    "{permission} on the table",
+    "the database refused the login: wrong user or password, or the account is locked": "correct user and password in "
+    "the URL (special characters as %40 and so on), or let the account log in",
+    "the database refuses connections of this user from this host (pg_hba.conf)": "let this host in: a line of "
+    "pg_hba.conf for user, database and address, or a user 'name'@'host' of MariaDB; if the line asks for TLS, give "
+    "sslmode=require",
+    "the database does not exist on its server": "correct the database's name in the URL, or make it: CREATE DATABASE",
+    "the table does not exist, or its schema": "make the table: envelope-codec storage ddl prints the statements; or "
+    "correct database and ?table= in the URL",
+    "the table has other columns than storage ddl prints": "make a table as envelope-codec storage ddl prints it, and "
+    "name it with ?table=",
+    "permission on the table or the database is missing": "grant {permission} on the table to the user in the URL, and "
+    "USAGE on its schema",
+    "the database is full: its disk, its table or its quota": "make room on the database's disk, or raise its quota; "
+    "envelope-codec storage gc finds what nothing refers to any more",
+    "the database does not take as many bytes in one statement or value": "raise the server's limit: "
+    "max_allowed_packet of MariaDB and MySQL is to be 16M or more; make the table as envelope-codec storage ddl prints "
+    "it",
     "the table has a constraint that refuses payloads": "make the table as envelope-codec storage ddl prints it",
+    "the database does not know what was asked for: it is of another kind or version": "check that the URL's scheme "
+    "fits the server, and look for a proxy before it that does not know all statements",
+    "the database refused the statement, and the log has its code": "look up the code; make the table as "
+    "envelope-codec storage ddl prints it",
     "the driver of the database can't use the URL's host or options": "correct the host and the options in the URL; "
     "they are SQLAlchemy's and the driver's, but for table and name",
+    "the file of the database can't be opened: its folder is missing, or permission": "make the folder, or correct the "
+    "path (sqlite:////absolute/path); check owner and mode of the folder and the file",
+    "the file of the database is read-only": "let this user write to the file and its folder, or mount it writable; if "
+    "this role only reads, name the store in former_storage",
+    "the file is no database, or is damaged": "correct the path in the URL; restore the file from a backup if it is "
+    "the right one",
     "the database takes no writes: it is a replica, or read-only": _PRIMARY,
-    "the database did not answer": _NETWORK + "; a database that is locked does not answer either",
+    "no TLS connection that this side and the database take": "check sslmode and sslrootcert in the URL (ssl of the "
+    "driver), the server's certificate and name, and whether it speaks TLS at all",
+    "the database has too many connections": "raise max_connections, or the user's limit: an event loop uses up to 32; "
+    "or put a pooler before the server",
+    "the database is starting, stopping or recovering": "wait until it is up, and look at its log if it is not",
+    "the database is locked, or gave way to another transaction": "find who holds the lock: another process that "
+    "writes, a backup, a migration",
+    "the database ended the statement: it took too long, or somebody cancelled it": "look at the server's load and its "
+    "time-outs (statement_timeout)",
+    "the database has not enough memory or other resources": "look at the server's load and memory",
+    "the database failed: an internal error, or one of its disk": "look at the server's log, and at its disk",
+    "the database did not answer": _NETWORK,
 }
 
 _REDIS = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -45,7 +46,9 @@ from tests.integration.harness_stores import (
     KINDS,
     S3,
     SERVED,
+    SQL_SAYS,
     Harness,
+    Sql,
     Sqlite,
     Stores,
     Valkey,
@@ -213,6 +216,8 @@ async def test_refusals_are_told_at_once_and_give_nothing_away(harness: Harness)
             with pytest.raises(StoreRefused) as caught:
                 await call()
             assert_tells_nothing(caught.value)
+            if isinstance(harness, Sql):
+                assert re.search(SQL_SAYS[what], str(caught.value)), what
         if "read-only" in what:
             with pytest.raises(PayloadMissing):
                 await store.get(new_id())
@@ -220,6 +225,20 @@ async def test_refusals_are_told_at_once_and_give_nothing_away(harness: Harness)
             with pytest.raises(StoreRefused):
                 await store.get(new_id())
         assert "sesame" not in repr(store)
+        await store.close()
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind in ("postgresql", "mariadb")])
+async def test_what_passes_in_a_sql_database_is_told_and_asked_again(kind: str, stores: Stores) -> None:
+    harness = stores[kind]
+    assert isinstance(harness, Sql)
+    for what, url in (await harness.passing()).items():
+        store = opened(url)
+        for _ in range(3):
+            with pytest.raises(StoreUnavailable) as caught:
+                await store.get(new_id())
+        assert SQL_SAYS[what] in str(caught.value)
+        assert_tells_nothing(caught.value)
         await store.close()
 
 
