@@ -197,7 +197,7 @@ class Postgres(Sql):
             f"CREATE ROLE {reader} LOGIN PASSWORD 'sesame'",
             f"GRANT SELECT ON {self._table(place)} TO {reader}",
             f"CREATE TABLE other_{reader} (id TEXT)",
-            f"CREATE TABLE closed_{reader} (id TEXT)",
+            f"CREATE TABLE closed_{reader} (LIKE {self._table(place)})",
         )
         table = str(make_url(place).query["table"])
         return {
