@@ -695,7 +695,7 @@ async def test_a_later_plugin_that_takes_the_store_away_is_detected(url: str) ->
         ({"storage_threshold": 0}, "storage_threshold: goes with storage"),
         ({"storage": "file:///path", "storage_threshold": "many"}, "storage_threshold: give a size"),
         ({"storage": "file:///path", "storage_threshold": True}, "storage_threshold: give a size"),
-        ({"former_storage": "file:///path"}, "former_storage: give a list"),
+        ({"storage": "file:///path", "former_storage": "file:///other"}, "two stores have one name"),
         ({"storage": "file:///path", "storage_threshold": -1}, "storage_threshold"),
         ({"storage": "file:///path", "former_storage": ["file:///other"]}, "two stores have one name"),
     ],
