@@ -85,8 +85,23 @@ _SQL = {
 }
 
 _REDIS = {
-    "the server refused: no permission, out of memory, or no payload there": "check user, password and number of the "
-    "database in the URL; let the user call {permission} on keys with the prefix; raise maxmemory if it is full",
+    "the server refused the login: wrong user or password": "correct user and password in the URL",
+    "permission is missing: for a command, or for keys with the prefix": "let the user call {permission} on keys with "
+    "the prefix (ACL SETUSER)",
+    "the server is out of memory": "raise maxmemory, or make room: envelope-codec storage gc finds what nothing refers "
+    "to any more",
+    "the server is starting: it loads its data": "wait until it has loaded its data",
+    "the server has too many connections": "raise maxclients: an event loop uses up to 32",
+    "the server has not enough replicas to take writes": "look at its replicas, and at min-replicas-to-write",
+    "the server can't save its data: look at its disk": "look at the server's log and its disk: it takes no writes "
+    "until a snapshot succeeds",
+    "the server is busy with a script": "end the script: SCRIPT KILL",
+    "the server belongs to a Redis Cluster, which is not supported": "use a single server, with replicas or not",
+    "what is there under the id is no payload": "give payloads a prefix of their own, as ?prefix= in the URL",
+    "the server has no database of that number": "correct the number of the database in the URL, or raise databases",
+    "the server does not know a command that is needed": "use Redis or Valkey, and no proxy that lacks commands; "
+    "needed are {permission}",
+    "the server refused, and its log may say why": "look at the server's log",
     "the server evicts keys when it is full: set maxmemory-policy to noeviction": "CONFIG SET maxmemory-policy "
     "noeviction, and the same in the server's configuration file",
     "the server takes no writes: it is a replica, or read-only": _PRIMARY,
@@ -94,8 +109,16 @@ _REDIS = {
 }
 
 _MONGODB = {
-    "the server refused: no permission, read-only, or full": "check user, password, database and collection in the "
-    "URL; grant {permission} on the collection",
+    "the server refused the login: wrong user or password, or another authSource": "correct user and password in the "
+    "URL, and give authSource= if the user belongs to another database",
+    "permission on the collection is missing": "grant {permission} on the collection",
+    "the server does not take the name of the database or the collection": "correct the names of database and "
+    "collection in the URL",
+    "the server is full: its disk or its quota": "make room on its disk, or raise the quota",
+    "the collection has a rule that refuses payloads": "take the collection's validator away, or name another one",
+    "the server does not know what was asked for: it is too old, or not MongoDB": "use MongoDB itself, in a version "
+    "that PyMongo supports",
+    "the server refused, and its log may say why": "look at the server's log; a document has 16 MiB at most",
     "the server did not answer": _NETWORK + "; a replica set needs a primary",
 }
 

@@ -28,7 +28,7 @@ from envelope_codec.cli.doctor_settings import Settings
 from envelope_codec.cli.doctor_store_hint import STORE_HINTS, store_hint
 from envelope_codec.cli.keygen import create_key_file, key_uri
 from envelope_codec.errors import ConfigurationError, EnvelopeError
-from envelope_codec.storage import files, s3, sql, sql_error
+from envelope_codec.storage import files, mongodb, redis, s3, sql, sql_error
 from envelope_codec.storage.sql import SqlStore
 from envelope_codec.storage.store import Stored
 from envelope_codec.testing import FakeKms
@@ -422,6 +422,8 @@ def reasons() -> dict[str, set[str]]:
             raised = re.findall(r'Store(?:Refused|Unavailable)\( ?"([^"]*)"', text)
             if raised:
                 found[path.stem] = set(raised)
+    found["redis"] |= {told("put").reason for _, _, told in redis._MEANINGS}
+    found["mongodb"] |= {*mongodb._REASONS.values(), mongodb._REFUSED}
     found["sql"] = {meaning.reason for meaning in sql_error.MEANINGS}
     advised = {*s3._ADVICE.values(), "it is full", "the log has its code"}
     found["s3"] |= {f"the bucket refused: {one}" for one in advised} | {s3._CREDENTIALS, *REASONS}
