@@ -31,7 +31,8 @@ Give settings in code (`EnvelopePlugin(key, lease="2m")`, or `EnvelopeConfig(...
 names. A wrong or unknown setting is an error when the configuration is made, and names the setting.
 
 - Durations are seconds, or texts such as `"90s"`, `"5m"`, `"24h"`, `"1d"`.
-- Sizes are bytes, or texts such as `"256KiB"`, `"1MiB"`.
+- Sizes are bytes, or texts such as `"256KiB"`, `"1MiB"` (1,024s) and `"1MB"` (1,000s).
+- Units may be in upper or lower case. A list of one may be a single text. All of this holds for `[server]` as well.
 - Environment variables are `ENVELOPE_CODEC_` and the name in capitals: `ENVELOPE_CODEC_MAX_AGE=12h`. Lists are
   separated by commas, maps are JSON objects. `ENVELOPE_CODEC_FILE` names a TOML file to begin with; other variables
   override it.

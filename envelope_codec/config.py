@@ -18,6 +18,7 @@ from typing_extensions import Self
 from envelope_codec.envelope import NAMESPACE, Purpose, record_head
 from envelope_codec.errors import ConfigurationError, EnvelopeError
 from envelope_codec.frames import frameless
+from envelope_codec.grammar import Bytes, OneOrMore, OneOrMoreOrBool, Seconds, is_bool, listed
 from envelope_codec.keyring import Keyring, Limits
 from envelope_codec.keyset import SealingContext
 from envelope_codec.kms import MasterKey, shown_key
@@ -32,14 +33,6 @@ else:
 
 _ENVIRONMENT_PREFIX = "ENVELOPE_CODEC_"
 _SERVER = "server"
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
-_SIZES = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "kB": 10**3, "MB": 10**6, "GB": 10**9}
-
-
-def _seconds(value: Any) -> Any:
-    if isinstance(value, str) and (match := re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", value.strip())):
-        return float(match[1]) * _UNITS[match[2] or "s"]
-    return value
 
 
 def _master_key(value: Any) -> Any:
@@ -57,20 +50,6 @@ def _legacy_codec(value: Any) -> Any:
     return value
 
 
-def _bytes(value: Any) -> Any:
-    if isinstance(value, str) and (match := re.fullmatch(r"(\d+)\s*(|B|KiB|MiB|GiB|kB|MB|GB)", value.strip())):
-        return int(match[1]) * _SIZES[match[2] or "B"]
-    if isinstance(value, (str, bool)):
-        raise ValueError("give a size: a number of bytes, or a text such as 256KiB or 1MiB")
-    return value
-
-
-def _list(value: Any) -> Any:
-    if isinstance(value, str):
-        raise ValueError("give a list, also where it has one entry only")
-    return value
-
-
 def _store(value: Any) -> Any:
     try:
         parse_store_url(value)
@@ -79,9 +58,7 @@ def _store(value: Any) -> Any:
     return value
 
 
-Seconds = Annotated[float, BeforeValidator(_seconds), Field(allow_inf_nan=False)]
 Key = Annotated[Any, BeforeValidator(_master_key)]
-Bytes = Annotated[int, BeforeValidator(_bytes)]
 StorageUrl = Annotated[str, BeforeValidator(_store)]
 LegacyCodec = Annotated[Any, BeforeValidator(_legacy_codec)]
 
@@ -89,10 +66,10 @@ LegacyCodec = Annotated[Any, BeforeValidator(_legacy_codec)]
 class _MasterKeys(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, hide_input_in_errors=True)
 
-    backup_keys: Annotated[tuple[Key, ...], BeforeValidator(_list)] = Field(
+    backup_keys: Annotated[tuple[Key, ...], OneOrMore] = Field(
         (), description="Wrap the same wrapping keys, so that any one of them opens what was sealed."
     )
-    decrypt_keys: Annotated[tuple[Key, ...], BeforeValidator(_list)] = Field(
+    decrypt_keys: Annotated[tuple[Key, ...], OneOrMore] = Field(
         (), description="Open only: master keys that sealed before, or that others seal with."
     )
     context: dict[str, str] = Field(
@@ -138,7 +115,7 @@ class EnvelopeConfig(_MasterKeys):
         description="Master keys of single namespaces, instead of the ones above. By name, or by a pattern with `*` "
         "and `?` for those that no name fits; no two patterns may fit one namespace.",
     )
-    required: bool | tuple[str, ...] = Field(
+    required: Annotated[bool | tuple[str, ...], OneOrMoreOrBool] = Field(
         False,
         description="Namespaces, by name or pattern, that must be listed under `namespaces`: they are refused instead "
         "of getting the default key. `true`: all of them.",
@@ -166,7 +143,7 @@ class EnvelopeConfig(_MasterKeys):
         description="Refuse payloads that are no envelopes, other than what Temporal itself writes in clear and what "
         "`legacy_codecs` open. Turn it on once a namespace holds nothing else.",
     )
-    legacy_codecs: tuple[LegacyCodec, ...] = Field(
+    legacy_codecs: Annotated[tuple[LegacyCodec, ...], OneOrMore] = Field(
         (),
         repr=False,
         description="Codecs that open what was sealed before, and seal nothing: `PayloadCodec` objects, or "
@@ -183,7 +160,7 @@ class EnvelopeConfig(_MasterKeys):
     storage_threshold: Bytes = Field(
         262_144, ge=0, description="Payloads of so many bytes, sealed, go to `storage`. `0`: all of them."
     )
-    former_storage: Annotated[tuple[StorageUrl, ...], BeforeValidator(_list)] = Field(
+    former_storage: Annotated[tuple[StorageUrl, ...], OneOrMore] = Field(
         (), repr=False, description="URLs of datastores that are only read from: what was `storage` before."
     )
     max_age: Seconds = Field(86_400.0, gt=0, description="A wrapping key seals no longer than this.")
@@ -338,10 +315,10 @@ def _declared(config: EnvelopeConfig) -> dict[str, Any]:
 
 def _from_text(variable: str, text: str, annotation: Any) -> Any:
     origin = get_origin(annotation)
-    if origin is UnionType and text.strip().lower() not in ("true", "false", "1", "0"):
+    if origin is UnionType and not is_bool(text):
         origin = get_origin(get_args(annotation)[1])
     if origin is tuple:
-        return [item.strip() for item in text.split(",") if item.strip()]
+        return listed(text)
     if origin is dict:
         try:
             return json.loads(text)

@@ -11,6 +11,7 @@ from temporalio.converter import DefaultFailureConverter, DefaultPayloadConverte
 from temporalio.exceptions import ApplicationError
 
 from envelope_codec.errors import ConfigurationError
+from envelope_codec.storage.failing import note_failure
 
 MAX_STACK_TRACE = 2_000
 """Characters of a stack trace that are kept, its end. The server replaces a failure that gets too large by another."""
@@ -28,6 +29,7 @@ class _EncodedAttributes(_Extended):
 
     def to_failure(self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure) -> None:
         """See `FailureConverter.to_failure`."""
+        note_failure(exception)
         super().to_failure(exception, payload_converter, failure)  # type: ignore[safe-super]
         # An error that came from a failure is turned back by copying it, causes included: those may be in clear.
         for level in _levels(failure):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import parse_qsl, urlsplit
 
+from envelope_codec.cli.doctor_aws_hint import AWS_CREDENTIAL_HINTS, LOG_IN
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable
 from envelope_codec.provider import UNEXPECTED
 
@@ -20,8 +21,7 @@ _AWS = {
     "permission to use the key is missing": "allow {permission} to this role, in its IAM policy and in the key's own; "
     "a condition on kms:EncryptionContext must fit temporal-namespace = {namespace} and envelope-codec:purpose = "
     "{purpose}",
-    "permission to assume the role is missing": "allow sts:AssumeRole to these credentials, in the role's trust policy "
-    "too; that may ask for an external_id",
+    **AWS_CREDENTIAL_HINTS,
     "the key is disabled": "enable it (aws kms enable-key), or configure another key",
     "the key is pending deletion or otherwise not usable": "cancel its deletion (aws kms cancel-key-deletion), then "
     "enable it; in a custom key store, connect the store",
@@ -29,12 +29,7 @@ _AWS = {
     "one of a wrong region is not found; an alias needs a key that it points at",
     "the key is not made for encryption and decryption": "configure a symmetric key with usage ENCRYPT_DECRYPT",
     "the KMS refused the request as invalid": "check that the context's names and values are ones that AWS takes",
-    "AWS did not take the credentials: expired, unknown or wrongly signed": "log in again or renew the credentials; if "
-    "they are good, this machine's clock is off (AWS refuses requests signed more than 5 minutes from its time)",
-    "no AWS credentials could be had": "give credentials as to any AWS tool: AWS_PROFILE, AWS_ACCESS_KEY_ID, aws sso "
-    "login, or a role attached to this machine",
-    "the AWS token service gave no credentials": "check the role, the region and sts_endpoint, and that STS can be "
-    "reached",
+    "AWS did not take the credentials: expired, unknown or wrongly signed": LOG_IN,
     "the KMS throttled the request": "ask for a higher quota of cryptographic operations, or wait",
     "the KMS failed with a server error": _LATER,
     "the KMS did not answer in time": _NETWORK + "; requests go to the ARN's region",

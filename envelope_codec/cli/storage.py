@@ -17,10 +17,12 @@ from temporalio.service import RPCError
 from envelope_codec.cli.doctor_call import quiet_logs
 from envelope_codec.cli.doctor_server import ProfileUnusable, Target, target_of
 from envelope_codec.cli.doctor_settings import NothingConfigured, load_settings
+from envelope_codec.cli.doctor_store_hint import store_hint
 from envelope_codec.cli.inspect_text import Page, json_text, printable
 from envelope_codec.cli.storage_gc import Collection, Findings, Stopped
 from envelope_codec.cli.storage_reading import Reader
 from envelope_codec.cli.storage_report import (
+    Check,
     Progress,
     Stats,
     gc_document,
@@ -39,8 +41,9 @@ from envelope_codec.cli.storage_stores import (
     stores_by_setting,
 )
 from envelope_codec.codec import EnvelopeCodec
-from envelope_codec.config import EnvelopeConfig, Seconds
+from envelope_codec.config import EnvelopeConfig
 from envelope_codec.errors import ConfigurationError, EnvelopeError
+from envelope_codec.grammar import Seconds
 from envelope_codec.storage.store import StoreUrl, parse_store_url
 
 _YOUNGEST = 86_400.0
@@ -73,7 +76,7 @@ def check(config: ConfigOption = None) -> None:
     """Say of every configured store whether it can be used.
 
     It stores an empty payload in storage, and reads it. Those of former_storage are only read from, and need no
-    permission to write.
+    permission to write. What can't be used is told with what to do about it.
 
     Exit status: 0 if all can be used, 1 if one can't.
     """
@@ -81,22 +84,23 @@ def check(config: ConfigOption = None) -> None:
     if not stores:
         raise ConfigurationError("storage: not set")
 
-    async def one(url: StoreUrl, writes: bool) -> tuple[str, bool]:
+    async def one(url: StoreUrl, writes: bool) -> Check:
         try:
             async with opened(url) as store:
                 await check_store(store, writes=writes)
         except EnvelopeError as error:
+            fix = "" if isinstance(error, ConfigurationError) else store_hint(url.scheme, error, writes=writes)
             if proves_nothing(error, writes=writes):
-                return f"can't be told: {error}", False
-            return str(error), True
-        return "", False
+                return Check(url.name, f"can't be told: {error}", fix, failed=False)
+            return Check(url.name, str(error), fix, failed=True)
+        return Check(url.name)
 
-    async def all_of_them() -> list[tuple[str, bool]]:
+    async def all_of_them() -> list[Check]:
         return [await one(url, setting == "storage") for setting, url in stores.items()]
 
-    outcomes = asyncio.run(all_of_them())
-    print_checks([url.name for url in stores.values()], [text for text, _ in outcomes], Page())
-    raise typer.Exit(int(any(failed for _, failed in outcomes)))
+    checks = asyncio.run(all_of_them())
+    print_checks(checks, Page())
+    raise typer.Exit(int(any(check.failed for check in checks)))
 
 
 @storage.command()

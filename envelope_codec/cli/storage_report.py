@@ -72,10 +72,29 @@ class Stats:
         self.oldest = stored.created if self.oldest is None else min(self.oldest, stored.created)
 
 
-def print_checks(names: Sequence[str], outcomes: Sequence[str], page: Page) -> None:
-    """``outcomes`` are what is wrong with each, empty if nothing is."""
-    for name, outcome in zip(names, outcomes, strict=True):
-        page.fact(name, outcome or "can be used", indent=0, style="red" if outcome else "")
+@dataclass
+class Check:
+    """How using one store ended.
+
+    Attributes:
+        name: of the store.
+        outcome: what is wrong; empty if nothing is.
+        fix: what to do about it, if anything is known.
+        failed: whether the store can't be used.
+    """
+
+    name: str
+    outcome: str = ""
+    fix: str = ""
+    failed: bool = False
+
+
+def print_checks(checks: Sequence[Check], page: Page) -> None:
+    """For people."""
+    for check in checks:
+        page.fact(check.name, check.outcome or "can be used", indent=0, style="red" if check.outcome else "")
+        if check.fix:
+            page.fact("", f"To do: {check.fix}", indent=0)
 
 
 def print_stats(found: Sequence[Stats], page: Page) -> None:

@@ -13,9 +13,10 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 from typing_extensions import Self
 
-from envelope_codec.config import Seconds, _from_text, read_toml
+from envelope_codec.config import _from_text, read_toml
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.frames import frameless
+from envelope_codec.grammar import Seconds
 from envelope_codec.kms import shown_value
 from envelope_codec.server.address import Address
 from envelope_codec.server.issuer import Issuer

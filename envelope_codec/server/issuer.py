@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from envelope_codec.config import Seconds
+from envelope_codec.grammar import Seconds
 from envelope_codec.server.address import Address
 from envelope_codec.server.setting import Names, Settings
 

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from envelope_codec.server.setting import OneOrMore, Patterns, Settings
+from envelope_codec.grammar import OneOrMore
+from envelope_codec.server.setting import Patterns, Settings
 
 Verb = Literal["decode", "encode", "download"]
 

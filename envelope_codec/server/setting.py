@@ -1,29 +1,17 @@
-"""How settings of the server are read: lists, sizes, patterns, and what is said of wrong ones."""
+"""How settings of the server are read: sizes, patterns, and what is said of wrong ones."""
 
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from envelope_codec.grammar import Bytes, OneOrMore
 from envelope_codec.kms import shown_value
 
-_SIZES = {"": 1, "b": 1, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 _LONGEST_PATTERN = 256
-
-
-def _listed(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
-
-
-def _bytes(value: Any) -> Any:
-    if isinstance(value, str) and (match := re.fullmatch(r"(\d+)\s*([kmg]?i?b)?", value.strip().lower())):
-        size = _SIZES.get(match[2] or "")
-        return value if size is None else int(match[1]) * size
-    return value
 
 
 def _pattern(value: Any) -> Any:
@@ -35,10 +23,7 @@ def _pattern(value: Any) -> Any:
     return value
 
 
-OneOrMore = BeforeValidator(_listed)
-"""Takes a single text for a list of one."""
-
-Size = Annotated[int, BeforeValidator(_bytes), Field(ge=1)]
+Size = Annotated[Bytes, Field(ge=1)]
 """Bytes, or texts such as ``"16MiB"``."""
 
 Names = Annotated[tuple[str, ...], OneOrMore]

@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from temporalio.api.common.v1 import Payload
-from temporalio.client import CreateScheduleInput, Interceptor, OutboundInterceptor, ScheduleHandle
+from temporalio.client import (
+    CreateScheduleInput,
+    FailAsyncActivityInput,
+    Interceptor,
+    OutboundInterceptor,
+    ScheduleHandle,
+)
 from temporalio.converter import (
     ExternalStorage,
     SerializationContext,
@@ -22,6 +28,7 @@ from envelope_codec.config import EnvelopeConfig
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.frames import frameless
 from envelope_codec.storage.driver import EnvelopeDriver, Pool
+from envelope_codec.storage.failing import INLINE, failing
 from envelope_codec.storage.store import parse_store_url
 
 _making_a_schedule: ContextVar[bool] = ContextVar("making_a_schedule", default=False)
@@ -49,6 +56,13 @@ class _ScheduleMemos(OutboundInterceptor):
         finally:
             _making_a_schedule.reset(token)
 
+    async def fail_async_activity(self, input: FailAsyncActivityInput) -> None:
+        token = failing.set(False)
+        try:
+            await super().fail_async_activity(input)
+        finally:
+            failing.reset(token)  # the caller's task goes on
+
 
 class _Selector:
     """Ours for whatever is large enough, if we store at all; else as the user has it.
@@ -62,6 +76,8 @@ class _Selector:
 
     def __call__(self, context: StorageDriverSelectContext, payload: Payload) -> StorageDriver | None:
         if self.ours is not None:
+            if failing.get() and payload.ByteSize() <= INLINE:
+                return None  # or the failure would wait for the store, and nobody would hear of it
             # What the schedule is to start has a target; the schedule's own memo has none.
             return None if _making_a_schedule.get() and context.target is None else self.ours
         if self.theirs is None:

@@ -43,6 +43,20 @@ _log = logging.getLogger("envelope_codec.storage.mongodb")
 _PART = 2 * 2**20  # a document has 16 MiB at most
 # https://www.mongodb.com/docs/manual/reference/error-codes/: what may pass, among what the server itself says
 _PASSING = {6, 7, 50, 64, 89, 91, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436}
+_REFUSED = "the server refused, and its log may say why"
+_LOGIN = "the server refused the login: wrong user or password, or another authSource"
+_PERMISSION = "permission on the collection is missing"
+_NAME = "the server does not take the name of the database or the collection"
+_FULL = "the server is full: its disk or its quota"
+_REASONS = {
+    **dict.fromkeys((11, 18, 8000, 334), _LOGIN),
+    **dict.fromkeys((13, 31, 33, 8), _PERMISSION),
+    **dict.fromkeys((26, 73, 72, 48), _NAME),
+    **dict.fromkeys((14031, 12501, 8001), _FULL),
+    121: "the collection has a rule that refuses payloads",
+    352: "the server does not know what was asked for: it is too old, or not MongoDB",
+    59: "the server does not know what was asked for: it is too old, or not MongoDB",
+}
 _PAGE = 1_000
 # Calls that are given up go on, and have to end some time. A caller waits for 10 s, and longer if much is to be sent.
 _SETTINGS = {
@@ -170,9 +184,10 @@ def _count(first: dict[str, Any]) -> int:
 
 
 def _failure(error: Exception, operation: str) -> EnvelopeError:
-    _log.debug("MongoDB %s failed: %s", operation, type(error).__name__)
+    _log.debug("MongoDB %s failed: %s %s", operation, type(error).__name__, getattr(error, "code", None) or "")
     passing = isinstance(error, WriteConcernError) or getattr(error, "code", None) in _PASSING
-    refused = isinstance(error, OperationFailure) and not passing
-    if refused or isinstance(error, (DocumentTooLarge, InvalidOperation, BSONError)):
-        return StoreRefused("the server refused: no permission, read-only, or full", operation=operation)
+    if isinstance(error, OperationFailure) and not passing:
+        return StoreRefused(_REASONS.get(error.code or 0, _REFUSED), operation=operation)
+    if isinstance(error, (DocumentTooLarge, InvalidOperation, BSONError)):
+        return StoreRefused(_REFUSED, operation=operation)
     return StoreUnavailable("the server did not answer", operation=operation)

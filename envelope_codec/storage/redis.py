@@ -5,20 +5,26 @@ from __future__ import annotations
 import logging
 import struct
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import redis.asyncio
 from redis.exceptions import (
+    AskError,
     AuthenticationError,
     AuthorizationError,
+    BusyLoadingError,
+    ClusterCrossSlotError,
     ClusterError,
+    NoPermissionError,
+    OutOfMemoryError,
     ReadOnlyError,
     RedisError,
     ResponseError,
     TryAgainError,
 )
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from envelope_codec.errors import (
     ConfigurationError,
@@ -37,7 +43,6 @@ _PIECE = 2 * 2**20  # of a large payload, so that no more than this is buffered 
 _PAGE = 1_000
 _KEEPS_ALL = ("noeviction", "volatile-")
 _CONNECTIONS = 32
-_PASSING = ("BUSY", "NOREPLICAS", "MISCONF")  # what may pass, among what redis-py has no class for
 
 
 class RedisStore:
@@ -141,9 +146,42 @@ def _failure(error: Exception, operation: str) -> EnvelopeError:
     _log.debug("Redis %s failed: %s", operation, type(error).__name__)
     if isinstance(error, ReadOnlyError):
         return StoreUnavailable("the server takes no writes: it is a replica, or read-only", operation=operation)
-    passing = isinstance(error, (ClusterError, TryAgainError)) or str(error).startswith(_PASSING)
-    if not passing and isinstance(error, (AuthenticationError, AuthorizationError, ResponseError)):
-        return StoreRefused(
-            "the server refused: no permission, out of memory, or no payload there", operation=operation
-        )
+    text = str(error)
+    for kind, words, told in _MEANINGS:
+        if isinstance(error, kind) and (not words or words in text):
+            return told(operation)
     return StoreUnavailable("the server did not answer", operation=operation)
+
+
+_Told = Callable[[str], EnvelopeError]
+
+
+def _refused(reason: str) -> _Told:
+    return lambda operation: StoreRefused(reason, operation=operation)
+
+
+def _out(reason: str) -> _Told:
+    return lambda operation: StoreUnavailable(reason, operation=operation)
+
+
+# https://redis.io/docs/latest/develop/reference/protocol-spec/: redis-py has classes for some codes, and for others the
+# code in the text. The first that fits counts.
+_MEANINGS: tuple[tuple[type[Exception], str, _Told], ...] = (
+    (AuthenticationError, "", _refused("the server refused the login: wrong user or password")),
+    (AuthorizationError, "", _refused("the server refused the login: wrong user or password")),
+    (NoPermissionError, "", _refused("permission is missing: for a command, or for keys with the prefix")),
+    (OutOfMemoryError, "", _refused("the server is out of memory")),
+    (BusyLoadingError, "", _out("the server is starting: it loads its data")),
+    (RedisConnectionError, "max number of clients", _out("the server has too many connections")),
+    (RedisError, "NOREPLICAS", _out("the server has not enough replicas to take writes")),
+    (RedisError, "MISCONF", _out("the server can't save its data: look at its disk")),
+    (RedisError, "BUSY", _out("the server is busy with a script")),
+    (TryAgainError, "", _out("the server did not answer")),
+    (AskError, "", _refused("the server belongs to a Redis Cluster, which is not supported")),
+    (ClusterCrossSlotError, "", _refused("the server belongs to a Redis Cluster, which is not supported")),
+    (ClusterError, "", _out("the server did not answer")),
+    (ResponseError, "WRONGTYPE", _refused("what is there under the id is no payload")),
+    (ResponseError, "DB index", _refused("the server has no database of that number")),
+    (ResponseError, "unknown command", _refused("the server does not know a command that is needed")),
+    (ResponseError, "", _refused("the server refused, and its log may say why")),
+)

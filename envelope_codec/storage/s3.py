@@ -12,15 +12,11 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    NoCredentialsError,
-    ParamValidationError,
-    PartialCredentialsError,
-)
+from botocore.exceptions import BotoCoreError, ChecksumError, ClientError, FlexibleChecksumError, ParamValidationError
+from botocore.session import Session
 from temporalio.contrib.aws.s3driver import S3StorageDriverClient
 
+from envelope_codec.aws_credentials import REJECTED, CredentialsUnavailable, watch
 from envelope_codec.errors import (
     ConfigurationError,
     EnvelopeError,
@@ -44,21 +40,32 @@ _PAGE = 1_000
 _MISSING = {"NoSuchKey", "404", "NotFound"}
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html: what says nothing of the request, and may pass.
 _PASSING = {
-    *("InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeout", "RequestTimeTooSkewed", "Throttling"),
-    *("ThrottlingException", "TooManyRequests", "OperationAborted", "ExpiredToken", "ExpiredTokenException"),
-    *("500", "502", "503", "504"),
+    *("InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeout", "Throttling", "ThrottlingException"),
+    *("TooManyRequests", "OperationAborted", "500", "502", "503", "504"),
 }
+_OTHER_REGION = "the bucket is in another region: give ?region="
+_CHECKSUM = "its server does not take the checksums that boto3 sends"
 _ADVICE = {
     "NoSuchBucket": "the bucket does not exist",
-    "PermanentRedirect": "the bucket is in another region: give ?region=",
-    "AuthorizationHeaderMalformed": "the bucket is in another region: give ?region=",
-    "IllegalLocationConstraintException": "the bucket is in another region: give ?region=",
-    "301": "the bucket is in another region: give ?region=",
+    "PermanentRedirect": _OTHER_REGION,
+    "AuthorizationHeaderMalformed": _OTHER_REGION,
+    "IllegalLocationConstraintException": _OTHER_REGION,
+    "301": _OTHER_REGION,
     "AccessDenied": "permission is missing (S3 says so of a missing object, too, to who may not list the bucket)",
     "403": "permission is missing",
-    "InvalidAccessKeyId": "the credentials are wrong",
-    "SignatureDoesNotMatch": "the credentials are wrong",
+    "NotImplemented": "its server does not do what was asked for",
+    "501": "its server does not do what was asked for",
+    "BadDigest": _CHECKSUM,
+    "InvalidDigest": _CHECKSUM,
+    "XAmzContentChecksumMismatch": _CHECKSUM,
+    "XAmzContentSHA256Mismatch": _CHECKSUM,
+    "MissingContentLength": _CHECKSUM,
+    "411": _CHECKSUM,
 }
+_CREDENTIALS = "S3 did not take the credentials: expired, unknown or wrongly signed"
+_FULL = {"QuotaExceeded", "XMinioStorageFull"}
+# Of services that are not Amazon's, with their own words for it.
+_CHECKSUM_WORDS = ("checksum", "x-amz-sdk", "x-amz-trailer", "aws-chunked", "streaming-unsigned-payload-trailer")
 
 
 class Boto3Client(S3StorageDriverClient):
@@ -180,43 +187,87 @@ class S3Store:
     async def _do(self, operation: str, work: Awaitable[_T]) -> _T:
         try:
             return await work
-        except (ClientError, BotoCoreError, OSError) as error:
+        except (ClientError, BotoCoreError, CredentialsUnavailable, OSError) as error:
             raise _failure(error, operation) from None
 
 
 def _client(options: Mapping[str, str]) -> S3Client:
     addressing: Any = {"addressing_style": options.get("addressing", "auto")}
     try:
-        config = Config(
-            connect_timeout=5,
-            read_timeout=8,  # a call that nobody waits for any more holds one of the threads no longer
-            retries={"total_max_attempts": 1, "mode": "standard"},
-            max_pool_connections=_THREADS,
-            s3=addressing,
-            user_agent_extra="envelope-codec",
-        )
-        session = boto3.Session(profile_name=options.get("profile"), region_name=options.get("region"))
-        return session.client("s3", endpoint_url=options.get("endpoint"), config=config)
+        session = _session(options)
+        watch(session, lambda: _session(options).get_credentials())
+        config = Config(s3=addressing, **_checksums(options))
+        return boto3.Session(botocore_session=session).client("s3", endpoint_url=options.get("endpoint"), config=config)
     except BotoCoreError as error:
         raise ConfigurationError(f"storage: no client for s3:// can be made: {error}") from None
     except ValueError:  # whose text repeats the endpoint
         raise ConfigurationError("storage: no client for s3:// can be made: endpoint is not a URL") from None
 
 
+def _session(options: Mapping[str, str]) -> Session:
+    session = Session(profile=options.get("profile"))
+    if "region" in options:
+        session.set_config_variable("region", options["region"])
+    # The session's default, so that it also bounds the clients that botocore makes to fetch credentials.
+    session.set_default_client_config(
+        Config(
+            connect_timeout=5,
+            read_timeout=8,  # a call that nobody waits for any more holds one of the threads no longer
+            retries={"total_max_attempts": 1, "mode": "standard"},
+            max_pool_connections=_THREADS,
+            user_agent_extra="envelope-codec",
+        )
+    )
+    return session
+
+
+def _checksums(options: Mapping[str, str]) -> dict[str, Any]:
+    """boto3 sends checksums of its own, which servers other than Amazon's may refuse. Nothing is lost without them:
+    what Temporal keeps of a payload has a digest of it.
+    """
+    host = urlsplit(options.get("endpoint", "")).hostname or "amazonaws.com"
+    if f".{host}".endswith((".amazonaws.com", ".amazonaws.com.cn")) or not hasattr(
+        Config(), "request_checksum_calculation"
+    ):
+        return {}
+    return {"request_checksum_calculation": "when_required", "response_checksum_validation": "when_required"}
+
+
 def _failure(error: Exception, operation: str) -> EnvelopeError:
     code = _code(error)
+    if isinstance(error, CredentialsUnavailable):
+        _log.debug("S3 %s failed: %s", operation, error.said)
+        return StoreUnavailable(error.reason, operation=operation)
     _log.debug("S3 %s failed: %s", operation, code or type(error).__name__)
     if code in _MISSING and operation == "get":
         return PayloadMissing("the datastore has no such payload", operation=operation)
     if isinstance(error, ParamValidationError):
         return StoreRefused("the bucket refused: its name, or the prefix, is not valid", operation=operation)
-    if isinstance(error, (NoCredentialsError, PartialCredentialsError)):
-        return StoreUnavailable("no AWS credentials were found", operation=operation)
-    if not isinstance(error, ClientError) or code in _PASSING or _status(error) >= 500:
+    if isinstance(error, (ChecksumError, FlexibleChecksumError)):
+        return StoreUnavailable("what the bucket sent does not fit its checksum", operation=operation)
+    if code in REJECTED:
+        return StoreUnavailable(_CREDENTIALS, operation=operation)
+    if not isinstance(error, ClientError):
         return StoreUnavailable("the bucket did not answer", operation=operation)
-    if code not in _ADVICE:
+    advice = _advice(error)
+    if advice is None and (code in _PASSING or _status(error) >= 500):
+        return StoreUnavailable("the bucket did not answer", operation=operation)
+    if advice is None:
         _log.warning("S3 refused a %s: code %.64r", operation, code)
-    return StoreRefused(f"the bucket refused: {_ADVICE.get(code, 'the log has its code')}", operation=operation)
+    return StoreRefused(f"the bucket refused: {advice or 'the log has its code'}", operation=operation)
+
+
+def _advice(error: ClientError) -> str | None:
+    """What is to be told of a refusal, if it is known."""
+    code, status = _code(error), _status(error)
+    words = str(error.response.get("Error", {}).get("Message", "")).lower()
+    if code in _FULL:
+        return "it is full"
+    if status >= 500 and status != 501:  # which alone does not pass
+        return None
+    if any(word in words for word in _CHECKSUM_WORDS):
+        return _CHECKSUM
+    return _ADVICE.get("501" if status == 501 else code)
 
 
 def _code(error: Exception) -> str:

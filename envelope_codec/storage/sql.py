@@ -37,10 +37,9 @@ from envelope_codec.errors import (
     ConfigurationError,
     EnvelopeError,
     PayloadMissing,
-    StoreRefused,
-    StoreUnavailable,
 )
 from envelope_codec.frames import frameless
+from envelope_codec.storage.sql_error import CONSTRAINT, OPTIONS, described, is_read_only, meaning
 from envelope_codec.storage.store import Stored, in_our_words, is_id, try_out
 
 _log = logging.getLogger("envelope_codec.storage.sql")
@@ -61,28 +60,6 @@ _ID_LENGTH = 32
 # Large payloads are kept in parts: MariaDB takes statements of 16 MiB if it is not told otherwise, asyncmy garbles
 # larger rows, and libpq keeps for each connection a buffer as large as the largest row that it has seen.
 _PART = 2 * 2**20
-
-# What a database says of the request itself, so that asking again is in vain.
-# https://www.postgresql.org/docs/current/errcodes-appendix.html: classes of SQLSTATE, and single ones
-_REFUSING_STATES = ("28", "3D", "3F", "42", "53100", "0A", "22", "54")
-# https://mariadb.com/kb/en/mariadb-error-codes/
-_REFUSING_NUMBERS = {1044, 1045, 1046, 1049, 1054, 1142, 1143, 1146, 1153, 1227, 1370, 1406, 1698, 3819, 4025}
-_REFUSING_WORDS = (
-    # of SQLite, whose errors have neither
-    *("no such table", "readonly", "unable to open database file", "not a database", "is full", "no column"),
-    # of PostgreSQL when it refuses a connection: libpq tells no SQLSTATE then
-    *(
-        "authentication failed",
-        "no pg_hba.conf entry",
-        "does not exist",
-        "permission denied",
-        "not permitted to log in",
-    ),
-    *("no password supplied", "invalid connection option", "connection is bad: invalid", "bad value for"),
-)
-# A server that takes no writes: a replica, or what was the primary until a moment ago.
-_READ_ONLY_STATES = ("25006",)
-_READ_ONLY_NUMBERS = {1290, 1792, 1836}
 
 
 class SqlStore:
@@ -173,7 +150,7 @@ class SqlStore:
             await self._do("put", insert(self._table).values(row))
         except _Conflict:
             if not await self._do("put", select(self._table.c.id).where(self._table.c.id == row["id"])):
-                raise StoreRefused("the table has a constraint that refuses payloads", operation="put") from None
+                raise CONSTRAINT.error("put") from None
             # An earlier attempt has come through, and its answer has not.
 
     async def _row(self, id: str) -> tuple[int, bytes]:
@@ -192,7 +169,7 @@ class SqlStore:
                 try:
                     result = await connection.execute(statement)
                 except DBAPIError as error:
-                    if _is_read_only(error.orig):
+                    if is_read_only(error.orig):
                         await connection.invalidate()  # the next one may lead to the primary
                     raise
                 return result.all() if result.returns_rows else None
@@ -205,7 +182,7 @@ class SqlStore:
         except (TypeError, ValueError):
             if connected:
                 raise
-            raise StoreRefused("the driver of the database can't use the URL's host or options") from None
+            raise OPTIONS.error(operation) from None
 
 
 class _Conflict(Exception):
@@ -272,33 +249,6 @@ def _prepare_sqlite(connection: Any, _: object) -> None:
 
 
 def _failure(error: BaseException, operation: str) -> EnvelopeError:
-    original = getattr(error, "orig", None)
-    code = getattr(original, "sqlstate", None) or _number(original)
-    _log.debug("SQL %s failed: %s %s %s", operation, type(error).__name__, type(original).__name__, code or "")
-    if isinstance(error, DBAPIError) and _is_read_only(original):
-        return StoreUnavailable("the database takes no writes: it is a replica, or read-only", operation=operation)
-    if isinstance(error, DBAPIError) and not error.connection_invalidated and _refuses(original):
-        return StoreRefused(
-            "the database refused: no such table, column or database, no permission, read-only, or full",
-            operation=operation,
-        )
-    return StoreUnavailable("the database did not answer", operation=operation)
-
-
-def _is_read_only(original: BaseException | None) -> bool:
-    return getattr(original, "sqlstate", None) in _READ_ONLY_STATES or _number(original) in _READ_ONLY_NUMBERS
-
-
-def _refuses(original: BaseException | None) -> bool:
-    state, number = getattr(original, "sqlstate", None), _number(original)
-    if number is not None:
-        return number in _REFUSING_NUMBERS
-    if state is not None:
-        return str(state).startswith(_REFUSING_STATES)
-    return any(words in str(original) for words in _REFUSING_WORDS)
-
-
-def _number(original: BaseException | None) -> int | None:
-    """The number that MariaDB and MySQL give an error, as their drivers have it."""
-    first = original.args[0] if original is not None and original.args else None
-    return first if isinstance(first, int) else None
+    found = meaning(error)
+    _log.debug("SQL %s failed: %s", operation, described(error))
+    return found.error(operation)

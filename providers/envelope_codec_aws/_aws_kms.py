@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
+from envelope_codec.aws_credentials import CredentialsUnavailable, told_apart, watch_signing
 from envelope_codec.errors import ConfigurationError, InvalidCiphertext, KmsUnavailable
 from envelope_codec.kms import WrappedSecret, parse_key_uri
 from envelope_codec.provider import asks_kms
@@ -86,6 +87,7 @@ class AwsKms:
         self._decrypt_accounts = checked_accounts(decrypt_accounts)
         if client is not None:
             _check_client(client, self._arn, options)
+            watch_signing(client)
         else:
             options.check(self._arn)
         self._given_client = client
@@ -212,13 +214,19 @@ class AwsKms:
         # Out here, so that boto3's error, which holds key ids and endpoints, is not even the context of this one.
         raise failure
 
-    def _client(self) -> AbstractContextManager[KMSClient]:
+    @contextmanager
+    def _client(self) -> Iterator[KMSClient]:
         if self._closed:
             raise Closed
-        return self._own_client.in_use() if self._given_client is None else nullcontext(self._given_client)
+        if self._given_client is None:
+            with self._own_client.in_use() as client:
+                yield client
+        else:
+            with told_apart():
+                yield self._given_client
 
     def _report(self, operation: str, key_id: str, error: Exception) -> None:
-        kind = (operation, code(error))
+        kind = (operation, error.reason if isinstance(error, CredentialsUnavailable) else code(error))
         level = logging.DEBUG if kind in self._warned else logging.WARNING
         self._warned.add(kind)
         _log.log(level, "AWS KMS %s with %s failed: %s", operation, key_id, describe(error))

@@ -12,15 +12,11 @@ from typing import TYPE_CHECKING
 
 import boto3
 from botocore.config import Config
-from botocore.credentials import (
-    AssumeRoleCredentialFetcher,
-    CredentialProvider,
-    CredentialResolver,
-    DeferredRefreshableCredentials,
-)
+from botocore.credentials import AssumeRoleCredentialFetcher, Credentials, DeferredRefreshableCredentials
 from botocore.exceptions import NoCredentialsError
 from botocore.session import Session
 
+from envelope_codec.aws_credentials import CredentialsUnavailable, WatchedCredentials, watch
 from envelope_codec_aws._errors import Closed
 from envelope_codec_aws._options import ClientOptions
 
@@ -36,14 +32,12 @@ _SESSION_NAME = "envelope-codec"
 class ProcessClient:
     """One KMS client a process, built at its first use; a forked child builds its own.
 
-    Thread-safe. A build that finds no credentials is not kept: the next use tries again. After `close`, here or in the
-    parent before the fork, none is built any more.
+    Thread-safe. After `close`, here or in the parent before the fork, none is built any more.
     """
 
     _lock: threading.Lock
     _client: KMSClient | None
-    _failure: Exception | None
-    _failures: int
+    _credentials: WatchedCredentials | None
 
     def __init__(self, region: str, options: ClientOptions) -> None:
         self._region = region
@@ -54,8 +48,13 @@ class ProcessClient:
 
     @contextmanager
     def in_use(self) -> Iterator[KMSClient]:
-        """The client, for one call; raises what `get` raises."""
+        """The client, for one call, with credentials at hand; raises what `get` raises."""
         client = self.get()
+        if self._credentials is not None:
+            # Before the call, so that none is made if `close` comes while they are waited for.
+            self._credentials.get_frozen_credentials()
+        if self._closed:
+            raise Closed
         try:
             yield client
         finally:
@@ -64,8 +63,8 @@ class ProcessClient:
                 client.close()
 
     def get(self) -> KMSClient:
-        """May look for credentials over the network; raises what boto3 raises, and `Closed`."""
-        client, failures = self._client, self._failures
+        """Asks no network. Raises `CredentialsUnavailable` if the AWS configuration can't be used, and `Closed`."""
+        client = self._client
         if client is not None:
             return client
         with self._lock:
@@ -73,23 +72,19 @@ class ProcessClient:
                 raise Closed
             if self._client is not None:
                 return self._client
-            if self._failure is not None and self._failures != failures:
-                # Another thread tried while this one waited. To try once more, one thread after the other, could
-                # take any time.
-                raise self._failure
             try:
-                client = _build(self._region, self._options)
+                self._client, self._credentials = _build(self._region, self._options)
             except Exception as error:
-                self._failure, self._failures = error, self._failures + 1
-                raise
-            self._client, self._failure = client, None
-            if self._closed:
-                self._drop()
-                raise Closed
-            return client
+                failure = CredentialsUnavailable.of(error)
+            else:
+                if self._closed:
+                    self._drop()
+                    raise Closed
+                return self._client
+        raise failure
 
     def close(self) -> None:
-        """Final. Without the lock, which a thread may hold while it looks for credentials: it sees the flag then."""
+        """Final. Without the lock, which a thread may hold while it builds a client: it sees the flag then."""
         self._closed = True
         self._drop()
 
@@ -104,8 +99,7 @@ class ProcessClient:
         """
         self._lock = threading.Lock()
         self._client = None
-        self._failure = None
-        self._failures = 0
+        self._credentials = None
 
 
 _clients: weakref.WeakSet[ProcessClient] = weakref.WeakSet()
@@ -120,46 +114,41 @@ if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
     os.register_at_fork(after_in_child=_forget_all)
 
 
-class _AssumedRole(CredentialProvider):
+def _build(region: str, options: ClientOptions) -> tuple[KMSClient, WatchedCredentials]:
+    session = _session(region, options)
+    credentials = watch(session, partial(_found_credentials, region, options))
+    client = boto3.Session(botocore_session=session).client("kms", endpoint_url=options.endpoint)
+    return client, credentials
+
+
+def _found_credentials(region: str, options: ClientOptions) -> Credentials | DeferredRefreshableCredentials:
+    """What a session of its own finds: it reads the configuration as it is now, and not what is watched."""
+    session = _session(region, options)
+    credentials = session.get_credentials()
+    if credentials is None:
+        raise NoCredentialsError
+    return credentials if options.role is None else _assumed_role(session, credentials, region, options)
+
+
+def _assumed_role(
+    source: Session, credentials: Credentials, region: str, options: ClientOptions
+) -> DeferredRefreshableCredentials:
     """Credentials of a role, which botocore fetches at their first use and again before they expire."""
-
-    METHOD = "assume-role"
-
-    def __init__(self, source: Session, region: str, options: ClientOptions) -> None:
-        super().__init__(session=source)
-        self._source = source
-        self._region = region
-        self._options = options
-
-    def load(self) -> DeferredRefreshableCredentials:
-        options = self._options
-        arguments = {"RoleSessionName": options.role_session_name or _SESSION_NAME}
-        if options.external_id is not None:
-            arguments["ExternalId"] = options.external_id
-        fetcher = AssumeRoleCredentialFetcher(
-            client_creator=partial(
-                self._source.create_client, region_name=self._region, endpoint_url=options.sts_endpoint
-            ),
-            source_credentials=_found_credentials(self._source),
-            role_arn=str(options.role),
-            extra_args=arguments,
-        )
-        return DeferredRefreshableCredentials(refresh_using=fetcher.fetch_credentials, method=self.METHOD)
+    arguments = {"RoleSessionName": options.role_session_name or _SESSION_NAME}
+    if options.external_id is not None:
+        arguments["ExternalId"] = options.external_id
+    fetcher = AssumeRoleCredentialFetcher(
+        client_creator=partial(source.create_client, region_name=region, endpoint_url=options.sts_endpoint),
+        source_credentials=credentials,
+        role_arn=str(options.role),
+        extra_args=arguments,
+    )
+    return DeferredRefreshableCredentials(refresh_using=fetcher.fetch_credentials, method="assume-role")
 
 
-def _build(region: str, options: ClientOptions) -> KMSClient:
-    session = _session(options)
-    if options.role is not None:
-        source, session = session, _session(options)
-        resolver = CredentialResolver([_AssumedRole(source, region, options)])
-        session.register_component("credential_provider", resolver)
-    # Without this, botocore would build a client that goes without credentials for ever.
-    _found_credentials(session)
-    return boto3.Session(botocore_session=session, region_name=region).client("kms", endpoint_url=options.endpoint)
-
-
-def _session(options: ClientOptions) -> Session:
+def _session(region: str, options: ClientOptions) -> Session:
     session = Session(profile=options.profile)
+    session.set_config_variable("region", region)
     # The session's default, so that it also bounds the clients that botocore makes to fetch credentials.
     session.set_default_client_config(
         Config(
@@ -171,10 +160,3 @@ def _session(options: ClientOptions) -> Session:
         )
     )
     return session
-
-
-def _found_credentials(session: Session) -> object:
-    credentials = session.get_credentials()
-    if credentials is None:
-        raise NoCredentialsError
-    return credentials

@@ -2,13 +2,13 @@
 
 The rule behind the tables: a refusal (`KeyDenied`) is AWS's decision about this key or this permission, because it
 ends leases and evicts keys at once. Whatever says nothing of the key (who is asking, the way there, the server's
-health) is no answer (`KmsUnavailable`): it is retried, and keys at hand serve for the outage grace. So a code that is
+health) is no answer (`KmsUnavailable`): it is retried, and keys at hand serve for the outage grace. Credentials that
+can't be had are no answer either, whatever error came up in getting them: see `aws_credentials`. So a code that is
 not listed is no answer too: all the ways to revoke a key are listed, and to take a new kind of hiccup for a revocation
 would stop every worker, while the reverse mistake is bounded by the grace.
 
 Sources: the errors of https://docs.aws.amazon.com/kms/latest/APIReference/API_Decrypt.html, API_Encrypt.html,
-API_DescribeKey.html and CommonErrors.html; https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html;
-for custom key stores https://docs.aws.amazon.com/kms/latest/developerguide/xks-troubleshooting.html.
+API_DescribeKey.html and CommonErrors.html; for custom key stores https://docs.aws.amazon.com/kms/latest/developerguide/xks-troubleshooting.html.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from botocore import exceptions as sdk
 
+from envelope_codec.aws_credentials import REASONS, REFUSED, REJECTED, CredentialsUnavailable
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable
 from envelope_codec.frames import place_of
 from envelope_codec.provider import UNEXPECTED
@@ -39,8 +40,6 @@ _CLOSED = _Meaning(KmsUnavailable, "this master key is closed")
 _THROTTLED = _Meaning(KmsUnavailable, "the KMS throttled the request")
 _SERVER_ERROR = _Meaning(KmsUnavailable, "the KMS failed with a server error")
 _CREDENTIALS = _Meaning(KmsUnavailable, "AWS did not take the credentials: expired, unknown or wrongly signed")
-_NO_CREDENTIALS = _Meaning(KmsUnavailable, "no AWS credentials could be had")
-_TOKEN_SERVICE = _Meaning(KmsUnavailable, "the AWS token service gave no credentials")
 _TIMED_OUT = _Meaning(KmsUnavailable, "the KMS did not answer in time")
 _UNREACHABLE = _Meaning(KmsUnavailable, "the KMS could not be reached")
 _TLS = _Meaning(KmsUnavailable, "no trusted TLS connection to the KMS")
@@ -49,7 +48,6 @@ _NO_ANSWER = _Meaning(KmsUnavailable, "the KMS gave no usable answer")
 _FAULT = _Meaning(KmsUnavailable, UNEXPECTED)
 
 _NOT_PERMITTED = _Meaning(KeyDenied, "permission to use the key is missing")
-_ROLE_DENIED = _Meaning(KeyDenied, "permission to assume the role is missing")
 _DISABLED = _Meaning(KeyDenied, "the key is disabled")
 _UNUSABLE = _Meaning(KeyDenied, "the key is pending deletion or otherwise not usable")
 _NOT_FOUND = _Meaning(KeyDenied, "the key does not exist")
@@ -59,6 +57,8 @@ _REFUSED_REQUEST = _Meaning(KeyDenied, "the KMS refused the request as invalid")
 _BAD_CIPHERTEXT = _Meaning(InvalidCiphertext, "the ciphertext or its context was changed")
 _OTHER_KEY = _Meaning(InvalidCiphertext, "the ciphertext was made under another key")
 _NO_CIPHERTEXT = _Meaning(InvalidCiphertext, "not a ciphertext of AWS KMS")
+
+_NO_CREDENTIALS = {reason: _Meaning(KmsUnavailable, reason) for reason in REASONS}
 
 _KMS_OPERATIONS = frozenset({"Encrypt", "Decrypt", "DescribeKey"})
 
@@ -95,22 +95,8 @@ _CODES: dict[str, _Meaning] = {
     "ServiceUnavailable": _SERVER_ERROR,
     "RequestTimeoutException": _TIMED_OUT,
     "RequestAbortedException": _UNREACHABLE,
-    # Who is asking is not settled, so the key's policy was never asked. These also come up while credentials are
-    # rotated, while a new one spreads in IAM, and when a clock is wrong.
-    "ExpiredTokenException": _CREDENTIALS,
-    "ExpiredToken": _CREDENTIALS,
-    "RequestExpired": _CREDENTIALS,
-    "RequestTimeTooSkewed": _CREDENTIALS,
-    "UnrecognizedClientException": _CREDENTIALS,
-    "InvalidClientTokenId": _CREDENTIALS,
-    "IncompleteSignature": _CREDENTIALS,
-    "IncompleteSignatureException": _CREDENTIALS,
-    "InvalidSignatureException": _CREDENTIALS,
-    "SignatureDoesNotMatch": _CREDENTIALS,
-    "MissingAuthenticationToken": _CREDENTIALS,
-    "MissingAuthenticationTokenException": _CREDENTIALS,
-    # An unpaid bill stops the account; it withdraws nothing from this key.
-    "OptInRequired": _CREDENTIALS,
+    # Who is asking is not settled, so the key's policy was never asked.
+    **dict.fromkeys(REJECTED, _CREDENTIALS),
     # The key store's cluster or proxy is down. Encrypt and Decrypt report it as KMSInvalidStateException.
     "CloudHsmClusterNotActiveException": _STORE_DOWN,
     "CloudHsmClusterNotFoundException": _STORE_DOWN,
@@ -149,17 +135,6 @@ _EXCEPTIONS: tuple[tuple[type[Exception], _Meaning], ...] = (
     (sdk.ConnectionClosedError, _UNREACHABLE),
     (sdk.ConnectionError, _UNREACHABLE),
     (sdk.HTTPClientError, _UNREACHABLE),
-    (sdk.NoCredentialsError, _NO_CREDENTIALS),
-    (sdk.PartialCredentialsError, _NO_CREDENTIALS),
-    (sdk.CredentialRetrievalError, _NO_CREDENTIALS),
-    (sdk.MetadataRetrievalError, _NO_CREDENTIALS),
-    (sdk.TokenRetrievalError, _NO_CREDENTIALS),
-    (sdk.NoAuthTokenError, _NO_CREDENTIALS),
-    (sdk.SSOError, _NO_CREDENTIALS),
-    (sdk.ProfileNotFound, _NO_CREDENTIALS),
-    (sdk.ConfigNotFound, _NO_CREDENTIALS),
-    (sdk.ConfigParseError, _NO_CREDENTIALS),
-    (sdk.InvalidConfigError, _NO_CREDENTIALS),
 )
 
 # What these say of is outside this process. Any other class is a fault in it, unless a reply has brought it about.
@@ -185,6 +160,8 @@ def code(error: Exception) -> str:
 
 def describe(error: Exception) -> str:
     """``error`` in one line for a log: key ids and endpoints may be in it, secrets may not."""
+    if isinstance(error, CredentialsUnavailable):
+        return f"{error.reason}: {error.said}"
     name = code(error)
     if isinstance(error, sdk.ClientError):
         _, status, message = _reply(error)
@@ -199,6 +176,8 @@ def describe(error: Exception) -> str:
 
 
 def _meaning(error: Exception, operation: str) -> _Meaning:
+    if isinstance(error, CredentialsUnavailable):
+        return _NO_CREDENTIALS[error.reason]
     if isinstance(error, sdk.ClientError):
         return _meaning_of_reply(error, operation)
     if isinstance(error, sdk.ParamValidationError):
@@ -216,8 +195,7 @@ def _is_of_reply(error: Exception) -> bool:
 def _meaning_of_reply(error: sdk.ClientError, operation: str) -> _Meaning:
     name, status, message = _reply(error)
     if error.operation_name not in _KMS_OPERATIONS:
-        # STS, SSO: a withdrawn role is a withdrawn permission; whatever else goes wrong there says nothing of the key.
-        return _ROLE_DENIED if name == "AccessDenied" else _TOKEN_SERVICE
+        return _NO_CREDENTIALS[REFUSED]  # of STS or SSO, which say nothing of the key
     if status >= 500:
         return _SERVER_ERROR
     if status == 429:

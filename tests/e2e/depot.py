@@ -50,9 +50,16 @@ class Child:
 class Shift:
     """Does one piece of work after another."""
 
+    def __init__(self) -> None:
+        self._done: list[str] = []
+
+    @workflow.query
+    def done(self) -> list[str]:
+        return self._done
+
     @workflow.run
     async def run(self, pieces: int) -> list[str]:
-        done: list[str] = []
+        done = self._done
         for number in range(pieces):
             done.append(
                 await workflow.execute_activity(

@@ -278,6 +278,21 @@ async def test_only_large_payloads_are_stored_by_default(
         assert len(await kept_in(url)) >= 2
 
 
+async def test_each_replay_stores_again_what_its_commands_hold(connect: Any, stores: Stores, name: str) -> None:
+    """The figures that docs/storage.md names."""
+    url, kms = await stores["sqlite"].place(), FakeKms()
+    counted = []
+    for _ in range(4):  # a process of its own each: none has the workflow at hand
+        client, _plugin = await connect(kms, storage=url, storage_threshold=0)
+        async with Worker(client, task_queue=name, workflows=[Shift], activities=[work]):
+            if counted:
+                assert len(await client.get_workflow_handle_for(Shift.run, name).query(Shift.done)) == 6
+            else:
+                await client.execute_workflow(Shift.run, 6, id=name, task_queue=name)
+        counted.append(len(await kept_in(url)))
+    assert counted == [14, 22, 30, 38]
+
+
 def worker_of(client: Client, task_queue: str) -> Worker:
     return Worker(client, task_queue=task_queue, workflows=[Listen, Hello], workflow_runner=UnsandboxedWorkflowRunner())
 

@@ -88,6 +88,24 @@ class Files:
         return Path(unquote(urlsplit(url).path))
 
 
+SQL_SAYS = {
+    "missing table": "table does not exist",
+    "missing schema": "table does not exist",
+    "other columns": "other columns",
+    "missing database": "database does not exist",
+    "wrong password": "wrong user or password",
+    "no password": "wrong user or password",
+    "wrong user": "wrong user or password",
+    "missing folder": "its folder is missing",
+    "no database": "no database",
+    "read-only": "permission|read-only",
+    "no permission": "permission on the table",
+    "too many connections": "too many connections",
+    "TLS refused": "TLS",
+}
+"""What is told of a SQL database that can't be used, by what is wrong with it."""
+
+
 class Sql:
     """What the SQL databases share."""
 
@@ -118,6 +136,10 @@ class Sql:
     async def take_away(self, url: str, id: str) -> None:
         """Delete the one row with this id."""
         await self.execute(f"DELETE FROM {self._table(url)} WHERE id = :id", id=id)
+
+    async def passing(self) -> dict[str, str]:
+        """URLs of what can't be used for now, by what is wrong with it."""
+        return {}
 
     async def execute(self, *statements: str, **values: Any) -> Any:
         """Rows of the last of the statements."""
@@ -150,9 +172,11 @@ class Sqlite(Sql):
     async def refusing(self) -> dict[str, str]:
         place = make_url(await self.place())
         (self._folder / "text.db").write_text("no database" * 1_000)
+        await self.execute("CREATE TABLE IF NOT EXISTS other (id TEXT)")
         read_only = place.set(database=f"file:{place.database}").update_query_dict({"mode": "ro", "uri": "true"})
         return {
             "missing table": self._url(table="astray"),
+            "other columns": self._url(table="other"),
             "missing folder": f"sqlite:///{self._folder}/astray/payloads.db",
             "no database": f"sqlite:///{self._folder}/text.db",
             "read-only": read_only.render_as_string(),
@@ -170,17 +194,30 @@ class Postgres(Sql):
         place = await self.place()
         reader = f"reader_{uuid.uuid4().hex[:8]}"
         await self.execute(
-            f"CREATE ROLE {reader} LOGIN PASSWORD 'sesame'", f"GRANT SELECT ON {self._table(place)} TO {reader}"
+            f"CREATE ROLE {reader} LOGIN PASSWORD 'sesame'",
+            f"GRANT SELECT ON {self._table(place)} TO {reader}",
+            f"CREATE TABLE other_{reader} (id TEXT)",
+            f"CREATE TABLE closed_{reader} (LIKE {self._table(place)})",
         )
         table = str(make_url(place).query["table"])
         return {
             "missing table": self._url(table="astray"),
             "missing schema": self._url(table="astray.payloads"),
+            "other columns": self._url(table=f"other_{reader}"),
+            "no permission": self._url(user=reader, password="sesame", table=f"closed_{reader}"),
             "missing database": self._admin.set(database="astray").render_as_string(hide_password=False),
             "wrong password": self._url(user="postgres", password="open-sesame"),
             "no password": self._admin.set(password=None).render_as_string(),
             "wrong user": self._url(user="nobody-here", password="open-sesame"),
             "read-only": self._url(user=reader, password="sesame", table=table),
+        }
+
+    async def passing(self) -> dict[str, str]:
+        crowded = f"reader_{uuid.uuid4().hex[:8]}"
+        await self.execute(f"CREATE ROLE {crowded} LOGIN PASSWORD 'sesame' CONNECTION LIMIT 0")
+        return {
+            "too many connections": self._url(user=crowded, password="sesame"),
+            "TLS refused": self._url(sslmode="require"),
         }
 
 
@@ -195,15 +232,27 @@ class MariaDb(Sql):
         place = await self.place()
         reader = f"reader_{uuid.uuid4().hex[:8]}"
         await self.execute(
-            f"CREATE USER {reader} IDENTIFIED BY 'sesame'", f"GRANT SELECT ON envelope.{self._table(place)} TO {reader}"
+            f"CREATE USER {reader} IDENTIFIED BY 'sesame'",
+            f"GRANT SELECT ON envelope.{self._table(place)} TO {reader}",
+            f"CREATE TABLE envelope.other_{reader} (id INT)",
         )
         return {
             "missing table": self._url(table="astray"),
+            "other columns": self._url(table=f"other_{reader}"),
+            "no permission": self._url(user=reader, password="sesame", table=f"other_{reader}"),
             "missing database": self._admin.set(database="astray").render_as_string(hide_password=False),
             "wrong password": self._url(user="envelope", password="open-sesame"),
             "wrong user": self._url(user="nobody-here", password="open-sesame"),
             "read-only": self._url(user=reader, password="sesame", table=str(make_url(place).query["table"])),
         }
+
+    async def passing(self) -> dict[str, str]:
+        crowded, table = f"reader_{uuid.uuid4().hex[:8]}", str(make_url(await self.place()).query["table"])
+        await self.execute(
+            f"CREATE USER {crowded} IDENTIFIED BY 'sesame' WITH MAX_QUERIES_PER_HOUR 1",
+            f"GRANT SELECT, INSERT ON envelope.`{table}` TO {crowded}",
+        )
+        return {"too many connections": self._url(user=crowded, password="sesame", table=table)}
 
 
 class Valkey:

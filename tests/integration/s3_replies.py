@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 _BODY = """<?xml version="1.0" encoding="UTF-8"?>
-<Error><Code>{code}</Code><Message>Of arn:aws:iam::123:user/sesame</Message><Resource>/astray</Resource>
+<Error><Code>{code}</Code><Message>{message}</Message><Resource>/astray</Resource>
 <RequestId>4442587FB7D0A2F9</RequestId></Error>"""
 
 
@@ -21,11 +21,15 @@ class S3Replies:
     Attributes:
         status: of HTTP.
         code: of S3.
+        message: of S3.
+        requests: the headers of each.
         endpoint: URL.
     """
 
     def __init__(self) -> None:
         self.status, self.code, self.endpoint = 500, "InternalError", ""
+        self.message = "Of arn:aws:iam::123:user/sesame"
+        self.requests: list[dict[str, str]] = []
 
     @contextmanager
     def running(self) -> Iterator[S3Replies]:
@@ -36,8 +40,11 @@ class S3Replies:
             protocol_version = "HTTP/1.1"  # which tells clients to go on that ask before they send a body
 
             def _reply(self) -> None:
+                replies.requests.append({name.lower(): value for name, value in self.headers.items()})
                 self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                body = b"" if self.command == "HEAD" else _BODY.format(code=replies.code).encode()
+                body = (
+                    b"" if self.command == "HEAD" else _BODY.format(code=replies.code, message=replies.message).encode()
+                )
                 self.send_response(replies.status)
                 if replies.status == 301:
                     self.send_header("x-amz-bucket-region", "eu-central-1")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -45,7 +46,9 @@ from tests.integration.harness_stores import (
     KINDS,
     S3,
     SERVED,
+    SQL_SAYS,
     Harness,
+    Sql,
     Sqlite,
     Stores,
     Valkey,
@@ -213,6 +216,8 @@ async def test_refusals_are_told_at_once_and_give_nothing_away(harness: Harness)
             with pytest.raises(StoreRefused) as caught:
                 await call()
             assert_tells_nothing(caught.value)
+            if isinstance(harness, Sql):
+                assert re.search(SQL_SAYS[what], str(caught.value)), what
         if "read-only" in what:
             with pytest.raises(PayloadMissing):
                 await store.get(new_id())
@@ -220,6 +225,20 @@ async def test_refusals_are_told_at_once_and_give_nothing_away(harness: Harness)
             with pytest.raises(StoreRefused):
                 await store.get(new_id())
         assert "sesame" not in repr(store)
+        await store.close()
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind in ("postgresql", "mariadb")])
+async def test_what_passes_in_a_sql_database_is_told_and_asked_again(kind: str, stores: Stores) -> None:
+    harness = stores[kind]
+    assert isinstance(harness, Sql)
+    for what, url in (await harness.passing()).items():
+        store = opened(url)
+        for _ in range(3):
+            with pytest.raises(StoreUnavailable) as caught:
+                await store.get(new_id())
+        assert SQL_SAYS[what] in str(caught.value)
+        assert_tells_nothing(caught.value)
         await store.close()
 
 
@@ -354,12 +373,18 @@ S3_SAYS: list[tuple[int, str, type[EnvelopeError], str]] = [
     (301, "PermanentRedirect", StoreRefused, r"another region: give \?region="),
     (400, "AuthorizationHeaderMalformed", StoreRefused, r"another region: give \?region="),
     (403, "AccessDenied", StoreRefused, "permission is missing"),
-    (403, "SignatureDoesNotMatch", StoreRefused, "credentials are wrong"),
-    (403, "InvalidAccessKeyId", StoreRefused, "credentials are wrong"),
+    (403, "SignatureDoesNotMatch", StoreUnavailable, "did not take the credentials"),
+    (403, "InvalidAccessKeyId", StoreUnavailable, "did not take the credentials"),
+    (400, "InvalidToken", StoreUnavailable, "did not take the credentials"),
     (404, "NoSuchBucket", StoreRefused, "the bucket does not exist"),
     (400, "EntityTooLarge", StoreRefused, "the log has its code"),
-    (400, "ExpiredToken", StoreUnavailable, "did not answer"),
-    (403, "RequestTimeTooSkewed", StoreUnavailable, "did not answer"),
+    (400, "ExpiredToken", StoreUnavailable, "did not take the credentials"),
+    (403, "RequestTimeTooSkewed", StoreUnavailable, "did not take the credentials"),
+    (501, "NotImplemented", StoreRefused, "does not do what was asked for"),
+    (400, "XAmzContentSHA256Mismatch", StoreRefused, "does not take the checksums"),
+    (400, "InvalidDigest", StoreRefused, "does not take the checksums"),
+    (411, "MissingContentLength", StoreRefused, "does not take the checksums"),
+    (507, "XMinioStorageFull", StoreRefused, "full"),
     (503, "SlowDown", StoreUnavailable, "did not answer"),
     (500, "InternalError", StoreUnavailable, "did not answer"),
     (599, "Unheard", StoreUnavailable, "did not answer"),
@@ -374,6 +399,17 @@ async def test_what_s3_says_is_understood(caplog: pytest.LogCaptureFixture) -> N
         await store.close()
     assert "S3 refused a put: code 'EntityTooLarge'" in caplog.text
     assert [needle for needle in NEEDLES if needle in caplog.text] == []
+
+
+async def test_a_server_that_does_not_take_checksums_is_told_as_that_and_gets_none() -> None:
+    with S3Replies().running() as replies:
+        store = opened(f"s3://astray/payloads?endpoint={replies.endpoint}&region=us-east-1&addressing=path")
+        replies.status, replies.code = 400, "InvalidArgument"
+        replies.message = "Unsupported header x-amz-sdk-checksum-algorithm"
+        await assert_all_raise(StoreRefused, "does not take the checksums", store)
+        await store.close()
+    assert replies.requests
+    assert [name for request in replies.requests for name in request if "checksum" in name or "trailer" in name] == []
 
 
 async def test_a_prefix_may_have_any_characters(stores: Stores) -> None:

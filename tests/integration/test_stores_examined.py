@@ -68,7 +68,7 @@ async def test_each_kind_of_store(kind: str, stores: Stores) -> None:
     ("code", "status", "problem"),
     [
         ("AccessDenied", 403, None),
-        ("InvalidAccessKeyId", 403, Code.store_refused),
+        ("InvalidAccessKeyId", 403, Code.store_unavailable),
         ("NoSuchBucket", 404, Code.store_refused),
     ],
 )
@@ -79,7 +79,7 @@ async def test_s3_does_not_tell_everybody_that_an_object_is_missing(
         replies.status, replies.code = status, code
         url = f"s3://astray/payloads?endpoint={replies.endpoint}&region=us-east-1&addressing=path"
         written, read = await examined(storage=url), await examined(former_storage=(url,))
-        assert problems(written) == [Code.store_refused]
+        assert problems(written) == [problem or Code.store_refused]
         assert problems(read) == ([problem] if problem else [])
         assert written.findings[0].words == f"S3 put failed: {code}"
         (finding,) = [one for one in read.findings if one.subject == "envelope-s3"]

@@ -367,7 +367,9 @@ def reasons() -> list[tuple[str, EnvelopeError]]:
     from envelope_codec_gcp import failure as gcp
     from envelope_codec_vault import _failure as vault
 
-    found: dict[tuple[str, str], EnvelopeError] = {}
+    found: dict[tuple[str, str], EnvelopeError] = {
+        ("awskms", meaning.reason): meaning.kind(meaning.reason) for meaning in aws._NO_CREDENTIALS.values()
+    }
     for scheme, module in (("awskms", aws), ("hashivault", vault)):
         for value in vars(module).values():
             if isinstance(value, tuple) and hasattr(value, "reason"):

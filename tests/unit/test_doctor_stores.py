@@ -18,6 +18,7 @@ import pytest
 from missing_package import WITHOUT
 
 from envelope_codec import EnvelopeConfig, PayloadMissing, StoreRefused, StoreUnavailable
+from envelope_codec.aws_credentials import REASONS
 from envelope_codec.cli import main
 from envelope_codec.cli.doctor_call import Calls, Deadline, quiet_logs
 from envelope_codec.cli.doctor_diagnosis import Diagnosis, Request, diagnose
@@ -27,7 +28,7 @@ from envelope_codec.cli.doctor_settings import Settings
 from envelope_codec.cli.doctor_store_hint import STORE_HINTS, store_hint
 from envelope_codec.cli.keygen import create_key_file, key_uri
 from envelope_codec.errors import ConfigurationError, EnvelopeError
-from envelope_codec.storage import files, s3, sql
+from envelope_codec.storage import files, mongodb, redis, s3, sql, sql_error
 from envelope_codec.storage.sql import SqlStore
 from envelope_codec.storage.store import Stored
 from envelope_codec.testing import FakeKms
@@ -295,7 +296,7 @@ def test_a_directory_and_a_sqlite_table(tmp_path: Path) -> None:
         database.executescript(SqlStore(good).ddl)
     no_table = f"sqlite:///file:{tmp_path}/p.db?uri=true&name=no-table&table=astray"
     settings = {"storage": good, "former_storage": [f"file://{tmp_path}/astray?name=gone", no_table]}
-    refused = "the database refused: no such table, column or database, no permission, read-only, or full"
+    refused = "the table does not exist, or its schema"
     assert told(**settings) == [
         ("envelope-sqlite", "storage", "ok", ""),
         ("gone", "former_storage", "StoreRefused", GONE),
@@ -306,10 +307,9 @@ def test_a_directory_and_a_sqlite_table(tmp_path: Path) -> None:
     fixes = [finding.fix for finding in diagnosis.findings if finding.code is Code.store_refused]
     assert fixes[0].startswith("make the directory")
     assert "envelope-codec storage ddl" in fixes[1]
-    assert "grant SELECT on the table" in fixes[1]
-    assert "INSERT" not in fixes[1]
     (words,) = [finding.words for finding in diagnosis.findings if finding.subject == "no-table"]
     assert words.startswith("SQL get failed: OperationalError")
+    assert words.endswith("no such table")
     with sqlite3.connect(tmp_path / "p.db") as database:
         assert database.execute("SELECT count(*) FROM envelope_payloads").fetchone() == (0,)
 
@@ -322,7 +322,7 @@ def test_a_table_that_may_only_be_read_is_a_good_former_store(tmp_path: Path) ->
     diagnosis = asyncio.run(examine(storage=url))
     assert problems(diagnosis) == [(Code.store_refused, "envelope-sqlite")]
     assert found(diagnosis, Code.store_refused).fix.endswith(
-        "grant SELECT and INSERT on the table; if this role only reads, name the store in former_storage"
+        "mount it writable; if this role only reads, name the store in former_storage"
     )
 
 
@@ -417,13 +417,16 @@ def reasons() -> dict[str, set[str]]:
     """Every text with which a store of this project refuses or gives no answer, by its module."""
     found: dict[str, set[str]] = {}
     for path in Path(files.__file__).parent.glob("*.py"):
-        if path.stem not in ("driver", "store"):
+        if path.stem not in ("driver", "store", "sql_error"):
             text = re.sub(r"\s+", " ", path.read_text("utf-8"))
             raised = re.findall(r'Store(?:Refused|Unavailable)\( ?"([^"]*)"', text)
             if raised:
                 found[path.stem] = set(raised)
-    advised = {*s3._ADVICE.values(), "the log has its code"}
-    found["s3"] |= {f"the bucket refused: {one}" for one in advised}
+    found["redis"] |= {told("put").reason for _, _, told in redis._MEANINGS}
+    found["mongodb"] |= {*mongodb._REASONS.values(), mongodb._REFUSED}
+    found["sql"] = {meaning.reason for meaning in sql_error.MEANINGS}
+    advised = {*s3._ADVICE.values(), "it is full", "the log has its code"}
+    found["s3"] |= {f"the bucket refused: {one}" for one in advised} | {s3._CREDENTIALS, *REASONS}
     return found
 
 
@@ -455,7 +458,11 @@ def test_there_is_a_hint_for_every_error_of_every_store_and_no_other() -> None:
     [
         ("s3", "the bucket refused: permission is missing", True, "allow s3:PutObject and s3:GetObject for what"),
         ("s3", "the bucket refused: permission is missing", False, "allow s3:GetObject for what"),
-        ("s3", "the bucket refused: the credentials are wrong", True, "AWS_ACCESS_KEY_ID"),
+        ("s3", "S3 did not take the credentials: expired, unknown or wrongly signed", True, "AWS_ACCESS_KEY_ID"),
+        ("s3", "no AWS credentials could be had: the token service refused", True, "AWS_WEB_IDENTITY_TOKEN_FILE"),
+        ("s3", "the bucket refused: its server does not take the checksums that boto3 sends", True, "endpoint"),
+        ("mysql", "permission on the table or the database is missing", True, "grant SELECT and INSERT on the table"),
+        ("mysql", "permission on the table or the database is missing", False, "grant SELECT on the table"),
         ("theirs", "whatever", True, "these credentials may use it"),
     ],
 )

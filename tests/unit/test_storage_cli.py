@@ -90,6 +90,8 @@ def test_every_configured_store_is_looked_at(run: Any, tmp_path: Path, command: 
             "envelope-file       can be used\n"
             "old                 can be used\n"
             "gone                the directory can't be used: it is missing, read-only or full\n"
+            "                    To do: make the directory, or mount it; check its owner and mode, and the space\n"
+            "                    that is left\n"
         )
     else:
         assert told.complained == "envelope-codec: the directory can't be used: it is missing, read-only or full\n"
@@ -105,7 +107,9 @@ def test_a_former_store_that_may_only_be_read_passes(run: Any, tmp_path: Path) -
     assert (told.status, told.printed) == (0, "envelope-sqlite     can be used\n")
     told = run("check", "--config", settings(tmp_path, f'storage = "{url}"'))
     assert told.status == 1
-    assert "the database refused" in " ".join(told.printed.split())
+    said = " ".join(told.printed.split())
+    assert "the file of the database is read-only To do: let this user write to the file" in said
+    assert str(tmp_path) not in said
 
 
 def test_no_thread_of_a_store_outlives_the_event_loop(

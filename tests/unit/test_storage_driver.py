@@ -8,12 +8,14 @@ import dataclasses
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
 from temporalio.api.common.v1 import Payload
+from temporalio.api.failure.v1 import Failure
 from temporalio.api.sdk.v1 import ExternalStorageReference
-from temporalio.client import Client
+from temporalio.client import Client, OutboundInterceptor
 from temporalio.converter import (
     ActivitySerializationContext,
     DataConverter,
@@ -26,6 +28,7 @@ from temporalio.converter import (
     StorageDriverWorkflowInfo,
     WorkflowSerializationContext,
 )
+from temporalio.exceptions import ApplicationError
 from temporalio.plugin import SimplePlugin
 
 from envelope_codec import (
@@ -45,6 +48,7 @@ from envelope_codec.envelope import parse
 from envelope_codec.flight import Stop, stopping
 from envelope_codec.storage.claim import Claim
 from envelope_codec.storage.driver import EnvelopeDriver, Pool
+from envelope_codec.storage.external import ScheduleMemos
 from envelope_codec.storage.store import PayloadStore, Stored, StoreUrl, parse_store_url
 from envelope_codec.testing import FakeKms
 
@@ -623,6 +627,52 @@ async def test_payloads_from_the_threshold_on_are_stored(url: str, tmp_path: Pat
         assert await converter.decode([small, large]) == ["x" * 1_000, "x" * 20_000]
 
 
+def about_the_store() -> list[BaseException]:
+    """What an activity fails with when its result can't be stored, and what may become of that."""
+    wrapped = ApplicationError("the order was not kept")
+    wrapped.__cause__ = StoreRefused("the bucket refused", operation="put")
+    while_handling = ValueError("what a handler made of it")
+    while_handling.__context__ = StoreUnavailable("the datastore did not answer", operation="get")
+    told = ApplicationError("the datastore did not answer", type="StoreUnavailable")
+    return [StoreUnavailable("the datastore did not answer", operation="put"), wrapped, while_handling, told]
+
+
+async def test_a_failure_about_the_store_is_not_put_into_the_store(tmp_path: Path) -> None:
+    gone = f"file://{tmp_path}/gone"
+    converter = (await client(EnvelopePlugin(FakeKms(), storage=gone, storage_threshold=0, timeout=0.1))).data_converter
+    for exception in about_the_store():
+        failure = Failure()
+        await asyncio.create_task(converter.encode_failure(exception, failure))
+        assert is_envelope(failure.encoded_attributes)
+        told = await converter.decode_failure(failure)
+        assert isinstance(told, ApplicationError)
+        assert told.message.endswith(str(exception).rpartition(": ")[2])
+    large = ApplicationError("x", "y" * 100_000)
+    large.__cause__ = StoreUnavailable("the datastore did not answer")
+    with pytest.raises(StoreRefused):
+        await asyncio.create_task(converter.encode_failure(large, Failure()))
+    with pytest.raises(StoreRefused):
+        await asyncio.create_task(converter.encode_failure(ValueError("of something else"), Failure()))
+
+
+async def test_a_task_that_reports_such_a_failure_goes_on_storing(tmp_path: Path) -> None:
+    class Server(OutboundInterceptor):
+        def __init__(self) -> None: ...
+
+        async def fail_async_activity(self, input: Any) -> None:
+            failure = Failure()
+            await converter.encode_failure(input.error, failure)
+            assert is_envelope(failure.encoded_attributes)
+
+    converter = (
+        await client(EnvelopePlugin(FakeKms(), storage=f"file://{tmp_path}", storage_threshold=0))
+    ).data_converter
+    reported: Any = SimpleNamespace(error=StoreUnavailable("the datastore did not answer"))
+    await ScheduleMemos().intercept_client(Server()).fail_async_activity(reported)
+    [payload] = await converter.encode(["small"])
+    assert not is_envelope(payload)
+
+
 async def test_without_sealing_nothing_is_stored_and_what_was_is_read(url: str) -> None:
     kms = FakeKms()
     with (
@@ -695,7 +745,7 @@ async def test_a_later_plugin_that_takes_the_store_away_is_detected(url: str) ->
         ({"storage_threshold": 0}, "storage_threshold: goes with storage"),
         ({"storage": "file:///path", "storage_threshold": "many"}, "storage_threshold: give a size"),
         ({"storage": "file:///path", "storage_threshold": True}, "storage_threshold: give a size"),
-        ({"former_storage": "file:///path"}, "former_storage: give a list"),
+        ({"storage": "file:///path", "former_storage": "file:///other"}, "two stores have one name"),
         ({"storage": "file:///path", "storage_threshold": -1}, "storage_threshold"),
         ({"storage": "file:///path", "former_storage": ["file:///other"]}, "two stores have one name"),
     ],

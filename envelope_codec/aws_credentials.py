@@ -1,0 +1,281 @@
+"""AWS credentials whose failures can be told from those of the service that is called.
+
+botocore gets credentials while it signs a request. What goes wrong then has any class: an error of the token service, a
+file that is missing, a parameter that botocore itself does not take. By its class it would count as the called
+service's. So the clients built here get their credentials from `WatchedCredentials`, which raises
+`CredentialsUnavailable` for whatever came up, and `told_apart` does the same for a client that somebody else built.
+
+Needs botocore, and is imported by what needs it as well: the provider for AWS KMS and the store for S3.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from botocore import exceptions as sdk
+from botocore.credentials import CredentialProvider, CredentialResolver, Credentials, ReadOnlyCredentials
+from botocore.session import Session
+
+NOT_FOUND = "no AWS credentials were found"
+NO_CONFIGURATION = "no AWS credentials could be had: the AWS configuration can't be used"
+NO_LOGIN = "no AWS credentials could be had: the login has expired, or there is none"
+NO_ROLE = "no AWS credentials could be had: permission to assume the role is missing"
+REFUSED = "no AWS credentials could be had: the token service refused"
+UNREACHABLE = "no AWS credentials could be had: their source could not be reached"
+SILENT = "no AWS credentials could be had: their source gave no answer in time"
+BROKEN = "no AWS credentials could be had: their source failed"
+
+REASONS = (NOT_FOUND, NO_CONFIGURATION, NO_LOGIN, NO_ROLE, REFUSED, UNREACHABLE, SILENT, BROKEN)
+"""Fixed texts: what an error of this kind says."""
+
+REJECTED = frozenset(
+    {
+        *("ExpiredToken", "ExpiredTokenException", "RequestExpired", "RequestTimeTooSkewed", "TokenRefreshRequired"),
+        *("UnrecognizedClientException", "InvalidClientTokenId", "InvalidAccessKeyId", "InvalidToken"),
+        *("IncompleteSignature", "IncompleteSignatureException", "InvalidSignatureException", "SignatureDoesNotMatch"),
+        *("MissingAuthenticationToken", "MissingAuthenticationTokenException", "InvalidSecurity", "AuthFailure"),
+        # An unpaid bill stops the account; it withdraws no permission.
+        *("OptInRequired", "NotSignedUp"),
+    }
+)
+"""Codes with which a service says that it does not take the credentials. Who is asking is not settled then, so nothing
+was decided about the key or the bucket. These also come up while credentials are rotated, while new ones spread in IAM,
+and when a clock is wrong.
+"""
+
+# Seconds for which a failure is not tried again, twice as long after each: a source may be a process that is started
+# each time. The first one is forgotten at once.
+_FIRST_MEMORY = 0.1
+_LONGEST_MEMORY = 5.0
+_LONGEST_WAIT = 10.0  # seconds for another thread that asks the source
+
+
+def _known(*names: str) -> tuple[type[Exception], ...]:
+    """botocore's classes of these names: not every botocore that is supported has each."""
+    return tuple(getattr(sdk, name) for name in names if hasattr(sdk, name))
+
+
+_CONFIGURATION = _known(
+    *("ProfileNotFound", "ConfigNotFound", "ConfigParseError", "InvalidConfigError", "PartialCredentialsError"),
+    *("UnknownCredentialError", "UnknownTokenProviderError", "RefreshWithMFAUnsupportedError"),
+    *("MissingDependencyException", "InvalidIMDSEndpointError", "InvalidIMDSEndpointModeError", "NoRegionError"),
+)
+_LOGINS = _known("SSOError", "LoginError", "TokenRetrievalError", "NoAuthTokenError")
+_TIMEOUTS = (sdk.ConnectTimeoutError, sdk.ReadTimeoutError)
+_NETWORK = (sdk.ConnectionError, sdk.HTTPClientError, sdk.MetadataRetrievalError)
+_TOLD = (sdk.NoCredentialsError, sdk.CredentialRetrievalError, *_CONFIGURATION, *_NETWORK, *_LOGINS)
+
+
+class CredentialsUnavailable(Exception):
+    """Credentials could not be had, for whatever reason. An outage: it says nothing of a key, a bucket or a permission.
+
+    Attributes:
+        reason: one of `REASONS`.
+        said: what came up, in one line for a log.
+    """
+
+    def __init__(self, reason: str, said: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.said = said
+
+    @classmethod
+    def of(cls, error: Exception) -> CredentialsUnavailable:
+        """For what came up while credentials were looked for or renewed. Of any class; it is not kept."""
+        return cls(error.reason, error.said) if isinstance(error, cls) else cls(_reason(error), described(error))
+
+
+class WatchedCredentials(Credentials):
+    """Credentials that are looked for at their first use, and renewed before they expire. Safe for use by many threads.
+
+    One thread at a time asks the source, and the others share what comes of it. A source that fails again and
+    again is asked ever more rarely, and as long as it fails, credentials that have not expired go on being used.
+
+    Args:
+        find: looks for credentials, as anew; None if there are none. May raise anything.
+    """
+
+    def __init__(self, find: Callable[[], Any]) -> None:
+        self._find = find
+        self._lock = threading.Lock()
+        self._held: _Held | None = None
+        self._failure: CredentialsUnavailable | None = None
+        self._attempts = 0
+        self._failures = 0  # since the last success
+        self._quiet_until = -math.inf
+        self.method = "envelope-codec"
+
+    # Properties, which Credentials has as attributes.
+    @property
+    def access_key(self) -> str:  # type: ignore[override]
+        """See `Credentials`."""
+        return self.get_frozen_credentials().access_key
+
+    @property
+    def secret_key(self) -> str:  # type: ignore[override]
+        """See `Credentials`."""
+        return self.get_frozen_credentials().secret_key
+
+    @property
+    def token(self) -> str | None:  # type: ignore[override]
+        """See `Credentials`."""
+        return self.get_frozen_credentials().token
+
+    @property
+    def account_id(self) -> str | None:
+        """See `Credentials`."""
+        return getattr(self.get_frozen_credentials(), "account_id", None)
+
+    def get_frozen_credentials(self) -> ReadOnlyCredentials:
+        """See `Credentials.get_frozen_credentials`. Raises `CredentialsUnavailable` and nothing else."""
+        attempts = self._attempts
+        now = self._usable(renewed=True)
+        if now is not None:
+            return now
+        now = self._usable(renewed=False)
+        if not self._lock.acquire(timeout=_LONGEST_WAIT if now is None else 0):
+            if now is not None:
+                return now
+            raise CredentialsUnavailable(SILENT, "another thread still waits for the source of credentials")
+        try:
+            if self._attempts == attempts and time.monotonic() >= self._quiet_until:
+                self._obtain()
+            failure = self._failure
+        finally:
+            self._lock.release()
+        now = self._usable(renewed=False)
+        if now is not None:
+            return now
+        # A fresh one, outside of any handler: no traceback and no error of botocore's travels with it.
+        raise CredentialsUnavailable.of(failure or sdk.NoCredentialsError())
+
+    def _usable(self, *, renewed: bool) -> ReadOnlyCredentials | None:
+        """Those at hand, unless they have expired; ``renewed``: unless it is time to renew them."""
+        held = self._held
+        return None if held is None or held.expire(None if renewed else 0) else held.frozen
+
+    def _obtain(self) -> None:
+        held, failure = self._held, None
+        try:
+            source = held.source if held is not None else self._find()
+            if source is None:
+                raise sdk.NoCredentialsError
+            held = _Held(source, source.get_frozen_credentials())
+        except Exception as error:
+            failure = CredentialsUnavailable.of(error)
+            if held is not None and held.expire(0):
+                held = None  # the next attempt looks into the configuration again
+        else:
+            if held.expire(None):  # botocore says nothing of a renewal that fails while it is early
+                failure = CredentialsUnavailable(BROKEN, "the renewal of credentials failed")
+        self._held, self._failure = held, failure
+        self._attempts += 1
+        self._failures = self._failures + 1 if failure is not None else 0
+        memory = min(_LONGEST_MEMORY, _FIRST_MEMORY * 2.0 ** min(self._failures - 2, 16)) if self._failures > 1 else 0.0
+        self._quiet_until = time.monotonic() + memory
+
+
+class _Held(NamedTuple):
+    """Credentials as they are now, and what renews them."""
+
+    source: Any
+    frozen: ReadOnlyCredentials
+
+    def __repr__(self) -> str:
+        return "_Held()"  # the other one would show them
+
+    def expire(self, within: int | None) -> bool:
+        """Whether they expire ``within`` seconds; without a number, so soon that they are to be renewed."""
+        refresh_needed = getattr(self.source, "refresh_needed", None)
+        return bool(refresh_needed is not None and refresh_needed(within))
+
+
+def watch(session: Session, find: Callable[[], Any]) -> WatchedCredentials:
+    """Give ``session``, and the clients that it makes, credentials that ``find`` looks for."""
+    watched = WatchedCredentials(find)
+    session.register_component("credential_provider", CredentialResolver([_Given(watched)]))
+    return watched
+
+
+class _Given(CredentialProvider):
+    METHOD = "envelope-codec"
+
+    def __init__(self, credentials: WatchedCredentials) -> None:
+        super().__init__()
+        self._credentials = credentials
+
+    def load(self) -> WatchedCredentials:
+        return self._credentials
+
+
+class _Signing(threading.local):
+    under_way = False
+
+
+_signing = _Signing()
+
+
+def watch_signing(client: Any) -> None:
+    """Have `told_apart` know when ``client``, which somebody else built, signs a request."""
+    service = client.meta.service_model.service_id.hyphenize()
+    for event, handler in ((f"before-sign.{service}", _signing_begins), (f"before-send.{service}", _signing_ends)):
+        client.meta.events.register(event, handler, unique_id=f"envelope-codec-{event}")
+
+
+@contextmanager
+def told_apart() -> Iterator[None]:
+    """Within it, what comes up while a request is signed is raised as `CredentialsUnavailable`."""
+    _signing.under_way = False
+    try:
+        yield
+    except Exception as error:
+        if not _signing.under_way:
+            raise
+        failure = CredentialsUnavailable.of(error)
+    else:
+        return
+    finally:
+        _signing.under_way = False
+    raise failure
+
+
+def _signing_begins(**_: object) -> None:
+    _signing.under_way = True
+
+
+def _signing_ends(**_: object) -> None:
+    _signing.under_way = False
+
+
+def described(error: Exception) -> str:
+    """``error`` in one line for a log: names of files, hosts and roles may be in it, secrets may not."""
+    name = type(error).__name__
+    if isinstance(error, sdk.ClientError):
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        return f"{error.operation_name}: {code:.64}"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{name}: {error.strerror} ({error.filename})"
+    if isinstance(error, _TOLD):
+        return f"{name}: {str(error).partition(chr(10))[0][:300]}"
+    # Others may quote what they could not use: a token, or a reply's body.
+    return name
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, sdk.ClientError):
+        denied = str(error.response.get("Error", {}).get("Code", "")).startswith("AccessDenied")
+        return NO_ROLE if denied and error.operation_name.startswith("AssumeRole") else REFUSED
+    if isinstance(error, sdk.NoCredentialsError):
+        return NOT_FOUND
+    if isinstance(error, _CONFIGURATION):
+        return NO_CONFIGURATION
+    if isinstance(error, _LOGINS):
+        return NO_LOGIN
+    if isinstance(error, _TIMEOUTS):
+        return SILENT
+    return UNREACHABLE if isinstance(error, _NETWORK) else BROKEN
