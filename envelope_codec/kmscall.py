@@ -14,6 +14,7 @@ from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, K
 from envelope_codec.flight import Flight
 from envelope_codec.kms import MasterKey
 from envelope_codec.observe import Event, LogObserver, Observer, logger, report
+from envelope_codec.process import renew_after_fork
 
 T = TypeVar("T")
 
@@ -37,6 +38,8 @@ class KmsCalls:
             never while an observer or a waiter is told.
     """
 
+    lock: threading.Lock
+
     def __init__(
         self,
         *,
@@ -48,7 +51,7 @@ class KmsCalls:
         self.clock = clock
         self.observer: Observer = LogObserver() if observer is None else observer
         self.jitter = jitter
-        self.lock = threading.Lock()
+        renew_after_fork(self, lock=threading.Lock)
         self.closed = False
         self._flying: set[Flight[Any]] = set()
         self._spawn = spawn

@@ -28,6 +28,7 @@ from envelope_codec.envelope import (
 from envelope_codec.errors import ConfigurationError, EnvelopeError, InvalidCiphertext
 from envelope_codec.kms import MasterKey, WrappedSecret, master_key
 from envelope_codec.kmscall import told
+from envelope_codec.process import renew_after_fork
 
 _CLASSES = {"envelope_codec_aws": "awskms", "envelope_codec_gcp": "gcpkms", "envelope_codec_vault": "hashivault"}
 
@@ -90,7 +91,10 @@ class MasterKeys:
     """
 
     _loaded: dict[tuple[Any, bool], MasterKey] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _lock: threading.Lock = field(init=False)
+
+    def __post_init__(self) -> None:
+        renew_after_fork(self, _lock=threading.Lock)
 
     def get(self, given: Any, *, opens: bool) -> MasterKey:
         """Raises `ConfigurationError`: its provider can't be loaded, or refuses the URI."""

@@ -7,10 +7,12 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from envelope_codec.errors import ConfigurationError, InvalidCiphertext, KmsUnavailable
 from envelope_codec.kms import WrappedSecret, parse_key_uri
+from envelope_codec.process import PerProcess
 from envelope_codec_aws._arn import KeyArn, checked_accounts
 from envelope_codec_aws._client import ProcessClient
 from envelope_codec_aws._errors import Closed, code, describe, translate
@@ -87,7 +89,7 @@ class AwsKms:
             _check_client(client, self._arn, options)
         else:
             options.check(self._arn)
-        self._given_client = client
+        self._given_client = None if client is None else PerProcess(partial(_in_this_process, client))
         self._own_client = ProcessClient(self._arn.region, options)
         self._closed = False
         # Without a lock, which would have to survive a fork: set.add is atomic, and the worst that two threads can do
@@ -211,13 +213,19 @@ class AwsKms:
     def _client(self) -> AbstractContextManager[KMSClient]:
         if self._closed:
             raise Closed
-        return self._own_client.in_use() if self._given_client is None else nullcontext(self._given_client)
+        return self._own_client.in_use() if self._given_client is None else nullcontext(self._given_client.get())
 
     def _report(self, operation: str, key_id: str, error: Exception) -> None:
         kind = (operation, code(error))
         level = logging.DEBUG if kind in self._warned else logging.WARNING
         self._warned.add(kind)
         _log.log(level, "AWS KMS %s with %s failed: %s", operation, key_id, describe(error))
+
+
+def _in_this_process(client: KMSClient, parents: KMSClient | None) -> KMSClient:
+    if parents is not None:
+        client.close()  # forgets connections, which are the parent's, and opens others
+    return client
 
 
 def _check_client(client: KMSClient, arn: KeyArn, options: ClientOptions) -> None:
