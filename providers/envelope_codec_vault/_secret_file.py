@@ -39,6 +39,11 @@ class SecretFile:
         if not is_credential(text):
             raise ConfigurationError(f"Vault setting {setting}: {str(self._path)!r} must hold one credential, one line")
 
+    @property
+    def path(self) -> str:
+        """Where it is."""
+        return str(self._path)
+
     def read(self) -> str:
         """The credential as it is now.
 

@@ -168,12 +168,13 @@ from temporalio.api.common.v1 import Payload
 
 folder = sys.argv[1]
 os.environ.update(AWS_ACCESS_KEY_ID="a", AWS_SECRET_ACCESS_KEY="b", VAULT_TOKEN="t")
-config = EnvelopeConfig(key=FakeKms(), resolver=lambda context: FakeKms("fakekms://tenant"))
+tenant = FakeKms("fakekms://tenant")
+config = EnvelopeConfig(key=FakeKms(), decrypt_keys=[tenant], resolver=lambda context: tenant)
 keys = config.keyring()
 pool, stop, counts, masters = Pool(parse_store_url(f"file://{folder}")), Stop(), Counts(), MasterKeys()
 audit, clock = Audit(f"{folder}/audit"), ManualClock()
 providers = [
-    master_key("arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"),
+    master_key("awskms:///arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab?endpoint=http://127.0.0.1:1"),
     master_key("gcpkms://projects/p/locations/l/keyRings/r/cryptoKeys/k?endpoint=127.0.0.1:1&insecure=true"),
     master_key("hashivault://key?address=http://127.0.0.1:1"),
 ]
@@ -200,7 +201,7 @@ def locks():
     gc.collect()
     ours = ("envelope_codec",)
     for owner in gc.get_objects():
-        if type(owner).__module__.startswith(ours):
+        if str(type(owner).__module__).startswith(ours):
             for name in [*getattr(owner, "__dict__", ()), *getattr(type(owner), "__slots__", ())]:
                 if isinstance(value := getattr(owner, name, None), KINDS):
                     yield f"{type(owner).__module__}.{type(owner).__qualname__}.{name}", value
