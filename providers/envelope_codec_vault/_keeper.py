@@ -35,9 +35,8 @@ class Keeper:
             self._wake.set()
             return
         reference = weakref.ref(tended, lambda _, wake=self._wake: wake.set())  # type: ignore[misc]
-        thread = threading.Thread(
-            target=self._run, args=(reference, self._wake), name="envelope-codec-vault", daemon=True
-        )
+        work = (reference, self._wake)
+        thread = threading.Thread(target=self._run, args=work, name="envelope-codec-vault", daemon=True)
         try:
             thread.start()
         except RuntimeError:

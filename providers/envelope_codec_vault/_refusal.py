@@ -1,8 +1,8 @@
 """A login that Vault refused is remembered, so that nobody is locked out by retries.
 
-Vault locks a role of AppRole for 15 minutes after 5 refused logins, of whatever processes, unless 15 minutes pass without
-one (https://developer.hashicorp.com/vault/docs/concepts/user-lockout). A locked role keeps everybody out, with good secret
-ids too.
+Vault locks a role of AppRole for 15 minutes after 5 refused logins, of whatever processes, unless 15 minutes pass
+without one (https://developer.hashicorp.com/vault/docs/concepts/user-lockout). A locked role keeps everybody out, with
+good secret ids too.
 """
 
 from __future__ import annotations

@@ -34,6 +34,7 @@ from envelope_codec_vault._life import RENEWAL_SHARE, Life, life_of
 from envelope_codec_vault._login import Grant, Login
 from envelope_codec_vault._refusal import Refusals, refusal_of
 
+_FIRST_LOOK = 3.0  # seconds until Vault is asked about a token that it did not give us just now
 _RETRY = 5.0
 _LONGEST_RETRY = 60.0
 _ENOUGH = 0.5  # of a token's full life: a renewal that gives less has come near the longest life that Vault allows
@@ -144,9 +145,18 @@ class OwnSessions:
         """Renew or replace the token if it is time. Seconds until it is time again. Raises nothing."""
         with self._lock:
             session = self._session
-            if session is not None and (self._clock() >= self._tend_at or session.life is None):
+            if session is not None and self._clock() >= self._tend_at:
                 self._tend(session)
         return max(0.0, self._tend_at - self._clock())
+
+    def look(self) -> None:
+        """Ask at once how long the token lives, if that is not known. Raises nothing."""
+        with self._lock:
+            session = self._session
+            if session is not None and (session.life is None or self._clock() >= self._tend_at):
+                self._tend(session)
+                if self._clock() >= self._tend_at:  # now it is known that nothing keeps it
+                    self._tend(self._session or session)
 
     def end_of_token(self) -> float | None:
         session = self._session
@@ -292,7 +302,7 @@ class OwnSessions:
         """When to do something about this token."""
         life = session.life
         if life is None:
-            self._tend_at = math.inf  # by whoever tends it in the background
+            self._tend_at = session.since + _FIRST_LOOK
         elif life.keeps or self._login.asks:
             self._tend_at = session.since + RENEWAL_SHARE * life.seconds
         else:

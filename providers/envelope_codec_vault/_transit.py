@@ -78,8 +78,8 @@ class VaultTransit:
         connect_timeout: seconds.
         read_timeout: seconds between two reads.
 
-    A token is renewed in the background at two thirds of its life, and keys that log in alike share it. VAULT_CLIENT_CERT
-    and VAULT_CLIENT_KEY are this client's certificate, where Vault asks for one.
+    A token is renewed in the background at two thirds of its life, and keys that log in alike share it. A client
+    certificate, where Vault asks for one, is that of VAULT_CLIENT_CERT and VAULT_CLIENT_KEY.
 
     Raises:
         ConfigurationError: a setting is wrong, missing, or of no use with the others.
@@ -110,7 +110,7 @@ class VaultTransit:
         self._key = TransitKey(key, mount, namespace, cluster)
         self._key_id = self._key.id
         self._closed = False
-        self._sessions: PerProcess[Sessions]
+        self._process: PerProcess[Sessions]
         credentials = {
             "token": token,
             "token_file": token_file,
@@ -125,7 +125,7 @@ class VaultTransit:
             times = {"connect_timeout": connect_timeout, "read_timeout": read_timeout}
             others = {"address": address, "auth": auth, "ca_bundle": ca_bundle, **times, **credentials}
             _check_client(client, namespace, others)
-            self._sessions = PerProcess(lambda parents: _given(client, parents))
+            self._process = PerProcess(lambda parents: _given(client, parents))
             return
         login = choose_login(auth, credentials)
         endpoint = choose_endpoint(
@@ -138,8 +138,8 @@ class VaultTransit:
         if endpoint.is_exposed:
             _log.warning("Vault address %s is plain http: tokens and secrets can be read on the way", endpoint.address)
         warn_of_ignored(namespace)
-        self._sessions = PerProcess(lambda _: shared.get().take(endpoint, login))
-        weakref.finalize(self, _give_back, self._sessions).atexit = False
+        self._process = PerProcess(lambda _: shared.get().take(endpoint, login))
+        weakref.finalize(self, _give_back, self._process).atexit = False
 
     @classmethod
     def from_uri(
@@ -189,7 +189,7 @@ class VaultTransit:
 
     def close(self) -> None:
         self._closed = True
-        _give_back(self._sessions)
+        _give_back(self._process)
 
     def notices(self) -> list[tuple[str, str]]:
         """What to know before it becomes trouble, and what to do about it. Asks Vault how long the token lives.
@@ -198,10 +198,10 @@ class VaultTransit:
         """
         found = [(f"{name} is set, and ignored", advice_on(name)) for name in ignored_variables(self._key.namespace)]
         try:
-            sessions = self._here()
+            sessions = self._sessions()
             sessions.current()
             if isinstance(sessions, OwnSessions):
-                sessions.tend()
+                sessions.look()
         except Failed:
             return found
         left = sessions.end_of_token()
@@ -259,13 +259,13 @@ class VaultTransit:
 
     def _ask(self, operation: str, question: Question) -> Any:
         path = f"{self._key.mount}/{'encrypt' if operation == WRAP else 'decrypt'}/{self._key.name}"
-        return ask(self._here(), operation, path, question)
+        return ask(self._sessions(), operation, path, question)
 
-    def _here(self) -> Sessions:
+    def _sessions(self) -> Sessions:
         """This process's own: connections must not be shared with a process that forked."""
         if self._closed:
             raise Failed(failure.CLOSED)
-        return self._sessions.get()
+        return self._process.get()
 
 
 def _given(client: hvac.Client, parents: Sessions | None) -> Sessions:
