@@ -42,6 +42,7 @@ class RedirectRefused(requests.RequestException):
 
 
 CREDENTIALS = Meaning(KmsUnavailable, "the KMS did not take the credentials: expired, revoked or unknown")
+UNREADABLE = Meaning(KmsUnavailable, "a file with credentials for the KMS could not be read")
 LOGIN_FAILED = Meaning(KmsUnavailable, "no login to the KMS")
 LOGIN_REFUSED = Meaning(KmsUnavailable, "the KMS refused the login")
 LOGIN_LOCKED = Meaning(KmsUnavailable, "the KMS refused the login, as it does while a role is locked")

@@ -1,5 +1,6 @@
-"""A process that stores payloads, forks, and goes on; so do its children, on the event loop that they inherit or others.
+"""A process that stores payloads, forks, and goes on.
 
+So do its children, on the event loop that they inherit or on others.
 Run as ``forks_with_stores.py URL``. Prints nothing if all went well.
 """
 
