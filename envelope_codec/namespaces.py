@@ -134,7 +134,7 @@ class KeySets:
             if isinstance(keys, (str, MasterKey)):
                 built = KeySet(self._one(keys, "resolver"), place="resolver: ")
             else:
-                built = self._build(cast("NamespaceKeys", keys), "resolver: ")
+                built = self._build(keys, "resolver: ")
             with self._lock:
                 found = self._resolved.setdefault(name, built)
         return found

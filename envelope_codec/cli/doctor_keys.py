@@ -222,7 +222,7 @@ class KeyCheck:
 def _notices(master: MasterKey) -> tuple[tuple[str, str], ...]:
     """What a provider has to say that has the method ``notices``, which none needs to have."""
     try:
-        ask = getattr(master, "notices", None)
+        ask: Any = getattr(master, "notices", None)
         return tuple(ask()) if callable(ask) else ()
     except Exception:  # a provider of a third party may have something else by that name
         return ()
