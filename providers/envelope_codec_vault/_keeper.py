@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 import weakref
+from contextlib import suppress
 from typing import Protocol
 
 from envelope_codec.process import renew_after_fork
@@ -20,21 +22,21 @@ class Tended(Protocol):
 class Keeper:
     """Starts with `start`, once a process. Ends with `stop`, or with what it tends, which it holds weakly."""
 
-    _wake: threading.Event
+    _wake: queue.SimpleQueue[None]  # whose `put` never blocks, also where the garbage collector calls it
     _thread: threading.Thread | None
 
     def __init__(self) -> None:
         self._stopped = False
-        renew_after_fork(self, _wake=threading.Event, _thread=lambda: None)
+        renew_after_fork(self, _wake=queue.SimpleQueue, _thread=lambda: None)
 
     def start(self, tended: Tended) -> None:
         """Begin, or look again what is due. Never blocks."""
         if self._stopped:
             return
         if self._thread is not None:
-            self._wake.set()
+            self._wake.put(None)
             return
-        reference = weakref.ref(tended, lambda _, wake=self._wake: wake.set())  # type: ignore[misc]
+        reference = weakref.ref(tended, lambda _, wake=self._wake: wake.put(None))  # type: ignore[misc]
         work = (reference, self._wake)
         thread = threading.Thread(target=self._run, args=work, name="envelope-codec-vault", daemon=True)
         try:
@@ -46,15 +48,15 @@ class Keeper:
     def stop(self) -> None:
         """End it. Does not wait."""
         self._stopped = True
-        self._wake.set()
+        self._wake.put(None)
 
-    def _run(self, reference: weakref.ref[Tended], wake: threading.Event) -> None:
+    def _run(self, reference: weakref.ref[Tended], wake: queue.SimpleQueue[None]) -> None:
         while not self._stopped:
             tended = reference()
             if tended is None:
                 return
-            wake.clear()
             seconds = tended.tend()
             del tended
             if not self._stopped:
-                wake.wait(min(max(seconds, 0.05), _LONGEST_SLEEP))
+                with suppress(queue.Empty):
+                    wake.get(timeout=min(max(seconds, 0.05), _LONGEST_SLEEP))

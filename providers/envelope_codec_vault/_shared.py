@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from typing import Any
 
 from envelope_codec.process import PerProcess, renew_after_fork
 from envelope_codec_vault._connection import Connection, Endpoint
@@ -31,10 +32,10 @@ class SharedSessions:
         parents: those of the parent process, whose tokens and refusals serve here too. Its connections do not.
     """
 
-    _lock: threading.Lock
+    _lock: Any  # reentrant: the garbage collector may give back the sessions of a forgotten key at any moment
 
     def __init__(self, parents: SharedSessions | None) -> None:
-        renew_after_fork(self, _lock=threading.Lock)
+        renew_after_fork(self, _lock=threading.RLock)
         self._entries: dict[Place, _Entry] = {}
         # They outlive sessions: whoever makes a client anew at each error would log in at each error.
         self._refusals: dict[Place, Refusals] = dict(parents._refusals) if parents is not None else {}
