@@ -127,7 +127,7 @@ class OwnSessions:
     def current(self) -> Session:
         session = self._session
         if session is None or self._clock() >= session.expires_at:
-            return self._logged_in(session)
+            return self._logged_in(session, rejected=False)
         due = self._clock() >= self._tend_at or self._login.changed()
         if due and self._lock.acquire(blocking=False):
             # The others go on with the old token, which is still good, also if Vault can't be asked just now.
@@ -139,7 +139,7 @@ class OwnSessions:
         return self._session or session
 
     def replacement(self, rejected: Session) -> Session:
-        return self._logged_in(rejected)
+        return self._logged_in(rejected, rejected=True)
 
     def tend(self) -> float:
         """Renew or replace the token if it is time. Seconds until it is time again. Raises nothing."""
@@ -165,11 +165,13 @@ class OwnSessions:
     def close(self) -> None:
         self._connection.close()
 
-    def _logged_in(self, old: Session | None) -> Session:
+    def _logged_in(self, old: Session | None, *, rejected: bool) -> Session:
         attempts = self._attempts
         with self._lock:
-            if self._session is not None and (old is None or self._session.client.token != old.client.token):
-                return self._session
+            now = self._session
+            fresh = now is not old and now is not None and self._clock() < now.expires_at
+            if now is not None and fresh and not (rejected and old and now.client.token == old.client.token):
+                return now  # another thread was faster, and has not just renewed the token that Vault does not take
             if self._attempts != attempts and self._failure is not None:
                 # It failed while we waited. Were every waiter to try for itself, the last would wait for all.
                 raise Failed(self._failure)

@@ -132,6 +132,19 @@ def test_a_token_is_renewed_at_two_thirds_of_its_life_once_for_many_threads(
     assert {session.client.token for session in seen} == {first.client.token}
 
 
+def test_a_thread_that_saw_a_token_end_takes_what_another_has_renewed_meanwhile(
+    role: Any, sessions: Any, clock: Clock
+) -> None:
+    found = sessions(approle(role(token_ttl="600s"), uses=1))
+    ended = found.current()
+    clock.now += 401.0
+    found.tend()
+    assert found._logged_in(ended, rejected=False) is found.current()
+    assert found.current() is not ended
+    with pytest.raises(Failed):
+        found.replacement(ended)  # the token itself is not taken: only a login helps, and the secret id is used up
+
+
 def test_near_its_longest_life_a_token_is_replaced_by_a_new_login(role: Any, sessions: Any, clock: Clock) -> None:
     # Vault's own clock stands still, so the longest life is that of the first renewal.
     found = sessions(approle(role(token_ttl="600s", token_max_ttl="601s"), uses=2))
