@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
+
+from envelope_codec.process import renew_after_fork
 
 
 class Timer(Protocol):
@@ -47,8 +48,7 @@ class SystemClock:
 
     def __init__(self) -> None:
         self._closed = False
-        self._forget_thread()
-        _clocks.add(self)
+        renew_after_fork(self, _lock=threading.Lock, _loop=lambda: None)  # nor is the thread there in the child
 
     monotonic = staticmethod(time.monotonic)
     time = staticmethod(time.time)
@@ -76,9 +76,6 @@ class SystemClock:
             self._loop = loop
             weakref.finalize(self, stop_loop, loop).atexit = False
         return self._loop
-
-    def _forget_thread(self) -> None:
-        self._lock, self._loop = threading.Lock(), None
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:
@@ -116,16 +113,3 @@ class _LoopTimer:
         callback, self._callback = self._callback, None
         if callback is not None:
             callback()
-
-
-_clocks: weakref.WeakSet[SystemClock] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    """The thread did not survive the fork, and its lock may be held for ever."""
-    for clock in list(_clocks):
-        clock._forget_thread()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

@@ -12,6 +12,8 @@ from weakref import WeakKeyDictionary, WeakSet
 
 from envelope_codec.clock import Clock, Timer
 from envelope_codec.errors import EnvelopeError, KmsUnavailable
+from envelope_codec.loops import kept_awake, running_loop
+from envelope_codec.process import renew_after_fork
 
 T = TypeVar("T")
 
@@ -21,8 +23,10 @@ _AT_SHUTDOWN = 3.0
 class Stop:
     """A request to wait no longer than a few seconds, for those who wait and those who will. Set it once."""
 
+    _lock: Any  # a reentrant lock
+
     def __init__(self) -> None:
-        self._lock = threading.RLock()
+        renew_after_fork(self, _lock=threading.RLock)
         self._set = False
         self._listeners: set[Callable[[], None]] = set()
 
@@ -76,6 +80,8 @@ class Flight(Generic[T]):
         timer: the next attempt, while one is scheduled.
     """
 
+    _lock: Any
+
     def __init__(self, work: Callable[[], T], deadline: float, *, keep: bool = False) -> None:
         self.work = work
         self.deadline = deadline
@@ -84,7 +90,8 @@ class Flight(Generic[T]):
         self.failures = 0
         self.last_error: EnvelopeError | None = None
         self.timer: Timer | None = None
-        self._lock = threading.RLock()  # reentrant: the garbage collector may end an abandoned waiter at any moment
+        # Reentrant: the garbage collector may end an abandoned waiter at any moment.
+        renew_after_fork(self, _lock=threading.RLock)
         self._outcome: Callable[[], T] | None = None
         self._wakers: set[Callable[[], None]] = set()
 
@@ -120,7 +127,7 @@ class Flight(Generic[T]):
             KmsUnavailable: there is no outcome at ``deadline`` (monotonic seconds).
             EnvelopeError: the operation failed.
         """
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         woken: asyncio.Future[None] = loop.create_future()
 
         def settle() -> None:
@@ -148,7 +155,8 @@ class Flight(Generic[T]):
             if stop is not None:
                 stop.add(hurry)
             self._wake_at_end(wake)
-            await woken
+            with kept_awake():
+                await woken
         except RuntimeError:  # no thread for timers can be started
             raise KmsUnavailable("no timer could be started to wait for the KMS") from None
         finally:

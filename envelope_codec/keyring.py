@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
 import random
-import weakref
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
@@ -18,6 +16,7 @@ from envelope_codec.kmscall import KmsCalls
 from envelope_codec.lease import Leases
 from envelope_codec.observe import LogObserver, Observer, logger
 from envelope_codec.opening import OpeningKeys
+from envelope_codec.process import in_child
 from envelope_codec.sealing import Place, SealingKey, SealingKeys
 
 
@@ -96,7 +95,7 @@ class Keyring:
         self._jitter = jitter
         self._owned = owned
         self._build()
-        _keyrings.add(self)
+        in_child(self, Keyring._renew)
 
     def _build(self) -> None:
         limits = self.limits
@@ -221,21 +220,12 @@ class Keyring:
     def _deadline(self, timeout: float) -> float:
         return self._clock.monotonic() + timeout
 
+    def _renew(self) -> None:
+        """In a forked child, start empty: a sealing key shared with the parent would overrun its count."""
+        closed = self._calls.closed
+        self._build()
+        self._calls.closed = closed
+
     def _drop_denied(self) -> None:
         self._opening.drop_denied()
         self._sealing.drop_denied()
-
-
-_keyrings: weakref.WeakSet[Keyring] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    """No thread, lock or call survives into the child; a sealing key shared with the parent would overrun its count."""
-    for keyring in list(_keyrings):
-        closed = keyring._calls.closed
-        keyring._build()
-        keyring._calls.closed = closed
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

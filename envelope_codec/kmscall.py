@@ -15,6 +15,7 @@ from envelope_codec.flight import Flight
 from envelope_codec.frames import text_of
 from envelope_codec.kms import MasterKey
 from envelope_codec.observe import Event, LogObserver, Observer, logger, report
+from envelope_codec.process import renew_after_fork
 
 T = TypeVar("T")
 
@@ -38,6 +39,8 @@ class KmsCalls:
             never while an observer or a waiter is told.
     """
 
+    lock: threading.Lock
+
     def __init__(
         self,
         *,
@@ -49,7 +52,7 @@ class KmsCalls:
         self.clock = clock
         self.observer: Observer = LogObserver() if observer is None else observer
         self.jitter = jitter
-        self.lock = threading.Lock()
+        renew_after_fork(self, lock=threading.Lock)
         self.closed = False
         self._flying: set[Flight[Any]] = set()
         self._spawn = spawn

@@ -16,6 +16,7 @@ from envelope_codec.frames import text_of
 from envelope_codec.keyset import KeySet, SealingContext
 from envelope_codec.kms import MasterKey, master_key
 from envelope_codec.observe import logger
+from envelope_codec.process import renew_after_fork
 
 if TYPE_CHECKING:
     from envelope_codec.config import EnvelopeConfig, NamespaceKeys
@@ -117,9 +118,11 @@ class KeySets:
         ConfigurationError: a key URI is wrong, its provider is not installed, or two settings name one master key.
     """
 
+    _lock: threading.Lock
+
     def __init__(self, config: EnvelopeConfig) -> None:
         self._masters: dict[str, MasterKey] = {}
-        self._lock = threading.Lock()
+        renew_after_fork(self, _lock=threading.Lock)
         self.built: Collection[MasterKey] = self._masters.values()
         self._entries = Entries(config)
         self._sets: dict[str | None, KeySet] = {"": self._build(config, "")} if config.key is not None else {}
@@ -161,15 +164,15 @@ class KeySets:
             name = (*lists, tuple(sorted(keys.context.items())), keys.min_recipients)
         with self._lock:
             found = self._resolved.get(name)
-            if found is None:
-                only = isinstance(keys, (str, MasterKey))
-                found = (
-                    KeySet(self._one(keys, "resolver"), place="resolver: ")
-                    if only
-                    else self._build(cast("NamespaceKeys", keys), "resolver: ")
-                )
-                self._resolved[name] = found
-            return found
+        if found is None:
+            # Without the lock: to build a master key may import its provider and read files, for as long as it takes.
+            if isinstance(keys, (str, MasterKey)):
+                built = KeySet(self._one(keys, "resolver"), place="resolver: ")
+            else:
+                built = self._build(keys, "resolver: ")
+            with self._lock:
+                found = self._resolved.setdefault(name, built)
+        return found
 
     def _build(self, keys: NamespaceKeys | EnvelopeConfig, place: str) -> KeySet:
         built = KeySet(
@@ -192,12 +195,16 @@ class KeySets:
     def _one(self, key: Any, setting: str) -> MasterKey:
         if not isinstance(key, str):
             return cast(MasterKey, key)
-        if key not in self._masters:
+        found = self._masters.get(key)
+        if found is None:
             try:
-                self._masters[key] = master_key(key)
+                built = master_key(key)
             except ConfigurationError as error:
                 raise ConfigurationError(f"{setting}: {error}") from error.__cause__
-        return self._masters[key]
+            found = self._masters.setdefault(key, built)
+            if found is not built:  # another thread was faster
+                built.close()
+        return found
 
 
 def _identity(key: MasterKey | str) -> object:

@@ -8,6 +8,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -15,6 +16,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from envelope_codec.errors import InvalidCiphertext, KeyDenied, KmsUnavailable
 from envelope_codec.frames import frameless
 from envelope_codec.kms import WrappedSecret, context_bytes
+from envelope_codec.process import renew_after_fork
 
 _numbers = itertools.count(1)
 
@@ -30,10 +32,12 @@ class FakeKms:
         before_call: called at the start of each call, with ``"wrap"`` or ``"unwrap"``; may block, raise, or count.
     """
 
+    _lock: threading.Lock
+
     def __init__(self, key_id: str | None = None) -> None:
         self._key_id = key_id or f"fakekms://key-{next(_numbers)}"
         self._versions = {"1": AESGCM(os.urandom(32))}
-        self._lock = threading.Lock()
+        renew_after_fork(self, _lock=threading.Lock)
         self._failures: deque[BaseException] = deque()
         self.wraps = 0
         self.unwraps = 0
@@ -102,10 +106,12 @@ class FakeKms:
 class ManualClock:
     """A clock (a `Clock`) that stands still until `advance` moves it and calls what has become due."""
 
+    _lock: Any
+
     def __init__(self, *, time: float = 1_700_000_000.0) -> None:
         self._monotonic = 1_000.0
         self._time = time
-        self._lock = threading.RLock()
+        renew_after_fork(self, _lock=threading.RLock)
         self._due: list[tuple[float, int, _ManualTimer]] = []
         self._order = itertools.count()
 

@@ -33,6 +33,7 @@ from envelope_codec.envelope import parse
 from envelope_codec.errors import EnvelopeError
 from envelope_codec.observe import Event
 from envelope_codec.plugin import EnvelopePlugin
+from envelope_codec.process import renew_after_fork
 
 _TASK_QUEUE = "demo"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -152,9 +153,11 @@ def _search(needles: Needles, histories: list[History], database: Path, report: 
 class Counts:
     """An `Observer` that counts: events by operation and outcome, and for payloads, payloads."""
 
+    _lock: threading.Lock
+
     def __init__(self) -> None:
         self._counts: Counter[tuple[str, str]] = Counter()
-        self._lock = threading.Lock()
+        renew_after_fork(self, _lock=threading.Lock)
 
     def on_event(self, event: Event) -> None:
         """See `Observer.on_event`."""

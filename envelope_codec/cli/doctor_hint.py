@@ -71,10 +71,25 @@ _GCP = {
 
 _VAULT = {
     "permission to use the key is missing": 'add to the token\'s policies: path "{path}" {{ capabilities = '
-    '["update"] }}',
+    '["update"] }}; a token of a namespace above the key\'s needs that namespace before the path',
+    "the token is of another namespace than the key, and may not use it": "the policy need not change: the token is "
+    "good in its own namespace alone. Give the key URI the option namespace, or use a token of the key's namespace, "
+    "which is {where}",
+    "the KMS refused, though the token's policies name the key's path": "the path in the policy is right: look at its "
+    "allowed_parameters (plaintext, ciphertext, associated_data and type are sent), at Sentinel policies and control "
+    "groups, and at Vault's audit log",
     "the KMS did not take the credentials: expired, revoked or unknown": "log in again (vault login), set VAULT_TOKEN, "
-    "or configure approle or kubernetes, which renew themselves",
+    "or configure approle or kubernetes, which log in again by themselves; a token is unknown in any namespace but its "
+    "own and those below it, and the key's is {where}",
     "no login to the KMS": "check the login that is configured: role, secret id or service account, and auth_mount",
+    "the KMS refused the login": "no policy is to blame: the secret id is used up, expired or wrong, or the service "
+    "account is not bound to the role. Make a new secret id (vault write -f auth/approle/role/ROLE/secret-id) and put "
+    "it in its file, which is noticed at once; the login is at auth_mount in the key's namespace, which is {where}",
+    "the KMS refused the login, as it does while a role is locked": "no policy is to blame: after 5 refused logins "
+    "Vault locks a role for 15 minutes. Find the process with a dead secret id, then wait, or unlock the role (vault "
+    "write -f sys/locked-users/ACCESSOR/unlock/ROLE_ID). Addresses that are not allowed (CIDR) are refused alike",
+    "a file with credentials for the KMS could not be read": "check that the file of token_file, secret_id_file or "
+    "jwt_file is there, holds one credential, and may be read",
     "the key does not exist": "check the key's name and mount, or make it: vault write -f MOUNT/keys/NAME",
     "the key's mount or namespace does not exist": "check the options mount and namespace, or enable the engine: vault "
     "secrets enable transit",
@@ -149,7 +164,12 @@ def hint(scheme: str, operation: str, error: EnvelopeError, *, namespace: str, p
     if scheme == "awskms" and operation == "unwrap" and ":alias/" in key_id:
         permission += " (and, for an alias, kms:DescribeKey without that condition)"
     path = _vault_path(key_id, operation) if scheme == "hashivault" else ""
-    return text.format(permission=permission, namespace=namespace, purpose=purpose, path=path)
+    where = _vault_namespace(key_id) if scheme == "hashivault" else ""
+    return text.format(permission=permission, namespace=namespace, purpose=purpose, path=path, where=where)
+
+
+def _vault_namespace(key_id: str) -> str:
+    return dict(parse_qsl(urlsplit(key_id).query)).get("namespace") or "the root namespace"
 
 
 def _vault_path(key_id: str, operation: str) -> str:

@@ -38,6 +38,10 @@ def key_findings(probes: Sequence[Probe], config: EnvelopeConfig, purpose: Purpo
         else:
             yield from _wrap_findings(probe, config, purpose)
             yield from _unwrap_findings(probe, config, purpose)
+        for text, fix in probe.notices:
+            if (probe.key_id, text) not in told:
+                told.add((probe.key_id, text))
+                yield advice(Code.provider_notice, _subject(probe), text, fix)
 
 
 def _twice(probes: Sequence[Probe]) -> Iterator[Finding]:

@@ -28,6 +28,7 @@ from envelope_codec.envelope import (
 from envelope_codec.errors import ConfigurationError, EnvelopeError, InvalidCiphertext
 from envelope_codec.kms import MasterKey, WrappedSecret, master_key
 from envelope_codec.kmscall import told
+from envelope_codec.process import renew_after_fork
 
 _CLASSES = {"envelope_codec_aws": "awskms", "envelope_codec_gcp": "gcpkms", "envelope_codec_vault": "hashivault"}
 
@@ -59,6 +60,7 @@ class Probe:
         wrap, unwrap: how these ended; None if they have not been tried, or not ended.
         record: what it wrapped.
         proved: whether a payload's own record was unwrapped, instead of one made for the purpose.
+        notices: what its provider says will be trouble, and what to do about it.
     """
 
     key: ConfiguredKey
@@ -69,6 +71,7 @@ class Probe:
     unwrap: Answer | None = None
     record: Record | None = None
     proved: bool = False
+    notices: tuple[tuple[str, str], ...] = ()
 
     @property
     def scheme(self) -> str:
@@ -90,7 +93,10 @@ class MasterKeys:
     """
 
     _loaded: dict[tuple[Any, bool], MasterKey] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _lock: threading.Lock = field(init=False)
+
+    def __post_init__(self) -> None:
+        renew_after_fork(self, _lock=threading.Lock)
 
     def get(self, given: Any, *, opens: bool) -> MasterKey:
         """Raises `ConfigurationError`: its provider can't be loaded, or refuses the URI."""
@@ -200,6 +206,7 @@ class KeyCheck:
         if probe.wrap.error is None and record is not None:
             probe.stage = "unwrap"
             probe.unwrap = self._ask("unwrap", opener, partial(_accepted, opener, record))
+        probe.notices = _notices(sealer)
 
     def _ask(self, operation: str, master: MasterKey, work: Callable[[], None]) -> Answer:
         self._words.taken()
@@ -210,6 +217,15 @@ class KeyCheck:
             seconds = time.perf_counter() - begun
             return Answer(seconds, told(error, operation, master), self._words.taken())
         return Answer(time.perf_counter() - begun)
+
+
+def _notices(master: MasterKey) -> tuple[tuple[str, str], ...]:
+    """What a provider has to say that has the method ``notices``, which none needs to have."""
+    try:
+        ask: Any = getattr(master, "notices", None)
+        return tuple(ask()) if callable(ask) else ()
+    except Exception:  # a provider of a third party may have something else by that name
+        return ()
 
 
 def scheme_of(given: Any) -> str:

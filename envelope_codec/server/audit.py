@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 import structlog
 
 from envelope_codec.errors import ConfigurationError
+from envelope_codec.process import renew_after_fork
 from envelope_codec.server.outcome import OPENED, PASSED, SEALED, Outcome, failures
 from envelope_codec.server.principal import Principal
 from envelope_codec.server.refusal import NOT_ALLOWED
@@ -81,9 +82,11 @@ class Audit:
         ConfigurationError: the file can't be opened.
     """
 
+    _lock: threading.Lock
+
     def __init__(self, path: str | None) -> None:
         self._path = path
-        self._lock = threading.Lock()
+        renew_after_fork(self, _lock=threading.Lock)
         self._file: BinaryIO = sys.stdout.buffer
         if path is not None:
             try:

@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from envelope_codec.clock import stop_loop
+from envelope_codec.process import renew_after_fork
 
 _T = TypeVar("_T")
 _TO_END = 1.0
@@ -18,13 +19,16 @@ _TO_END = 1.0
 class Apart:
     """Runs coroutines to their end in a thread with an event loop, whatever happens to those who wait for them.
 
-    The thread starts with the first coroutine. It ends with `close`, with this object, or with the process.
+    The thread starts with the first coroutine. It ends with `close`, with this object, or with the process. A forked
+    child has one of its own.
     """
 
+    _loop: asyncio.AbstractEventLoop | None
+    _under_way: set[asyncio.Task[Any]]  # an event loop alone would let them be collected
+
     def __init__(self) -> None:
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
-        self._under_way: set[asyncio.Task[Any]] = set()  # an event loop alone would let them be collected
+        renew_after_fork(self, _loop=lambda: None, _under_way=set)
 
     async def run(self, work: Coroutine[Any, Any, _T]) -> _T:
         """What ``work`` returns. A caller that is cancelled leaves it alone. `ConnectionError` after `close`."""

@@ -30,7 +30,9 @@ from envelope_codec.codec import EnvelopeCodec, is_envelope
 from envelope_codec.errors import EncryptionRequired, EnvelopeError, InvalidCiphertext, StoreUnavailable
 from envelope_codec.flight import stopping
 from envelope_codec.frames import frameless, frameless_async, place_of
+from envelope_codec.loops import kept_awake, ours, running_loop
 from envelope_codec.observe import Event, logger, report
+from envelope_codec.process import PerProcess, renew_after_fork
 from envelope_codec.storage.claim import Claim
 from envelope_codec.storage.store import PayloadStore, StoreUrl
 
@@ -55,30 +57,54 @@ class Pool:
         url.open()  # what is wrong with it is told now; this asks no network
         self.name = url.name
         self._url = url
-        self._lock = threading.Lock()
-        self._loops: dict[asyncio.AbstractEventLoop, _Loop] = {}
-        weakref.finalize(self, _close_all, self._loops).atexit = False
+        self._loops = PerProcess(lambda _: _Loops())  # not of a parent: replies would get mixed up
 
     def here(self) -> _Loop:
         """The store of the running event loop. It is closed with the pool, or when that loop ends."""
-        loop = asyncio.get_running_loop()
-        with self._lock:
-            here = self._loops.get(loop)
-            if here is None:
-                for other in [other for other in self._loops if other.is_closed()]:
-                    del self._loops[other]
-                here = self._loops[loop] = _Loop(self._url.open())
-        return here
+        return self._loops.get().here(self._url)
 
     async def aclose(self) -> None:
         """Release the connections that belong to the running event loop."""
-        with self._lock:
-            here = self._loops.pop(asyncio.get_running_loop(), None)
+        loops = self._loops.made
+        here = loops.taken() if loops is not None else None
         if here is not None:
             await here.start_to_close()
 
     def close(self) -> None:
         """Release all connections, in the event loops that they belong to, as far as those still run."""
+        loops = self._loops.made
+        if loops is not None:
+            loops.close()
+
+
+class _Loops:
+    """What one process has open, by event loop."""
+
+    _lock: threading.Lock
+
+    def __init__(self) -> None:
+        renew_after_fork(self, _lock=threading.Lock)
+        self._loops: dict[asyncio.AbstractEventLoop, _Loop] = {}
+        weakref.finalize(self, _close_all, self._loops).atexit = False
+
+    def here(self, url: StoreUrl) -> _Loop:
+        """The store of the running event loop."""
+        loop = running_loop()
+        with self._lock:
+            here = self._loops.get(loop)
+            if here is None:
+                for other in [other for other in self._loops if other.is_closed()]:
+                    del self._loops[other]
+                here = self._loops[loop] = _Loop(url.open())
+        return here
+
+    def taken(self) -> _Loop | None:
+        """The same if it is open, and forgotten."""
+        with self._lock:
+            return self._loops.pop(asyncio.get_running_loop(), None)
+
+    def close(self) -> None:
+        """Close all of them."""
         with self._lock:
             _close_all(self._loops)
 
@@ -100,6 +126,7 @@ class _Loop:
         self._under_way: set[asyncio.Task[Any]] = set()
         self._closing: asyncio.Task[None] | None = None
         # An event loop that ends closes its asynchronous generators, and waits for them: nothing else is sure to run.
+        self._process = os.getpid()
         self._guard = self._close_at_the_end()
         with suppress(StopIteration):
             self._guard.asend(None).send(None)
@@ -125,7 +152,8 @@ class _Loop:
         try:
             yield
         finally:
-            await self.start_to_close()
+            if os.getpid() == self._process:  # else the connections are the parent's
+                await self.start_to_close()
 
     async def call(
         self,
@@ -141,11 +169,16 @@ class _Loop:
         """
         if not await self._slot(patience):
             raise StoreUnavailable("the datastore did not answer", operation=operation)
-        task = asyncio.get_running_loop().create_task(call(self.store))
+        token = ours.set(True)
+        try:
+            task = asyncio.get_running_loop().create_task(call(self.store))
+        finally:
+            ours.reset(token)
         self._under_way.add(task)
         task.add_done_callback(self._ended)
         try:
-            await asyncio.wait([task], timeout=seconds)
+            with kept_awake():
+                await asyncio.wait([task], timeout=seconds)
             if task.done() and not task.cancelled():  # as it is if the store is closed meanwhile
                 return task.result()
             raise StoreUnavailable("the datastore did not answer", operation=operation)

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from tempfile import mkstemp
@@ -13,10 +14,12 @@ from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
 from envelope_codec.errors import ConfigurationError, PayloadMissing, StoreRefused, StoreUnavailable
+from envelope_codec.process import PerProcess
 from envelope_codec.storage.store import Stored, is_id
 
 _T = TypeVar("_T")
 
+_THREADS = 32
 _REFUSALS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.ENOENT}
 
 
@@ -29,6 +32,7 @@ class FileStore:
         if parts.scheme != "file" or parts.netloc or parts.query or parts.fragment or not parts.path.startswith("/"):
             raise ConfigurationError("storage: a directory of files is file:///absolute/path, with no option but name")
         self._folder = path
+        self._threads = PerProcess(lambda _: ThreadPoolExecutor(_THREADS, thread_name_prefix="envelope-codec-files"))
 
     async def put(self, id: str, data: bytes) -> None:
         """See `PayloadStore.put`."""
@@ -39,7 +43,7 @@ class FileStore:
     async def get(self, id: str) -> bytes:
         """See `PayloadStore.get`."""
         try:
-            return await asyncio.to_thread(self._path(id).read_bytes)
+            return await self._run(self._path(id).read_bytes)
         except FileNotFoundError:
             await self._do("get", self._check_folder)
             raise PayloadMissing("the datastore has no such payload", operation="get") from None
@@ -64,6 +68,9 @@ class FileStore:
 
     async def close(self) -> None:
         """See `PayloadStore.close`."""
+        threads = self._threads.take()
+        if threads is not None:
+            threads.shutdown(wait=False)
 
     def _path(self, id: str) -> Path:
         if not is_id(id):
@@ -106,9 +113,13 @@ class FileStore:
 
     async def _do(self, operation: str, work: Callable[[], _T]) -> _T:
         try:
-            return await asyncio.to_thread(work)
+            return await self._run(work)
         except OSError as error:
             raise _failure(error, operation) from None
+
+    async def _run(self, work: Callable[[], _T]) -> _T:
+        """Run ``work`` in a thread of the store's own: those of a loop that a forked child inherits are not there."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads.get(), work)
 
 
 def _failure(error: OSError, operation: str) -> StoreRefused | StoreUnavailable:

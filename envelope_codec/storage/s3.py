@@ -26,6 +26,7 @@ from envelope_codec.errors import (
     StoreRefused,
     StoreUnavailable,
 )
+from envelope_codec.process import PerProcess
 from envelope_codec.storage.store import Stored, is_id
 
 if TYPE_CHECKING:
@@ -77,7 +78,12 @@ class Boto3Client(S3StorageDriverClient):
 
     def __init__(self, client: S3Client) -> None:
         self._client = client
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="envelope-codec-s3")
+        self._threads = PerProcess(self._new_threads)
+
+    def _new_threads(self, parents: ThreadPoolExecutor | None) -> ThreadPoolExecutor:
+        if parents is not None:
+            self._client.close()  # forgets connections, which are the parent's, and opens others
+        return ThreadPoolExecutor(_THREADS, thread_name_prefix="envelope-codec-s3")
 
     async def put_object(self, *, bucket: str, key: str, data: bytes) -> None:
         """See `S3StorageDriverClient.put_object`. PutObject: 5 GiB at most."""
@@ -101,11 +107,11 @@ class Boto3Client(S3StorageDriverClient):
 
     async def run(self, work: Callable[[S3Client], _T]) -> _T:
         """Run ``work`` in a thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work, self._client)
+        return await asyncio.get_running_loop().run_in_executor(self._threads.get(), work, self._client)
 
     def close(self) -> None:
         """Release the connections. Does not wait for calls under way."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.get().shutdown(wait=False, cancel_futures=True)
         self._client.close()
 
 

@@ -7,11 +7,13 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from envelope_codec.aws_credentials import CredentialsUnavailable, told_apart, watch_signing
 from envelope_codec.errors import ConfigurationError, InvalidCiphertext, KmsUnavailable
 from envelope_codec.kms import WrappedSecret, parse_key_uri
+from envelope_codec.process import PerProcess
 from envelope_codec.provider import asks_kms
 from envelope_codec_aws._arn import KeyArn, checked_accounts
 from envelope_codec_aws._client import ProcessClient
@@ -90,7 +92,7 @@ class AwsKms:
             watch_signing(client)
         else:
             options.check(self._arn)
-        self._given_client = client
+        self._given_client = None if client is None else PerProcess(partial(_in_this_process, client))
         self._own_client = ProcessClient(self._arn.region, options)
         self._closed = False
         # Without a lock, which would have to survive a fork: set.add is atomic, and the worst that two threads can do
@@ -223,13 +225,19 @@ class AwsKms:
                 yield client
         else:
             with told_apart():
-                yield self._given_client
+                yield self._given_client.get()
 
     def _report(self, operation: str, key_id: str, error: Exception) -> None:
         kind = (operation, error.reason if isinstance(error, CredentialsUnavailable) else code(error))
         level = logging.DEBUG if kind in self._warned else logging.WARNING
         self._warned.add(kind)
         _log.log(level, "AWS KMS %s with %s failed: %s", operation, key_id, describe(error))
+
+
+def _in_this_process(client: KMSClient, parents: KMSClient | None) -> KMSClient:
+    if parents is not None:
+        client.close()  # forgets connections, which are the parent's, and opens others
+    return client
 
 
 def _check_client(client: KMSClient, arn: KeyArn, options: ClientOptions) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import threading
-import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -17,6 +15,7 @@ from botocore.exceptions import NoCredentialsError
 from botocore.session import Session
 
 from envelope_codec.aws_credentials import CredentialsUnavailable, WatchedCredentials, watch
+from envelope_codec.process import in_child, keep, renew_after_fork
 from envelope_codec_aws._errors import Closed
 from envelope_codec_aws._options import ClientOptions
 
@@ -43,8 +42,9 @@ class ProcessClient:
         self._region = region
         self._options = options
         self._closed = False
+        renew_after_fork(self, _lock=threading.Lock)
         self._forget()
-        _clients.add(self)
+        in_child(self, ProcessClient._leave)
 
     @contextmanager
     def in_use(self) -> Iterator[KMSClient]:
@@ -93,25 +93,14 @@ class ProcessClient:
         if client is not None:
             client.close()
 
+    def _leave(self) -> None:
+        """In a forked child: the sockets are the parent's."""
+        keep(self._client)
+        self._forget()
+
     def _forget(self) -> None:
-        """Also in a forked child, where the lock may be held by a thread that is not there, and the sockets are the
-        parent's.
-        """
-        self._lock = threading.Lock()
         self._client = None
         self._credentials = None
-
-
-_clients: weakref.WeakSet[ProcessClient] = weakref.WeakSet()
-
-
-def _forget_all() -> None:
-    for client in list(_clients):
-        client._forget()
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
-    os.register_at_fork(after_in_child=_forget_all)
 
 
 def _build(region: str, options: ClientOptions) -> tuple[KMSClient, WatchedCredentials]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import threading
 from typing import Any
 
@@ -13,6 +12,7 @@ from google.api_core.client_options import ClientOptions
 from google.cloud.kms_v1 import KeyManagementServiceClient
 from google.cloud.kms_v1.services.key_management_service.transports import KeyManagementServiceGrpcTransport
 
+from envelope_codec.process import PerProcess, renew_after_fork
 from envelope_codec_gcp.endpoint import Endpoint
 from envelope_codec_gcp.failure import Closed
 
@@ -26,9 +26,6 @@ _IDLE_MS = 60_000
 # Finds a dead connection that is in use. Only while a call is waiting; Google's servers take a ping every 30 s.
 _KEEPALIVE_MS = 30_000
 _KEEPALIVE_ANSWER_MS = 5_000
-
-_inherited: list[object] = []
-"""What a parent process opened. Kept, because freeing a gRPC channel after a fork may hang."""
 
 
 class Connection:
@@ -44,7 +41,7 @@ class Connection:
         self._endpoint = endpoint
         self._credentials = credentials
         self._connect_timeout = connect_timeout
-        self._opened = _Opened()
+        self._opened = PerProcess(lambda _: _Opened())  # a parent's is kept: freeing a gRPC channel there may hang
         self._closed = False
 
     def client(self) -> KeyManagementServiceClient:
@@ -54,33 +51,24 @@ class Connection:
             google.auth.exceptions.GoogleAuthError: there are no credentials, or they can't be read.
             Closed: it was closed.
         """
-        while True:
-            opened = self._opened
-            if opened.pid != os.getpid():
-                # Threads that come here together may each set one: an extra client then, and no harm. The lock of the
-                # parent's is not touched, because another thread may have held it when the process was forked.
-                _inherited.append(opened)
-                self._opened = _Opened()
-                continue
-            with opened.lock:
+        opened = self._opened.get()
+        with opened.lock:
+            if self._closed:
+                raise Closed
+            client = opened.client
+            if client is None:
+                client = opened.client = self._open()
                 if self._closed:
+                    opened.close()
                     raise Closed
-                client = opened.client
-                if client is None:
-                    client = opened.client = self._open()
-                    if self._closed:
-                        opened.close()
-                        raise Closed
-                return client
+            return client
 
     def close(self) -> None:
         """Final. Without the lock, which a thread may hold while it looks for credentials: it sees the flag then."""
         self._closed = True
-        opened = self._opened
-        if opened.pid != os.getpid():
-            _inherited.append(opened)
-            return
-        opened.close()
+        opened = self._opened.made
+        if opened is not None:
+            opened.close()
 
     def _open(self) -> KeyManagementServiceClient:
         target = self._endpoint.target
@@ -126,9 +114,10 @@ class Connection:
 class _Opened:
     """The client of one process."""
 
+    lock: threading.Lock
+
     def __init__(self) -> None:
-        self.pid = os.getpid()
-        self.lock = threading.Lock()
+        renew_after_fork(self, lock=threading.Lock)
         self.client: KeyManagementServiceClient | None = None
 
     def close(self) -> None:

@@ -14,6 +14,7 @@ from requests.adapters import HTTPAdapter
 
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.kms import shown_path, shown_value
+from envelope_codec_vault._environment import variable
 from envelope_codec_vault._failure import RedirectRefused
 
 POOL_SIZE = 32
@@ -34,6 +35,7 @@ class Endpoint:
         verify: path of the CA bundle (a file or a folder), or True for the system's own.
         connect_timeout: seconds.
         read_timeout: seconds between two reads.
+        certificate: paths of this client's own certificate and key, for TLS both ways.
     """
 
     address: str
@@ -41,6 +43,7 @@ class Endpoint:
     verify: str | bool
     connect_timeout: float
     read_timeout: float
+    certificate: tuple[str, str] | str | None = None
 
     @property
     def is_exposed(self) -> bool:
@@ -57,25 +60,27 @@ def choose_endpoint(
     connect_timeout: float,
     read_timeout: float,
 ) -> Endpoint:
-    """An `Endpoint` from settings, VAULT_ADDR, VAULT_CACERT and VAULT_CAPATH.
+    """An `Endpoint` from settings, and from VAULT_ADDR, VAULT_CACERT, VAULT_CAPATH, VAULT_CLIENT_CERT and
+    VAULT_CLIENT_KEY, or their twins of OpenBao, ``BAO_…``.
 
     Raises:
         ConfigurationError: a setting is missing or wrong.
     """
-    address = address or os.environ.get("VAULT_ADDR")
+    address = address or variable("ADDR")
     if not address:
         raise ConfigurationError("no Vault address: set VAULT_ADDR or address=https://HOST:8200")
     _check_address(address)
     for setting, seconds in (("connect_timeout", connect_timeout), ("read_timeout", read_timeout)):
         if not isinstance(seconds, (int, float)) or not math.isfinite(seconds) or seconds <= 0:
             raise ConfigurationError(f"Vault setting {setting}={seconds!r} must be a number of seconds above 0")
-    bundle = ca_bundle or os.environ.get("VAULT_CACERT") or os.environ.get("VAULT_CAPATH")
+    bundle = ca_bundle or variable("CACERT") or variable("CAPATH")
     verify = os.path.expanduser(bundle) if bundle else True  # noqa: PTH111 - requests takes a text
     if verify is not True and not os.path.exists(verify):  # noqa: PTH110
         raise ConfigurationError(
             f"Vault setting ca_bundle: {shown_path(verify)} does not exist (also VAULT_CACERT, VAULT_CAPATH)"
         )
-    return Endpoint(address.rstrip("/"), namespace, verify, float(connect_timeout), float(read_timeout))
+    times = float(connect_timeout), float(read_timeout)
+    return Endpoint(address.rstrip("/"), namespace, verify, *times, _own_certificate())
 
 
 class Connection:
@@ -85,6 +90,7 @@ class Connection:
         self._endpoint = endpoint
         self._session = requests.Session()
         self._session.verify = endpoint.verify
+        self._session.cert = endpoint.certificate
         self._session.max_redirects = _MAX_REDIRECTS
         self._session.hooks["response"].append(refuse_other_origin)
         # The keyring retries, with back-off and a deadline.
@@ -124,6 +130,16 @@ def _origin(url: str) -> tuple[str, str | None, int | None] | None:
         return parts.scheme, parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme)
     except ValueError:
         return None
+
+
+def _own_certificate() -> tuple[str, str] | str | None:
+    certificate, key = variable("CLIENT_CERT"), variable("CLIENT_KEY")
+    for name, path in (("VAULT_CLIENT_CERT", certificate), ("VAULT_CLIENT_KEY", key)):
+        if path and not os.path.exists(path):  # noqa: PTH110
+            raise ConfigurationError(f"{name}: {path!r} does not exist")
+    if key and not certificate:
+        raise ConfigurationError("VAULT_CLIENT_KEY needs VAULT_CLIENT_CERT beside it")
+    return (certificate, key) if certificate and key else certificate
 
 
 def _check_address(address: str) -> None:

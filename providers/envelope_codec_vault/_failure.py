@@ -45,11 +45,16 @@ class RedirectRefused(requests.RequestException):
 
 
 CREDENTIALS = Meaning(KmsUnavailable, "the KMS did not take the credentials: expired, revoked or unknown")
+UNREADABLE = Meaning(KmsUnavailable, "a file with credentials for the KMS could not be read")
 LOGIN_FAILED = Meaning(KmsUnavailable, "no login to the KMS")
+LOGIN_REFUSED = Meaning(KmsUnavailable, "the KMS refused the login")
+LOGIN_LOCKED = Meaning(KmsUnavailable, "the KMS refused the login, as it does while a role is locked")
 NO_ANSWER = Meaning(KmsUnavailable, "the KMS gave no usable answer")
 FAULT = Meaning(KmsUnavailable, UNEXPECTED)
 CLOSED = Meaning(KmsUnavailable, "this master key is closed")
 NOT_PERMITTED = Meaning(KeyDenied, "permission to use the key is missing")
+OTHER_NAMESPACE = Meaning(KeyDenied, "the token is of another namespace than the key, and may not use it")
+POLICY_ALLOWS = Meaning(KeyDenied, "the KMS refused, though the token's policies name the key's path")
 NOT_TRANSIT = Meaning(KeyDenied, "the mount is not a Transit engine")
 BAD_CIPHERTEXT = Meaning(InvalidCiphertext, "the ciphertext or its context was changed")
 NO_CIPHERTEXT = Meaning(InvalidCiphertext, "not a ciphertext of Vault Transit")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -11,8 +11,11 @@ import hvac
 
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.kms import shown_value
+from envelope_codec_vault._environment import variable
 from envelope_codec_vault._failure import LOGIN_FAILED, Failed
 from envelope_codec_vault._key_id import check_path
+from envelope_codec_vault._life import Life, life_of
+from envelope_codec_vault._refusal import APPROLE, UNLOCKED, Pace
 from envelope_codec_vault._secret_file import SecretFile, is_credential
 
 TOKEN_FILE = "~/.vault-token"  # noqa: S105 - the path where `vault login` leaves its token
@@ -29,16 +32,37 @@ _SETTINGS_OF = {
 
 @dataclass(frozen=True)
 class Grant:
-    """A token, and the seconds for which Vault lets it live; None if it did not say or set no end."""
+    """A token.
+
+    Attributes:
+        token: its text.
+        life: how long Vault lets it live; None if only Vault knows.
+    """
 
     token: str = field(repr=False)
-    seconds: float | None = None
+    life: Life | None = None
 
 
 class Login(Protocol):
-    """One way to come by a token."""
+    """One way to come by a token.
 
-    def grant(self, client: hvac.Client) -> Grant:
+    Attributes:
+        asks: whether it asks Vault for a new one, and does not just have one.
+        pace: how often a refused one is tried again.
+        identity: equal for logins that come by the same token.
+    """
+
+    asks: bool
+    pace: Pace
+
+    @property
+    def identity(self) -> tuple[str, ...]: ...
+
+    def credential(self) -> str:
+        """What proves who asks, as it is now. Raises `Failed`: it can't be had."""
+        ...
+
+    def grant(self, client: hvac.Client, credential: str) -> Grant:
         """Ask for a token; ``client`` has none. Raises hvac's and requests' errors, and `Failed`."""
         ...
 
@@ -48,37 +72,75 @@ class Login(Protocol):
 
 
 class GivenToken:
-    def __init__(self, token: str) -> None:
-        self._grant = Grant(token)
+    asks = False
+    pace = UNLOCKED
 
-    def grant(self, client: hvac.Client) -> Grant:
-        return self._grant
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        return ("token", _digest(self._token))
+
+    def credential(self) -> str:
+        return self._token
+
+    def grant(self, client: hvac.Client, credential: str) -> Grant:
+        return Grant(credential)
 
     def changed(self) -> bool:
         return False
 
 
 class TokenFile:
+    asks = False
+    pace = UNLOCKED
+
     def __init__(self, file: SecretFile) -> None:
         self._file = file
 
-    def grant(self, client: hvac.Client) -> Grant:
-        return Grant(self._file.read())
+    @property
+    def identity(self) -> tuple[str, ...]:
+        return ("token-file", self._file.path)
+
+    def credential(self) -> str:
+        return self._file.read()
+
+    def grant(self, client: hvac.Client, credential: str) -> Grant:
+        return Grant(credential)
 
     def changed(self) -> bool:
         return self._file.changed()
 
 
 class AppRole:
-    """https://developer.hashicorp.com/vault/docs/auth/approle"""
+    """https://developer.hashicorp.com/vault/docs/auth/approle
 
-    def __init__(self, role_id: str, secret_id: Callable[[], str], mount: str) -> None:
+    Args:
+        role_id: the role.
+        secret_id: reads the secret id as it is now.
+        mount: of the auth method.
+        source: where the secret id comes from; any text, but the same for the same.
+    """
+
+    asks = True
+    pace = APPROLE
+
+    def __init__(self, role_id: str, secret_id: Callable[[], str], mount: str, source: str = "") -> None:
         self._role_id = role_id
         self._secret_id = secret_id
         self._mount = mount
+        self._source = source
 
-    def grant(self, client: hvac.Client) -> Grant:
-        reply = client.auth.approle.login(self._role_id, self._secret_id(), use_token=False, mount_point=self._mount)
+    @property
+    def identity(self) -> tuple[str, ...]:
+        return ("approle", self._mount, self._role_id, self._source)
+
+    def credential(self) -> str:
+        return self._secret_id()
+
+    def grant(self, client: hvac.Client, credential: str) -> Grant:
+        reply = client.auth.approle.login(self._role_id, credential, use_token=False, mount_point=self._mount)
         return _granted(reply)
 
     def changed(self) -> bool:
@@ -91,13 +153,23 @@ class Kubernetes:
     The service-account token is read at each login, because Kubernetes replaces it about every hour.
     """
 
+    asks = True
+    pace = UNLOCKED
+
     def __init__(self, role: str, jwt: SecretFile, mount: str) -> None:
         self._role = role
         self._jwt = jwt
         self._mount = mount
 
-    def grant(self, client: hvac.Client) -> Grant:
-        reply = client.auth.kubernetes.login(self._role, self._jwt.read(), use_token=False, mount_point=self._mount)
+    @property
+    def identity(self) -> tuple[str, ...]:
+        return ("kubernetes", self._mount, self._role, self._jwt.path)
+
+    def credential(self) -> str:
+        return self._jwt.read()
+
+    def grant(self, client: hvac.Client, credential: str) -> Grant:
+        reply = client.auth.kubernetes.login(self._role, credential, use_token=False, mount_point=self._mount)
         return _granted(reply)
 
     def changed(self) -> bool:
@@ -133,11 +205,11 @@ def _auth_of(given: Mapping[str, str]) -> str:
         raise ConfigurationError(f"Vault setting {foreign[0]} needs auth=approle or auth=kubernetes beside it")
     if "token_file" in given:
         return "token-file"
-    return "token" if "token" in given or os.environ.get("VAULT_TOKEN") else "token-file"
+    return "token" if "token" in given or variable("TOKEN") else "token-file"
 
 
 def _given_token(given: Mapping[str, str]) -> Login:
-    token = given.get("token") or os.environ.get("VAULT_TOKEN")
+    token = given.get("token") or variable("TOKEN")
     if not token:
         raise ConfigurationError("Vault auth=token needs a token: set VAULT_TOKEN or pass token=…")
     return GivenToken(_credential("token", token))
@@ -162,14 +234,15 @@ def _approle(given: Mapping[str, str]) -> Login:
     if "secret_id_file" in given:
         if "secret_id" in given:
             raise ConfigurationError("Vault settings secret_id and secret_id_file exclude each other")
-        return AppRole(role_id, SecretFile(given["secret_id_file"], "secret_id_file").read, mount)
-    secret_id = given.get("secret_id") or os.environ.get("VAULT_SECRET_ID")
+        file = SecretFile(given["secret_id_file"], "secret_id_file")
+        return AppRole(role_id, file.read, mount, file.path)
+    secret_id = given.get("secret_id") or variable("SECRET_ID")
     if not secret_id:
         raise ConfigurationError(
             "Vault auth=approle needs a secret id: name a secret_id_file, set VAULT_SECRET_ID or pass secret_id=…"
         )
     secret_id = _credential("secret_id", secret_id)
-    return AppRole(role_id, lambda: secret_id, mount)
+    return AppRole(role_id, lambda: secret_id, mount, _digest(secret_id))
 
 
 def _kubernetes(given: Mapping[str, str]) -> Login:
@@ -209,5 +282,8 @@ def _granted(reply: Any) -> Grant:
     token = auth.get("client_token") if isinstance(auth, dict) else None
     if not isinstance(auth, dict) or not isinstance(token, str) or not is_credential(token):
         raise Failed(LOGIN_FAILED)
-    seconds = auth.get("lease_duration")
-    return Grant(token, float(seconds) if isinstance(seconds, (int, float)) and seconds > 0 else None)
+    return Grant(token, life_of(auth))
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

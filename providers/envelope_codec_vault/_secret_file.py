@@ -6,12 +6,11 @@ import os
 import re
 from pathlib import Path
 
-from envelope_codec.errors import ConfigurationError, KmsUnavailable
+from envelope_codec.errors import ConfigurationError
 from envelope_codec.kms import shown_path
-from envelope_codec_vault._failure import Failed, Meaning
+from envelope_codec_vault._failure import UNREADABLE, Failed
 
 MAX_BYTES = 64 * 1024
-_UNREADABLE = Meaning(KmsUnavailable, "a file with credentials for the KMS could not be read")
 # HTTP clients quote a header value that they can't send in their error, so nothing else may become one.
 _CREDENTIAL = re.compile(r"[!-~]+")
 
@@ -41,6 +40,11 @@ class SecretFile:
         if not is_credential(text):
             raise ConfigurationError(f"Vault setting {setting}: {shown} must hold one credential, one line")
 
+    @property
+    def path(self) -> str:
+        """Where it is."""
+        return str(self._path)
+
     def read(self) -> str:
         """The credential as it is now.
 
@@ -52,7 +56,7 @@ class SecretFile:
         except (OSError, ValueError):
             text = ""
         if not is_credential(text):
-            raise Failed(_UNREADABLE)
+            raise Failed(UNREADABLE)
         return text
 
     def changed(self) -> bool:

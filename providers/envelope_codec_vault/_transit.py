@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -14,14 +14,17 @@ from hvac.adapters import JSONAdapter
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.frames import frameless
 from envelope_codec.kms import WrappedSecret, context_bytes, parse_key_uri, shown_value
+from envelope_codec.process import PerProcess
 from envelope_codec.provider import asks_kms
 from envelope_codec_vault import _failure as failure
 from envelope_codec_vault._ask import Question, ask
-from envelope_codec_vault._connection import Connection, choose_endpoint
+from envelope_codec_vault._connection import choose_endpoint
+from envelope_codec_vault._environment import advice_on, ignored_variables, warn_of_ignored
 from envelope_codec_vault._failure import UNWRAP, WRAP, Failed
 from envelope_codec_vault._key_id import DEFAULT_MOUNT, SCHEME, TransitKey
 from envelope_codec_vault._login import choose_login
-from envelope_codec_vault._session import GivenSession, OwnSessions, Sessions
+from envelope_codec_vault._session import GivenSession, OwnSessions, Sessions, span
+from envelope_codec_vault._shared import shared
 from envelope_codec_vault._wire import decode, encode, key_version, text_of
 
 CONNECT_TIMEOUT = 2.0
@@ -52,7 +55,8 @@ class VaultTransit:
 
     Connections are opened, and logins made, at the first call in each process. When Vault refuses a call, the token is
     looked up: if Vault does not know it, there is one new login and one more try; if it is good, permission is missing.
-    A login that fails is no answer (`KmsUnavailable`) and no refusal of the key. To take a key away at once, withdraw
+    A login that fails is no answer (`KmsUnavailable`) and no refusal of the key. One that Vault refused is remembered,
+    until the credential is another: each try counts towards the lock of a role. To take a key away at once, withdraw
     the permission or delete the key; revoking credentials alone leaves cached keys in use for the outage grace.
 
     Redirects are followed to the same scheme, host and port only. Proxies are those of the environment.
@@ -60,10 +64,11 @@ class VaultTransit:
     Args:
         key: name of the key.
         mount, namespace, cluster: see `TransitKey`; parts of the key id. The namespace is never taken from the
-            environment.
+            environment: one key URI is one key, wherever it is read. VAULT_NAMESPACE is warned of.
         client: a client that is logged in, with its own address, namespace, time-outs (hvac's default is 30 s) and
             redirects; it is never closed or logged in here. It excludes all of the arguments below.
-        address: URL of Vault; else VAULT_ADDR.
+        address: URL of Vault; else VAULT_ADDR. For each variable of Vault's tools here, OpenBao's twin counts where it
+            is not set: BAO_ADDR and so on.
         auth: ``token``, ``token-file``, ``approle`` or ``kubernetes``. By default a token or token_file given here,
             else VAULT_TOKEN, else ``~/.vault-token``.
         token: for ``token``; else VAULT_TOKEN.
@@ -74,6 +79,9 @@ class VaultTransit:
         ca_bundle: file or folder of CA certificates; else VAULT_CACERT or VAULT_CAPATH, else the system's.
         connect_timeout: seconds.
         read_timeout: seconds between two reads.
+
+    A token is renewed in the background at two thirds of its life, and keys that log in alike share it. A client
+    certificate, where Vault asks for one, is that of VAULT_CLIENT_CERT and VAULT_CLIENT_KEY.
 
     Raises:
         ConfigurationError: a setting is wrong, missing, or of no use with the others.
@@ -105,8 +113,7 @@ class VaultTransit:
         self._key = TransitKey(key, mount, namespace, cluster)
         self._key_id = self._key.id
         self._closed = False
-        self._by_process: dict[int, Sessions] = {}
-        self._open: Callable[[], Sessions]
+        self._process: PerProcess[Sessions]
         credentials = {
             "token": token,
             "token_file": token_file,
@@ -121,7 +128,7 @@ class VaultTransit:
             times = {"connect_timeout": connect_timeout, "read_timeout": read_timeout}
             others = {"address": address, "auth": auth, "ca_bundle": ca_bundle, **times, **credentials}
             _check_client(client, namespace, others)
-            self._open = _sessions_of(client)
+            self._process = PerProcess(lambda parents: _given(client, parents))
             return
         login = choose_login(auth, credentials)
         endpoint = choose_endpoint(
@@ -133,7 +140,9 @@ class VaultTransit:
         )
         if endpoint.is_exposed:
             _log.warning("Vault address %s is plain http: tokens and secrets can be read on the way", endpoint.address)
-        self._open = lambda: OwnSessions(login, Connection(endpoint))
+        warn_of_ignored(namespace)
+        self._process = PerProcess(lambda _: shared.get().take(endpoint, login))
+        weakref.finalize(self, _give_back, self._process).atexit = False
 
     @classmethod
     @frameless
@@ -186,9 +195,26 @@ class VaultTransit:
 
     def close(self) -> None:
         self._closed = True
-        sessions = self._by_process.pop(os.getpid(), None)
-        if sessions is not None:
-            sessions.close()
+        _give_back(self._process)
+
+    def notices(self) -> list[tuple[str, str]]:
+        """What to know before it becomes trouble, and what to do about it. Asks Vault how long the token lives.
+
+        Nothing if Vault can't be asked: calls tell that.
+        """
+        found = [(f"{name} is set, and ignored", advice_on(name)) for name in ignored_variables(self._key.namespace)]
+        try:
+            sessions = self._sessions()
+            sessions.current()
+            if isinstance(sessions, OwnSessions):
+                sessions.look()
+        except Failed:
+            return found
+        left = sessions.end_of_token()
+        if left is not None:
+            text = f"the Vault token ends in {span(left)}, and there is no login to get another"
+            found.append((text, "use a token that Vault renews (periodic), or auth=approle or auth=kubernetes"))
+        return found
 
     def _wrapped(self, secret: bytes, context: Mapping[str, str]) -> WrappedSecret:
         reply = self._ask(
@@ -238,28 +264,26 @@ class VaultTransit:
         raise meaning.kind(meaning.reason, operation=operation, key_id=self._key_id)
 
     def _ask(self, operation: str, question: Question) -> Any:
-        return ask(self._sessions(), operation, question)
+        path = f"{self._key.mount}/{'encrypt' if operation == WRAP else 'decrypt'}/{self._key.name}"
+        return ask(self._sessions(), operation, path, question)
 
     def _sessions(self) -> Sessions:
         """This process's own: connections must not be shared with a process that forked."""
         if self._closed:
             raise Failed(failure.CLOSED)
-        process = os.getpid()
-        found = self._by_process.get(process)
-        # setdefault and no lock, which might be held while the process forks: of two threads, one's goes unused.
-        return found if found is not None else self._by_process.setdefault(process, self._open())
+        return self._process.get()
 
 
-def _sessions_of(client: hvac.Client) -> Callable[[], Sessions]:
-    process = os.getpid()
+def _given(client: hvac.Client, parents: Sessions | None) -> Sessions:
+    if parents is not None:
+        client.session.close()  # forgets connections, which are the parent's; the client opens others
+    return GivenSession(client)
 
-    def sessions() -> Sessions:
-        if os.getpid() != process:
-            # Forked: forget the connections that belong to the parent. The client opens new ones.
-            client.session.close()
-        return GivenSession(client)
 
-    return sessions
+def _give_back(sessions: PerProcess[Sessions]) -> None:
+    mine = sessions.take()
+    if isinstance(mine, OwnSessions):
+        shared.get().give_back(mine)
 
 
 def _check_client(client: hvac.Client, namespace: str, others: Mapping[str, object]) -> None:

@@ -33,7 +33,6 @@ from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, K
 from envelope_codec.kms import MasterKey, WrappedSecret, master_key
 from envelope_codec_vault import VaultTransit
 from envelope_codec_vault._connection import Connection, Endpoint
-from envelope_codec_vault._failure import Failed
 from envelope_codec_vault._login import AppRole
 from envelope_codec_vault._session import OwnSessions
 
@@ -566,32 +565,6 @@ def sessions(admin: Admin, role: Any, clock: Clock) -> Iterator[Callable[[int], 
     yield make
     for connection in connections:
         connection.close()
-
-
-def test_a_token_is_replaced_after_four_fifths_of_its_life_once_for_many_threads(sessions: Any, clock: Clock) -> None:
-    found = sessions(2)
-    first = found.current()
-    clock.now += 479.0
-    assert found.current() is first
-    clock.now += 1.0
-    assert len({id(session) for session in at_once(found.current)} - {id(first)}) <= 1
-    second = found.current()
-    assert second is not first
-    clock.now += 479.0
-    assert found.current() is second
-
-
-def test_a_token_serves_to_its_end_if_there_is_no_login_and_not_longer(sessions: Any, clock: Clock) -> None:
-    found = sessions(1)
-    first = found.current()
-    clock.now += 500.0
-    assert set(at_once(found.current)) == {first}
-    clock.now += 99.0
-    assert found.current() is first
-    clock.now += 1.0
-    with pytest.raises(Failed) as caught:
-        found.current()
-    assert caught.value.meaning.kind is KmsUnavailable
 
 
 def test_an_expired_token_is_replaced_once_for_many_threads(sessions: Any, clock: Clock) -> None:

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from envelope_codec.keyring import _keyrings
+from envelope_codec.keyring import Keyring
+from envelope_codec.process import living
 
 
 @pytest.fixture(autouse=True)
 def closed_keyrings() -> Iterator[None]:
     """Closes the keyrings that a test has left open."""
     yield
-    for keyring in list(_keyrings):
+    for keyring in living(Keyring):
         keyring.close()

@@ -737,3 +737,50 @@ def test_every_finding_is_explained_on_the_page_of_commands() -> None:
         assert f"| `{code.value}` |" in page
     explained: Sequence[str] = [line.split("`")[1] for line in page.splitlines() if line.startswith("| `")]
     assert {one for one in explained if "-" in one and not one.startswith("-")} >= {code.value for code in Code}
+
+
+# What a provider foresees
+
+
+async def test_what_a_provider_foresees_is_advice_once_a_key() -> None:
+    class Foreseeing(FakeKms):
+        def notices(self) -> list[tuple[str, str]]:
+            return [("the token ends in 60 min", "use another")]
+
+    kms = Foreseeing("fakekms://foreseeing")
+    diagnosis = await examine(EnvelopeConfig(namespaces={"a": {"key": kms}, "b": {"key": kms}}), "a", "b")
+    told = [finding for finding in diagnosis.findings if finding.code is Code.provider_notice]
+    assert [(finding.text, finding.fix, finding.level.value) for finding in told] == [
+        ("the token ends in 60 min", "use another", "advice")
+    ]
+    assert diagnosis.status == 0
+
+
+async def test_a_provider_whose_notices_fail_is_not_blamed() -> None:
+    class Odd(FakeKms):
+        notices = property(lambda self: 1 / 0)
+
+    class Failing(FakeKms):
+        def notices(self) -> list[tuple[str, str]]:
+            raise RuntimeError
+
+    for kms in (Odd("fakekms://odd"), Failing("fakekms://failing")):
+        assert (await examine(EnvelopeConfig(key=kms))).status == 0
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "the KMS refused the login",
+        "the KMS refused the login, as it does while a role is locked",
+        "the token is of another namespace than the key, and may not use it",
+        "the KMS refused, though the token's policies name the key's path",
+    ],
+)
+def test_no_policy_is_to_be_changed_where_it_is_right(reason: str) -> None:
+    key_id = "hashivault://k?mount=transit&namespace=team/a"
+    told = hint("hashivault", "wrap", KmsUnavailable(reason), namespace="n", purpose="p", key_id=key_id)
+    assert "capabilities" not in told
+    assert "add to the token's policies" not in told
+    if "namespace" in reason:
+        assert "team/a" in told

@@ -304,7 +304,7 @@ def test_after_close_no_credentials_are_looked_for_not_even_in_a_forked_child(
     connection.close()
     with pytest.raises(Closed):
         connection.client()
-    connection._opened.pid = 0  # as a child finds it
+    connection._opened._let_go()  # as in a child
     with pytest.raises(Closed):
         connection.client()
 

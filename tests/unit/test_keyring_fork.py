@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-import pickle
 import threading
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from fork_kit import in_child
 from keyring_kit import Events, key_sets, wrapped_by
 
 from envelope_codec.envelope import Record
@@ -25,27 +24,6 @@ pytestmark = [
 ]
 
 WAIT = 60.0
-
-
-def in_child(work: Callable[[], Any]) -> Any:
-    """What ``work`` returns in a forked child."""
-    receiving, sending = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            try:
-                result = pickle.dumps((True, work()))
-            except BaseException:
-                result = pickle.dumps((False, traceback.format_exc()))
-            os.write(sending, result)
-        finally:
-            os._exit(0)
-    os.close(sending)
-    with os.fdopen(receiving, "rb") as pipe:
-        good, result = pickle.loads(pipe.read())
-    os.waitpid(child, 0)
-    assert good, result
-    return result
 
 
 class Patient(FakeKms):

@@ -549,7 +549,7 @@ def test_each_event_loop_has_a_store_of_its_own_and_closes_it() -> None:
     for close in (True, False, False, False):
         asyncio.run(use(close))
     assert [memory.closed for memory in url.stores[1:]] == [1, 1, 1, 1]
-    assert len(pool._loops) <= 1, "loops that have ended are forgotten"
+    assert len(pool._loops.get()._loops) <= 1, "loops that have ended are forgotten"
 
 
 def test_a_pool_that_is_closed_or_forgotten_closes_the_store_of_a_running_loop() -> None:

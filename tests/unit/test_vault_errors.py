@@ -27,6 +27,7 @@ from envelope_codec_vault import VaultTransit
 from envelope_codec_vault._connection import Connection, Endpoint
 from envelope_codec_vault._failure import LOGIN_FAILED, Failed
 from envelope_codec_vault._login import Grant
+from envelope_codec_vault._refusal import UNLOCKED
 from envelope_codec_vault._session import OwnSessions
 
 KEY = "orders-key"
@@ -465,7 +466,14 @@ def test_threads_that_wait_for_a_login_share_its_failure(vault: Vault) -> None:
     lock = CountingLock()
 
     class FailingLogin:
-        def grant(self, client: hvac.Client) -> Grant:
+        asks = True
+        pace = UNLOCKED
+        identity = ("test",)
+
+        def credential(self) -> str:
+            return ""
+
+        def grant(self, client: hvac.Client, credential: str) -> Grant:
             nonlocal logins
             logins += 1
             lock.wait_for(16)
@@ -492,7 +500,14 @@ def test_a_thread_that_comes_late_to_an_early_login_takes_what_the_first_one_got
     logins = 0
 
     class ChangingLogin:
-        def grant(self, client: hvac.Client) -> Grant:
+        asks = True
+        pace = UNLOCKED
+        identity = ("test",)
+
+        def credential(self) -> str:
+            return ""
+
+        def grant(self, client: hvac.Client, credential: str) -> Grant:
             nonlocal logins
             logins += 1
             return Grant(f"hvs.{logins}")

@@ -1,0 +1,117 @@
+"""What belongs to one process. A forked child inherits none of its parent's threads, held locks and connections."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+_Owner = TypeVar("_Owner")
+
+_renewals: dict[int, tuple[weakref.ref[Any], Callable[[Any], object]]] = {}
+_numbers = itertools.count()
+_kept: list[object] = []
+
+
+def in_child(owner: _Owner, renew: Callable[[_Owner], object]) -> None:
+    """Call ``renew(owner)`` in each forked child, if ``owner`` lives at that time. In the order of these calls.
+
+    Args:
+        owner: held weakly.
+        renew: must not hold ``owner``, must be quick, and must wait for nothing: whoever would end the wait may be a
+            thread that is not there.
+    """
+    number = next(_numbers)
+    # Changed by single operations of a dict alone: a lock here would be one more that may be held at a fork.
+    _renewals[number] = (weakref.ref(owner, lambda _: _renewals.pop(number, None)), renew)
+
+
+def renew_after_fork(owner: object, **attributes: Callable[[], object]) -> None:
+    """Set attributes of ``owner`` now, and anew in each forked child.
+
+    It is how every lock is made: ``renew_after_fork(self, _lock=threading.Lock)``. A thread that is not in the child
+    may have held the parent's. The thread that forks may hold it too, and releases the one that it took.
+    """
+
+    def renew(owner: object) -> None:
+        for name, make in attributes.items():
+            setattr(owner, name, make())
+
+    renew(owner)
+    in_child(owner, renew)
+
+
+def living(kind: type[_Owner]) -> list[_Owner]:
+    """All that live of what has something to renew, and are of this class."""
+    owners = [reference() for reference, _ in list(_renewals.values())]
+    return list(dict.fromkeys(owner for owner in owners if isinstance(owner, kind)))
+
+
+def keep(value: object) -> None:
+    """Never free ``value`` in this process, to which it does not belong.
+
+    To free or close what a parent opened may end the parent's connection (a TLS shutdown, a QUIT), or hang (gRPC).
+    """
+    if value is not None:
+        _kept.append(value)
+
+
+class PerProcess(Generic[T]):
+    """A value that each process makes for itself at its first use. What the parent made is kept, and left alone.
+
+    Args:
+        make: makes the value; quick, for other threads wait. It gets what the parent had at the fork, to take over what
+            is no connection, thread or lock; None if there was nothing.
+    """
+
+    _lock: Any
+
+    def __init__(self, make: Callable[[T | None], T]) -> None:
+        self._make = make
+        self._value: T | None = None
+        self._inherited: T | None = None
+        renew_after_fork(self, _lock=threading.RLock)
+        in_child(self, PerProcess._let_go)
+
+    def get(self) -> T:
+        """The value of this process."""
+        value = self._value
+        if value is None:
+            with self._lock:
+                value = self._value
+                if value is None:
+                    value = self._value = self._make(self._inherited)
+                    self._inherited = None
+        return value
+
+    @property
+    def made(self) -> T | None:
+        """The value of this process, if it has been made."""
+        return self._value
+
+    def take(self) -> T | None:
+        """The same, and forget it: the next `get` makes another."""
+        with self._lock:
+            value, self._value = self._value, None
+            self._inherited = None
+        return value
+
+    def _let_go(self) -> None:
+        if self._value is not None:
+            keep(self._value)
+            self._inherited, self._value = self._value, None
+
+
+def _after_fork() -> None:
+    for reference, renew in list(_renewals.values()):
+        owner = reference()
+        if owner is not None:
+            renew(owner)
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,89 @@
+"""A login that Vault refused is remembered, so that nobody is locked out by retries.
+
+Vault locks a role of AppRole for 15 minutes after 5 refused logins, of whatever processes, unless 15 minutes pass
+without one (https://developer.hashicorp.com/vault/docs/concepts/user-lockout). A locked role keeps everybody out, with
+good secret ids too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hvac import exceptions as sdk
+
+from envelope_codec_vault._failure import LOGIN_LOCKED, LOGIN_REFUSED, Meaning, is_from_vault
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds until a refused login is tried again with the same credential: doubled each time, and up to half more by
+    chance, so that processes that begin together spread.
+    """
+
+    first: float
+    longest: float
+
+
+APPROLE = Pace(1_800.0, 14_400.0)
+"""Four processes with a dead secret id stay under the threshold: 15 minutes without a login lie between two rounds."""
+
+UNLOCKED = Pace(60.0, 900.0)
+"""For methods that know no lock."""
+
+_LOCKED = 900.0
+"""Vault's own default. What is refused while the role is locked does not count."""
+
+
+class Refusals:
+    """What a login was refused with, and until when it need not be tried.
+
+    Args:
+        pace: how often.
+        jitter: a number from 0 to 1.
+    """
+
+    def __init__(self, pace: Pace, jitter: Callable[[], float] = random.random) -> None:
+        self._pace = pace
+        self._jitter = jitter
+        self._credential = b""
+        self._until = 0.0
+        self._count = 0
+        self._meaning = LOGIN_REFUSED
+
+    def known(self, credential: str, now: float) -> Meaning | None:
+        """What ``credential`` was refused with, if it is not to be tried yet (``now``: monotonic seconds)."""
+        if self._count and now < self._until and self._credential == _digest(credential):
+            return self._meaning
+        return None
+
+    def add(self, credential: str, meaning: Meaning, now: float) -> float:
+        """Remember a refusal. Seconds until the next try."""
+        if meaning == LOGIN_LOCKED:
+            seconds = _LOCKED
+        else:
+            seconds = min(self._pace.longest, self._pace.first * 2.0 ** min(self._count, 16))
+            self._count += 1
+        self._count = max(1, self._count)
+        seconds *= 1.0 + 0.5 * self._jitter()
+        self._credential, self._meaning, self._until = _digest(credential), meaning, now + seconds
+        return seconds
+
+    def clear(self) -> None:
+        """Forget them: a login went well."""
+        self._count = 0
+
+
+def refusal_of(error: Exception, pace: Pace) -> Meaning | None:
+    """What Vault means if ``error`` is its refusal of a login; None if it is something else."""
+    if not isinstance(error, (sdk.InvalidRequest, sdk.Forbidden)) or not is_from_vault(error):
+        return None
+    # A wrong secret id is a 400. All that Vault says of a locked role is this 403.
+    locked = pace is APPROLE and isinstance(error, sdk.Forbidden) and error.errors == ["permission denied"]
+    return LOGIN_LOCKED if locked else LOGIN_REFUSED
+
+
+def _digest(credential: str) -> bytes:
+    return hashlib.sha256(credential.encode()).digest()

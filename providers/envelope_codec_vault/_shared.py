@@ -1,0 +1,91 @@
+"""One login a process for all keys that log in alike: each login more may be one too many for its secret id."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+from envelope_codec.process import PerProcess, renew_after_fork
+from envelope_codec_vault._connection import Connection, Endpoint
+from envelope_codec_vault._keeper import Keeper
+from envelope_codec_vault._login import Login
+from envelope_codec_vault._refusal import Refusals
+from envelope_codec_vault._session import OwnSessions, Session
+
+_MOST_REFUSALS = 1_000
+
+Place = tuple[Endpoint, tuple[str, ...]]
+
+
+@dataclass
+class _Entry:
+    sessions: OwnSessions
+    keeper: Keeper
+    users: int = 0
+
+
+class SharedSessions:
+    """The sessions of one process, by endpoint and login.
+
+    Args:
+        parents: those of the parent process, whose tokens and refusals serve here too. Its connections do not.
+    """
+
+    _lock: Any  # reentrant: the garbage collector may give back the sessions of a forgotten key at any moment
+
+    def __init__(self, parents: SharedSessions | None) -> None:
+        renew_after_fork(self, _lock=threading.RLock)
+        self._entries: dict[Place, _Entry] = {}
+        # They outlive sessions: whoever makes a client anew at each error would log in at each error.
+        self._refusals: dict[Place, Refusals] = dict(parents._refusals) if parents is not None else {}
+        self._inherited: dict[Place, Session] = {}
+        for place, entry in parents._entries.items() if parents is not None else ():
+            if entry.sessions.made is not None:
+                self._inherited[place] = entry.sessions.made
+
+    def take(self, endpoint: Endpoint, login: Login) -> OwnSessions:
+        """The sessions of this login; `give_back` them."""
+        place = (endpoint, login.identity)
+        with self._lock:
+            entry = self._entries.get(place)
+            if entry is None:
+                entry = self._entries[place] = self._opened(place, login)
+            entry.users += 1
+        return entry.sessions
+
+    def give_back(self, sessions: OwnSessions) -> None:
+        """Close them, if nobody else has them."""
+        with self._lock:
+            for place, entry in list(self._entries.items()):
+                if entry.sessions is sessions:
+                    entry.users -= 1
+                    if entry.users:
+                        return
+                    del self._entries[place]
+                    break
+            else:
+                return
+        entry.keeper.stop()
+        sessions.close()
+
+    def _opened(self, place: Place, login: Login) -> _Entry:
+        keeper = Keeper()
+        if len(self._refusals) >= _MOST_REFUSALS:
+            self._refusals.clear()
+        refusals = self._refusals.setdefault(place, Refusals(login.pace))
+        inherited = self._inherited.pop(place, None)
+        made: list[OwnSessions] = []
+
+        def begun() -> None:
+            if made:
+                keeper.start(made[0])
+
+        sessions = OwnSessions(login, Connection(place[0]), refusals=refusals, inherited=inherited, begun=begun)
+        made.append(sessions)
+        if inherited is not None:
+            keeper.start(sessions)
+        return _Entry(sessions, keeper)
+
+
+shared: PerProcess[SharedSessions] = PerProcess(SharedSessions)
