@@ -9,6 +9,7 @@ from typing import Any
 import jwt
 from starlette.datastructures import Headers
 
+from envelope_codec.server.address import network_of
 from envelope_codec.server.issuer import Issuer
 from envelope_codec.server.keys import Keys, KeysUnavailable, keys_of
 from envelope_codec.server.principal import Principal, joined
@@ -128,6 +129,6 @@ def _reason(error: jwt.PyJWTError) -> str:
 
 
 def caller_key(principal: Principal, client: str) -> str:
-    """What one caller is counted under: the subject of a token, or else an address."""
-    who = f"{principal.issuer}\0{principal.subject}" if principal.issuer else client
+    """What one caller is counted under: the subject of a token, or else an address, of IPv6 a network."""
+    who = f"{principal.issuer}\0{principal.subject}" if principal.issuer else network_of(client)
     return hashlib.sha256(who.encode("utf-8", "replace")).hexdigest()

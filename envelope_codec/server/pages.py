@@ -22,6 +22,10 @@ async def page(service: Service, request: Request, name: str) -> Response:
         return _json({"status": "ok"})
     if name == "readyz":
         return await _readiness(service)
+    if not service.hosts.allows(request.headers.get("host", "")):
+        raise Refusal(
+            403, "host_not_allowed", "The server does not go by this name. Its settings url and hosts tell its names."
+        )
     if name == "metrics":
         _check_metrics(service, request)
         return Response(service.metrics.exposition(), 200, media_type=CONTENT_TYPE)

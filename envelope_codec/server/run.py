@@ -64,6 +64,7 @@ class UvicornConfig(uvicorn.Config):
             ssl_keyfile=server.tls_key,
         )
         self.header_timeout = server.header_timeout
+        self.answer_timeout = server.body_timeout
         self._certificate: Certificate | None = None
 
     def load(self) -> None:
