@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +12,7 @@ from starlette.datastructures import Headers
 
 from envelope_codec.server.address import network_of
 from envelope_codec.server.issuer import Issuer
-from envelope_codec.server.keys import Keys, KeysUnavailable, keys_of
+from envelope_codec.server.keys import Keys, KeysUnavailable, RemoteKeys, keys_of
 from envelope_codec.server.principal import Principal, joined
 from envelope_codec.server.refusal import Refusal
 
@@ -40,6 +41,12 @@ class Tokens:
 
     def __init__(self, issuers: Sequence[Issuer]) -> None:
         self._issuers: dict[str, tuple[Issuer, Keys]] = {issuer.issuer: (issuer, keys_of(issuer)) for issuer in issuers}
+
+    async def check(self) -> dict[str, str]:
+        """Issuers whose keys can't be had, and why."""
+        remote = {name: keys for name, (_, keys) in self._issuers.items() if isinstance(keys, RemoteKeys)}
+        found = await asyncio.gather(*(keys.check() for keys in remote.values()))
+        return {name: problem for name, problem in zip(remote, found, strict=True) if problem}
 
     async def principal(self, headers: Headers) -> Principal:
         """Who makes a request with these headers.

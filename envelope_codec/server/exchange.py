@@ -104,7 +104,7 @@ class Exchange:
         if origin is not None and not service.cors.allows(origin):
             raise Refusal(403, "origin_not_allowed", "Pages of this origin may not use the server.")
         principal = self._entry.principal = await service.tokens.principal(headers)
-        self._entrance.believed()
+        self._entrance.believed(principal)
         visit = service.admission.visit(caller_key(principal, self._entry.client))
         self._held.callback(visit.leave)
         named = headers.getlist("x-namespace")

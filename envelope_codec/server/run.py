@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
@@ -80,7 +80,7 @@ class UvicornConfig(uvicorn.Config):
 
 
 def run(config: EnvelopeConfig, server: ServerConfig, listening: Callable[[list[Address]], None]) -> None:
-    """Serve until SIGTERM or SIGINT.
+    """Serve until SIGTERM or SIGINT, and return once what was under way has ended.
 
     With several workers, each reads the settings from the environment anew, so ``config`` and ``server`` must be what
     it says.
@@ -100,13 +100,19 @@ def run(config: EnvelopeConfig, server: ServerConfig, listening: Callable[[list[
     sockets = [listener for address in server.addresses for listener in bind(address)]
     try:
         listening([bound_address(listener) for listener in sockets])
-        with suppress(KeyboardInterrupt):  # which uvicorn raises once it has ended
+        with _ending_well():
             if server.workers == 1:
-                uvicorn.Server(UvicornConfig(CodecServer(service, heed), server)).run(sockets)
+                one = uvicorn.Server(UvicornConfig(CodecServer(service, heed), server))
+                one.run(sockets)
+                started = one.started
             else:
                 service.stop()  # it was made to see that all is well
                 with _metrics_folder():
-                    Multiprocess(UvicornConfig(f"{__name__}:worker", server), sockets).run()
+                    several = Multiprocess(UvicornConfig(f"{__name__}:worker", server), sockets)
+                    several.run()
+                started = all(process.exitcode != _STARTUP_FAILURE for process in several.processes)
+            if not started:
+                raise ConfigurationError("the server could not start; what is logged says why")
     finally:
         for listener in sockets:
             listener.close()
@@ -146,6 +152,33 @@ def _end(service: Service, loop: asyncio.AbstractEventLoop, uvicorns: Any, numbe
     delay = 0.0 if service.stopping else service.server.shutdown_delay
     service.stopping = True
     loop.call_soon_threadsafe(loop.call_later, delay, uvicorns, number, None)
+
+
+@contextmanager
+def _ending_well() -> Iterator[None]:
+    """Let an end that SIGTERM or SIGINT asked for be no failure.
+
+    uvicorn sends the signal to itself again once it has ended, for who was there before it. That is this here.
+    """
+
+    def end(number: int, frame: Any) -> NoReturn:
+        raise _Ended
+
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, end) for number in numbers}
+    try:
+        with suppress(_Ended):
+            yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Ended(BaseException):
+    """The process has been asked to end."""
 
 
 @contextmanager

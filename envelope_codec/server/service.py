@@ -71,7 +71,7 @@ class Service:
         self.sealer = Sealer(codec, at_kms, timeout=server.request_timeout)
         self.probes = Probes(config, server.default_namespace or codec.namespace)
         self.stopping = False
-        self._starting: asyncio.Task[object] | None = None
+        self._starting: asyncio.Task[None] | None = None
         self._active = 0
 
     @contextmanager
@@ -94,7 +94,15 @@ class Service:
 
     def start(self) -> None:
         """Begin to find out whether all is well. The event loop runs."""
-        self._starting = asyncio.create_task(self.probes.check())
+        self._starting = asyncio.create_task(self._try_out())
+
+    async def _try_out(self) -> None:
+        keys, _ = await asyncio.gather(self.probes.check(), self.tokens.check())  # which log what they find
+        if not keys.ready and not self.stopping:
+            logger.warning(
+                "no master key answers, so that nothing can be opened yet: `envelope-codec doctor`, run as this process, "
+                "says what to do"
+            )
 
     def stop(self) -> None:
         """Forget every key. Requests under way have ended."""
