@@ -107,18 +107,18 @@ class Visit:
             slots.give_back(self.caller)
 
     def ask(self) -> None:
-        """Count a record that a KMS is going to be asked about, as if it were refused.
+        """Before a KMS is asked about a record.
 
         Raises:
-            TooManyRefused: it must not be asked.
+            TooManyRefused: it must not be.
         """
-        if self._admission._refused.take(self.caller):
+        if self._admission._refused.late(self.caller):
             self._admission._metrics.limited("refused_unwraps")
             raise TooManyRefused
 
-    def was_not_refused(self) -> None:
-        """Take back the last `ask`."""
-        self._admission._refused.give_back(self.caller)
+    def was_refused(self) -> None:
+        """Count a record that a KMS has refused. Those that were asked about meanwhile may be too many."""
+        self._admission._refused.count(self.caller)
 
     def leave(self) -> None:
         """Give back everything."""

@@ -85,6 +85,9 @@ class ServerConfig(Settings):
     max_requests_per_caller: int = Field(
         16, ge=1, description="How many requests of one caller are under way, those counted whose bodies still come."
     )
+    max_connections_per_address: int = Field(
+        512, ge=1, description="How many connections one address may have open; of `trusted_proxies`, any number."
+    )
     max_body_bytes: Size = Field(
         40 * 2**20, description="How large requests under way are together. See Budgets for the memory that this takes."
     )

@@ -34,17 +34,25 @@ class Limiter:
         self._burst = _PERIODS[period]
         self._each = self._burst / int(number)
 
-    def take(self, caller: str) -> float:
-        """Count one of ``caller``. The seconds until it may be counted if it is one too many, else 0."""
+    def late(self, caller: str) -> float:
+        """The seconds until another of ``caller`` may be counted, 0 for now. Nothing is counted."""
         if self.rate is None:
             return 0.0
         now = self._clock()
-        owed = max(now, self._owed.get(caller, now)) + self._each
-        late = owed - now - self._burst
-        if late > self._each * 1e-6:  # more than what adding up many small numbers may come to
-            return late
-        self._owed[caller] = owed
-        return 0.0
+        late = max(now, self._owed.get(caller, now)) + self._each - now - self._burst
+        return late if late > self._each * 1e-6 else 0.0  # more than what adding up many small numbers may come to
+
+    def count(self, caller: str) -> None:
+        """Count one of ``caller``, whether or not it is one too many."""
+        now = self._clock()
+        self._owed[caller] = max(now, self._owed.get(caller, now)) + self._each
+
+    def take(self, caller: str) -> float:
+        """Count one of ``caller`` unless it is one too many; then the seconds until it may be, else 0."""
+        late = self.late(caller)
+        if not late and self.rate is not None:
+            self.count(caller)
+        return late
 
     def give_back(self, caller: str) -> None:
         """Take back one that was counted."""

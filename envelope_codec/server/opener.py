@@ -228,8 +228,8 @@ class Opener:
             await self._keyring.opening_key(record, timeout=min(self._timeout, self._keyring.limits.timeout))
         except EnvelopeError as error:
             failure = error
-        if not isinstance(failure, (KeyDenied, InvalidCiphertext)):
-            visit.was_not_refused()
+        if isinstance(failure, (KeyDenied, InvalidCiphertext)):
+            visit.was_refused()
         return None if failure is None else failure_of(failure)
 
     async def _opened(self, payload: Payload, record: Record) -> Outcome:

@@ -1,16 +1,45 @@
-"""HTTP/1.1 as uvicorn speaks it, with time-outs for heads of requests and for answers, which it has not."""
+"""HTTP/1.1 as uvicorn speaks it, with bounds that it has not: on connections, and the time of heads and of answers."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from envelope_codec.server.address import network_of
+from envelope_codec.server.budget import UNBOUNDED, Budget
+
 LONGEST_HEAD = 65_536  # bytes: two tokens with many groups fit
 
 _SECONDS = 10.0
+
+
+class Connections:
+    """How many connections are open from where.
+
+    Args:
+        each: so many from one address, of IPv6 from one network.
+        free: addresses that may have any number.
+    """
+
+    def __init__(self, each: int, free: Sequence[str] = ()) -> None:
+        self._budget = Budget(UNBOUNDED, each)
+        self._free = frozenset(free)
+
+    def open(self, client: str) -> Callable[[], None] | None:
+        """Count one, and what ends it; None if it is one too many."""
+        if client in self._free or "*" in self._free:
+            return _nothing
+        network = network_of(client)
+        return None if self._budget.take(network) else partial(self._budget.give_back, network)
+
+
+def _nothing() -> None:
+    """End a connection that was not counted."""
 
 
 class PatientProtocol(H11Protocol):
@@ -23,11 +52,19 @@ class PatientProtocol(H11Protocol):
 
     _head_timer: asyncio.TimerHandle | None = None
     _answer_timer: asyncio.TimerHandle | None = None
+    _ended: Callable[[], None] = staticmethod(_nothing)
     _full = False  # whether more lies in the connection's buffer than the client takes
 
     def connection_made(self, transport: Any) -> None:
         """See `asyncio.Protocol.connection_made`."""
         super().connection_made(transport)
+        connections: Connections | None = getattr(self.config, "connections", None)
+        if connections is not None and self.client is not None:
+            ended = connections.open(self.client[0])
+            if ended is None:
+                transport.abort()
+                return
+            self._ended = ended
         self._arm()
 
     def data_received(self, data: bytes) -> None:
@@ -50,6 +87,7 @@ class PatientProtocol(H11Protocol):
         """See `asyncio.Protocol.connection_lost`."""
         self._disarm()
         self._disarm_answer()
+        self._ended()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:

@@ -26,7 +26,7 @@ from envelope_codec.server.application import CodecServer
 from envelope_codec.server.certificate import Certificate, check_certificate
 from envelope_codec.server.config import ServerConfig
 from envelope_codec.server.metrics import FOLDER
-from envelope_codec.server.protocol import LONGEST_HEAD, PatientProtocol
+from envelope_codec.server.protocol import LONGEST_HEAD, Connections, PatientProtocol
 from envelope_codec.server.service import Service
 
 _KEEP_ALIVE = 65  # seconds: longer than load balancers keep theirs, or they would send into a closed connection
@@ -65,6 +65,7 @@ class UvicornConfig(uvicorn.Config):
         )
         self.header_timeout = server.header_timeout
         self.answer_timeout = server.body_timeout
+        self.connections = Connections(server.max_connections_per_address, server.trusted_proxies)
         self._certificate: Certificate | None = None
 
     def load(self) -> None:

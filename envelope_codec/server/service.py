@@ -100,8 +100,8 @@ class Service:
         keys, _ = await asyncio.gather(self.probes.check(), self.tokens.check())  # which log what they find
         if not keys.ready and not self.stopping:
             logger.warning(
-                "no master key answers, so that nothing can be opened yet: `envelope-codec doctor`, run as this process, "
-                "says what to do"
+                "no master key answers, so that nothing can be opened yet: `envelope-codec doctor`, run as this "
+                "process, says what to do"
             )
 
     def stop(self) -> None:
