@@ -39,6 +39,8 @@ from envelope_codec.server.refusal import (
 from envelope_codec.server.rule import Verb
 from envelope_codec.server.turns import Turns
 
+_TOGETHER = 100  # payloads; between such the requests of others have their turn
+
 
 @dataclass(frozen=True)
 class Asking:
@@ -91,14 +93,20 @@ class Opener:
 
     async def open(self, payloads: Sequence[Payload], asking: Asking) -> list[Outcome]:
         """What becomes of each of ``payloads``, in their order."""
-        found = [self._at_once(payload, asking) for payload in payloads]
+        found: list[Outcome | Record | None] = []
+        for begin in range(0, len(payloads), _TOGETHER):
+            found += [self._at_once(payload, asking) for payload in payloads[begin : begin + _TOGETHER]]
+            await asyncio.sleep(0)
         outcomes = [
             what if isinstance(what, Outcome) else Outcome(payload, self._late(payload))
             for payload, what in zip(payloads, found, strict=True)
         ]
         records = {number: what for number, what in enumerate(found) if isinstance(what, Record)}
         ready = {number for number, record in records.items() if self._keyring.try_opening_key(record) is not None}
-        await self._open_ready(outcomes, {number: records[number] for number in ready})
+        some = sorted(ready)
+        for begin in range(0, len(some), _TOGETHER):
+            await self._open_ready(outcomes, {number: records[number] for number in some[begin : begin + _TOGETHER]})
+            await asyncio.sleep(0)
         waiting = [number for number, what in enumerate(found) if not isinstance(what, Outcome) and number not in ready]
         await self._open_waiting(outcomes, waiting, records, asking)
         return outcomes
