@@ -12,9 +12,10 @@ from temporalio.converter import WorkflowSerializationContext
 
 from envelope_codec.codec import EnvelopeCodec
 from envelope_codec.envelope import Envelope, Record, parse
-from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied
+from envelope_codec.errors import EnvelopeError
 from envelope_codec.server.access import Grants
-from envelope_codec.server.admission import TooManyRefused, Visit
+from envelope_codec.server.admission import Visit
+from envelope_codec.server.cold import ColdKeys
 from envelope_codec.server.outcome import OPENED, PASSED, Outcome
 from envelope_codec.server.reference import (
     BadReference,
@@ -32,7 +33,6 @@ from envelope_codec.server.refusal import (
     NOT_AN_ENVELOPE,
     STORAGE_UNAVAILABLE,
     TOO_MANY_BYTES,
-    TOO_MANY_REFUSED,
     Refusal,
     failure_of,
 )
@@ -86,7 +86,7 @@ class Opener:
         self._codec = codec
         self._keyring = codec.keyring
         self._stores = stores
-        self._at_kms = at_kms
+        self._keys = ColdKeys(codec.keyring, at_kms, timeout=timeout)
         self._at_stores = at_stores
         self._each = each
         self._timeout = timeout
@@ -174,7 +174,7 @@ class Opener:
 
     async def _open_record(self, outcomes: list[Outcome], numbers: list[int], record: Record, asking: Asking) -> None:
         """Open the payloads of one record."""
-        failure = await self._ask(record, asking)
+        failure = await self._keys.fetch(record, asking.visit)
         for number in numbers:
             payload = outcomes[number].payload
             if failure is None:
@@ -209,36 +209,10 @@ class Opener:
         record = envelope.record
         if not asking.grants.may(asking.verb, record.namespace):
             return Outcome(payload, NOT_ALLOWED, record.namespace)
-        failure = await self._ask(record, asking)
+        failure = await self._keys.fetch(record, asking.visit)
         if failure is not None:
             return Outcome(payload, failure, record.namespace)
         return await self._opened(payload, record)
-
-    async def _ask(self, record: Record, asking: Asking) -> str | None:
-        """Have the key of ``record`` at hand. The name of the failure, if that is not possible."""
-        if self._keyring.try_opening_key(record) is not None:
-            return None
-        end = await self._at_kms.take(asking.visit.caller, record.namespace)
-        try:
-            asking.visit.ask()
-        except TooManyRefused:
-            end()
-            return TOO_MANY_REFUSED
-        asked = asyncio.ensure_future(self._asked(record, asking.visit))
-        # The turn is over when the KMS has answered, not when nobody waits for that any more.
-        asked.add_done_callback(lambda _: end())
-        return await asyncio.shield(asked)
-
-    async def _asked(self, record: Record, visit: Visit) -> str | None:
-        failure: EnvelopeError | None = None
-        try:
-            # At hand by now if another request asked for it; then this returns at once.
-            await self._keyring.opening_key(record, timeout=min(self._timeout, self._keyring.limits.timeout))
-        except EnvelopeError as error:
-            failure = error
-        if isinstance(failure, (KeyDenied, InvalidCiphertext)):
-            visit.was_refused()
-        return None if failure is None else failure_of(failure)
 
     async def _opened(self, payload: Payload, record: Record) -> Outcome:
         try:

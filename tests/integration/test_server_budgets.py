@@ -141,7 +141,7 @@ async def test_records_of_one_caller_that_wait_keep_no_record_of_another_waiting
         finally:
             key.go.set()
         assert {flood.result().status_code for flood in floods} <= {400, 429}
-    assert server.service.opener._at_kms.taken == 0
+    assert server.service.opener._keys._turns.taken == 0
 
 
 def test_what_a_kms_refused_is_bounded_for_each_caller(issuer: Issuer, tmp_path: Path) -> None:
