@@ -37,6 +37,7 @@ class Tally:
         self._first = Limiter("1/minute")
         self._counts: Counter[_Kind] = Counter()
         self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
 
     def has_line(self, entry: Entry, status: int, error: str) -> bool:
         """Whether this refusal gets a line of its own. If not, it has been counted.
@@ -63,16 +64,15 @@ class Tally:
             self._write(self._summary())
         except (OSError, ValueError):
             logger.exception("the summary of refused requests can't be written")
-            self._start()
+            if not self._closed:
+                self._start()
         else:
             self._counts.clear()
 
     def close(self) -> None:
         """Write what is left, and count no more."""
+        self._closed = True
         self.flush()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
     def _count(self, kind: _Kind) -> None:
         if kind not in self._counts and len(self._counts) >= _KINDS:
