@@ -24,6 +24,8 @@ _TYPES = {
     "peers": "map of lists",
     "claims": "map of lists",
     "body_limit": "size",
+    "max_body_bytes": "size",
+    "max_body_bytes_per_caller": "size",
     "verbs": "list",
 }
 

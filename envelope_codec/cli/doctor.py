@@ -12,6 +12,7 @@ import typer
 from envelope_codec.cli.doctor_call import Calls, Deadline, quiet_logs
 from envelope_codec.cli.doctor_diagnosis import Diagnosis, Request, diagnose
 from envelope_codec.cli.doctor_finding import Code, problem
+from envelope_codec.cli.doctor_issuers import load_server
 from envelope_codec.cli.doctor_report import diagnosis_document, print_diagnosis
 from envelope_codec.cli.doctor_server import ProfileUnusable, target_of
 from envelope_codec.cli.doctor_settings import NothingConfigured, load_settings, namespaces_of
@@ -48,9 +49,10 @@ def doctor(
     request, calls = None, Calls()
     try:
         settings = load_settings(key, config)
+        server = load_server(key, config)
         target = target_of(address, profile)
         names = namespace or namespaces_of(settings.config, target.namespace if target else None)
-        request = Request(settings, list(dict.fromkeys(names)), bool(namespace), target)
+        request = Request(settings, list(dict.fromkeys(names)), bool(namespace), target, server)
     except (NothingConfigured, ProfileUnusable) as error:
         print(f"envelope-codec: {printable(str(error))}", file=sys.stderr)
         raise typer.Exit(2) from None

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from envelope_codec.cli.doctor_call import Calls, Deadline, ProviderWords
 from envelope_codec.cli.doctor_finding import Code, Finding, Level
+from envelope_codec.cli.doctor_issuers import issuer_findings
 from envelope_codec.cli.doctor_key_findings import key_findings
 from envelope_codec.cli.doctor_keys import KeyCheck, MasterKeys, Probe
 from envelope_codec.cli.doctor_server import Reading, ServerFailed, Target, read_server
@@ -25,6 +26,7 @@ from envelope_codec.cli.doctor_survey_findings import (
     unconfigured_finding,
 )
 from envelope_codec.errors import KeyDenied
+from envelope_codec.server import ServerConfig
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,14 @@ class Request:
         namespaces: which of its namespaces.
         asked: whether somebody named them.
         target: the Temporal server, or None if it is not to be asked.
+        server: the settings of the codec server, if there are any.
     """
 
     settings: Settings
     namespaces: Sequence[str]
     asked: bool
     target: Target | None
+    server: ServerConfig | None = None
 
 
 @dataclass
@@ -69,7 +73,11 @@ async def diagnose(request: Request, deadline: Deadline, calls: Calls, words: Pr
     keys = [key for namespace in namespaces for key in sealing_keys(config, namespace)]
     # Awaited last: a store that does not answer takes all the time, which the rest is not to miss.
     stores = asyncio.create_task(probe_stores(config, deadline, calls, words))
-    probes, read = await asyncio.gather(check.run(keys, purpose, deadline), _read(request.target, namespaces, deadline))
+    probes, read, issuers = await asyncio.gather(
+        check.run(keys, purpose, deadline),
+        _read(request.target, namespaces, deadline),
+        issuer_findings(request.server, deadline),
+    )
     now = time.time()
     readings = [] if isinstance(read, ServerFailed) else read
     surveys = {reading.namespace: Survey.of(reading, config) for reading in readings}
@@ -77,7 +85,7 @@ async def diagnose(request: Request, deadline: Deadline, calls: Calls, words: Pr
         survey = surveys.get(probe.key.namespace)
         if survey is not None and probe.wrap is not None and isinstance(probe.wrap.error, KeyDenied):
             await check.prove(probe, list(survey.records), deadline)
-    findings += key_findings(probes, config, purpose)
+    findings += [*key_findings(probes, config, purpose), *issuers]
     if isinstance(read, ServerFailed) and request.target is not None:
         findings.append(server_finding(read, request.target))
     for survey in surveys.values():

@@ -43,6 +43,9 @@ class Code(str, Enum):
     store_invalid = "store-invalid"
     reading_unproved = "reading-unproved"
 
+    issuer_keys_unavailable = "issuer-keys-unavailable"
+    issuers_not_asked = "issuers-not-asked"
+
     server_unreachable = "server-unreachable"
     server_refused = "server-refused"
     namespace_missing = "namespace-missing"

@@ -41,10 +41,16 @@ def serve(
             help="Listen beyond loopback without auth: whoever reaches the server may read everything.",
         ),
     ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Try out settings, master keys and issuers' keys, say what is so, and end.")
+    ] = False,
 ) -> None:
     """Decode for people what workers sealed: the codec server for Temporal's Web UI and command line.
 
     It listens on 127.0.0.1:8081 unless told otherwise. Options override the environment, which overrides the file.
+
+    Exit status: 0 after SIGTERM or SIGINT, once what was under way has ended; 1 if it could not start, or --check found
+    something wrong.
     """
     # Through the environment, where workers find them too.
     if config is not None:
@@ -54,6 +60,11 @@ def serve(
     given |= {"ALLOW_UNAUTHENTICATED_NETWORK": "true" if allow_unauthenticated_network else None}
     os.environ.update({f"{_PREFIX}{name}": str(value) for name, value in given.items() if value})
     keys, server = EnvelopeConfig.from_env(), ServerConfig.from_env()
+
+    if check:
+        lines, well = load("check").check(keys, server)
+        print(*lines, sep="\n")
+        raise typer.Exit(0 if well else 1)
 
     def listening(addresses: Sequence[Address]) -> None:
         for line in announcement(keys, server, addresses):

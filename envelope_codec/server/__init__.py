@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["ServerConfig", "create_app"]
 
 _HOMES = {"ServerConfig": "config", "create_app": "application"}
-_EXTRA = {"jwt", "limits", "prometheus_client", "starlette", "structlog", "uvicorn"}
+_EXTRA = {"jwt", "prometheus_client", "starlette", "structlog", "uvicorn"}
 
 
 def __getattr__(name: str) -> Any:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.kms import shown_value
 
+_LONGEST_CLIENT = 100
 _NO_SUCH_FAMILY = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
@@ -45,6 +46,21 @@ def is_loopback(host: str) -> bool:
         return False
     mapped = getattr(number, "ipv4_mapped", None)
     return number.is_loopback or bool(mapped and mapped.is_loopback)
+
+
+def network_of(client: str) -> str:
+    """What callers from ``client`` are counted under: the address, or of IPv6 the network of /64 that a site has.
+
+    What is no number, such as a name that a proxy gives, is taken as it is.
+    """
+    try:
+        number = ipaddress.ip_address(client.partition("%")[0])
+    except ValueError:
+        return client[:_LONGEST_CLIENT]
+    mapped = getattr(number, "ipv4_mapped", None)
+    if mapped is not None or number.version == 4:
+        return str(mapped or number)
+    return str(ipaddress.ip_network((number, 64), strict=False))
 
 
 def bind(address: Address) -> list[socket.socket]:

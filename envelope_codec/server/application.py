@@ -6,7 +6,7 @@ import re
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from typing import Any
 
 from starlette.datastructures import Headers
@@ -20,16 +20,23 @@ from envelope_codec.config import EnvelopeConfig
 from envelope_codec.frames import place_of, text_of
 from envelope_codec.observe import logger
 from envelope_codec.server.audit import Entry
+from envelope_codec.server.body import Body
 from envelope_codec.server.config import ServerConfig
 from envelope_codec.server.cors import REQUEST_ID_HEADER
 from envelope_codec.server.exchange import Exchange
+from envelope_codec.server.gate import Entrance
 from envelope_codec.server.pages import page
 from envelope_codec.server.refusal import Refusal
+from envelope_codec.server.reply import deliver
 from envelope_codec.server.service import Service
 from envelope_codec.server.target import Target
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _GONE = 499  # as nginx logs a client that went away
+
+# What is still taken of a body whose caller is not even looked at.
+_SMALL = 65_536  # bytes
+_SHORT = 1.0  # seconds
 
 
 def create_app(
@@ -80,16 +87,17 @@ class CodecServer:
             return
         request = Request(scope, receive)
         entry = Entry(_request_id(request.headers), request.client.host if request.client else "")
-        try:
-            response = await self._answered(request, entry)
-        except ClientDisconnect:
-            return
-        await response(scope, receive, send)
+        with ExitStack() as held:
+            try:
+                response = await self._answered(request, entry, held)
+            except ClientDisconnect:
+                return
+            await deliver(response, scope, receive, send)
 
-    async def _answered(self, request: Request, entry: Entry) -> Response:
+    async def _answered(self, request: Request, entry: Entry, held: ExitStack) -> Response:
         """The answer, once it has been recorded. Raises `ClientDisconnect` if there is nobody to answer."""
         try:
-            response, error = await self._answer(request, entry), ""
+            response, error = await self._answer(request, entry, held), ""
         except Refusal as refused:
             response, error = refused.response(entry.request_id), refused.code
         except ClientDisconnect:
@@ -108,21 +116,31 @@ class CodecServer:
         )
         return response
 
-    async def _answer(self, request: Request, entry: Entry) -> Response:
+    async def _answer(self, request: Request, entry: Entry, held: ExitStack) -> Response:
         service = self.service
         target = Target.of(request.scope.get("raw_path") or request.scope["path"].encode(), service.server.prefix)
+        entry.verb = (target and target.verb) or ""
+        entrance = await self._entrance(request, entry) if request.method == "POST" else None
         if target is None:
             raise Refusal(404, "not_found", "There is nothing at this path.")
-        entry.verb = target.verb or ""
         methods = ("GET", "HEAD") if target.verb is None else ("POST",)
         if request.method == "OPTIONS":
             return self._options(request, methods)
         if request.method not in methods:
             allowed = {"Allow": ", ".join((*methods, "OPTIONS"))}
             raise Refusal(405, "wrong_method", f"Use {methods[0]}.", headers=allowed)
-        if target.verb is not None:
-            return await Exchange(service, request, target.verb, target.namespace, entry).answer()
+        if target.verb is not None and entrance is not None:
+            return await Exchange(service, request, target.verb, target.namespace, entry, entrance, held).answer()
         return await page(service, request, target.page or "")
+
+    async def _entrance(self, request: Request, entry: Entry) -> Entrance:
+        try:
+            return self.service.gate.enter(request.headers, entry.client)
+        except Refusal as refusal:
+            self.service.metrics.limited("address")
+            if not await Body(request, limit=_SMALL, timeout=_SHORT).drain():
+                refusal.headers["Connection"] = "close"
+            raise
 
     def _options(self, request: Request, methods: tuple[str, ...]) -> Response:
         headers = request.headers
@@ -138,6 +156,8 @@ class CodecServer:
         if request.method == "OPTIONS" or (not entry.verb and request.method != "POST"):
             return True
         service.metrics.answered(entry.verb, status, time.perf_counter() - entry.begun, entry.outcomes)
+        if error and not service.tally.has_line(entry, status, error):
+            return True  # it has been counted
         try:
             service.audit.write(entry.line(status, error))
         except (OSError, ValueError) as unwritable:  # ValueError: the stream has been closed

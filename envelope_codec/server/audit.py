@@ -51,10 +51,10 @@ class Entry:
             "request_id": self.request_id,
             "client": self.client,
             "verb": self.verb,
-            "namespace": _cut(self.namespace),
-            "issuer": _cut(who.issuer),
-            "subject": _cut(who.subject),
-            "email": _cut(who.email),
+            "namespace": cut(self.namespace),
+            "issuer": cut(who.issuer),
+            "subject": cut(who.subject),
+            "email": cut(who.email),
             "payloads": self.payloads,
             "opened": kinds.count(OPENED),
             "sealed": kinds.count(SEALED),
@@ -100,6 +100,11 @@ class Audit:
         with self._lock:
             self._logger.info("request", **line)
 
+    def write_summary(self, line: dict[str, Any]) -> None:
+        """Write a summary of requests without a line each. Raises OSError if that is not possible."""
+        with self._lock:
+            self._logger.info("refused", **line)
+
     def reopen(self) -> None:
         """Open the file again, as after it was moved away."""
         if self._path is not None:
@@ -135,9 +140,10 @@ def _json(line: Any, **options: Any) -> bytes:
 
 
 def _some(names: Any) -> list[str]:
-    found = [_cut(name) for name in dict.fromkeys(names) if name]
+    found = [cut(name) for name in dict.fromkeys(names) if name]
     return found if len(found) <= _MOST_NAMES else [*found[:_MOST_NAMES], f"and {len(found) - _MOST_NAMES} more"]
 
 
-def _cut(text: str) -> str:
+def cut(text: str) -> str:
+    """``text``, no longer than a line takes."""
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

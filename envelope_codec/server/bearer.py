@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Sequence
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import jwt
 from starlette.datastructures import Headers
 
+from envelope_codec.server.address import network_of
 from envelope_codec.server.issuer import Issuer
-from envelope_codec.server.keys import Keys, KeysUnavailable, keys_of
+from envelope_codec.server.keys import Keys, KeysUnavailable, RemoteKeys, keys_of
 from envelope_codec.server.principal import Principal, joined
 from envelope_codec.server.refusal import Refusal
 
@@ -39,6 +41,12 @@ class Tokens:
 
     def __init__(self, issuers: Sequence[Issuer]) -> None:
         self._issuers: dict[str, tuple[Issuer, Keys]] = {issuer.issuer: (issuer, keys_of(issuer)) for issuer in issuers}
+
+    async def check(self) -> dict[str, str]:
+        """Issuers whose keys can't be had, and why."""
+        remote = {name: keys for name, (_, keys) in self._issuers.items() if isinstance(keys, RemoteKeys)}
+        found = await asyncio.gather(*(keys.check() for keys in remote.values()))
+        return {name: problem for name, problem in zip(remote, found, strict=True) if problem}
 
     async def principal(self, headers: Headers) -> Principal:
         """Who makes a request with these headers.
@@ -128,6 +136,6 @@ def _reason(error: jwt.PyJWTError) -> str:
 
 
 def caller_key(principal: Principal, client: str) -> str:
-    """What one caller is counted under: the subject of a token, or else an address."""
-    who = f"{principal.issuer}\0{principal.subject}" if principal.issuer else client
+    """What one caller is counted under: the subject of a token, or else an address, of IPv6 a network."""
+    who = f"{principal.issuer}\0{principal.subject}" if principal.issuer else network_of(client)
     return hashlib.sha256(who.encode("utf-8", "replace")).hexdigest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 from starlette.requests import ClientDisconnect, Request
 
@@ -28,11 +29,11 @@ class Body:
         self._timeout = timeout
         self._more = True
 
-    async def read(self) -> bytes:
-        """All of it.
+    async def read(self, take: Callable[[int], None]) -> bytearray:
+        """All of it. ``take`` is told of bytes before they are kept, and may raise `Refusal`.
 
         Raises:
-            Refusal: it is too large, or too slow, or its length is no number.
+            Refusal: it is too large, or too slow, or its length is no number, or there is no room for it.
             ClientDisconnect: the client went away.
         """
         if self._announced() > self._limit:
@@ -41,12 +42,14 @@ class Body:
         end = time.monotonic() + self._timeout
         try:
             while self._more and len(taken) <= self._limit:
-                taken += await asyncio.wait_for(self._next(), end - time.monotonic())
+                more = await asyncio.wait_for(self._next(), end - time.monotonic())
+                take(len(more))
+                taken += more
         except asyncio.TimeoutError:
             raise Refusal(408, "too_slow", "The body took too long to arrive.", close=True) from None
         if len(taken) > self._limit:
             raise await self._too_large()
-        return bytes(taken)
+        return taken
 
     async def drain(self) -> bool:
         """Take what still comes of a body that nobody wants, for a while, and say whether that was all of it.

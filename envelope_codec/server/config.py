@@ -80,10 +80,27 @@ class ServerConfig(Settings):
     tls_key: str | None = Field(None, description="File with its private key. Both are read again when they change.")
     body_limit: Size = Field(16 * 2**20, description="The largest body.")
     max_payloads: int = Field(1_000, ge=1, description="How many payloads a request may have.")
-    max_requests: int = Field(100, ge=1, description="How many requests are served at once; others are told to wait.")
-    max_concurrent_kms: int = Field(
-        16, ge=1, description="How many payloads wait for a KMS at once, and how many for a store."
+    max_requests: int = Field(
+        100,
+        ge=1,
+        description="How many requests are answered at once, once their bodies are there; others are told to wait.",
     )
+    max_requests_per_caller: int = Field(
+        16, ge=1, description="How many requests of one caller are under way, those counted whose bodies still come."
+    )
+    max_connections_per_address: int = Field(
+        512, ge=1, description="How many connections one address may have open; of `trusted_proxies`, any number."
+    )
+    max_body_bytes: Size = Field(
+        40 * 2**20, description="How large requests under way are together. See Budgets for the memory that this takes."
+    )
+    max_body_bytes_per_caller: Size = Field(24 * 2**20, description="And how large those of one caller are.")
+    max_concurrent_kms: int = Field(
+        32,
+        ge=1,
+        description="How many records wait for a KMS at once, up to 32, and how many references for a store.",
+    )
+    max_concurrent_kms_per_caller: int = Field(16, ge=1, description="And how many of one caller.")
     request_timeout: Seconds = Field(25.0, gt=0, description="A request waits so long for the KMS, in all.")
     body_timeout: Seconds = Field(30.0, gt=0, description="A client may take so long to send a body.")
     header_timeout: Seconds = Field(10.0, gt=0, description="And so long to send the head of a request.")
@@ -91,11 +108,23 @@ class ServerConfig(Settings):
         "600/minute",
         description='How many requests a caller may make, or `"10/second"`; each worker counts its own. `"off"`: any.',
     )
+    address_rate_limit: str | None = Field(
+        None,
+        description="How many requests without a token that is believed may come from one address; as `rate_limit` if "
+        "it is not set.",
+    )
+    refused_rate_limit: str = Field(
+        "300/minute", description="How many records of one caller a KMS may refuse until it is asked about no others."
+    )
     audit_file: str | None = Field(
         None, description="Where the audit lines go; standard output if it is not set. Opened again on SIGHUP."
     )
     metrics: Literal["loopback", "everyone", "off"] = Field(
         "loopback", description="Who gets `/metrics`: callers on this machine, everyone, or nobody."
+    )
+    hosts: Names = Field(
+        (),
+        description="Names by which it is reached, beside that in `url`: to others, `/` and `/metrics` say nothing.",
     )
     trusted_proxies: Names = Field(
         (), description="Addresses of proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed."
@@ -174,15 +203,20 @@ class ServerConfig(Settings):
             raise ValueError("give a path that begins with a slash, such as /codec")
         return value.rstrip("/")
 
-    @field_validator("rate_limit")
+    @field_validator("rate_limit", "address_rate_limit", "refused_rate_limit")
     @classmethod
-    def _rate(cls, value: str) -> str:
-        if value != _OFF and not re.fullmatch(r"[1-9]\d*/(?:second|minute|hour|day)", value):
+    def _rate(cls, value: str | None) -> str | None:
+        if value not in (None, _OFF) and not re.fullmatch(r"[1-9]\d*/(?:second|minute|hour|day)", str(value)):
             raise ValueError(f'{shown_value(value)} is no rate: give one such as "600/minute" or "10/second", or "off"')
         return value
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.body_limit > min(self.max_body_bytes, self.max_body_bytes_per_caller):
+            raise ValueError(
+                "body_limit: larger than max_body_bytes or max_body_bytes_per_caller; give all three, with the memory "
+                "that they take"
+            )
         if "*" in self.origins and not self.on_loopback:
             raise ValueError("origins: * is for loopback; name the origins of the pages that may use the server")
         if (self.tls_cert is None) is not (self.tls_key is None):
@@ -219,6 +253,17 @@ class ServerConfig(Settings):
     def rate(self) -> str | None:
         """How many requests a caller may make; None for any."""
         return None if self.rate_limit == _OFF else self.rate_limit
+
+    @property
+    def address_rate(self) -> str | None:
+        """How many requests without a believed token may come from one address; None for any."""
+        given = self.address_rate_limit or self.rate_limit
+        return None if given == _OFF else given
+
+    @property
+    def refused_rate(self) -> str | None:
+        """How many records of one caller a KMS may refuse; None for any."""
+        return None if self.refused_rate_limit == _OFF else self.refused_rate_limit
 
 
 def _table(path: str | Path) -> dict[str, Any]:

@@ -15,12 +15,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from cryptography.x509 import load_pem_x509_certificate
-from jwt import PyJWK, PyJWKClient, PyJWKSet
+from jwt import PyJWK, PyJWKSet
 from jwt.exceptions import PyJWKSetError
 
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.observe import logger
 from envelope_codec.server.issuer import Issuer
+from envelope_codec.server.jwks import FetchFailed, fetch_jwks
 
 _SHORTEST_SECRET = 32
 _KINDS = (RSAPublicKey, EllipticCurvePublicKey, Ed25519PublicKey)
@@ -91,6 +92,9 @@ class RemoteKeys:
         retry: seconds after a failed fetch without another; a tenth of ``lifespan`` while there are keys to go on with.
         timeout: seconds for one fetch.
         clock: monotonic seconds.
+
+    Attributes:
+        problem: why the last fetch gave no keys; "" if it did, or there was none yet.
     """
 
     def __init__(
@@ -103,11 +107,11 @@ class RemoteKeys:
         timeout: float = 5.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._client = PyJWKClient(url, cache_jwk_set=False, timeout=timeout)
-        self._url = url
+        self._url, self._timeout = url, timeout
         self._lifespan, self._cooldown, self._retry = lifespan, cooldown, retry
         self._longest = max(86_400.0, lifespan)
         self._clock = clock
+        self.problem = ""
         self._known: KeySet | None = None
         self._fetched = self._failed = self._searched = -float("inf")
         self._fetching: asyncio.Task[None] | None = None
@@ -125,6 +129,12 @@ class RemoteKeys:
         if found is None and kid is not None and self._failed > self._fetched:
             raise KeysUnavailable  # it may be a new key
         return found
+
+    async def check(self) -> str:
+        """Why there are no keys to verify with, or "". It is fetched if it has not been yet."""
+        if self._known is None:
+            await self._refresh(self._retry)
+        return self.problem if self._known is None or self._age > self._longest else ""
 
     @property
     def _age(self) -> float:
@@ -148,13 +158,24 @@ class RemoteKeys:
 
     async def _fetch(self) -> None:
         try:
-            self._known = KeySet.of(await asyncio.to_thread(self._client.fetch_data))
-            self._fetched = self._clock()
+            self._known = KeySet.of(await asyncio.to_thread(fetch_jwks, self._url, timeout=self._timeout))
+            self._fetched, self.problem = self._clock(), ""
         except Exception as error:  # of the network, of TLS, of JSON, of PyJWT: none of them may end a request
-            self._failed = self._clock()
-            logger.warning("the JWKS at %s can't be had: %s: %.200s", self._url, type(error).__name__, error)
+            self._failed, self.problem = self._clock(), _problem(error)
+            logger.warning(
+                "the JWKS at %s gives no keys, so that no token of its issuer can be believed%s: %s",
+                self._url,
+                "" if self._known is None else " once the earlier keys are a day old",
+                self.problem,
+            )
         finally:
             self._fetching = None
+
+
+def _problem(error: Exception) -> str:
+    if isinstance(error, (FetchFailed, PyJWKSetError)):
+        return str(error)[:300]
+    return type(error).__name__
 
 
 def keys_of(issuer: Issuer) -> Keys:

@@ -9,7 +9,7 @@ import os
 from collections import Counter as Counts
 from collections.abc import Sequence
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from envelope_codec.observe import Event, LogObserver
@@ -47,7 +47,47 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
+        self._limited = Counter(
+            f"{prefix}_server_limited",
+            "Requests, or records in them, that were refused since a budget was used up",
+            ("budget",),
+            registry=registry,
+        )
+        self._bytes = Gauge(
+            f"{prefix}_server_body_bytes",
+            "Bytes of requests under way, as they count against max_body_bytes",
+            registry=registry,
+            multiprocess_mode="sum",
+        )
+        self._waiting = Gauge(
+            f"{prefix}_server_waiting",
+            "Records that wait for their turn at a KMS",
+            registry=registry,
+            multiprocess_mode="sum",
+        )
+        self._active = Gauge(
+            f"{prefix}_server_requests_under_way",
+            "Requests that are being received or answered",
+            registry=registry,
+            multiprocess_mode="sum",
+        )
         self._log = LogObserver()
+
+    def limited(self, budget: str) -> None:
+        """Count what was refused since this budget was used up."""
+        self._limited.labels(budget).inc()
+
+    def holds_bytes(self, change: int) -> None:
+        """So many bytes more."""
+        self._bytes.inc(change)
+
+    def waits(self, change: int) -> None:
+        """So many more records wait."""
+        self._waiting.inc(change)
+
+    def under_way(self, change: int) -> None:
+        """So many more requests."""
+        self._active.inc(change)
 
     def on_event(self, event: Event) -> None:
         """See `Observer.on_event`."""

@@ -75,7 +75,7 @@ _REFUSALS = {
     "408": "The body took too long to arrive.",
     "413": "The body is too large, or has too many payloads.",
     "415": "The body is not application/json.",
-    "429": "The caller asks too often. Retry-After says when to come back.",
+    "429": "A budget of the caller is used up. Retry-After says when to come back.",
     "503": "A KMS, a store or an issuer's keys can't be reached, or the server is busy. Retry-After says until when.",
 }
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from temporalio.api.common.v1 import Payload
@@ -13,6 +14,8 @@ from envelope_codec.codec import EnvelopeCodec
 from envelope_codec.envelope import Envelope, Record, parse
 from envelope_codec.errors import EnvelopeError
 from envelope_codec.server.access import Grants
+from envelope_codec.server.admission import Visit
+from envelope_codec.server.cold import ColdKeys
 from envelope_codec.server.outcome import OPENED, PASSED, Outcome
 from envelope_codec.server.reference import (
     BadReference,
@@ -29,9 +32,14 @@ from envelope_codec.server.refusal import (
     NOT_ALLOWED,
     NOT_AN_ENVELOPE,
     STORAGE_UNAVAILABLE,
+    TOO_MANY_BYTES,
+    Refusal,
     failure_of,
 )
 from envelope_codec.server.rule import Verb
+from envelope_codec.server.turns import Turns
+
+_TOGETHER = 100  # payloads; between such the requests of others have their turn
 
 
 @dataclass(frozen=True)
@@ -42,12 +50,14 @@ class Asking:
         verb: ``decode`` or ``download``.
         grants: what the caller may do.
         namespace: that the request names, once the caller is known to be allowed there; None for none.
+        visit: what the request takes of the caller's budgets.
         follow: whether references are followed.
     """
 
     verb: Verb
     grants: Grants
     namespace: str | None
+    visit: Visit
     follow: bool
 
 
@@ -57,31 +67,52 @@ class Opener:
     Args:
         codec: opens; compares no namespaces.
         stores: what references lead to; None if they lead nowhere.
-        waiting: how many payloads may wait for a KMS at once, and how many for a store.
+        at_kms: turns at a KMS.
+        at_stores: turns at a store.
+        each: how many records of one request are waited for at once.
         timeout: seconds to wait for those of one request.
     """
 
-    def __init__(self, codec: EnvelopeCodec, stores: Stores | None, *, waiting: int, timeout: float) -> None:
+    def __init__(
+        self,
+        codec: EnvelopeCodec,
+        stores: Stores | None,
+        at_kms: Turns,
+        at_stores: Turns,
+        *,
+        each: int,
+        timeout: float,
+    ) -> None:
         self._codec = codec
         self._keyring = codec.keyring
         self._stores = stores
-        self._at_kms = asyncio.Semaphore(waiting)
-        self._at_stores = asyncio.Semaphore(waiting)
+        self._keys = ColdKeys(codec.keyring, at_kms, timeout=timeout)
+        self._at_stores = at_stores
+        self._each = each
         self._timeout = timeout
 
     async def open(self, payloads: Sequence[Payload], asking: Asking) -> list[Outcome]:
         """What becomes of each of ``payloads``, in their order."""
-        found = [self._at_once(payload, asking) for payload in payloads]
+        found: list[Outcome | Record | None] = []
+        for begin in range(0, len(payloads), _TOGETHER):
+            found += [self._at_once(payload, asking) for payload in payloads[begin : begin + _TOGETHER]]
+            await asyncio.sleep(0)
         outcomes = [
             what if isinstance(what, Outcome) else Outcome(payload, self._late(payload))
             for payload, what in zip(payloads, found, strict=True)
         ]
-        await self._open_ready(outcomes, {n: what for n, what in enumerate(found) if isinstance(what, Record)})
-        await self._open_waiting(outcomes, [n for n, what in enumerate(found) if what is None], asking)
+        records = {number: what for number, what in enumerate(found) if isinstance(what, Record)}
+        ready = {number for number, record in records.items() if self._keyring.try_opening_key(record) is not None}
+        some = sorted(ready)
+        for begin in range(0, len(some), _TOGETHER):
+            await self._open_ready(outcomes, {number: records[number] for number in some[begin : begin + _TOGETHER]})
+            await asyncio.sleep(0)
+        waiting = [number for number, what in enumerate(found) if not isinstance(what, Outcome) and number not in ready]
+        await self._open_waiting(outcomes, waiting, records, asking)
         return outcomes
 
     def _at_once(self, payload: Payload, asking: Asking) -> Outcome | Record | None:
-        """What becomes of it, or its record if its key is at hand; None if somebody must be waited for."""
+        """What becomes of it, or its record; None if something else must be found out first."""
         if is_marked(payload):
             return None
         if is_reference(payload):
@@ -95,7 +126,7 @@ class Opener:
         record = envelope.record
         if not asking.grants.may(asking.verb, record.namespace):
             return Outcome(payload, NOT_ALLOWED, record.namespace)
-        return None if self._keyring.try_opening_key(record) is None else record
+        return record
 
     async def _open_ready(self, outcomes: list[Outcome], ready: dict[int, Record]) -> None:
         """Open those whose keys are at hand; all at once, unless one of them can't be opened."""
@@ -109,18 +140,47 @@ class Opener:
             for (number, record), payload in zip(ready.items(), opened, strict=True):
                 outcomes[number] = _outcome(payload, record)
 
-    async def _open_waiting(self, outcomes: list[Outcome], waiting: list[int], asking: Asking) -> None:
-        """Open the others, all at the same time. Who is not done in time stays as it is."""
-        if not waiting:
+    async def _open_waiting(
+        self, outcomes: list[Outcome], waiting: list[int], records: dict[int, Record], asking: Asking
+    ) -> None:
+        """Open the others, some at the same time, and those of one record together. Who is not done in time stays as it
+        is.
+        """
+        together: dict[Hashable, list[int]] = {}
+        for number in waiting:
+            record = records.get(number)
+            together.setdefault(number if record is None else record.header_tail, []).append(number)
+        left = deque(together.values())
+
+        async def work() -> None:
+            while left:
+                numbers = left.popleft()
+                record = records.get(numbers[0])
+                if record is None:
+                    outcomes[numbers[0]] = await self._one(outcomes[numbers[0]].payload, asking)
+                else:
+                    await self._open_record(outcomes, numbers, record, asking)
+
+        tasks = [asyncio.create_task(work()) for _ in range(min(self._each, len(left)))]
+        if not tasks:
             return
-        tasks = {asyncio.create_task(self._one(outcomes[number].payload, asking)): number for number in waiting}
         try:
             done, _ = await asyncio.wait(tasks, timeout=self._timeout)
             for task in done:
-                outcomes[tasks[task]] = task.result()
+                task.result()
         finally:
             for task in tasks:
                 task.cancel()
+
+    async def _open_record(self, outcomes: list[Outcome], numbers: list[int], record: Record, asking: Asking) -> None:
+        """Open the payloads of one record."""
+        failure = await self._keys.fetch(record, asking.visit)
+        for number in numbers:
+            payload = outcomes[number].payload
+            if failure is None:
+                outcomes[number] = await self._opened(payload, record)
+            else:
+                outcomes[number] = Outcome(payload, failure, record.namespace)
 
     def _late(self, payload: Payload) -> str:
         return STORAGE_UNAVAILABLE if is_marked(payload) or is_reference(payload) else KMS_UNAVAILABLE
@@ -149,13 +209,13 @@ class Opener:
         record = envelope.record
         if not asking.grants.may(asking.verb, record.namespace):
             return Outcome(payload, NOT_ALLOWED, record.namespace)
+        failure = await self._keys.fetch(record, asking.visit)
+        if failure is not None:
+            return Outcome(payload, failure, record.namespace)
         return await self._opened(payload, record)
 
     async def _opened(self, payload: Payload, record: Record) -> Outcome:
         try:
-            if self._keyring.try_opening_key(record) is None:
-                async with self._at_kms:
-                    await self._keyring.opening_key(record)
             [opened] = await self._codec.decode([payload])
         except EnvelopeError as error:
             return Outcome(payload, failure_of(error), record.namespace)
@@ -189,8 +249,15 @@ class Opener:
         """``payload``, which is ``reference`` or was decoded to it: what it leads to must be ours as well."""
         if not asking.follow or self._stores is None:
             return Outcome(reference, PASSED)
-        async with self._at_stores:
+        end = await self._at_stores.take(asking.visit.caller, asking.namespace or "")
+        try:
             stored = await self._stores.fetch(reference)
+        finally:
+            end()
+        try:
+            asking.visit.take_bytes(len(stored.data))
+        except Refusal:
+            return Outcome(payload, TOO_MANY_BYTES)
         found = await self._sealed(stored, asking)
         return found._replace(payload=payload) if found.failed else found
 

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import platform
 import re
+from collections.abc import Sequence
 from html import escape
 from importlib.metadata import version
 from urllib.parse import urlsplit
@@ -42,7 +43,7 @@ _HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?")
 _LONGEST_ORIGIN = 300
 
 
-def index(request: Request, server: ServerConfig, cors: Cors, ready: bool) -> Response:
+def index(request: Request, server: ServerConfig, cors: Cors, ready: bool, without_keys: Sequence[str]) -> Response:
     """The page.
 
     Args:
@@ -50,6 +51,7 @@ def index(request: Request, server: ServerConfig, cors: Cors, ready: bool) -> Re
         server: the settings.
         cors: which origins may use the server.
         ready: whether payloads can be opened.
+        without_keys: issuers whose keys can't be had.
     """
     url = escape(_url(request, server))
     token = bool(server.auth)
@@ -66,7 +68,7 @@ def index(request: Request, server: ServerConfig, cors: Cors, ready: bool) -> Re
 <body>
 <h1>Codec server for Temporal</h1>
 <p>It decodes what workers have sealed, for people who may read it. It is {status}.</p>
-<h2>Connect the Web UI</h2>
+{"".join(map(_issuer_html, without_keys))}<h2>Connect the Web UI</h2>
 <p>{escape(web_ui_setting(token))} The URL is</p>
 <pre>{url}</pre>
 <p>Or start Temporal's dev server with it:</p>
@@ -84,6 +86,13 @@ def index(request: Request, server: ServerConfig, cors: Cors, ready: bool) -> Re
 </html>
 """
     return Response(html, 200, _HEADERS, "text/html")
+
+
+def _issuer_html(issuer: str) -> str:
+    return (
+        f'<p><b class="no">The keys of the issuer {escape(issuer)} can\'t be had</b>: nobody with its tokens is let in'
+        ". The server's log and <b>envelope-codec doctor</b> say why.</p>\n"
+    )
 
 
 def _origin_html(origin: str, cors: Cors) -> str:

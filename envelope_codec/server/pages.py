@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -22,13 +23,17 @@ async def page(service: Service, request: Request, name: str) -> Response:
         return _json({"status": "ok"})
     if name == "readyz":
         return await _readiness(service)
+    if not service.hosts.allows(request.headers.get("host", "")):
+        raise Refusal(
+            403, "host_not_allowed", "The server does not go by this name. Its settings url and hosts tell its names."
+        )
     if name == "metrics":
         _check_metrics(service, request)
         return Response(service.metrics.exposition(), 200, media_type=CONTENT_TYPE)
     if name == "openapi.json":
         return _json(description(service.server))
-    found = await service.probes.check()
-    return index(request, service.server, service.cors, found.ready and not service.stopping)
+    found, without_keys = await asyncio.gather(service.probes.check(), service.tokens.check())
+    return index(request, service.server, service.cors, found.ready and not service.stopping, list(without_keys))
 
 
 async def _readiness(service: Service) -> Response:

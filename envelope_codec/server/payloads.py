@@ -18,6 +18,7 @@ from envelope_codec.server.refusal import Refusal
 _BRACKETS = 64
 _QUOTES = 1_024
 _DEPTH = 8
+_NODE_BYTES = 64
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _TEXT = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)  # it fits every quote, and so takes linear time
 
@@ -30,7 +31,12 @@ _ANY_BASE64 = re.compile(BASE64)
 _STANDARD = re.compile(r"[A-Za-z0-9+/]*={0,2}")
 
 
-def parse_payloads(body: bytes, limit: int) -> list[Payload]:
+def tree_bytes(body: bytes | bytearray) -> int:
+    """Bytes of memory that the tree of this JSON takes at most, beside those of its texts."""
+    return _NODE_BYTES * (body.count(b'"') + body.count(b",") + body.count(b"{") + body.count(b"["))
+
+
+def parse_payloads(body: bytes | bytearray, limit: int) -> list[Payload]:
     """The payloads in a request.
 
     Args:
@@ -120,7 +126,7 @@ def _rendered(payload: Payload) -> bytes:
     return b"{" + b",".join(parts) + b"}"
 
 
-def _without_texts(body: bytes) -> bytes:
+def _without_texts(body: bytes | bytearray) -> bytes:
     """JSON without what is in quotes: brackets in there are none."""
     return _TEXT.sub(b"", body) if b"\\" in body else b"".join(body.split(b'"')[::2])
 

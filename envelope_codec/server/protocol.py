@@ -1,29 +1,70 @@
-"""HTTP/1.1 as uvicorn speaks it, with a time-out for the heads of requests, which it has not."""
+"""HTTP/1.1 as uvicorn speaks it, with bounds that it has not: on connections, and the time of heads and of answers."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from envelope_codec.server.address import network_of
+from envelope_codec.server.budget import UNBOUNDED, Budget
 
 LONGEST_HEAD = 65_536  # bytes: two tokens with many groups fit
 
 _SECONDS = 10.0
 
 
+class Connections:
+    """How many connections are open from where.
+
+    Args:
+        each: so many from one address, of IPv6 from one network.
+        free: addresses that may have any number.
+    """
+
+    def __init__(self, each: int, free: Sequence[str] = ()) -> None:
+        self._budget = Budget(UNBOUNDED, each)
+        self._free = frozenset(free)
+
+    def open(self, client: str) -> Callable[[], None] | None:
+        """Count one, and what ends it; None if it is one too many."""
+        if client in self._free or "*" in self._free:
+            return _nothing
+        network = network_of(client)
+        return None if self._budget.take(network) else partial(self._budget.give_back, network)
+
+
+def _nothing() -> None:
+    """End a connection that was not counted."""
+
+
 class PatientProtocol(H11Protocol):
     """Closes a connection whose client takes too long to send the head of a request, its first or a later one.
 
-    ``header_timeout`` of uvicorn's configuration, if it has one, is how many seconds that is.
+    So it does where a client takes too long to take an answer that it does not read as fast as it comes.
+
+    ``header_timeout`` and ``answer_timeout`` of uvicorn's configuration, if it has them, are how many seconds that is.
     """
 
     _head_timer: asyncio.TimerHandle | None = None
+    _answer_timer: asyncio.TimerHandle | None = None
+    _ended: Callable[[], None] = staticmethod(_nothing)
+    _full = False  # whether more lies in the connection's buffer than the client takes
 
     def connection_made(self, transport: Any) -> None:
         """See `asyncio.Protocol.connection_made`."""
         super().connection_made(transport)
+        connections: Connections | None = getattr(self.config, "connections", None)
+        if connections is not None and self.client is not None:
+            ended = connections.open(self.client[0])
+            if ended is None:
+                transport.abort()
+                return
+            self._ended = ended
         self._arm()
 
     def data_received(self, data: bytes) -> None:
@@ -36,6 +77,8 @@ class PatientProtocol(H11Protocol):
 
     def on_response_complete(self) -> None:
         """See `H11Protocol.on_response_complete`."""
+        if not self._full:
+            self._disarm_answer()
         super().on_response_complete()
         if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0] and self._head_timer is None:
             self._arm()  # the next head came in part while the last request was served
@@ -43,7 +86,29 @@ class PatientProtocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol.connection_lost`."""
         self._disarm()
+        self._disarm_answer()
+        self._ended()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """See `asyncio.Protocol.pause_writing`."""
+        super().pause_writing()
+        self._full = True
+        if self._answer_timer is None:
+            self._arm_answer()
+
+    def resume_writing(self) -> None:
+        """See `asyncio.Protocol.resume_writing`."""
+        super().resume_writing()
+        self._full = False
+        if self.cycle is None or self.cycle.response_complete:
+            self._disarm_answer()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """See `H11Protocol.timeout_keep_alive_handler`."""
+        super().timeout_keep_alive_handler()
+        if self._answer_timer is None:  # closing waits for what is still in the buffer
+            self._arm_answer()
 
     def _arm(self) -> None:
         seconds = getattr(self.config, "header_timeout", _SECONDS)
@@ -53,6 +118,17 @@ class PatientProtocol(H11Protocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+    def _arm_answer(self) -> None:
+        # Not closed, which would wait until the client has taken what is in the buffer.
+        self._answer_timer = self.loop.call_later(
+            getattr(self.config, "answer_timeout", _SECONDS), self.transport.abort
+        )
+
+    def _disarm_answer(self) -> None:
+        if self._answer_timer is not None:
+            self._answer_timer.cancel()
+            self._answer_timer = None
 
     def _give_up(self) -> None:
         if not self.transport.is_closing():

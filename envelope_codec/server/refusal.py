@@ -17,6 +17,8 @@ NOT_AN_ENVELOPE = "NotAnEnvelope"
 BAD_REFERENCE = "BadReference"
 STORAGE_UNAVAILABLE = "StorageUnavailable"
 KMS_UNAVAILABLE = "KmsUnavailable"
+TOO_MANY_REFUSED = "TooManyRefused"
+TOO_MANY_BYTES = "TooManyBytes"
 
 _FAILURES = {
     NOT_ALLOWED: (403, "not_allowed", "You may not do this in the namespace that sealed the payload."),
@@ -24,6 +26,8 @@ _FAILURES = {
     BAD_REFERENCE: (400, "bad_reference", "The payload is no reference that this server can follow."),
     STORAGE_UNAVAILABLE: (503, "storage_unavailable", "The payload could not be fetched from its store."),
     KMS_UNAVAILABLE: (503, "kms_unavailable", "The KMS did not answer in time. Try again."),
+    TOO_MANY_REFUSED: (429, "too_many_refused", "A KMS has refused too many payloads of yours. Try again later."),
+    TOO_MANY_BYTES: (429, "too_many_bytes", "What the references lead to is too large together. Ask for less at once."),
     "KeyDenied": (400, "key_denied", "The KMS refuses the master key of the payload."),
     "KeyNotConfigured": (400, "key_not_configured", "This server has no master key for the payload."),
     "MalformedEnvelope": (400, "malformed_envelope", "The payload is no valid envelope, or one of a later version."),
@@ -51,7 +55,7 @@ class Refusal(Exception):
         self.code = code
         self.message = message
         self.headers = {**({"Connection": "close"} if close else {}), **(headers or {})}
-        if status == 503:
+        if status in (429, 503):
             self.headers.setdefault("Retry-After", str(RETRY_SECONDS))
 
     def response(self, request_id: str) -> Response:
@@ -61,7 +65,9 @@ class Refusal(Exception):
 
 
 def refusal_of(failures: Mapping[str, int]) -> Refusal:
-    """What a request comes to whose payloads failed like this: an outage before what is not allowed before the rest."""
+    """What a request comes to whose payloads failed like this: an outage before a limit, that before what is not
+    allowed, and that before the rest.
+    """
     known = sorted((_FAILURES.get(kind, _OTHER) for kind in failures), key=lambda found: -found[0])
     return Refusal(*known[0])
 

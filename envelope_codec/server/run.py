@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
@@ -26,7 +26,7 @@ from envelope_codec.server.application import CodecServer
 from envelope_codec.server.certificate import Certificate, check_certificate
 from envelope_codec.server.config import ServerConfig
 from envelope_codec.server.metrics import FOLDER
-from envelope_codec.server.protocol import LONGEST_HEAD, PatientProtocol
+from envelope_codec.server.protocol import LONGEST_HEAD, Connections, PatientProtocol
 from envelope_codec.server.service import Service
 
 _KEEP_ALIVE = 65  # seconds: longer than load balancers keep theirs, or they would send into a closed connection
@@ -64,6 +64,8 @@ class UvicornConfig(uvicorn.Config):
             ssl_keyfile=server.tls_key,
         )
         self.header_timeout = server.header_timeout
+        self.answer_timeout = server.body_timeout
+        self.connections = Connections(server.max_connections_per_address, server.trusted_proxies)
         self._certificate: Certificate | None = None
 
     def load(self) -> None:
@@ -79,7 +81,7 @@ class UvicornConfig(uvicorn.Config):
 
 
 def run(config: EnvelopeConfig, server: ServerConfig, listening: Callable[[list[Address]], None]) -> None:
-    """Serve until SIGTERM or SIGINT.
+    """Serve until SIGTERM or SIGINT, and return once what was under way has ended.
 
     With several workers, each reads the settings from the environment anew, so ``config`` and ``server`` must be what
     it says.
@@ -99,13 +101,19 @@ def run(config: EnvelopeConfig, server: ServerConfig, listening: Callable[[list[
     sockets = [listener for address in server.addresses for listener in bind(address)]
     try:
         listening([bound_address(listener) for listener in sockets])
-        with suppress(KeyboardInterrupt):  # which uvicorn raises once it has ended
+        with _ending_well():
             if server.workers == 1:
-                uvicorn.Server(UvicornConfig(CodecServer(service, heed), server)).run(sockets)
+                one = uvicorn.Server(UvicornConfig(CodecServer(service, heed), server))
+                one.run(sockets)
+                started = one.started
             else:
                 service.stop()  # it was made to see that all is well
                 with _metrics_folder():
-                    Multiprocess(UvicornConfig(f"{__name__}:worker", server), sockets).run()
+                    several = Multiprocess(UvicornConfig(f"{__name__}:worker", server), sockets)
+                    several.run()
+                started = all(process.exitcode != _STARTUP_FAILURE for process in several.processes)
+            if not started:
+                raise ConfigurationError("the server could not start; what is logged says why")
     finally:
         for listener in sockets:
             listener.close()
@@ -145,6 +153,33 @@ def _end(service: Service, loop: asyncio.AbstractEventLoop, uvicorns: Any, numbe
     delay = 0.0 if service.stopping else service.server.shutdown_delay
     service.stopping = True
     loop.call_soon_threadsafe(loop.call_later, delay, uvicorns, number, None)
+
+
+@contextmanager
+def _ending_well() -> Iterator[None]:
+    """Let an end that SIGTERM or SIGINT asked for be no failure.
+
+    uvicorn sends the signal to itself again once it has ended, for who was there before it. That is this here.
+    """
+
+    def end(number: int, frame: Any) -> NoReturn:
+        raise _Ended
+
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, end) for number in numbers}
+    try:
+        with suppress(_Ended):
+            yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Ended(BaseException):
+    """The process has been asked to end."""
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from envelope_codec.envelope import NAME_KEY_ID
 from envelope_codec.errors import ConfigurationError, KeyNotConfigured, KmsUnavailable
 from envelope_codec.server.outcome import PASSED, SEALED, Outcome
 from envelope_codec.server.reference import is_marked, is_reference
+from envelope_codec.server.turns import Turns
 
 _CODECS = 1_000
 
@@ -22,20 +23,25 @@ class Sealer:
 
     Args:
         codec: whose configuration and keyring are used.
+        turns: at the KMS.
         timeout: seconds for those of one request.
     """
 
-    def __init__(self, codec: EnvelopeCodec, *, timeout: float) -> None:
+    def __init__(self, codec: EnvelopeCodec, turns: Turns, *, timeout: float) -> None:
         self._codec = codec
+        self._turns = turns
         self._timeout = timeout
         self._codecs: LRUCache[str, EnvelopeCodec] = LRUCache(_CODECS)
 
-    async def seal(self, payloads: Sequence[Payload], namespace: str, *, keep_references: bool) -> list[Outcome]:
+    async def seal(
+        self, payloads: Sequence[Payload], namespace: str, caller: str, *, keep_references: bool
+    ) -> list[Outcome]:
         """What becomes of each of ``payloads``, in their order.
 
         Args:
             payloads: in clear.
             namespace: to seal them for.
+            caller: who asks, for their turn at the KMS.
             keep_references: whether references to external storage stay as they are.
 
         Raises:
@@ -45,13 +51,20 @@ class Sealer:
         kept = [keep_references and (is_reference(payload) or is_marked(payload)) for payload in payloads]
         given = [payload for payload, keep in zip(payloads, kept, strict=True) if not keep]
         try:
-            sealed = iter(await asyncio.wait_for(codec.encode(given), self._timeout))
+            sealed = iter(await asyncio.wait_for(self._encoded(codec, given, caller), self._timeout))
         except asyncio.TimeoutError:
             raise KmsUnavailable("the KMS did not answer before the deadline", operation="seal") from None
         return [
             Outcome(payload, PASSED) if keep else _outcome(next(sealed), namespace)
             for payload, keep in zip(payloads, kept, strict=True)
         ]
+
+    async def _encoded(self, codec: EnvelopeCodec, payloads: list[Payload], caller: str) -> list[Payload]:
+        end = await self._turns.take(caller, codec.namespace)
+        try:
+            return await codec.encode(payloads)
+        finally:
+            end()
 
     def _for(self, namespace: str) -> EnvelopeCodec:
         root = self._codec

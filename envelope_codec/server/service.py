@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from temporalio.converter import ExternalStorage, StorageDriver
 
@@ -12,17 +13,20 @@ from envelope_codec.config import EnvelopeConfig
 from envelope_codec.legacy import with_legacy_codecs
 from envelope_codec.observe import logger
 from envelope_codec.server.access import Access
+from envelope_codec.server.admission import Admission
 from envelope_codec.server.audit import Audit
 from envelope_codec.server.bearer import Tokens
 from envelope_codec.server.config import ServerConfig
 from envelope_codec.server.cors import Cors
-from envelope_codec.server.limiter import Limiter
+from envelope_codec.server.gate import Gate
+from envelope_codec.server.host import Hosts
 from envelope_codec.server.metrics import Metrics
 from envelope_codec.server.opener import Opener
 from envelope_codec.server.readiness import Probes
 from envelope_codec.server.reference import Stores, load_storage
-from envelope_codec.server.refusal import Refusal
 from envelope_codec.server.sealer import Sealer
+from envelope_codec.server.tally import Tally
+from envelope_codec.server.turns import KEYRING_THREADS, Turns
 from envelope_codec.storage.external import configured_pools, with_our_storage
 
 
@@ -50,33 +54,36 @@ class Service:
         self.tokens = Tokens(server.auth)
         self.access = Access(server, config.namespace_aliases)
         self.cors = Cors(server.origins)
-        self.limiter = Limiter(server.rate)
+        self.hosts = Hosts(server)
         self.metrics = Metrics()
+        self.gate = Gate(server.address_rate, behind_proxies=bool(server.trusted_proxies))
+        self.admission = Admission(server, self.metrics)
         self.audit = Audit(server.audit_file)
+        self.tally = Tally(self.audit.write_summary)
         self.keyring = config.keyring(observer=self.metrics)
         codec = EnvelopeCodec(config, keyring=self.keyring)
         self._pools = configured_pools(config)
         self.stores = Stores.together(storage, with_our_storage(None, self._pools, codec, threshold=None))
-        self.opener = Opener(codec, self.stores, waiting=server.max_concurrent_kms, timeout=server.request_timeout)
-        self.sealer = Sealer(codec, timeout=server.request_timeout)
+        each = server.max_concurrent_kms_per_caller
+        at_kms = Turns(min(server.max_concurrent_kms, KEYRING_THREADS), each, self.metrics.waits)
+        at_stores = Turns(server.max_concurrent_kms, each)
+        self.opener = Opener(codec, self.stores, at_kms, at_stores, each=each, timeout=server.request_timeout)
+        self.sealer = Sealer(codec, at_kms, timeout=server.request_timeout)
         self.probes = Probes(config, server.default_namespace or codec.namespace)
         self.stopping = False
-        self._starting: asyncio.Task[object] | None = None
+        self._starting: asyncio.Task[None] | None = None
         self._active = 0
 
-    def enter(self) -> Callable[[], None]:
-        """Begin a request; the caller calls what is returned at its end.
-
-        Raises:
-            Refusal: there are too many already.
-        """
-        if self._active >= self.server.max_requests:
-            raise Refusal(503, "busy", "The server is busy. Try again.", headers={"Retry-After": "1"})
+    @contextmanager
+    def under_way(self) -> Iterator[None]:
+        """A request, from when its body may come to its answer."""
         self._active += 1
-        return self._leave
-
-    def _leave(self) -> None:
-        self._active -= 1
+        self.metrics.under_way(1)
+        try:
+            yield
+        finally:
+            self._active -= 1
+            self.metrics.under_way(-1)
 
     def reopen(self) -> None:
         """Open the audit file again, as after it was moved away."""
@@ -87,7 +94,15 @@ class Service:
 
     def start(self) -> None:
         """Begin to find out whether all is well. The event loop runs."""
-        self._starting = asyncio.create_task(self.probes.check())
+        self._starting = asyncio.create_task(self._try_out())
+
+    async def _try_out(self) -> None:
+        keys, _ = await asyncio.gather(self.probes.check(), self.tokens.check())  # which log what they find
+        if not keys.ready and not self.stopping:
+            logger.warning(
+                "no master key answers, so that nothing can be opened yet: `envelope-codec doctor`, run as this "
+                "process, says what to do"
+            )
 
     def stop(self) -> None:
         """Forget every key. Requests under way have ended."""
@@ -96,4 +111,5 @@ class Service:
         for pool in self._pools:
             pool.close()
         self.keyring.close()
+        self.tally.close()
         self.audit.close()

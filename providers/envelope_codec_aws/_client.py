@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import boto3
@@ -21,6 +22,8 @@ from envelope_codec_aws._options import ClientOptions
 
 if TYPE_CHECKING:
     from mypy_boto3_kms.client import KMSClient
+
+_log = logging.getLogger("envelope_codec.aws")
 
 _CONNECT_TIMEOUT = 2.0
 _READ_TIMEOUT = 5.0
@@ -115,6 +118,7 @@ def _found_credentials(region: str, options: ClientOptions) -> Credentials | Def
     session = _session(region, options)
     credentials = session.get_credentials()
     if credentials is None:
+        _tell_missing()
         raise NoCredentialsError
     return credentials if options.role is None else _assumed_role(session, credentials, region, options)
 
@@ -149,3 +153,13 @@ def _session(region: str, options: ClientOptions) -> Session:
         )
     )
     return session
+
+
+@cache
+def _tell_missing() -> None:
+    """Once a process: each later try ends the same way."""
+    _log.warning(
+        "no AWS credentials were found: there are no AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, no profile with any "
+        "(AWS_PROFILE), no AWS_WEB_IDENTITY_TOKEN_FILE with AWS_ROLE_ARN, and no role of a container or a machine. "
+        "`envelope-codec doctor`, run as this process, examines every master key"
+    )

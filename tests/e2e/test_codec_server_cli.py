@@ -7,11 +7,13 @@ import json
 import os
 import subprocess
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import ledger
 import pytest
+from certificate_kit import write_certificate
 from devstack import TemporalServer
 from issuer_kit import Issuer, issuing
 from localserver import find_program
@@ -226,3 +228,43 @@ async def test_it_says_for_which_namespace_it_asks(
     envelope = parse(sealed.metadata, sealed.data)
     assert envelope is not None
     assert envelope.record.namespace == name
+
+
+async def test_a_refusal_looks_like_no_answer_whatever_it_is(
+    temporal: Temporal, key: FakeKms, issuer: Issuer, worker: Worker, codec: CodecServer, name: str, tmp_path: Path
+) -> None:
+    """What docs/codec-server.md says that a person sees."""
+    executed = await temporal("execute", *starting("Ledger", name, queue=name), "--codec-endpoint", codec.url)
+    assert executed.status == 0, executed.error
+    auth: dict[str, Any] = {"auth": [issuer.settings], "rules": RULES}
+    write_certificate(tmp_path / "cert", tmp_path / "key")
+    tls = {"tls_cert": str(tmp_path / "cert"), "tls_key": str(tmp_path / "key")}
+    with ExitStack() as servers:
+
+        def at(*bodies: bytes, **settings: Any) -> list[str]:
+            keys = EnvelopeConfig(key=key, timeout=0.1)
+            running = servers.enter_context(serving(keys, ServerConfig(**settings), verify=False))
+            for body in bodies:
+                running.post("/decode", body)
+            return ["--codec-endpoint", running.url]
+
+        billing = ["--codec-auth", f"Bearer {issuer.token(groups=['billing'])}"]
+        endpoints = {
+            "401": at(**auth),
+            "403": [*at(**auth), *billing],
+            "413": at(body_limit=100),
+            "429": at(b"{}", rate_limit="1/day"),  # the one that there may be
+            "503": at(request_timeout=1),
+            "certificate": at(**tls),
+            "down": ["--codec-endpoint", "http://127.0.0.1:9"],
+        }
+        key.down = True
+        # All at once, since each tries again for some seconds.
+        said = await asyncio.gather(
+            *(temporal("show", "--workflow-id", name, *endpoint) for endpoint in endpoints.values()),
+            temporal("start", *starting("Ledger", f"{name}-2", queue=name), *endpoints["401"]),
+        )
+    key.down = False
+    for case, found in zip([*endpoints, "start"], said, strict=True):
+        assert (found.status, "context deadline exceeded" in found.error) == (1, True), (case, found)
+        assert "marigold" not in found.out + found.error

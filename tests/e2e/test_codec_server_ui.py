@@ -9,8 +9,12 @@ import asyncio
 import base64
 import json
 import re
+import socket
+import socketserver
+import ssl
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +35,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from envelope_codec import EnvelopeConfig, EnvelopePlugin
 from envelope_codec.cli.keygen import create_key_file, key_uri
 from envelope_codec.server import ServerConfig
+from envelope_codec.testing import FakeKms
 
 SIZE = re.compile(r"^[\d.]+ ?KB$")
 RULES = [
@@ -281,3 +286,93 @@ async def test_without_a_datastore_the_web_ui_says_that_there_is_none(site: Site
         await shows(page, ledger.RESULT, "Payload downloads require a codec server")
         await page.get_by_role("button", name=SIZE).first.click()
         await shows(page, "it isn't configured to download from external storage")
+
+
+@contextmanager
+def over_tls(ui: str, folder: Path) -> Iterator[str]:
+    """The Web UI over https, as people have it who do not run it themselves."""
+    write_certificate(folder / "cert", folder / "key")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "cert", folder / "key")
+    host, port = ui.split("//")[1].split(":")
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            there = socket.create_connection((host, int(port)))
+            with suppress(OSError), there, context.wrap_socket(self.request, server_side=True) as here:
+                back = threading.Thread(target=copied, args=(there, here))
+                back.start()
+                copied(here, there)
+                back.join()
+
+    def copied(source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while piece := source.recv(65_536):
+                target.sendall(piece)
+            target.shutdown(socket.SHUT_WR)
+
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+        block_on_close = False
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=lambda: server.serve_forever(0.02))
+        thread.start()
+        try:
+            yield f"https://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+REFUSALS: dict[int, dict[str, Any]] = {
+    400: {},
+    401: {"auth": True},
+    413: {"body_limit": 100},
+    429: {"rate_limit": "1/day"},
+    503: {"audit_file": "/dev/full"},
+}
+
+
+@pytest.mark.parametrize("status", REFUSALS)
+async def test_a_refusal_looks_like_no_connection_whatever_it_is(
+    site: Site, page: Any, issuer: Issuer, status: int
+) -> None:
+    """What docs/codec-server.md says that a person sees; the browser's network log tells which it is."""
+    settings = dict(REFUSALS[status], origins=site.ui)
+    if settings.pop("auth", False):
+        settings |= {"auth": [issuer.settings], "rules": RULES}
+    key = FakeKms() if status == 400 else site.key
+    with serving(EnvelopeConfig(key=key), ServerConfig(**settings)) as codec:
+        if status == 429:
+            codec.post("/decode", b"{}")  # the one that there may be
+        answers = await use(page, site, codec.url)
+        await page.goto(site.workflow("booked"))
+        assert "marigold" not in await shows(page, UNREACHED, site.input)
+        found = [answer for answer in answers if answer.request.method == "POST"]
+        assert {answer.status for answer in found} == {status}
+
+
+async def test_where_some_are_refused_the_others_are_read_and_nothing_is_said(site: Site, page: Any) -> None:
+    with serving(EnvelopeConfig(key=site.key), ServerConfig(rate_limit="1/day", origins=site.ui)) as codec:
+        answers = await use(page, site, codec.url)
+        await page.goto(site.workflow("booked"))
+        await shows(page, ledger.INPUT, "Result")
+        assert {answer.status for answer in answers if answer.request.method == "POST"} == {200, 429}
+        said = await page.locator("body").inner_text()
+        assert ledger.RESULT not in said
+        assert UNREACHED not in said
+
+
+async def test_a_page_over_https_does_not_ask_a_server_over_http(site: Site, page: Any, tmp_path: Path) -> None:
+    console: list[str] = []
+    page.on("console", lambda message: console.append(message.text))
+    with over_tls(site.ui, tmp_path) as ui:
+        there = site._replace(ui=ui)
+        answers = await use(page, there, "http://codec.example.com:8081")
+        await page.goto(there.workflow("booked"))
+        said = await shows(page, site.input)
+        print(UNREACHED in said, console)
+        assert answers == []
+        assert "Mixed Content" in "".join(console)
+        await page.goto("about:blank")

@@ -141,7 +141,7 @@ def test_the_command_serves_and_ends_when_what_is_under_way_has_ended(tmp_path: 
             more.put(body(envelopes)[10:])
             more.put(None)
             assert returned(slow.result(SECONDS)) == [PLAIN]
-        assert running.wait() == -signal.SIGTERM
+        assert running.wait() == 0
     text = "".join(running.said)
     assert running.printed == []  # standard output is the audit trail's, if it has no file
     assert f"codec server at {url}" in text
@@ -174,6 +174,62 @@ def test_workers_serve_together_each_with_its_own_keys(tmp_path: Path, key: str)
         )
         assert running.end() == 0
     assert "Traceback" not in "".join(running.said)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_an_end_that_was_asked_for_is_no_failure(key: str, number: int, workers: str) -> None:
+    with served("--listen", "127.0.0.1:0", "--workers", workers, ENVELOPE_CODEC_KEY=key) as running:
+        url = running.url
+        until(lambda: up(url))
+        assert running.end(number) == 0
+    assert "Traceback" not in "".join(running.said)
+
+
+NOT_IN_WORKERS = """
+from multiprocessing import parent_process
+from temporalio.converter import StorageDriver
+class Driver(StorageDriver):
+    def name(self): return "none"
+    async def store(self, context, payloads): raise NotImplementedError
+    async def retrieve(self, context, claims): raise NotImplementedError
+def make():
+    assert parent_process() is None
+    return Driver()
+"""
+
+
+def test_a_server_whose_workers_can_t_start_fails(key: str, tmp_path: Path) -> None:
+    (tmp_path / "not_in_workers.py").write_text(NOT_IN_WORKERS)
+    environment = {"ENVELOPE_CODEC_KEY": key, "ENVELOPE_CODEC_SERVER_STORAGE": "not_in_workers:make"}
+    with served("--listen", "127.0.0.1:0", "--workers", "2", PYTHONPATH=str(tmp_path), **environment) as running:
+        assert running.wait() == 1
+    assert "the server could not start" in running.said[-1]
+
+
+def test_what_is_missing_is_said_at_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in ENVIRONMENT if name.startswith("AWS_")]:
+        monkeypatch.delitem(ENVIRONMENT, name)
+    environment = {
+        "ENVELOPE_CODEC_KEY": "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab",
+        "ENVELOPE_CODEC_SERVER_AUTH": '[{"issuer": "i", "audience": "a", "jwks_url": "http://127.0.0.1:9/jwks"}]',
+        "ENVELOPE_CODEC_SERVER_RULES": '[{"namespaces": "*"}]',
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none"),
+        "AWS_CONFIG_FILE": str(tmp_path / "none"),
+    }
+    with served("--listen", "127.0.0.1:0", **environment) as running:
+        url = running.url
+        until(lambda: "no master key answers" in "".join(running.said))
+        until(lambda: "gives no keys" in "".join(running.said))
+        for _ in range(2):
+            page = httpx.get(url, timeout=SECONDS).text
+            assert '<b class="no">not ready</b>' in page
+            assert '<b class="no">The keys of the issuer i can' in page
+        assert running.end() == 0
+    text = "".join(running.said)
+    assert text.count("no AWS credentials were found") == 1
+    assert text.count("`envelope-codec doctor`, run as this process, says what to do") == 1
 
 
 REFUSED = [
