@@ -34,6 +34,7 @@ from envelope_codec.failures import EnvelopeFailureConverter
 from envelope_codec.guard import Guard
 from envelope_codec.kms import ENTRY_POINT_GROUP
 from envelope_codec.prewarm import Prewarm
+from envelope_codec.storage.external import without_our_storage
 from envelope_codec.testing import FakeKms
 
 PLAIN = Payload(metadata={"encoding": b"json/plain"}, data=b'"text"')
@@ -169,7 +170,7 @@ async def test_users_converter_is_merged_with_and_not_replaced() -> None:
     with EnvelopePlugin(FakeKms()) as plugin:
         converter = (await client(plugin, data_converter=mine)).data_converter
         assert converter.payload_converter_class is PydanticPayloadConverter
-        assert converter.external_storage is storage
+        assert without_our_storage(converter.external_storage) is storage
         (inner,) = await Reverse().encode([PLAIN])
         sealed = await seal(converter)
         assert await open_((await client(plugin)).data_converter, sealed) == inner, "the user's codec encodes first"
