@@ -22,9 +22,9 @@ __version__ = "0.1.0"
 # fmt: off
 __all__ = [
     "ConfigurationError", "ContextMismatch", "EncryptionRequired", "EnvelopeCodec", "EnvelopeConfig", "EnvelopeError",
-    "EnvelopePlugin", "Event", "ExtensionFailed", "InvalidCiphertext", "KeyDenied", "KeyNotConfigured", "Keyring", "KmsUnavailable",
-    "MalformedEnvelope", "MasterKey", "NamespaceKeys", "Observer", "PayloadMissing", "SealingContext", "StoreRefused",
-    "StoreUnavailable", "WrappedSecret", "envelope_data_converter",
+    "EnvelopePlugin", "Event", "ExtensionFailed", "InvalidCiphertext", "KeyDenied", "KeyNotConfigured", "Keyring",
+    "KmsUnavailable", "MalformedEnvelope", "MasterKey", "NamespaceKeys", "Observer", "PayloadMissing", "SealingContext",
+    "StoreRefused", "StoreUnavailable", "WrappedSecret", "envelope_data_converter",
 ]
 _HOMES = {  # everything else is an error
     "EnvelopeCodec": "codec", "EnvelopeConfig": "config", "NamespaceKeys": "config", "Keyring": "keyring",

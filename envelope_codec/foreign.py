@@ -1,8 +1,8 @@
 """The application's own codecs, drivers and selectors: what they raise becomes ours, with a fixed text.
 
-Temporal's SDK stores the text of whatever a codec or a driver raises in clear ("Failed encoding completion: …"). It also
-takes some classes as orders: a ``FailureError`` that is not retryable fails a workflow for good, and a ``CancelledError``
-leaves a run stuck.
+Temporal's SDK stores the text of whatever a codec or a driver raises in clear ("Failed encoding completion: …"). It
+also takes some classes as orders: a ``FailureError`` that is not retryable fails a workflow for good, and a
+``CancelledError`` leaves a run stuck.
 """
 
 from __future__ import annotations

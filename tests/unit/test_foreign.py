@@ -86,6 +86,11 @@ def converter(codec: PayloadCodec | None = None, **settings: Any) -> DataConvert
     return envelope_data_converter(FakeKms(), base=DataConverter(payload_codec=codec, **settings))
 
 
+async def round_trip(used: DataConverter) -> None:
+    used = used.with_context(CONTEXT)
+    await used.decode(await used.encode([SECRET]))
+
+
 def told_nothing(error: BaseException) -> None:
     """The error holds none of their words, at any depth, and no frame of ours shows the payloads."""
     assert type(error) is ExtensionFailed
@@ -113,11 +118,8 @@ def logged(caplog: pytest.LogCaptureFixture) -> str:
 async def test_a_codec_that_fails(
     where: str, make: Callable[[], BaseException], caplog: pytest.LogCaptureFixture
 ) -> None:
-    used = converter(Failing(where, make))
     with pytest.raises(EnvelopeError) as caught:
-        used = used.with_context(CONTEXT)
-        sealed = await used.encode([SECRET])
-        await used.decode(sealed)
+        await round_trip(converter(Failing(where, make)))
     told_nothing(caught.value)
     assert str(caught.value) == "the application's payload codec failed"
     assert "the application's payload codec Failing failed" in logged(caplog)
