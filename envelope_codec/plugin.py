@@ -30,6 +30,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 from typing_extensions import Self
 
 from envelope_codec.chain import CodecChain
+from envelope_codec.client_payloads import ClientPayloads
 from envelope_codec.codec import EnvelopeCodec
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.errors import ConfigurationError, EnvelopeError
@@ -175,10 +176,17 @@ class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
         interceptors = list(config["interceptors"])
         if not any(isinstance(other, Guard) and other.keyring is self._keyring for other in interceptors):
             memos = [ScheduleMemos()] if self._config.storage is not None and self._config.sealing else []
-            config["interceptors"] = [Guard(self._keyring, self.verify), *memos, *interceptors]
+            interceptors = [Guard(self._keyring, self.verify), *memos, *interceptors]
+        config["interceptors"] = [*_without_payloads(interceptors, self._keyring), *self._client_payloads(config)]
         if self._config.headers:
             config["header_codec_behavior"] = HeaderCodecBehavior.CODEC
         return config
+
+    def _client_payloads(self, config: ClientConfig) -> list[ClientPayloads]:
+        if not self._config.sealing:
+            return []
+        converter, namespace = config["data_converter"], config["namespace"]
+        return [ClientPayloads(self._keyring, converter, namespace, headers=self._config.headers)]
 
     def _check_headers(self, config: ClientConfig) -> None:
         """The SDK has one setting for reading and writing headers: without sealing, the user's codec would get them."""
@@ -309,6 +317,13 @@ def _failures(base: DataConverter, config: EnvelopeConfig) -> type[FailureConver
     failures = encoding_failures(base.failure_converter_class)
     # Without sealing it writes as before; what others have encoded, every failure converter reads.
     return failures if config.sealing else base.failure_converter_class
+
+
+def _without_payloads(
+    interceptors: list[temporalio.client.Interceptor], keyring: Keyring
+) -> list[temporalio.client.Interceptor]:
+    """``interceptors`` without those that seal with another client's converter."""
+    return [one for one in interceptors if not (isinstance(one, ClientPayloads) and one.keyring is keyring)]
 
 
 def _find(codec: PayloadCodec | None) -> EnvelopeCodec | None:

@@ -28,6 +28,7 @@ from temporalio.worker import Interceptor, Replayer, UnsandboxedWorkflowRunner, 
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from envelope_codec import ConfigurationError, EnvelopeConfig, EnvelopePlugin, KmsUnavailable, envelope_data_converter
+from envelope_codec.client_payloads import ClientPayloads
 from envelope_codec.codec import EnvelopeCodec, is_envelope
 from envelope_codec.envelope import parse
 from envelope_codec.failures import EnvelopeFailureConverter
@@ -381,7 +382,10 @@ def test_configuration_of_a_client_keeps_what_is_not_ours() -> None:
     with EnvelopePlugin(FakeKms()) as plugin:
         given: Any = {"data_converter": DataConverter.default, "namespace": "n", "interceptors": ["theirs"]}
         config: ClientConfig = plugin.configure_client(given)
-        assert config["interceptors"][1:] == ["theirs"]  # type: ignore[comparison-overlap]
+        guard, theirs, payloads = config["interceptors"]
+        assert isinstance(guard, Guard)
+        assert theirs == "theirs"  # type: ignore[comparison-overlap]
+        assert isinstance(payloads, ClientPayloads)
         assert config["namespace"] == "n"
 
 
