@@ -49,6 +49,7 @@ from envelope_codec.storage.external import (
     with_our_storage,
     without_our_storage,
 )
+from envelope_codec.worker_client import WorkerClient
 
 _SDK_CONCURRENCY = inspect.signature(Worker).parameters["max_workflow_task_external_storage_concurrency"].default
 _STORAGE_CONCURRENCY = 32
@@ -217,7 +218,8 @@ class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
         interceptors = list(config.get("interceptors") or ())
         known = any(isinstance(other, Prewarm) and other.keyring is self._keyring for other in interceptors)
         if self._config.sealing and not known:
-            config["interceptors"] = [Prewarm(self._keyring, client.namespace), *interceptors]
+            check = WorkerClient(self._verify_worker_client)
+            config["interceptors"] = [Prewarm(self._keyring, client.namespace, check), *interceptors]
         if self._pools and config.get("max_workflow_task_external_storage_concurrency") == _SDK_CONCURRENCY:
             config["max_workflow_task_external_storage_concurrency"] = _STORAGE_CONCURRENCY
         return config
@@ -226,8 +228,18 @@ class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
         """See `temporalio.worker.Plugin.run_worker`. The worker polls nothing before there is a key to seal with."""
         if worker.is_shutdown:
             raise RuntimeError("this worker has ended: make another")
-        if not self._config.sealing or await ready_or_ended(worker, self._prewarm(worker.client.namespace)):
+        if not self._config.sealing or await ready_or_ended(worker, self._ready(worker.client)):
             await run_until_stopped(worker, next(worker))
+
+    async def _ready(self, client: Client) -> None:
+        WorkerClient(self._verify_worker_client).check(client)  # it may have been exchanged since the worker was made
+        await self._prewarm(client.namespace)
+
+    def _verify_worker_client(self, client: Client) -> None:
+        """As `verify`. A client that another plugin encrypts for will do, which that plugin has checked."""
+        codec = _find(client.data_converter.payload_codec)
+        if codec is None or codec.keyring is self._keyring or not codec.config.sealing:
+            self.verify(client)
 
     async def _prewarm(self, namespace: str) -> None:
         await asyncio.sleep(random.uniform(0, self._config.startup_jitter))  # noqa: S311 - spreads load, hides nothing

@@ -10,6 +10,7 @@ from temporalio import activity
 from temporalio.worker import (
     ActivityInboundInterceptor,
     ExecuteActivityInput,
+    ExecuteNexusOperationCancelInput,
     ExecuteNexusOperationStartInput,
     Interceptor,
     NexusOperationInboundInterceptor,
@@ -21,6 +22,7 @@ from envelope_codec.flight import Stop, stopping, waited
 from envelope_codec.keyring import Keyring
 from envelope_codec.keyset import SealingContext
 from envelope_codec.observe import logger
+from envelope_codec.worker_client import WorkerClient
 
 if TYPE_CHECKING:
     from nexusrpc.handler import StartOperationResultAsync, StartOperationResultSync
@@ -29,10 +31,16 @@ if TYPE_CHECKING:
 class Prewarm(Interceptor):
     """Gets the sealing key before user code runs in an activity or a Nexus operation's start: a result that can't be
     sealed costs a second run.
+
+    Args:
+        keyring: where the key comes from.
+        namespace: the worker's.
+        client: looks at the client that user code will get.
     """
 
-    def __init__(self, keyring: Keyring, namespace: str) -> None:
+    def __init__(self, keyring: Keyring, namespace: str, client: WorkerClient) -> None:
         self.keyring = keyring
+        self.client = client
         self._namespace = namespace
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
@@ -57,6 +65,7 @@ class _PrewarmActivity(ActivityInboundInterceptor):
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
         """See `ActivityInboundInterceptor.execute_activity`."""
         info = activity.info()
+        self._prewarm.client.in_activity()
         await self._prewarm.ready(info.workflow_id)
         # Temporal does not wait: it has begun another attempt, which may be running.
         limits = [limit.total_seconds() for limit in (info.start_to_close_timeout, info.heartbeat_timeout) if limit]
@@ -75,8 +84,14 @@ class _PrewarmNexusOperation(NexusOperationInboundInterceptor):
         self, input: ExecuteNexusOperationStartInput
     ) -> StartOperationResultSync[Any] | StartOperationResultAsync:
         """See `NexusOperationInboundInterceptor.execute_nexus_operation_start`."""
+        self._prewarm.client.in_nexus_operation()
         await self._prewarm.ready()
         return await super().execute_nexus_operation_start(input)
+
+    async def execute_nexus_operation_cancel(self, input: ExecuteNexusOperationCancelInput) -> None:
+        """See `NexusOperationInboundInterceptor.execute_nexus_operation_cancel`."""
+        self._prewarm.client.in_nexus_operation()
+        await super().execute_nexus_operation_cancel(input)
 
 
 async def run_until_stopped(worker: Worker, running: Awaitable[None]) -> None:
