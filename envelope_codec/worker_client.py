@@ -25,6 +25,7 @@ class WorkerClient:
     def __init__(self, check: Callable[[Client], None]) -> None:
         self._check = check
         self._known: WeakSet[Client] = WeakSet()
+        self._told: WeakSet[Client] = WeakSet()
 
     def in_activity(self) -> None:
         """Raise `ConfigurationError` if the client of the running activity does not encrypt."""
@@ -39,12 +40,14 @@ class WorkerClient:
         self.check(nexus.client())
 
     def check(self, client: Client) -> None:
-        """Raise `ConfigurationError` if ``client`` does not encrypt. Each client is looked at once."""
+        """Raise `ConfigurationError` if ``client`` does not encrypt. One that does is looked at once."""
         if client in self._known:
             return
         try:
             self._check(client)
         except ConfigurationError as error:
-            logger.error("the worker was given another client: %s", error)
+            if client not in self._told:  # activities are tried again and again
+                logger.error("the worker was given another client: %s", error)
+            self._told.add(client)
             raise ConfigurationError(f"the worker was given another client: {error}") from None
         self._known.add(client)
