@@ -25,7 +25,10 @@ they are told by where they stand alone."""
 SYSTEM_NEXUS = "system Nexus envelope"
 REFERENCE = "reference to external storage"
 
-_ENCODING, _TYPE, _MARK = "encoding", "messageType", "__temporal_system_payload"
+SYSTEM_MARK = "__temporal_system_payload"
+"""Metadata of what the SDK sends to the system's Nexus endpoint."""
+
+_ENCODING, _TYPE = "encoding", "messageType"
 _LEGACY_REFERENCE = b"json/external-storage-reference"
 _UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _WORDS = {
@@ -89,7 +92,9 @@ def system_nexus_message(payload: Payload) -> Message | None:
     if payload.metadata.get(_ENCODING) != b"binary/protobuf":
         return None
     kind = _MESSAGES.get(payload.metadata.get(_TYPE, b""))
-    if kind is None or (kind is SignalWithStartWorkflowExecutionRequest and payload.metadata.get(_MARK) != b"true"):
+    if kind is None or (
+        kind is SignalWithStartWorkflowExecutionRequest and payload.metadata.get(SYSTEM_MARK) != b"true"
+    ):
         return None
     return kind.FromString(payload.data)  # type: ignore[no-any-return]
 
@@ -107,7 +112,7 @@ def _is_system_nexus(payload: Payload) -> bool:
         message = system_nexus_message(payload)
     except DecodeError:
         return False
-    if message is None or not set(payload.metadata) <= {_ENCODING, _TYPE, _MARK} or payload.external_payloads:
+    if message is None or not set(payload.metadata) <= {_ENCODING, _TYPE, SYSTEM_MARK} or payload.external_payloads:
         return False
     if payload.metadata[_TYPE] != _ANSWER:  # the order of its maps is anyone's, and it is refused anyway
         size = len(payload.data)
