@@ -42,6 +42,7 @@ from envelope_codec.legacy import with_legacy_codecs
 from envelope_codec.observe import Observer, logger
 from envelope_codec.prewarm import Prewarm, ready_or_ended, run_until_stopped
 from envelope_codec.replay import explained
+from envelope_codec.screening import screened
 from envelope_codec.storage.driver import EnvelopeDriver, Pool
 from envelope_codec.storage.external import (
     ScheduleMemos,
@@ -214,7 +215,7 @@ class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
         self.verify(client)
         runner = config.get("workflow_runner")
         if runner is not None:
-            config["workflow_runner"] = _passed_through(runner)
+            config["workflow_runner"] = self._runner(runner)
         interceptors = list(config.get("interceptors") or ())
         known = any(isinstance(other, Prewarm) and other.keyring is self._keyring for other in interceptors)
         if self._config.sealing and not known:
@@ -263,7 +264,7 @@ class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
             config["header_codec_behavior"] = HeaderCodecBehavior.CODEC
         runner = config.get("workflow_runner")
         if runner is not None:
-            config["workflow_runner"] = _passed_through(runner)
+            config["workflow_runner"] = self._runner(runner)
         return config
 
     def run_replayer(
@@ -277,6 +278,10 @@ class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
     ) -> AbstractAsyncContextManager[AsyncIterator[WorkflowReplayResult]]:
         """See `temporalio.worker.Plugin.run_replayer`. Of a history that can't be opened, the error is told."""
         return explained(next(replayer, histories))
+
+    def _runner(self, runner: WorkflowRunner) -> WorkflowRunner:
+        runner = _passed_through(runner)
+        return screened(runner) if self._config.require_encryption else runner
 
     def _applied(self, converter: DataConverter, namespace: str, config: EnvelopeConfig) -> DataConverter:
         codec = _find(converter.payload_codec)
