@@ -166,7 +166,8 @@ class _Sealing:
     async def one(self, value: _T) -> _T:
         if self._codec is None or not isinstance(value, Payload) or _is_sealed(value):
             return value
-        return (await self._codec.encode([value]))[0]
+        sealed: Any = (await self._codec.encode([value]))[0]
+        return cast(_T, sealed)
 
     async def all(self, values: Sequence[_T]) -> Sequence[_T]:
         return [await self.one(value) for value in values] if any(map(_is_payload, values)) else values

@@ -101,9 +101,9 @@ class KeySets:
             return None if keys is None else self._of(keys)
         except ConfigurationError as error:
             logger.error("the resolver's answer for namespace %.200r can't be used: %s", context.namespace, error)
-        except EnvelopeError:
+        except (EnvelopeError, KeyboardInterrupt, SystemExit):
             raise
-        except Exception:
+        except BaseException:  # a CancelledError of its own among them, which would leave a run stuck
             logger.exception("the resolver failed for namespace %.200r", context.namespace)
         raise KeyNotConfigured("the resolver gave no master key to seal with", operation="seal")
 

@@ -69,5 +69,7 @@ def report(observer: Observer, event: Event) -> None:
     """Hand ``event`` to ``observer``; a faulty observer must not fail a payload."""
     try:
         observer.on_event(event)
-    except Exception:
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:  # a CancelledError of its own among them, which would leave a run stuck
         logger.exception("the observer failed")

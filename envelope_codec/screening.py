@@ -73,4 +73,5 @@ def screened(runner: WorkflowRunner) -> WorkflowRunner:
 @lru_cache(maxsize=64)
 def _screening_class(runner: type[WorkflowRunner]) -> type[WorkflowRunner]:
     body = {"__slots__": (), "__module__": runner.__module__, "__doc__": runner.__doc__}
-    return cast("type[WorkflowRunner]", type(runner)(runner.__name__, (_Screening, runner), body))
+    kind: Any = type(runner)
+    return cast("type[WorkflowRunner]", kind(runner.__name__, (_Screening, runner), body))

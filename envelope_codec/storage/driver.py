@@ -261,7 +261,9 @@ class EnvelopeDriver(StorageDriver):
                 except EnvelopeError as error:
                     self._report(operation, type(error).__name__, begun, str(error))
                     raise
-                except Exception as error:  # which no store may raise
+                except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):  # a call's own is no answer, see `call`
+                    raise
+                except BaseException as error:  # which no store may raise
                     where = "".join(traceback.format_tb(error.__traceback__))  # not its text, which may hold a password
                     said = type(error).__name__
                     logger.error("the datastore %s failed unexpectedly: %s\n%s", self.pool.name, said, where)

@@ -18,14 +18,26 @@ from temporalio.converter import (
     SerializationContext,
     StorageDriver,
     StorageDriverClaim,
+    StorageDriverStoreContext,
     WithSerializationContext,
     WorkflowSerializationContext,
 )
 from temporalio.exceptions import ApplicationError
 
-from envelope_codec import EnvelopeConfig, EnvelopeError, ExtensionFailed, InvalidCiphertext, envelope_data_converter
+from envelope_codec import (
+    EnvelopeConfig,
+    EnvelopeError,
+    Event,
+    ExtensionFailed,
+    InvalidCiphertext,
+    KeyNotConfigured,
+    SealingContext,
+    StoreUnavailable,
+    envelope_data_converter,
+)
 from envelope_codec.chain import CodecChain
 from envelope_codec.codec import EnvelopeCodec
+from envelope_codec.storage.driver import EnvelopeDriver, Pool
 from envelope_codec.testing import FakeKms
 
 SECRET = "ada-owes-12.50"
@@ -283,3 +295,48 @@ async def test_a_legacy_codec_that_fails(
     assert type(caught.value) in (ExtensionFailed, InvalidCiphertext)
     assert caught.value.__context__ is None
     assert "legacy codec Failing failed" in logged(caplog)
+
+
+# --- whatever else the application brings -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", RAISED.values(), ids=RAISED)
+async def test_an_observer_that_fails_fails_no_payload(make: Callable[[], BaseException]) -> None:
+    class Observing:
+        def on_event(self, event: Event) -> None:
+            raise make()
+
+    used = envelope_data_converter(FakeKms(), observer=Observing())
+    assert await used.decode(await used.encode([SECRET])) == [SECRET]
+
+
+@pytest.mark.parametrize("name", ["an error", "a cancellation that nobody asked for", "no Exception"])
+async def test_a_resolver_that_fails(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    def resolve(context: SealingContext) -> None:
+        raise RAISED[name]()
+
+    used = envelope_data_converter(FakeKms(), resolver=resolve)
+    with pytest.raises(KeyNotConfigured, match="the resolver gave no master key to seal with"):
+        await used.encode([SECRET])
+    assert "the resolver failed" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["a cancellation that nobody asked for", "no Exception", "the end of a generator"])
+async def test_a_store_that_fails(name: str) -> None:
+    class Failed:
+        async def put(self, id: str, data: bytes) -> None:
+            raise RAISED[name]()
+
+        async def close(self) -> None:
+            pass
+
+    class Url:
+        name = "failing"
+
+        def open(self) -> Any:
+            return Failed()
+
+    driver = EnvelopeDriver(Pool(Url()), EnvelopeCodec(EnvelopeConfig(key=FakeKms(), timeout=0.2)))  # type: ignore[arg-type]
+    [envelope] = await driver.codec.encode([PLAIN])
+    with pytest.raises(StoreUnavailable):
+        await driver.store(StorageDriverStoreContext(), [envelope])
