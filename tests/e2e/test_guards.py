@@ -42,8 +42,8 @@ from temporalio.client import (
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
 from temporalio.common import RawValue, RetryPolicy, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
-from temporalio.converter import DataConverter
-from temporalio.exceptions import TerminatedError
+from temporalio.converter import DataConverter, PayloadCodec
+from temporalio.exceptions import ApplicationError, TerminatedError
 from temporalio.service import RPCError
 from temporalio.worker import Replayer, Worker
 
@@ -76,6 +76,47 @@ async def test_worker_of_a_client_that_does_not_encrypt_polls_nothing(
     assert [event.event_type for event in await events(plain, name)] == untouched
     async with Worker(client, task_queue=name, workflows=[Hello]):
         assert await handle.result() == "Hello, Ada!"
+
+
+class Breaking(PayloadCodec):
+    """An application's own, which can't encode."""
+
+    async def encode(self, payloads: Any) -> list[Payload]:
+        raise ApplicationError(PLAINTEXT, non_retryable=True)
+
+    async def decode(self, payloads: Any) -> list[Payload]:
+        return list(payloads)
+
+
+async def test_history_has_no_word_of_what_an_applications_codec_raises(
+    connect: Any, plain: Client, name: str, kms: FakeKms, caplog: pytest.LogCaptureFixture
+) -> None:
+    client, _ = await connect(kms)
+    broken, _ = await connect(kms, data_converter=replace(DataConverter.default, payload_codec=Breaking()))
+    work = Work()
+    async with Worker(broken, task_queue=name, workflows=[Hello], activities=[work.echo]):
+        handle = await client.start_workflow(Hello.run, "Ada", id=name, task_queue=name, task_timeout=SOON)
+        failure = await failed_task(plain, name)
+        assert failure.message == "Failed encoding completion: the application's payload codec failed"
+        delegating = await client.start_workflow(
+            Delegate.run, args=["echo", name, "Ada"], id=f"{name} delegate", task_queue=f"{name} well"
+        )
+        async with Worker(client, task_queue=f"{name} well", workflows=[Delegate]):
+
+            async def attempted() -> Failure | None:
+                pending = (await delegating.describe()).raw_description.pending_activities
+                return pending[0].last_failure if pending and pending[0].attempt > 1 else None
+
+            failure = await eventually(attempted, "a second attempt")
+            assert failure.message == "Failed building exception result: the application's payload codec failed"
+        for one in (handle, delegating):
+            assert (
+                PLAINTEXT.encode()
+                not in (await plain.get_workflow_handle(one.id).describe()).raw_description.SerializeToString()
+            )
+            assert all(PLAINTEXT.encode() not in event.SerializeToString() for event in await events(plain, one.id))
+            await one.terminate()
+    assert PLAINTEXT in caplog.text
 
 
 # --- what Temporal writes in clear ------------------------------------------------------------------------------------
