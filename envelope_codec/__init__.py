@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     from envelope_codec.codec import EnvelopeCodec
     from envelope_codec.config import EnvelopeConfig, NamespaceKeys
     from envelope_codec.errors import ConfigurationError, ContextMismatch, EncryptionRequired, EnvelopeError
-    from envelope_codec.errors import InvalidCiphertext, KeyDenied, KeyNotConfigured, KmsUnavailable, MalformedEnvelope
-    from envelope_codec.errors import PayloadMissing, StoreRefused, StoreUnavailable
+    from envelope_codec.errors import ExtensionFailed, InvalidCiphertext, KeyDenied, KeyNotConfigured, KmsUnavailable
+    from envelope_codec.errors import MalformedEnvelope, PayloadMissing, StoreRefused, StoreUnavailable
     from envelope_codec.keyring import Keyring
     from envelope_codec.keyset import SealingContext
     from envelope_codec.kms import MasterKey, WrappedSecret
@@ -22,9 +22,9 @@ __version__ = "0.1.0"
 # fmt: off
 __all__ = [
     "ConfigurationError", "ContextMismatch", "EncryptionRequired", "EnvelopeCodec", "EnvelopeConfig", "EnvelopeError",
-    "EnvelopePlugin", "Event", "InvalidCiphertext", "KeyDenied", "KeyNotConfigured", "Keyring", "KmsUnavailable",
-    "MalformedEnvelope", "MasterKey", "NamespaceKeys", "Observer", "PayloadMissing", "SealingContext", "StoreRefused",
-    "StoreUnavailable", "WrappedSecret", "envelope_data_converter",
+    "EnvelopePlugin", "Event", "ExtensionFailed", "InvalidCiphertext", "KeyDenied", "KeyNotConfigured", "Keyring",
+    "KmsUnavailable", "MalformedEnvelope", "MasterKey", "NamespaceKeys", "Observer", "PayloadMissing", "SealingContext",
+    "StoreRefused", "StoreUnavailable", "WrappedSecret", "envelope_data_converter",
 ]
 _HOMES = {  # everything else is an error
     "EnvelopeCodec": "codec", "EnvelopeConfig": "config", "NamespaceKeys": "config", "Keyring": "keyring",

@@ -2,34 +2,186 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+from google.protobuf.json_format import ParseError
+from google.protobuf.message import DecodeError, Message
 from temporalio.api.common.v1 import Payload
 from temporalio.api.sdk.v1 import ExternalStorageReference
-
-_SYSTEM_MARK = "__temporal_system_payload"
-_OPERATIONS = (b"temporal.api.workflowservice.v1.SignalWithStartWorkflowExecution",)
-_REFERENCE = ExternalStorageReference.DESCRIPTOR.full_name.encode()
-_LEGACY_REFERENCE = b"json/external-storage-reference"
+from temporalio.api.workflowservice.v1 import (
+    SignalWithStartWorkflowExecutionRequest,
+    SignalWithStartWorkflowExecutionResponse,
+)
+from temporalio.converter import JSONProtoPayloadConverter
 
 CORE_MARKERS = {"core_local_activity": "data", "core_patch": "patch-data"}
 """Markers in a history whose entry of this name the SDK's core wrote, in clear: type and times of a local activity, the
 id of a patch. They hold no user data, and no codec is ever given them to decode. Their payloads look like anyone's, so
 they are told by where they stand alone."""
 
+SYSTEM_NEXUS = "system Nexus envelope"
+REFERENCE = "reference to external storage"
+
+SYSTEM_MARK = "__temporal_system_payload"
+"""Metadata of what the SDK sends to the system's Nexus endpoint."""
+
+_ENCODING, _TYPE = "encoding", "messageType"
+_LEGACY_REFERENCE = b"json/external-storage-reference"
+_UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_WORDS = {
+    "details of a termination": (  # by a start that ends what runs, by another cluster, by the server's own limits
+        f'"terminated by new runID: {_UUID}"',
+        r'"terminated by version: -?[0-9]{1,19}"',
+        r'"transaction size of [0-9]{1,19} bytes exceeds limit of [0-9]{1,19} bytes"',
+    ),
+    "details of a cancellation": ('"ACTIVITY_ID_NOT_STARTED"',),  # of an activity that no worker had begun
+}
+_SAYINGS = {name: re.compile("|".join(texts).encode()) for name, texts in _WORDS.items()}
+_LONGEST = 100  # bytes of the longest of these
+_NEXUS_DETAILS = "details of a failure outside Temporal"
+_REMOVED = Payload(metadata={_ENCODING: b"json/plain"}, data=b'"removed: not encrypted"')
+
 
 def written_in_clear(payload: Payload) -> str | None:
     """What ``payload`` is, if it is none of the user's: a short name for people. None for everything else.
 
-    It goes by names that no user data can have: what says that it is a message of Temporal's own API is converted to
-    that message and nothing else, whatever a workflow expects. So plaintext dressed up as one of these is of no use to
-    whoever puts it there.
+    References to external storage are told by their name alone, as other SDKs write them in other spellings. Whether a
+    payload may be believed, `admitted` says.
     """
-    metadata = payload.metadata
-    encoding, message = metadata.get("encoding"), metadata.get("messageType", b"")
-    if encoding == b"binary/protobuf":
-        # The server does not mark its answers. What the SDK sends is marked, and the SDK has the payloads in it sealed.
-        kinds = ("Request", "Response") if metadata.get(_SYSTEM_MARK) == b"true" else ("Response",)
-        if any(message == operation + kind.encode() for operation in _OPERATIONS for kind in kinds):
-            return "system Nexus envelope"
-    elif encoding == _LEGACY_REFERENCE or (encoding == b"json/protobuf" and message == _REFERENCE):
-        return "reference to external storage"
-    return None
+    if is_reference(payload):
+        return REFERENCE
+    return next((name for name, is_one in _KINDS.items() if is_one(payload)), None)
+
+
+def admitted(payload: Payload) -> Payload | None:
+    """What of ``payload`` is let through where encryption is required. None where it is refused.
+
+    It must be exactly what it says: a message that parses without an unknown field and is written back as the same
+    bytes, or a text of the server's, letter for letter.
+
+    Whoever can write to the Temporal service could write these as well, and put them in any place. So nothing gets
+    through in which they could say what they like: such parts are left away, or replaced by a fixed text. The SDK's own
+    message to the system's Nexus endpoint is refused: the SDK opens the payloads in it itself, and gives the message to
+    no codec.
+    """
+    name = written_in_clear(payload)
+    if name is None:
+        return None
+    if name == REFERENCE:
+        return payload if _is_exact_reference(payload) else None
+    if name == SYSTEM_NEXUS:
+        return _without_link(payload) if payload.metadata[_TYPE] == _ANSWER else None
+    return _REMOVED if name == _NEXUS_DETAILS else payload
+
+
+def is_reference(payload: Payload) -> bool:
+    """Whether ``payload`` says that it is a reference to external storage, whoever wrote it. The SDK asks no more."""
+    encoding, message = payload.metadata.get(_ENCODING), payload.metadata.get(_TYPE)
+    return encoding == _LEGACY_REFERENCE or (encoding == b"json/protobuf" and message == _REFERENCE)
+
+
+def system_nexus_message(payload: Payload) -> Message | None:
+    """The message of the system's Nexus endpoint that ``payload`` says to hold. None where it says no such thing.
+
+    Raises:
+        DecodeError: it does not hold one.
+    """
+    if payload.metadata.get(_ENCODING) != b"binary/protobuf":
+        return None
+    kind = _MESSAGES.get(payload.metadata.get(_TYPE, b""))
+    if kind is None or (
+        kind is SignalWithStartWorkflowExecutionRequest and payload.metadata.get(SYSTEM_MARK) != b"true"
+    ):
+        return None
+    return kind.FromString(payload.data)  # type: ignore[no-any-return]
+
+
+_MESSAGES: dict[bytes, Any] = {
+    kind.DESCRIPTOR.full_name.encode(): kind
+    for kind in (SignalWithStartWorkflowExecutionRequest, SignalWithStartWorkflowExecutionResponse)
+}
+_ANSWER = SignalWithStartWorkflowExecutionResponse.DESCRIPTOR.full_name.encode()
+_REFERENCE = ExternalStorageReference.DESCRIPTOR.full_name.encode()
+
+
+def _is_system_nexus(payload: Payload) -> bool:
+    try:
+        message = system_nexus_message(payload)
+    except DecodeError:
+        return False
+    if message is None or not set(payload.metadata) <= {_ENCODING, _TYPE, SYSTEM_MARK} or payload.external_payloads:
+        return False
+    if payload.metadata[_TYPE] != _ANSWER:  # the order of its maps is anyone's, and it is refused anyway
+        size = len(payload.data)
+        message.DiscardUnknownFields()
+        return message.ByteSize() == size
+    answer: Any = message
+    answer.DiscardUnknownFields()
+    return answer.SerializeToString() == payload.data and bool(re.fullmatch(f"(?:{_UUID})?", answer.run_id))
+
+
+def _without_link(payload: Payload) -> Payload:
+    """The answer of the system's Nexus endpoint without its link, a name of a workflow that the SDK makes no use of."""
+    answer = SignalWithStartWorkflowExecutionResponse.FromString(payload.data)
+    if not answer.HasField("signal_link"):
+        return payload
+    answer.ClearField("signal_link")
+    return Payload(metadata=payload.metadata, data=answer.SerializeToString())
+
+
+def _is_exact_reference(payload: Payload) -> bool:
+    if not is_reference(payload):
+        return False
+    try:
+        if payload.metadata[_ENCODING] == _LEGACY_REFERENCE:
+            return set(payload.metadata) == {_ENCODING} and _is_legacy_reference(payload.data)
+        written = JSONProtoPayloadConverter().to_payload(JSONProtoPayloadConverter().from_payload(payload))
+    except (ValueError, RuntimeError, ParseError, RecursionError):
+        return False
+    return written is not None and written.metadata == payload.metadata and written.data == payload.data
+
+
+def _is_legacy_reference(data: bytes) -> bool:
+    found = json.loads(data)
+    match found:
+        case {"driver_name": str(), "driver_claim": {"claim_data": dict(claim), **more}, **others}:
+            exact = not more and not others and all(isinstance(text, str) for text in claim.values())
+            return exact and json.dumps(found, separators=(",", ":"), sort_keys=True).encode() == data
+    return False
+
+
+def _says(pattern: re.Pattern[bytes]) -> Callable[[Payload], bool]:
+    def says(payload: Payload) -> bool:
+        return _is_json(payload) and len(payload.data) <= _LONGEST and pattern.fullmatch(payload.data) is not None
+
+    return says
+
+
+def _is_nexus_details(payload: Payload) -> bool:
+    """What the server makes of metadata and details of a Nexus failure whose type it does not know."""
+    if not _is_json(payload) or not payload.data.startswith(b'{"message":"",'):
+        return False
+    try:
+        match json.loads(payload.data):
+            case {"message": "", **others} if others:
+                metadata = others.get("metadata", {})
+                known = others.keys() <= {"metadata", "details", "cause"} and others.keys() != {"cause"}
+                return known and isinstance(metadata, dict) and all(isinstance(v, str) for v in metadata.values())
+    except (ValueError, RecursionError):
+        pass
+    return False
+
+
+def _is_json(payload: Payload) -> bool:
+    plain = payload.metadata.get(_ENCODING) == b"json/plain" and len(payload.metadata) == 1
+    return plain and not payload.external_payloads
+
+
+_KINDS: dict[str, Callable[[Payload], bool]] = {
+    SYSTEM_NEXUS: _is_system_nexus,
+    **{name: _says(pattern) for name, pattern in _SAYINGS.items()},
+    _NEXUS_DETAILS: _is_nexus_details,
+}

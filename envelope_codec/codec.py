@@ -17,7 +17,7 @@ from temporalio.converter import (
     WorkflowSerializationContext,
 )
 
-from envelope_codec.clear import written_in_clear
+from envelope_codec.clear import admitted
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.envelope import (
     ENCODING,
@@ -194,11 +194,11 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
             if envelope is None:
                 plain = None if self._legacy is None else await self._legacy.open(payload)
                 if plain is None:
-                    self._check_passing(payload)
+                    plain = self._passing(payload)
                     passed += 1
                 else:
                     legacy += 1
-                opened.append(payload if plain is None else plain)
+                opened.append(plain)
                 continue
             record = envelope.record
             if expected is not None and record.namespace != expected:
@@ -214,9 +214,11 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
                     self._report(operation, count, begun)
         return opened
 
-    def _check_passing(self, payload: Payload) -> None:
-        if self._config.require_encryption and written_in_clear(payload) is None:
+    def _passing(self, payload: Payload) -> Payload:
+        passing = admitted(payload) if self._config.require_encryption else payload
+        if passing is None:
             raise EncryptionRequired("the payload is not encrypted, and encryption is required", operation="open")
+        return passing
 
     def _check_namespace(self, record: Record) -> None:
         if self._config.namespace_aliases.get(record.namespace) != self._expected:

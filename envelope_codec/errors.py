@@ -13,7 +13,8 @@
     ├── KmsUnavailable        the KMS did not give an answer: time-out, throttling, 5xx, expired credentials
     ├── StoreUnavailable      the datastore did not give an answer
     ├── StoreRefused          the datastore answered and refused: permission, a missing table or bucket
-    └── PayloadMissing        the datastore has not got, or no longer, what a reference leads to
+    ├── PayloadMissing        the datastore has not got, or no longer, what a reference leads to
+    └── ExtensionFailed       a codec, driver or selector that the application brought raised something
 
 Only `KmsUnavailable` and `StoreUnavailable` are retryable. ``str(error)`` holds no key ids, key bytes, plaintext,
 endpoints or raw replies of a provider, because Temporal's SDK stores error texts in workflow history in clear; the key
@@ -112,3 +113,7 @@ class StoreRefused(EnvelopeError):
 
 class PayloadMissing(EnvelopeError):
     """The datastore has not got, or no longer, what a reference leads to."""
+
+
+class ExtensionFailed(EnvelopeError):
+    """A codec, storage driver or driver selector that the application brought failed. The log has its own words."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
@@ -10,23 +11,24 @@ from temporalio.api.common.v1 import Payload
 from temporalio.converter import PayloadCodec, SerializationContext, WithSerializationContext
 
 from envelope_codec.config import EnvelopeConfig
-from envelope_codec.errors import ConfigurationError, EnvelopeError, InvalidCiphertext
-from envelope_codec.frames import text_of
-from envelope_codec.observe import logger
+from envelope_codec.errors import ConfigurationError, ExtensionFailed, InvalidCiphertext
+from envelope_codec.foreign import ForeignCodec
 
 
 class LegacyCodecs(WithSerializationContext):
     """Tries codecs in turn on what is no envelope."""
 
     def __init__(self, codecs: Sequence[PayloadCodec]) -> None:
-        self._codecs = tuple(codecs)
+        self._codecs = tuple(
+            codec
+            if isinstance(codec, ForeignCodec)
+            else ForeignCodec(codec, kind="legacy codec", level=logging.WARNING)
+            for codec in codecs
+        )
 
     def with_context(self, context: SerializationContext) -> LegacyCodecs:
         """See `WithSerializationContext.with_context`. The same object where no codec changes."""
-        codecs = [
-            codec.with_context(context) if isinstance(codec, WithSerializationContext) else codec
-            for codec in self._codecs
-        ]
+        codecs = [codec.with_context(context) for codec in self._codecs]
         if all(new is old for new, old in zip(codecs, self._codecs, strict=True)):
             return self
         return LegacyCodecs(codecs)
@@ -45,15 +47,15 @@ class LegacyCodecs(WithSerializationContext):
             given = Payload()
             given.CopyFrom(payload)
             try:
-                [opened] = await codec.decode([given])
-            except EnvelopeError:
-                raise
-            except Exception as error:
-                logger.warning("the legacy codec %s failed: %s", type(codec).__qualname__, text_of(error))
+                opened = await codec.decode([given])
+            except ExtensionFailed:
                 failed = True
                 continue
-            if opened != payload:
-                return opened
+            if len(opened) != 1:
+                codec.extension.failed("did not return one payload for one")
+                failed = True
+            elif opened[0] != payload:
+                return opened[0]
         if failed:
             raise InvalidCiphertext("a legacy codec could not open the payload", operation="open")
         return None

@@ -144,9 +144,9 @@ class KeySets:
             return None if keys is None else self._of(keys)
         except ConfigurationError as error:
             logger.error("the resolver's answer for namespace %.200r can't be used: %s", context.namespace, error)
-        except EnvelopeError:
+        except (EnvelopeError, KeyboardInterrupt, SystemExit):
             raise
-        except Exception as error:
+        except BaseException as error:  # a CancelledError of its own among them, which would leave a run stuck
             logger.error("the resolver failed for namespace %.200r: %s", context.namespace, text_of(error))
         raise KeyNotConfigured("the resolver gave no master key to seal with", operation="seal")
 

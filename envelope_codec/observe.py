@@ -71,5 +71,7 @@ def report(observer: Observer, event: Event) -> None:
     """Hand ``event`` to ``observer``; a faulty observer must not fail a payload."""
     try:
         observer.on_event(event)
-    except Exception as error:
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a CancelledError of its own among them, which would leave a run stuck
         logger.error("the observer failed: %s", text_of(error))

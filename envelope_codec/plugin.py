@@ -30,6 +30,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 from typing_extensions import Self
 
 from envelope_codec.chain import CodecChain
+from envelope_codec.client_payloads import ClientPayloads
 from envelope_codec.codec import EnvelopeCodec
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.errors import ConfigurationError, EnvelopeError
@@ -42,6 +43,7 @@ from envelope_codec.legacy import with_legacy_codecs
 from envelope_codec.observe import Observer, logger
 from envelope_codec.prewarm import Prewarm, ready_or_ended, run_until_stopped
 from envelope_codec.replay import explained
+from envelope_codec.screening import screened
 from envelope_codec.storage.driver import EnvelopeDriver, Pool
 from envelope_codec.storage.external import (
     ScheduleMemos,
@@ -49,6 +51,7 @@ from envelope_codec.storage.external import (
     with_our_storage,
     without_our_storage,
 )
+from envelope_codec.worker_client import WorkerClient
 
 _SDK_CONCURRENCY = inspect.signature(Worker).parameters["max_workflow_task_external_storage_concurrency"].default
 _STORAGE_CONCURRENCY = 32
@@ -178,10 +181,17 @@ class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
         interceptors = list(config["interceptors"])
         if not any(isinstance(other, Guard) and other.keyring is self._keyring for other in interceptors):
             memos = [ScheduleMemos()] if self._config.storage is not None and self._config.sealing else []
-            config["interceptors"] = [Guard(self._keyring, self.verify), *memos, *interceptors]
+            interceptors = [Guard(self._keyring, self.verify), *memos, *interceptors]
+        config["interceptors"] = [*_without_payloads(interceptors, self._keyring), *self._client_payloads(config)]
         if self._config.headers:
             config["header_codec_behavior"] = HeaderCodecBehavior.CODEC
         return config
+
+    def _client_payloads(self, config: ClientConfig) -> list[ClientPayloads]:
+        if not self._config.sealing:
+            return []
+        converter, namespace = config["data_converter"], config["namespace"]
+        return [ClientPayloads(self._keyring, converter, namespace, headers=self._config.headers)]
 
     def _check_headers(self, config: ClientConfig) -> None:
         """The SDK has one setting for reading and writing headers: without sealing, the user's codec would get them."""
@@ -208,11 +218,12 @@ class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
         self.verify(client)
         runner = config.get("workflow_runner")
         if runner is not None:
-            config["workflow_runner"] = _passed_through(runner)
+            config["workflow_runner"] = self._runner(runner)
         interceptors = list(config.get("interceptors") or ())
         known = any(isinstance(other, Prewarm) and other.keyring is self._keyring for other in interceptors)
         if self._config.sealing and not known:
-            config["interceptors"] = [Prewarm(self._keyring, client.namespace), *interceptors]
+            check = WorkerClient(self._verify_worker_client)
+            config["interceptors"] = [Prewarm(self._keyring, client.namespace, check), *interceptors]
         if self._pools and config.get("max_workflow_task_external_storage_concurrency") == _SDK_CONCURRENCY:
             config["max_workflow_task_external_storage_concurrency"] = _STORAGE_CONCURRENCY
         return config
@@ -221,8 +232,18 @@ class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
         """See `temporalio.worker.Plugin.run_worker`. The worker polls nothing before there is a key to seal with."""
         if worker.is_shutdown:
             raise RuntimeError("this worker has ended: make another")
-        if not self._config.sealing or await ready_or_ended(worker, self._prewarm(worker.client.namespace)):
+        if not self._config.sealing or await ready_or_ended(worker, self._ready(worker.client)):
             await run_until_stopped(worker, next(worker))
+
+    async def _ready(self, client: Client) -> None:
+        WorkerClient(self._verify_worker_client).check(client)  # it may have been exchanged since the worker was made
+        await self._prewarm(client.namespace)
+
+    def _verify_worker_client(self, client: Client) -> None:
+        """As `verify`. A client that another plugin encrypts for will do, which that plugin has checked."""
+        codec = _find(client.data_converter.payload_codec)
+        if codec is None or codec.keyring is self._keyring or not codec.config.sealing:
+            self.verify(client)
 
     async def _prewarm(self, namespace: str) -> None:
         await asyncio.sleep(random.uniform(0, self._config.startup_jitter))  # noqa: S311 - spreads load, hides nothing
@@ -246,7 +267,7 @@ class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
             config["header_codec_behavior"] = HeaderCodecBehavior.CODEC
         runner = config.get("workflow_runner")
         if runner is not None:
-            config["workflow_runner"] = _passed_through(runner)
+            config["workflow_runner"] = self._runner(runner)
         return config
 
     def run_replayer(
@@ -260,6 +281,10 @@ class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
     ) -> AbstractAsyncContextManager[AsyncIterator[WorkflowReplayResult]]:
         """See `temporalio.worker.Plugin.run_replayer`. Of a history that can't be opened, the error is told."""
         return explained(next(replayer, histories))
+
+    def _runner(self, runner: WorkflowRunner) -> WorkflowRunner:
+        runner = _passed_through(runner)
+        return screened(runner) if self._config.require_encryption else runner
 
     def _applied(self, converter: DataConverter, namespace: str, config: EnvelopeConfig) -> DataConverter:
         codec = _find(converter.payload_codec)
@@ -312,6 +337,13 @@ def _failures(base: DataConverter, config: EnvelopeConfig) -> type[FailureConver
     failures = encoding_failures(base.failure_converter_class)
     # Without sealing it writes as before; what others have encoded, every failure converter reads.
     return failures if config.sealing else base.failure_converter_class
+
+
+def _without_payloads(
+    interceptors: list[temporalio.client.Interceptor], keyring: Keyring
+) -> list[temporalio.client.Interceptor]:
+    """``interceptors`` without those that seal with another client's converter."""
+    return [one for one in interceptors if not (isinstance(one, ClientPayloads) and one.keyring is keyring)]
 
 
 def _find(codec: PayloadCodec | None) -> EnvelopeCodec | None:

@@ -10,6 +10,7 @@ from temporalio import activity
 from temporalio.worker import (
     ActivityInboundInterceptor,
     ExecuteActivityInput,
+    ExecuteNexusOperationCancelInput,
     ExecuteNexusOperationStartInput,
     Interceptor,
     NexusOperationInboundInterceptor,
@@ -22,6 +23,7 @@ from envelope_codec.frames import text_of
 from envelope_codec.keyring import Keyring
 from envelope_codec.keyset import SealingContext
 from envelope_codec.observe import logger
+from envelope_codec.worker_client import WorkerClient
 
 if TYPE_CHECKING:
     from nexusrpc.handler import StartOperationResultAsync, StartOperationResultSync
@@ -30,10 +32,16 @@ if TYPE_CHECKING:
 class Prewarm(Interceptor):
     """Gets the sealing key before user code runs in an activity or a Nexus operation's start: a result that can't be
     sealed costs a second run.
+
+    Args:
+        keyring: where the key comes from.
+        namespace: the worker's.
+        client: looks at the client that user code will get.
     """
 
-    def __init__(self, keyring: Keyring, namespace: str) -> None:
+    def __init__(self, keyring: Keyring, namespace: str, client: WorkerClient) -> None:
         self.keyring = keyring
+        self.client = client
         self._namespace = namespace
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
@@ -66,6 +74,7 @@ class _PrewarmActivity(ActivityInboundInterceptor):
 
     async def _ready(self) -> None:
         info = activity.info()
+        self._prewarm.client.in_activity()
         await self._prewarm.ready(info.workflow_id)
         # Temporal does not wait: it has begun another attempt, which may be running.
         limits = [limit.total_seconds() for limit in (info.start_to_close_timeout, info.heartbeat_timeout) if limit]
@@ -84,11 +93,17 @@ class _PrewarmNexusOperation(NexusOperationInboundInterceptor):
     ) -> StartOperationResultSync[Any] | StartOperationResultAsync:
         """See `NexusOperationInboundInterceptor.execute_nexus_operation_start`."""
         try:
+            self._prewarm.client.in_nexus_operation()
             await self._prewarm.ready()
             running = [super().execute_nexus_operation_start(input)]
         finally:
             del input  # an error, the user's too, keeps this frame
         return await running.pop()
+
+    async def execute_nexus_operation_cancel(self, input: ExecuteNexusOperationCancelInput) -> None:
+        """See `NexusOperationInboundInterceptor.execute_nexus_operation_cancel`."""
+        self._prewarm.client.in_nexus_operation()
+        await super().execute_nexus_operation_cancel(input)
 
 
 async def run_until_stopped(worker: Worker, running: Awaitable[None]) -> None:

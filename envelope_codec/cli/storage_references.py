@@ -4,27 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
 
 from google.protobuf.message import DecodeError, Message
 from temporalio.api.common.v1 import Payload
-from temporalio.api.workflowservice.v1 import (
-    SignalWithStartWorkflowExecutionRequest,
-    SignalWithStartWorkflowExecutionResponse,
-)
 
-from envelope_codec.clear import written_in_clear
+from envelope_codec.clear import is_reference, system_nexus_message
 from envelope_codec.cli.demo_search import payloads_in
 from envelope_codec.codec import EnvelopeCodec
 from envelope_codec.errors import MalformedEnvelope
 from envelope_codec.storage.claim import Claim
 
 _MARK = "__temporal_external_storage_reference"  # of a reference that the SDK's codec has encoded
-_REFERENCE = "reference to external storage"
-_NEXUS = {
-    kind.DESCRIPTOR.full_name.encode(): kind
-    for kind in (SignalWithStartWorkflowExecutionRequest, SignalWithStartWorkflowExecutionResponse)
-}
 
 
 async def ids_in(message: Message, codec: EnvelopeCodec) -> set[str]:
@@ -47,12 +37,11 @@ def _payloads(message: Message) -> Iterator[Payload]:
     """All payloads, also those inside what Temporal writes as a payload itself."""
     for payload in payloads_in(message):
         yield payload
-        if written_in_clear(payload) == "system Nexus envelope":
-            kind: Any = _NEXUS.get(payload.metadata["messageType"])
-            try:
-                inner = kind.FromString(payload.data)
-            except (AttributeError, DecodeError):
-                raise MalformedEnvelope("a payload that Temporal wrote itself can't be read") from None
+        try:
+            inner = system_nexus_message(payload)
+        except DecodeError:
+            raise MalformedEnvelope("a payload that Temporal wrote itself can't be read") from None
+        if inner is not None:
             yield from _payloads(inner)
 
 
@@ -64,14 +53,14 @@ async def _decoded(payload: Payload, codec: EnvelopeCodec) -> Payload:
     del encoded.metadata[_MARK]
     del encoded.external_payloads[:]
     [reference] = await codec.decode([encoded])
-    if written_in_clear(reference) != _REFERENCE:  # another codec has encoded it besides
+    if not is_reference(reference):  # another codec has encoded it besides
         raise MalformedEnvelope("a reference to external storage can't be read")
     return reference
 
 
 def _claim(payload: Payload) -> dict[str, str] | None:
     """The claim data, if ``payload`` is a reference that one of our drivers made."""
-    if written_in_clear(payload) != _REFERENCE:
+    if not is_reference(payload):
         return None
     try:
         reference = json.loads(payload.data)

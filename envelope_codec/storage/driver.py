@@ -297,7 +297,9 @@ class EnvelopeDriver(StorageDriver):
                 except EnvelopeError as error:
                     self._report(operation, type(error).__name__, begun, str(error))
                     raise
-                except Exception as error:  # which no store may raise
+                except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):  # a call's own is no answer, see `call`
+                    raise
+                except BaseException as error:  # which no store may raise
                     logger.error("the datastore %s failed unexpectedly: %s", self.pool.name, place_of(error))
                     failure = StoreUnavailable("the datastore failed unexpectedly", operation=operation)
                 self._report(operation, "StoreUnavailable", begun, str(failure))

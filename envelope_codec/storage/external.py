@@ -26,9 +26,11 @@ from temporalio.converter import (
 from envelope_codec.codec import EnvelopeCodec
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.errors import ConfigurationError
+from envelope_codec.foreign import Extension
 from envelope_codec.frames import frameless
 from envelope_codec.storage.driver import EnvelopeDriver, Pool
 from envelope_codec.storage.failing import INLINE, failing
+from envelope_codec.storage.foreign import ForeignDriver, ForeignSelector, foreign_drivers
 from envelope_codec.storage.store import parse_store_url
 
 _making_a_schedule: ContextVar[bool] = ContextVar("making_a_schedule", default=False)
@@ -70,9 +72,12 @@ class _Selector:
     An object that can be compared: the same settings twice are the same.
     """
 
-    def __init__(self, ours: StorageDriver | None, theirs: ExternalStorage | None) -> None:
+    def __init__(
+        self, ours: StorageDriver | None, theirs: ExternalStorage | None, drivers: Sequence[ForeignDriver] = ()
+    ) -> None:
         self.ours = ours
         self.theirs = theirs
+        self._select = ForeignSelector(theirs, drivers) if theirs is not None else None
 
     def __call__(self, context: StorageDriverSelectContext, payload: Payload) -> StorageDriver | None:
         if self.ours is not None:
@@ -80,11 +85,7 @@ class _Selector:
                 return None  # or the failure would wait for the store, and nobody would hear of it
             # What the schedule is to start has a target; the schedule's own memo has none.
             return None if _making_a_schedule.get() and context.target is None else self.ours
-        if self.theirs is None:
-            return None
-        if self.theirs.driver_selector is not None:
-            return self.theirs.driver_selector(context, payload)
-        return self.theirs.drivers[0]
+        return self._select(context, payload) if self._select is not None else None
 
 
 @dataclass(frozen=True)
@@ -96,9 +97,11 @@ class _Storage(ExternalStorage, WithSerializationContext):
         selector: Any = self.driver_selector
         theirs = selector.theirs
         if isinstance(theirs, WithSerializationContext):
-            theirs = cast(ExternalStorage, theirs.with_context(context))
+            theirs = Extension("application's external storage", theirs).called(cast(Any, theirs.with_context), context)
         ours = [driver.with_context(context) for driver in self.drivers if isinstance(driver, EnvelopeDriver)]
-        return _merged(theirs, ours, selector.ours is not None, self.payload_size_threshold)
+        foreign = [driver for driver in self.drivers if isinstance(driver, ForeignDriver)]
+        known = foreign if theirs is selector.theirs else None
+        return _merged(theirs, ours, selector.ours is not None, self.payload_size_threshold, known)
 
 
 @frameless
@@ -111,7 +114,7 @@ def configured_pools(config: EnvelopeConfig) -> list[Pool]:
 def with_our_storage(
     theirs: ExternalStorage | None, pools: Sequence[Pool], codec: EnvelopeCodec, *, threshold: int | None
 ) -> ExternalStorage | None:
-    """``theirs`` with a driver for each of ``pools``.
+    """``theirs`` with a driver for each of ``pools``, and with errors of ours where its own drivers fail.
 
     Args:
         theirs: what the user has, without our drivers.
@@ -122,8 +125,8 @@ def with_our_storage(
     Raises:
         ConfigurationError: two stores have one name.
     """
-    if not pools:
-        return theirs
+    if not pools:  # then it is as they have it, but for the texts of errors
+        return _merged(theirs, [], False, theirs.payload_size_threshold) if theirs is not None else None
     size = threshold if threshold is not None else theirs.payload_size_threshold if theirs is not None else 0
     try:
         return _merged(theirs, [EnvelopeDriver(pool, codec) for pool in pools], threshold is not None, size)
@@ -138,10 +141,15 @@ def without_our_storage(storage: ExternalStorage | None) -> ExternalStorage | No
 
 
 def _merged(
-    theirs: ExternalStorage | None, ours: Sequence[EnvelopeDriver], stores: bool, threshold: int
+    theirs: ExternalStorage | None,
+    ours: Sequence[EnvelopeDriver],
+    stores: bool,
+    threshold: int,
+    known: Sequence[ForeignDriver] | None = None,
 ) -> ExternalStorage:
+    foreign = foreign_drivers(theirs) if known is None else known
     return _Storage(
-        drivers=[*ours, *(theirs.drivers if theirs is not None else ())],
-        driver_selector=_Selector(ours[0] if stores else None, theirs),
+        drivers=[*ours, *foreign],
+        driver_selector=_Selector(ours[0] if stores else None, theirs, foreign),
         payload_size_threshold=threshold,
     )

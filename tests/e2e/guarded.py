@@ -6,6 +6,7 @@ from typing import Any
 
 from small import AGAIN, PATIENT, Listen, Work
 from temporalio import workflow
+from temporalio.exceptions import ActivityError, CancelledError
 
 
 @workflow.defn
@@ -26,6 +27,28 @@ class Exempt:
             signal_args=[echoed],
         )
         return echoed
+
+
+@workflow.defn
+class CancelsEarly:
+    """Cancels an activity that no worker has begun, and waits for the server's word."""
+
+    @workflow.run
+    async def run(self) -> list[str]:
+        waiting = workflow.start_activity(
+            "nobody's",
+            task_queue="nobody's",
+            schedule_to_close_timeout=PATIENT,
+            cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+        )
+        await workflow.sleep(0.01)  # the command to begin it is sent
+        waiting.cancel()
+        try:
+            await waiting
+        except ActivityError as error:
+            cause = error.cause
+            return [str(detail) for detail in cause.details] if isinstance(cause, CancelledError) else [str(cause)]
+        return []
 
 
 @workflow.defn

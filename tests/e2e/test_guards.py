@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import shlex
+import uuid
 from asyncio.subprocess import PIPE, STDOUT
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -15,12 +16,13 @@ from typing import Any
 import pytest
 from context_header import ContextHeader
 from devstack import TemporalServer
-from guarded import Exempt, Guarded
+from guarded import CancelsEarly, Exempt, Guarded
 from localserver import find_program
 from shelf import Shelf, storage
 from small import Delegate, Hello, Listen, Work
 from stored import events, eventually, query_result, result_of
-from temporalio.api.common.v1 import Payload, WorkflowExecution
+from temporalio import activity
+from temporalio.api.common.v1 import Link, Payload, WorkflowExecution
 from temporalio.api.enums.v1 import EventType, TaskQueueType
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.sdk.v1 import ExternalStorageReference
@@ -31,14 +33,18 @@ from temporalio.api.workflowservice.v1 import (
     SignalWithStartWorkflowExecutionResponse,
 )
 from temporalio.client import (
+    ActivityExecutionStatus,
     Client,
     WorkflowExecutionStatus,
+    WorkflowFailureError,
     WorkflowHandle,
     WorkflowQueryFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
-from temporalio.common import RawValue
-from temporalio.converter import DataConverter
+from temporalio.common import RawValue, RetryPolicy, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.converter import DataConverter, PayloadCodec
+from temporalio.exceptions import ApplicationError, TerminatedError
+from temporalio.service import RPCError
 from temporalio.worker import Replayer, Worker
 
 from envelope_codec import ConfigurationError, EncryptionRequired, EnvelopePlugin
@@ -72,13 +78,54 @@ async def test_worker_of_a_client_that_does_not_encrypt_polls_nothing(
         assert await handle.result() == "Hello, Ada!"
 
 
+class Breaking(PayloadCodec):
+    """An application's own, which can't encode."""
+
+    async def encode(self, payloads: Any) -> list[Payload]:
+        raise ApplicationError(PLAINTEXT, non_retryable=True)
+
+    async def decode(self, payloads: Any) -> list[Payload]:
+        return list(payloads)
+
+
+async def test_history_has_no_word_of_what_an_applications_codec_raises(
+    connect: Any, plain: Client, name: str, kms: FakeKms, caplog: pytest.LogCaptureFixture
+) -> None:
+    client, _ = await connect(kms)
+    broken, _ = await connect(kms, data_converter=replace(DataConverter.default, payload_codec=Breaking()))
+    work = Work()
+    async with Worker(broken, task_queue=name, workflows=[Hello], activities=[work.echo]):
+        handle = await client.start_workflow(Hello.run, "Ada", id=name, task_queue=name, task_timeout=SOON)
+        failure = await failed_task(plain, name)
+        assert failure.message == "Failed encoding completion: the application's payload codec failed"
+        delegating = await client.start_workflow(
+            Delegate.run, args=["echo", name, "Ada"], id=f"{name} delegate", task_queue=f"{name} well"
+        )
+        async with Worker(client, task_queue=f"{name} well", workflows=[Delegate]):
+
+            async def attempted() -> Failure | None:
+                pending = (await delegating.describe()).raw_description.pending_activities
+                return pending[0].last_failure if pending and pending[0].attempt > 1 else None
+
+            failure = await eventually(attempted, "a second attempt")
+            assert failure.message == "Failed building exception result: the application's payload codec failed"
+        for one in (handle, delegating):
+            assert (
+                PLAINTEXT.encode()
+                not in (await plain.get_workflow_handle(one.id).describe()).raw_description.SerializeToString()
+            )
+            assert all(PLAINTEXT.encode() not in event.SerializeToString() for event in await events(plain, one.id))
+            await one.terminate()
+    assert PLAINTEXT in caplog.text
+
+
 # --- what Temporal writes in clear ------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def nexus_server(run_server: Any) -> Iterator[TemporalServer]:
-    """One that lets a workflow signal with start, which is a Nexus operation of the server's own."""
-    feature = {"history.enableSignalWithStartFromWorkflow": "true"}
+    """One that lets a workflow signal with start, a Nexus operation of the server's own, and runs activities alone."""
+    feature = {"history.enableSignalWithStartFromWorkflow": "true", "activity.enableStandalone": "true"}
     with run_server(TemporalServer(db=False, dynamic_config=feature)) as server:
         yield server
 
@@ -115,6 +162,74 @@ async def test_what_temporal_itself_writes_in_clear_passes_where_encryption_is_r
         for workflow_id in (name, f"{name} other"):
             history = await plain.get_workflow_handle(workflow_id).fetch_history()
             await replayer.replay_workflow(history)
+
+
+async def test_what_the_server_says_itself_passes_where_encryption_is_required(
+    nexus_server: TemporalServer, name: str, kms: FakeKms
+) -> None:
+    settings = EnvelopePlugin(kms, require_encryption=True, startup_jitter=0)
+    client = await Client.connect(nexus_server.address, plugins=[settings])
+    async with Worker(client, task_queue=name, workflows=[Guarded, CancelsEarly]):
+        first = await client.start_workflow(Guarded.run, "sealed", id=name, task_queue=name)
+        conflict, reuse = WorkflowIDConflictPolicy.TERMINATE_EXISTING, WorkflowIDReusePolicy.TERMINATE_IF_RUNNING
+        second = await client.start_workflow(Guarded.run, "x", id=name, task_queue=name, id_conflict_policy=conflict)
+        third = await client.start_workflow(Guarded.run, "x", id=name, task_queue=name, id_reuse_policy=reuse)
+        for ended, successor in ((first, second), (second, third)):
+            run = client.get_workflow_handle(name, run_id=ended.result_run_id)
+            with pytest.raises(WorkflowFailureError) as failed:
+                await result_of(run)
+            assert isinstance(failed.value.cause, TerminatedError)
+            assert failed.value.cause.details == (f"terminated by new runID: {successor.result_run_id}",)
+        await third.signal(Guarded.leave)
+
+        cancelling = await client.start_workflow(CancelsEarly.run, id=f"{name} early", task_queue=name)
+        assert await result_of(cancelling) == ["ACTIVITY_ID_NOT_STARTED"]
+
+
+async def test_a_reason_that_comes_back_in_clear_is_refused(
+    nexus_server: TemporalServer, name: str, kms: FakeKms
+) -> None:
+    """The server makes details of the reason that a standalone activity is cancelled for before it begins."""
+    client = await Client.connect(
+        nexus_server.address, plugins=[EnvelopePlugin(kms, require_encryption=True, startup_jitter=0)]
+    )
+    handle = await client.start_activity("any", id=name, task_queue=name, schedule_to_close_timeout=SOON * 100)
+    await handle.cancel(reason="not needed")
+    with pytest.raises(EncryptionRequired):
+        await handle.result()
+    found = await handle.describe()
+    assert found.status == ActivityExecutionStatus.CANCELED
+    assert found.raw_info.canceled_reason == "not needed"
+
+
+async def test_activity_gets_no_client_that_a_worker_was_given_past_the_plugin(
+    nexus_server: TemporalServer, name: str, kms: FakeKms, caplog: pytest.LogCaptureFixture
+) -> None:
+    plain = await Client.connect(nexus_server.address)
+    client = await Client.connect(nexus_server.address, plugins=[EnvelopePlugin(kms, startup_jitter=0)])
+
+    @activity.defn
+    async def start_another() -> None:
+        await activity.client().start_workflow(Hello.run, "Ada", id=f"{name} other", task_queue=name)
+
+    again = RetryPolicy(initial_interval=timedelta(milliseconds=50), backoff_coefficient=1)
+    async with Worker(client, task_queue=name, activities=[start_another], workflows=[Hello]) as worker:
+        assert await client.execute_workflow(Hello.run, "Bob", id=f"{name} first", task_queue=name) == "Hello, Bob!"
+        worker.client = Client(plain.service_client)
+        handle = await client.start_activity(
+            start_another, id=name, task_queue=name, start_to_close_timeout=timedelta(minutes=1), retry_policy=again
+        )
+
+        async def refused() -> bool:
+            return (await handle.describe()).raw_info.attempt > 1
+
+        await eventually(refused, "a second attempt")
+        assert "the worker was given another client" in caplog.text
+        with pytest.raises(RPCError):
+            await plain.get_workflow_handle(f"{name} other").describe()
+        worker.client = client
+        await handle.result()
+        assert await client.get_workflow_handle(f"{name} other").result() == "Hello, Ada!"
 
 
 # --- what an operator, or who has broken in there, writes in clear ----------------------------------------------------
@@ -279,8 +394,8 @@ async def test_plaintext_in_external_storage_is_refused(connect: Any, plain: Cli
         assert await result_of(handle) == ["str sealed"]
 
 
-def _json(**metadata: bytes) -> Callable[[], Payload]:
-    return lambda: Payload(metadata={"encoding": b"json/plain", **metadata}, data=f'"{PLAINTEXT}"'.encode())
+def _json(text: str = PLAINTEXT, **metadata: bytes) -> Callable[[], Payload]:
+    return lambda: Payload(metadata={"encoding": b"json/plain", **metadata}, data=f'"{text}"'.encode())
 
 
 def _message(message: Any, *, encoding: bytes = b"binary/protobuf", **metadata: bytes) -> Callable[[], Payload]:
@@ -309,11 +424,12 @@ DRESSED_UP = {
     "marked payload": _message(_json()(), **MARK),
     "marked message of another kind": _message(WorkflowExecution(workflow_id=PLAINTEXT), **MARK),
     "message of another kind": _message(WorkflowExecution(workflow_id=PLAINTEXT)),
-}
-MESSAGES = {
     "request": _message(SignalWithStartWorkflowExecutionRequest(workflow_id=PLAINTEXT), **MARK),
     "response": _message(SignalWithStartWorkflowExecutionResponse(run_id=PLAINTEXT)),
+    "details": _json(f"terminated by new runID: {PLAINTEXT}"),
 }
+RUN_ID = str(uuid.uuid4())
+LINK = Link(workflow_event=Link.WorkflowEvent(workflow_id=PLAINTEXT))
 
 
 async def test_plaintext_does_not_pass_under_the_names_of_what_is_exempt(
@@ -326,11 +442,10 @@ async def test_plaintext_does_not_pass_under_the_names_of_what_is_exempt(
         for what, payload in DRESSED_UP.items():
             with pytest.raises(WorkflowQueryFailedError):
                 print(what, await intruder.query("heard", RawValue(payload())))
-        for payload in MESSAGES.values():
-            # It is a message of Temporal's own, and arrives as that message and as nothing that a workflow asks for.
-            answer = await query_result(plain, name, "heard", payload())
-            ((*_, heard),) = await client.data_converter.decode([answer])
-            assert heard.startswith("SignalWithStartWorkflowExecutionRe")
+        # It is a message of Temporal's own, and arrives as that message, without a word that anyone could choose.
+        answer = _message(SignalWithStartWorkflowExecutionResponse(run_id=RUN_ID, signal_link=LINK))()
+        ((*_, heard),) = await client.data_converter.decode([await query_result(plain, name, "heard", answer)])
+        assert heard.splitlines() == [f'SignalWithStartWorkflowExecutionResponse run_id: "{RUN_ID}"']
         await intruder.signal("say", RawValue(DRESSED_UP["system mark"]()))
         assert PLAINTEXT.encode() not in (await failed_task(plain, name)).SerializeToString()
         await reset(temporal_server, name)

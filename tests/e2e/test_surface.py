@@ -136,9 +136,9 @@ async def test_sealed_summary_of_what_stands_alone_is_larger_than_the_server_all
             await start(None)
 
 
-async def test_sdk_sends_payload_objects_as_they_are(connect: Any, plain: Client, name: str, kms: FakeKms) -> None:
-    """What is a `Payload` already is taken for encoded: in memos and schedules, and in a changed schedule's headers."""
-    client, _ = await connect(kms)
+async def test_payload_objects_are_sealed_as_values_are(connect: Any, plain: Client, name: str, kms: FakeKms) -> None:
+    """The SDK takes a `Payload` for encoded: in memos and schedules, and in a changed schedule's headers."""
+    client, _ = await connect(kms, require_encryption=True)
     given = client.data_converter.payload_converter.to_payload("in clear")
 
     def change(found: ScheduleUpdateInput) -> ScheduleUpdate:
@@ -147,17 +147,21 @@ async def test_sdk_sends_payload_objects_as_they_are(connect: Any, plain: Client
         action.headers = {"header": given}
         return ScheduleUpdate(found.description.schedule)
 
-    await client.start_workflow("Any", given, id=name, task_queue=name, memo={"memo": given})
+    handle = await client.start_workflow("Any", given, id=name, task_queue=name, memo={"memo": given})
     started = (await events(plain, name))[0].workflow_execution_started_event_attributes
     assert is_envelope(started.input.payloads[0])
-    assert started.memo.fields["memo"] == given
+    assert is_envelope(started.memo.fields["memo"])
+    assert await (await handle.describe()).memo() == {"memo": "in clear"}
 
-    action = ScheduleActionStartWorkflow("Any", given, id=f"{name} scheduled", task_queue=name)
-    schedule = await client.create_schedule(name, Schedule(action=action, spec=ScheduleSpec()))
+    action = ScheduleActionStartWorkflow("Any", given, id=f"{name} scheduled", task_queue=name, memo={"memo": given})
+    schedule = await client.create_schedule(name, Schedule(action=action, spec=ScheduleSpec()), memo={"own": given})
+    first = (await plain.get_schedule_handle(name).describe()).raw_description
+    assert all(map(is_envelope, [first.memo.fields["own"], *first.schedule.action.start_workflow.input.payloads]))
     await schedule.update(change)
     kept = (await plain.get_schedule_handle(name).describe()).raw_description.schedule.action.start_workflow
-    assert kept.input.payloads == [given]
-    assert kept.header.fields["header"] == given
+    assert kept.input == first.schedule.action.start_workflow.input, "envelopes are sent back as they are"
+    assert kept.memo == first.schedule.action.start_workflow.memo
+    assert await client.data_converter.decode([*kept.input.payloads, kept.header.fields["header"]]) == ["in clear"] * 2
     await schedule.delete()
 
 

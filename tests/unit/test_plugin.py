@@ -28,12 +28,14 @@ from temporalio.worker import Interceptor, Replayer, UnsandboxedWorkflowRunner, 
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from envelope_codec import ConfigurationError, EnvelopeConfig, EnvelopePlugin, KmsUnavailable, envelope_data_converter
+from envelope_codec.client_payloads import ClientPayloads
 from envelope_codec.codec import EnvelopeCodec, is_envelope
 from envelope_codec.envelope import parse
 from envelope_codec.failures import EnvelopeFailureConverter
 from envelope_codec.guard import Guard
 from envelope_codec.kms import ENTRY_POINT_GROUP
 from envelope_codec.prewarm import Prewarm
+from envelope_codec.storage.external import without_our_storage
 from envelope_codec.testing import FakeKms
 
 PLAIN = Payload(metadata={"encoding": b"json/plain"}, data=b'"text"')
@@ -169,7 +171,7 @@ async def test_users_converter_is_merged_with_and_not_replaced() -> None:
     with EnvelopePlugin(FakeKms()) as plugin:
         converter = (await client(plugin, data_converter=mine)).data_converter
         assert converter.payload_converter_class is PydanticPayloadConverter
-        assert converter.external_storage is storage
+        assert without_our_storage(converter.external_storage) is storage
         (inner,) = await Reverse().encode([PLAIN])
         sealed = await seal(converter)
         assert await open_((await client(plugin)).data_converter, sealed) == inner, "the user's codec encodes first"
@@ -380,7 +382,10 @@ def test_configuration_of_a_client_keeps_what_is_not_ours() -> None:
     with EnvelopePlugin(FakeKms()) as plugin:
         given: Any = {"data_converter": DataConverter.default, "namespace": "n", "interceptors": ["theirs"]}
         config: ClientConfig = plugin.configure_client(given)
-        assert config["interceptors"][1:] == ["theirs"]  # type: ignore[comparison-overlap]
+        guard, theirs, payloads = config["interceptors"]
+        assert isinstance(guard, Guard)
+        assert theirs == "theirs"  # type: ignore[comparison-overlap]
+        assert isinstance(payloads, ClientPayloads)
         assert config["namespace"] == "n"
 
 

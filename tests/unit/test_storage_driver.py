@@ -49,6 +49,7 @@ from envelope_codec.flight import Stop, stopping
 from envelope_codec.storage.claim import Claim
 from envelope_codec.storage.driver import EnvelopeDriver, Pool
 from envelope_codec.storage.external import ScheduleMemos
+from envelope_codec.storage.foreign import ForeignDriver
 from envelope_codec.storage.store import PayloadStore, Stored, StoreUrl, parse_store_url
 from envelope_codec.testing import FakeKms
 
@@ -395,7 +396,8 @@ async def test_the_sdk_says_where_a_payload_belongs(url: str) -> None:
             [ours, other] = storage.drivers
             assert isinstance(ours, EnvelopeDriver)
             assert (ours._timeout, ours.codec.namespace) == (seconds, "here")
-            assert other is theirs.drivers[0]
+            assert isinstance(other, ForeignDriver)
+            assert other.driver is theirs.drivers[0]
             assert storage.driver_selector is not None
             assert storage.driver_selector(None, PLAIN) is ours  # type: ignore[arg-type]
             assert storage.payload_size_threshold == 262_144
@@ -702,7 +704,10 @@ async def test_users_drivers_stay_and_read_on(url: str) -> None:
         assert merged is not None
         assert merged.payload_size_threshold == 5
         assert merged.driver_selector is not None
-        assert merged.driver_selector(None, PLAIN) is theirs.drivers[0]  # type: ignore[arg-type]
+        chosen = merged.driver_selector(None, PLAIN)  # type: ignore[arg-type]
+        assert isinstance(chosen, ForeignDriver)
+        assert chosen is merged.drivers[1]
+        assert chosen.driver is theirs.drivers[0]
 
 
 async def test_applied_twice_is_once_and_another_namespace_is_another_codec(url: str) -> None:

@@ -1,0 +1,97 @@
+"""The application's own storage drivers and selectors, whose errors are ours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from temporalio.api.common.v1 import Payload
+from temporalio.converter import (
+    ExternalStorage,
+    StorageDriver,
+    StorageDriverClaim,
+    StorageDriverRetrieveContext,
+    StorageDriverSelectContext,
+    StorageDriverStoreContext,
+)
+
+from envelope_codec.foreign import Extension, payloads_of
+
+_KIND = "application's storage driver"
+
+
+class ForeignDriver(StorageDriver):
+    """A driver of the application's. What it raises becomes `ExtensionFailed`, and so does an answer of no use."""
+
+    def __init__(self, driver: StorageDriver) -> None:
+        self.driver = driver
+        self._extension = Extension(_KIND, driver)
+        self._name = self._extension.called(driver.name)
+
+    def name(self) -> str:
+        """See `StorageDriver.name`. Asked for once: the SDK asks while it encodes."""
+        return self._name
+
+    def type(self) -> str:
+        """See `StorageDriver.type`."""
+        return self._extension.called(self.driver.type)
+
+    async def store(self, context: StorageDriverStoreContext, payloads: Sequence[Payload]) -> list[StorageDriverClaim]:
+        """See `StorageDriver.store`. Raises `EnvelopeError` and nothing else."""
+        answer = await self._extension.awaited(self.driver.store, context, payloads, operation="put")
+        claims = _claims(answer)
+        del answer  # the frames of an error may be shown
+        if claims is None or len(claims) != len(payloads):
+            raise self._extension.failed("did not return a claim for each payload", operation="put")
+        return claims
+
+    async def retrieve(
+        self, context: StorageDriverRetrieveContext, claims: Sequence[StorageDriverClaim]
+    ) -> list[Payload]:
+        """See `StorageDriver.retrieve`. Raises `EnvelopeError` and nothing else."""
+        answer = await self._extension.awaited(self.driver.retrieve, context, claims, operation="get")
+        payloads = payloads_of(answer)
+        del answer
+        if payloads is None or len(payloads) != len(claims):
+            raise self._extension.failed("did not return a payload for each claim", operation="get")
+        return payloads
+
+
+class ForeignSelector:
+    """Which of the application's drivers stores a payload, by the application's own settings.
+
+    Args:
+        storage: the application's settings.
+        drivers: its drivers, as `foreign_drivers` made them.
+    """
+
+    def __init__(self, storage: ExternalStorage, drivers: Sequence[ForeignDriver]) -> None:
+        self._selector = storage.driver_selector
+        self._drivers = drivers
+        self._extension = Extension("application's driver selector", self._selector)
+
+    def __call__(self, context: StorageDriverSelectContext, payload: Payload) -> StorageDriver | None:
+        """See `ExternalStorage.driver_selector`. Raises `EnvelopeError` and nothing else."""
+        if self._selector is None:
+            return self._drivers[0]
+        chosen = self._extension.called(self._selector, context, payload, operation="put")
+        if chosen is None:
+            return None
+        for driver in self._drivers:
+            if driver.driver is chosen:
+                return driver
+        raise self._extension.failed("chose a driver that is not registered", operation="put")
+
+
+def foreign_drivers(storage: ExternalStorage | None) -> list[ForeignDriver]:
+    """The drivers of the application's settings, each with errors of ours."""
+    return [ForeignDriver(driver) for driver in storage.drivers] if storage is not None else []
+
+
+def _claims(answer: Any) -> list[StorageDriverClaim] | None:
+    with suppress(Exception):
+        claims = [StorageDriverClaim(dict(claim.claim_data)) for claim in answer]
+        if all(isinstance(text, str) for claim in claims for entry in claim.claim_data.items() for text in entry):
+            return claims
+    return None

@@ -1,0 +1,53 @@
+"""The client that a worker gives to activities and Nexus operations, which may be another than it was made with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from weakref import WeakSet
+
+from temporalio import activity, nexus
+from temporalio.client import Client
+
+from envelope_codec.errors import ConfigurationError
+from envelope_codec.observe import logger
+
+
+class WorkerClient:
+    """Notices a client that does not encrypt before user code can use it.
+
+    ``worker.client = other`` runs no plugin. The worker goes on to seal what it sends itself, but what is sent with the
+    client of `temporalio.activity.client` or `temporalio.nexus.client` would go out in clear.
+
+    Args:
+        check: raises `ConfigurationError` if a client does not encrypt.
+    """
+
+    def __init__(self, check: Callable[[Client], None]) -> None:
+        self._check = check
+        self._known: WeakSet[Client] = WeakSet()
+        self._told: WeakSet[Client] = WeakSet()
+
+    def in_activity(self) -> None:
+        """Raise `ConfigurationError` if the client of the running activity does not encrypt."""
+        try:
+            client = activity.client()
+        except RuntimeError:  # the SDK gives none to activities that are not ``async``
+            return
+        self.check(client)
+
+    def in_nexus_operation(self) -> None:
+        """Raise `ConfigurationError` if the client of the running Nexus operation does not encrypt."""
+        self.check(nexus.client())
+
+    def check(self, client: Client) -> None:
+        """Raise `ConfigurationError` if ``client`` does not encrypt. One that does is looked at once."""
+        if client in self._known:
+            return
+        try:
+            self._check(client)
+        except ConfigurationError as error:
+            if client not in self._told:  # activities are tried again and again
+                logger.error("the worker was given another client: %s", error)
+            self._told.add(client)
+            raise ConfigurationError(f"the worker was given another client: {error}") from None
+        self._known.add(client)
