@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from envelope_codec.frames import place_of
 from envelope_codec.observe import logger
 from envelope_codec.server.audit import Entry, cut
 from envelope_codec.server.limiter import Limiter
