@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from temporalio.api.common.v1 import Payload
 from temporalio.converter import PayloadCodec, SerializationContext, WithSerializationContext
 
+from envelope_codec.untouched import any_untouched, is_untouched
 
 class CodecChain(PayloadCodec, WithSerializationContext):
     """Several codecs as one: the first encodes first and decodes last."""
@@ -34,6 +35,8 @@ class CodecChain(PayloadCodec, WithSerializationContext):
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
         """See `PayloadCodec.encode`."""
         result = list(payloads)
+        if any_untouched(result):
+            return [each if is_untouched(each) else (await self.encode([each]))[0] for each in result]
         for codec in self.codecs:
             result = await codec.encode(result)
         return result

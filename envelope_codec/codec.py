@@ -45,6 +45,7 @@ from envelope_codec.kms import MasterKey
 from envelope_codec.legacy import LegacyCodecs, with_legacy_codecs
 from envelope_codec.observe import Event, LogObserver, Observer, report
 from envelope_codec.sealing import Place, SealingKey
+from envelope_codec.untouched import any_untouched, is_untouched
 
 _PADDING = "encryption-padding"
 _REPLAYER_NAMESPACE = "ReplayNamespace"  # what the SDK's Replayer calls every namespace
@@ -133,6 +134,8 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
         """Seal each payload. One payload in, one out."""
         if not self._config.sealing:
             return list(payloads)
+        if any_untouched(payloads):
+            return [each if is_untouched(each) else (await self.encode([each]))[0] for each in payloads]
         keyring = self._keyring
         place: Place = self._namespace
         begun = time.perf_counter()

@@ -22,6 +22,9 @@ from envelope_codec.config import EnvelopeConfig
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.storage.driver import EnvelopeDriver, Pool
 from envelope_codec.storage.store import parse_store_url
+from envelope_codec.untouched import is_untouched
+
+_SMALL = 1_000  # bytes; a null memo field, the one thing that must not be stored, is smaller by far
 
 _making_a_schedule: ContextVar[bool] = ContextVar("making_a_schedule", default=False)
 
@@ -58,6 +61,8 @@ class _Selector:
         self.theirs = theirs
 
     def __call__(self, context: StorageDriverSelectContext, payload: Payload) -> StorageDriver | None:
+        if is_untouched(payload):
+            return None
         if self.ours is not None:
             # What the schedule is to start has a target; the schedule's own memo has none.
             return None if _making_a_schedule.get() and context.target is None else self.ours
@@ -91,7 +96,7 @@ def configured_pools(config: EnvelopeConfig) -> list[Pool]:
 def with_our_storage(
     theirs: ExternalStorage | None, pools: Sequence[Pool], codec: EnvelopeCodec, *, threshold: int | None
 ) -> ExternalStorage | None:
-    """``theirs`` with a driver for each of ``pools``.
+    """``theirs`` with a driver for each of ``pools``, and no driver for what must reach Temporal as it is.
 
     Args:
         theirs: what the user has, without our drivers.
@@ -102,7 +107,7 @@ def with_our_storage(
     Raises:
         ConfigurationError: two stores have one name.
     """
-    if not pools:
+    if not pools and (theirs is None or not codec.config.sealing or theirs.payload_size_threshold > _SMALL):
         return theirs
     size = threshold if threshold is not None else theirs.payload_size_threshold if theirs is not None else 0
     try:

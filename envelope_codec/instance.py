@@ -1,0 +1,160 @@
+"""What a workflow hands over to be sent: failures without clear text, null memo fields as Temporal reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any, cast
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
+from temporalio.api.failure.v1 import Failure
+from temporalio.bridge.proto.workflow_activation import WorkflowActivation
+from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
+from temporalio.converter import SerializationContext
+from temporalio.worker import WorkflowInstance, WorkflowInstanceDetails, WorkflowRunner
+
+from envelope_codec.failure_attributes import hide
+from envelope_codec.memo import settle_memos
+from envelope_codec.untouched import Untouched
+
+
+class _Settling:
+    """Mixed into a runner's own class: what its workflows hand over is settled before it is encoded."""
+
+    __slots__ = ()
+
+    def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
+        """See `WorkflowRunner.create_instance`."""
+        return SettledInstance(super().create_instance(det))  # type: ignore[misc]
+
+
+class _Delegate(WorkflowRunner):
+    """For a runner whose class can't be extended."""
+
+    def __init__(self, runner: WorkflowRunner) -> None:
+        self.runner = runner
+
+    def prepare_workflow(self, defn: Any) -> None:
+        """See `WorkflowRunner.prepare_workflow`."""
+        self.runner.prepare_workflow(defn)
+
+    def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
+        """See `WorkflowRunner.create_instance`."""
+        return self.runner.create_instance(det)
+
+    def set_worker_level_failure_exception_types(self, types: Any) -> None:
+        """See `WorkflowRunner.set_worker_level_failure_exception_types`."""
+        self.runner.set_worker_level_failure_exception_types(types)
+
+
+class _SettlingDelegate(_Settling, _Delegate):
+    pass
+
+
+class SettledInstance(WorkflowInstance):
+    """A workflow instance, whose completions have no failure in clear and no null memo field that would be sealed.
+
+    The SDK leaves failures in commands that it could not finish, and writes the words of exceptions into others.
+    """
+
+    def __init__(self, instance: WorkflowInstance) -> None:
+        self._instance = instance
+        self._untouched = Untouched()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._instance, name)
+
+    def activate(self, act: WorkflowActivation) -> WorkflowActivationCompletion:
+        """See `WorkflowInstance.activate`."""
+        try:
+            completion = self._instance.activate(act)
+        finally:
+            del act  # an exception takes this frame along, and the activation is in clear
+        for failure in failures_in(completion):
+            hide(failure)
+        # Held until the next activation, which does not come before this one's completion was sent.
+        self._untouched.hold(settle_memos(completion))
+        return completion
+
+    def get_serialization_context(self, command_info: Any) -> SerializationContext | None:
+        """See `WorkflowInstance.get_serialization_context`."""
+        return self._instance.get_serialization_context(command_info)
+
+    def get_external_store_context(self, command_info: Any) -> Any:
+        """See `WorkflowInstance.get_external_store_context`."""
+        return self._instance.get_external_store_context(command_info)
+
+    def get_info(self) -> Any:
+        """See `WorkflowInstance.get_info`."""
+        return self._instance.get_info()
+
+    def get_thread_id(self) -> int | None:
+        """See `WorkflowInstance.get_thread_id`."""
+        return self._instance.get_thread_id()
+
+
+def settling(runner: WorkflowRunner) -> WorkflowRunner:
+    """``runner``, whose workflows hand over nothing in clear that a codec does not see.
+
+    It is of a subclass of the runner's own class: the SDK and other plugins ask for `SandboxedWorkflowRunner`, and make
+    changed copies by `dataclasses.replace`. State is shared with ``runner``.
+    """
+    if settles(runner):
+        return runner
+    try:
+        made = object.__new__(_settling_class(type(runner)))
+        object.__setattr__(made, "__dict__", runner.__dict__)
+    except (TypeError, AttributeError):
+        return _SettlingDelegate(runner)
+    return made
+
+
+def settles(runner: object) -> bool:
+    """Whether ``runner`` is one of `settling`, or a copy of it."""
+    return isinstance(runner, _Settling)
+
+
+@lru_cache(maxsize=64)
+def _settling_class(runner: type[WorkflowRunner]) -> type[WorkflowRunner]:
+    body = {"__slots__": (), "__module__": runner.__module__, "__doc__": runner.__doc__}
+    return cast(type[WorkflowRunner], type(runner)(runner.__name__, (_Settling, runner), body))
+
+
+def failures_in(message: Message) -> Iterator[Failure]:
+    """Every failure that stands anywhere in ``message``, without its causes."""
+    ways = _ways_to_failures(message.DESCRIPTOR)
+    if not ways:
+        return
+    for field, value in message.ListFields():
+        if field.name not in ways:
+            continue
+        values = [value] if isinstance(value, Message) else value.values() if hasattr(value, "values") else value
+        for found in values:
+            if isinstance(found, Failure):
+                yield found
+            else:
+                yield from failures_in(found)
+
+
+@lru_cache(maxsize=1024)
+def _ways_to_failures(descriptor: Descriptor) -> frozenset[str]:
+    """The fields of a message type that are failures, or messages with failures somewhere in them."""
+    return frozenset(field.name for field in descriptor.fields if _leads(_kind(field), set()))
+
+
+def _leads(descriptor: Descriptor | None, seen: set[str]) -> bool:
+    if descriptor is None or descriptor.full_name in seen:
+        return False
+    if descriptor.full_name == Failure.DESCRIPTOR.full_name:
+        return True
+    seen.add(descriptor.full_name)
+    return any(_leads(_kind(field), seen) for field in descriptor.fields)
+
+
+def _kind(field: FieldDescriptor) -> Descriptor | None:
+    """The type of the messages in ``field``: of the values, where it is a map."""
+    kind: Descriptor | None = field.message_type
+    if kind is not None and kind.GetOptions().map_entry:
+        kind = kind.fields_by_name["value"].message_type
+    return kind
