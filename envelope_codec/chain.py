@@ -9,6 +9,7 @@ from temporalio.converter import PayloadCodec, SerializationContext, WithSeriali
 
 from envelope_codec.untouched import any_untouched, is_untouched
 
+
 class CodecChain(PayloadCodec, WithSerializationContext):
     """Several codecs as one: the first encodes first and decodes last."""
 

@@ -77,24 +77,38 @@ def printable(text: str) -> str:
 
 
 def _hide_level(level: Failure, payload_converter: PayloadConverter | None) -> None:
-    if level.message == HIDDEN and not level.stack_trace:
-        return
     told = {"message": level.message, "stack_trace": level.stack_trace}
+    before: dict[str, Any] = {}
     if level.HasField("encoded_attributes"):
-        if not level.message and not level.stack_trace:
+        moved = level.message in ("", HIDDEN) and not level.stack_trace
+        if moved and len(level.encoded_attributes.data) <= MAX_STACK_TRACE:
             return  # a failure converter has moved them itself
         before = _attributes(level, payload_converter)
-        if before == told:  # an error that came from a failure is turned back by copying it, as the SDK has opened it
-            level.message, level.stack_trace = HIDDEN, ""
+        if moved and not _is_standard(before):
             return
-        if not (before and before.keys() <= _STANDARD):
+        if moved:
+            told = before
+        elif not _is_standard(before):
             told[_BEFORE] = base64.b64encode(level.encoded_attributes.SerializeToString()).decode("ascii")
-    if len(level.message) > MAX_MESSAGE:
-        told["message"] = level.message[:MAX_MESSAGE] + "…"
-    if len(level.stack_trace) > MAX_STACK_TRACE:
-        told["stack_trace"] = "…" + level.stack_trace[-MAX_STACK_TRACE:]
-    level.encoded_attributes.CopyFrom(_payload(told, payload_converter))
+    elif level.message == HIDDEN and not level.stack_trace:
+        return
+    told = {name: _cut(name, text) for name, text in told.items()}
+    # An error that came from a failure is turned back by copying it: the same attributes stay the same bytes.
+    if told != before:
+        level.encoded_attributes.CopyFrom(_payload(told, payload_converter))
     level.message, level.stack_trace = HIDDEN, ""
+
+
+def _is_standard(attributes: dict[str, Any]) -> bool:
+    return attributes.keys() == _STANDARD and all(isinstance(text, str) for text in attributes.values())
+
+
+def _cut(name: str, text: str) -> str:
+    if name == "message" and len(text) > MAX_MESSAGE:
+        return text[:MAX_MESSAGE] + "…"
+    if name == "stack_trace" and len(text) > MAX_STACK_TRACE:
+        return "…" + text[-MAX_STACK_TRACE:]
+    return text
 
 
 def _payload(attributes: dict[str, str], payload_converter: PayloadConverter | None) -> Payload:

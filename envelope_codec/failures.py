@@ -60,7 +60,7 @@ class EnvelopeFailureConverter(FailureConverter, WithSerializationContext, metac
             del exception, failure, made  # this frame goes with what is raised, and must tell nothing
             raise
         except BaseException as error:
-            _log(self._converter, error)
+            _log(self._converter, "the failure is sealed without details", error)
             made = fallback(exception)
         hide(made, payload_converter)
         failure.CopyFrom(made)
@@ -82,7 +82,7 @@ class EnvelopeFailureConverter(FailureConverter, WithSerializationContext, metac
         except Exception as error:
             if not self.hides:
                 raise
-            _log(converter, error)
+            _log(converter, "it goes on without a context", error)
             return self
         return self if contextual is converter else type(self)(contextual)
 
@@ -155,9 +155,7 @@ def _pickled(made: type[EnvelopeFailureConverter]) -> str | tuple[Any, ...]:
 copyreg.pickle(cast(Any, _Wrapper), cast(Any, _pickled))
 
 
-def _log(converter: object, error: BaseException) -> None:
+def _log(converter: object, then: str, error: BaseException) -> None:
     """Log ``error`` with its stack trace as a text: frames would tell error reporters what the failure is about."""
     trace = "".join(traceback.format_exception(type(error), error, error.__traceback__)).rstrip()
-    logger.warning(
-        "the failure converter %s failed; the failure is sealed without details\n%s", type(converter).__qualname__, trace
-    )
+    logger.warning("the failure converter %s failed: %s\n%s", type(converter).__name__, then, trace)

@@ -226,22 +226,22 @@ class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
         """See `temporalio.worker.Plugin.run_worker`. The worker polls nothing before there is a key to seal with."""
         if worker.is_shutdown:
             raise RuntimeError("this worker has ended: make another")
-        self._check_runners(worker)
-        if not self._config.sealing or await ready_or_ended(worker, self._prewarm(worker.client.namespace)):
+        if not self._config.sealing or await ready_or_ended(worker, self._ready(worker)):
             await run_until_stopped(worker, next(worker))
 
     def _settling(self, runner: WorkflowRunner) -> WorkflowRunner:
         return settling(runner) if self._config.sealing else runner
 
-    def _check_runners(self, worker: Worker) -> None:
+    async def _ready(self, worker: Worker) -> None:
         config = worker.config(active_config=True)
         for name in ("workflow_runner", "unsandboxed_workflow_runner"):
             runner = config.get(name)
-            if self._config.sealing and runner is not None and not settles(runner):
+            if runner is not None and not settles(runner):
                 raise ConfigurationError(
                     f"the worker's {name} may leave failures in clear: another plugin set it after EnvelopePlugin, "
                     "which must be the last in the list"
                 )
+        await self._prewarm(worker.client.namespace)
 
     async def _prewarm(self, namespace: str) -> None:
         await asyncio.sleep(random.uniform(0, self._config.startup_jitter))  # noqa: S311 - spreads load, hides nothing
