@@ -39,6 +39,21 @@ def fallback(exception: BaseException) -> Failure:
     return first
 
 
+def goes_too_deep(exception: BaseException) -> bool:
+    """Whether causes repeat themselves, or are more than can be sent. The SDK goes through them by recursion.
+
+    That takes seconds where it does not end, and a workflow that takes two is taken for stuck.
+    """
+    seen: set[int] = set()
+    error: BaseException | None = exception
+    while error is not None:
+        seen.add(id(error))
+        error = None if getattr(error, "_failure", None) is not None else _cause(error)
+        if id(error) in seen or len(seen) > MAX_LEVELS:
+            return True
+    return False
+
+
 def _fill(failure: Failure, error: BaseException) -> None:
     """Make ``failure`` of ``error`` alone."""
     try:

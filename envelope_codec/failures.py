@@ -19,7 +19,7 @@ from temporalio.converter import (
 )
 
 from envelope_codec.failure_attributes import MAX_STACK_TRACE, hide, shown
-from envelope_codec.failure_fallback import STOPS, fallback
+from envelope_codec.failure_fallback import STOPS, fallback, goes_too_deep
 from envelope_codec.observe import logger
 
 __all__ = ["MAX_STACK_TRACE", "EnvelopeFailureConverter", "encoding_failures", "hides", "reading_failures"]
@@ -55,7 +55,10 @@ class EnvelopeFailureConverter(FailureConverter, WithSerializationContext, metac
             return
         made = Failure()  # apart, since the SDK sends what an exception leaves half done
         try:
-            self._converter.to_failure(exception, payload_converter, made)
+            if goes_too_deep(exception):
+                made = fallback(exception)
+            else:
+                self._converter.to_failure(exception, payload_converter, made)
         except STOPS:
             del exception, failure, made  # this frame goes with what is raised, and must tell nothing
             raise
@@ -157,5 +160,5 @@ copyreg.pickle(cast(Any, _Wrapper), cast(Any, _pickled))
 
 def _log(converter: object, then: str, error: BaseException) -> None:
     """Log ``error`` with its stack trace as a text: frames would tell error reporters what the failure is about."""
-    trace = "".join(traceback.format_exception(type(error), error, error.__traceback__)).rstrip()
+    trace = "".join(traceback.format_exception(type(error), error, error.__traceback__, limit=-8, chain=False)).rstrip()
     logger.warning("the failure converter %s failed: %s\n%s", type(converter).__name__, then, trace)

@@ -16,7 +16,7 @@ _SIGNAL_WITH_START = SignalWithStartWorkflowExecutionRequest.DESCRIPTOR.full_nam
 
 
 def is_dropped(payload: Payload) -> bool:
-    """Whether Temporal's server drops a memo field with this value: it goes by ``data`` alone, whatever the encoding."""
+    """Whether the server drops a memo field with this value: it goes by ``data`` alone, whatever the encoding."""
     return payload.data in _DROPPED
 
 

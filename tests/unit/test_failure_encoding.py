@@ -90,8 +90,7 @@ class Forgetting(DataConverter):
     """Makes another of its own for a context, and forgets who made this one."""
 
     def with_context(self, context: SerializationContext) -> Any:
-        made = Forgetting(self.payload_converter_class, self.payload_codec, InClear)
-        return made
+        return Forgetting(self.payload_converter_class, self.payload_codec, InClear)
 
     async def encode_failure(self, exception: BaseException, failure: Failure) -> None:
         failure.message = str(exception)

@@ -561,6 +561,19 @@ def test_message_that_is_too_long_keeps_its_beginning() -> None:
     assert str(restored(converted(ValueError("x" * MAX_MESSAGE + "y")))) == "ValueError: " + "x" * MAX_MESSAGE + "…"
 
 
+def test_causes_that_do_not_end_are_not_gone_through_by_recursion() -> None:
+    class Asked(DefaultFailureConverter):
+        def to_failure(self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure) -> None:
+            asked.append(exception)
+
+    asked: list[BaseException] = []
+    for error in (cyclic(), deep(MAX_LEVELS)):
+        converted(error, encoding_failures(Asked))
+    assert not asked
+    converted(deep(MAX_LEVELS - 1), encoding_failures(Asked))
+    assert len(asked) == 1
+
+
 def test_causes_beyond_the_last_that_can_be_sent_are_cut() -> None:
     assert len(list(levels(converted(deep(MAX_LEVELS - 1))))) == MAX_LEVELS
     assert len(list(levels(converted(deep(MAX_LEVELS))))) == MAX_LEVELS

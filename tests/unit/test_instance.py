@@ -1,4 +1,4 @@
-"""What a workflow hands over to be sent: no failure is in clear, wherever it stands, and null memo fields are settled."""
+"""What a workflow hands over to be sent: no failure is in clear, and null memo fields are settled."""
 
 from __future__ import annotations
 
