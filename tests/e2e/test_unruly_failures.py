@@ -143,9 +143,9 @@ async def test_no_word_of_a_failure_gets_to_temporal(
         )
         async with worker:
             stuck = await client.start_workflow(NeverGetsOn.run, secret, id=f"{name}-stuck", task_queue=name)
-            account = await client.start_workflow(
-                Account.run, args=[secret, f"bank-{name}"], id=name, task_queue=name
-            )
+            # A converter from scratch that knows no Nexus failures leaves operations pending, with us and without.
+            endpoint = "" if isinstance(client.data_converter, ByHand) else f"bank-{name}"
+            account = await client.start_workflow(Account.run, args=[secret, endpoint], id=name, task_queue=name)
             await _go_through(account, client, plain, secret)
             with pytest.raises(WorkflowFailureError) as failed:
                 await result_of(account)
