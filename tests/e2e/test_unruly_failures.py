@@ -49,6 +49,7 @@ from unruly import (
 from envelope_codec.cli.demo_search import Needles
 from envelope_codec.testing import FakeKms
 
+
 @pytest.fixture(scope="module")
 def temporal_server(
     run_server: Callable[[TemporalServer], AbstractContextManager[TemporalServer]],
