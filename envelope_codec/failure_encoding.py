@@ -59,8 +59,8 @@ def sealing_failures(converter: DataConverter) -> DataConverter:
     kind = type(converter)
     if issubclass(kind, _Sealing) or all(getattr(kind, name) is getattr(DataConverter, name) for name in _OVERRIDDEN):
         return converter
-    made = object.__new__(_sealing_class(kind))
-    made.__dict__.update(converter.__dict__)
+    made: DataConverter = object.__new__(_sealing_class(kind))
+    vars(made).update(vars(converter))
     _wrap_failure_converter(made)
     return made
 
@@ -68,7 +68,8 @@ def sealing_failures(converter: DataConverter) -> DataConverter:
 @lru_cache(maxsize=64)
 def _sealing_class(kind: type[DataConverter]) -> type[DataConverter]:
     body = {"__slots__": (), "__module__": kind.__module__, "__doc__": kind.__doc__}
-    return cast(type[DataConverter], type(kind)(kind.__name__, (_Sealing, kind), body))
+    metaclass: Any = type(kind)
+    return cast(type[DataConverter], metaclass(kind.__name__, (_Sealing, kind), body))
 
 
 def _wrap_failure_converter(converter: DataConverter) -> None:

@@ -25,6 +25,9 @@ from envelope_codec.observe import logger
 __all__ = ["MAX_STACK_TRACE", "EnvelopeFailureConverter", "encoding_failures", "hides", "reading_failures"]
 
 
+_MadeFrom = tuple[Callable[[], FailureConverter], bool]  # what is wrapped, and whether it is hidden what that writes
+
+
 class _Wrapper(ABCMeta):
     """Classes that are made here can be pickled: by what they wrap."""
 
@@ -35,12 +38,10 @@ class EnvelopeFailureConverter(FailureConverter, WithSerializationContext, metac
     Nothing that goes wrong gets out of `to_failure`, nor into the failure. What is missing then are the details.
     """
 
-    wraps: ClassVar[Callable[[], FailureConverter]] = DefaultFailureConverter
-    hides: ClassVar[bool] = True
-    made_from: ClassVar[tuple[Callable[[], FailureConverter], bool] | None] = (DefaultFailureConverter, True)
+    made_from: ClassVar[_MadeFrom] = (DefaultFailureConverter, True)
 
     def __init__(self, converter: FailureConverter | None = None) -> None:
-        self._converter = type(self).wraps() if converter is None else converter
+        self._converter = self.made_from[0]() if converter is None else converter
 
     def __getattr__(self, name: str) -> Any:
         """What the converter has besides."""
@@ -50,7 +51,7 @@ class EnvelopeFailureConverter(FailureConverter, WithSerializationContext, metac
 
     def to_failure(self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure) -> None:
         """See `FailureConverter.to_failure`."""
-        if not self.hides:
+        if not self.made_from[1]:
             self._converter.to_failure(exception, payload_converter, failure)
             return
         made = Failure()  # apart, since the SDK sends what an exception leaves half done
@@ -83,7 +84,7 @@ class EnvelopeFailureConverter(FailureConverter, WithSerializationContext, metac
         try:
             contextual = cast(FailureConverter, converter.with_context(context))
         except Exception as error:
-            if not self.hides:
+            if not self.made_from[1]:
                 raise
             _log(converter, "it goes on without a context", error)
             return self
@@ -101,8 +102,9 @@ def encoding_failures(converter: Callable[[], FailureConverter]) -> type[Failure
 
 def reading_failures(converter: Callable[[], FailureConverter]) -> Callable[[], FailureConverter]:
     """A failure converter that writes as ``converter`` does, and reads what `encoding_failures` has written."""
-    if hides(converter):
-        converter = cast(type[EnvelopeFailureConverter], converter).wraps
+    of = _of(converter)
+    if of is not None:
+        converter = of[0]
     if isinstance(converter, type) and issubclass(converter, DefaultFailureConverter):
         return converter  # reads it anyway
     return _wrapped(converter, False)
@@ -110,7 +112,8 @@ def reading_failures(converter: Callable[[], FailureConverter]) -> Callable[[], 
 
 def hides(converter: object) -> bool:
     """Whether ``converter`` is of `encoding_failures`, and not a class that somebody has derived from it."""
-    return _of(converter) is not None and cast(type[EnvelopeFailureConverter], converter).hides
+    of = _of(converter)
+    return of is not None and of[1]
 
 
 def _wrapped(converter: Callable[[], FailureConverter], hiding: bool) -> type[FailureConverter]:
@@ -126,7 +129,7 @@ def _wrapped(converter: Callable[[], FailureConverter], hiding: bool) -> type[Fa
     return _cached(converter, hiding)
 
 
-def _of(converter: object) -> tuple[Callable[[], FailureConverter], bool] | None:
+def _of(converter: object) -> _MadeFrom | None:
     return converter.__dict__.get("made_from") if isinstance(converter, _Wrapper) else None
 
 
@@ -137,8 +140,6 @@ def _new(converter: Callable[[], FailureConverter], hiding: bool) -> type[Envelo
     body: dict[str, Any] = {
         "__module__": __name__,
         "__doc__": EnvelopeFailureConverter.__doc__,
-        "wraps": staticmethod(converter),
-        "hides": hiding,
         "made_from": (converter, hiding),
     }
     made = cast(type[EnvelopeFailureConverter], _Wrapper(name, (EnvelopeFailureConverter,), body))

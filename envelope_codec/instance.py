@@ -118,7 +118,8 @@ def settles(runner: object) -> bool:
 @lru_cache(maxsize=64)
 def _settling_class(runner: type[WorkflowRunner]) -> type[WorkflowRunner]:
     body = {"__slots__": (), "__module__": runner.__module__, "__doc__": runner.__doc__}
-    return cast(type[WorkflowRunner], type(runner)(runner.__name__, (_Settling, runner), body))
+    metaclass: Any = type(runner)
+    return cast(type[WorkflowRunner], metaclass(runner.__name__, (_Settling, runner), body))
 
 
 def failures_in(message: Message) -> Iterator[Failure]:
