@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import lru_cache
 from typing import Any, cast
 
@@ -11,7 +12,7 @@ from temporalio.converter import DataConverter, SerializationContext
 
 from envelope_codec.clear import written_in_clear
 from envelope_codec.envelope import ENCODING
-from envelope_codec.errors import EnvelopeError
+from envelope_codec.errors import ConfigurationError, EnvelopeError
 from envelope_codec.failure_attributes import hide, levels
 from envelope_codec.failure_fallback import fallback
 from envelope_codec.failures import EnvelopeFailureConverter
@@ -55,12 +56,18 @@ def sealing_failures(converter: DataConverter) -> DataConverter:
     """``converter``, which leaves no failure in clear. The same object where that is so anyway.
 
     It is of a subclass of the converter's own class, and has the same state.
+
+    Raises:
+        ConfigurationError: the class can't be extended.
     """
     kind = type(converter)
     if issubclass(kind, _Sealing) or all(getattr(kind, name) is getattr(DataConverter, name) for name in _OVERRIDDEN):
         return converter
-    made: DataConverter = object.__new__(_sealing_class(kind))
-    vars(made).update(vars(converter))
+    made = copy.copy(converter)
+    try:
+        object.__setattr__(made, "__class__", _sealing_class(kind))
+    except Exception as error:
+        raise ConfigurationError(f"the data converter's class {kind.__qualname__} can't be extended: {error}") from None
     _wrap_failure_converter(made)
     return made
 

@@ -105,7 +105,7 @@ def settling(runner: WorkflowRunner) -> WorkflowRunner:
     try:
         made = object.__new__(_settling_class(type(runner)))
         object.__setattr__(made, "__dict__", runner.__dict__)
-    except (TypeError, AttributeError):
+    except Exception:  # a class may object in any way
         return _SettlingDelegate(runner)
     return made
 

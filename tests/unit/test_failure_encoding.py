@@ -103,7 +103,27 @@ class WithField(Leaving):
     mine: int = 7
 
 
-CONVERTERS = [Leaving, ByHand, Failing, Putting, Forgetting, WithField]
+@dataclass(frozen=True, slots=True)
+class Slotted(DataConverter):
+    """Keeps its state elsewhere."""
+
+    mine: int = 7
+
+    async def encode_failure(self, exception: BaseException, failure: Failure) -> None:
+        failure.message = str(exception)
+
+
+class Closed(DataConverter):
+    """Lets nobody extend it."""
+
+    def __init_subclass__(cls) -> None:
+        raise TypeError("closed")
+
+    async def encode_failure(self, exception: BaseException, failure: Failure) -> None:
+        failure.message = str(exception)
+
+
+CONVERTERS = [Leaving, ByHand, Failing, Putting, Forgetting, WithField, Slotted]
 
 
 async def client(converter: DataConverter, plugin: EnvelopePlugin) -> Client:
@@ -144,14 +164,21 @@ async def test_converter_stays_of_the_users_class_and_is_made_once(kind: type[Da
         assert getattr(copied, "mine", 7) == 7
 
 
-async def test_state_of_a_converter_is_kept() -> None:
+@pytest.mark.parametrize("kind", [WithField, Slotted])
+async def test_state_of_a_converter_is_kept(kind: Any) -> None:
     with EnvelopePlugin(FakeKms()) as plugin:
-        made = (await client(WithField(mine=8), plugin)).data_converter
-        assert isinstance(made, WithField)
+        made: Any = (await client(kind(mine=8), plugin)).data_converter
+        assert isinstance(made, kind)
         assert made.mine == 8
         contextual = made.with_context(CONTEXT)
-        assert isinstance(contextual, WithField)
+        assert isinstance(contextual, kind)
         assert contextual.mine == 8
+
+
+async def test_class_that_can_not_be_extended_is_refused() -> None:
+    with EnvelopePlugin(FakeKms()) as plugin:
+        with pytest.raises(ConfigurationError, match="class Closed can't be extended: closed"):
+            await client(Closed(), plugin)
 
 
 class Harmless(DataConverter):
