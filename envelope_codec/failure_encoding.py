@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import dataclasses
 from functools import lru_cache
 from typing import Any, cast
 
@@ -63,11 +63,13 @@ def sealing_failures(converter: DataConverter) -> DataConverter:
     kind = type(converter)
     if issubclass(kind, _Sealing) or all(getattr(kind, name) is getattr(DataConverter, name) for name in _OVERRIDDEN):
         return converter
-    made = copy.copy(converter)
     try:
-        object.__setattr__(made, "__class__", _sealing_class(kind))
+        made: DataConverter = object.__new__(_sealing_class(kind))
     except Exception as error:
         raise ConfigurationError(f"the data converter's class {kind.__qualname__} can't be extended: {error}") from None
+    for field in dataclasses.fields(converter):  # those that are in slots too
+        object.__setattr__(made, field.name, getattr(converter, field.name))
+    vars(made).update(vars(converter))
     _wrap_failure_converter(made)
     return made
 

@@ -106,8 +106,8 @@ def reading_failures(converter: Callable[[], FailureConverter]) -> Callable[[], 
     if of is not None:
         converter = of[0]
     if isinstance(converter, type) and issubclass(converter, DefaultFailureConverter):
-        return converter  # reads it anyway
-    return _wrapped(converter, False)
+        return cast(Callable[[], FailureConverter], converter)  # reads it anyway
+    return _wrapped(cast(Callable[[], FailureConverter], converter), False)
 
 
 def hides(converter: object) -> bool:

@@ -176,9 +176,9 @@ async def test_state_of_a_converter_is_kept(kind: Any) -> None:
 
 
 async def test_class_that_can_not_be_extended_is_refused() -> None:
-    with EnvelopePlugin(FakeKms()) as plugin:
-        with pytest.raises(ConfigurationError, match="class Closed can't be extended: closed"):
-            await client(Closed(), plugin)
+    said = "class Closed can't be extended: closed"
+    with EnvelopePlugin(FakeKms()) as plugin, pytest.raises(ConfigurationError, match=said):
+        await client(Closed(), plugin)
 
 
 class Harmless(DataConverter):
