@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import nexusrpc
 from temporalio.api.common.v1 import Payload
+from temporalio.api.enums.v1 import NexusHandlerErrorRetryBehavior
 from temporalio.api.failure.v1 import Failure
 from temporalio.converter import DefaultFailureConverter, PayloadConverter
 from temporalio.exceptions import ApplicationError, CancelledError, FailureError
@@ -16,6 +17,12 @@ from envelope_codec.failure_attributes import MAX_LEVELS, printable
 
 STOPS = (KeyboardInterrupt, SystemExit, GeneratorExit)
 """Exceptions that end a process or a coroutine. Everything else that is raised on the way is kept from leaving."""
+
+_RETRY = {
+    None: NexusHandlerErrorRetryBehavior.NEXUS_HANDLER_ERROR_RETRY_BEHAVIOR_UNSPECIFIED,
+    True: NexusHandlerErrorRetryBehavior.NEXUS_HANDLER_ERROR_RETRY_BEHAVIOR_RETRYABLE,
+    False: NexusHandlerErrorRetryBehavior.NEXUS_HANDLER_ERROR_RETRY_BEHAVIOR_NON_RETRYABLE,
+}
 
 _T = TypeVar("_T")
 
@@ -101,6 +108,7 @@ def _fill_by_hand(failure: Failure, error: BaseException) -> None:
     elif isinstance(error, nexusrpc.HandlerError):
         info = failure.nexus_handler_failure_info
         info.type = _or_else(nexusrpc.HandlerErrorType.INTERNAL.name, lambda: error.type.name)
+        info.retry_behavior = _RETRY[error.retryable_override]
     else:
         application = failure.application_failure_info
         application.type = printable(_or_else(type(error).__name__, lambda: _type_name(error)))

@@ -503,6 +503,13 @@ def test_unretryable_error_stays_unretryable_where_its_text_can_not_be_sent() ->
     assert str(restored(failure)) == "Declined: \\ud800"
 
 
+def test_unretryable_error_of_a_nexus_handler_stays_unretryable() -> None:
+    error = nexusrpc.HandlerError("\ud800", type=nexusrpc.HandlerErrorType.INTERNAL, retryable_override=False)
+    again = EnvelopeFailureConverter().from_failure(converted(error), PAYLOADS)
+    assert isinstance(again, nexusrpc.HandlerError)
+    assert again.retryable_override is False
+
+
 class Half(DefaultFailureConverter):
     """Fails when the work is half done."""
 
