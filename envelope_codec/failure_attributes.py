@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
+from google.protobuf.message import DecodeError
 from temporalio.api.common.v1 import Payload
 from temporalio.api.failure.v1 import Failure
 from temporalio.converter import PayloadConverter
@@ -44,17 +46,18 @@ def hide(failure: Failure, payload_converter: PayloadConverter | None = None) ->
 
 
 def shown(failure: Failure, payload_converter: PayloadConverter) -> Failure:
-    """A copy of ``failure`` as its failure converter had made it, before `hide`."""
+    """A copy of ``failure`` as its failure converter had made it, before `hide`. Never raises, whoever made it."""
     copied = Failure()
     copied.CopyFrom(failure)
     for level in levels(copied):
         attributes = _attributes(level, payload_converter)
         if isinstance(message := attributes.get("message"), str):
-            level.message = message
+            level.message = printable(message)
         if isinstance(stack_trace := attributes.get("stack_trace"), str):
-            level.stack_trace = stack_trace
+            level.stack_trace = printable(stack_trace)
         if isinstance(before := attributes.get(_BEFORE), str):
-            level.encoded_attributes.ParseFromString(base64.b64decode(before))
+            with suppress(ValueError, DecodeError):  # else nobody has hidden them
+                level.encoded_attributes.CopyFrom(Payload.FromString(base64.b64decode(before, validate=True)))
     return copied
 
 
@@ -136,6 +139,6 @@ def _attributes(level: Failure, payload_converter: PayloadConverter | None) -> d
     if not isinstance(found, dict) and payload.metadata.get("encoding") == b"json/plain":
         try:
             found = json.loads(payload.data)
-        except ValueError:
+        except (ValueError, RecursionError):
             found = None
     return found if isinstance(found, dict) else {}

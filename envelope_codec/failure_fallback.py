@@ -55,8 +55,8 @@ def goes_too_deep(exception: BaseException) -> bool:
     error: BaseException | None = exception
     while error is not None:
         seen.add(id(error))
-        error = None if getattr(error, "_failure", None) is not None else _cause(error)
-        if id(error) in seen or len(seen) > MAX_LEVELS:
+        error = _cause(error)
+        if error is not None and (id(error) in seen or len(seen) == MAX_LEVELS):
             return True
     return False
 
@@ -129,9 +129,13 @@ def _type_name(error: BaseException) -> str:
 
 
 def _cause(error: BaseException) -> BaseException | None:
-    """What the SDK takes for the cause."""
+    """What the SDK takes for the cause. An error that came from a failure brings its causes in that."""
 
     def cause() -> BaseException | None:
+        if not isinstance(error, FailureError):
+            return error.__cause__
+        if error.failure is not None:
+            return None
         return error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
     found = _or_else(None, cause)

@@ -600,6 +600,54 @@ def test_reading_is_the_converters_own_and_its_errors_know_nothing_of_the_failur
     assert not any(SECRET in repr(frame.f_locals) for frame in ours)
 
 
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        b"no JSON",
+        b"[" * 100_000,
+        b"[]",
+        b"{}",
+        b'{"message": 7, "stack_trace": null}',
+        b'{"message": "\\ud800", "stack_trace": "\\udfff"}',
+        b'{"message": "m", "encoded_attributes": "no base64"}',
+        b'{"message": "m", "encoded_attributes": "////"}',
+        b'{"message": "m", "encoded_attributes": "\xc3\xa9"}',
+    ],
+)
+@pytest.mark.parametrize("converter", [DefaultFailureConverter, Scratch])
+def test_attributes_that_somebody_made_up_are_read_without_an_error(attributes: bytes, converter: Any) -> None:
+    """An error would keep the workflow from ever getting on."""
+    failure = Failure(message="Encoded failure")
+    failure.application_failure_info.SetInParent()
+    failure.encoded_attributes.metadata["encoding"] = b"json/plain"
+    failure.encoded_attributes.data = attributes
+    wrapped = encoding_failures(converter)
+    error = wrapped().from_failure(failure, PAYLOADS)
+    assert isinstance(error, Exception)
+    again = converted(error, wrapped)
+    assert hidden(again)
+
+
+def test_what_was_going_on_before_is_told_as_by_the_sdk() -> None:
+    """Of errors of Temporal's own, and of no others."""
+
+    def during(error: BaseException) -> BaseException:
+        try:
+            try:
+                raise KeyError("before")
+            except KeyError:
+                raise error  # noqa: B904
+        except BaseException as caught:
+            return caught
+
+    for make, levels_expected in ((lambda: ApplicationError("a"), 2), (lambda: ValueError("v"), 1)):
+        for details in ((), (Decimal(1),)):
+            error = make()
+            if isinstance(error, ApplicationError):
+                error = ApplicationError("a", *details)
+            assert len(list(levels(converted(during(error))))) == levels_expected
+
+
 # --- contexts ---------------------------------------------------------------------------------------------------------
 
 CONTEXT = WorkflowSerializationContext(namespace="n", workflow_id="w")
