@@ -124,14 +124,11 @@ def _settling_class(runner: type[WorkflowRunner]) -> type[WorkflowRunner]:
 
 def failures_in(message: Message) -> Iterator[Failure]:
     """Every failure that stands anywhere in ``message``, without its causes."""
-    ways = _ways_to_failures(message.DESCRIPTOR)
-    if not ways:
-        return
-    for field, value in message.ListFields():
-        if field.name not in ways:
+    for name, repeated in _ways_to_failures(message.DESCRIPTOR):
+        if not repeated and not message.HasField(name):
             continue
-        values = [value] if isinstance(value, Message) else value.values() if hasattr(value, "values") else value
-        for found in values:
+        value = getattr(message, name)
+        for found in (value.values() if hasattr(value, "values") else value) if repeated else (value,):
             if isinstance(found, Failure):
                 yield found
             else:
@@ -139,9 +136,18 @@ def failures_in(message: Message) -> Iterator[Failure]:
 
 
 @lru_cache(maxsize=1024)
-def _ways_to_failures(descriptor: Descriptor) -> frozenset[str]:
-    """The fields of a message type that are failures, or messages with failures somewhere in them."""
-    return frozenset(field.name for field in descriptor.fields if _leads(_kind(field), set()))
+def _ways_to_failures(descriptor: Descriptor) -> tuple[tuple[str, bool], ...]:
+    """The fields of a message type that are failures, or messages with failures somewhere in them.
+
+    Returns:
+        The name of each, and whether it is a list or a map.
+    """
+    return tuple((field.name, _repeated(field)) for field in descriptor.fields if _leads(_kind(field), set()))
+
+
+def _repeated(field: Any) -> bool:
+    """Protobuf 7 has no ``label`` any more, and old ones have no ``is_repeated``."""
+    return bool(field.is_repeated if hasattr(field, "is_repeated") else field.label == field.LABEL_REPEATED)
 
 
 def _leads(descriptor: Descriptor | None, seen: set[str]) -> bool:
