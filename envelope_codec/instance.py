@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
@@ -17,6 +17,9 @@ from temporalio.worker import WorkflowInstance, WorkflowInstanceDetails, Workflo
 from envelope_codec.failure_attributes import hide
 from envelope_codec.memo import settle_memos
 from envelope_codec.untouched import Untouched
+
+_Ways: TypeAlias = "list[tuple[str, bool, _Ways | None]]"
+"""Fields that lead to failures: name, whether it is a list or a map, and the ways from there. None is a failure."""
 
 
 class _Settling:
@@ -122,27 +125,36 @@ def _settling_class(runner: type[WorkflowRunner]) -> type[WorkflowRunner]:
     return cast(type[WorkflowRunner], metaclass(runner.__name__, (_Settling, runner), body))
 
 
-def failures_in(message: Message) -> Iterator[Failure]:
-    """Every failure that stands anywhere in ``message``, without its causes."""
-    for name, repeated in _ways_to_failures(message.DESCRIPTOR):
+def failures_in(completion: WorkflowActivationCompletion) -> Iterator[Failure]:
+    """Every failure that stands anywhere in ``completion``, without its causes."""
+    return _found(completion, _WAYS)
+
+
+def _found(message: Message, ways: _Ways) -> Iterator[Failure]:
+    for name, repeated, further in ways:
         if not repeated and not message.HasField(name):
             continue
         value = getattr(message, name)
-        for found in (value.values() if hasattr(value, "values") else value) if repeated else (value,):
-            if isinstance(found, Failure):
-                yield found
+        for one in (value.values() if hasattr(value, "values") else value) if repeated else (value,):
+            if further is None:
+                yield one
             else:
-                yield from failures_in(found)
+                yield from _found(one, further)
 
 
-@lru_cache(maxsize=1024)
-def _ways_to_failures(descriptor: Descriptor) -> tuple[tuple[str, bool], ...]:
-    """The fields of a message type that are failures, or messages with failures somewhere in them.
-
-    Returns:
-        The name of each, and whether it is a list or a map.
-    """
-    return tuple((field.name, _repeated(field)) for field in descriptor.fields if _leads(_kind(field), set()))
+def _ways(descriptor: Descriptor, known: dict[str, _Ways]) -> _Ways:
+    """The fields of a message type that lead to failures, by the type's own description."""
+    ways = known.setdefault(descriptor.full_name, [])
+    for field in descriptor.fields:
+        kind = _kind(field)
+        if kind is None or not _leads(kind, set()):
+            continue
+        if kind.full_name == Failure.DESCRIPTOR.full_name:
+            ways.append((field.name, _repeated(field), None))
+        else:
+            further = known[kind.full_name] if kind.full_name in known else _ways(kind, known)
+            ways.append((field.name, _repeated(field), further))
+    return ways
 
 
 def _repeated(field: Any) -> bool:
@@ -165,3 +177,6 @@ def _kind(field: FieldDescriptor) -> Descriptor | None:
     if kind is not None and kind.GetOptions().map_entry:
         kind = kind.fields_by_name["value"].message_type
     return kind
+
+
+_WAYS = _ways(WorkflowActivationCompletion.DESCRIPTOR, {})
