@@ -14,7 +14,6 @@ from temporalio.client import (
     ScheduleActionStartWorkflow,
     ScheduleSpec,
     ScheduleUpdate,
-    ScheduleUpdateInput,
 )
 from temporalio.converter import DataConverter
 from temporalio.worker import Worker
@@ -24,42 +23,42 @@ from envelope_codec.codec import is_envelope
 from envelope_codec.testing import FakeKms
 
 
-async def _remembered(client: Client, name: str) -> dict[str, Any]:
+async def _remembered(client: Client, name: str, *, schedules: bool) -> dict[str, Any]:
     """What workflows and clients see of memos, by how they were given."""
     told: dict[str, Any] = {}
     async with Worker(client, task_queue=name, workflows=[Remembers]):
         for step in ("all", "forget all", "forget some", "inherit"):
-            given = {"id": f"{name}-{step}", "task_queue": name, "memo": NULLS | KEPT}
-            handle = await client.start_workflow(Remembers.run, step, **given)
+            handle = await client.start_workflow(
+                Remembers.run, step, id=f"{name}-{step}", task_queue=name, memo=NULLS | KEPT
+            )
             told[step] = await result_of(handle)
             told[f"{step}, described"] = await (await client.get_workflow_handle(handle.id).describe()).memo()
         signalled = await client.start_workflow(
-            Remembers.run,
-            "tell",
-            id=f"{name}-signalled",
-            task_queue=name,
-            memo=NULLS | KEPT,
-            start_signal="unheard",
+            Remembers.run, "tell", id=f"{name}-signal", task_queue=name, memo=NULLS | KEPT, start_signal="unheard"
         )
         told["signalled"] = await result_of(signalled)
-        made = ScheduleActionStartWorkflow(
-            Remembers.run, "tell", id=f"{name}-scheduled", task_queue=name, memo=NULLS | KEPT
-        )
-        handle = await client.create_schedule(name, Schedule(action=made, spec=ScheduleSpec()), memo=NULLS | KEPT)
-        told["schedule"] = await (await handle.describe()).memo()
+        if schedules:
+            told |= await _scheduled(client, name)
+    return told
 
-        def change(given: ScheduleUpdateInput) -> ScheduleUpdate:
-            return ScheduleUpdate(schedule=Schedule(action=made, spec=ScheduleSpec()))
 
-        await handle.update(change)
-        await handle.trigger()
+async def _scheduled(client: Client, name: str) -> dict[str, Any]:
+    told: dict[str, Any] = {}
+    action = ScheduleActionStartWorkflow(
+        Remembers.run, "tell", id=f"{name}-scheduled", task_queue=name, memo=NULLS | KEPT
+    )
+    schedule = Schedule(action=action, spec=ScheduleSpec())
+    handle = await client.create_schedule(name, schedule, memo=NULLS | KEPT)
+    told["schedule"] = await (await handle.describe()).memo()
+    await handle.update(lambda given: ScheduleUpdate(schedule=schedule))
+    await handle.trigger()
 
-        async def ran() -> Any:
-            return [one.id async for one in client.list_workflows() if one.id.startswith(f"{name}-scheduled")]
+    async def ran() -> list[str]:
+        return [one.id async for one in client.list_workflows() if one.id.startswith(f"{name}-scheduled")]
 
-        [run] = await eventually(ran, "the schedule's run")
-        told["scheduled"] = await result_of(client.get_workflow_handle_for(Remembers.run, run))
-        await handle.delete()
+    [run] = await eventually(ran, "the schedule's run")
+    told["scheduled"] = await result_of(client.get_workflow_handle_for(Remembers.run, run))
+    await handle.delete()
     return told
 
 
@@ -69,12 +68,14 @@ async def test_null_memo_fields_are_dropped_as_without_us(
 ) -> None:
     base = DataConverter(external_storage=storage(Shelf(), 0)) if converter != "plain" else DataConverter.default
     client, _ = await connect(kms, data_converter=base, require_encryption=True)
-    without = await _remembered(plain, f"{name}-without")
+    # The server's scheduler, in Go, can't read what the SDK has stored elsewhere, with us and without.
+    schedules = converter == "plain"
+    without = await _remembered(plain, f"{name}-without", schedules=schedules)
     assert without["all"] == [KEPT, KEPT]
     assert without["all, described"] == {"value": "x", "new": "n"}
     assert without["forget all, described"] == {}
     sealed = f"{name}-with"
-    assert await _remembered(client, sealed) == without
+    assert await _remembered(client, sealed, schedules=schedules) == without
     told = await events(plain, f"{sealed}-all")
     in_clear = [payload for event in told for payload in payloads_in(event) if not is_envelope(payload)]
     if converter == "plain":
