@@ -79,4 +79,4 @@ async def test_null_memo_fields_are_dropped_as_without_us(
     told = await events(plain, f"{sealed}-all")
     in_clear = [payload for event in told for payload in payloads_in(event) if not is_envelope(payload)]
     if converter == "plain":
-        assert [payload.data for payload in in_clear] == [b"", b"[]", b""], "what is removed, and nothing else"
+        assert sorted(payload.data for payload in in_clear) == [b"", b"", b"[]"], "what is removed, and nothing else"
