@@ -10,6 +10,7 @@ from temporalio.converter import PayloadCodec, SerializationContext, WithSeriali
 from envelope_codec.codec import EnvelopeCodec
 from envelope_codec.foreign import Extension, ForeignCodec
 from envelope_codec.frames import frameless_async
+from envelope_codec.untouched import any_untouched, is_untouched
 
 
 class CodecChain(PayloadCodec, WithSerializationContext):
@@ -41,6 +42,8 @@ class CodecChain(PayloadCodec, WithSerializationContext):
         """See `PayloadCodec.encode`. Raises `EnvelopeError` and nothing else."""
         result = list(payloads)
         try:
+            if any_untouched(result):
+                return [each if is_untouched(each) else (await self.encode([each]))[0] for each in result]
             for codec in self._guarded:
                 result = await codec.encode(result)
             return result

@@ -46,6 +46,7 @@ from envelope_codec.kms import MasterKey
 from envelope_codec.legacy import LegacyCodecs, with_legacy_codecs
 from envelope_codec.observe import Event, LogObserver, Observer, logger, report
 from envelope_codec.sealing import Place, SealingKey
+from envelope_codec.untouched import any_untouched, is_untouched
 
 _PADDING = "encryption-padding"
 _REPLAYER_NAMESPACE = "ReplayNamespace"  # what the SDK's Replayer calls every namespace
@@ -177,7 +178,11 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
         sealed: list[Payload] = []
         if self._resolves:
             place = keyring.place(self._context or SealingContext(self._namespace))
+        marked = any_untouched(payloads)
         for payload in payloads:
+            if marked and is_untouched(payload):
+                sealed.append(payload)
+                continue
             key = keyring.try_sealing_key(place)
             if key is None:
                 key = await keyring.sealing_key(place)

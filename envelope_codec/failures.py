@@ -2,87 +2,166 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copyreg
+import traceback
+from abc import ABCMeta
+from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import Any, ClassVar, cast
 
 from temporalio.api.failure.v1 import Failure
-from temporalio.converter import DefaultFailureConverter, DefaultPayloadConverter, FailureConverter, PayloadConverter
-from temporalio.exceptions import ApplicationError
+from temporalio.converter import (
+    DefaultFailureConverter,
+    FailureConverter,
+    PayloadConverter,
+    SerializationContext,
+    WithSerializationContext,
+)
 
-from envelope_codec.errors import ConfigurationError
+from envelope_codec.failure_attributes import MAX_STACK_TRACE, hide, shown
+from envelope_codec.failure_fallback import STOPS, fallback, goes_too_deep
+from envelope_codec.observe import logger
 from envelope_codec.storage.failing import note_failure
 
-MAX_STACK_TRACE = 2_000
-"""Characters of a stack trace that are kept, its end. The server replaces a failure that gets too large by another."""
-
-_HIDDEN = "Encoded failure"
-
-if TYPE_CHECKING:
-    _Extended = FailureConverter
-else:
-    _Extended = object
+__all__ = ["MAX_STACK_TRACE", "EnvelopeFailureConverter", "encoding_failures", "hides", "reading_failures"]
 
 
-class _EncodedAttributes(_Extended):
-    """Moves message and stack trace, whatever the class it extends made of them, to where the codec seals them."""
+_MadeFrom = tuple[Callable[[], FailureConverter], bool]  # what is wrapped, and whether it is hidden what that writes
+
+
+class _Wrapper(ABCMeta):
+    """Classes that are made here can be pickled: by what they wrap."""
+
+
+class EnvelopeFailureConverter(FailureConverter, WithSerializationContext, metaclass=_Wrapper):
+    """Lets another failure converter have its say, and moves message and stack trace to where the codec seals them.
+
+    Nothing that goes wrong gets out of `to_failure`, nor into the failure. What is missing then are the details.
+    """
+
+    made_from: ClassVar[_MadeFrom] = (DefaultFailureConverter, True)
+
+    def __init__(self, converter: FailureConverter | None = None) -> None:
+        self._converter = self.made_from[0]() if converter is None else converter
+
+    def __getattr__(self, name: str) -> Any:
+        """What the converter has besides."""
+        if name == "_converter":
+            raise AttributeError(name)  # a copy in the making
+        return getattr(self._converter, name)
 
     def to_failure(self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure) -> None:
         """See `FailureConverter.to_failure`."""
         note_failure(exception)
-        super().to_failure(exception, payload_converter, failure)  # type: ignore[safe-super]
-        # An error that came from a failure is turned back by copying it, causes included: those may be in clear.
-        for level in _levels(failure):
-            if level.message != _HIDDEN or level.stack_trace:
-                _hide(level, payload_converter)
+        if not self.made_from[1]:
+            self._converter.to_failure(exception, payload_converter, failure)
+            return
+        made = Failure()  # apart, since the SDK sends what an exception leaves half done
+        try:
+            if goes_too_deep(exception):
+                made = fallback(exception)
+            else:
+                self._converter.to_failure(exception, payload_converter, made)
+        except STOPS:
+            del exception, failure, made  # this frame goes with what is raised, and must tell nothing
+            raise
+        except BaseException as error:
+            _log(self._converter, "the failure is sealed without details", error)
+            made = fallback(exception)
+        hide(made, payload_converter)
+        failure.CopyFrom(made)
+
+    def from_failure(self, failure: Failure, payload_converter: PayloadConverter) -> BaseException:
+        """See `FailureConverter.from_failure`. The converter is given what it once made."""
+        try:
+            return self._converter.from_failure(shown(failure, payload_converter), payload_converter)
+        finally:
+            del failure  # an exception of the converter's takes this frame along
+
+    def with_context(self, context: SerializationContext) -> EnvelopeFailureConverter:
+        """See `WithSerializationContext.with_context`. The same object where the converter stays the same."""
+        converter = self._converter
+        if not isinstance(converter, WithSerializationContext):
+            return self
+        try:
+            contextual = cast(FailureConverter, converter.with_context(context))
+        except Exception as error:
+            if not self.made_from[1]:
+                raise
+            _log(converter, "it goes on without a context", error)
+            return self
+        return self if contextual is converter else type(self)(contextual)
 
 
-class EnvelopeFailureConverter(_EncodedAttributes, DefaultFailureConverter):
-    """The SDK's default failure converter, with message and stack trace encoded."""
-
-
-@lru_cache(maxsize=64)
-def encoding_failures(converter: type[FailureConverter]) -> type[FailureConverter]:
+def encoding_failures(converter: Callable[[], FailureConverter]) -> type[FailureConverter]:
     """A failure converter class that does as ``converter`` does and leaves no message or stack trace in clear.
 
-    Raises:
-        ConfigurationError: ``converter`` leaves them in clear and can't be extended.
+    Args:
+        converter: whatever makes a failure converter: a class, a `functools.partial`, a function.
     """
-    if converter is DefaultFailureConverter:
-        return EnvelopeFailureConverter
-    if _hides_attributes(converter):
-        return converter
-    if issubclass(converter, DefaultFailureConverter):
-        return type(f"Envelope{converter.__name__}", (_EncodedAttributes, converter), {})
-    raise ConfigurationError(
-        f"the failure converter {converter.__qualname__} leaves messages and stack traces in clear: let it extend "
-        "temporalio.converter.DefaultFailureConverter, or move them to encoded_attributes itself"
-    )
+    return _wrapped(converter, True)
 
 
-def _hides_attributes(converter: type[FailureConverter]) -> bool:
-    sentinel = "sentinel-of-envelope-codec"
-    failure = Failure()
+def reading_failures(converter: Callable[[], FailureConverter]) -> Callable[[], FailureConverter]:
+    """A failure converter that writes as ``converter`` does, and reads what `encoding_failures` has written."""
+    of = _of(converter)
+    if of is not None:
+        converter = of[0]
+    if isinstance(converter, type) and issubclass(converter, DefaultFailureConverter):
+        return cast(Callable[[], FailureConverter], converter)  # reads it anyway
+    return _wrapped(cast(Callable[[], FailureConverter], converter), False)
+
+
+def hides(converter: object) -> bool:
+    """Whether ``converter`` is of `encoding_failures`, and not a class that somebody has derived from it."""
+    of = _of(converter)
+    return of is not None and of[1]
+
+
+def _wrapped(converter: Callable[[], FailureConverter], hiding: bool) -> type[FailureConverter]:
+    of = _of(converter)
+    if of is not None:
+        if of[1] == hiding:
+            return cast(type[EnvelopeFailureConverter], converter)
+        converter = of[0]
     try:
-        raise ApplicationError(sentinel) from ValueError(sentinel)
-    except ApplicationError as error:
-        converter().to_failure(error, DefaultPayloadConverter(), failure)
-    return not any(sentinel in level.message or level.stack_trace for level in _levels(failure))
+        hash(converter)
+    except TypeError:
+        return _new(converter, hiding)
+    return _cached(converter, hiding)
 
 
-def _hide(failure: Failure, payload_converter: PayloadConverter) -> None:
-    stack_trace = failure.stack_trace
-    if len(stack_trace) > MAX_STACK_TRACE:
-        stack_trace = "…" + stack_trace[-MAX_STACK_TRACE:]
-    attributes = {"message": failure.message, "stack_trace": stack_trace}
-    failure.encoded_attributes.CopyFrom(payload_converter.to_payloads([attributes])[0])
-    failure.message = _HIDDEN
-    failure.stack_trace = ""
+def _of(converter: object) -> _MadeFrom | None:
+    return converter.__dict__.get("made_from") if isinstance(converter, _Wrapper) else None
 
 
-def _levels(failure: Failure) -> Iterator[Failure]:
-    """``failure`` and its chain of causes."""
-    yield failure
-    while failure.HasField("cause"):
-        failure = failure.cause
-        yield failure
+def _new(converter: Callable[[], FailureConverter], hiding: bool) -> type[EnvelopeFailureConverter]:
+    if hiding and converter is DefaultFailureConverter:
+        return EnvelopeFailureConverter
+    name = "Envelope" + getattr(converter, "__name__", type(converter).__name__)
+    body: dict[str, Any] = {
+        "__module__": __name__,
+        "__doc__": EnvelopeFailureConverter.__doc__,
+        "made_from": (converter, hiding),
+    }
+    made = cast(type[EnvelopeFailureConverter], _Wrapper(name, (EnvelopeFailureConverter,), body))
+    if isinstance(converter, ABCMeta):
+        converter.register(made)  # who asks for the user's class, or uses what it adds, finds it
+    return made
+
+
+_cached = lru_cache(maxsize=64)(_new)
+
+
+def _pickled(made: type[EnvelopeFailureConverter]) -> str | tuple[Any, ...]:
+    of = _of(made)
+    return made.__qualname__ if of is None or made is EnvelopeFailureConverter else (_wrapped, of)
+
+
+copyreg.pickle(cast(Any, _Wrapper), cast(Any, _pickled))
+
+
+def _log(converter: object, then: str, error: BaseException) -> None:
+    """Log ``error`` with its stack trace as a text: frames would tell error reporters what the failure is about."""
+    trace = "".join(traceback.format_exception(type(error), error, error.__traceback__, limit=-8, chain=False)).rstrip()
+    logger.warning("the failure converter %s failed: %s\n%s", type(converter).__name__, then, trace)

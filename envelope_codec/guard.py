@@ -25,13 +25,13 @@ class Guard(Interceptor):
 
     def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:
         """See `Interceptor.intercept_client`."""
-        client = _client_of(next)
+        client = client_of(next)
         if client is not None:
             self._verify(client)
         return next
 
 
-def _client_of(interceptor: object) -> Client | None:
+def client_of(interceptor: object) -> Client | None:
     """The client at the end of a chain of interceptors. The SDK has no public way, so there may be none."""
     for _ in range(_FAR):
         client = getattr(interceptor, "_client", None)

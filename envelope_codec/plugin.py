@@ -9,7 +9,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from importlib import metadata
-from typing import Any
+from typing import Any, cast
 
 import temporalio.client
 import temporalio.converter
@@ -34,12 +34,15 @@ from envelope_codec.client_payloads import ClientPayloads
 from envelope_codec.codec import EnvelopeCodec
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.errors import ConfigurationError, EnvelopeError
-from envelope_codec.failures import encoding_failures
+from envelope_codec.failure_encoding import sealing_failures
+from envelope_codec.failures import encoding_failures, hides, reading_failures
 from envelope_codec.frames import frameless
 from envelope_codec.guard import Guard
+from envelope_codec.instance import settles, settling
 from envelope_codec.keyring import Keyring
 from envelope_codec.kms import ENTRY_POINT_GROUP, MasterKey
 from envelope_codec.legacy import with_legacy_codecs
+from envelope_codec.memo_interceptor import NullMemos
 from envelope_codec.observe import Observer, logger
 from envelope_codec.prewarm import Prewarm, ready_or_ended, run_until_stopped
 from envelope_codec.replay import explained
@@ -148,9 +151,10 @@ class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
         if not self._config.sealing:
             return
         failures = client.data_converter.failure_converter_class
-        if encoding_failures(failures) is not failures:
+        if not hides(failures) or sealing_failures(client.data_converter) is not client.data_converter:
+            told = getattr(failures, "__qualname__", type(failures).__qualname__)
             raise ConfigurationError(
-                f"the client's failure converter {failures.__qualname__} leaves messages and stack traces in clear: "
+                f"the client's failure converter {told} leaves messages and stack traces in clear: "
                 "another plugin set it after EnvelopePlugin, which must be the last in the list"
             )
         storage = client.data_converter.external_storage
@@ -181,7 +185,8 @@ class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
         interceptors = list(config["interceptors"])
         if not any(isinstance(other, Guard) and other.keyring is self._keyring for other in interceptors):
             memos = [ScheduleMemos()] if self._config.storage is not None and self._config.sealing else []
-            interceptors = [Guard(self._keyring, self.verify), *memos, *interceptors]
+            nulls = [NullMemos()] if self._config.sealing else []  # behind others, to see what they add
+            interceptors = [Guard(self._keyring, self.verify), *memos, *interceptors, *nulls]
         config["interceptors"] = [*_without_payloads(interceptors, self._keyring), *self._client_payloads(config)]
         if self._config.headers:
             config["header_codec_behavior"] = HeaderCodecBehavior.CODEC
@@ -218,7 +223,10 @@ class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
         self.verify(client)
         runner = config.get("workflow_runner")
         if runner is not None:
-            config["workflow_runner"] = self._runner(runner)
+            config["workflow_runner"] = self._runner(_passed_through(runner))
+        unsandboxed = config.get("unsandboxed_workflow_runner")
+        if unsandboxed is not None:
+            config["unsandboxed_workflow_runner"] = self._runner(unsandboxed)
         interceptors = list(config.get("interceptors") or ())
         known = any(isinstance(other, Prewarm) and other.keyring is self._keyring for other in interceptors)
         if self._config.sealing and not known:
@@ -232,12 +240,25 @@ class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
         """See `temporalio.worker.Plugin.run_worker`. The worker polls nothing before there is a key to seal with."""
         if worker.is_shutdown:
             raise RuntimeError("this worker has ended: make another")
-        if not self._config.sealing or await ready_or_ended(worker, self._ready(worker.client)):
+        if not self._config.sealing or await ready_or_ended(worker, self._ready(worker)):
             await run_until_stopped(worker, next(worker))
 
-    async def _ready(self, client: Client) -> None:
-        WorkerClient(self._verify_worker_client).check(client)  # it may have been exchanged since the worker was made
-        await self._prewarm(client.namespace)
+    def _runner(self, runner: WorkflowRunner) -> WorkflowRunner:
+        if self._config.sealing:
+            runner = settling(runner)
+        return screened(runner) if self._config.require_encryption else runner
+
+    async def _ready(self, worker: Worker) -> None:
+        WorkerClient(self._verify_worker_client).check(worker.client)  # it may have been exchanged since it was made
+        config = worker.config(active_config=True)
+        for name in ("workflow_runner", "unsandboxed_workflow_runner"):
+            runner = config.get(name)
+            if runner is not None and not settles(runner):
+                raise ConfigurationError(
+                    f"the worker's {name} may leave failures in clear: another plugin set it after EnvelopePlugin, "
+                    "which must be the last in the list"
+                )
+        await self._prewarm(worker.client.namespace)
 
     def _verify_worker_client(self, client: Client) -> None:
         """As `verify`. A client that another plugin encrypts for will do, which that plugin has checked."""
@@ -267,7 +288,8 @@ class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
             config["header_codec_behavior"] = HeaderCodecBehavior.CODEC
         runner = config.get("workflow_runner")
         if runner is not None:
-            config["workflow_runner"] = self._runner(runner)
+            runner = _passed_through(runner)
+            config["workflow_runner"] = screened(runner) if self._config.require_encryption else runner
         return config
 
     def run_replayer(
@@ -282,10 +304,6 @@ class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
         """See `temporalio.worker.Plugin.run_replayer`. Of a history that can't be opened, the error is told."""
         return explained(next(replayer, histories))
 
-    def _runner(self, runner: WorkflowRunner) -> WorkflowRunner:
-        runner = _passed_through(runner)
-        return screened(runner) if self._config.require_encryption else runner
-
     def _applied(self, converter: DataConverter, namespace: str, config: EnvelopeConfig) -> DataConverter:
         codec = _find(converter.payload_codec)
         if codec is not None:
@@ -298,9 +316,11 @@ class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
                 storage = converter.external_storage
                 if without_our_storage(storage) is storage:  # ours was taken out, or there was none
                     storage = _storage(storage, self._pools, codec)
-                if failures is converter.failure_converter_class and storage is converter.external_storage:
-                    return converter
-                return dataclasses.replace(converter, failure_converter_class=failures, external_storage=storage)
+                if failures is not converter.failure_converter_class or storage is not converter.external_storage:
+                    converter = dataclasses.replace(
+                        converter, failure_converter_class=failures, external_storage=storage
+                    )
+                return sealing_failures(converter) if config.sealing else converter
             converter = dataclasses.replace(
                 converter,
                 payload_codec=_without(converter.payload_codec, codec),
@@ -320,12 +340,13 @@ def _configuration(config: EnvelopeConfig | MasterKey | str, settings: dict[str,
 
 def _merge(base: DataConverter, codec: EnvelopeCodec, pools: list[Pool]) -> DataConverter:
     """``base`` with ``codec`` after its own codec, a failure converter that encodes attributes, and datastores."""
-    return dataclasses.replace(
+    merged = dataclasses.replace(
         base,
         payload_codec=codec if base.payload_codec is None else CodecChain([base.payload_codec, codec]),
         failure_converter_class=_failures(base, codec.config),
         external_storage=_storage(base.external_storage, pools, codec),
     )
+    return sealing_failures(merged) if codec.config.sealing else merged
 
 
 def _storage(base: ExternalStorage | None, pools: list[Pool], codec: EnvelopeCodec) -> ExternalStorage | None:
@@ -334,9 +355,9 @@ def _storage(base: ExternalStorage | None, pools: list[Pool], codec: EnvelopeCod
 
 
 def _failures(base: DataConverter, config: EnvelopeConfig) -> type[FailureConverter]:
-    failures = encoding_failures(base.failure_converter_class)
-    # Without sealing it writes as before; what others have encoded, every failure converter reads.
-    return failures if config.sealing else base.failure_converter_class
+    failures = base.failure_converter_class
+    # Without sealing it writes as before, and reads what others have encoded.
+    return encoding_failures(failures) if config.sealing else cast("type[FailureConverter]", reading_failures(failures))
 
 
 def _without_payloads(

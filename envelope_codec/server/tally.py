@@ -63,8 +63,8 @@ class Tally:
             return
         try:
             self._write(self._summary())
-        except (OSError, ValueError):
-            logger.exception("the summary of refused requests can't be written")
+        except (OSError, ValueError) as error:
+            logger.error("the summary of refused requests can't be written: %s", place_of(error))
             if not self._closed:
                 self._start()
         else:

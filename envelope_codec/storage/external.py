@@ -32,6 +32,7 @@ from envelope_codec.storage.driver import EnvelopeDriver, Pool
 from envelope_codec.storage.failing import INLINE, failing
 from envelope_codec.storage.foreign import ForeignDriver, ForeignSelector, foreign_drivers
 from envelope_codec.storage.store import parse_store_url
+from envelope_codec.untouched import is_untouched
 
 _making_a_schedule: ContextVar[bool] = ContextVar("making_a_schedule", default=False)
 
@@ -80,6 +81,8 @@ class _Selector:
         self._select = ForeignSelector(theirs, drivers) if theirs is not None else None
 
     def __call__(self, context: StorageDriverSelectContext, payload: Payload) -> StorageDriver | None:
+        if is_untouched(payload):
+            return None
         if self.ours is not None:
             if failing.get() and payload.ByteSize() <= INLINE:
                 return None  # or the failure would wait for the store, and nobody would hear of it
@@ -114,7 +117,9 @@ def configured_pools(config: EnvelopeConfig) -> list[Pool]:
 def with_our_storage(
     theirs: ExternalStorage | None, pools: Sequence[Pool], codec: EnvelopeCodec, *, threshold: int | None
 ) -> ExternalStorage | None:
-    """``theirs`` with a driver for each of ``pools``, and with errors of ours where its own drivers fail.
+    """``theirs`` with a driver for each of ``pools``, with errors of ours where its own drivers fail.
+
+    No driver gets what must reach Temporal as it is.
 
     Args:
         theirs: what the user has, without our drivers.
@@ -125,7 +130,7 @@ def with_our_storage(
     Raises:
         ConfigurationError: two stores have one name.
     """
-    if not pools:  # then it is as they have it, but for the texts of errors
+    if not pools:  # then it is as they have it, but for that
         return _merged(theirs, [], False, theirs.payload_size_threshold) if theirs is not None else None
     size = threshold if threshold is not None else theirs.payload_size_threshold if theirs is not None else 0
     try:

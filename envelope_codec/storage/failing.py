@@ -23,7 +23,11 @@ def note_failure(exception: BaseException) -> None:
     """Say that ``exception`` is about to be encoded in this task. The SDK encodes the failure of an activity, a Nexus
     operation or an asynchronous completion last, so that this holds until the task ends.
     """
-    failing.set(_is_about_a_store(exception))
+    try:
+        about_a_store = _is_about_a_store(exception)
+    except Exception:  # an exception's own attributes may raise anything
+        about_a_store = False
+    failing.set(about_a_store)
 
 
 def _is_about_a_store(exception: BaseException | None) -> bool:

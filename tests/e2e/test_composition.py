@@ -31,12 +31,11 @@ from temporalio.converter import (
     PayloadCodec,
     PayloadConverter,
 )
-from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
 import envelope_codec
 import envelope_codec_local
-from envelope_codec import ConfigurationError, EnvelopeCodec, Event
+from envelope_codec import EnvelopeCodec, Event
 from envelope_codec.clear import written_in_clear
 from envelope_codec.cli.demo_search import Needles, payloads_in
 from envelope_codec.codec import is_envelope
@@ -143,16 +142,6 @@ class Prefixing(DefaultFailureConverter):
         failure.message = f"[ours] {failure.message}"
 
 
-class Silent(FailureConverter):
-    """A user's own that leaves messages where they are, and that nothing is known of."""
-
-    def to_failure(self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure) -> None:
-        failure.message = str(exception)
-
-    def from_failure(self, failure: Failure, payload_converter: PayloadConverter) -> BaseException:
-        return ApplicationError(failure.message)
-
-
 @pytest.mark.parametrize(
     ("converter", "message"),
     [
@@ -179,11 +168,6 @@ async def test_users_failure_converter_has_its_say_and_lets_nothing_out(
     stored = await events(plain, name)
     assert Needles(["marigold"]).found_in(b"".join(event.SerializeToString() for event in stored)) == set()
     assert any(event.activity_task_failed_event_attributes.failure.message == "Encoded failure" for event in stored)
-
-
-async def test_failure_converter_that_can_not_be_extended_makes_no_client(connect: Any, kms: FakeKms) -> None:
-    with pytest.raises(ConfigurationError, match=r"Silent leaves messages and stack traces in clear: let it extend"):
-        await connect(kms, data_converter=replace(DataConverter.default, failure_converter_class=Silent))
 
 
 async def test_pydantic_compression_failures_and_external_storage_together(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from importlib import metadata
 from typing import Any
 
 import pytest
 from temporalio import workflow
 from temporalio.api.common.v1 import Payload
+from temporalio.api.failure.v1 import Failure
 from temporalio.client import Client, ClientConfig, OutboundInterceptor
 from temporalio.client import Interceptor as ClientInterceptor
 from temporalio.common import HeaderCodecBehavior
@@ -24,7 +26,7 @@ from temporalio.converter import (
     WorkflowSerializationContext,
 )
 from temporalio.plugin import SimplePlugin
-from temporalio.worker import Interceptor, Replayer, UnsandboxedWorkflowRunner, Worker
+from temporalio.worker import Interceptor, Replayer, UnsandboxedWorkflowRunner, Worker, WorkerConfig
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from envelope_codec import ConfigurationError, EnvelopeConfig, EnvelopePlugin, KmsUnavailable, envelope_data_converter
@@ -33,7 +35,9 @@ from envelope_codec.codec import EnvelopeCodec, is_envelope
 from envelope_codec.envelope import parse
 from envelope_codec.failures import EnvelopeFailureConverter
 from envelope_codec.guard import Guard
+from envelope_codec.instance import settles
 from envelope_codec.kms import ENTRY_POINT_GROUP
+from envelope_codec.memo_interceptor import NullMemos
 from envelope_codec.prewarm import Prewarm
 from envelope_codec.storage.external import without_our_storage
 from envelope_codec.testing import FakeKms
@@ -178,7 +182,7 @@ async def test_users_converter_is_merged_with_and_not_replaced() -> None:
         assert await open_(converter, sealed) == PLAIN
 
 
-async def test_users_failure_converter_is_kept_or_extended_or_refused() -> None:
+async def test_users_failure_converter_is_wrapped() -> None:
     class Mine(DefaultFailureConverter):
         pass
 
@@ -189,6 +193,10 @@ async def test_users_failure_converter_is_kept_or_extended_or_refused() -> None:
         def from_failure(self, failure: Any, payload_converter: Any) -> BaseException:
             raise NotImplementedError
 
+    class NeedsContext(DefaultFailureConverter):
+        def to_failure(self, exception: Any, payload_converter: Any, failure: Any) -> None:
+            raise AssertionError
+
     def with_failures(converter: type[FailureConverter]) -> DataConverter:
         return dataclasses.replace(DataConverter.default, failure_converter_class=converter)
 
@@ -198,8 +206,14 @@ async def test_users_failure_converter_is_kept_or_extended_or_refused() -> None:
         assert extended is not Mine
         kept = (await client(plugin, data_converter=with_failures(extended))).data_converter.failure_converter_class
         assert kept is extended
-        with pytest.raises(ConfigurationError, match=r"the failure converter .*Leaking leaves messages"):
-            await client(plugin, data_converter=with_failures(Leaking))
+        factories: list[Any] = [Leaking, NeedsContext, partial(Mine), lambda: Mine()]
+        for factory in factories:
+            made = await client(plugin, data_converter=with_failures(factory))
+            failure = Failure()
+            await made.data_converter.encode_failure(ValueError("a marigold"), failure)
+            assert failure.message == "Encoded failure"
+            assert is_envelope(failure.encoded_attributes)
+            assert Client(**made.config(active_config=True)).data_converter is made.data_converter
 
 
 async def test_applied_twice_is_the_same_as_once() -> None:
@@ -315,7 +329,77 @@ async def test_sandbox_passes_us_and_every_provider_through() -> None:
         assert len(providers) >= 4
         assert passed - own.restrictions.passthrough_modules == {"envelope_codec", *providers}
         unsandboxed = UnsandboxedWorkflowRunner()
-        assert (await worker_config(plugin, workflow_runner=unsandboxed))["workflow_runner"] is unsandboxed
+        runner = (await worker_config(plugin, workflow_runner=unsandboxed))["workflow_runner"]
+        assert isinstance(runner, UnsandboxedWorkflowRunner)
+
+
+class MyRunner(UnsandboxedWorkflowRunner):
+    """A user's own."""
+
+
+@pytest.mark.parametrize("make", [SandboxedWorkflowRunner, UnsandboxedWorkflowRunner, MyRunner])
+async def test_what_workflows_hand_over_is_settled_by_any_runner(make: Any) -> None:
+    with EnvelopePlugin(FakeKms()) as plugin:
+        config = await worker_config(plugin, workflow_runner=make(), unsandboxed_workflow_runner=make())
+        again = plugin.configure_worker(config)  # type: ignore[arg-type]
+        for name in ("workflow_runner", "unsandboxed_workflow_runner"):
+            assert settles(config[name])
+            assert isinstance(config[name], make)
+            assert isinstance(again[name], make)  # type: ignore[literal-required]
+            assert type(again[name]) is type(config[name])  # type: ignore[literal-required]
+
+
+async def test_runner_stays_as_it_is_without_sealing_and_in_a_replayer() -> None:
+    runner = UnsandboxedWorkflowRunner()
+    with EnvelopePlugin(FakeKms(), sealing=False) as plugin:
+        config = await worker_config(plugin, workflow_runner=runner, unsandboxed_workflow_runner=runner)
+        assert config["workflow_runner"] is config["unsandboxed_workflow_runner"] is runner
+    with EnvelopePlugin(FakeKms()) as plugin:
+        replaying: Any = {"workflow_runner": runner, "unsandboxed_workflow_runner": runner}
+        assert plugin.configure_replayer(replaying)["workflow_runner"] is runner
+
+
+async def test_worker_whose_runner_was_replaced_by_a_later_plugin_does_not_start() -> None:
+    class LaterRunner(SimplePlugin):
+        def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
+            config["workflow_runner"] = self.replaced(config["workflow_runner"])
+            return config
+
+    class Copying(LaterRunner):
+        def replaced(self, runner: Any) -> Any:
+            return dataclasses.replace(runner, restrictions=runner.restrictions.with_passthrough_modules("this"))
+
+    class Forgetting(LaterRunner):
+        def replaced(self, runner: Any) -> Any:
+            return SandboxedWorkflowRunner()
+
+    async def run(worker: Any) -> None:
+        started.append(worker)
+
+    started: list[Any] = []
+    with EnvelopePlugin(FakeKms(), startup_jitter=0) as plugin:
+        for later in (Copying("later"), Forgetting("later")):
+            config = await worker_config(plugin, workflow_runner=SandboxedWorkflowRunner())
+            worker = NotConnected(later.configure_worker(config))  # type: ignore[arg-type]
+            if isinstance(later, Copying):
+                await plugin.run_worker(worker, run)  # type: ignore[arg-type]
+            else:
+                with pytest.raises(ConfigurationError, match="workflow_runner may leave failures in clear"):
+                    await plugin.run_worker(worker, run)  # type: ignore[arg-type]
+    assert len(started) == 1
+
+
+class NotConnected:
+    """Stands for a worker: the SDK makes none without a server."""
+
+    is_running = is_shutdown = False
+
+    def __init__(self, config: WorkerConfig) -> None:
+        self._config = config
+        self.client = config["client"]
+
+    def config(self, *, active_config: bool = False) -> WorkerConfig:
+        return self._config
 
 
 async def test_worker_of_a_plain_client_is_refused() -> None:
@@ -382,9 +466,10 @@ def test_configuration_of_a_client_keeps_what_is_not_ours() -> None:
     with EnvelopePlugin(FakeKms()) as plugin:
         given: Any = {"data_converter": DataConverter.default, "namespace": "n", "interceptors": ["theirs"]}
         config: ClientConfig = plugin.configure_client(given)
-        guard, theirs, payloads = config["interceptors"]
+        guard, theirs, nulls, payloads = config["interceptors"]
         assert isinstance(guard, Guard)
         assert theirs == "theirs"  # type: ignore[comparison-overlap]
+        assert isinstance(nulls, NullMemos)
         assert isinstance(payloads, ClientPayloads)
         assert config["namespace"] == "n"
 
