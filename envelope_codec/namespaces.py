@@ -100,11 +100,13 @@ class KeySets:
             keys = self._resolver(context)
             return None if keys is None else self._of(keys)
         except ConfigurationError as error:
-            logger.error("the resolver's answer for namespace %.200r can't be used: %s", context.namespace, error)
+            text = "the resolver's answer for namespace %.200r can't be used, and nothing is sealed there: %s"
+            logger.error(text, context.namespace, error)
         except EnvelopeError:
             raise
         except Exception:
-            logger.exception("the resolver failed for namespace %.200r", context.namespace)
+            text = "the resolver failed for namespace %.200r, and nothing is sealed there until it returns a key or None"
+            logger.exception(text, context.namespace)
         raise KeyNotConfigured("the resolver gave no master key to seal with", operation="seal")
 
     def _find(self, namespace: str) -> KeySet | None:
