@@ -22,7 +22,8 @@ class Event(NamedTuple):
     Attributes:
         operation: ``wrap`` or ``unwrap`` (one KMS call); ``seal``, ``open``, ``legacy`` or ``pass`` (payloads: those
             that pass are no envelopes and stay as they are, unless a legacy codec has opened them); ``put`` or
-            ``get`` (one call of a datastore); ``key`` (a wrapping key begins to seal).
+            ``get`` (one call of a datastore); ``key`` (a wrapping key that several master keys
+            were to wrap begins to seal; in direct mode, a data key, wherever their number has changed).
         outcome: ``ok``, or the class name of the error.
         namespace: the Temporal namespace concerned.
         key_id: the master key concerned, or the name of the datastore; ``""`` where none is. For ``key``, the one that

@@ -205,6 +205,9 @@ class SealingKeys:
                 key = await flight.wait(self._clock, deadline)
             except KeyDenied as refusal:
                 self._proven.discard(place)
+                with self._calls.lock:
+                    state = self._state(place)
+                self._refuse(state, refusal)
                 await self._outlast(place, refusal, deadline, self._probe)
                 continue
             except EnvelopeError:
@@ -319,25 +322,24 @@ class SealingKeys:
         """
         if not patience.left() or place not in self._served:
             raise refusal
-        stop = stopping.get()
-        hurrying = False
+        stop, hurrying = stopping.get(), False
+        apart = patience.pause(self._refusal_ttl, deadline - self._clock.monotonic(), self._calls.jitter())
         try:
             while True:
                 if not hurrying and stop is not None and stop.is_set:
                     hurrying, deadline = True, min(deadline, self._clock.monotonic() + AT_SHUTDOWN)
                 state = self._states.get(place)
                 seen = state.refusals if state is not None else 0
-                now = self._clock.monotonic()
-                seconds = patience.pause(self._refusal_ttl, deadline - now, self._calls.jitter())
-                pause = self._pauses.join(("refused", place), seconds, deadline, refusal)
+                pause = self._pauses.join(("refused", place), apart, deadline, refusal)
                 await pause.wait(self._clock, deadline)
-                current = state.current if state is not None else None
                 try:
-                    flight = self._prepare(place, current, deadline, anew=True, seen=seen, attempt=attempt)
+                    flight = self._prepare(place, None, deadline, anew=True, seen=seen, attempt=attempt)
                     if flight is not None:
                         await flight.wait(self._clock, deadline)
                     return
                 except KeyDenied as again:
+                    if self._clock.monotonic() >= deadline:
+                        raise
                     refusal = again
         except EnvelopeError:
             patience.spend()
@@ -366,21 +368,20 @@ class SealingKeys:
 
         It is joined where there is a caller with a deadline. ``anew`` is for one who wants another key than the one in
         use, although it may have been refused a moment ago. One who has ``seen`` so many refusals is told of a later
-        one instead of asking once more. ``attempt`` is what a new flight does, `_replace` if None.
+        one, or gets None where the last has passed, instead of asking once more. ``attempt`` is what a new flight does, `_replace` if None.
         """
         with self._calls.lock:
             if self._calls.closed:
                 raise closed()
-            state = self._states.get(place)
-            if state is None:
-                self._sweep()
-                state = self._states[place] = _State()
+            state = self._state(place)
             flight = state.flight
             new = flight is None
             if flight is None and (state.current is not key if deadline is None or anew else self._usable(place)):
                 return None
             if flight is None:
-                if seen is not None and state.refusal is not None and state.refusals != seen:
+                if seen is not None and state.refusal is None:
+                    return None
+                if seen is not None and state.refusals != seen and state.refusal is not None:
                     raise state.refusal.fresh()
                 if not anew and state.refusal is not None and self._clock.monotonic() < state.refused_until:
                     if deadline is None:
@@ -397,8 +398,16 @@ class SealingKeys:
             self._calls.fly(flight, lambda: setattr(state, "flight", None), urgent=True)
         return flight
 
+    def _state(self, place: Place) -> _State:
+        """Called under the lock."""
+        state = self._states.get(place)
+        if state is None:
+            self._sweep()
+            state = self._states[place] = _State()
+        return state
+
     def _sweep(self) -> None:
-        """Forget places where nothing is sealed any more, if there are many. Called under the lock."""
+        """Forget places where nothing is sealed any more, if there are many."""
         if len(self._states) < _MANY:
             return
         for place, state in list(self._states.items()):
@@ -485,7 +494,8 @@ class SealingKeys:
         namespace, key_set = (place, self._key_sets(place)) if isinstance(place, str) else place
         key_id = key_set.key.key_id if key_set is not None else ""
         count, lacking = len(key.record.recipients), len(key.lacks)
-        report(self._calls.observer, Event("key", "ok", namespace, key_id, recipients=count, lacking=lacking))
+        if count + lacking > 1:
+            report(self._calls.observer, Event("key", "ok", namespace, key_id, recipients=count, lacking=lacking))
         for lack in key.lacks:
             logger.error(
                 "%s does not wrap, and sealing goes on without it: %s (key %s). What is sealed meanwhile has %d of %d "
@@ -505,6 +515,7 @@ class SealingKeys:
         except KeyDenied as error:
             self._refuse(state, error)
             raise
+        state.refusal = None
 
     def _refuse(self, state: _State, error: KeyDenied) -> None:
         with self._calls.lock:
