@@ -213,10 +213,7 @@ class SealingKeys:
             except EnvelopeError:
                 self._proven.discard(place)
                 raise
-            if len(self._proven) >= _MANY:
-                self._proven.clear()
-            self._proven.add(place)
-            self._serve(place)
+            self._prove(place)
             settings = tuple(lack.setting for lack in key.lacks)
             if self._told.get(place, ()) != settings:
                 self._told[place] = settings
@@ -225,8 +222,18 @@ class SealingKeys:
 
     async def prove(self, place: Place, deadline: float) -> None:
         """Return if the last `direct` key could be had; else as soon as one can, which is thrown away."""
-        if place not in self._proven:
-            await self.direct(place, deadline)
+        if place in self._proven:
+            return
+        flight = self._prepare(place, None, deadline, anew=True, attempt=self._probe)
+        if flight is not None:
+            await flight.wait(self._clock, deadline)
+
+    def _prove(self, place: Place) -> None:
+        with self._calls.lock:
+            if len(self._proven) >= _MANY:
+                self._proven.clear()
+            self._proven.add(place)
+        self._serve(place)
 
     async def pause_at_start(self, place: Place, seconds: float) -> None:
         """Wait so long before this process asks a KMS for ``place`` for the first time, or less: until another has.
@@ -516,6 +523,7 @@ class SealingKeys:
             self._refuse(state, error)
             raise
         state.refusal = None
+        self._prove(place)
 
     def _refuse(self, state: _State, error: KeyDenied) -> None:
         with self._calls.lock:
