@@ -35,6 +35,7 @@ class Code(str, Enum):
     unwrap_invalid = "unwrap-invalid"
     no_answer_in_time = "no-answer-in-time"
     opening_unproved = "opening-unproved"
+    recipient_lacking = "recipient-lacking"
 
     store_unusable = "store-unusable"
     store_refused = "store-refused"

@@ -79,11 +79,12 @@ async def test_code_that_has_run_does_not_run_again(connect: Any, plain: Client,
             if activity:
                 await start(kind, Delegate.run, activity, name + (PROCESSES if "process" in kind else ""))
         await start("a local activity", Locally.run)
-        await start("a Nexus operation", Operate.run, endpoint.name)
 
         async def all_run() -> bool:
-            return all(gate.runs for gate in gates.values())
+            return all(gates[kind].runs for kind in handles)
 
+        await eventually(all_run, "the code of all")
+        await start("a Nexus operation", Operate.run, endpoint.name)  # last: it has ten seconds
         await eventually(all_run, "the code of all")
         for line in lines:
             line.fault = REFUSAL
