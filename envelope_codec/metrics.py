@@ -7,8 +7,8 @@ Both keep the same instruments:
 - ``envelope_codec_payloads``: payloads, by ``operation`` (seal, open, legacy, pass), ``outcome`` and ``namespace``.
   Those of ``legacy`` were opened by a legacy codec, those that ``pass`` came unencrypted;
 - ``envelope_codec_recipients``: how many master keys have wrapped the key that seals now, by ``namespace`` and by the
-  ``key_id`` of the setting ``key``; and ``envelope_codec_recipients_lacking``: how many more were to. Gauges, kept where
-  there are backup keys;
+  ``key_id`` of the setting ``key``; and ``envelope_codec_recipients_lacking``: how many more were to. These are gauges,
+  kept where there are backup keys;
 - ``envelope_codec_store_calls``: calls of a datastore, by ``operation`` (put, get), ``outcome`` and ``store``;
 - ``envelope_codec_store_latency``: how long they took, in seconds, by the same.
 

@@ -105,7 +105,9 @@ class KeySets:
         except EnvelopeError:
             raise
         except Exception:
-            text = "the resolver failed for namespace %.200r, and nothing is sealed there until it returns a key or None"
+            text = (
+                "the resolver failed for namespace %.200r, and nothing is sealed there until it returns a key or None"
+            )
             logger.exception(text, context.namespace)
         raise KeyNotConfigured("the resolver gave no master key to seal with", operation="seal")
 

@@ -374,8 +374,9 @@ class SealingKeys:
         """Get the key that follows ``key``: the flight under way, or a new one unless another has just landed.
 
         It is joined where there is a caller with a deadline. ``anew`` is for one who wants another key than the one in
-        use, although it may have been refused a moment ago. One who has ``seen`` so many refusals is told of a later
-        one, or gets None where the last has passed, instead of asking once more. ``attempt`` is what a new flight does, `_replace` if None.
+        use, although it may have been refused a moment ago. One who has ``seen`` so many refusals does not ask once
+        more where there is a later answer: a later refusal is raised, and None says that the refusals have passed.
+        ``attempt`` is what a new flight does, `_replace` if None.
         """
         with self._calls.lock:
             if self._calls.closed:
@@ -655,6 +656,8 @@ class SealingKeys:
         """Whoever has this configuration opens what this master key has wrapped, a resolver's choice included."""
         key_set = self._opening_key_sets(namespace)
         if key_set is None or not any(master.accepts(key_id) for master in key_set.opening(key_id)):
-            text = "%s is not among the decrypt_keys of namespace %.200r, so it can't seal: add it there, and check with "
+            text = (
+                "%s is not among the decrypt_keys of namespace %.200r, so it can't seal: add it there, and check with "
+            )
             logger.error(text + "`envelope-codec doctor`", key_id, namespace)
             raise KeyNotConfigured("the master key is not configured for opening", operation="seal", key_id=key_id)

@@ -98,9 +98,7 @@ class Trials:
     def used(self, place: Hashable) -> None:
         """Something has been sealed at ``place``: begin the trials that have waited for that."""
         with self._calls.lock:
-            due = [
-                (name, trial) for name, trial in self._trials.items() if trial.asleep and place in trial.wants
-            ]
+            due = [(name, trial) for name, trial in self._trials.items() if trial.asleep and place in trial.wants]
             for _, trial in due:
                 trial.asleep, trial.flying = False, True
         for name, trial in due:

@@ -36,9 +36,7 @@ class Recipients:
         return self.wanted - len(self.lacking)
 
 
-def count_recipients(
-    probes: Sequence[Probe], surveys: Iterable[Survey], config: EnvelopeConfig
-) -> list[Recipients]:
+def count_recipients(probes: Sequence[Probe], surveys: Iterable[Survey], config: EnvelopeConfig) -> list[Recipients]:
     """Of each namespace with several master keys to seal with."""
     if not config.sealing:
         return []

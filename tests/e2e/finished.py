@@ -102,6 +102,4 @@ class Operate:
     @workflow.run
     async def run(self, endpoint: str, folder: str) -> str:
         client = workflow.create_nexus_client(service=Service, endpoint=endpoint)
-        return await client.execute_operation(
-            Service.operate, folder, schedule_to_close_timeout=timedelta(seconds=60)
-        )
+        return await client.execute_operation(Service.operate, folder, schedule_to_close_timeout=timedelta(seconds=60))

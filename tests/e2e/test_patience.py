@@ -109,4 +109,3 @@ async def test_code_that_has_run_does_not_run_again(connect: Any, plain: Client,
         for event in await events(plain, handle.id):
             if event.HasField("activity_task_started_event_attributes"):
                 assert event.activity_task_started_event_attributes.attempt == 1
-

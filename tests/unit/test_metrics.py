@@ -100,7 +100,9 @@ async def test_opentelemetry_is_told_how_many_recipients_the_key_in_use_has() ->
     data = reader.get_metrics_data()
     assert data is not None
     found = {
-        metric.name: [(dict(point.attributes or {}), getattr(point, "value", None)) for point in metric.data.data_points]
+        metric.name: [
+            (dict(point.attributes or {}), getattr(point, "value", None)) for point in metric.data.data_points
+        ]
         for metric in data.resource_metrics[0].scope_metrics[0].metrics
     }
     where = {"namespace": "default", "key_id": key_id}
