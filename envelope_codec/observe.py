@@ -12,7 +12,6 @@ _FIXES = {
     "doctor` says what is missing",
     "KeyNotConfigured": "name the master key in key, backup_keys or decrypt_keys of that namespace, and check with "
     "`envelope-codec doctor`",
-    "KmsUnavailable": "`envelope-codec doctor` says what is in the way",
 }
 
 

@@ -112,11 +112,12 @@ class SealingKey:
 
 
 class _State:
-    __slots__ = ("completed_at", "current", "flight", "refusal", "refusals", "refused_until", "timer")
+    __slots__ = ("completed_at", "completion", "current", "flight", "refusal", "refusals", "refused_until", "timer")
 
     def __init__(self) -> None:
         self.current: SealingKey | None = None
         self.completed_at: float | None = None  # monotonic seconds
+        self.completion: Timer | None = None
         self.refusal: EnvelopeError | None = None
         self.refusals = 0  # real ones so far
         self.refused_until = -math.inf
@@ -280,8 +281,9 @@ class SealingKeys:
         with self._calls.lock:
             for state in self._states.values():
                 state.current = None
-                if state.timer is not None:
-                    state.timer.cancel()
+                for timer in (state.timer, state.completion):
+                    if timer is not None:
+                        timer.cancel()
 
     def _prepare_or_try(self, place: Place, key: SealingKey, number: int) -> None:
         """Do what ``key`` was marked for when it was not in use, or get the next key."""
@@ -494,8 +496,9 @@ class SealingKeys:
             return
         wait = max(0.0, state.completed_at + _COMPLETE - self._clock.monotonic()) + _SPREAD * self._calls.jitter()
         with self._calls.lock:
-            if not self._calls.closed:
-                self._clock.call_later(wait, due)
+            if state.completion is not None:
+                state.completion.cancel()
+            state.completion = None if self._calls.closed else self._clock.call_later(wait, due)
 
     def _tell_recipients(self, place: Place, key: SealingKey) -> None:
         """Report how many recipients the key in use has, and log which are lacking."""

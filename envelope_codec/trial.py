@@ -11,6 +11,7 @@ from envelope_codec.errors import EnvelopeError
 from envelope_codec.flight import Flight
 from envelope_codec.kms import MasterKey
 from envelope_codec.kmscall import KmsCalls
+from envelope_codec.observe import logger
 
 _FIRST = 60.0  # seconds
 _LONGEST = 3_600.0
@@ -156,7 +157,10 @@ class Trials:
         def attempt() -> None:
             try:
                 self._attempt(trial.master, trial.context)
-            except EnvelopeError:
+            except Exception as error:
+                if not isinstance(error, EnvelopeError):
+                    kind = type(error).__name__
+                    logger.error("the provider of %s failed unexpectedly in a trial: %s", trial.master.key_id, kind)
                 with self._calls.lock:
                     trial.flying = False
                     trial.failures += 1

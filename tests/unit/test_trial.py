@@ -217,3 +217,35 @@ async def test_in_direct_mode_a_lack_is_told_when_it_begins_and_ends(caplog: pyt
     told = [(event.recipients, event.lacking) for event in ring.events if event.operation == "key"]
     assert told == [(1, 1), (2, 0)]
     assert len([line for line in caplog.messages if "goes on without it" in line]) == 1
+
+
+async def test_a_provider_that_fails_unexpectedly_in_a_trial_is_tried_again() -> None:
+    class Odd(FakeKms):
+        def accepts(self, key_id: str) -> bool:
+            if self.wraps > 1:
+                raise ValueError("a bug")
+            return super().accepts(key_id)
+
+    first, backup = FakeKms(), Odd()
+    backup.denied = True
+    ring = Ring(KeySet(first, (backup,)))
+    await ring.seal()
+    backup.denied = False
+    ring.advance(300, step=STEP, use=lambda: ring.keyring.try_sealing_key("default"))
+    assert backup.wraps == 3
+    ring.keyring.close()
+    assert ring.clock.next_due is None
+
+
+async def test_closing_cancels_a_replacement_that_is_due() -> None:
+    lacking = Lacking()
+    await lacking.seal()
+    lacking.mend()
+    lacking.use(80, step=1)
+    lacking.break_again()
+    await lacking.ring.finish(lacking.ring.keyring.renew())
+    lacking.mend()
+    lacking.use(80, step=1)
+    assert lacking.recipients == 1
+    lacking.ring.keyring.close()
+    assert lacking.ring.clock.next_due is None
