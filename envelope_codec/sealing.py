@@ -12,6 +12,7 @@ from typing import Any
 
 from envelope_codec import patience
 from envelope_codec.clock import Timer
+from envelope_codec.completion import Completion, tell_recipients
 from envelope_codec.envelope import (
     NAMESPACE,
     SECRET_LENGTH,
@@ -30,15 +31,13 @@ from envelope_codec.keyset import KeySet, decisive
 from envelope_codec.kms import MasterKey, WrappedSecret
 from envelope_codec.kmscall import KmsCalls, closed
 from envelope_codec.lease import Lease, Leases
-from envelope_codec.observe import Event, fix, logger, report
+from envelope_codec.observe import logger
 from envelope_codec.pause import Pauses
-from envelope_codec.trial import Lack, Trials, Want
+from envelope_codec.trial import Lack
 
 _PREPARE_AT = 0.9
 _PATIENCE = 30.0  # seconds for which the next key is asked for in a row, while nobody waits for it
 _RETRY = 10.0  # seconds until it is asked for again
-_COMPLETE = 3_600.0  # seconds from one key that was made since a lacking recipient is back to the next
-_SPREAD = 600.0  # seconds over which that is spread
 _MANY = 1_000  # places
 _REMEMBERED = 10_000  # places
 _EXTENSION = 120.0  # seconds; more than `_RETRY` and an attempt in which each of eight recipients times out
@@ -112,12 +111,10 @@ class SealingKey:
 
 
 class _State:
-    __slots__ = ("completed_at", "completion", "current", "flight", "refusal", "refusals", "refused_until", "timer")
+    __slots__ = ("current", "flight", "refusal", "refusals", "refused_until", "timer")
 
     def __init__(self) -> None:
         self.current: SealingKey | None = None
-        self.completed_at: float | None = None  # monotonic seconds
-        self.completion: Timer | None = None
         self.refusal: EnvelopeError | None = None
         self.refusals = 0  # real ones so far
         self.refused_until = -math.inf
@@ -164,7 +161,7 @@ class SealingKeys:
         self._proven: set[Place] = set()
         self._pauses = Pauses(calls)
         self._served: dict[Place, None] = {}
-        self._trials = Trials(calls, self._try)
+        self._completion = Completion(calls, self._try, self._prepare)
         self._told: dict[Place, tuple[str, ...]] = {}
 
     def at_hand(self, place: Place) -> SealingKey | None:
@@ -217,6 +214,8 @@ class SealingKeys:
             self._prove(place)
             settings = tuple(lack.setting for lack in key.lacks)
             if self._told.get(place, ()) != settings:
+                if len(self._told) >= _MANY:
+                    self._told.clear()
                 self._told[place] = settings
                 self._tell_recipients(place, key)
             return key
@@ -277,19 +276,18 @@ class SealingKeys:
     def clear(self) -> None:
         """Forget every key, and cancel what is scheduled."""
         self._pauses.close()
-        self._trials.close()
+        self._completion.close()
         with self._calls.lock:
             for state in self._states.values():
                 state.current = None
-                for timer in (state.timer, state.completion):
-                    if timer is not None:
-                        timer.cancel()
+                if state.timer is not None:
+                    state.timer.cancel()
 
     def _prepare_or_try(self, place: Place, key: SealingKey, number: int) -> None:
         """Do what ``key`` was marked for when it was not in use, or get the next key."""
         tries, key.tries = key.tries, False
         if tries:
-            self._trials.used(place)
+            self._completion.used(place)
         near_end = number >= key.max_payloads * _PREPARE_AT or self._clock.monotonic() >= key.ripe_at
         if tries and not key.ripe and not near_end:
             key.prepare_at = key.max_payloads * _PREPARE_AT
@@ -461,63 +459,13 @@ class SealingKeys:
             current, in_use = state.current or key, state.current is key
         self._serve(place)
         self._schedule(place, state, current.ripe_at - self._clock.monotonic())
-        self._want_complete(place, state, current)
+        self._completion.watch(place, current, lambda: state.current is current)
         if in_use:
             self._tell_recipients(place, key)
 
-    def _want_complete(self, place: Place, state: _State, key: SealingKey) -> None:
-        """Have a key that lacks recipients replaced soon after they can be had."""
-
-        def sealed() -> int | None:
-            return key.sealed() if state.current is key else None
-
-        def wake() -> None:
-            key.tries, key.prepare_at = True, 0
-
-        def served() -> None:
-            self._complete(place, state, key)
-
-        context = dict(key.record.context)
-        self._trials.settle(place, [lack.master for lack in key.lacks], context, Want(sealed, wake, served))
-
-    def _complete(self, place: Place, state: _State, key: SealingKey) -> None:
-        """Replace a key that lacks a recipient which is back: at once the first time, then once an hour at most.
-
-        A master key that comes and goes would make every reader open one more record each time.
-        """
-
-        def due() -> None:
-            if state.current is key and not self._calls.closed:
-                state.completed_at = self._clock.monotonic()
-                self._prepare(place, key)
-
-        if state.completed_at is None:
-            due()
-            return
-        wait = max(0.0, state.completed_at + _COMPLETE - self._clock.monotonic()) + _SPREAD * self._calls.jitter()
-        with self._calls.lock:
-            if state.completion is not None:
-                state.completion.cancel()
-            state.completion = None if self._calls.closed else self._clock.call_later(wait, due)
-
     def _tell_recipients(self, place: Place, key: SealingKey) -> None:
-        """Report how many recipients the key in use has, and log which are lacking."""
         namespace, key_set = (place, self._key_sets(place)) if isinstance(place, str) else place
-        key_id = key_set.key.key_id if key_set is not None else ""
-        count, lacking = len(key.record.recipients), len(key.lacks)
-        if count + lacking > 1:
-            report(self._calls.observer, Event("key", "ok", namespace, key_id, recipients=count, lacking=lacking))
-        for lack in key.lacks:
-            logger.error(
-                "%s does not wrap, and sealing goes on without it: %s (key %s). What is sealed meanwhile has %d of %d "
-                "recipients, for ever; it is tried again after a minute, and less and less often; %s",
-                lack.setting,
-                lack.error,
-                lack.error.key_id or lack.master.key_id,
-                count,
-                count + lacking,
-                fix(type(lack.error).__name__) or "`envelope-codec doctor` says more",
-            )
+        tell_recipients(self._calls, namespace, key_set, key)
 
     def _probe(self, place: Place, state: _State) -> None:
         """One attempt to have a data key wrapped, which is thrown away. Runs in a thread."""

@@ -73,7 +73,7 @@ async def test_it_is_used_at_once_when_a_trial_succeeds(lacking: Lacking) -> Non
     assert lacking.recipients == 1
     lacking.use(1, step=1)
     assert lacking.recipients == 2
-    assert lacking.ring.keyring._sealing._trials._trials == {}
+    assert lacking.ring.keyring._sealing._completion._trials._trials == {}
 
 
 async def test_one_that_comes_and_goes_makes_one_record_an_hour() -> None:
