@@ -185,7 +185,7 @@ class EnvelopeConfig(_MasterKeys):
     startup_jitter: Seconds = Field(
         1.0,
         ge=0,
-        description="A worker waits up to so long before its first KMS call: a deploy of many is no stampede.",
+        description="A worker waits up to so long before its process's first KMS call, so a deploy is no stampede.",
     )
 
     @frameless

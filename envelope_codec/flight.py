@@ -17,7 +17,7 @@ from envelope_codec.process import renew_after_fork
 
 T = TypeVar("T")
 
-_AT_SHUTDOWN = 3.0
+AT_SHUTDOWN = 3.0  # seconds
 
 
 class Stop:
@@ -144,7 +144,7 @@ class Flight(Generic[T]):
         begun = clock.monotonic()
 
         task, stop = asyncio.current_task(), stopping.get()
-        at_shutdown = 0.0 if task in _stopped else _AT_SHUTDOWN
+        at_shutdown = 0.0 if task in _stopped else AT_SHUTDOWN
 
         def hurry() -> None:
             timers.append(clock.call_later(at_shutdown, wake))

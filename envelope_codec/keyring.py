@@ -149,7 +149,8 @@ class Keyring:
             timeout: seconds to wait for the KMS; `Limits.timeout` if None.
 
         Raises:
-            KeyNotConfigured, KeyDenied, InvalidCiphertext: there is none to be had.
+            KeyNotConfigured, KeyDenied, InvalidCiphertext: there is none to be had. Where user code has run
+                (`patience`), a refusal is waited out until the same time.
             KmsUnavailable: no KMS has answered in time.
         """
         deadline = self._deadline(self.limits.timeout if timeout is None else timeout)
@@ -185,6 +186,16 @@ class Keyring:
             await self._sealing.prove(place, self._deadline(timeout))
         else:
             await self._sealing.prewarm(place, self._deadline(timeout))
+
+    async def pause_at_start(self, place: Place, seconds: float) -> None:
+        """Wait up to so many seconds, unless this process has had a key for ``place``. Ends as soon as it has one.
+
+        For workers that start: of a deploy of many processes, each asks its KMS at another moment.
+
+        Raises:
+            KmsUnavailable: the keyring has been closed.
+        """
+        await self._sealing.pause_at_start(place, seconds)
 
     @frameless_async
     async def renew(self, *, timeout: float | None = None) -> None:

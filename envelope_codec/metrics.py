@@ -6,6 +6,9 @@ Both keep the same instruments:
 - ``envelope_codec_kms_latency``: how long they took, in seconds, by ``operation`` and ``outcome``;
 - ``envelope_codec_payloads``: payloads, by ``operation`` (seal, open, legacy, pass), ``outcome`` and ``namespace``.
   Those of ``legacy`` were opened by a legacy codec, those that ``pass`` came unencrypted;
+- ``envelope_codec_recipients``: how many master keys have wrapped the key that seals now, by ``namespace`` and by the
+  ``key_id`` of the setting ``key``; and ``envelope_codec_recipients_lacking``: how many more were to. These are gauges,
+  kept where there are backup keys;
 - ``envelope_codec_store_calls``: calls of a datastore, by ``operation`` (put, get), ``outcome`` and ``store``;
 - ``envelope_codec_store_latency``: how long they took, in seconds, by the same.
 
@@ -26,6 +29,10 @@ if TYPE_CHECKING:
 _CALLS = "envelope_codec_kms_calls"
 _LATENCY = "envelope_codec_kms_latency"
 _PAYLOADS = "envelope_codec_payloads"
+_RECIPIENTS = "envelope_codec_recipients"
+_LACKING = "envelope_codec_recipients_lacking"
+_RECIPIENTS_ARE = "Master keys that have wrapped the key that seals now"
+_LACKING_ARE = "Master keys that were to wrap the key that seals now, and did not"
 _STORE_CALLS = "envelope_codec_store_calls"
 _STORE_LATENCY = "envelope_codec_store_latency"
 
@@ -40,12 +47,16 @@ class _Metrics:
         count_payloads: Callable[[int, Attributes], None],
         count_store_calls: Callable[[int, Attributes], None],
         record_store_latency: Callable[[float, Attributes], None],
+        set_recipients: Callable[[int, Attributes], None],
+        set_lacking: Callable[[int, Attributes], None],
     ) -> None:
         self._count_calls = count_calls
         self._record_latency = record_latency
         self._count_payloads = count_payloads
         self._count_store_calls = count_store_calls
         self._record_store_latency = record_store_latency
+        self._set_recipients = set_recipients
+        self._set_lacking = set_lacking
         self._log = LogObserver()
 
     def on_event(self, event: Event) -> None:
@@ -57,6 +68,10 @@ class _Metrics:
         elif event.operation in ("put", "get"):
             self._count_store_calls(1, {**what, "store": event.key_id})
             self._record_store_latency(event.seconds, {**what, "store": event.key_id})
+        elif event.operation == "key":
+            where = {"namespace": event.namespace, "key_id": event.key_id}
+            self._set_recipients(event.recipients, where)
+            self._set_lacking(event.lacking, where)
         else:
             self._count_payloads(event.payloads, {**what, "namespace": event.namespace})
         self._log.on_event(event)
@@ -71,7 +86,17 @@ class TemporalMetrics(_Metrics):
         payloads = meter.create_counter(_PAYLOADS, "Payloads sealed, opened and passed through")
         store_calls = meter.create_counter(_STORE_CALLS, "Calls of a datastore")
         store_latency = meter.create_histogram_float(_STORE_LATENCY, "Duration of calls of a datastore", "s")
-        super().__init__(calls.add, latency.record, payloads.add, store_calls.add, store_latency.record)
+        recipients = meter.create_gauge(_RECIPIENTS, _RECIPIENTS_ARE)
+        lacking = meter.create_gauge(_LACKING, _LACKING_ARE)
+        super().__init__(
+            calls.add,
+            latency.record,
+            payloads.add,
+            store_calls.add,
+            store_latency.record,
+            recipients.set,
+            lacking.set,
+        )
 
 
 class OpenTelemetryMetrics(_Metrics):
@@ -83,4 +108,14 @@ class OpenTelemetryMetrics(_Metrics):
         payloads = meter.create_counter(_PAYLOADS, description="Payloads sealed, opened and passed through")
         store_calls = meter.create_counter(_STORE_CALLS, description="Calls of a datastore")
         store_latency = meter.create_histogram(_STORE_LATENCY, "s", "Duration of calls of a datastore")
-        super().__init__(calls.add, latency.record, payloads.add, store_calls.add, store_latency.record)
+        recipients = meter.create_gauge(_RECIPIENTS, description=_RECIPIENTS_ARE)
+        lacking = meter.create_gauge(_LACKING, description=_LACKING_ARE)
+        super().__init__(
+            calls.add,
+            latency.record,
+            payloads.add,
+            store_calls.add,
+            store_latency.record,
+            recipients.set,
+            lacking.set,
+        )

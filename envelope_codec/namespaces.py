@@ -143,11 +143,13 @@ class KeySets:
             keys = self._resolver(context)
             return None if keys is None else self._of(keys)
         except ConfigurationError as error:
-            logger.error("the resolver's answer for namespace %.200r can't be used: %s", context.namespace, error)
+            text = "the resolver's answer for namespace %.200r can't be used, and nothing is sealed there: %s"
+            logger.error(text, context.namespace, error)
         except (EnvelopeError, KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # a CancelledError of its own among them, which would leave a run stuck
-            logger.error("the resolver failed for namespace %.200r: %s", context.namespace, text_of(error))
+            text = "the resolver failed for namespace %.200r, so nothing is sealed there until it gives a key or None: %s"
+            logger.error(text, context.namespace, text_of(error))
         raise KeyNotConfigured("the resolver gave no master key to seal with", operation="seal")
 
     def _sealing(self, namespace: str) -> KeySet | None:

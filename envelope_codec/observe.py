@@ -9,6 +9,13 @@ from envelope_codec.frames import text_of
 
 logger = logging.getLogger("envelope_codec")
 
+_FIXES = {
+    "KeyDenied": "enable the key or give the permission back, unless it was withdrawn on purpose: `envelope-codec "
+    "doctor` says what is missing",
+    "KeyNotConfigured": "name the master key in key, backup_keys or decrypt_keys of that namespace, and check with "
+    "`envelope-codec doctor`",
+}
+
 
 class Event(NamedTuple):
     """One operation that has ended.
@@ -16,13 +23,17 @@ class Event(NamedTuple):
     Attributes:
         operation: ``wrap`` or ``unwrap`` (one KMS call); ``seal``, ``open``, ``legacy`` or ``pass`` (payloads: those
             that pass are no envelopes and stay as they are, unless a legacy codec has opened them); ``put`` or
-            ``get`` (one call of a datastore).
+            ``get`` (one call of a datastore); ``key`` (a wrapping key that several master keys
+            were to wrap begins to seal; in direct mode, a data key, wherever their number has changed).
         outcome: ``ok``, or the class name of the error.
         namespace: the Temporal namespace concerned.
-        key_id: the master key concerned, or the name of the datastore; ``""`` where none is.
+        key_id: the master key concerned, or the name of the datastore; ``""`` where none is. For ``key``, the one that
+            is configured as ``key``.
         seconds: how long it took; 0.0 where it is not measured.
         payloads: how many of them, 0 for a call of a KMS or a datastore.
         reason: the error's text, ``""`` if there is none.
+        recipients: of a wrapping key that begins to seal: the master keys that have wrapped it.
+        lacking: of the same: the master keys that were to wrap it and did not.
     """
 
     operation: str
@@ -32,6 +43,8 @@ class Event(NamedTuple):
     seconds: float = 0.0
     payloads: int = 0
     reason: str = ""
+    recipients: int = 0
+    lacking: int = 0
 
 
 class Observer(Protocol):
@@ -57,14 +70,21 @@ class LogObserver:
                     event.key_id,
                 )
             return
+        advice = fix(event.outcome)
         logger.warning(
-            "%s failed: %s: %s (namespace %.200r, key %s)",
+            "%s failed: %s: %s (namespace %.200r, key %s)%s",
             event.operation,
             event.outcome,
             event.reason,
             event.namespace,
             event.key_id or "-",
+            f"; {advice}" if advice else "",
         )
+
+
+def fix(outcome: str) -> str:
+    """What to do about an error of this class name, for the end of a log line; ``""`` if there is nothing to say."""
+    return _FIXES.get(outcome, "")
 
 
 def report(observer: Observer, event: Event) -> None:

@@ -200,7 +200,11 @@ class OpeningKeys:
         if isinstance(outcome, KeyNotConfigured):
             # In the log alone, and quoted: whoever can write to Temporal can make these names up.
             named = [recipient.key_id for recipient in record.recipients]
-            logger.warning("no master key of %.600r is configured for namespace %.200r", named, record.namespace)
+            text = (
+                "no master key of %.600r is configured for namespace %.200r: add it to decrypt_keys, if it is one of "
+            )
+            text += "yours, and check with `envelope-codec doctor`"
+            logger.warning(text, named, record.namespace)
         if not isinstance(outcome, KmsUnavailable):
             with self._calls.lock:
                 self._refused[reference] = outcome.fresh()

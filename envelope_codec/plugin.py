@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import inspect
 import random
@@ -43,7 +42,7 @@ from envelope_codec.keyring import Keyring
 from envelope_codec.kms import ENTRY_POINT_GROUP, MasterKey
 from envelope_codec.legacy import with_legacy_codecs
 from envelope_codec.memo_interceptor import NullMemos
-from envelope_codec.observe import Observer, logger
+from envelope_codec.observe import Observer, fix, logger
 from envelope_codec.prewarm import Prewarm, ready_or_ended, run_until_stopped
 from envelope_codec.replay import explained
 from envelope_codec.screening import screened
@@ -267,13 +266,17 @@ class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
             self.verify(client)
 
     async def _prewarm(self, namespace: str) -> None:
-        await asyncio.sleep(random.uniform(0, self._config.startup_jitter))  # noqa: S311 - spreads load, hides nothing
+        jitter = random.uniform(0, self._config.startup_jitter)  # noqa: S311 - spreads load, hides nothing
         try:
+            await self._keyring.pause_at_start(namespace, jitter)
             await self._keyring.prewarm(namespace)
         except EnvelopeError as error:
-            # This ends the worker, so it does not get into a history, and may name the setting.
-            told = type(error)(f"{error.setting or 'key'}: {error}", operation=error.operation, key_id=error.key_id)
-            logger.error("the worker can't start: %s (key %s)", told, told.key_id or "-")
+            # This ends the worker, so it does not get into a history, and may name the setting and the key.
+            advice = fix(type(error).__name__)
+            text = f"{error.setting or 'key'}: {error} (key {error.key_id or '-'}){f'; {advice}' if advice else ''}"
+            told = type(error)(text, operation=error.operation, key_id=error.key_id)
+            told.setting = error.setting
+            logger.error("the worker can't start: %s", told)
             raise told from None
 
     # --- replayer -------------------------------------------------------------------------------------------------

@@ -1,4 +1,6 @@
-"""A worker polls, and user code runs, when the sealing key is at hand; shutdown does not wait for a KMS."""
+"""A worker polls, and user code runs, when the sealing key is at hand; what that code leaves is sealed with patience;
+shutdown does not wait for a KMS.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from temporalio import activity
 from temporalio.worker import (
     ActivityInboundInterceptor,
+    ActivityOutboundInterceptor,
     ExecuteActivityInput,
     ExecuteNexusOperationCancelInput,
     ExecuteNexusOperationStartInput,
@@ -17,6 +20,7 @@ from temporalio.worker import (
     Worker,
 )
 
+from envelope_codec import patience
 from envelope_codec.errors import KmsUnavailable
 from envelope_codec.flight import Stop, stopping, waited
 from envelope_codec.frames import text_of
@@ -63,6 +67,10 @@ class _PrewarmActivity(ActivityInboundInterceptor):
         super().__init__(next)
         self._prewarm = prewarm
 
+    def init(self, outbound: ActivityOutboundInterceptor) -> None:
+        """See `ActivityInboundInterceptor.init`."""
+        super().init(_PatientHeartbeats(outbound))
+
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
         """See `ActivityInboundInterceptor.execute_activity`."""
         try:
@@ -70,7 +78,10 @@ class _PrewarmActivity(ActivityInboundInterceptor):
             running = [super().execute_activity(input)]
         finally:
             del input  # an error, the user's too, keeps this frame
-        return await running.pop()
+        try:
+            return await running.pop()
+        finally:
+            patience.begin()  # in the task that seals the result or the failure
 
     async def _ready(self) -> None:
         info = activity.info()
@@ -81,6 +92,26 @@ class _PrewarmActivity(ActivityInboundInterceptor):
         task = asyncio.current_task()
         if task is not None and limits and waited.get(task, 0.0) >= min(limits):
             raise KmsUnavailable("the attempt timed out while it waited for the KMS", operation="seal")
+
+
+class _PatientHeartbeats(ActivityOutboundInterceptor):
+    """The SDK seals a heartbeat in a task that it makes in this call: in a process pool's case, from a thread that
+    knows nothing of the activity.
+    """
+
+    def __init__(self, next: ActivityOutboundInterceptor) -> None:
+        super().__init__(next)
+        self._stop = stopping.get()
+
+    def heartbeat(self, *details: Any) -> None:
+        """See `ActivityOutboundInterceptor.heartbeat`."""
+        token = stopping.set(self._stop)
+        try:
+            with patience.begun():
+                super().heartbeat(*details)
+        finally:
+            details = ()  # an error keeps this frame
+            stopping.reset(token)
 
 
 class _PrewarmNexusOperation(NexusOperationInboundInterceptor):
@@ -98,12 +129,18 @@ class _PrewarmNexusOperation(NexusOperationInboundInterceptor):
             running = [super().execute_nexus_operation_start(input)]
         finally:
             del input  # an error, the user's too, keeps this frame
-        return await running.pop()
+        try:
+            return await running.pop()
+        finally:
+            patience.begin()
 
     async def execute_nexus_operation_cancel(self, input: ExecuteNexusOperationCancelInput) -> None:
         """See `NexusOperationInboundInterceptor.execute_nexus_operation_cancel`."""
         self._prewarm.client.in_nexus_operation()
-        await super().execute_nexus_operation_cancel(input)
+        try:
+            await super().execute_nexus_operation_cancel(input)
+        finally:
+            patience.begin()
 
 
 async def run_until_stopped(worker: Worker, running: Awaitable[None]) -> None:

@@ -6,11 +6,13 @@ import asyncio
 import itertools
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
+from envelope_codec import patience
 from envelope_codec.clock import Timer
+from envelope_codec.completion import Completion, tell_recipients
 from envelope_codec.envelope import (
     NAMESPACE,
     SECRET_LENGTH,
@@ -21,20 +23,23 @@ from envelope_codec.envelope import (
     commit,
     kms_context,
     record_head,
+    unlock,
 )
 from envelope_codec.errors import EnvelopeError, KeyDenied, KeyNotConfigured, KmsUnavailable
-from envelope_codec.flight import Flight
+from envelope_codec.flight import AT_SHUTDOWN, Flight, stopping
 from envelope_codec.keyset import KeySet, decisive
-from envelope_codec.kms import MasterKey
+from envelope_codec.kms import MasterKey, WrappedSecret
 from envelope_codec.kmscall import KmsCalls, closed
 from envelope_codec.lease import Lease, Leases
 from envelope_codec.observe import logger
+from envelope_codec.pause import Pauses
+from envelope_codec.trial import Lack
 
 _PREPARE_AT = 0.9
 _PATIENCE = 30.0  # seconds for which the next key is asked for in a row, while nobody waits for it
 _RETRY = 10.0  # seconds until it is asked for again
-_COMPLETE = 60.0  # seconds after which a key that lacks a recipient is to be replaced by a complete one
 _MANY = 1_000  # places
+_REMEMBERED = 10_000  # places
 _EXTENSION = 120.0  # seconds; more than `_RETRY` and an attempt in which each of eight recipients times out
 
 
@@ -45,17 +50,19 @@ Place = str | tuple[str, KeySet]
 class SealingKey:
     """A key to seal with, and the record that carries it.
 
-    ``template`` is for the codec to keep a payload in; ``lacking`` counts the recipients that an outage kept out; from
-    ``ripe_at`` (monotonic seconds) on, or when ``ripe``, it is to be replaced by whatever next key there is.
+    ``template`` is for the codec to keep a payload in; ``lacks`` are the recipients that it was to have as well; from
+    ``ripe_at`` (monotonic seconds) on, or when ``ripe``, it is to be replaced by whatever next key there is; ``tries``
+    says that the next payload has to tell `Trials` of it.
     """
 
     __slots__ = (
+        "_asked",
         "_number",
         "due_monotonic",
         "due_time",
         "exhausted",
         "key",
-        "lacking",
+        "lacks",
         "leases",
         "max_payloads",
         "prepare_at",
@@ -63,21 +70,32 @@ class SealingKey:
         "ripe",
         "ripe_at",
         "template",
+        "tries",
     )
 
-    def __init__(self, record: Record, key: bytes, leases: tuple[Lease, ...] = (), lacking: int = 0) -> None:
+    def __init__(
+        self, record: Record, key: bytes, leases: tuple[Lease, ...] = (), lacks: tuple[Lack, ...] = ()
+    ) -> None:
         self.record = record
         self.key = key
         self.leases = leases
-        self.lacking = lacking
+        self.lacks = lacks
         self.due_monotonic = self.due_time = self.ripe_at = self.max_payloads = self.prepare_at = math.inf
-        self.exhausted = self.ripe = False
+        self.exhausted = self.ripe = self.tries = False
         self.template: Any = None
         self._number = itertools.count(1)  # next() is atomic, += is not
+        self._asked = 0
 
     def take(self) -> int:
         """Count one more payload: its number, from 1."""
         return next(self._number)
+
+    def sealed(self) -> int:
+        """How many payloads it has sealed. Costs more than `take`."""
+        number = self.take()
+        self._asked += 1
+        self.max_payloads, self.prepare_at = self.max_payloads + 1, self.prepare_at + 1  # that was no payload
+        return number - self._asked
 
     def due(self, monotonic: float, time: float) -> bool:
         """Whether it is too old to seal at these two times, or has sealed enough."""
@@ -93,11 +111,12 @@ class SealingKey:
 
 
 class _State:
-    __slots__ = ("current", "flight", "refusal", "refused_until", "timer")
+    __slots__ = ("current", "flight", "refusal", "refusals", "refused_until", "timer")
 
     def __init__(self) -> None:
         self.current: SealingKey | None = None
         self.refusal: EnvelopeError | None = None
+        self.refusals = 0  # real ones so far
         self.refused_until = -math.inf
         self.flight: Flight[None] | None = None
         self.timer: Timer | None = None
@@ -140,6 +159,10 @@ class SealingKeys:
         self._refusal_ttl = refusal_ttl
         self._states: dict[Place, _State] = {}
         self._proven: set[Place] = set()
+        self._pauses = Pauses(calls)
+        self._served: dict[Place, None] = {}
+        self._completion = Completion(calls, self._try, self._prepare)
+        self._told: dict[Place, tuple[str, ...]] = {}
 
     def at_hand(self, place: Place) -> SealingKey | None:
         """The key that seals the next payload, if it is at hand; counts that payload. Never waits."""
@@ -150,8 +173,7 @@ class SealingKeys:
                 if number > key.max_payloads:
                     key.exhausted = True
                     return None
-                key.ripe = True
-                self._prepare(place, key)
+                self._prepare_or_try(place, key, number)
         return key
 
     async def get(self, place: Place, deadline: float) -> SealingKey:
@@ -161,7 +183,10 @@ class SealingKeys:
             key = self.at_hand(place)
             if key is not None:
                 return key
-            await self._one_step(place, renewed, deadline)
+            try:
+                await self._one_step(place, renewed, deadline)
+            except KeyDenied as refusal:
+                await self._outlast(place, refusal, deadline, self._replace)
 
     async def prewarm(self, place: Place, deadline: float) -> None:
         """Return as soon as `at_hand` has a key."""
@@ -171,22 +196,52 @@ class SealingKeys:
 
     async def direct(self, place: Place, deadline: float) -> SealingKey:
         """A key for one payload, wrapped by the KMS itself."""
-        flight = Flight(lambda: self._make(place, Purpose.DATA_KEY), deadline).join(deadline)
-        self._calls.fly(flight, lambda: None)
-        try:
-            key = await flight.wait(self._clock, deadline)
-        except EnvelopeError:
-            self._proven.discard(place)
-            raise
-        if len(self._proven) >= _MANY:
-            self._proven.clear()
-        self._proven.add(place)
-        return key
+        while True:
+            flight = Flight(lambda: self._make(place, Purpose.DATA_KEY), deadline).join(deadline)
+            self._calls.fly(flight, lambda: None)
+            try:
+                key = await flight.wait(self._clock, deadline)
+            except KeyDenied as refusal:
+                self._proven.discard(place)
+                with self._calls.lock:
+                    state = self._state(place)
+                self._refuse(state, refusal)
+                await self._outlast(place, refusal, deadline, self._probe)
+                continue
+            except EnvelopeError:
+                self._proven.discard(place)
+                raise
+            self._prove(place)
+            settings = tuple(lack.setting for lack in key.lacks)
+            if self._told.get(place, ()) != settings:
+                if len(self._told) >= _MANY:
+                    self._told.clear()
+                self._told[place] = settings
+                self._tell_recipients(place, key)
+            return key
 
     async def prove(self, place: Place, deadline: float) -> None:
         """Return if the last `direct` key could be had; else as soon as one can, which is thrown away."""
-        if place not in self._proven:
-            await self.direct(place, deadline)
+        if place in self._proven:
+            return
+        flight = self._prepare(place, None, deadline, anew=True, attempt=self._probe)
+        if flight is not None:
+            await flight.wait(self._clock, deadline)
+
+    def _prove(self, place: Place) -> None:
+        with self._calls.lock:
+            if len(self._proven) >= _MANY:
+                self._proven.clear()
+            self._proven.add(place)
+        self._serve(place)
+
+    async def pause_at_start(self, place: Place, seconds: float) -> None:
+        """Wait so long before this process asks a KMS for ``place`` for the first time, or less: until another has.
+
+        Workers that start together share one pause. One that starts later has none.
+        """
+        if place not in self._served and seconds > 0:
+            await self._pauses.join(("start", place), seconds, math.inf).wait(self._clock, math.inf)
 
     async def renew(self, deadline: float) -> None:
         """Replace every key in use by one that is asked for from now on. Errors as in `Keyring.renew`."""
@@ -220,11 +275,25 @@ class SealingKeys:
 
     def clear(self) -> None:
         """Forget every key, and cancel what is scheduled."""
+        self._pauses.close()
+        self._completion.close()
         with self._calls.lock:
             for state in self._states.values():
                 state.current = None
                 if state.timer is not None:
                     state.timer.cancel()
+
+    def _prepare_or_try(self, place: Place, key: SealingKey, number: int) -> None:
+        """Do what ``key`` was marked for when it was not in use, or get the next key."""
+        tries, key.tries = key.tries, False
+        if tries:
+            self._completion.used(place)
+        near_end = number >= key.max_payloads * _PREPARE_AT or self._clock.monotonic() >= key.ripe_at
+        if tries and not key.ripe and not near_end:
+            key.prepare_at = key.max_payloads * _PREPARE_AT
+            return
+        key.ripe = True
+        self._prepare(place, key)
 
     def _usable(self, place: Place) -> SealingKey | None:
         state = self._states.get(place)
@@ -246,31 +315,88 @@ class SealingKeys:
         if flight is not None:
             await flight.wait(self._clock, deadline)
 
+    async def _outlast(
+        self, place: Place, refusal: KeyDenied, deadline: float, attempt: Callable[[Place, _State], None]
+    ) -> None:
+        """Return when ``refusal`` has passed, which ``attempt`` finds out: a real call, once for all that wait.
+
+        Only what user code has left waits for that, and only where this process has sealed before: else the refusal
+        is a matter of settings.
+
+        Raises:
+            EnvelopeError: what the last attempt came to, at the deadline or at the worker's shutdown; ``refusal``
+                at once for everybody else.
+        """
+        if not patience.left() or place not in self._served:
+            raise refusal
+        stop, hurrying = stopping.get(), False
+        apart = patience.pause(self._refusal_ttl, deadline - self._clock.monotonic(), self._calls.jitter())
+        try:
+            while True:
+                if not hurrying and stop is not None and stop.is_set:
+                    hurrying, deadline = True, min(deadline, self._clock.monotonic() + AT_SHUTDOWN)
+                state = self._states.get(place)
+                seen = state.refusals if state is not None else 0
+                pause = self._pauses.join(("refused", place), apart, deadline, refusal)
+                await pause.wait(self._clock, deadline)
+                try:
+                    flight = self._prepare(place, None, deadline, anew=True, seen=seen, attempt=attempt)
+                    if flight is not None:
+                        await flight.wait(self._clock, deadline)
+                    return
+                except KeyDenied as again:
+                    if self._clock.monotonic() >= deadline:
+                        raise
+                    refusal = again
+        except EnvelopeError:
+            patience.spend()
+            raise
+
+    def _serve(self, place: Place) -> None:
+        """Take note that a key was had for ``place``: nobody needs to pause there any more."""
+        with self._calls.lock:
+            if place not in self._served and len(self._served) >= _REMEMBERED:
+                del self._served[next(iter(self._served))]
+            self._served[place] = None
+        self._pauses.end(("start", place))
+        self._pauses.end(("refused", place))
+
     def _prepare(
-        self, place: Place, key: SealingKey | None, deadline: float | None = None, *, anew: bool = False
+        self,
+        place: Place,
+        key: SealingKey | None,
+        deadline: float | None = None,
+        *,
+        anew: bool = False,
+        seen: int | None = None,
+        attempt: Callable[[Place, _State], None] | None = None,
     ) -> Flight[None] | None:
         """Get the key that follows ``key``: the flight under way, or a new one unless another has just landed.
 
         It is joined where there is a caller with a deadline. ``anew`` is for one who wants another key than the one in
-        use, although it may have been refused a moment ago.
+        use, although it may have been refused a moment ago. One who has ``seen`` so many refusals does not ask once
+        more where there is a later answer: a later refusal is raised, and None says that the refusals have passed.
+        ``attempt`` is what a new flight does, `_replace` if None.
         """
         with self._calls.lock:
             if self._calls.closed:
                 raise closed()
-            state = self._states.get(place)
-            if state is None:
-                self._sweep()
-                state = self._states[place] = _State()
+            state = self._state(place)
             flight = state.flight
             new = flight is None
             if flight is None and (state.current is not key if deadline is None or anew else self._usable(place)):
                 return None
             if flight is None:
+                if seen is not None and state.refusal is None:
+                    return None
+                if seen is not None and state.refusals != seen and state.refusal is not None:
+                    raise state.refusal.fresh()
                 if not anew and state.refusal is not None and self._clock.monotonic() < state.refused_until:
                     if deadline is None:
                         return None
                     raise state.refusal.fresh()
-                flight = state.flight = Flight(lambda: self._replace(place, state), -math.inf)
+                work = attempt or self._replace
+                flight = state.flight = Flight(lambda: work(place, state), -math.inf)
             if deadline is None:
                 flight.keep = True
                 flight.deadline = max(flight.deadline, self._clock.monotonic() + _PATIENCE)
@@ -280,8 +406,16 @@ class SealingKeys:
             self._calls.fly(flight, lambda: setattr(state, "flight", None), urgent=True)
         return flight
 
+    def _state(self, place: Place) -> _State:
+        """Called under the lock."""
+        state = self._states.get(place)
+        if state is None:
+            self._sweep()
+            state = self._states[place] = _State()
+        return state
+
     def _sweep(self) -> None:
-        """Forget places where nothing is sealed any more, if there are many. Called under the lock."""
+        """Forget places where nothing is sealed any more, if there are many."""
         if len(self._states) < _MANY:
             return
         for place, state in list(self._states.items()):
@@ -296,8 +430,7 @@ class SealingKeys:
         try:
             key = self._make(place, Purpose.WRAPPING_KEY)
         except KeyDenied as error:
-            state.current = None
-            state.refusal, state.refused_until = error.fresh(), self._clock.monotonic() + self._refusal_ttl
+            self._refuse(state, error)
             raise
         except EnvelopeError as error:
             if self._go_on(place, state, outage=isinstance(error, KmsUnavailable)):
@@ -310,16 +443,45 @@ class SealingKeys:
         with self._calls.lock:
             if self._calls.closed:
                 raise closed()
+            state.refusal = None
             current = state.current
             if all(lease.ended for lease in key.leases):  # denied meanwhile; the next caller asks again
                 state.current = None
-            elif current is None or key.lacking < max(1, current.lacking) or current.ripe or not self._usable(place):
+            elif (
+                current is None
+                or len(key.lacks) < max(1, len(current.lacks))
+                or current.ripe
+                or not self._usable(place)
+            ):
                 state.current = key
             else:  # no more recipients than before: it would only be one more record for every reader to open
                 current.prepare_at = current.max_payloads * _PREPARE_AT
-            current = state.current or key
-        delay = current.ripe_at - self._clock.monotonic()
-        self._schedule(place, state, min(delay, _COMPLETE) if current.lacking else delay)
+            current, in_use = state.current or key, state.current is key
+        self._serve(place)
+        self._schedule(place, state, current.ripe_at - self._clock.monotonic())
+        self._completion.watch(place, current, lambda: state.current is current)
+        if in_use:
+            self._tell_recipients(place, key)
+
+    def _tell_recipients(self, place: Place, key: SealingKey) -> None:
+        namespace, key_set = (place, self._key_sets(place)) if isinstance(place, str) else place
+        tell_recipients(self._calls, namespace, key_set, key)
+
+    def _probe(self, place: Place, state: _State) -> None:
+        """One attempt to have a data key wrapped, which is thrown away. Runs in a thread."""
+        try:
+            self._make(place, Purpose.DATA_KEY)
+        except KeyDenied as error:
+            self._refuse(state, error)
+            raise
+        state.refusal = None
+        self._prove(place)
+
+    def _refuse(self, state: _State, error: KeyDenied) -> None:
+        with self._calls.lock:
+            state.current = None
+            state.refusal, state.refused_until = error.fresh(), self._clock.monotonic() + self._refusal_ttl
+            state.refusals += 1
 
     def _go_on(self, place: Place, state: _State, *, outage: bool) -> bool:
         """Whether the current key goes on while the next can't be had, which is asked for again soon.
@@ -350,8 +512,7 @@ class SealingKeys:
             if key is None or state.current is not key or self._calls.closed:
                 return
             key.ripe = key.ripe or key.ripe_at - self._clock.monotonic() < 1e-6
-            if key.take() > 1:
-                key.max_payloads, key.prepare_at = key.max_payloads + 1, key.prepare_at + 1  # that was no payload
+            if key.sealed() > 0:
                 self._prepare(place, key)
             else:  # it has sealed nothing and may grow old; the next is prepared when it is used
                 key.prepare_at = 0
@@ -375,10 +536,14 @@ class SealingKeys:
         recipients: dict[str, tuple[int, Recipient]] = {}
         leases: list[Lease] = []
         errors: list[EnvelopeError] = []
+        lacks: list[Lack] = []
         wanted = max(1, key_set.min_recipients)
         for master in sorted(key_set.sealing, key=lambda master: self._calls.breaker(master).is_open):
+            setting = key_set.setting(order[id(master)])
             if len(recipients) >= wanted and self._left_out(master):
-                errors.append(KmsUnavailable("the KMS has not answered lately", operation="wrap"))
+                away = KmsUnavailable("the KMS has not answered lately", operation="wrap", key_id=master.key_id)
+                errors.append(away)
+                lacks.append(Lack(master, setting, away))
                 continue
             try:
                 record = self._wrap(master, secret, head, record_id, bound)
@@ -389,21 +554,32 @@ class SealingKeys:
                     leases.append(self._first_lease(record, master))
                 recipients[recipient.key_id] = order[id(master)], recipient
             except EnvelopeError as error:
-                error.setting = key_set.setting(order[id(master)])
+                error.setting = setting
                 errors.append(error)
+                lacks.append(Lack(master, setting, error.fresh()))
         if len(recipients) < wanted:
             if not errors:
                 raise KeyNotConfigured(
                     "key and backup_keys are fewer master keys than min_recipients", operation="seal"
                 )
             raise decisive(errors, "seal")
-        for refusal in errors:
-            if not isinstance(refusal, KmsUnavailable):
-                text = "%s does not wrap, and sealing goes on without it: %s (key %s)"
-                logger.error(text, refusal.setting, refusal, refusal.key_id)
-        lacking = sum(isinstance(error, KmsUnavailable) for error in errors)
         in_order = [recipient for _, recipient in sorted(recipients.values(), key=lambda pair: pair[0])]
-        return SealingKey(build_record(head, record_id, in_order), key, tuple(leases), lacking)
+        return SealingKey(build_record(head, record_id, in_order), key, tuple(leases), tuple(lacks))
+
+    def _try(self, master: MasterKey, context: Mapping[str, str]) -> None:
+        """Have ``master`` do what it does for a new record, with a secret that is thrown away. Runs in a thread."""
+        secret = os.urandom(SECRET_LENGTH)
+        head = record_head(Purpose.WRAPPING_KEY, int(self._clock.time()), context)
+        _, record_id = commit(secret, head)
+        bound = kms_context(Purpose.WRAPPING_KEY, context.items(), record_id)
+        record = self._wrap(master, secret, head, record_id, bound)
+        if self._verify:
+            recipient = record.recipients[0]
+            self._check_opens(recipient.key_id, record.namespace)
+            wrapped = WrappedSecret(recipient.key_id, recipient.key_version, recipient.ciphertext)
+            self._calls.call(
+                "unwrap", master, record.namespace, lambda: unlock(record, master.unwrap(wrapped, record.kms_context))
+            )
 
     def _left_out(self, master: MasterKey) -> bool:
         """Whether ``master`` is known to be out of reach, and it is not yet time to ask again."""
@@ -431,5 +607,8 @@ class SealingKeys:
         """Whoever has this configuration opens what this master key has wrapped, a resolver's choice included."""
         key_set = self._opening_key_sets(namespace)
         if key_set is None or not any(master.accepts(key_id) for master in key_set.opening(key_id)):
-            logger.error("%s is not among the decrypt_keys of namespace %.200r, so it can't seal", key_id, namespace)
+            text = (
+                "%s is not among the decrypt_keys of namespace %.200r, so it can't seal: add it there, and check with "
+            )
+            logger.error(text + "`envelope-codec doctor`", key_id, namespace)
             raise KeyNotConfigured("the master key is not configured for opening", operation="seal", key_id=key_id)

@@ -13,6 +13,7 @@ from envelope_codec.cli.doctor_finding import Code, Finding, Level
 from envelope_codec.cli.doctor_issuers import issuer_findings
 from envelope_codec.cli.doctor_key_findings import key_findings
 from envelope_codec.cli.doctor_keys import KeyCheck, MasterKeys, Probe
+from envelope_codec.cli.doctor_recipients import Recipients, count_recipients, recipient_findings
 from envelope_codec.cli.doctor_server import Reading, ServerFailed, Target, read_server
 from envelope_codec.cli.doctor_settings import Settings, configuration_findings, purpose_of, sealing_keys
 from envelope_codec.cli.doctor_store_findings import store_findings
@@ -56,6 +57,7 @@ class Diagnosis:
     surveys: list[Survey] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     stores: list[StoreProbe] = field(default_factory=list)
+    recipients: list[Recipients] = field(default_factory=list)
 
     @property
     def status(self) -> int:
@@ -86,6 +88,8 @@ async def diagnose(request: Request, deadline: Deadline, calls: Calls, words: Pr
         if survey is not None and probe.wrap is not None and isinstance(probe.wrap.error, KeyDenied):
             await check.prove(probe, list(survey.records), deadline)
     findings += [*key_findings(probes, config, purpose), *issuers]
+    recipients = count_recipients(probes, surveys.values(), config)
+    findings += recipient_findings(recipients)
     if isinstance(read, ServerFailed) and request.target is not None:
         findings.append(server_finding(read, request.target))
     for survey in surveys.values():
@@ -99,7 +103,7 @@ async def diagnose(request: Request, deadline: Deadline, calls: Calls, words: Pr
         await calls.result(masters.close, deadline)
     findings += store_findings(await stores)
     findings.sort(key=lambda finding: finding.level is not Level.problem)
-    return Diagnosis(probes, list(surveys.values()), findings, stores.result())
+    return Diagnosis(probes, list(surveys.values()), findings, stores.result(), recipients)
 
 
 async def _read(target: Target | None, namespaces: Sequence[str], deadline: Deadline) -> list[Reading] | ServerFailed:

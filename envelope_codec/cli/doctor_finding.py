@@ -36,6 +36,7 @@ class Code(str, Enum):
     no_answer_in_time = "no-answer-in-time"
     opening_unproved = "opening-unproved"
     provider_notice = "provider-notice"
+    recipient_lacking = "recipient-lacking"
 
     store_unusable = "store-unusable"
     store_refused = "store-refused"

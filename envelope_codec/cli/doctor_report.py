@@ -7,6 +7,7 @@ from typing import Any
 from envelope_codec.cli.doctor_diagnosis import Diagnosis, Request
 from envelope_codec.cli.doctor_finding import Finding, Level
 from envelope_codec.cli.doctor_keys import Answer, Probe
+from envelope_codec.cli.doctor_recipients import Recipients
 from envelope_codec.cli.doctor_stores import StoreProbe
 from envelope_codec.cli.doctor_survey import Survey
 from envelope_codec.cli.inspect_kind import Kind
@@ -26,6 +27,8 @@ def print_diagnosis(request: Request | None, diagnosis: Diagnosis, page: Page) -
         page.heading("Master keys")
         for probe in diagnosis.probes:
             _print_probe(probe, page)
+        for counted in diagnosis.recipients:
+            page.fact(counted.namespace, _recipients(counted))
         if diagnosis.stores:
             page.heading("Datastores")
         for store in diagnosis.stores:
@@ -60,6 +63,7 @@ def diagnosis_document(request: Request | None, diagnosis: Diagnosis) -> dict[st
             "namespaces": list(request.namespaces if request else ()),
         },
         "keys": [_probe(probe) for probe in diagnosis.probes],
+        "recipients": [_recipient_counts(counted) for counted in diagnosis.recipients],
         "stores": [_store(store) for store in diagnosis.stores],
         "server": request and request.target and {"address": request.target.address},
         "histories": [_survey(survey) for survey in diagnosis.surveys],
@@ -95,6 +99,26 @@ def _print_probe(probe: Probe, page: Page) -> None:
     if probe.proved:
         told[-1] += " (of a payload in a history)"
     page.fact("", ", ".join(told) or "could not be asked")
+
+
+def _recipients(counted: Recipients) -> str:
+    text = f"a key that is made now has {counted.now} of {counted.wanted} recipients"
+    if counted.lacking:
+        text += f", without {', '.join(counted.lacking)}"
+    if counted.newest is not None:
+        text += f"; the newest in its histories has {counted.newest}"
+    return text
+
+
+def _recipient_counts(counted: Recipients) -> dict[str, Any]:
+    return {
+        "namespace": counted.namespace,
+        "wanted": counted.wanted,
+        "now": counted.now,
+        "lacking": list(counted.lacking),
+        "newest_wrapping_key": counted.newest,
+        "newest_lacking": list(counted.newest_lacking),
+    }
 
 
 def _told(answer: Answer) -> str:

@@ -82,3 +82,44 @@ def test_a_faulty_observer_does_no_harm(caplog: pytest.LogCaptureFixture) -> Non
 
     report(Faulty(), Event("seal", "ok", "default"))
     assert "the observer failed" in caplog.text
+
+
+async def seal_with_one_of_two(observer: Observer) -> str:
+    """The key id of the one that wraps."""
+    kms, backup = FakeKms(), FakeKms()
+    backup.denied = True
+    keyring = EnvelopeConfig(key=kms, backup_keys=[backup]).keyring(observer=observer)
+    await keyring.sealing_key("default")
+    keyring.close()
+    return kms.key_id
+
+
+async def test_opentelemetry_is_told_how_many_recipients_the_key_in_use_has() -> None:
+    reader = InMemoryMetricReader()
+    key_id = await seal_with_one_of_two(OpenTelemetryMetrics(MeterProvider([reader]).get_meter("envelope_codec")))
+    data = reader.get_metrics_data()
+    assert data is not None
+    found = {
+        metric.name: [
+            (dict(point.attributes or {}), getattr(point, "value", None)) for point in metric.data.data_points
+        ]
+        for metric in data.resource_metrics[0].scope_metrics[0].metrics
+    }
+    where = {"namespace": "default", "key_id": key_id}
+    assert found["envelope_codec_recipients"] == [(where, 1)]
+    assert found["envelope_codec_recipients_lacking"] == [(where, 1)]
+
+
+async def test_temporals_meter_is_told_how_many_recipients_the_key_in_use_has() -> None:
+    buffer = MetricBuffer(1_000)
+    runtime = Runtime(telemetry=TelemetryConfig(metrics=buffer))
+    key_id = await seal_with_one_of_two(TemporalMetrics(runtime.metric_meter))
+    found = {
+        update.metric.name: (update.attributes["namespace"], update.attributes["key_id"], update.value)
+        for update in buffer.retrieve_updates()
+        if "recipients" in update.metric.name
+    }
+    assert found == {
+        "envelope_codec_recipients": ("default", key_id, 1),
+        "envelope_codec_recipients_lacking": ("default", key_id, 1),
+    }
