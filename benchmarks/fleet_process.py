@@ -15,7 +15,7 @@ from envelope_codec.envelope import Record
 from envelope_codec.errors import EnvelopeError, KmsUnavailable
 from envelope_codec.keyring import Keyring, Limits
 from envelope_codec.keyset import KeySet
-from envelope_codec.kms import WrappedSecret
+from envelope_codec.kms import Unwrapped, WrappedSecret
 from envelope_codec.observe import Event
 from envelope_codec.testing import FakeKms
 
@@ -77,7 +77,7 @@ class Line:
         self._kms.called(self._weight, renewal=False)
         return self._kms.fake.wrap(secret, context)
 
-    def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> bytes:
+    def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> Unwrapped:
         """See `MasterKey.unwrap`."""
         self._told()
         record = context["envelope-codec:id"]

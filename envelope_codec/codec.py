@@ -177,6 +177,7 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
                 if key is None:
                     key = await keyring.opening_key(record, timeout=self._open_timeout)
                 opened.append(_inner(open_envelope(envelope, key)))
+                keyring.opened(record)
         except EnvelopeError as error:
             self._report("open", len(payloads), begun, error)
             errors = unopened.get()

@@ -106,6 +106,9 @@ class NamespaceKeys(_MasterKeys):
     """The master keys of one namespace, instead of the default ones."""
 
     key: Key = Field(description="Seals, and opens.")
+    lease: Seconds | None = Field(
+        None, gt=0, description="As `lease` in general, for what these master keys seal and open; that one by default."
+    )
 
 
 Resolver = Callable[[SealingContext], "NamespaceKeys | MasterKey | str | None"]

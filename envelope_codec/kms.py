@@ -7,16 +7,18 @@ entry-point group ``envelope_codec.providers``. Building a `MasterKey` asks no n
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module, metadata
 from typing import Protocol, TypeGuard, runtime_checkable
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from envelope_codec.errors import ConfigurationError
+from envelope_codec.observe import logger
 
 ENTRY_POINT_GROUP = "envelope_codec.providers"
 
 _CONTEXT_PREFIX = b"envelope-codec/1 context\0"
+_told_of_bytes: set[type] = set()
 _EXTRA_OF_SCHEME = {"awskms": "aws", "gcpkms": "gcp", "hashivault": "vault"}
 
 
@@ -33,6 +35,21 @@ class WrappedSecret:
     key_id: str
     key_version: str
     ciphertext: bytes
+
+
+@dataclass(frozen=True)
+class Unwrapped:
+    """What a successful unwrap gave.
+
+    Attributes:
+        secret: the 32 bytes that were wrapped.
+        version: the version of the master key that the KMS's success proves: the one that it must have decrypted with.
+            ``""`` where one success stands for the whole master key. None where the KMS decrypts with one of several
+            versions, which can be disabled one by one, and does not tell which. Never simply what the record says.
+    """
+
+    secret: bytes = field(repr=False)
+    version: str | None
 
 
 @runtime_checkable
@@ -61,8 +78,13 @@ class MasterKey(Protocol):
         """Encrypt ``secret`` (32 bytes) in the KMS, bound to ``context`` (no name or value in it is empty)."""
         ...
 
-    def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> bytes:
-        """Decrypt what `wrap` made, under the same ``context``. The caller checks what comes back."""
+    def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> Unwrapped:
+        """Decrypt what `wrap` made, under the same ``context``. The caller checks what comes back.
+
+        ``wrapped.key_version`` is a claim that anybody may have made: use it to ask the KMS or to refuse, for nothing
+        else. One success vouches for all records of its proved version and context for a `lease`; where it proves no
+        version, for its own record alone, which costs a call a lease for each record in use.
+        """
         ...
 
     def close(self) -> None:
@@ -144,6 +166,28 @@ def master_key(uri: str) -> MasterKey:
     if len({point.value for point in matches}) > 1:
         raise ConfigurationError(f"more than one installed provider claims key URI scheme {scheme!r}")
     return _load(matches[0])(uri)
+
+
+def unwrapped_by(master: MasterKey, wrapped: WrappedSecret, context: Mapping[str, str]) -> Unwrapped:
+    """What ``master`` unwraps. Bare bytes, of a provider written before `Unwrapped`, prove no version.
+
+    Raises:
+        EnvelopeError: as the provider raised it.
+        TypeError: the provider returned something else.
+    """
+    result: object = master.unwrap(wrapped, context)
+    if isinstance(result, Unwrapped):
+        return result
+    if not isinstance(result, bytes):
+        raise TypeError(f"{type(master).__name__}.unwrap must return Unwrapped(secret, version)")
+    if type(master) not in _told_of_bytes:
+        _told_of_bytes.add(type(master))
+        logger.warning(
+            "%s.unwrap returns bytes, which prove no key version, so that each record costs a KMS call a lease: "
+            "return Unwrapped(secret, version)",
+            type(master).__name__,
+        )
+    return Unwrapped(result, None)
 
 
 def context_bytes(context: Mapping[str, str]) -> bytes:

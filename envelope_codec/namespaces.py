@@ -123,7 +123,7 @@ class KeySets:
             name: Any = _identity(keys)
         else:
             lists = (tuple(map(_identity, group)) for group in ((keys.key,), keys.backup_keys, keys.decrypt_keys))
-            name = (*lists, tuple(sorted(keys.context.items())), keys.min_recipients)
+            name = (*lists, tuple(sorted(keys.context.items())), keys.min_recipients, keys.lease)
         with self._lock:
             found = self._resolved.get(name)
             if found is None:
@@ -144,6 +144,7 @@ class KeySets:
             dict(keys.context),
             keys.min_recipients,
             place,
+            keys.lease if place else None,  # the general one is the keyring's own
         )
         ids = [master.key_id for master in (*built.sealing, *built.decrypt_keys)]
         for key_id in ids:

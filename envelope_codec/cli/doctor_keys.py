@@ -26,7 +26,7 @@ from envelope_codec.envelope import (
     unlock,
 )
 from envelope_codec.errors import ConfigurationError, EnvelopeError, InvalidCiphertext
-from envelope_codec.kms import MasterKey, WrappedSecret, master_key
+from envelope_codec.kms import MasterKey, WrappedSecret, master_key, unwrapped_by
 from envelope_codec.kmscall import told
 
 _CLASSES = {"envelope_codec_aws": "awskms", "envelope_codec_gcp": "gcpkms", "envelope_codec_vault": "hashivault"}
@@ -240,4 +240,4 @@ def _accepted(master: MasterKey, record: Record) -> None:
 
 def _open(master: MasterKey, record: Record, recipient: Recipient) -> None:
     wrapped = WrappedSecret(recipient.key_id, recipient.key_version, recipient.ciphertext)
-    unlock(record, master.unwrap(wrapped, record.kms_context))
+    unlock(record, unwrapped_by(master, wrapped, record.kms_context).secret)

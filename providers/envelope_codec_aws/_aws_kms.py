@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from envelope_codec.errors import ConfigurationError, InvalidCiphertext, KmsUnavailable
-from envelope_codec.kms import WrappedSecret, parse_key_uri
+from envelope_codec.kms import Unwrapped, WrappedSecret, parse_key_uri
 from envelope_codec_aws._arn import KeyArn, checked_accounts
 from envelope_codec_aws._client import ProcessClient
 from envelope_codec_aws._errors import Closed, code, describe, translate
@@ -137,8 +137,11 @@ class AwsKms:
         self._targets.add(used)
         return WrappedSecret(used, "", ciphertext)
 
-    def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> bytes:
-        """Decrypt: https://docs.aws.amazon.com/kms/latest/APIReference/API_Decrypt.html"""
+    def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> Unwrapped:
+        """Decrypt: https://docs.aws.amazon.com/kms/latest/APIReference/API_Decrypt.html
+
+        A key's rotated material can't be disabled apart from the key, so one success stands for all of it.
+        """
         key_id = self._name_here(wrapped.key_id)
         if key_id is None:
             raise InvalidCiphertext("wrapped by another key", operation="unwrap", key_id=self.key_id)
@@ -152,7 +155,7 @@ class AwsKms:
             raise KmsUnavailable("the KMS gave no usable answer", operation="unwrap", key_id=key_id)
         if used != key_id:
             raise InvalidCiphertext("the KMS used another key than it was asked to", operation="unwrap", key_id=key_id)
-        return secret
+        return Unwrapped(secret, "")
 
     def close(self) -> None:
         """Close the client that was built here. Final: a later call gets `KmsUnavailable`."""

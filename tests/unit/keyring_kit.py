@@ -113,7 +113,19 @@ class Ring:
     async def open(self, record: Record, **options: Any) -> bytes:
         """The key of a record, as the codec asks for it; moves the clock on from timer to timer until it is there."""
         key = self.keyring.try_opening_key(record)
-        return await self.finish(self.keyring.opening_key(record, **options)) if key is None else key
+        if key is None:
+            key = await self.finish(self.keyring.opening_key(record, **options))
+        self.keyring.opened(record)
+        return key
+
+    def use(self, *records: Record) -> list[bytes | None]:
+        """The keys of these records where they are at hand, each of which opens a payload then."""
+        keys = []
+        for record in records:
+            keys.append(self.keyring.try_opening_key(record))
+            if keys[-1] is not None:
+                self.keyring.opened(record)
+        return keys
 
     async def finish(self, work: Awaitable[T]) -> T:
         """Await, and meanwhile run the jobs that wait for a thread, or move the clock on from timer to timer."""
