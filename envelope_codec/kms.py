@@ -178,7 +178,7 @@ def unwrapped_by(master: MasterKey, wrapped: WrappedSecret, context: Mapping[str
     result: object = master.unwrap(wrapped, context)
     if isinstance(result, Unwrapped):
         return result
-    if not isinstance(result, bytes):
+    if not isinstance(result, (bytes, bytearray, memoryview)):
         raise TypeError(f"{type(master).__name__}.unwrap must return Unwrapped(secret, version)")
     if type(master) not in _told_of_bytes:
         _told_of_bytes.add(type(master))
@@ -187,7 +187,7 @@ def unwrapped_by(master: MasterKey, wrapped: WrappedSecret, context: Mapping[str
             "return Unwrapped(secret, version)",
             type(master).__name__,
         )
-    return Unwrapped(result, None)
+    return Unwrapped(bytes(result), None)
 
 
 def context_bytes(context: Mapping[str, str]) -> bytes:
