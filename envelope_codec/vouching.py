@@ -223,7 +223,9 @@ class Leases:
         lease.used = False
         sent = Sent.now(self._calls.clock)
         try:
-            self._calls.call(witness.operation, witness.master, dict(lease.name.kind.context)[NAMESPACE], witness.repeat)
+            self._calls.call(
+                witness.operation, witness.master, dict(lease.name.kind.context)[NAMESPACE], witness.repeat
+            )
         except KeyDenied:
             self._deny(lease)
         except KmsUnavailable:

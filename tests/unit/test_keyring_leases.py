@@ -10,10 +10,10 @@ import pytest
 from keyring_kit import GRACE, LEASE, Jobs, Ring, settle, wrapped_by
 
 from envelope_codec.envelope import Record, build_record
-from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable
+from envelope_codec.errors import InvalidCiphertext, KeyDenied, KmsUnavailable
 from envelope_codec.keyring import Limits
 from envelope_codec.keyset import KeySet
-from envelope_codec.kms import WrappedSecret
+from envelope_codec.kms import Unwrapped, WrappedSecret
 from envelope_codec.lease import Kin, Kind, Lease, Name, Sent
 from envelope_codec.testing import FakeKms, ManualClock
 
@@ -334,7 +334,7 @@ async def test_a_key_that_was_denied_just_after_it_came_is_not_kept() -> None:
 class Particular(FakeKms):
     """Whose policy refuses some contexts, as one may that is bound to a tenant."""
 
-    def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> bytes:
+    def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> Unwrapped:
         if "refused" in context:
             self.unwraps += 1
             raise KeyDenied("not in this context")
@@ -363,7 +363,11 @@ async def test_a_record_that_is_refused_takes_no_other_key_with_it() -> None:
 
 async def test_a_refusal_ends_no_lease_that_is_not_refused_itself() -> None:
     """It is renewed at once, and what comes of that counts."""
-    for fault, live in ((KmsUnavailable("no answer"), True), (InvalidCiphertext("as if"), True), (KeyDenied("no"), False)):
+    for fault, live in (
+        (KmsUnavailable("no answer"), True),
+        (InvalidCiphertext("as if"), True),
+        (KeyDenied("no"), False),
+    ):
         ring = Ring()
         record, key = wrapped_by(ring.kms)
         await ring.open(record)

@@ -439,7 +439,7 @@ class Returning(FakeKms):
         super().__init__()
         self.secret = secret
 
-    def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> bytes:
+    def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> Unwrapped:
         super().unwrap(wrapped, context)
         return self.secret  # type: ignore[return-value]
 

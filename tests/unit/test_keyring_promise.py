@@ -281,7 +281,9 @@ class World:
             self.check_failure(outcome, may_be_refused=lease in self.kms.forbidden or refused)
             current = self.current.get(namespace)
             if self.kms.down and current is not None and not self.interrupted:
-                assert not self.has_grace((current[1], namespace, "wrapping-key")), f"grace did not serve sealing: {outcome!r}"
+                assert not self.has_grace((current[1], namespace, "wrapping-key")), (
+                    f"grace did not serve sealing: {outcome!r}"
+                )
         self.ring.jobs.run()
         self.check()
 

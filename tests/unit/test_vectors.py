@@ -16,7 +16,7 @@ from envelope_codec.envelope import Purpose, Recipient, _seal_with, build_record
 from envelope_codec.errors import InvalidCiphertext
 from envelope_codec.keyring import Keyring
 from envelope_codec.keyset import KeySet
-from envelope_codec.kms import WrappedSecret
+from envelope_codec.kms import Unwrapped, WrappedSecret
 
 VECTORS = {vector.name: vector for vector in load()}
 
@@ -34,9 +34,10 @@ class VectorKey:
     def wrap(self, secret: bytes, context: Mapping[str, str]) -> WrappedSecret:
         raise AssertionError("nothing is sealed here")
 
-    def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> bytes:
+    def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> Unwrapped:
         try:
-            return self._vector.unwrap(wrapped.key_id, wrapped.key_version, wrapped.ciphertext, context)
+            secret = self._vector.unwrap(wrapped.key_id, wrapped.key_version, wrapped.ciphertext, context)
+            return Unwrapped(secret, wrapped.key_version)
         except LookupError:
             raise InvalidCiphertext("the KMS refused", operation="unwrap") from None
 
