@@ -29,9 +29,11 @@ class Kms:
         calls: by the second, the throttled ones included.
         throttled: how many of them were.
         renewals: how many unwrapped what the same process had unwrapped before.
+        proves_version: as in `Fleet`.
     """
 
-    def __init__(self, loop: SimulatedLoop, quota: float) -> None:
+    def __init__(self, loop: SimulatedLoop, quota: float, *, proves_version: bool = True) -> None:
+        self.proves_version = proves_version
         self.fake = FakeKms("fakekms://fleet")
         self.calls: Counter[int] = Counter()
         self.throttled = self.renewals = 0.0
@@ -83,7 +85,8 @@ class Line:
         record = context["envelope-codec:id"]
         self._kms.called(self._weight, renewal=record in self._unwrapped)
         self._unwrapped.add(record)
-        return self._kms.fake.unwrap(wrapped, context)
+        unwrapped = self._kms.fake.unwrap(wrapped, context)
+        return unwrapped if self._kms.proves_version else Unwrapped(unwrapped.secret, None)
 
     def close(self) -> None:
         """See `MasterKey.close`."""
@@ -133,6 +136,8 @@ class Process:
         """Get the key to open a payload with."""
         if self.keyring.try_opening_key(record) is None:
             self._begin(self._wait(self.keyring, record))
+        else:
+            self.keyring.opened(record)
 
     def send(self, reader: Process) -> None:
         """Get the key to seal a payload with, and have ``reader`` open it."""
@@ -198,6 +203,8 @@ class Process:
             await keyring.opening_key(record)
         except EnvelopeError:
             self.failed += 1
+        else:
+            keyring.opened(record)
         self.waits.append(self._loop.now - begun)
 
 
