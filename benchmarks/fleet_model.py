@@ -102,7 +102,9 @@ def _steady(fleet: Fleet, role: Role) -> Calls:
     even = first - bursts.unwraps + replays + keys * fleet.verify_wraps
     uses = role.rate + own * fleet.verify_wraps
     if not fleet.proves_version:
-        return Calls(*(role.processes * calls for calls in (2 * keys, first, replays, _renewals_of_records(fleet, role))))
+        return Calls(
+            *(role.processes * calls for calls in (2 * keys, first, replays, _renewals_of_records(fleet, role)))
+        )
     quiet = max(0.0, 1 - bursts.time - bursts.number * 0.375 * limits.lease)  # a burst delays the renewal that follows
     renewals = quiet * renewal_rate(uses, even, limits.lease)
     renewals += bursts.time * renewal_rate(uses, even + bursts.unwraps / bursts.time, limits.lease)
