@@ -107,7 +107,7 @@ class NamespaceKeys(_MasterKeys):
 
     key: Key = Field(description="Seals, and opens.")
     lease: Seconds | None = Field(
-        None, gt=0, description="As `lease` in general, for what these master keys seal and open; that one by default."
+        None, gt=0, description="For so long a success vouches for one of these master keys. Default: the general `lease`."
     )
 
 
