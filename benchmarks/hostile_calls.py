@@ -31,8 +31,8 @@ class Aws:
     """A KMS client that counts. It wraps and unwraps for ``key``, and refuses what is hostile."""
 
     def __init__(self, key: str, *, describes: bool = True) -> None:
-        credentials = {"aws_access_key_id": "x", "aws_secret_access_key": "y"}
-        self.meta = boto3.client("kms", region_name="us-east-1", **credentials).meta
+        session = boto3.Session(aws_access_key_id="x", aws_secret_access_key="y", region_name="us-east-1")
+        self.meta = session.client("kms").meta
         self.calls = 0
         self._key = key
         self._describes = describes
@@ -65,7 +65,7 @@ def naming(key_ids: Sequence[str]) -> Payload:
     return Payload(metadata={**record.metadata, NAME_DATA_KEY: os.urandom(40)}, data=os.urandom(60))
 
 
-async def calls(client: Aws, arn: str, key_ids: Sequence[str], accounts: Sequence[str] = ()) -> int:
+async def calls(client: Aws, arn: str, key_ids: Sequence[str], accounts: Sequence[str]) -> int:
     """Calls for one hostile record, those that it causes in the background included."""
     master = AwsKms(arn, client=client, decrypt_accounts=accounts)  # type: ignore[arg-type]
     codec = EnvelopeCodec(EnvelopeConfig(key=master, timeout=5))
@@ -82,11 +82,11 @@ async def figures() -> list[Figure]:
     """Two at most: one for each master key, and a renewal that the refusal brings forward."""
     logging.disable(logging.CRITICAL)
     replicas = [REPLICA.format(region) for region in REGIONS]
-    cases = {
-        "a key, named once": (Aws(KEY), KEY, [KEY]),
-        "a multi-Region key, named by eight replicas": (Aws(replicas[0]), replicas[0], replicas),
-        "an alias, eight made-up keys": (Aws(KEY), ALIAS, MADE_UP),
-        "an alias that may not be looked up, eight made-up keys": (Aws(KEY, describes=False), ALIAS, MADE_UP),
+    cases: dict[str, tuple[Aws, str, list[str], list[str]]] = {
+        "a key, named once": (Aws(KEY), KEY, [KEY], []),
+        "a multi-Region key, named by eight replicas": (Aws(replicas[0]), replicas[0], replicas, []),
+        "an alias, eight made-up keys": (Aws(KEY), ALIAS, MADE_UP, []),
+        "an alias that may not be looked up, eight made-up keys": (Aws(KEY, describes=False), ALIAS, MADE_UP, []),
         "an alias with decrypt_accounts, eight made-up keys": (Aws(KEY), ALIAS, MADE_UP, [ACCOUNT]),
     }
     found = [Figure(f"KMS calls for one record: {name}", await calls(*case), "", 2) for name, case in cases.items()]

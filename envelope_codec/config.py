@@ -107,7 +107,9 @@ class NamespaceKeys(_MasterKeys):
 
     key: Key = Field(description="Seals, and opens.")
     lease: Seconds | None = Field(
-        None, gt=0, description="For so long a success vouches for one of these master keys. Default: the general `lease`."
+        None,
+        gt=0,
+        description="For so long a success vouches for one of these master keys. Default: the general `lease`.",
     )
 
 

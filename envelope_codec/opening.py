@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -197,14 +198,16 @@ class OpeningKeys:
 
         Without the lock, since event loops wait for that.
         """
-        while lease.records:
-            for _ in range(min(_WIPED_AT_ONCE, len(lease.records))):
+        for number in itertools.count(1):
+            try:
                 record_id = lease.records.pop()
-                entry = self._keys.peek(record_id)
-                if entry is not None and all(one.ended for one in entry.leases):
-                    self._keys.discard(record_id)
-                    self._hot.pop(record_id, None)
-            if lease.records:
+            except KeyError:
+                return
+            entry = self._keys.peek(record_id)
+            if entry is not None and all(one.ended for one in entry.leases):
+                self._keys.discard(record_id)
+                self._hot.pop(record_id, None)
+            if number % _WIPED_AT_ONCE == 0:
                 time.sleep(0.001)
 
     def clear(self) -> None:

@@ -375,6 +375,25 @@ def test_an_alias_that_cannot_be_followed_says_why(code: str, status: int, kind:
     key.close()
 
 
+def test_what_a_look_up_of_an_alias_failed_with_is_told_again_for_some_seconds(
+    aws: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One record can name eight keys."""
+    now = time.monotonic()
+    monkeypatch.setattr("envelope_codec_aws._aws_kms.time.monotonic", lambda: now)
+    key = AwsKms(ALIAS, endpoint=aws.endpoint)
+    aws.refuse("AccessDeniedException", 400)
+    for _ in range(8):
+        with pytest.raises(KeyDenied):
+            key.accepts(KEY)
+    assert aws.requests == ["DescribeKey"]
+    now += 6
+    with pytest.raises(KeyDenied):
+        key.accepts(KEY)
+    assert aws.requests == ["DescribeKey"] * 2
+    key.close()
+
+
 def test_an_alias_is_followed_once_and_what_it_pointed_at_stays_accepted(aws: Aws) -> None:
     key = AwsKms(ALIAS, endpoint=aws.endpoint)
     aws.kms = (200, json.dumps({"KeyMetadata": {"Arn": KEY, "KeyId": "x"}}))

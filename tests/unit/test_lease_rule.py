@@ -477,6 +477,18 @@ async def test_9_keys_are_refused_at_once_and_wiped_later_in_the_background_with
     assert (ring.kept, locked) == (3, [False] * 300)
 
 
+async def test_9_refused_records_leave_every_other_key_at_hand() -> None:
+    ring = Ring()
+    wanted = [wrapped_by(ring.kms)[0] for _ in range(50)]
+    for record in wanted:
+        await ring.open(record)
+    hot = dict(ring.keyring._opening._hot)
+    for _ in range(20):
+        await refused(ring, wrapped_by(ring.kms)[0])
+    assert ring.keyring._opening._hot == hot
+    assert None not in ring.use(*wanted)
+
+
 async def test_9_a_key_that_another_lease_vouches_for_is_not_wiped() -> None:
     first, second = FakeKms(), FakeKms()
     ring = Ring(KeySet(first, (second,)))

@@ -1,4 +1,4 @@
-"""Which recipients count for an envelope, also with its key at hand, and how often a master key is asked for a record."""
+"""Which recipients count for an envelope, its key at hand or not, and how often a master key is asked for a record."""
 
 from __future__ import annotations
 
