@@ -101,12 +101,31 @@ def _steady(fleet: Fleet, role: Role) -> Calls:
     replays = _replays(fleet, role)
     even = first - bursts.unwraps + replays + keys * fleet.verify_wraps
     uses = role.rate + own * fleet.verify_wraps
+    if not fleet.proves_version:
+        return Calls(
+            *(role.processes * calls for calls in (2 * keys, first, replays, _renewals_of_records(fleet, role)))
+        )
     quiet = max(0.0, 1 - bursts.time - bursts.number * 0.375 * limits.lease)  # a burst delays the renewal that follows
     renewals = quiet * renewal_rate(uses, even, limits.lease)
     renewals += bursts.time * renewal_rate(uses, even + bursts.unwraps / bursts.time, limits.lease)
     if not fleet.verify_wraps:  # sealing has a lease of its own, renewed by wrapping
         renewals += renewal_rate(own, keys, limits.lease)
     return Calls(*(role.processes * calls for calls in (2 * keys, first, replays, renewals)))
+
+
+def _renewals_of_records(fleet: Fleet, role: Role) -> float:
+    """Renewals a second in one process where each record has a lease of its own: of those that it opens and of the one
+    that it seals under, which may be one of them.
+    """
+    lease, own = fleet.limits.lease, _sealed_by(fleet, role)
+    opened, old = role.rate / role.writers, old_keys(fleet, role)
+    reads_own = len(fleet.roles) == 1
+    renewals = (role.writers - reads_own) * renewal_rate(opened, 0.0, lease)
+    if fleet.verify_wraps:
+        renewals += renewal_rate(own + opened * reads_own, 0.0, lease)
+    else:  # sealing has a lease that wrapping renews
+        renewals += reads_own * renewal_rate(opened, 0.0, lease) + renewal_rate(own, 0.0, lease)
+    return renewals + (old * renewal_rate(fleet.replayed / old, 0.0, lease) if old else 0.0)
 
 
 def _first(fleet: Fleet, role: Role) -> float:

@@ -15,7 +15,7 @@ from envelope_codec.envelope import Record
 from envelope_codec.errors import EnvelopeError, KmsUnavailable
 from envelope_codec.keyring import Keyring, Limits
 from envelope_codec.keyset import KeySet
-from envelope_codec.kms import WrappedSecret
+from envelope_codec.kms import Unwrapped, WrappedSecret
 from envelope_codec.observe import Event
 from envelope_codec.testing import FakeKms
 
@@ -29,9 +29,11 @@ class Kms:
         calls: by the second, the throttled ones included.
         throttled: how many of them were.
         renewals: how many unwrapped what the same process had unwrapped before.
+        proves_version: as in `Fleet`.
     """
 
-    def __init__(self, loop: SimulatedLoop, quota: float) -> None:
+    def __init__(self, loop: SimulatedLoop, quota: float, *, proves_version: bool = True) -> None:
+        self.proves_version = proves_version
         self.fake = FakeKms("fakekms://fleet")
         self.calls: Counter[int] = Counter()
         self.throttled = self.renewals = 0.0
@@ -77,13 +79,14 @@ class Line:
         self._kms.called(self._weight, renewal=False)
         return self._kms.fake.wrap(secret, context)
 
-    def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> bytes:
+    def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> Unwrapped:
         """See `MasterKey.unwrap`."""
         self._told()
         record = context["envelope-codec:id"]
         self._kms.called(self._weight, renewal=record in self._unwrapped)
         self._unwrapped.add(record)
-        return self._kms.fake.unwrap(wrapped, context)
+        unwrapped = self._kms.fake.unwrap(wrapped, context)
+        return unwrapped if self._kms.proves_version else Unwrapped(unwrapped.secret, None)
 
     def close(self) -> None:
         """See `MasterKey.close`."""
@@ -133,6 +136,8 @@ class Process:
         """Get the key to open a payload with."""
         if self.keyring.try_opening_key(record) is None:
             self._begin(self._wait(self.keyring, record))
+        else:
+            self.keyring.opened(record)
 
     def send(self, reader: Process) -> None:
         """Get the key to seal a payload with, and have ``reader`` open it."""
@@ -198,6 +203,8 @@ class Process:
             await keyring.opening_key(record)
         except EnvelopeError:
             self.failed += 1
+        else:
+            keyring.opened(record)
         self.waits.append(self._loop.now - begun)
 
 

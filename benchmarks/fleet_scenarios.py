@@ -87,6 +87,10 @@ def steadies() -> list[SteadyRow]:
             thin=10,
         ),
         SteadyRow(_all(10, 10, "`verify_wraps` off", verify_wraps=False), thin=150),
+        SteadyRow(_all(10, 10, "GCP", proves_version=False), sample=3, thin=20),
+        SteadyRow(_all(100, 10, "GCP", proves_version=False), sample=1, thin=4),
+        SteadyRow(_all(100, 10, "GCP, `lease` 1h", proves_version=False, limits=Limits(lease=HOUR)), sample=1, thin=40),
+        SteadyRow(_all(100, 10, "GCP, task queues of 20", proves_version=False, group=20), sample=2, thin=10),
         SteadyRow(_all(100, 1, "direct", direct=True), family=DIRECT),
     ]
 

@@ -39,6 +39,8 @@ class Fleet:
         verify_wraps: as in `Keyring`.
         startup_jitter: as in `EnvelopeConfig`.
         limits: the keyring's.
+        proves_version: whether an unwrap proves the key version, so that one lease stands for all records of it; GCP's
+            does not, and each record has a lease of its own.
         latency: of a KMS call, on average.
         quota: calls that the KMS answers; it throttles what is more.
     """
@@ -55,6 +57,7 @@ class Fleet:
     verify_wraps: bool = True
     startup_jitter: float = 1.0
     limits: Limits = field(default_factory=Limits)
+    proves_version: bool = True
     latency: float = 0.02
     quota: float = math.inf
 

@@ -80,7 +80,7 @@ def steady(fleet: Fleet, *, sample: int = 0, thin: float = 1, seed: int = 0) -> 
 class _Simulation:
     def __init__(self, fleet: Fleet, sample: int, thin: float, seed: int) -> None:
         self.loop = SimulatedLoop()
-        self.kms = Kms(self.loop, fleet.quota)
+        self.kms = Kms(self.loop, fleet.quota, proves_version=fleet.proves_version)
         self.processes: dict[tuple[int, int], Process] = {}
         self._fleet = fleet
         self._roles = fleet.roles

@@ -20,6 +20,7 @@ _TYPES = {
     "storage": "URL",
     "former_storage": "list of URLs",
     "storage_threshold": "size",
+    "lease": "duration",
 }
 
 HEAD = """# Configuration
@@ -56,7 +57,7 @@ def page() -> str:
         + "\n## Settings\n\n"
         + _table(EnvelopeConfig)
         + "\n## Settings of a namespace\n\nUnder `namespaces.NAME`. A namespace takes nothing from the default settings"
-        + " of these names.\n\n"
+        + " of these names, `lease` apart.\n\n"
         + _table(NamespaceKeys)
     )
 

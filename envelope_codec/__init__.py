@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from envelope_codec.errors import MalformedEnvelope, PayloadMissing, StoreRefused, StoreUnavailable
     from envelope_codec.keyring import Keyring
     from envelope_codec.keyset import SealingContext
-    from envelope_codec.kms import MasterKey, WrappedSecret
+    from envelope_codec.kms import MasterKey, Unwrapped, WrappedSecret
     from envelope_codec.observe import Event, Observer
     from envelope_codec.plugin import EnvelopePlugin, envelope_data_converter
 # isort: on
@@ -24,12 +24,12 @@ __all__ = [
     "ConfigurationError", "ContextMismatch", "EncryptionRequired", "EnvelopeCodec", "EnvelopeConfig", "EnvelopeError",
     "EnvelopePlugin", "Event", "ExtensionFailed", "InvalidCiphertext", "KeyDenied", "KeyNotConfigured", "Keyring",
     "KmsUnavailable", "MalformedEnvelope", "MasterKey", "NamespaceKeys", "Observer", "PayloadMissing", "SealingContext",
-    "StoreRefused", "StoreUnavailable", "WrappedSecret", "envelope_data_converter",
+    "StoreRefused", "StoreUnavailable", "Unwrapped", "WrappedSecret", "envelope_data_converter",
 ]
 _HOMES = {  # everything else is an error
     "EnvelopeCodec": "codec", "EnvelopeConfig": "config", "NamespaceKeys": "config", "Keyring": "keyring",
-    "SealingContext": "keyset", "MasterKey": "kms", "WrappedSecret": "kms", "Event": "observe", "Observer": "observe",
-    "EnvelopePlugin": "plugin", "envelope_data_converter": "plugin",
+    "SealingContext": "keyset", "MasterKey": "kms", "Unwrapped": "kms", "WrappedSecret": "kms", "Event": "observe",
+    "Observer": "observe", "EnvelopePlugin": "plugin", "envelope_data_converter": "plugin",
 }
 # fmt: on
 

@@ -78,6 +78,13 @@ class SystemClock:
         return self._loop
 
 
+def call_here(clock: Clock, delay: float, callback: Callable[[], None]) -> Timer:
+    """`Clock.call_later` for a callback that may run on the running event loop: without a thread where it can be."""
+    if isinstance(clock, SystemClock):
+        return asyncio.get_running_loop().call_later(delay, callback)
+    return clock.call_later(delay, callback)
+
+
 def _run(loop: asyncio.AbstractEventLoop) -> None:
     loop.run_forever()
     loop.close()

@@ -212,6 +212,7 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
             if key is None:
                 key = await keyring.opening_key(record, timeout=self._open_timeout)
             opened.append(_inner(open_envelope(envelope, key)))
+            keyring.opened(record)
         if not self._unwatched:
             counts = {"pass": passed, "legacy": legacy, "open": len(opened) - passed - legacy}
             for operation, count in counts.items():

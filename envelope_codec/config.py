@@ -93,6 +93,11 @@ class NamespaceKeys(_MasterKeys):
     """The master keys of one namespace, instead of the default ones."""
 
     key: Key = Field(description="Seals, and opens.")
+    lease: Seconds | None = Field(
+        None,
+        gt=0,
+        description="For so long a success vouches for one of these master keys. Default: the general `lease`.",
+    )
 
 
 Resolver = Callable[[SealingContext], "NamespaceKeys | MasterKey | str | None"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property, lru_cache
 from hashlib import sha256
@@ -38,6 +38,9 @@ _KNOWN = frozenset((NAME_DATA_KEY, NAME_KEY_ID, NAME_RECORD))
 
 NAMESPACE = "temporal-namespace"
 """The context name that every record must have."""
+
+CONTEXT_ID = "envelope-codec:id"
+"""The name under which a KMS gets a record's id."""
 
 RESERVED_CONTEXT = (b"aws:", b"envelope-codec:")
 
@@ -109,6 +112,8 @@ class Record:
     recipients: tuple[Recipient, ...]
     head: bytes
     wire: bytes
+    allowed: object = field(default=None, init=False, repr=False)
+    """For the reader who checked last that a recipient is configured to leave a mark; says nothing by itself."""
 
     @cached_property
     def namespace(self) -> str:
@@ -149,7 +154,7 @@ def kms_context(purpose: Purpose, context: Iterable[tuple[str, str]], record_id:
     return {
         **dict(context),
         "envelope-codec:purpose": _PURPOSE_IN_CONTEXT[purpose],
-        "envelope-codec:id": record_id.hex(),
+        CONTEXT_ID: record_id.hex(),
     }
 
 
@@ -200,11 +205,16 @@ def unlock(record: Record, secret: bytes) -> bytes:
     Raises:
         InvalidCiphertext: it is not; this recipient is corrupt.
     """
+    return unlock_head(record.head, record.id, secret)
+
+
+def unlock_head(head: bytes, record_id: bytes, secret: bytes) -> bytes:
+    """`unlock` for a record of which no more than ``head`` and id are at hand."""
     reason = "a recipient unwraps to a secret of the wrong length"
     if len(secret) == SECRET_LENGTH:
         reason = "a recipient unwraps to another secret than its record's"
-        key, record_id = commit(secret, record.head)
-        if compare_digest(record_id, record.id):
+        key, found = commit(secret, head)
+        if compare_digest(found, record_id):
             return key
     secret = key = b""  # the error keeps this frame
     raise InvalidCiphertext(reason, operation="unwrap")

@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary, WeakSet
 
-from envelope_codec.clock import Clock, Timer
+from envelope_codec.clock import Clock, Timer, call_here
 from envelope_codec.errors import EnvelopeError, KmsUnavailable
 from envelope_codec.loops import kept_awake, running_loop
 from envelope_codec.process import renew_after_fork
@@ -151,7 +151,7 @@ class Flight(Generic[T]):
 
         try:
             if deadline < math.inf:
-                timers.append(clock.call_later(deadline - clock.monotonic(), wake))
+                timers.append(call_here(clock, deadline - clock.monotonic(), wake))
             if stop is not None:
                 stop.add(hurry)
             self._wake_at_end(wake)

@@ -13,11 +13,12 @@ from envelope_codec.frames import frameless_async, text_of
 from envelope_codec.keyset import KeySet, SealingContext
 from envelope_codec.kms import MasterKey
 from envelope_codec.kmscall import KmsCalls
-from envelope_codec.lease import Leases
+from envelope_codec.lease import Lease
 from envelope_codec.observe import LogObserver, Observer, logger
 from envelope_codec.opening import OpeningKeys
 from envelope_codec.process import in_child
 from envelope_codec.sealing import Place, SealingKey, SealingKeys
+from envelope_codec.vouching import Leases
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Limits:
         max_payloads: nor more payloads than this.
         cache_ttl: an unwrapped wrapping key is kept for opening no longer than this.
         cache_size: at most so many unwrapped wrapping keys are kept.
-        lease: a successful unwrap vouches for its master key for so long.
+        lease: a successful unwrap vouches for its master key for so long, where a `KeySet` does not say.
         outage_grace: while the KMS can't be reached, what is at hand serves so much longer. 0 for none.
         refusal_ttl: a record that could not be opened is refused for so long without asking again.
         timeout: a caller waits so long for a key.
@@ -100,7 +101,13 @@ class Keyring:
     def _build(self) -> None:
         limits = self.limits
         self._calls = KmsCalls(clock=self._clock, observer=self.observer, spawn=self._spawn, jitter=self._jitter)
-        self._leases = Leases(self._calls, seconds=limits.lease, grace=limits.outage_grace, on_denied=self._drop_denied)
+        self._leases = Leases(
+            self._calls,
+            seconds=limits.lease,
+            grace=limits.outage_grace,
+            pause=limits.refusal_ttl,
+            wipe=self._wipe,
+        )
         self._opening = OpeningKeys(
             self._opening_key_sets,
             self._calls,
@@ -120,6 +127,7 @@ class Keyring:
             refusal_ttl=limits.refusal_ttl,
         )
         self.try_opening_key = self._opening.at_hand
+        self.opened = self._opening.opened
         self.try_sealing_key = self._sealing.at_hand
 
     def seals(self, namespace: str) -> bool:
@@ -237,6 +245,6 @@ class Keyring:
         self._build()
         self._calls.closed = closed
 
-    def _drop_denied(self) -> None:
-        self._opening.drop_denied()
-        self._sealing.drop_denied()
+    def _wipe(self, lease: Lease) -> None:
+        self._sealing.wipe(lease)
+        self._opening.wipe(lease)

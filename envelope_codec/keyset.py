@@ -35,6 +35,7 @@ class KeySet:
         context: further names and values to bind to every record, beside the namespace.
         min_recipients: how many of ``key`` and ``backup_keys`` must wrap before a key may seal.
         place: where these are configured: what stands before ``key`` in the name of the setting.
+        lease: seconds for which a success vouches for one of these master keys; the keyring's usual ones if None.
     """
 
     key: MasterKey
@@ -43,6 +44,7 @@ class KeySet:
     context: Mapping[str, str] = field(default_factory=dict)
     min_recipients: int = 1
     place: str = ""
+    lease: float | None = None
 
     @property
     def sealing(self) -> tuple[MasterKey, ...]:

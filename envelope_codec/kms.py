@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.frames import frameless
+from envelope_codec.observe import logger
 
 ENTRY_POINT_GROUP = "envelope_codec.providers"
 
@@ -22,6 +23,7 @@ _CONTEXT_PREFIX = b"envelope-codec/1 context\0"
 _PATH = re.compile(r"(?:~|\.{0,2}/)[ -~]{0,254}|[\w ./~-]{1,250}\.[a-z]{1,5}")
 _HARMLESS = re.compile(r"[^@{}\r]{0,400}")
 _KEY_NAME = re.compile(r"arn:|projects/|(?:key|alias)/|mrk-|[a-z]{1,16}:|[0-9a-f]{8}-[0-9a-f]{4}-|[\w./-]{1,16}$")
+_told_of_bytes: set[type] = set()
 _EXTRA_OF_SCHEME = {"awskms": "aws", "gcpkms": "gcp", "hashivault": "vault"}
 
 
@@ -38,6 +40,21 @@ class WrappedSecret:
     key_id: str
     key_version: str
     ciphertext: bytes
+
+
+@dataclass(frozen=True)
+class Unwrapped:
+    """What a successful unwrap gave.
+
+    Attributes:
+        secret: the 32 bytes that were wrapped.
+        version: the version of the master key that the KMS's success proves: the one that it must have decrypted with.
+            ``""`` where one success stands for the whole master key. None where the KMS decrypts with one of several
+            versions, which can be disabled one by one, and does not tell which. Never simply what the record says.
+    """
+
+    secret: bytes = field(repr=False)
+    version: str | None
 
 
 @runtime_checkable
@@ -66,8 +83,13 @@ class MasterKey(Protocol):
         """Encrypt ``secret`` (32 bytes) in the KMS, bound to ``context`` (no name or value in it is empty)."""
         ...
 
-    def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> bytes:
-        """Decrypt what `wrap` made, under the same ``context``. The caller checks what comes back."""
+    def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> Unwrapped:
+        """Decrypt what `wrap` made, under the same ``context``. The caller checks what comes back.
+
+        ``wrapped.key_version`` is a claim that anybody may have made: use it to ask the KMS or to refuse, for nothing
+        else. One success vouches for all records of its proved version and context for a `lease`; where it proves no
+        version, for its own record alone, which costs a call a lease for each record in use.
+        """
         ...
 
     def close(self) -> None:
@@ -151,6 +173,28 @@ def master_key(uri: str) -> MasterKey:
     if len({point.value for point in matches}) > 1:
         raise ConfigurationError(f"more than one installed provider claims key URI scheme {scheme!r}")
     return _load(matches[0])(uri)
+
+
+def unwrapped_by(master: MasterKey, wrapped: WrappedSecret, context: Mapping[str, str]) -> Unwrapped:
+    """What ``master`` unwraps. Bare bytes, of a provider written before `Unwrapped`, prove no version.
+
+    Raises:
+        EnvelopeError: as the provider raised it.
+        TypeError: the provider returned something else.
+    """
+    result: object = master.unwrap(wrapped, context)
+    if isinstance(result, Unwrapped):
+        return result
+    if not isinstance(result, (bytes, bytearray, memoryview)):
+        raise TypeError(f"{type(master).__name__}.unwrap must return Unwrapped(secret, version)")
+    if type(master) not in _told_of_bytes:
+        _told_of_bytes.add(type(master))
+        logger.warning(
+            "%s.unwrap returns bytes, which prove no key version, so that each record costs a KMS call a lease: "
+            "return Unwrapped(secret, version)",
+            type(master).__name__,
+        )
+    return Unwrapped(bytes(result), None)
 
 
 def context_bytes(context: Mapping[str, str]) -> bytes:

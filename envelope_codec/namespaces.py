@@ -148,7 +148,9 @@ class KeySets:
         except (EnvelopeError, KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # a CancelledError of its own among them, which would leave a run stuck
-            text = "the resolver failed for namespace %.200r, so nothing is sealed there until it gives a key or None: %s"
+            text = (
+                "the resolver failed for namespace %.200r, so nothing is sealed there until it gives a key or None: %s"
+            )
             logger.error(text, context.namespace, text_of(error))
         raise KeyNotConfigured("the resolver gave no master key to seal with", operation="seal")
 
@@ -163,7 +165,7 @@ class KeySets:
             name: Any = _identity(keys)
         else:
             lists = (tuple(map(_identity, group)) for group in ((keys.key,), keys.backup_keys, keys.decrypt_keys))
-            name = (*lists, tuple(sorted(keys.context.items())), keys.min_recipients)
+            name = (*lists, tuple(sorted(keys.context.items())), keys.min_recipients, keys.lease)
         with self._lock:
             found = self._resolved.get(name)
         if found is None:
@@ -184,6 +186,7 @@ class KeySets:
             dict(keys.context),
             keys.min_recipients,
             place,
+            keys.lease if place else None,  # the general one is the keyring's own
         )
         ids = [master.key_id for master in (*built.sealing, *built.decrypt_keys)]
         for key_id in ids:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import NamedTuple, Protocol
 
 from envelope_codec.frames import text_of
 
 logger = logging.getLogger("envelope_codec")
 
+_LINES_A_SECOND = 20
 _FIXES = {
     "KeyDenied": "enable the key or give the permission back, unless it was withdrawn on purpose: `envelope-codec "
     "doctor` says what is missing",
@@ -56,7 +58,14 @@ class Observer(Protocol):
 
 
 class LogObserver:
-    """Logs to ``logging.getLogger("envelope_codec")``: failures as warnings, KMS calls as debug."""
+    """Logs to ``logging.getLogger("envelope_codec")``: failures as warnings, KMS calls as debug.
+
+    Whoever can write to Temporal can cause any number of failures, and a log handler may block the event loop. So no
+    more than 20 a second of one operation and outcome are logged, and how many were left out is.
+    """
+
+    def __init__(self) -> None:
+        self._seconds: dict[tuple[str, str], tuple[int, int]] = {}
 
     def on_event(self, event: Event) -> None:
         """See `Observer.on_event`."""
@@ -70,6 +79,11 @@ class LogObserver:
                     event.key_id,
                 )
             return
+        left_out = self._left_out(event.operation, event.outcome)
+        if left_out is None:
+            return
+        if left_out:
+            logger.warning("%d more failures of %s, %s, were not logged", left_out, event.operation, event.outcome)
         advice = fix(event.outcome)
         logger.warning(
             "%s failed: %s: %s (namespace %.200r, key %s)%s",
@@ -80,6 +94,19 @@ class LogObserver:
             event.key_id or "-",
             f"; {advice}" if advice else "",
         )
+
+    def _left_out(self, operation: str, outcome: str) -> int | None:
+        """How many such failures were left out before this one; None if it is to be left out as well.
+
+        Not locked: what threads can do at worst is to miscount.
+        """
+        second, now = self._seconds.get((operation, outcome), (0, 0)), int(time.monotonic())
+        began, count = second
+        if began == now:
+            self._seconds[operation, outcome] = began, count + 1
+            return 0 if count < _LINES_A_SECOND else None
+        self._seconds[operation, outcome] = now, 1
+        return max(0, count - _LINES_A_SECOND)
 
 
 def fix(outcome: str) -> str:

@@ -1,70 +1,105 @@
-"""Keys for opening: a TTL cache of unwrapped keys, each used only under a live lease."""
+"""Keys for opening: a cache of unwrapped keys, each used only under a live lease."""
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable
-from hashlib import sha256
+import time
+from collections.abc import Callable, Iterator
 
 from cachetools import TTLCache
 
-from envelope_codec.envelope import Purpose, Recipient, Record
-from envelope_codec.errors import EnvelopeError, KeyNotConfigured, KmsUnavailable
+from envelope_codec.envelope import Recipient, Record
+from envelope_codec.errors import EnvelopeError, KeyDenied, KeyNotConfigured, KmsUnavailable
 from envelope_codec.flight import Flight
+from envelope_codec.keycache import KeyCache, OpeningKey, spelling
 from envelope_codec.keyset import KeySet, decisive
 from envelope_codec.kms import MasterKey
 from envelope_codec.kmscall import KmsCalls, closed, told
-from envelope_codec.lease import Lease, Leases
+from envelope_codec.lease import Lease
 from envelope_codec.observe import logger
+from envelope_codec.vouching import Leases
 
 _HOT_ENTRIES = 4_096
+_WIPED_AT_ONCE = 128  # keys; after so many, other threads get a turn
 
-
-class _OpeningKey:
-    __slots__ = ("expires", "head", "key", "leases", "strict")
-
-    def __init__(self, record: Record, key: bytes, leases: tuple[Lease, ...], expires: float) -> None:
-        self.head = record.head
-        self.key = key
-        # Only recipients that opened this very record vouch for it: a record's list of them is not authenticated.
-        self.leases = leases
-        self.expires = expires
-        self.strict = record.purpose is Purpose.DATA_KEY  # direct mode knows no grace
-
-    def live(self, monotonic: float, time: float) -> bool:
-        for lease in self.leases:
-            if lease.live(monotonic, time, strict=self.strict):
-                lease.used = True
-                return True
-        return False
+Refusals = dict[int, tuple[EnvelopeError, float]]
+"""By identity of a master key: what it said of a record, and until when (monotonic seconds) it is not asked again."""
 
 
 class _Asking:
-    """The recipients of one record, asked one after another."""
+    """The master keys for one record, asked one after another, each once at most.
 
-    def __init__(self, calls: KmsCalls, leases: Leases, record: Record) -> None:
+    Args:
+        calls: makes the calls.
+        leases: vouch.
+        record: to be opened.
+        key_set: of the record's namespace, if there is one.
+        refusals: what earlier attempts came to.
+        refusal_ttl: seconds for which a denial is not asked for again.
+    """
+
+    def __init__(
+        self,
+        calls: KmsCalls,
+        leases: Leases,
+        record: Record,
+        key_set: KeySet | None,
+        refusals: Refusals,
+        refusal_ttl: float,
+    ) -> None:
         self._calls = calls
         self._leases = leases
         self._record = record
+        self._key_set = key_set
+        self._refusals = refusals
+        self._refusal_ttl = refusal_ttl
         self._errors: list[EnvelopeError] = []
         self._unsure: list[tuple[str, EnvelopeError]] = []
         self._accepted: set[str] = set()
+        self._asked: set[int] = set()
 
-    def ask(self, recipient: Recipient, master: MasterKey) -> tuple[bytes, Lease] | None:
-        """The key and the lease that this recipient yields, if ``master`` opens it. Takes note of every failure."""
+    def pairs(self) -> Iterator[tuple[Recipient, MasterKey]]:
+        """Who may be asked for what, in the record's order. A master key that is named keeps for that recipient."""
+        if self._key_set is None:
+            return
+        named = {recipient.key_id for recipient in self._record.recipients}
+        for recipient in self._record.recipients:
+            for master in self._key_set.opening(recipient.key_id):
+                if master.key_id == recipient.key_id or master.key_id not in named:
+                    yield recipient, master
+
+    def accepts(self, recipient: Recipient, master: MasterKey) -> bool:
+        """Whether ``master`` opens such recipients. May ask the KMS. Takes note of a failure."""
         try:
-            if not master.accepts(recipient.key_id):  # may ask the KMS
-                return None
+            accepted = master.accepts(recipient.key_id)
         except BaseException as error:
             failure = told(error, "open", master)
             self._calls.heard(master, failure)
             self._unsure.append((recipient.key_id, failure))
+            return False
+        if accepted:
+            self._accepted.add(recipient.key_id)
+        return accepted
+
+    def ask(self, recipient: Recipient, master: MasterKey) -> tuple[bytes, Lease] | None:
+        """The key and the lease that this recipient yields, if ``master`` opens it. Takes note of every failure."""
+        if id(master) in self._asked or not self.accepts(recipient, master):
             return None
-        self._accepted.add(recipient.key_id)
+        self._asked.add(id(master))
+        now = self._calls.clock.monotonic()
+        refusal, until = self._refusals.get(id(master), (None, -math.inf))
+        if refusal is not None and now < until:
+            self._errors.append(refusal.fresh())
+            return None
+        seconds = self._key_set.lease if self._key_set is not None else None
         try:
-            return self._leases.unwrap(self._record, recipient, master)
+            return self._leases.unwrap(self._record, recipient, master, seconds)
         except EnvelopeError as error:
             self._errors.append(error)
+            if not isinstance(error, KmsUnavailable):
+                asked_again = now + self._refusal_ttl if isinstance(error, KeyDenied) else math.inf
+                self._refusals[id(master)] = error.fresh(), asked_again
             return None
 
     def outcome(self) -> EnvelopeError:
@@ -102,32 +137,37 @@ class OpeningKeys:
         self._clock = calls.clock
         self._leases = leases
         self._ttl = ttl
-        self._keys: TTLCache[bytes, _OpeningKey] = TTLCache(size, ttl, calls.clock.monotonic)
+        self._refusal_ttl = refusal_ttl
+        self._keys = KeyCache(size, calls.clock.monotonic)
         self._refused: TTLCache[bytes, EnvelopeError] = TTLCache(size, refusal_ttl, calls.clock.monotonic)
         self._flights: dict[bytes, Flight[bytes]] = {}
         # What was used last, in a plain dict that is read without the lock. Entries know when they end.
-        self._hot: dict[bytes, _OpeningKey] = {}
+        self._hot: dict[bytes, OpeningKey] = {}
 
     def at_hand(self, record: Record) -> bytes | None:
         """The key that ``record`` carries, if it is at hand. Never waits."""
         entry = self._hot.get(record.id)
-        if entry is None or entry.head != record.head:
-            return None
-        monotonic = self._clock.monotonic()
-        if monotonic < entry.expires and entry.live(monotonic, self._clock.time()):
+        if entry is not None and entry.allows(record) and entry.live(self._clock.monotonic(), self._clock.time()):
             return entry.key
         return None
 
+    def opened(self, record: Record) -> None:
+        """Take note that a payload has been opened with the key that was at hand: its lease is in use."""
+        entry = self._hot.get(record.id)
+        if entry is not None and entry.serving is not None:
+            entry.serving.used = True
+
     async def get(self, record: Record, deadline: float) -> bytes:
         """The key that ``record`` carries, by ``deadline`` (monotonic seconds). Errors as in `Keyring.opening_key`."""
-        reference = sha256(record.header_tail).digest()
+        reference = spelling(record)
         renewed: set[Lease] = set()
         while True:
             with self._calls.lock:
                 if self._calls.closed:
                     raise closed()
                 entry = self._entry(record)
-                if entry is not None and entry.live(self._clock.monotonic(), self._clock.time()):
+                live = entry is not None and entry.live(self._clock.monotonic(), self._clock.time())
+                if entry is not None and live and entry.allows(record):
                     self._heat(record.id, entry)
                     return entry.key
                 refusal = self._refused.get(reference)
@@ -138,7 +178,7 @@ class OpeningKeys:
                 several = len(record.recipients) > 1
                 lapsed = [
                     lease
-                    for lease in (entry.leases if entry is not None else ())
+                    for lease in (entry.leases if entry is not None and not live else ())
                     if lease not in renewed and not (lease.outage and several)
                 ]
                 flight, new = (None, False) if lapsed else self._flight(record, reference, deadline)
@@ -153,13 +193,22 @@ class OpeningKeys:
                 self._calls.fly(flight, lambda: self._flights.pop(reference, None))
             return await flight.wait(self._clock, deadline)
 
-    def drop_denied(self) -> None:
-        """Forget the keys that no lease vouches for any more."""
-        with self._calls.lock:
-            self._hot.clear()
-            for name, entry in list(self._keys.items()):
-                if all(lease.ended for lease in entry.leases):
-                    self._keys.pop(name, None)  # not del, which raises for what has just expired
+    def wipe(self, lease: Lease) -> None:
+        """Forget the keys that nothing but this lease, which was denied, vouched for. Runs in a thread.
+
+        Without the lock, since event loops wait for that.
+        """
+        for number in itertools.count(1):
+            try:
+                record_id = lease.records.pop()
+            except KeyError:
+                return
+            entry = self._keys.peek(record_id)
+            if entry is not None and all(one.ended for one in entry.leases):
+                self._keys.discard(record_id)
+                self._hot.pop(record_id, None)
+            if number % _WIPED_AT_ONCE == 0:
+                time.sleep(0.001)
 
     def clear(self) -> None:
         """Forget every key."""
@@ -172,31 +221,34 @@ class OpeningKeys:
         flight = self._flights.get(reference)
         new = flight is None
         if flight is None:
-            flight = self._flights[reference] = Flight(lambda: self._ask(record, reference), deadline)
+            refusals: Refusals = {}
+            flight = self._flights[reference] = Flight(lambda: self._ask(record, reference, refusals), deadline)
         flight.join(deadline)
         return flight, new
 
-    def _ask(self, record: Record, reference: bytes) -> bytes:
-        """One attempt: ask each configured recipient until one yields the key. Runs in a thread."""
-        kept = self._kept(record)
-        if kept is not None:  # since the last attempt, another record has renewed the lease for all
-            return kept
+    def _ask(self, record: Record, reference: bytes, refusals: Refusals | None = None) -> bytes:
+        """One attempt: ask each configured master key until one yields the key. Runs in a thread."""
         key_set = self._key_sets(record.namespace)
-        asking = _Asking(self._calls, self._leases, record)
+        asking = self._asking(record, key_set, {} if refusals is None else refusals)
+        kept = self._kept(record, reference, asking)
+        if kept is not None:
+            return kept
         unreachable: list[tuple[Recipient, MasterKey]] = []
-        for recipient in record.recipients:
-            for master in key_set.opening(recipient.key_id) if key_set else ():
-                if self._calls.breaker(master).is_open:
-                    unreachable.append((recipient, master))
-                elif (found := asking.ask(recipient, master)) is not None:
-                    self._keep(record, *found)
-                    self._probe(record, unreachable)
-                    return found[0]
+        for recipient, master in asking.pairs():
+            if self._calls.breaker(master).is_open:
+                unreachable.append((recipient, master))
+            elif (found := asking.ask(recipient, master)) is not None:
+                self._keep(record, *found)
+                self._probe(record, unreachable)
+                return found[0]
         for recipient, master in unreachable:
             if (found := asking.ask(recipient, master)) is not None:
                 self._keep(record, *found)
                 return found[0]
-        outcome = asking.outcome()
+        raise self._told(record, reference, asking.outcome())
+
+    def _told(self, record: Record, reference: bytes, outcome: EnvelopeError) -> EnvelopeError:
+        """``outcome``, after note was taken of it."""
         if isinstance(outcome, KeyNotConfigured):
             # In the log alone, and quoted: whoever can write to Temporal can make these names up.
             named = [recipient.key_id for recipient in record.recipients]
@@ -208,13 +260,16 @@ class OpeningKeys:
         if not isinstance(outcome, KmsUnavailable):
             with self._calls.lock:
                 self._refused[reference] = outcome.fresh()
-        raise outcome
+        return outcome
+
+    def _asking(self, record: Record, key_set: KeySet | None, refusals: Refusals) -> _Asking:
+        return _Asking(self._calls, self._leases, record, key_set, refusals, self._refusal_ttl)
 
     def _probe(self, record: Record, unreachable: list[tuple[Recipient, MasterKey]]) -> None:
         """Find out in the background whether one of these master keys answers again."""
         for recipient, master in unreachable:
             if self._calls.breaker(master).take_probe(self._clock.monotonic()):
-                asking = _Asking(self._calls, self._leases, record)
+                asking = self._asking(record, self._key_sets(record.namespace), {})
 
                 def probe(
                     recipient: Recipient = recipient, master: MasterKey = master, asking: _Asking = asking
@@ -224,27 +279,44 @@ class OpeningKeys:
 
                 self._calls.fly(Flight(probe, -math.inf), lambda: None, urgent=True)
 
-    def _kept(self, record: Record) -> bytes | None:
+    def _kept(self, record: Record, reference: bytes, asking: _Asking) -> bytes | None:
+        """The key at hand: since the last attempt, another record has renewed the lease for all, or this is another
+        spelling of a record that was opened before. Then one of its recipients, too, must be configured.
+
+        Raises:
+            EnvelopeError: none is.
+        """
         with self._calls.lock:
             entry = self._entry(record)
-            return entry.key if entry and entry.live(self._clock.monotonic(), self._clock.time()) else None
+            if entry is None or not entry.live(self._clock.monotonic(), self._clock.time()):
+                return None
+        if not entry.allows(record):
+            if not any(asking.accepts(recipient, master) for recipient, master in asking.pairs()):
+                raise self._told(record, reference, asking.outcome())
+            entry.allow(record, reference)
+            with self._calls.lock:
+                self._heat(record.id, entry)
+        return entry.key
 
-    def _entry(self, record: Record) -> _OpeningKey | None:
+    def _entry(self, record: Record) -> OpeningKey | None:
         entry = self._keys.get(record.id)
         return entry if entry is not None and entry.head == record.head else None
 
     def _keep(self, record: Record, key: bytes, lease: Lease) -> None:
-        lease.used = True
         with self._calls.lock:
             if self._calls.closed or lease.ended:
                 return
             known = self._entry(record)
             others = tuple(other for other in known.leases if other is not lease and not other.ended) if known else ()
-            entry = _OpeningKey(record, key, (lease, *others[:7]), self._clock.monotonic() + self._ttl)
+            entry = OpeningKey(record, key, (lease, *others[:7]), self._clock.monotonic() + self._ttl)
+            if known is not None:
+                entry.follow(known)
+            entry.allow(record, spelling(record))
+            entry.serving = lease
             self._keys[record.id] = entry
             self._heat(record.id, entry)
 
-    def _heat(self, record_id: bytes, entry: _OpeningKey) -> None:
+    def _heat(self, record_id: bytes, entry: OpeningKey) -> None:
         if len(self._hot) >= min(_HOT_ENTRIES, self._keys.maxsize):  # so it never holds what the cache has evicted
             self._hot.clear()
         self._hot[record_id] = entry

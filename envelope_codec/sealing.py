@@ -23,17 +23,18 @@ from envelope_codec.envelope import (
     commit,
     kms_context,
     record_head,
-    unlock,
 )
 from envelope_codec.errors import EnvelopeError, KeyDenied, KeyNotConfigured, KmsUnavailable
 from envelope_codec.flight import AT_SHUTDOWN, Flight, stopping
 from envelope_codec.keyset import KeySet, decisive
-from envelope_codec.kms import MasterKey, WrappedSecret
+from envelope_codec.kms import MasterKey
 from envelope_codec.kmscall import KmsCalls, closed
-from envelope_codec.lease import Lease, Leases
+from envelope_codec.lease import Lease
 from envelope_codec.observe import logger
 from envelope_codec.pause import Pauses
 from envelope_codec.trial import Lack
+from envelope_codec.vouching import Leases
+from envelope_codec.witness import open_recipient
 
 _PREPARE_AT = 0.9
 _PATIENCE = 30.0  # seconds for which the next key is asked for in a row, while nobody waits for it
@@ -52,7 +53,8 @@ class SealingKey:
 
     ``template`` is for the codec to keep a payload in; ``lacks`` are the recipients that it was to have as well; from
     ``ripe_at`` (monotonic seconds) on, or when ``ripe``, it is to be replaced by whatever next key there is; ``tries``
-    says that the next payload has to tell `Trials` of it.
+    says that the next payload has to tell `Trials` of it; ``serving`` is the lease under which it was found vouched for
+    last.
     """
 
     __slots__ = (
@@ -69,6 +71,7 @@ class SealingKey:
         "record",
         "ripe",
         "ripe_at",
+        "serving",
         "template",
         "tries",
     )
@@ -82,6 +85,7 @@ class SealingKey:
         self.lacks = lacks
         self.due_monotonic = self.due_time = self.ripe_at = self.max_payloads = self.prepare_at = math.inf
         self.exhausted = self.ripe = self.tries = False
+        self.serving: Lease | None = None
         self.template: Any = None
         self._number = itertools.count(1)  # next() is atomic, += is not
         self._asked = 0
@@ -102,10 +106,10 @@ class SealingKey:
         return self.exhausted or monotonic >= self.due_monotonic or time >= self.due_time
 
     def vouched(self, monotonic: float, time: float) -> bool:
-        """Whether a lease of it is live; marks that as used."""
+        """Whether a lease of it is live."""
         for lease in self.leases:
             if lease.live(monotonic, time):
-                lease.used = True
+                self.serving = lease
                 return True
         return False
 
@@ -168,6 +172,8 @@ class SealingKeys:
         """The key that seals the next payload, if it is at hand; counts that payload. Never waits."""
         key = self._usable(place)
         if key is not None:
+            if key.serving is not None:
+                key.serving.used = True
             number = key.take()
             if number >= key.prepare_at:
                 if number > key.max_payloads:
@@ -266,12 +272,15 @@ class SealingKeys:
         if state.current is old:
             raise KmsUnavailable("the KMS did not answer; the wrapping key in use goes on", operation="wrap")
 
-    def drop_denied(self) -> None:
-        """Forget the keys that no lease vouches for any more."""
-        with self._calls.lock:
-            for state in self._states.values():
-                if state.current is not None and all(lease.ended for lease in state.current.leases):
-                    state.current = None
+    def wipe(self, lease: Lease) -> None:
+        """Forget the keys that nothing but this lease, which was denied, vouched for. Runs in a thread."""
+        while lease.places:
+            state = self._states.get(lease.places.pop())
+            key = state.current if state is not None else None
+            if state is not None and key is not None and all(one.ended for one in key.leases):
+                with self._calls.lock:
+                    if state.current is key:
+                        state.current = None
 
     def clear(self) -> None:
         """Forget every key, and cancel what is scheduled."""
@@ -454,6 +463,8 @@ class SealingKeys:
                 or not self._usable(place)
             ):
                 state.current = key
+                for lease in key.leases:
+                    lease.places.add(place)
             else:  # no more recipients than before: it would only be one more record for every reader to open
                 current.prepare_at = current.max_payloads * _PREPARE_AT
             current, in_use = state.current or key, state.current is key
@@ -551,7 +562,7 @@ class SealingKeys:
                 if recipient.key_id in recipients:
                     continue
                 if purpose is Purpose.WRAPPING_KEY:
-                    leases.append(self._first_lease(record, master))
+                    leases.append(self._first_lease(record, master, key_set.lease))
                 recipients[recipient.key_id] = order[id(master)], recipient
             except EnvelopeError as error:
                 error.setting = setting
@@ -576,10 +587,8 @@ class SealingKeys:
         if self._verify:
             recipient = record.recipients[0]
             self._check_opens(recipient.key_id, record.namespace)
-            wrapped = WrappedSecret(recipient.key_id, recipient.key_version, recipient.ciphertext)
-            self._calls.call(
-                "unwrap", master, record.namespace, lambda: unlock(record, master.unwrap(wrapped, record.kms_context))
-            )
+            # Not by the leases: a trial vouches for nothing.
+            self._calls.call("unwrap", master, record.namespace, lambda: open_recipient(record, recipient, master))
 
     def _left_out(self, master: MasterKey) -> bool:
         """Whether ``master`` is known to be out of reach, and it is not yet time to ask again."""
@@ -596,12 +605,12 @@ class SealingKeys:
 
         return self._calls.call("wrap", master, context[NAMESPACE], attempt)
 
-    def _first_lease(self, record: Record, master: MasterKey) -> Lease:
+    def _first_lease(self, record: Record, master: MasterKey, seconds: float | None) -> Lease:
         """The lease of a new record, which has been opened once: one that can't be would lose a day of payloads."""
         if self._verify:
             self._check_opens(record.recipients[0].key_id, record.namespace)
-            return self._leases.unwrap(record, record.recipients[0], master)[1]
-        return self._leases.vouch_by_wrapping(record, master)
+            return self._leases.unwrap(record, record.recipients[0], master, seconds)[1]
+        return self._leases.vouch_by_wrapping(record, master, seconds)
 
     def _check_opens(self, key_id: str, namespace: str) -> None:
         """Whoever has this configuration opens what this master key has wrapped, a resolver's choice included."""

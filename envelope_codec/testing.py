@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from envelope_codec.errors import InvalidCiphertext, KeyDenied, KmsUnavailable
 from envelope_codec.frames import frameless
-from envelope_codec.kms import WrappedSecret, context_bytes
+from envelope_codec.kms import Unwrapped, WrappedSecret, context_bytes
 from envelope_codec.process import renew_after_fork
 
 _numbers = itertools.count(1)
@@ -73,8 +73,8 @@ class FakeKms:
         return WrappedSecret(self._key_id, version, nonce + cipher.encrypt(nonce, secret, context_bytes(context)))
 
     @frameless
-    def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> bytes:
-        """See `MasterKey.unwrap`."""
+    def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> Unwrapped:
+        """See `MasterKey.unwrap`. The version proves itself: each has key material of its own."""
         with self._lock:
             self.unwraps += 1
         self._faults("unwrap")
@@ -82,11 +82,12 @@ class FakeKms:
         if cipher is None:
             raise KeyDenied("the key version does not exist", operation="unwrap", key_id=self._key_id)
         try:
-            return cipher.decrypt(wrapped.ciphertext[:12], wrapped.ciphertext[12:], context_bytes(context))
+            secret = cipher.decrypt(wrapped.ciphertext[:12], wrapped.ciphertext[12:], context_bytes(context))
         except (InvalidTag, ValueError):
             raise InvalidCiphertext(
                 "the KMS refused the wrapped key", operation="unwrap", key_id=self._key_id
             ) from None
+        return Unwrapped(secret, wrapped.key_version)
 
     def close(self) -> None:
         """See `MasterKey.close`."""

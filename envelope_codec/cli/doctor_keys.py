@@ -26,7 +26,7 @@ from envelope_codec.envelope import (
     unlock,
 )
 from envelope_codec.errors import ConfigurationError, EnvelopeError, InvalidCiphertext
-from envelope_codec.kms import MasterKey, WrappedSecret, master_key
+from envelope_codec.kms import MasterKey, WrappedSecret, master_key, unwrapped_by
 from envelope_codec.kmscall import told
 from envelope_codec.process import renew_after_fork
 
@@ -256,4 +256,4 @@ def _accepted(master: MasterKey, record: Record) -> None:
 
 def _open(master: MasterKey, record: Record, recipient: Recipient) -> None:
     wrapped = WrappedSecret(recipient.key_id, recipient.key_version, recipient.ciphertext)
-    unlock(record, master.unwrap(wrapped, record.kms_context))
+    unlock(record, unwrapped_by(master, wrapped, record.kms_context).secret)

@@ -23,7 +23,7 @@ from envelope_codec.envelope import (
 )
 from envelope_codec.errors import EnvelopeError, KmsUnavailable
 from envelope_codec.keyset import KeySet
-from envelope_codec.kms import MasterKey, WrappedSecret
+from envelope_codec.kms import MasterKey, WrappedSecret, unwrapped_by
 from envelope_codec.kmscall import told
 from envelope_codec.namespaces import KeySets
 from envelope_codec.observe import logger
@@ -123,7 +123,7 @@ class _Probe:
                 operation = "unwrap"
                 recipient = record.recipients[0]
                 wrapped = WrappedSecret(recipient.key_id, recipient.key_version, recipient.ciphertext)
-                unlock(record, master.unwrap(wrapped, record.kms_context))
+                unlock(record, unwrapped_by(master, wrapped, record.kms_context).secret)
             except Exception as error:
                 failure = error if isinstance(error, EnvelopeError) else told(error, operation, master)
                 if operation == "wrap" and not isinstance(failure, KmsUnavailable):

@@ -11,8 +11,8 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from envelope_codec.aws_credentials import CredentialsUnavailable, told_apart, watch_signing
-from envelope_codec.errors import ConfigurationError, InvalidCiphertext, KmsUnavailable
-from envelope_codec.kms import WrappedSecret, parse_key_uri
+from envelope_codec.errors import ConfigurationError, EnvelopeError, InvalidCiphertext, KmsUnavailable
+from envelope_codec.kms import Unwrapped, WrappedSecret, parse_key_uri
 from envelope_codec.process import PerProcess
 from envelope_codec.provider import asks_kms
 from envelope_codec_aws._arn import KeyArn, checked_accounts
@@ -30,6 +30,10 @@ _T = TypeVar("_T")
 # An alias may be pointed at another key at any time, and other workers then seal under that key at once. So "not ours"
 # holds for this many seconds only; what the alias was once seen to point at stays accepted.
 _ALIAS_RECHECK = 10.0
+
+# A failed look-up is told again for so many seconds: a record can name many keys, and each would be looked up.
+_ALIAS_REFUSED = 5.0
+_ALIAS_UNANSWERED = 1.0
 
 
 class AwsKms:
@@ -99,6 +103,7 @@ class AwsKms:
         # is to ask AWS twice.
         self._targets = set() if self._arn.is_alias else {self._arn.text}
         self._asked_at: float | None = None
+        self._alias_failure: tuple[EnvelopeError, float] | None = None
         self._warned: set[tuple[str, str]] = set()
 
     @classmethod
@@ -145,8 +150,11 @@ class AwsKms:
         return WrappedSecret(used, "", ciphertext)
 
     @asks_kms("unwrap")
-    def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> bytes:
-        """Decrypt: https://docs.aws.amazon.com/kms/latest/APIReference/API_Decrypt.html"""
+    def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> Unwrapped:
+        """Decrypt: https://docs.aws.amazon.com/kms/latest/APIReference/API_Decrypt.html
+
+        A key's rotated material can't be disabled apart from the key, so one success stands for all of it.
+        """
         key_id = self._name_here(wrapped.key_id)
         if key_id is None:
             raise InvalidCiphertext("wrapped by another key", operation="unwrap", key_id=self.key_id)
@@ -160,7 +168,7 @@ class AwsKms:
             raise KmsUnavailable("the KMS gave no usable answer", operation="unwrap", key_id=key_id)
         if used != key_id:
             raise InvalidCiphertext("the KMS used another key than it was asked to", operation="unwrap", key_id=key_id)
-        return secret
+        return Unwrapped(secret, "")
 
     def close(self) -> None:
         """Close the client that was built here. Final: a later call gets `KmsUnavailable`."""
@@ -196,14 +204,29 @@ class AwsKms:
         return self._asked_at is None or time.monotonic() - self._asked_at >= _ALIAS_RECHECK
 
     def _follow_alias(self) -> None:
-        """DescribeKey: https://docs.aws.amazon.com/kms/latest/APIReference/API_DescribeKey.html"""
+        """Take note of what the alias points at, or raise what kept it from being told, also a moment ago."""
+        if self._alias_failure is not None:
+            failure, until = self._alias_failure
+            if time.monotonic() < until:
+                raise failure.fresh()
         asked_at = time.monotonic()
+        try:
+            target = self._alias_target()
+        except EnvelopeError as error:
+            pause = _ALIAS_UNANSWERED if isinstance(error, KmsUnavailable) else _ALIAS_REFUSED
+            self._alias_failure = error.fresh(), time.monotonic() + pause
+            raise
+        self._targets.add(target)
+        self._asked_at = asked_at
+        self._alias_failure = None
+
+    def _alias_target(self) -> str:
+        """DescribeKey: https://docs.aws.amazon.com/kms/latest/APIReference/API_DescribeKey.html"""
         reply = self._ask("unwrap", self.key_id, lambda kms: kms.describe_key(KeyId=self.key_id))
         target = reply.get("KeyMetadata", {}).get("Arn")
         if not isinstance(target, str) or not self._is_target(target):
             raise KmsUnavailable("the KMS gave no usable answer", operation="unwrap", key_id=self.key_id)
-        self._targets.add(target)
-        self._asked_at = asked_at
+        return target
 
     def _ask(self, operation: str, key_id: str, request: Callable[[KMSClient], _T]) -> _T:
         try:

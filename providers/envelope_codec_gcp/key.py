@@ -11,7 +11,15 @@ import google_crc32c
 from google.cloud.kms_v1 import DecryptRequest, EncryptRequest, KeyManagementServiceClient
 
 from envelope_codec.errors import ConfigurationError, EnvelopeError, InvalidCiphertext
-from envelope_codec.kms import KeyUri, WrappedSecret, context_bytes, parse_key_uri, shown_path, shown_value
+from envelope_codec.kms import (
+    KeyUri,
+    Unwrapped,
+    WrappedSecret,
+    context_bytes,
+    parse_key_uri,
+    shown_path,
+    shown_value,
+)
 from envelope_codec.provider import asks_kms
 from envelope_codec_gcp.connection import Connection
 from envelope_codec_gcp.endpoint import Endpoint
@@ -148,10 +156,11 @@ class GcpKms:
         return WrappedSecret(self._name, version, reply.ciphertext)
 
     @asks_kms("unwrap")
-    def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> bytes:
+    def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> Unwrapped:
         """Decrypt with the version that the ciphertext names.
 
-        The KMS does not tell which version that was, so a recorded version is only checked for its form.
+        The KMS does not tell which version that was, so none is proved, and a recorded one is only checked for its
+        form (https://cloud.google.com/kms/docs/reference/rpc/google.cloud.kms.v1#decryptresponse).
         """
         if wrapped.key_version and not is_version(wrapped.key_version):
             raise InvalidCiphertext(
@@ -168,7 +177,7 @@ class GcpKms:
         reply = self._call("unwrap", lambda client: client.decrypt(request=request, retry=None, timeout=self._timeout))
         if reply.plaintext_crc32c != _crc(reply.plaintext):
             raise self._damaged("unwrap")
-        return reply.plaintext
+        return Unwrapped(reply.plaintext, None)
 
     def close(self) -> None:
         """Close the connection that this object made. Final: a later call gets `KmsUnavailable`."""

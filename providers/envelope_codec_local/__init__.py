@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from envelope_codec.errors import ConfigurationError, InvalidCiphertext, KeyDenied, KmsUnavailable
 from envelope_codec.frames import frameless
-from envelope_codec.kms import WrappedSecret, context_bytes, parse_key_uri
+from envelope_codec.kms import Unwrapped, WrappedSecret, context_bytes, parse_key_uri
 from envelope_codec.provider import asks_kms
 from envelope_codec_local.key_file import MAX_BYTES, InvalidKeyFile, KeyFile, is_version
 
@@ -84,15 +84,15 @@ class LocalKeyFile:
         return WrappedSecret(self.key_id, version, ciphertext)
 
     @asks_kms("unwrap")
-    def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> bytes:
+    def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> Unwrapped:
         if not self.accepts(wrapped.key_id):
             raise InvalidCiphertext("wrapped by another key file", operation="unwrap", key_id=self.key_id)
         if not is_version(wrapped.key_version) or len(wrapped.ciphertext) < _NONCE_BYTES + _TAG_BYTES:
             raise InvalidCiphertext("not a ciphertext of a key file", operation="unwrap", key_id=self.key_id)
-        _, key = self._version("unwrap", wrapped.key_version)
+        version, key = self._version("unwrap", wrapped.key_version)
         nonce, ciphertext = wrapped.ciphertext[:_NONCE_BYTES], wrapped.ciphertext[_NONCE_BYTES:]
         try:
-            return AESGCM(key).decrypt(nonce, ciphertext, context_bytes(context))
+            return Unwrapped(AESGCM(key).decrypt(nonce, ciphertext, context_bytes(context)), version)
         except InvalidTag:
             raise InvalidCiphertext(
                 "the ciphertext or its context was changed", operation="unwrap", key_id=self.key_id

@@ -13,7 +13,7 @@ from hvac.adapters import JSONAdapter
 
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.frames import frameless
-from envelope_codec.kms import WrappedSecret, context_bytes, parse_key_uri, shown_value
+from envelope_codec.kms import Unwrapped, WrappedSecret, context_bytes, parse_key_uri, shown_value
 from envelope_codec.process import PerProcess
 from envelope_codec.provider import asks_kms
 from envelope_codec_vault import _failure as failure
@@ -189,8 +189,11 @@ class VaultTransit:
         return self._done(WRAP, lambda: self._wrapped(secret, context))
 
     @asks_kms("unwrap")
-    def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> bytes:
-        """https://developer.hashicorp.com/vault/api-docs/secret/transit#decrypt-data"""
+    def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> Unwrapped:
+        """Decrypt with the version that the ciphertext names, which must be the recorded one, and is proved by success.
+
+        https://developer.hashicorp.com/vault/api-docs/secret/transit#decrypt-data
+        """
         return self._done(UNWRAP, lambda: self._unwrapped(wrapped, context))
 
     def close(self) -> None:
@@ -234,7 +237,7 @@ class VaultTransit:
             raise Failed(failure.NO_ANSWER)
         return WrappedSecret(self._key_id, version, ciphertext.encode("ascii"))
 
-    def _unwrapped(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> bytes:
+    def _unwrapped(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> Unwrapped:
         ciphertext = wrapped.ciphertext.decode("ascii", errors="replace")
         version = key_version(ciphertext)
         if version is None:
@@ -253,7 +256,7 @@ class VaultTransit:
         secret = decode(text_of(reply, "plaintext"))
         if secret is None:
             raise Failed(failure.NO_ANSWER)
-        return secret
+        return Unwrapped(secret, version)
 
     def _done(self, operation: str, work: Callable[[], _T]) -> _T:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from envelope_codec.errors import KmsUnavailable
-from envelope_codec.kms import MasterKey, WrappedSecret
+from envelope_codec.kms import MasterKey, Unwrapped, WrappedSecret
 
 
 class Line:
@@ -32,7 +32,7 @@ class Line:
         self._check("wrap")
         return self._kms.wrap(secret, context)
 
-    def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> bytes:
+    def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> Unwrapped:
         self._check("unwrap")
         return self._kms.unwrap(wrapped, context)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from envelope_codec import EnvelopeConfig, KeyDenied, NamespaceKeys, WrappedSecret
+from envelope_codec import EnvelopeConfig, KeyDenied, NamespaceKeys, Unwrapped, WrappedSecret
 from envelope_codec.testing import FakeKms
 
 
@@ -25,7 +25,7 @@ class Permitted:
         self._check(context, self._wrap)
         return self._kms.wrap(secret, context)
 
-    def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> bytes:
+    def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> Unwrapped:
         self._check(context, self._unwrap)
         return self._kms.unwrap(wrapped, context)
 

@@ -55,7 +55,7 @@ def test_an_alias_is_resolved_and_recorded_as_the_arn_of_its_key(aws: AwsHarness
     assert key.key_id == alias
     wrapped = key.wrap(SECRET, CONTEXT)
     assert (wrapped.key_id, wrapped.key_version) == (target, "")
-    assert key.unwrap(wrapped, CONTEXT) == SECRET
+    assert key.unwrap(wrapped, CONTEXT).secret == SECRET
     key.close()
 
 
@@ -63,8 +63,8 @@ def test_what_was_wrapped_through_an_alias_opens_with_the_key_and_the_reverse(aw
     target = new_key(admin)
     by_arn = AwsKms(target, endpoint=aws.endpoint)
     by_alias = AwsKms(new_alias(admin, target), endpoint=aws.endpoint)
-    assert by_alias.unwrap(by_arn.wrap(SECRET, CONTEXT), CONTEXT) == SECRET  # has wrapped nothing itself before
-    assert by_arn.unwrap(by_alias.wrap(SECRET, CONTEXT), CONTEXT) == SECRET
+    assert by_alias.unwrap(by_arn.wrap(SECRET, CONTEXT), CONTEXT).secret == SECRET  # has wrapped nothing itself before
+    assert by_arn.unwrap(by_alias.wrap(SECRET, CONTEXT), CONTEXT).secret == SECRET
     assert by_alias.accepts(target)
     assert not by_alias.accepts(new_key(admin))
     by_arn.close()
@@ -82,7 +82,7 @@ def test_an_alias_pointed_at_another_key_seals_under_it_and_opens_both(aws: AwsH
     assert (old.key_id, new.key_id) == (first, second)
     assert key.accepts(first)
     assert key.accepts(second)
-    assert [key.unwrap(wrapped, CONTEXT) for wrapped in (old, new)] == [SECRET, SECRET]
+    assert [key.unwrap(wrapped, CONTEXT).secret for wrapped in (old, new)] == [SECRET, SECRET]
     key.close()
 
 
@@ -96,7 +96,7 @@ def test_what_an_alias_pointed_at_earlier_opens_by_its_account(aws: AwsHarness, 
     assert not strict.accepts(first)
     assert not elsewhere.accepts(first)
     assert generous.accepts(first)
-    assert generous.unwrap(wrapped, CONTEXT) == SECRET
+    assert generous.unwrap(wrapped, CONTEXT).secret == SECRET
     assert not generous.accepts(first.replace(REGION, "eu-west-1"))
     assert generous.wrap(SECRET, CONTEXT).key_id == second
     with pytest.raises(InvalidCiphertext):
@@ -129,7 +129,7 @@ def test_a_replica_opens_what_the_primary_wrapped_and_the_reverse(aws: AwsHarnes
     for reader in (here, there, there_by_alias):
         for wrapped in (from_here, from_there):
             assert reader.accepts(wrapped.key_id)
-            assert reader.unwrap(wrapped, CONTEXT) == SECRET
+            assert reader.unwrap(wrapped, CONTEXT).secret == SECRET
         reader.close()
 
 
@@ -166,7 +166,7 @@ def test_what_another_key_wrapped_is_bad_ciphertext_and_no_refusal(aws: AwsHarne
 def test_a_role_is_assumed(aws: AwsHarness, admin: Any) -> None:
     options = {"sts_endpoint": aws.endpoint, "role": ROLE, "role_session_name": "worker-1", "external_id": "shop"}
     key = AwsKms.from_uri(aws.uri(new_key(admin), **options))
-    assert key.unwrap(key.wrap(SECRET, CONTEXT), CONTEXT) == SECRET
+    assert key.unwrap(key.wrap(SECRET, CONTEXT), CONTEXT).secret == SECRET
     key.close()
 
 
@@ -178,7 +178,7 @@ def test_a_profile_gives_the_credentials(
     (tmp_path / "config").write_text("[profile shop]\naws_access_key_id = test\naws_secret_access_key = test\n")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
     key = AwsKms.from_uri(aws.uri(new_key(admin), profile="shop"))
-    assert key.unwrap(key.wrap(SECRET, CONTEXT), CONTEXT) == SECRET
+    assert key.unwrap(key.wrap(SECRET, CONTEXT), CONTEXT).secret == SECRET
     key.close()
 
 
@@ -193,7 +193,7 @@ def test_a_client_handed_in_does_the_work_and_stays_open(
     key = AwsKms(new_alias(admin, new_key(admin)), client=client)
     assert key.accepts(key.wrap(SECRET, CONTEXT).key_id)
     assert not key.accepts(new_key(admin))
-    assert key.unwrap(key.wrap(SECRET, CONTEXT), CONTEXT) == SECRET
+    assert key.unwrap(key.wrap(SECRET, CONTEXT), CONTEXT).secret == SECRET
     key.close()
     assert asked == ["Encrypt", "DescribeKey", "Encrypt", "Decrypt"]
     assert closed == []
@@ -208,7 +208,7 @@ def test_many_threads_may_use_one_key_at_once(aws: AwsHarness, admin: Any) -> No
         secret = bytes([number]) * 32
         start.wait()  # so that they also build the client together
         for _ in range(5):
-            opened.append(secret if key.unwrap(key.wrap(secret, CONTEXT), CONTEXT) == secret else b"mixed up")
+            opened.append(secret if key.unwrap(key.wrap(secret, CONTEXT), CONTEXT).secret == secret else b"mixed up")
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(16)]
     for thread in threads:
@@ -252,10 +252,11 @@ def test_a_forked_child_has_a_client_of_its_own_and_the_parent_keeps_its_own(aws
         assert before, "the parent keeps no connection, so this shows nothing"
         child = os.fork()
         if child == 0:
-            ok = key.unwrap(wrapped, context) == key.unwrap(key.wrap(bytes(32), context), context) == bytes(32)
+            again = key.wrap(bytes(32), context)
+            ok = key.unwrap(wrapped, context).secret == key.unwrap(again, context).secret == bytes(32)
             os._exit(0 if ok and sockets() - before else 1)
         assert os.waitpid(child, 0)[1] == 0, "child"
-        assert key.unwrap(wrapped, context) == bytes(32)
+        assert key.unwrap(wrapped, context).secret == bytes(32)
         assert sockets() == before, "the parent had to connect again"
     """
     done = run_python(script, aws.create_key())
@@ -284,7 +285,7 @@ def test_a_child_forked_while_a_thread_fetches_credentials_is_not_stuck(aws: Aws
         if child == 0:
             signal.alarm(60)
             go.touch()
-            os._exit(0 if key.unwrap(key.wrap(bytes(32), context), context) == bytes(32) else 1)
+            os._exit(0 if key.unwrap(key.wrap(bytes(32), context), context).secret == bytes(32) else 1)
         assert os.waitpid(child, 0)[1] == 0, "child"
         thread.join()
         assert key.wrap(bytes(32), context).ciphertext

@@ -78,7 +78,7 @@ def test_the_primary_version_is_recorded_and_old_versions_open(
     second = key.wrap(SECRET, CONTEXT)
     assert (first.key_id, first.key_version) == (name, "1")
     assert (second.key_id, second.key_version) == (name, "2")
-    assert key.unwrap(first, CONTEXT) == key.unwrap(second, CONTEXT) == SECRET
+    assert key.unwrap(first, CONTEXT).secret == key.unwrap(second, CONTEXT).secret == SECRET
 
 
 def test_a_disabled_version_is_denied_and_the_others_open(
@@ -90,10 +90,10 @@ def test_a_disabled_version_is_denied_and_the_others_open(
     set_state(admin, f"{name}/cryptoKeyVersions/1", State.DISABLED)
     with pytest.raises(KeyDenied):
         key.unwrap(first, CONTEXT)
-    assert key.unwrap(second, CONTEXT) == SECRET
+    assert key.unwrap(second, CONTEXT).secret == SECRET
     assert key.wrap(SECRET, CONTEXT).key_version == "2"
     set_state(admin, f"{name}/cryptoKeyVersions/1", State.ENABLED)
-    assert key.unwrap(first, CONTEXT) == SECRET
+    assert key.unwrap(first, CONTEXT).secret == SECRET
 
 
 def test_a_destroyed_version_is_denied_until_it_is_restored_and_enabled(
@@ -110,7 +110,7 @@ def test_a_destroyed_version_is_denied_until_it_is_restored_and_enabled(
         if admin.get_crypto_key_version(name=version).state == State.DESTROY_SCHEDULED:
             admin.restore_crypto_key_version(name=version)
     set_state(admin, version, State.ENABLED)
-    assert key.unwrap(wrapped, CONTEXT) == SECRET
+    assert key.unwrap(wrapped, CONTEXT).secret == SECRET
 
 
 def test_a_key_that_does_not_exist_or_is_for_signing_is_denied(
@@ -132,7 +132,7 @@ def test_the_context_is_bound_as_additional_authenticated_data(
 ) -> None:
     aad = b"envelope-codec/1 context\0\x01\x00\x12temporal-namespace\x00\x07default"
     sealed = admin.encrypt(request={"name": name, "plaintext": SECRET, "additional_authenticated_data": aad})
-    assert key.unwrap(WrappedSecret(name, "1", sealed.ciphertext), CONTEXT) == SECRET
+    assert key.unwrap(WrappedSecret(name, "1", sealed.ciphertext), CONTEXT).secret == SECRET
     wrapped = key.wrap(SECRET, CONTEXT)
     request = {"name": name, "ciphertext": wrapped.ciphertext, "additional_authenticated_data": aad}
     assert admin.decrypt(request=request).plaintext == SECRET
@@ -262,7 +262,7 @@ def test_damage_on_the_way_is_found_and_is_no_verdict_on_the_key(
 ) -> None:
     operation, side, change = DAMAGE[damage]
     wrapped = tampered.wrap(SECRET, CONTEXT)
-    assert tampered.unwrap(wrapped, CONTEXT) == SECRET
+    assert tampered.unwrap(wrapped, CONTEXT).secret == SECRET
     setattr(tampering, side, change)
     call = tampered.wrap if operation == "wrap" else tampered.unwrap
     with pytest.raises(KmsUnavailable) as caught:
@@ -339,7 +339,7 @@ def test_sixteen_threads_share_one_connection(name: str, tampering: Tampering, t
     def work(number: int) -> bool:
         secret, context = bytes([number]) * 32, {**CONTEXT, "thread": str(number)}
         barrier.wait()
-        return all(tampered.unwrap(tampered.wrap(secret, context), context) == secret for _ in range(10))
+        return all(tampered.unwrap(tampered.wrap(secret, context), context).secret == secret for _ in range(10))
 
     with futures.ThreadPoolExecutor(16) as pool:
         assert all(pool.map(work, range(16)))
@@ -465,7 +465,7 @@ def test_no_secret_reaches_the_debug_log_of_google_s_sdk(seen: Seen, endpoint: s
     seen.records.clear()
     key = GcpKms(name, endpoint=endpoint)
     wrapped = key.wrap(SECRET, CONTEXT)
-    assert key.unwrap(wrapped, CONTEXT) == SECRET
+    assert key.unwrap(wrapped, CONTEXT).secret == SECRET
     with pytest.raises(InvalidCiphertext):
         key.unwrap(wrapped, {})
     key.close()
@@ -478,7 +478,7 @@ def test_no_secret_reaches_the_debug_log_through_a_client_handed_in(
 ) -> None:
     seen.records.clear()
     key = GcpKms(name, client=admin)
-    assert key.unwrap(key.wrap(SECRET, CONTEXT), CONTEXT) == SECRET
+    assert key.unwrap(key.wrap(SECRET, CONTEXT), CONTEXT).secret == SECRET
     assert not holds_the_secret(seen.text())
 
 
@@ -486,7 +486,7 @@ def test_what_others_do_with_google_s_sdk_is_logged_as_ever(
     seen: Seen, admin: kms_v1.KeyManagementServiceClient, name: str, key: GcpKms
 ) -> None:
     """Which also shows that the tests above would see a secret, and that the SDK logs in the thread that calls."""
-    assert key.unwrap(key.wrap(SECRET, CONTEXT), CONTEXT) == SECRET
+    assert key.unwrap(key.wrap(SECRET, CONTEXT), CONTEXT).secret == SECRET
     with pytest.raises(InvalidCiphertext):
         key.unwrap(WrappedSecret(name, "1", b"x"), CONTEXT)
     seen.records.clear()
@@ -513,7 +513,7 @@ import sys
 from envelope_codec_gcp import GcpKms
 key, context = GcpKms.from_uri(sys.argv[1]), {"temporal-namespace": "default"}
 secret = bytes.fromhex(sys.argv[2])
-assert key.unwrap(key.wrap(secret, context), context) == secret
+assert key.unwrap(key.wrap(secret, context), context).secret == secret
 key._client().encrypt(name=key.key_id, plaintext=b"of others")
 """
 
@@ -569,14 +569,14 @@ for thread in threads:
     thread.start()
 child = os.fork()
 if not child:
-    assert key.unwrap(wrapped, context) == b"s" * 32
+    assert key.unwrap(wrapped, context).secret == b"s" * 32
     key.close()
     os._exit(0)
 ended = os.waitpid(child, 0)[1]
 over.set()
 for thread in threads:
     thread.join()
-assert key.unwrap(wrapped, context) == b"s" * 32
+assert key.unwrap(wrapped, context).secret == b"s" * 32
 sys.exit(ended != 0)
 """
 
@@ -634,7 +634,7 @@ def test_calls_succeed_again_soon_after_the_server_is_back(tmp_path: Path) -> No
 
 def opens(key: GcpKms, wrapped: WrappedSecret) -> bool:
     try:
-        return key.unwrap(wrapped, CONTEXT) == SECRET
+        return key.unwrap(wrapped, CONTEXT).secret == SECRET
     except KmsUnavailable:
         return False
 

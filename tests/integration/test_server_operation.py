@@ -15,7 +15,7 @@ from cryptography.x509 import load_der_x509_certificate
 from prometheus_client.parser import text_string_to_metric_families
 from server_kit import PLAIN, CodecServer, refused, returned, sealed, serving, until
 
-from envelope_codec import ConfigurationError, EnvelopeConfig, NamespaceKeys
+from envelope_codec import ConfigurationError, EnvelopeConfig, NamespaceKeys, Unwrapped
 from envelope_codec.errors import KeyDenied
 from envelope_codec.server import ServerConfig
 from envelope_codec.server.certificate import check_certificate
@@ -117,8 +117,8 @@ class ReadsOnly(FakeKms):
 
 
 class Forgetful(FakeKms):
-    def unwrap(self, wrapped: Any, context: Any) -> bytes:
-        return bytes(32)
+    def unwrap(self, wrapped: Any, context: Any) -> Unwrapped:
+        return Unwrapped(bytes(32), "1")
 
 
 async def test_who_may_not_wrap_proves_nothing_and_is_ready() -> None:

@@ -127,7 +127,7 @@ def opened(admin: Admin) -> Iterator[Callable[..., VaultTransit]]:
 
 
 def opens(key: MasterKey) -> bool:
-    return key.unwrap(key.wrap(SECRET, CONTEXT), CONTEXT) == SECRET
+    return key.unwrap(key.wrap(SECRET, CONTEXT), CONTEXT).secret == SECRET
 
 
 def failure(kind: type[EnvelopeError], call: Callable[[], object], says: str = "") -> None:
@@ -168,7 +168,7 @@ def test_after_rotation_old_versions_open_and_new_ones_are_recorded(admin: Admin
     new = key.wrap(SECRET, CONTEXT)
     assert (old.key_version, new.key_version) == ("1", "2")
     assert new.ciphertext.startswith(b"vault:v2:")
-    assert key.unwrap(old, CONTEXT) == key.unwrap(new, CONTEXT) == SECRET
+    assert key.unwrap(old, CONTEXT).secret == key.unwrap(new, CONTEXT).secret == SECRET
 
 
 def test_a_version_that_may_no_longer_decrypt_is_denied_until_it_may_again(admin: Admin, opened: Any) -> None:
@@ -180,7 +180,7 @@ def test_a_version_that_may_no_longer_decrypt_is_denied_until_it_may_again(admin
     failure(KeyDenied, lambda: key.unwrap(old, CONTEXT), "version")
     assert opens(key)
     admin.transit.update_key_configuration(name, min_decryption_version=1)
-    assert key.unwrap(old, CONTEXT) == SECRET
+    assert key.unwrap(old, CONTEXT).secret == SECRET
 
 
 def test_a_version_that_does_not_exist_is_no_denial(admin: Admin, opened: Any) -> None:
@@ -287,7 +287,7 @@ def test_a_soft_deleted_key_is_denied_until_it_is_restored(admin: Admin, opened:
     failure(KeyDenied, lambda: key.unwrap(wrapped, CONTEXT), "deleted")
     failure(KeyDenied, lambda: key.wrap(SECRET, CONTEXT), "deleted")
     admin.client.write_data(f"transit/keys/{name}/soft-delete-restore", data={})
-    assert key.unwrap(wrapped, CONTEXT) == SECRET
+    assert key.unwrap(wrapped, CONTEXT).secret == SECRET
 
 
 @pytest.mark.parametrize("mount", ["nowhere", "secret", "cubbyhole", "sys"])
@@ -310,7 +310,7 @@ def test_mounts_are_told_apart_whatever_they_are_called(admin: Admin, opened: An
         admin.transit.create_key("same", mount_point=mount)
     one, other = (opened("same", mount=mount) for mount in mounts)
     wrapped = one.wrap(SECRET, CONTEXT)
-    assert one.unwrap(wrapped, CONTEXT) == SECRET
+    assert one.unwrap(wrapped, CONTEXT).secret == SECRET
     assert opens(other)
     assert not other.accepts(wrapped.key_id)
     failure(InvalidCiphertext, lambda: other.unwrap(wrapped, CONTEXT))
@@ -335,7 +335,7 @@ def test_namespaces_are_told_apart(admin: Admin, opened: Any) -> None:
     outer = opened(name)
     assert inner.key_id == f"hashivault://{name}?mount=transit&namespace={team}/a"
     wrapped = inner.wrap(SECRET, CONTEXT)
-    assert inner.unwrap(wrapped, CONTEXT) == SECRET
+    assert inner.unwrap(wrapped, CONTEXT).secret == SECRET
     failure(InvalidCiphertext, lambda: outer.unwrap(wrapped, CONTEXT))
     failure(KeyDenied, lambda: opened(name, namespace=f"{team}/b").wrap(SECRET, CONTEXT), "namespace")
 
@@ -362,7 +362,7 @@ def test_withdrawn_permission_is_a_denial_and_works_again_when_given_back(
     failure(KeyDenied, lambda: key.wrap(SECRET, CONTEXT), "permission")
     failure(KeyDenied, lambda: key.unwrap(wrapped, CONTEXT), "permission")
     admin.set_policy(policy, (f"transit/decrypt/{name}", "update"))
-    assert key.unwrap(wrapped, CONTEXT) == SECRET
+    assert key.unwrap(wrapped, CONTEXT).secret == SECRET
     failure(KeyDenied, lambda: key.wrap(SECRET, CONTEXT), "permission")
 
 
@@ -761,7 +761,7 @@ def test_a_server_that_sleeps_is_sealed_or_gone_is_no_answer() -> None:
         server.pause()
         failure(KmsUnavailable, lambda: key.unwrap(wrapped, CONTEXT), "in time")
         server.resume()
-        assert key.unwrap(wrapped, CONTEXT) == SECRET
+        assert key.unwrap(wrapped, CONTEXT).secret == SECRET
         admin.client.sys.seal()
         failure(KmsUnavailable, lambda: key.unwrap(wrapped, CONTEXT), "sealed")
         server.stop()
@@ -792,7 +792,7 @@ def connections():
     return {os.readlink(fd) for fd in fds if os.path.exists(fd) and os.readlink(fd).startswith("socket:")}
 
 def serve(key):
-    assert key.unwrap(key.wrap(b"7" * 32, {"a": "b"}), {"a": "b"}) == b"7" * 32
+    assert key.unwrap(key.wrap(b"7" * 32, {"a": "b"}), {"a": "b"}).secret == b"7" * 32
 
 name, address, token = sys.argv[1:]
 for settings in ({"address": address, "token": token}, {"client": hvac.Client(url=address, token=token)}):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
+
+from cryptography.exceptions import InvalidTag
 
 from envelope_codec.envelope import (
     NAMESPACE,
@@ -18,9 +21,10 @@ from envelope_codec.envelope import (
     kms_context,
     record_head,
 )
+from envelope_codec.errors import InvalidCiphertext, KeyDenied
 from envelope_codec.keyring import Keyring, Limits
 from envelope_codec.keyset import KeySet
-from envelope_codec.kms import MasterKey
+from envelope_codec.kms import MasterKey, Unwrapped, WrappedSecret, context_bytes
 from envelope_codec.observe import Event
 from envelope_codec.sealing import SealingKey
 from envelope_codec.testing import FakeKms, ManualClock
@@ -113,7 +117,19 @@ class Ring:
     async def open(self, record: Record, **options: Any) -> bytes:
         """The key of a record, as the codec asks for it; moves the clock on from timer to timer until it is there."""
         key = self.keyring.try_opening_key(record)
-        return await self.finish(self.keyring.opening_key(record, **options)) if key is None else key
+        if key is None:
+            key = await self.finish(self.keyring.opening_key(record, **options))
+        self.keyring.opened(record)
+        return key
+
+    def use(self, *records: Record) -> list[bytes | None]:
+        """The keys of these records where they are at hand, each of which opens a payload then."""
+        keys = []
+        for record in records:
+            keys.append(self.keyring.try_opening_key(record))
+            if keys[-1] is not None:
+                self.keyring.opened(record)
+        return keys
 
     async def finish(self, work: Awaitable[T]) -> T:
         """Await, and meanwhile run the jobs that wait for a thread, or move the clock on from timer to timer."""
@@ -179,3 +195,47 @@ def corrupted(record: Record, *numbers: int) -> Record:
         for number, r in enumerate(record.recipients)
     ]
     return build_record(record.head, record.id, recipients)
+
+
+class Untold(FakeKms):
+    """As GCP's: it finds out by itself which version decrypts and does not tell, and versions can be disabled."""
+
+    def __init__(self, key_id: str | None = None) -> None:
+        super().__init__(key_id)
+        self.disabled: set[str] = set()
+
+    def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> Unwrapped:
+        """See `MasterKey.unwrap`."""
+        self.unwraps += 1
+        self._faults("unwrap")
+        for version, cipher in self._versions.items():
+            with contextlib.suppress(InvalidTag):
+                secret = cipher.decrypt(wrapped.ciphertext[:12], wrapped.ciphertext[12:], context_bytes(context))
+                if version in self.disabled:
+                    raise KeyDenied("the key version is disabled", operation="unwrap", key_id=self.key_id)
+                return Unwrapped(secret, None)
+        raise InvalidCiphertext("it does not open", operation="unwrap", key_id=self.key_id)
+
+
+class Policy(FakeKms):
+    """Whose policy refuses some contexts, as AWS lets one be written: those with one of these names and values."""
+
+    def __init__(self, key_id: str | None = None) -> None:
+        super().__init__(key_id)
+        self.forbidden: set[tuple[str, str]] = set()
+
+    def wrap(self, secret: bytes, context: Mapping[str, str]) -> WrappedSecret:
+        """See `MasterKey.wrap`."""
+        self._ask("wrap", context)
+        return super().wrap(secret, context)
+
+    def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> Unwrapped:
+        """See `MasterKey.unwrap`."""
+        self._ask("unwrap", context)
+        return super().unwrap(wrapped, context)
+
+    def _ask(self, operation: str, context: Mapping[str, str]) -> None:
+        if self.forbidden & context.items():
+            if operation == "unwrap":
+                self.unwraps += 1
+            raise KeyDenied("permission to use the key is missing", operation=operation, key_id=self.key_id)

@@ -374,7 +374,26 @@ def test_an_alias_that_cannot_be_followed_says_why(code: str, status: int, kind:
         assert type(caught.value) is kind
         assert caught.value.__context__ is None
         assert "arn:" not in str(caught.value)
-    assert aws.requests == ["DescribeKey", "DescribeKey"]
+    assert aws.requests == ["DescribeKey"], "what it came to is told again for some seconds"
+    key.close()
+
+
+def test_what_a_look_up_of_an_alias_failed_with_is_told_again_for_some_seconds(
+    aws: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One record can name eight keys."""
+    now = time.monotonic()
+    monkeypatch.setattr("envelope_codec_aws._aws_kms.time.monotonic", lambda: now)
+    key = AwsKms(ALIAS, endpoint=aws.endpoint)
+    aws.refuse("AccessDeniedException", 400)
+    for _ in range(8):
+        with pytest.raises(KeyDenied):
+            key.accepts(KEY)
+    assert aws.requests == ["DescribeKey"]
+    now += 6
+    with pytest.raises(KeyDenied):
+        key.accepts(KEY)
+    assert aws.requests == ["DescribeKey"] * 2
     key.close()
 
 
@@ -797,7 +816,7 @@ def test_secrets_and_credentials_stay_out_of_botocores_debug_log(aws: Aws, caplo
         "<Expiration>2099-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>",
     )
     key = AwsKms(KEY, endpoint=aws.endpoint, sts_endpoint=aws.endpoint, role=ROLE)
-    assert key.unwrap(key.wrap(SECRET, CONTEXT), CONTEXT) == SECRET
+    assert key.unwrap(key.wrap(SECRET, CONTEXT), CONTEXT).secret == SECRET
     assert aws.requests == ["AssumeRole", "Encrypt", "Decrypt"]
     assert "botocore" in caplog.text, "botocore logs nothing, so this test shows nothing"
     for secret in (SECRET.decode(), repr(SECRET), encoded, "hush-hush"):

@@ -33,7 +33,7 @@ from envelope_codec.cli.doctor_settings import (
 from envelope_codec.cli.keygen import create_key_file, key_uri
 from envelope_codec.envelope import Purpose, commit, record_head
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable
-from envelope_codec.kms import WrappedSecret
+from envelope_codec.kms import Unwrapped, WrappedSecret
 from envelope_codec.namespaces import KeySets
 from envelope_codec.testing import FakeKms
 
@@ -74,7 +74,7 @@ class Recording(FakeKms):
             raise self.refusals["wrap"]
         return super().wrap(secret, context)
 
-    def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> bytes:
+    def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> Unwrapped:
         self.asked.append(("unwrap", dict(context), b""))
         if "unwrap" in self.refusals:
             raise self.refusals["unwrap"]
@@ -184,8 +184,8 @@ async def test_wrap_and_unwrap_failures_are_told_apart(operation: str, error: Ex
 
 async def test_a_key_that_gives_another_secret_back_is_found() -> None:
     class Broken(FakeKms):
-        def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> bytes:
-            return bytes(32)
+        def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> Unwrapped:
+            return Unwrapped(bytes(32), "1")
 
     assert problems(await examine(EnvelopeConfig(key=Broken()))) == [Code.unwrap_invalid]
 

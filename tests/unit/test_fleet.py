@@ -61,6 +61,8 @@ def test_model_and_simulation_agree_on_a_start_of_all_workers(fleet: Fleet) -> N
         Fleet("replays", 4, 0.1, replayed=0.2, history=2.0, limits=SHORT),
         Fleet("small cache", 4, 0.1, replayed=0.1, history=2.0, limits=replace(SHORT, cache_size=50)),
         Fleet("encrypt only", 8, 0.2, verify_wraps=False, limits=SHORT),
+        Fleet("versions unproved", 8, 0.2, proves_version=False, limits=SHORT),
+        Fleet("versions unproved, encrypt only", 4, 0.2, proves_version=False, verify_wraps=False, limits=SHORT),
         Fleet("direct", 8, 4.0, direct=True),
     ],
     ids=lambda fleet: fleet.name,

@@ -52,7 +52,7 @@ def test_it_makes_a_key_that_the_printed_uri_opens(run, tmp_path: Path) -> None:
     key = master_key(outcome.told("key URI"))
     assert key.key_id == outcome.told("key id")
     assert outcome.told("versions") == "1 (primary)"
-    assert key.unwrap(key.wrap(SECRET, CONTEXT), CONTEXT) == SECRET
+    assert key.unwrap(key.wrap(SECRET, CONTEXT), CONTEXT).secret == SECRET
 
 
 def test_the_file_is_private_whatever_the_umask(run, tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_rotation_adds_a_primary_version_and_keeps_key_id_and_old_versions(run, 
     assert rotated.told("versions") == "1, 2 (primary)"
     for name in ("key URI", "key id"):
         assert rotated.told(name) == made.told(name)
-    assert key.unwrap(old, CONTEXT) == SECRET
+    assert key.unwrap(old, CONTEXT).secret == SECRET
     assert key.wrap(SECRET, CONTEXT).key_version == "2"
 
 
@@ -157,7 +157,7 @@ def test_disable_and_enable_a_version(run, tmp_path: Path) -> None:
         key.unwrap(old, CONTEXT)
     assert key.wrap(SECRET, CONTEXT).key_version == "2"
     assert run("keygen", path, "--enable", "1").told("versions") == "1, 2 (primary)"
-    assert key.unwrap(old, CONTEXT) == SECRET
+    assert key.unwrap(old, CONTEXT).secret == SECRET
 
 
 def test_disable_and_enable_the_whole_key(run, tmp_path: Path) -> None:

@@ -360,7 +360,6 @@ class Meddling:
         task = asyncio.ensure_future(keyring.prewarm("default"))
         await settle()
         task.cancel()
-        keyring._drop_denied()
 
 
 async def test_an_observer_may_call_back_into_the_keyring(kms: FakeKms) -> None:

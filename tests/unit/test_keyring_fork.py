@@ -60,7 +60,9 @@ def sealed(keyring: Keyring) -> bytes:
 
 
 def opened(keyring: Keyring, record: Record) -> bytes:
-    return asyncio.run(keyring.opening_key(record))  # type: ignore[arg-type]
+    key = asyncio.run(keyring.opening_key(record))
+    keyring.opened(record)
+    return key
 
 
 def test_a_child_starts_without_keys_and_gets_its_own(kms: FakeKms, keyring: Keyring) -> None:

@@ -10,11 +10,11 @@ import pytest
 from keyring_kit import GRACE, LEASE, Jobs, Ring, settle, wrapped_by
 
 from envelope_codec.envelope import Record, build_record
-from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable
+from envelope_codec.errors import InvalidCiphertext, KeyDenied, KmsUnavailable
 from envelope_codec.keyring import Limits
 from envelope_codec.keyset import KeySet
-from envelope_codec.kms import WrappedSecret
-from envelope_codec.lease import Lease
+from envelope_codec.kms import Unwrapped, WrappedSecret
+from envelope_codec.lease import Kin, Kind, Lease, Name, Sent
 from envelope_codec.testing import FakeKms, ManualClock
 
 
@@ -70,7 +70,7 @@ async def test_a_lease_in_use_is_renewed_in_the_background_before_it_ends_at_one
     missing: list[Record] = []
 
     def use() -> None:
-        missing.extend(record for record in wanted if ring.keyring.try_opening_key(record) is None)
+        missing.extend(record for record, key in zip(wanted, ring.use(*wanted), strict=True) if key is None)
 
     ring.advance(20 * LEASE, step=LEASE / 30, use=use)
     assert missing == []
@@ -284,17 +284,28 @@ def answer_then_deny(ring: Ring, other: Record) -> None:
     deny_during(ring, other, then=lambda: setattr(ring.kms, "before_call", disabled))
 
 
-async def test_a_renewal_counts_for_nothing_if_a_denial_arrived_meanwhile() -> None:
+async def test_a_renewal_counts_for_nothing_if_its_lease_was_denied_meanwhile() -> None:
     ring = Ring()
     record, _ = wrapped_by(ring.kms)
     await ring.open(record)
-    other, _ = wrapped_by(ring.kms)
-    answer_then_deny(ring, other)
+    lease = lease_of(ring, record)
+
+    def denied_first(operation: str) -> None:
+        ring.kms.before_call = lambda operation: None
+        ring.kms.denied = True
+        ring.keyring._leases.renew_now([lease])
+        ring.kms.denied = False
+
+    ring.kms.before_call = denied_first
     ring.clock.advance(0.8 * LEASE)
-    # the other record, the lease's witness, which proves that not that record alone is to blame, and the renewal
-    assert ring.events.of("unwrap") == ["ok", "KeyDenied", "KeyDenied", "ok"]
+    assert ring.events.of("unwrap") == ["ok", "KeyDenied", "ok"]
+    assert lease.ended
     assert ring.keyring.try_opening_key(record) is None
     assert ring.kept == 0
+
+
+def lease_of(ring: Ring, record: Record) -> Lease:
+    return ring.keyring._opening._keys[record.id].leases[0]
 
 
 async def test_a_key_that_was_denied_just_after_it_came_is_not_kept() -> None:
@@ -323,7 +334,7 @@ async def test_a_key_that_was_denied_just_after_it_came_is_not_kept() -> None:
 class Particular(FakeKms):
     """Whose policy refuses some contexts, as one may that is bound to a tenant."""
 
-    def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> bytes:
+    def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> Unwrapped:
         if "refused" in context:
             self.unwraps += 1
             raise KeyDenied("not in this context")
@@ -338,66 +349,33 @@ async def test_a_record_that_is_refused_takes_no_other_key_with_it() -> None:
     for record in wanted:
         await ring.open(record)
     sealing = await ring.seal()
+    before = kms.unwraps
     for _ in range(5):
         refused, _ = wrapped_by(kms, context={"refused": "yes"})
-        before = kms.unwraps
         with pytest.raises(KeyDenied):
             await ring.open(refused)
-        assert kms.unwraps - before == 2  # and the record with which the lease was last renewed
+    assert kms.unwraps - before == 5  # no lease has that context
     before = kms.unwraps
     assert [await ring.open(record) for record in wanted] == list(wanted.values())
     assert ring.keyring.try_sealing_key("default") is sealing
     assert kms.unwraps == before
 
 
-@pytest.mark.parametrize("fault", [KmsUnavailable("no answer"), InvalidCiphertext("as if corrupt"), KeyDenied("no")])
-async def test_a_lease_ends_with_a_refusal_unless_its_witness_is_opened(fault: EnvelopeError) -> None:
-    kms = Particular()
-    ring = Ring(kms)
-    record, key = wrapped_by(kms)
-    refused, _ = wrapped_by(kms, context={"refused": "yes"})
-    await ring.open(record)
-    kms.fail_next(fault)
-    with pytest.raises(KeyDenied):
-        await ring.open(refused)
-    assert ring.kept == 0
-    assert await ring.open(record) == key
-
-
-async def test_a_refusal_of_a_call_that_a_later_success_overtook_ends_no_lease() -> None:
-    kms = Particular()
-    ring = Ring(kms)
-    record, key = wrapped_by(kms)
-    later, _ = wrapped_by(kms)
-    refused, _ = wrapped_by(kms, context={"refused": "yes"})
-    await ring.open(record)
-
-    def overtaken(wrapped: WrappedSecret, context: Mapping[str, str]) -> bytes:
-        del kms.unwrap  # type: ignore[attr-defined]
-        ring.clock.advance(1)
-        ring.keyring._opening._ask(later, b"later")
-        return kms.unwrap(wrapped, context)
-
-    kms.unwrap = overtaken  # type: ignore[method-assign]
-    before = kms.unwraps
-    with pytest.raises(KeyDenied):
-        await ring.open(refused)
-    assert kms.unwraps - before == 2
-    assert ring.keyring.try_opening_key(record) == key
-
-
-async def test_a_refusal_at_the_very_moment_of_a_success_is_not_taken_for_an_older_one() -> None:
-    ring = Ring()
-    for _ in range(200):
-        ring.clock.advance(0.1)  # at times that no float holds exactly
-        ring.kms.denied = False
-        record, _ = wrapped_by(ring.kms)
-        other, _ = wrapped_by(ring.kms)
+async def test_a_refusal_ends_no_lease_that_is_not_refused_itself() -> None:
+    """It is renewed at once, and what comes of that counts."""
+    for fault in (KmsUnavailable("no answer"), InvalidCiphertext("as if corrupt"), KeyDenied("no")):
+        live = not isinstance(fault, KeyDenied)
+        ring = Ring()
+        record, key = wrapped_by(ring.kms)
         await ring.open(record)
-        ring.kms.denied = True
+        refused, _ = wrapped_by(ring.kms)
+        ring.kms.fail_next(KeyDenied("this record"), fault)
         with pytest.raises(KeyDenied):
-            await ring.open(other)
-        assert ring.kept == 0
+            await ring.open(refused)
+        assert ring.events.of("unwrap") == ["ok", "KeyDenied", type(fault).__name__]
+        assert ring.use(record) == [key if live else None]
+        assert ring.kept == live
+        assert await ring.open(record) == key
 
 
 # --- clocks -------------------------------------------------------------------------------------------------------
@@ -457,7 +435,7 @@ async def test_a_wall_clock_that_steps_back_does_not_keep_a_lease_from_being_ren
     record, key = wrapped_by(ring.kms)
     await ring.open(record)
     ring.clock.suspend(-10 * LEASE)
-    ring.advance(3 * LEASE, step=LEASE / 10, use=lambda: ring.keyring.try_opening_key(record))
+    ring.advance(3 * LEASE, step=LEASE / 10, use=lambda: ring.use(record))
     assert ring.keyring.try_opening_key(record) == key
 
 
@@ -528,7 +506,7 @@ async def test_a_recipient_that_did_not_open_a_record_does_not_vouch_for_it() ->
     await ring.open(mixed)
     await ring.open(foreign)
     revoked.denied = True
-    ring.advance(LEASE, step=10, use=lambda: ring.keyring.try_opening_key(foreign))
+    ring.advance(LEASE, step=10, use=lambda: ring.use(foreign))
     assert await served(ring, foreign, key)
     assert ring.keyring.try_opening_key(mixed) is None
     with pytest.raises(KeyDenied):
@@ -545,7 +523,7 @@ async def test_a_second_recipient_vouches_when_the_first_is_denied() -> None:
     assert ring.keyring.try_opening_key(record) is None
     assert await ring.open(record) == key
     assert second.unwraps == 1
-    ring.advance(3 * LEASE, step=10, use=lambda: ring.keyring.try_opening_key(record))
+    ring.advance(3 * LEASE, step=10, use=lambda: ring.use(record))
     assert ring.keyring.try_opening_key(record) == key
 
 
@@ -571,7 +549,7 @@ async def test_a_record_that_is_renewed_with_and_no_longer_opens_takes_only_itse
     assert all(ring.keyring.try_opening_key(record) == key for record, key in wanted.items())
     ring.clock.advance(LEASE)
     assert await open_all(ring, wanted) == 1
-    ring.advance(3 * LEASE, step=10, use=lambda: [ring.keyring.try_opening_key(record) for record in wanted])
+    ring.advance(3 * LEASE, step=10, use=lambda: ring.use(*wanted))
     assert await open_all(ring, wanted) == 0
 
 
@@ -581,7 +559,7 @@ async def test_grace_ends_when_the_kms_answers_without_vouching() -> None:
     record, key = wrapped_by(ring.kms)
     await ring.open(record)
     ring.kms.down = True
-    ring.advance(2 * LEASE, step=10, use=lambda: ring.keyring.try_opening_key(record))
+    ring.advance(2 * LEASE, step=10, use=lambda: ring.use(record))
     assert ring.keyring.try_opening_key(record) == key
     ring.kms.fail_next(*[InvalidCiphertext("as if corrupt")] * 3)
     ring.clock.advance(10)
@@ -619,23 +597,26 @@ def wrapped_by_while_down(ring: Ring) -> Record:
     return record
 
 
-def test_a_denied_lease_is_not_live_even_before_its_keys_are_dropped() -> None:
-    clock, lease = ManualClock(), Lease("key", "1", "default")
-    lease.witness = lambda: None
-    assert lease.succeed(lease.sent(clock), LEASE)
+def test_a_denied_lease_is_not_live_even_before_its_keys_are_dropped_and_never_again() -> None:
+    clock = ManualClock()
+    kind = Kind("unwrap", 0, "key", ())
+    lease = Lease(Name(kind, "1", b"", LEASE), Kin(kind))
+
+    def live(*, strict: bool = False) -> bool:
+        return lease.live(clock.monotonic(), clock.time(), strict=strict)
+
+    lease.succeed(Sent.now(clock))
     lease.unanswered(GRACE)
     clock.advance(LEASE)
-    assert lease.live(clock.monotonic(), clock.time())
-    assert not lease.live(clock.monotonic(), clock.time(), strict=True)
-    sent = lease.sent(clock)
+    assert live()
+    assert not live(strict=True)
     lease.deny()
     assert lease.ended
-    assert not lease.live(clock.monotonic(), clock.time())
+    assert not live()
     lease.unanswered(GRACE)
-    assert not lease.live(clock.monotonic(), clock.time())
-    assert not lease.succeed(sent, LEASE)
-    assert lease.succeed(lease.sent(clock), LEASE)
-    assert lease.live(clock.monotonic(), clock.time(), strict=True)
+    assert not live()
+    lease.succeed(Sent.now(clock))
+    assert not live()
 
 
 async def test_a_throttled_record_has_no_fresh_lease_renewed() -> None:

@@ -14,7 +14,7 @@ from keyring_kit import LEASE, LIMITS, REFUSAL, Jobs, Ring, corrupted, settle, w
 from envelope_codec.envelope import Purpose, Recipient, Record, build_record, record_head
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KeyNotConfigured, KmsUnavailable
 from envelope_codec.keyset import KeySet
-from envelope_codec.kms import WrappedSecret
+from envelope_codec.kms import Unwrapped, WrappedSecret
 from envelope_codec.testing import FakeKms, ManualClock
 
 TTL = 1_000.0
@@ -102,7 +102,9 @@ async def test_a_record_with_other_recipients_shares_the_key_of_its_twin() -> No
     one, key = wrapped_by(first, secret=secret)
     both, _ = wrapped_by(first, second, secret=secret)
     assert await ring.open(one) == key
-    assert ring.keyring.try_opening_key(both) == key
+    assert await ring.open(both) == key
+    assert ring.use(both) == [key]
+    assert (first.unwraps, second.unwraps) == (1, 0)
 
 
 async def test_the_wrapped_key_is_not_enough_to_be_served_from_the_cache() -> None:
@@ -437,7 +439,7 @@ class Returning(FakeKms):
         super().__init__()
         self.secret = secret
 
-    def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> bytes:
+    def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> Unwrapped:
         super().unwrap(wrapped, context)
         return self.secret  # type: ignore[return-value]
 
@@ -460,8 +462,9 @@ async def test_whatever_a_provider_returns_the_error_is_ours_and_the_next_is_ask
 
 async def test_a_secret_in_another_type_of_bytes_is_taken() -> None:
     class Lenient(FakeKms):
-        def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> bytes:
-            return bytearray(super().unwrap(wrapped, context))  # type: ignore[return-value]
+        def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> Unwrapped:
+            unwrapped = super().unwrap(wrapped, context)
+            return Unwrapped(bytearray(unwrapped.secret), unwrapped.version)  # type: ignore[arg-type]
 
     kms = Lenient()
     record, key = wrapped_by(kms)

@@ -23,7 +23,7 @@ from keyring_kit import Jobs, Ring, wrapped_by
 from envelope_codec.envelope import Purpose, Record
 from envelope_codec.errors import EnvelopeError, KeyDenied, KmsUnavailable
 from envelope_codec.keyring import Limits
-from envelope_codec.kms import WrappedSecret
+from envelope_codec.kms import Unwrapped, WrappedSecret
 from envelope_codec.sealing import SealingKey
 from envelope_codec.testing import FakeKms
 
@@ -40,7 +40,8 @@ NAMESPACES = ("a", "b")
 SLACK = 0.01
 LONGEST_BACKOFF = 5.0
 
-LeaseName = tuple[str, str]  # key version, namespace
+LeaseName = tuple[str, str, str]  # key version, namespace, purpose
+PURPOSES = {Purpose.WRAPPING_KEY: "wrapping-key", Purpose.DATA_KEY: "data-key"}
 
 
 class Sent(NamedTuple):
@@ -69,11 +70,11 @@ class Witnessed(FakeKms):
         return str(len(self._versions))
 
     def wrap(self, secret: bytes, context: Mapping[str, str]) -> WrappedSecret:
-        lease = (self.version, context["temporal-namespace"])
+        lease = (self.version, context["temporal-namespace"], context["envelope-codec:purpose"])
         return self._witness("wrap", lease, context, lambda: super(Witnessed, self).wrap(secret, context))
 
-    def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> bytes:
-        lease = (wrapped.key_version, context["temporal-namespace"])
+    def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> Unwrapped:
+        lease = (wrapped.key_version, context["temporal-namespace"], context["envelope-codec:purpose"])
         return self._witness("unwrap", lease, context, lambda: super(Witnessed, self).unwrap(wrapped, context))
 
     def _witness(self, operation, lease, context, work):  # type: ignore[no-untyped-def]
@@ -101,6 +102,9 @@ class World:
         self.grace = grace
         self.ring = Ring(self.kms, limits=dataclasses.replace(LIMITS, outage_grace=grace), jitter=jitter, spawn=Jobs())
         self.clock = self.ring.clock
+        self.renewing = [False]
+        renew_once = self.ring.keyring._leases._renew_once
+        self.ring.keyring._leases._renew_once = lambda lease: self.within(True, lambda: renew_once(lease))  # type: ignore[method-assign]
         self.start = self.clock.time()
         self.stepped = 0.0
         self.interruption: Callable[[], None] | None = None
@@ -111,7 +115,8 @@ class World:
         self.opened: set[bytes] = set()  # ids of records whose keys are at hand
         self.current: dict[str, tuple[str, str] | None] = {}  # namespace: id and version of its sealing key
         self.vouched: dict[LeaseName, Sent] = {}
-        self.denied_at: dict[LeaseName, int] = {}
+        self.denied_at: dict[LeaseName, int] = {}  # as its lease was to be renewed
+        self.refused_at: dict[LeaseName, int] = {}  # as a record was asked for
         self.outage: set[LeaseName] = set()
         self.unanswered_at: dict[str, float] = {}  # namespace: when a call last got no answer
         self.unanswered_since: dict[str, set[bytes]] = {}
@@ -182,7 +187,8 @@ class World:
             self.kms.rotate()
 
     def all_leases(self) -> list[LeaseName]:
-        return [(str(version), ns) for version in range(1, int(self.kms.version) + 1) for ns in NAMESPACES]
+        versions = [str(version) for version in range(1, int(self.kms.version) + 1)]
+        return [(version, ns, purpose) for version in versions for ns in NAMESPACES for purpose in PURPOSES.values()]
 
     def overtake(self, namespace: str) -> None:
         """While a call is under way, another is made that the KMS is of another mind about."""
@@ -191,10 +197,18 @@ class World:
         forbidden = set(self.kms.forbidden)
         self.kms.forbidden ^= {self.lease_of(record)}
         with contextlib.suppress(EnvelopeError):
-            self.ring.keyring._opening._ask(record, b"overtaking")
+            self.within(False, lambda: self.ring.keyring._opening._ask(record, b"overtaking"))
         self.kms.forbidden = forbidden
         for lease in self.forbidden_at:
             self.forbidden_at[lease] = self.true
+
+    def within(self, renewal: bool, work: Callable[[], object]) -> None:
+        """Do something of which the model knows whether it renews a lease."""
+        self.renewing.append(renewal)
+        try:
+            work()
+        finally:
+            self.renewing.pop()
 
     def during_call(self, operation: str) -> None:
         action, self.interruption = self.interruption, None
@@ -205,38 +219,40 @@ class World:
     def heard(self, operation: str, lease: LeaseName, sent: Sent, record_id: str, outcome: str) -> None:
         """An answer, or none, has arrived."""
         self.answers += 1
-        version, namespace = lease
+        version, namespace, _ = lease
+        renewing = self.renewing[-1]
         if outcome == "KmsUnavailable":
             self.unanswered_at[namespace] = self.true
             self.unanswered_since.setdefault(namespace, set()).update(self.sealed)
             self.unanswered_since[namespace].update(self.born)
-        if outcome == "KeyDenied" and record_id not in self.foreign:
+        if outcome == "KeyDenied" and not renewing and record_id not in self.foreign:  # a new sealing key
             self.sealing_refused[namespace] = self.clock.monotonic() + REFUSAL
+            self.current[namespace] = None
         if operation == "wrap":
-            if outcome == "KeyDenied":
-                self.current[namespace] = None
             return
         if outcome == "ok":
             if self.denied_at.get(lease, 0) > sent.answers:
                 return  # a denial arrived meanwhile
             known = self.vouched.get(lease)
+            if known is None and self.refused_at.get(lease, 0) > sent.answers:
+                return  # it is asked again
             if known is None or sent.monotonic >= known.monotonic:
                 self.vouched[lease] = sent
             self.outage.discard(lease)
             if record_id not in self.foreign:  # the check of a new key; it is asked for again to renew its lease
                 self.foreign.add(record_id)
                 self.current[namespace] = (record_id, version)
+        elif outcome == "KeyDenied" and not renewing:
+            self.refused_at[lease] = self.answers
         elif outcome == "KeyDenied":
-            vouched = self.vouched.get(lease)
-            if vouched is None or vouched.monotonic <= sent.monotonic:  # else a later call has been answered already
-                self.denied_at[lease] = self.answers
-                self.vouched.pop(lease, None)
-                self.outage.discard(lease)
+            self.denied_at[lease] = self.answers
+            self.vouched.pop(lease, None)
+            self.outage.discard(lease)
             for record, _ in self.records:
                 if self.lease_of(record) == lease:
                     self.opened.discard(record.id)
             current = self.current.get(namespace)
-            if current is not None and current[1] == version:
+            if current is not None and (current[1], namespace, "wrapping-key") == lease:
                 self.current[namespace] = None
         elif outcome == "KmsUnavailable":
             self.outage.add(lease)
@@ -253,11 +269,11 @@ class World:
     def seal(self, namespace: str, *, timeout: float = 30.0) -> None:
         self.interrupted = False
         outcome = self.run(lambda: self.ring.seal(namespace, timeout=timeout))
-        lease = (self.kms.version, namespace)
+        lease = (self.kms.version, namespace, "wrapping-key")
         refused = self.clock.monotonic() < self.sealing_refused.get(namespace, float("-inf"))
         if isinstance(outcome, SealingKey):
             self.uses["seal"] += 1
-            used = (outcome.record.recipients[0].key_version, namespace)
+            used = (outcome.record.recipients[0].key_version, namespace, "wrapping-key")
             self.check_use(used, strict=False)
             self.check_limits(outcome, namespace)
         else:
@@ -265,7 +281,9 @@ class World:
             self.check_failure(outcome, may_be_refused=lease in self.kms.forbidden or refused)
             current = self.current.get(namespace)
             if self.kms.down and current is not None and not self.interrupted:
-                assert not self.has_grace((current[1], namespace)), f"grace did not serve sealing: {outcome!r}"
+                assert not self.has_grace((current[1], namespace, "wrapping-key")), (
+                    f"grace did not serve sealing: {outcome!r}"
+                )
         self.ring.jobs.run()
         self.check()
 
@@ -389,7 +407,7 @@ class World:
 
     @staticmethod
     def lease_of(record: Record) -> LeaseName:
-        return record.recipients[0].key_version, record.namespace
+        return record.recipients[0].key_version, record.namespace, PURPOSES[record.purpose]
 
     def close(self) -> None:
         """At the end the KMS is well again, and so is everything else."""

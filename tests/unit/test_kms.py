@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from envelope_codec.errors import ConfigurationError
-from envelope_codec.kms import MasterKey, WrappedSecret, context_bytes, master_key, parse_key_uri
+from envelope_codec.kms import MasterKey, Unwrapped, WrappedSecret, context_bytes, master_key, parse_key_uri
 
 OPTIONS = frozenset({"mount", "endpoint"})
 
@@ -344,8 +344,8 @@ def test_a_class_without_one_of_the_methods_is_no_master_key() -> None:
         def wrap(self, secret: bytes, context: object) -> WrappedSecret:
             return WrappedSecret("x", "", secret)
 
-        def unwrap(self, wrapped: WrappedSecret, context: object) -> bytes:
-            return wrapped.ciphertext
+        def unwrap(self, wrapped: WrappedSecret, context: object) -> Unwrapped:
+            return Unwrapped(wrapped.ciphertext, "")
 
         def close(self) -> None:
             pass

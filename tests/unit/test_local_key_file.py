@@ -58,7 +58,7 @@ def test_it_is_a_master_key(path: Path) -> None:
 
 def test_a_secret_comes_back(path: Path) -> None:
     key = LocalKeyFile(path)
-    assert key.unwrap(key.wrap(SECRET, CONTEXT), CONTEXT) == SECRET
+    assert key.unwrap(key.wrap(SECRET, CONTEXT), CONTEXT).secret == SECRET
 
 
 def test_the_ciphertext_is_nonce_and_aes_gcm_under_the_primary_version_bound_to_the_context(path: Path) -> None:
@@ -329,14 +329,14 @@ def test_rotation_needs_no_restart(path: Path) -> None:
     new = key.wrap(SECRET, CONTEXT)
     assert (old.key_version, new.key_version) == ("1", "2")
     assert old.key_id == new.key_id == key.key_id
-    assert key.unwrap(old, CONTEXT) == key.unwrap(new, CONTEXT) == SECRET
+    assert key.unwrap(old, CONTEXT).secret == key.unwrap(new, CONTEXT).secret == SECRET
 
 
 def test_a_reader_that_was_started_before_the_rotation_opens_what_was_wrapped_after_it(path: Path) -> None:
     write(path, only("1"))
     reader = LocalKeyFile(path)
     write(path, only("1", "2"))
-    assert reader.unwrap(LocalKeyFile(path).wrap(SECRET, CONTEXT), CONTEXT) == SECRET
+    assert reader.unwrap(LocalKeyFile(path).wrap(SECRET, CONTEXT), CONTEXT).secret == SECRET
 
 
 def test_a_removed_version_is_denied(path: Path) -> None:
@@ -358,7 +358,7 @@ def test_a_disabled_version_is_denied_until_it_is_enabled(path: Path) -> None:
         key.wrap(SECRET, CONTEXT)
     assert (caught.value.operation, caught.value.key_id) == ("wrap", key.key_id)
     write(path, document())
-    assert key.unwrap(wrapped, CONTEXT) == SECRET
+    assert key.unwrap(wrapped, CONTEXT).secret == SECRET
 
 
 def test_a_disabled_old_version_leaves_the_primary_one_alone(path: Path) -> None:
@@ -366,7 +366,7 @@ def test_a_disabled_old_version_leaves_the_primary_one_alone(path: Path) -> None
     key = LocalKeyFile(path)
     old = key.wrap(SECRET, CONTEXT)
     write(path, document(disabled=["1"]))
-    assert key.unwrap(key.wrap(SECRET, CONTEXT), CONTEXT) == SECRET
+    assert key.unwrap(key.wrap(SECRET, CONTEXT), CONTEXT).secret == SECRET
     with pytest.raises(KeyDenied):
         key.unwrap(old, CONTEXT)
 
@@ -441,7 +441,7 @@ def test_a_file_that_can_no_longer_be_used_is_an_outage_until_it_is_back(
     if path.is_dir():
         path.rmdir()
     write(path, document())
-    assert key.unwrap(wrapped, CONTEXT) == SECRET
+    assert key.unwrap(wrapped, CONTEXT).secret == SECRET
 
 
 def test_an_unchanged_file_is_read_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -468,8 +468,8 @@ def test_threads_get_right_answers_while_the_file_is_rotated(path: Path) -> None
         start.wait()
         while not done.is_set():
             try:
-                assert key.unwrap(old, CONTEXT) == SECRET
-                assert key.unwrap(key.wrap(SECRET, CONTEXT), CONTEXT) == SECRET
+                assert key.unwrap(old, CONTEXT).secret == SECRET
+                assert key.unwrap(key.wrap(SECRET, CONTEXT), CONTEXT).secret == SECRET
             except Exception as error:
                 wrong.append(error)
                 return
@@ -492,4 +492,4 @@ def test_it_can_be_closed_twice(path: Path) -> None:
     key = LocalKeyFile(path)
     key.close()
     key.close()
-    assert key.unwrap(key.wrap(SECRET, CONTEXT), CONTEXT) == SECRET
+    assert key.unwrap(key.wrap(SECRET, CONTEXT), CONTEXT).secret == SECRET

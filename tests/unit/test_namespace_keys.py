@@ -6,6 +6,7 @@ import itertools
 import logging
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,8 +26,9 @@ from envelope_codec import (
 )
 from envelope_codec.codec import EnvelopeCodec
 from envelope_codec.envelope import Record, parse
+from envelope_codec.keyring import Keyring
 from envelope_codec.namespaces import KeySets, overlap
-from envelope_codec.testing import FakeKms
+from envelope_codec.testing import FakeKms, ManualClock
 
 PLAIN = Payload(metadata={"encoding": b"json/plain"}, data=b'"text"')
 
@@ -323,3 +325,39 @@ async def test_a_resolver_may_say_that_it_can_not_tell_now() -> None:
     with pytest.raises(KmsUnavailable, match="directory of tenants"):
         await codec.encode([PLAIN])
     codec.close()
+
+
+# --- leases -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_key_set_has_a_lease_of_its_own_or_the_general_one(tmp_path: Path) -> None:
+    file = tmp_path / "envelope.toml"
+    file.write_text('key = "testkms://x"\nlease = "2m"\n[namespaces.strict]\nkey = "testkms://y"\nlease = "30s"\n')
+    assert EnvelopeConfig.from_file(file).namespaces["strict"].lease == 30.0
+    kms, strict = FakeKms(), FakeKms()
+    sets = KeySets(config(key=kms, lease="2m", namespaces={"strict": {"key": strict, "lease": "30s"}}))
+    assert {name: getattr(sets.sealing(name), "lease", 0) for name in ("strict", "other")} == {
+        "strict": 30.0,
+        "other": None,
+    }
+    with pytest.raises(ConfigurationError, match=r"namespaces\.strict\.lease"):
+        config(key=kms, namespaces={"strict": {"key": strict, "lease": 0}})
+
+
+async def test_a_resolver_s_key_set_has_a_lease_of_its_own() -> None:
+    kms, clock = FakeKms(), ManualClock()
+    answers = {
+        "strict/1": NamespaceKeys(key=kms, lease="30s", context={"tenant": "strict"}),
+        "same/1": NamespaceKeys(key=kms),
+    }
+    sets = KeySets(config(key=kms, resolver=lambda context: answers.get(context.workflow_id)))
+    ring = Keyring(sets.sealing, resolve=sets.resolved, clock=clock, spawn=lambda job: job())
+    strict, same = (ring.place(SealingContext("n", workflow_id)) for workflow_id in ("strict/1", "same/1"))
+    assert strict != same
+    for place in (strict, same):
+        await ring.sealing_key(place)
+    kms.denied = True
+    clock.advance(30)
+    assert ring.try_sealing_key(strict) is None
+    assert ring.try_sealing_key(same) is not None
+    ring.close()

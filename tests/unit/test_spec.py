@@ -65,7 +65,7 @@ def test_the_second_reader_opens_the_worked_example_from_the_page(tmp_path: Path
 
     def unwrap(key_id: str, key_version: str, ciphertext: bytes, context: Mapping[str, str]) -> bytes:
         assert context == kms_context()
-        return key_file.unwrap(WrappedSecret(key_id, key_version, ciphertext), context)
+        return key_file.unwrap(WrappedSecret(key_id, key_version, ciphertext), context).secret
 
     metadata = {
         "encoding": values["encoding"][0].encode(),

@@ -172,7 +172,7 @@ def wrap(key: VaultTransit) -> WrappedSecret:
 
 
 def unwrap(key: VaultTransit) -> bytes:
-    return key.unwrap(WRAPPED, CONTEXT)
+    return key.unwrap(WRAPPED, CONTEXT).secret
 
 
 def failure(call: Callable[[], object]) -> EnvelopeError:
@@ -285,7 +285,7 @@ def test_what_is_sent_is_bound_to_the_context_and_creates_no_key(vault: Vault) -
     with opened(vault.address, namespace="team/a") as key:
         wrapped = wrap(key)
         assert wrapped == WrappedSecret(f"{KEY_ID}&namespace=team/a", "3", CIPHERTEXT.encode())
-        assert key.unwrap(wrapped, CONTEXT) == SECRET
+        assert key.unwrap(wrapped, CONTEXT).secret == SECRET
     context = base64.b64encode(context_bytes(CONTEXT)).decode()
     plaintext = base64.b64encode(SECRET).decode()
     assert [(request.path, request.token, request.body) for request in vault.requests] == [

@@ -17,7 +17,7 @@ from envelope_codec.envelope import Purpose, Recipient, _seal_with, build_record
 from envelope_codec.errors import InvalidCiphertext
 from envelope_codec.keyring import Keyring
 from envelope_codec.keyset import KeySet
-from envelope_codec.kms import WrappedSecret
+from envelope_codec.kms import Unwrapped, WrappedSecret
 
 VECTORS = {vector.name: vector for vector in load()}
 
@@ -35,10 +35,11 @@ class VectorKey:
     def wrap(self, secret: bytes, context: Mapping[str, str]) -> WrappedSecret:
         raise AssertionError("nothing is sealed here")
 
-    def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> bytes:
+    def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> Unwrapped:
         for vector in self._vectors:
             with suppress(LookupError):
-                return vector.unwrap(wrapped.key_id, wrapped.key_version, wrapped.ciphertext, context)
+                secret = vector.unwrap(wrapped.key_id, wrapped.key_version, wrapped.ciphertext, context)
+                return Unwrapped(secret, wrapped.key_version)
         raise InvalidCiphertext("the KMS refused", operation="unwrap")
 
     def close(self) -> None:

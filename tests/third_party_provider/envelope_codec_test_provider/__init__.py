@@ -9,7 +9,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from envelope_codec.errors import InvalidCiphertext
-from envelope_codec.kms import WrappedSecret, context_bytes, parse_key_uri
+from envelope_codec.kms import Unwrapped, WrappedSecret, context_bytes, parse_key_uri
 
 _keys: dict[str, bytes] = {}
 
@@ -34,12 +34,13 @@ class MemoryKey:
         ciphertext = nonce + self._aead.encrypt(nonce, secret, context_bytes(context))
         return WrappedSecret(self._key_id, "", ciphertext)
 
-    def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> bytes:
+    def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> Unwrapped:
         nonce, ciphertext = wrapped.ciphertext[:12], wrapped.ciphertext[12:]
         try:
-            return self._aead.decrypt(nonce, ciphertext, context_bytes(context))
+            secret = self._aead.decrypt(nonce, ciphertext, context_bytes(context))
         except (InvalidTag, ValueError):
             raise InvalidCiphertext("does not authenticate", operation="unwrap", key_id=self._key_id) from None
+        return Unwrapped(secret, "")  # the key has no versions, so a success stands for the whole of it
 
     def close(self) -> None:
         pass

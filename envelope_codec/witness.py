@@ -1,0 +1,88 @@
+"""Witnesses: a successful KMS call that can be made again, to prove that the KMS would still make it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+from envelope_codec.envelope import SECRET_LENGTH, Recipient, Record, unlock_head
+from envelope_codec.errors import InvalidCiphertext
+from envelope_codec.kms import MasterKey, WrappedSecret, unwrapped_by
+
+Items = tuple[tuple[str, str], ...]
+
+
+class Witness(Protocol):
+    """One successful call. Immutable: what it proves can't be changed by whatever is read later."""
+
+    operation: ClassVar[str]
+
+    @property
+    def master(self) -> MasterKey:
+        """The master key that was asked."""
+        ...
+
+    @property
+    def version(self) -> str | None:
+        """The version of it that the success proves; None for none."""
+        ...
+
+    def repeat(self) -> None:
+        """Make the same call again.
+
+        Raises:
+            EnvelopeError: as the provider raised it; `InvalidCiphertext` if the answer is another than before.
+        """
+        ...
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Opened:
+    """A recipient that was unwrapped, to the secret that its record's id commits to."""
+
+    operation: ClassVar[str] = "unwrap"
+    master: MasterKey
+    wrapped: WrappedSecret
+    context: Items
+    head: bytes
+    record_id: bytes
+    version: str | None
+
+    def repeat(self) -> None:
+        """See `Witness.repeat`."""
+        again = unwrapped_by(self.master, self.wrapped, dict(self.context))
+        unlock_head(self.head, self.record_id, again.secret)
+        if again.version != self.version:
+            raise InvalidCiphertext("the KMS used another key version than before", operation="unwrap")
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Wrapped:
+    """A wrap, for roles that may only encrypt. It is repeated with a secret that nothing else knows."""
+
+    operation: ClassVar[str] = "wrap"
+    master: MasterKey
+    key_id: str
+    context: Items
+    version: str | None
+
+    def repeat(self) -> None:
+        """See `Witness.repeat`."""
+        again = self.master.wrap(os.urandom(SECRET_LENGTH), dict(self.context))
+        if (again.key_id, again.key_version) != (self.key_id, self.version):
+            raise InvalidCiphertext("the KMS used another key or key version than before", operation="wrap")
+
+
+def open_recipient(record: Record, recipient: Recipient, master: MasterKey) -> tuple[bytes, Opened]:
+    """Unwrap one recipient: the key that the record carries, and the witness.
+
+    Raises:
+        EnvelopeError: as the provider raised it; `InvalidCiphertext` if the secret is not the record's.
+    """
+    wrapped = WrappedSecret(recipient.key_id, recipient.key_version, recipient.ciphertext)
+    context: Mapping[str, str] = record.kms_context
+    unwrapped = unwrapped_by(master, wrapped, dict(context))
+    key = unlock_head(record.head, record.id, unwrapped.secret)
+    return key, Opened(master, wrapped, tuple(context.items()), record.head, record.id, unwrapped.version)

@@ -1,0 +1,11 @@
+"""One hostile record costs two KMS calls at most, as the limitations say."""
+
+from __future__ import annotations
+
+from benchmarks import hostile_calls
+
+
+async def test_no_record_costs_more_than_two_calls() -> None:
+    figures = await hostile_calls.figures()
+    assert [figure.name for figure in figures if figure.missed] == []
+    assert figures[0].value == 2

@@ -1,0 +1,30 @@
+"""What is logged of failures, however many there are."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from envelope_codec import observe
+from envelope_codec.observe import Event, LogObserver
+
+
+def test_a_flood_of_failures_of_one_kind_is_cut_and_the_rest_is_counted(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1_000.0]
+    monkeypatch.setattr(observe.time, "monotonic", lambda: now[0])
+    caplog.set_level(logging.WARNING, "envelope_codec")
+    observer = LogObserver()
+    for _ in range(100):
+        observer.on_event(Event("unwrap", "KeyDenied", "n", reason="refused"))
+    observer.on_event(Event("unwrap", "KmsUnavailable", "n", reason="no answer"))
+    assert len(caplog.messages) == 21
+    assert caplog.messages[-1].startswith("unwrap failed: KmsUnavailable")
+    now[0] += 1
+    observer.on_event(Event("unwrap", "KeyDenied", "n", reason="refused"))
+    assert caplog.messages[21] == "80 more failures of unwrap, KeyDenied, were not logged"
+    assert caplog.messages[22].startswith("unwrap failed: KeyDenied: refused")
+    observer.on_event(Event("unwrap", "KeyDenied", "n", reason="refused"))
+    assert len(caplog.messages) == 24
