@@ -114,12 +114,12 @@ class WatchedCredentials(Credentials):
     @property
     def access_key(self) -> str:  # type: ignore[override]
         """See `Credentials`."""
-        return self.get_frozen_credentials().access_key
+        return self.get_frozen_credentials().access_key or ""
 
     @property
     def secret_key(self) -> str:  # type: ignore[override]
         """See `Credentials`."""
-        return self.get_frozen_credentials().secret_key
+        return self.get_frozen_credentials().secret_key or ""
 
     @property
     def token(self) -> str | None:  # type: ignore[override]
