@@ -223,7 +223,7 @@ def _notices(master: MasterKey) -> tuple[tuple[str, str], ...]:
     """What a provider has to say that has the method ``notices``, which none needs to have."""
     try:
         ask: Any = getattr(master, "notices", None)
-        return tuple(ask()) if callable(ask) else ()
+        return tuple(ask()) if ask is not None else ()
     except Exception:  # a provider of a third party may have something else by that name
         return ()
 
