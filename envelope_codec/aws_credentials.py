@@ -21,6 +21,8 @@ from botocore import exceptions as sdk
 from botocore.credentials import CredentialProvider, CredentialResolver, Credentials, ReadOnlyCredentials
 from botocore.session import Session
 
+from envelope_codec.process import renew_after_fork
+
 NOT_FOUND = "no AWS credentials were found"
 NO_CONFIGURATION = "no AWS credentials could be had: the AWS configuration can't be used"
 NO_LOGIN = "no AWS credentials could be had: the login has expired, or there is none"
@@ -100,9 +102,11 @@ class WatchedCredentials(Credentials):
         find: looks for credentials, as anew; None if there are none. May raise anything.
     """
 
+    _lock: threading.Lock
+
     def __init__(self, find: Callable[[], Any]) -> None:
         self._find = find
-        self._lock = threading.Lock()
+        renew_after_fork(self, _lock=threading.Lock)
         self._held: _Held | None = None
         self._failure: CredentialsUnavailable | None = None
         self._attempts = 0

@@ -205,7 +205,10 @@ def unlock(record: Record, secret: bytes) -> bytes:
     Raises:
         InvalidCiphertext: it is not; this recipient is corrupt.
     """
-    return unlock_head(record.head, record.id, secret)
+    try:
+        return unlock_head(record.head, record.id, secret)
+    finally:
+        secret = b""  # an error keeps this frame
 
 
 def unlock_head(head: bytes, record_id: bytes, secret: bytes) -> bytes:

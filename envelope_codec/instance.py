@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any, TypeAlias, cast
+from typing import Any, ClassVar, TypeAlias, cast
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
@@ -14,6 +14,7 @@ from temporalio.bridge.proto.workflow_completion import WorkflowActivationComple
 from temporalio.converter import SerializationContext
 from temporalio.worker import WorkflowInstance, WorkflowInstanceDetails, WorkflowRunner
 
+from envelope_codec.activation import refuse_system_payloads
 from envelope_codec.failure_attributes import hide
 from envelope_codec.memo import settle_memos
 from envelope_codec.untouched import Untouched
@@ -26,10 +27,11 @@ class _Settling:
     """Mixed into a runner's own class: what its workflows hand over is settled before it is encoded."""
 
     __slots__ = ()
+    screens: ClassVar[bool] = False
 
     def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
         """See `WorkflowRunner.create_instance`."""
-        return SettledInstance(super().create_instance(det))  # type: ignore[misc]
+        return SettledInstance(super().create_instance(det), screens=self.screens)  # type: ignore[misc]
 
 
 class _Delegate(WorkflowRunner):
@@ -51,26 +53,29 @@ class _Delegate(WorkflowRunner):
         self.runner.set_worker_level_failure_exception_types(types)
 
 
-class _SettlingDelegate(_Settling, _Delegate):
-    pass
-
-
 class SettledInstance(WorkflowInstance):
     """A workflow instance, whose completions have no failure in clear and no null memo field that would be sealed.
 
     The SDK leaves failures in commands that it could not finish, and writes the words of exceptions into others.
+
+    Args:
+        instance: the SDK's.
+        screens: refuse activations with a message in them that the SDK has let past every codec.
     """
 
-    def __init__(self, instance: WorkflowInstance) -> None:
+    def __init__(self, instance: WorkflowInstance, *, screens: bool = False) -> None:
         self._instance = instance
+        self._screens = screens
         self._untouched = Untouched()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._instance, name)
 
     def activate(self, act: WorkflowActivation) -> WorkflowActivationCompletion:
-        """See `WorkflowInstance.activate`."""
+        """See `WorkflowInstance.activate`. `EncryptionRequired`, if it is raised, fails the workflow task."""
         try:
+            if self._screens:
+                refuse_system_payloads(act)
             completion = self._instance.activate(act)
         finally:
             del act  # an exception takes this frame along, and the activation is in clear
@@ -97,19 +102,21 @@ class SettledInstance(WorkflowInstance):
         return self._instance.get_thread_id()
 
 
-def settling(runner: WorkflowRunner) -> WorkflowRunner:
+def settling(runner: WorkflowRunner, *, screens: bool = False) -> WorkflowRunner:
     """``runner``, whose workflows hand over nothing in clear that a codec does not see.
+
+    With ``screens`` they are also given nothing that no codec has seen: for where encryption is required.
 
     It is of a subclass of the runner's own class: the SDK and other plugins ask for `SandboxedWorkflowRunner`, and make
     changed copies by `dataclasses.replace`. State is shared with ``runner``.
     """
-    if settles(runner):
+    if isinstance(runner, _Settling) and runner.screens >= screens:
         return runner
     try:
-        made = object.__new__(_settling_class(type(runner)))
+        made = object.__new__(_settling_class(type(runner), screens))
         object.__setattr__(made, "__dict__", runner.__dict__)
     except Exception:  # a class may object in any way
-        return _SettlingDelegate(runner)
+        return settling(_Delegate(runner), screens=screens)
     return made
 
 
@@ -119,8 +126,8 @@ def settles(runner: object) -> bool:
 
 
 @lru_cache(maxsize=64)
-def _settling_class(runner: type[WorkflowRunner]) -> type[WorkflowRunner]:
-    body = {"__slots__": (), "__module__": runner.__module__, "__doc__": runner.__doc__}
+def _settling_class(runner: type[WorkflowRunner], screens: bool) -> type[WorkflowRunner]:
+    body = {"__slots__": (), "__module__": runner.__module__, "__doc__": runner.__doc__, "screens": screens}
     metaclass: Any = type(runner)
     return cast(type[WorkflowRunner], metaclass(runner.__name__, (_Settling, runner), body))
 

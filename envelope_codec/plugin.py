@@ -45,7 +45,6 @@ from envelope_codec.memo_interceptor import NullMemos
 from envelope_codec.observe import Observer, fix, logger
 from envelope_codec.prewarm import Prewarm, ready_or_ended, run_until_stopped
 from envelope_codec.replay import explained
-from envelope_codec.screening import screened
 from envelope_codec.storage.driver import EnvelopeDriver, Pool
 from envelope_codec.storage.external import (
     ScheduleMemos,
@@ -243,9 +242,7 @@ class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
             await run_until_stopped(worker, next(worker))
 
     def _runner(self, runner: WorkflowRunner) -> WorkflowRunner:
-        if self._config.sealing:
-            runner = settling(runner)
-        return screened(runner) if self._config.require_encryption else runner
+        return settling(runner, screens=self._config.require_encryption) if self._config.sealing else runner
 
     async def _ready(self, worker: Worker) -> None:
         WorkerClient(self._verify_worker_client).check(worker.client)  # it may have been exchanged since it was made
@@ -292,7 +289,7 @@ class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
         runner = config.get("workflow_runner")
         if runner is not None:
             runner = _passed_through(runner)
-            config["workflow_runner"] = screened(runner) if self._config.require_encryption else runner
+            config["workflow_runner"] = self._runner(runner) if self._config.require_encryption else runner
         return config
 
     def run_replayer(

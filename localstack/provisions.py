@@ -44,14 +44,18 @@ def aws(server: LocalStack) -> Mapping[str, str]:
 def gcp(server: GcpKmsServer) -> Mapping[str, str]:
     """Make a key ring and a CryptoKey, with Google's own client, which the server needs as well."""
     import grpc  # type: ignore[import-untyped,unused-ignore]
-    from google.cloud.kms_v1 import KeyManagementServiceClient
+    from google.cloud.kms_v1 import CryptoKey, KeyManagementServiceClient, KeyRing
     from google.cloud.kms_v1.services.key_management_service.transports import KeyManagementServiceGrpcTransport
 
     location, _, ring = GCP_RING.partition("/keyRings/")
     with grpc.insecure_channel(server.endpoint) as channel:
         kms = KeyManagementServiceClient(transport=KeyManagementServiceGrpcTransport(channel=channel))
-        kms.create_key_ring(parent=location, key_ring_id=ring, key_ring={})
-        kms.create_crypto_key(parent=GCP_RING, crypto_key_id=NAME, crypto_key={"purpose": "ENCRYPT_DECRYPT"})
+        kms.create_key_ring(parent=location, key_ring_id=ring, key_ring=KeyRing())
+        kms.create_crypto_key(
+            parent=GCP_RING,
+            crypto_key_id=NAME,
+            crypto_key=CryptoKey(purpose=CryptoKey.CryptoKeyPurpose.ENCRYPT_DECRYPT),
+        )
     return {KEY: f"gcpkms://{GCP_RING}/cryptoKeys/{NAME}?endpoint={server.endpoint}"}
 
 

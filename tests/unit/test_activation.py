@@ -10,6 +10,7 @@ from temporalio.api.common.v1 import Payload
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.workflowservice.v1 import SignalWithStartWorkflowExecutionRequest
 from temporalio.bridge.proto.workflow_activation import WorkflowActivation, WorkflowActivationJob
+from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
 from temporalio.bridge.worker import decode_activation
 from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner
@@ -67,9 +68,9 @@ class Instance:
     def __init__(self) -> None:
         self.activated = 0
 
-    def activate(self, act: WorkflowActivation) -> str:
+    def activate(self, act: WorkflowActivation) -> WorkflowActivationCompletion:
         self.activated += 1
-        return "a completion"
+        return WorkflowActivationCompletion(run_id="a completion")
 
 
 @pytest.mark.parametrize("runner", [SandboxedWorkflowRunner(), UnsandboxedWorkflowRunner()])
@@ -87,10 +88,10 @@ async def test_workers_and_replayers_refuse_it(runner: Any, required: bool, monk
         made = config["workflow_runner"]
         assert isinstance(made, type(runner))
         used = made.create_instance(None)
-        assert used.activate(WorkflowActivation()) == "a completion"
+        assert used.activate(WorkflowActivation()).run_id == "a completion"
         if required:
             with pytest.raises(EncryptionRequired):
                 used.activate(activation)
         else:
-            assert used.activate(activation) == "a completion"
+            assert used.activate(activation).run_id == "a completion"
     assert instance.activated == (2 if required else 4)

@@ -36,11 +36,15 @@ def library(**settings: Any) -> EnvelopeConfig:
 @pytest.mark.parametrize("text", SIZES)
 def test_a_size_is_the_same_for_the_library_and_its_server(text: str) -> None:
     assert library(storage_threshold=text).storage_threshold == SIZES[text]
-    assert ServerConfig(body_limit=text).body_limit == SIZES[text]
+    assert ServerConfig(max_body_bytes=text, body_limit=1).max_body_bytes == SIZES[text]
     environ = {"ENVELOPE_CODEC_KEY": "fakekms://k", "ENVELOPE_CODEC_STORAGE": "file:///payloads"}
-    environ |= {"ENVELOPE_CODEC_STORAGE_THRESHOLD": text, "ENVELOPE_CODEC_SERVER_BODY_LIMIT": text}
+    environ |= {
+        "ENVELOPE_CODEC_STORAGE_THRESHOLD": text,
+        "ENVELOPE_CODEC_SERVER_MAX_BODY_BYTES": text,
+        "ENVELOPE_CODEC_SERVER_BODY_LIMIT": "1",
+    }
     assert EnvelopeConfig.from_env(environ).storage_threshold == SIZES[text]
-    assert ServerConfig.from_env(environ).body_limit == SIZES[text]
+    assert ServerConfig.from_env(environ).max_body_bytes == SIZES[text]
 
 
 @pytest.mark.parametrize("text", ["", "many", "1 TB", "1.5MiB", "MiB", "1Mi", "1M", True])

@@ -109,7 +109,6 @@ def test_threads_that_hold_the_lock_now_and_then_do_not_stop_any_child(kms: Fake
             while not stop.is_set():
                 await keyring.opening_key(record)
                 await keyring.sealing_key("default")
-                keyring._drop_denied()
 
         asyncio.run(use())
 

@@ -151,6 +151,6 @@ async def test_plugin_leaves_them_out_behind_the_users_interceptors_and_once() -
         again = Client(**made.config(active_config=True))
         for client in (made, again):
             interceptors = client.config(active_config=True)["interceptors"]
-            assert [type(each).__name__ for each in interceptors] == ["Guard", "Adding", "NullMemos"]
+            assert [type(each).__name__ for each in interceptors] == ["Guard", "Adding", "NullMemos", "ClientPayloads"]
         plain = await Client.connect("127.0.0.1:1", lazy=True, plugins=[reading])
         assert not any(isinstance(each, NullMemos) for each in plain.config(active_config=True)["interceptors"])
