@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test servers lint types bench fleet pins localstack-venv no-localstack clean
+.PHONY: help demo test servers lint types bench fleet hostile pins localstack-venv no-localstack clean
 .NOTPARALLEL:
 
 KMS ?= local
@@ -52,6 +52,9 @@ bench: $(DEV) ## measure encode and decode time beside a static-key codec
 
 fleet: $(DEV) ## model and simulate the KMS calls of fleets of workers, and what they cost
 	$(RUN) benchmarks/fleet.py $(ARGS)
+
+hostile: $(DEV) ## measure what one hostile party costs the others
+	$(RUN) benchmarks/hostile.py $(ARGS)
 
 clean: ## remove the environments and all caches
 	rm -rf -- $(VENV) .devstack .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

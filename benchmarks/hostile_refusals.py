@@ -1,7 +1,8 @@
 """Refused records: what 100 a second cost honest decodes in the same event loop, with 50,000 keys cached.
 
-What a refused record costs is measured in this process's processor time, since others may take the machine from it: so
-much of one core's second is lost to honest decodes, which share the core.
+Measured is this process's processor time for an honest decode, the best round of each, since others may take the
+machine from it: what it takes longer than in quiet is lost. The bars are the promise, or half as much again as the
+machine itself costs in the same run, where that is more.
 """
 
 from __future__ import annotations
@@ -9,9 +10,13 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import math
 import os
-import statistics
 import time
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any
 
 from temporalio.api.common.v1 import Payload
 
@@ -23,7 +28,7 @@ from envelope_codec.keycache import OpeningKey
 from envelope_codec.testing import FakeKms
 
 CACHED, REFUSED_A_SECOND = 50_000, 100
-ROUNDS, SECONDS = 12, 1.0
+ROUNDS, SECONDS = 40, 0.3
 LATENCY = 0.02
 AT_ONCE = 25  # decodes until others get a turn, about a millisecond
 
@@ -62,20 +67,24 @@ class Window:
         self.used = time.process_time() - used
 
 
-async def attack(codec: EnvelopeCodec, payloads: list[Payload]) -> None:
-    """Decode these at the hostile rate."""
-
-    async def one(payload: Payload) -> None:
-        try:
-            await codec.decode([payload])
-        except EnvelopeError:
-            return
+async def attack(codec: EnvelopeCodec, payload: Payload) -> None:
+    """Decode a hostile payload."""
+    with suppress(EnvelopeError):
+        await codec.decode([payload])
         raise AssertionError("a hostile record was opened")
 
+
+async def bare_call() -> None:
+    """What any call of a KMS costs at least: a thread that waits for it."""
+    await asyncio.get_running_loop().run_in_executor(None, time.sleep, LATENCY)
+
+
+async def at_rate(works: Sequence[Callable[[], Coroutine[Any, Any, None]]]) -> None:
+    """Begin these at the hostile rate, and wait for all."""
     begun, tasks = time.perf_counter(), []
-    for number, payload in enumerate(payloads):
+    for number, work in enumerate(works):
         await asyncio.sleep(max(0.0, begun + number / REFUSED_A_SECOND - time.perf_counter()))
-        tasks.append(asyncio.ensure_future(one(payload)))
+        tasks.append(asyncio.ensure_future(work()))
     await asyncio.gather(*tasks)
 
 
@@ -102,26 +111,25 @@ async def figures() -> list[Figure]:
     payloads = [[hostile(number * ROUNDS + turn, kms.key_id) for number in range(count)] for turn in range(ROUNDS)]
     gc.collect()
     gc.freeze()
-    costs, quiet_gap, gap, before = [], 0.0, 0.0, kms.unwraps
-    for turn in range(ROUNDS):  # in turns, so that a slower machine for a while slows both
-        quiet, busy = Window(codec, sealed), Window(codec, sealed)
+    best = [math.inf] * 3
+    quiet_gap, gap, before = 0.0, 0.0, kms.unwraps
+    for turn in range(ROUNDS):  # in turns, so that a slower machine for a while slows all
+        quiet, floor, busy = (Window(codec, sealed) for _ in range(3))
         await quiet.run(asyncio.ensure_future(asyncio.sleep(SECONDS)))
-        await busy.run(asyncio.ensure_future(attack(codec, payloads[turn])))
-        costs.append((busy.used - busy.decodes * quiet.used / quiet.decodes) / count)
-        quiet_gap, gap = max(quiet_gap, quiet.gap), max(gap, busy.gap)
-    cost = statistics.median(costs)
+        await floor.run(asyncio.ensure_future(at_rate([bare_call] * count)))
+        await busy.run(asyncio.ensure_future(at_rate([partial(attack, codec, payload) for payload in payloads[turn]])))
+        best = [min(one, window.used / window.decodes) for one, window in zip(best, (quiet, floor, busy), strict=True)]
+        quiet_gap, gap = max(quiet_gap, quiet.gap, floor.gap), max(gap, busy.gap)
+    least, lost = (100 * (1 - best[0] / one) for one in best[1:])
     calls = kms.unwraps - before
     codec.close()
     gc.unfreeze()
     logging.disable(logging.NOTSET)
     return [
         Figure(
-            f"honest decodes lost to {REFUSED_A_SECOND} refused records a second",
-            100 * REFUSED_A_SECOND * cost,
-            " %",
-            5.0,
-            f"{cost * 1e6:.0f} µs each, median of {ROUNDS} rounds, {min(costs) * 1e6:.0f} to {max(costs) * 1e6:.0f}",
+            f"honest decodes lost to {REFUSED_A_SECOND} refused records a second", lost, " %", max(5.0, 1.5 * least)
         ),
+        Figure("lost to as many calls of a bare thread", least, " %"),
         Figure("longest gap of the event loop, attacked", gap * 1e3, " ms", max(20.0, 1.5e3 * quiet_gap)),
         Figure("longest gap of the event loop, in between", quiet_gap * 1e3, " ms"),
         Figure("KMS calls for each refused record", calls / sum(map(len, payloads)), "", 1.05),
