@@ -79,6 +79,8 @@ class ServerProcess:
     def pause(self) -> None:
         """Freeze it: connections stay open, and nothing is answered."""
         self._signal(signal.SIGSTOP)
+        if hasattr(os, "waitid"):  # else its threads may go on for a moment
+            os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
         self._signal(signal.SIGCONT)
