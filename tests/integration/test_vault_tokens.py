@@ -355,7 +355,7 @@ import os, signal, sys
 from envelope_codec_vault import VaultTransit
 
 def serve(key):
-    assert key.unwrap(key.wrap(b"7" * 32, {"a": "b"}), {"a": "b"}) == b"7" * 32
+    assert key.unwrap(key.wrap(b"7" * 32, {"a": "b"}), {"a": "b"}).secret == b"7" * 32
 
 name, address, role_id, secret_id = sys.argv[1:]
 key = VaultTransit(name, address=address, auth="approle", role_id=role_id, secret_id=secret_id)
