@@ -29,7 +29,6 @@ from temporalio.client import (
     Schedule,
     ScheduleActionStartWorkflow,
     ScheduleSpec,
-    ScheduleUpdate,
     WorkflowHistory,
     WorkflowQueryFailedError,
 )
@@ -307,7 +306,7 @@ async def test_the_clients_of_the_document_are_neighbours(
         client.config()["plugins"][0].close()
 
 
-async def test_schedule_is_in_clear_until_it_is_given_its_arguments_again(
+async def test_schedule_is_in_clear_until_it_is_updated_by_a_client_that_seals(
     connect: Any, plain: Client, name: str, kms: FakeKms
 ) -> None:
     action = ScheduleActionStartWorkflow("Hello", "Ada", id=name, task_queue=name)
@@ -323,8 +322,8 @@ async def test_schedule_is_in_clear_until_it_is_given_its_arguments_again(
         return [payload.metadata["encoding"] for payload in described.args]
 
     try:
-        unchanged = client.get_schedule_handle(name)
-        await unchanged.update(lambda given: ScheduleUpdate(schedule=given.description.schedule))
+        reading, _ = await connect(kms, sealing=False)
+        await snippet["seal_again"](reading, name)
         assert await encodings() == [JSON]
         await snippet["seal_again"](client, name)
         assert await encodings() == [ENVELOPE]
