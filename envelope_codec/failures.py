@@ -20,6 +20,7 @@ from temporalio.converter import (
 
 from envelope_codec.failure_attributes import MAX_STACK_TRACE, hide, shown
 from envelope_codec.failure_fallback import STOPS, fallback, goes_too_deep
+from envelope_codec.frames import encodable
 from envelope_codec.observe import logger
 from envelope_codec.storage.failing import note_failure
 
@@ -164,4 +165,4 @@ copyreg.pickle(cast(Any, _Wrapper), cast(Any, _pickled))
 def _log(converter: object, then: str, error: BaseException) -> None:
     """Log ``error`` with its stack trace as a text: frames would tell error reporters what the failure is about."""
     trace = "".join(traceback.format_exception(type(error), error, error.__traceback__, limit=-8, chain=False)).rstrip()
-    logger.warning("the failure converter %s failed: %s\n%s", type(converter).__name__, then, trace)
+    logger.warning("the failure converter %s failed: %s\n%s", type(converter).__name__, then, encodable(trace))

@@ -88,7 +88,7 @@ def frameless_async(work: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Co
 
 def place_of(error: BaseException) -> str:
     """The class of ``error`` and the lines that it passed through, for a log. Not its words, which may be a secret."""
-    return f"{type(error).__name__}\n{''.join(traceback.format_tb(error.__traceback__))}".rstrip()
+    return encodable(f"{type(error).__name__}\n{''.join(traceback.format_tb(error.__traceback__))}".rstrip())
 
 
 def text_of(error: BaseException) -> str:
@@ -96,7 +96,12 @@ def text_of(error: BaseException) -> str:
 
     For ``exc_info``, which hands the frames themselves to whoever listens to the log.
     """
-    return "".join(traceback.format_exception(type(error), error, error.__traceback__)).rstrip()
+    return encodable("".join(traceback.format_exception(type(error), error, error.__traceback__)).rstrip())
+
+
+def encodable(text: str) -> str:
+    """``text`` with lone surrogates spelled out, which no log handler could write."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def is_expected(error: BaseException) -> bool:

@@ -24,7 +24,7 @@ from envelope_codec.cli.keygen import create_key_file
 from envelope_codec.codec import EnvelopeCodec
 from envelope_codec.envelope import NAME_DATA_KEY, NAME_ENCODING, NAME_KEY_ID, NAME_RECORD
 from envelope_codec.errors import ConfigurationError
-from envelope_codec.frames import frameless, without_frames
+from envelope_codec.frames import frameless, place_of, text_of, without_frames
 from envelope_codec.keyring import Keyring
 from envelope_codec.keyset import KeySet
 from envelope_codec.kms import WrappedSecret
@@ -480,3 +480,12 @@ def test_no_log_record_carries_frames() -> None:
     carrying = re.compile(r"exc_info\s*=|\blog(?:ger)?\.exception\(|stack_info\s*=")
     assert len(sources) > 50
     assert [str(source) for source in sources if carrying.search(source.read_text())] == []
+
+
+def test_what_is_logged_of_an_error_can_be_written() -> None:
+    try:
+        raise ValueError("a lone surrogate: \ud800")
+    except ValueError as error:
+        said = text_of(error), place_of(error)
+    assert "\\ud800" in said[0]
+    assert all(text.encode() for text in said)
