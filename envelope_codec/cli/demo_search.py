@@ -36,7 +36,8 @@ class Needles:
         for suffix in ("", "-journal", "-wal"):
             with suppress(FileNotFoundError):
                 found |= self.found_in(path.with_name(path.name + suffix).read_bytes())
-        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=30)) as database:
+        # Not read-only: who comes first after a moment without writers may have to recover the write-ahead log.
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, timeout=30)) as database:
             tables = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
             for (table,) in tables:
                 quoted = '"' + table.replace('"', '""') + '"'
