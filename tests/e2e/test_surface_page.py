@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
+from page_kit import ROOT, missing, named_tests
 from test_surface import CORNERS
 
-ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "temporal-corners.md"
 
 
 def test_every_letter_on_the_page_stands_for_a_test() -> None:
-    text = PAGE.read_text("utf-8")
-    tests = {letter: (name, file) for letter, name, file in re.findall(r"\| (\w) \| `(.+?)` \| `(.+?)` \|", text)}
-    cells = re.findall(r"^\|.*\| ([A-Z](?:, [A-Z])*) \|$", text, re.MULTILINE)
+    tests = named_tests(PAGE)
+    cells = re.findall(r"^\|.*\| ([A-Z](?:, [A-Z])*) \|$", PAGE.read_text("utf-8"), re.MULTILINE)
     assert len(cells) > 30
     assert {letter for cell in cells for letter in cell.split(", ")} | {"B", "K"} == set(tests)
-    corners = set()
-    for name, file in tests.values():
-        function, _, corner = name.rstrip("]").partition("[")
-        assert f"def {function}(" in (ROOT / file).read_text("utf-8")
-        corners |= {corner} - {""}
-    assert corners == set(CORNERS)
+    assert missing(tests) == []
+    assert {name.rstrip("]").partition("[")[2] for name, _ in tests.values()} - {""} == set(CORNERS)
 
 
 def test_every_row_with_a_corner_has_a_test() -> None:

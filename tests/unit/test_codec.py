@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from collections.abc import Mapping
 
 import pytest
 from temporalio.api.common.v1 import Payload
@@ -42,6 +43,7 @@ from envelope_codec.envelope import (
 )
 from envelope_codec.keyring import Limits
 from envelope_codec.keyset import KeySet
+from envelope_codec.kms import Unwrapped, WrappedSecret
 from envelope_codec.testing import FakeKms, ManualClock
 
 PLAIN = Payload(metadata={"encoding": b"json/plain", "messageType": b"x.Y"}, data=b'{"iban": "DE02 1203"}')
@@ -138,6 +140,49 @@ async def test_each_payload_has_a_data_key_and_a_nonce_of_its_own(kms: FakeKms) 
     sealed = await make(kms).encode([PLAIN] * 50)
     assert len({payload.metadata["encryption-data-key"] for payload in sealed}) == 50
     assert len({payload.data[32:44] for payload in sealed}) == 50
+
+
+class Watched(FakeKms):
+    """Writes down whatever it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.secrets: list[bytes] = []
+        self.contexts: list[dict[str, str]] = []
+        self.ciphertexts: list[bytes] = []
+
+    def wrap(self, secret: bytes, context: Mapping[str, str]) -> WrappedSecret:
+        self.secrets.append(secret)
+        self.contexts.append(dict(context))
+        return super().wrap(secret, context)
+
+    def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> Unwrapped:
+        self.ciphertexts.append(wrapped.ciphertext)
+        self.contexts.append(dict(context))
+        return super().unwrap(wrapped, context)
+
+
+@pytest.mark.parametrize("wrapping", ["wrapping-key", "direct"])
+async def test_the_kms_is_given_secrets_and_names_and_nothing_of_a_payload(wrapping: str) -> None:
+    kms = Watched()
+    writer = make(kms, wrapping=wrapping)
+    sealed = await writer.encode([PLAIN] * 3)
+    assert await make(kms, wrapping=wrapping).decode(sealed) == [PLAIN] * 3
+    records = [parse_record(one.metadata["encryption-wrapped-key"], kms.key_id.encode()) for one in sealed]
+    assert {len(secret) for secret in kms.secrets} == {32}
+    assert set(kms.ciphertexts) == {record.recipients[0].ciphertext for record in records}
+    purpose = "data-key" if wrapping == "direct" else "wrapping-key"
+    names = {"temporal-namespace": "default", "envelope-codec:purpose": purpose}
+    assert {record.id.hex() for record in records} == {context.pop("envelope-codec:id") for context in kms.contexts}
+    assert all(context == names for context in kms.contexts)
+
+
+async def test_equal_payloads_look_different_and_their_size_shows_to_the_byte(kms: FakeKms) -> None:
+    codec = make(kms)
+    first, second, longer = await codec.encode([PLAIN, PLAIN, Payload(metadata=PLAIN.metadata, data=PLAIN.data + b" ")])
+    assert first.data[:32] != second.data[:32]
+    assert first.data[44:] != second.data[44:]
+    assert len(longer.data) - 1 == len(first.data) == len(second.data) == 60 + len(PLAIN.SerializeToString())
 
 
 async def test_the_overhead_with_one_aws_recipient_is_under_600_bytes() -> None:

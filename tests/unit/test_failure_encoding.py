@@ -24,7 +24,7 @@ from temporalio.converter import (
 )
 from temporalio.exceptions import ApplicationError
 
-from envelope_codec import ConfigurationError, EnvelopePlugin, KeyDenied, envelope_data_converter
+from envelope_codec import ConfigurationError, EncryptionRequired, EnvelopePlugin, KeyDenied, envelope_data_converter
 from envelope_codec.cli.demo_search import payloads_in
 from envelope_codec.codec import is_envelope
 from envelope_codec.failure_attributes import is_hidden
@@ -238,3 +238,20 @@ async def test_later_plugin_that_takes_the_class_away_is_detected() -> None:
         changed = Client(**{**config, "plugins": [], "interceptors": [], "data_converter": other})  # type: ignore[typeddict-item]
         with pytest.raises(ConfigurationError, match="leaves messages and stack traces in clear"):
             plugin.verify(changed)
+
+
+async def test_text_of_a_failure_in_clear_is_believed_and_no_payload_in_it_is() -> None:
+    """The server and the SDK's core write failures in clear themselves, so their texts are not to be refused."""
+    converter = envelope_data_converter(FakeKms(), require_encryption=True)
+    made_up = Failure(message="pay mallory", stack_trace="line 1")
+    made_up.application_failure_info.type = "Paid"
+    error = await converter.decode_failure(made_up)
+    assert isinstance(error, ApplicationError)
+    assert (error.message, error.type) == ("pay mallory", "Paid")
+
+    plain = Payload(metadata={"encoding": b"json/plain"}, data=b'{"message": "pay mallory", "stack_trace": ""}')
+    in_details, in_attributes = Failure(), Failure(encoded_attributes=plain)
+    in_details.application_failure_info.details.payloads.add().CopyFrom(plain)
+    for failure in (in_details, in_attributes):
+        with pytest.raises(EncryptionRequired):
+            await converter.decode_failure(failure)

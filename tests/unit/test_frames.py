@@ -69,6 +69,7 @@ def log(secrets: Sentinels, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     for record in caplog.get_records("call"):
         if record.name.startswith("envelope_codec"):
             assert record.exc_info is None, record.getMessage()
+            assert not secrets.found(record.getMessage()), record.getMessage()
         assert leaks_of_record(record, secrets) == []
 
 
@@ -292,6 +293,27 @@ async def test_a_fault_of_the_codec_is_logged_with_its_place_and_without_its_wor
     assert "TypeError" in caplog.text
     assert "buggy" in caplog.text
     assert TEXT.decode() not in caplog.text
+
+
+async def test_no_line_of_the_log_holds_a_key_a_secret_or_plaintext(
+    secrets: Sentinels, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At any level, whatever happens. That nothing is found in the lines of other tests here, `log` sees to."""
+    works = Works()
+    sealed = await works.at_hand()
+    sealed[0].data = bytes(len(sealed[0].data))
+    await failure(works.codec.decode(sealed))
+    await failure(works.ring.finish(works.codec.decode([Payload(data=TEXT, metadata=sealed[0].metadata)])))
+    for fault in FAULTS.values():
+        works.forget()
+        fault(works.kms)
+        await failure(works.ring.finish(works.codec.encode([FIRST])))
+        works.kms.denied = works.kms.down = False
+        works.kms._failures.clear()
+    lines = [record.getMessage() for record in caplog.get_records("call") if record.name.startswith("envelope_codec")]
+    assert len(lines) > 4
+    assert len(secrets.secrets) > 4
+    assert [line for line in lines if secrets.found(line)] == []
 
 
 # --- the keyring, the SDK's converter, other codecs, storage ----------------------------------------------------------

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Mapping
 
 import pytest
-from keyring_kit import GRACE, LEASE, REFUSAL, Jobs, Policy, Ring, Untold, corrupted, settle, wrapped_by
+from keyring_kit import GRACE, LEASE, LIMITS, REFUSAL, Jobs, Policy, Ring, Untold, corrupted, settle, wrapped_by
 from temporalio.api.common.v1 import Payload
 
 from envelope_codec.codec import EnvelopeCodec
@@ -658,6 +658,20 @@ async def test_what_a_policy_refuses_for_one_purpose_is_not_outvoted_by_another(
         await ring.open(record)
     kms.forbidden.add(("envelope-codec:purpose", "data-key"))
     assert last_served(ring, direct, usual) <= LEASE
+
+
+async def test_what_a_policy_refuses_for_one_record_is_noticed_when_that_is_asked_for_again() -> None:
+    """What stays: a lease vouches for all records of one kind, so this one serves until ``cache_ttl`` is over."""
+    kms, ttl = Policy(), 3 * LEASE
+    ring = Ring(kms, limits=dataclasses.replace(LIMITS, cache_ttl=ttl))
+    single, other = wrapped_by(kms)[0], wrapped_by(kms)[0]
+    for record in (single, other):
+        await ring.open(record)
+    kms.forbidden.add(("envelope-codec:id", single.id.hex()))
+    assert LEASE < last_served(ring, single, other) <= ttl
+    with pytest.raises(KeyDenied):
+        await ring.open(single)
+    await ring.open(other)
 
 
 async def test_who_has_an_old_wrapping_key_seals_under_it_only_until_its_master_key_is_revoked() -> None:

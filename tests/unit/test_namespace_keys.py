@@ -122,6 +122,22 @@ async def test_who_has_the_default_key_forges_nothing_for_a_renamed_namespace_wi
     assert await reader.decode([genuine]) == [PLAIN]
 
 
+async def test_who_has_the_default_key_forges_for_every_namespace_that_is_not_listed_and_for_no_other() -> None:
+    default, own = FakeKms(), FakeKms()
+    settings = config(key=default, namespaces={"prod-eu": {"key": own}}, required=["audit"])
+
+    async def opened(namespace: str) -> list[Payload]:
+        [forged] = await EnvelopeCodec(config(key=default), namespace=namespace).encode([PLAIN])
+        context = WorkflowSerializationContext(namespace=namespace, workflow_id="w")
+        return await EnvelopeCodec(settings, namespace=namespace).with_context(context).decode([forged])
+
+    for namespace in ("dev", "prod-us"):
+        assert await opened(namespace) == [PLAIN]
+    for namespace in ("prod-eu", "audit"):
+        with pytest.raises(KeyNotConfigured):
+            await opened(namespace)
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
