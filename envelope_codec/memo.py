@@ -32,19 +32,27 @@ def settle_memos(completion: WorkflowActivationCompletion) -> list[Payload]:
         if kind == "modify_workflow_properties":
             # The server removes these fields from the memo, and has to see them for that.
             fields = command.modify_workflow_properties.upserted_memo.fields
-            untouched.extend(payload for payload in fields.values() if is_dropped(payload))
+            untouched.extend(_bared(payload) for payload in fields.values() if is_dropped(payload))
         elif kind == "start_child_workflow_execution":
             drop_nulls(command.start_child_workflow_execution.memo)
         elif kind == "continue_as_new_workflow_execution":
             # Without any field, the next run would inherit the memo. With null fields alone it has none.
             memo = command.continue_as_new_workflow_execution.memo
             if memo and all(map(is_dropped, memo.values())):
-                untouched.extend(memo.values())
+                untouched.extend(map(_bared, memo.values()))
             else:
                 drop_nulls(memo)
         elif kind == "schedule_nexus_operation":
             _settle_signal_with_start(command.schedule_nexus_operation)
     return untouched
+
+
+def _bared(payload: Payload) -> Payload:
+    """``payload``, which goes out in clear, with nothing in it that the server does not need: ``data`` says it all."""
+    for name in [name for name in payload.metadata if name != "encoding"]:
+        del payload.metadata[name]
+    payload.ClearField("external_payloads")
+    return payload
 
 
 def drop_nulls(memo: MutableMapping[str, Payload]) -> None:

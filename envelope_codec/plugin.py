@@ -162,11 +162,17 @@ class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
                 "the client does not use the datastore: another plugin set external_storage after EnvelopePlugin, "
                 "which must be the last in the list"
             )
-        headers = client.config(active_config=True).get("header_codec_behavior")
+        config = client.config(active_config=True)
+        headers = config.get("header_codec_behavior")
         if self._config.headers and headers != HeaderCodecBehavior.CODEC:
             raise ConfigurationError(
                 "the client leaves headers in clear: another plugin set header_codec_behavior after EnvelopePlugin, "
                 "which must be the last in the list; or set headers=False"
+            )
+        if not any(isinstance(one, ClientPayloads) and one.keyring is self._keyring for one in config["interceptors"]):
+            raise ConfigurationError(
+                "the client leaves payloads that it is handed ready-made in clear: another plugin removed interceptors "
+                "that EnvelopePlugin has set, which must be the last in the list"
             )
 
     # --- client ---------------------------------------------------------------------------------------------------
@@ -254,6 +260,13 @@ class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
                     f"the worker's {name} may leave failures in clear: another plugin set it after EnvelopePlugin, "
                     "which must be the last in the list"
                 )
+        if not any(
+            isinstance(one, Prewarm) and one.keyring is self._keyring for one in config.get("interceptors") or ()
+        ):
+            raise ConfigurationError(
+                "the worker does not wait for a key before it runs an activity, and may tell an error of one in clear: "
+                "another plugin removed interceptors that EnvelopePlugin has set, which must be the last in the list"
+            )
         await self._prewarm(worker.client.namespace)
 
     def _verify_worker_client(self, client: Client) -> None:

@@ -22,6 +22,7 @@ from temporalio.worker import (
 
 from envelope_codec import patience
 from envelope_codec.errors import KmsUnavailable
+from envelope_codec.failure_fallback import tellable
 from envelope_codec.flight import Stop, stopping, waited
 from envelope_codec.frames import text_of
 from envelope_codec.keyring import Keyring
@@ -80,8 +81,16 @@ class _PrewarmActivity(ActivityInboundInterceptor):
             del input  # an error, the user's too, keeps this frame
         try:
             return await running.pop()
+        except BaseException as error:
+            told = tellable(error)
+            if told is error:
+                raise
         finally:
             patience.begin()  # in the task that seals the result or the failure
+        try:
+            raise told
+        finally:
+            del told  # or it and this frame would keep each other
 
     async def _ready(self) -> None:
         info = activity.info()

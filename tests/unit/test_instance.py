@@ -273,6 +273,23 @@ async def test_null_memo_fields_reach_the_server_as_they_are(null: Payload, code
     assert instance is not None
 
 
+@pytest.mark.parametrize("kind", ["upsert", "continue as new"])
+async def test_what_goes_out_in_clear_says_no_more_than_that_it_is_null(kind: str) -> None:
+    null = Payload(metadata={"encoding": b"binary/own", "key": b"marigold"}, data=b"null")
+    null.external_payloads.add(size_bytes=1)
+    completion = WorkflowActivationCompletion()
+    command = completion.successful.commands.add()
+    if kind == "upsert":
+        fields = command.modify_workflow_properties.upserted_memo.fields
+    else:
+        fields = command.continue_as_new_workflow_execution.memo
+    fields["gone"].CopyFrom(null)
+    instance = settled(completion)
+    await encoded(completion, envelope_data_converter(FakeKms(), namespace="n"))
+    assert fields["gone"] == Payload(metadata={"encoding": b"binary/own"}, data=b"null")
+    assert instance is not None
+
+
 async def test_null_memo_fields_are_not_stored_elsewhere_either() -> None:
     driver = Greedy()
     base = DataConverter(payload_codec=Marking(), external_storage=ExternalStorage([driver], payload_size_threshold=0))
