@@ -33,7 +33,7 @@ from temporalio.converter import (
     WorkflowSerializationContext,
 )
 
-from envelope_codec.clear import admitted, is_reference
+from envelope_codec.clear import is_exact_reference, is_reference
 from envelope_codec.envelope import parse
 from envelope_codec.errors import MalformedEnvelope
 from envelope_codec.keyring import Keyring
@@ -185,7 +185,7 @@ def _is_payload(value: object) -> bool:
 def _is_sealed(payload: Payload) -> bool:
     """Whether it is an envelope, or exactly a reference to where one is stored."""
     if is_reference(payload):
-        return admitted(payload) is not None
+        return is_exact_reference(payload)
     try:
         return parse(payload.metadata, payload.data) is not None
     except MalformedEnvelope:

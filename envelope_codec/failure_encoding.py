@@ -13,7 +13,7 @@ from temporalio.api.common.v1 import Payload
 from temporalio.api.failure.v1 import Failure
 from temporalio.converter import DataConverter, DefaultPayloadConverter, SerializationContext
 
-from envelope_codec.clear import admitted, is_reference
+from envelope_codec.clear import is_exact_reference, is_reference
 from envelope_codec.envelope import parse
 from envelope_codec.errors import ConfigurationError, MalformedEnvelope
 from envelope_codec.failure_attributes import STOPS, hide, levels
@@ -98,11 +98,18 @@ def sealing_failures(converter: DataConverter) -> DataConverter:
     return made
 
 
+def seals_failures(converter: DataConverter) -> bool:
+    """Whether ``converter`` leaves no failure in clear, given that its failure converter hides."""
+    kind = type(converter)
+    return issubclass(kind, _Sealing) or all(
+        getattr(kind, name) is getattr(DataConverter, name) for name in _OVERRIDDEN
+    )
+
+
 def _is_plain(converter: DataConverter) -> bool:
     """Whether all of it that makes failures, or that is made anew for a context, is the SDK's or ours."""
-    kind = type(converter)
     return (
-        all(getattr(kind, name) is getattr(DataConverter, name) for name in _OVERRIDDEN)
+        seals_failures(converter)
         and converter.payload_converter_class is DefaultPayloadConverter
         and converter.failure_converter_class is EnvelopeFailureConverter
     )
@@ -139,7 +146,7 @@ async def _seal_rest(failure: Failure, converter: DataConverter) -> None:
 def _is_sealed(payload: Payload, stores: bool) -> bool:
     """Whether ``payload`` is an envelope, or a reference to one: nothing else that passes in clear is of the SDK's."""
     if is_reference(payload):
-        return stores and admitted(payload) is not None
+        return stores and is_exact_reference(payload)
     try:
         return parse(payload.metadata, payload.data) is not None
     except MalformedEnvelope:

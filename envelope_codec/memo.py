@@ -10,8 +10,9 @@ from temporalio.api.workflowservice.v1 import SignalWithStartWorkflowExecutionRe
 from temporalio.bridge.proto.workflow_commands import ScheduleNexusOperation
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
 
+from envelope_codec.activation import SYSTEM_ENDPOINT, unmark
+
 _DROPPED = (b"", b"null", b"[]")
-_SYSTEM_ENDPOINT = "__temporal_system"
 _SIGNAL_WITH_START = SignalWithStartWorkflowExecutionRequest.DESCRIPTOR.full_name.encode()
 
 
@@ -64,12 +65,14 @@ def drop_nulls(memo: MutableMapping[str, Payload]) -> None:
 def _settle_signal_with_start(operation: ScheduleNexusOperation) -> None:
     """The SDK sends a signal with a start, from a workflow, as a message to the system's own endpoint."""
     payload = operation.input
-    if operation.endpoint != _SYSTEM_ENDPOINT or payload.metadata.get("messageType") != _SIGNAL_WITH_START:
+    if operation.endpoint != SYSTEM_ENDPOINT or payload.metadata.get("messageType") != _SIGNAL_WITH_START:
         return
     try:
         request = SignalWithStartWorkflowExecutionRequest.FromString(payload.data)
     except DecodeError:
         return
-    if any(map(is_dropped, request.memo.fields.values())):
-        drop_nulls(request.memo.fields)
+    before = request.ByteSize()
+    drop_nulls(request.memo.fields)
+    unmark(request)
+    if request.ByteSize() != before:
         payload.data = request.SerializeToString()

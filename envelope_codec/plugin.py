@@ -33,7 +33,7 @@ from envelope_codec.client_payloads import ClientPayloads
 from envelope_codec.codec import EnvelopeCodec
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.errors import ConfigurationError, EnvelopeError
-from envelope_codec.failure_encoding import sealing_failures
+from envelope_codec.failure_encoding import sealing_failures, seals_failures
 from envelope_codec.failures import encoding_failures, hides, reading_failures
 from envelope_codec.frames import frameless
 from envelope_codec.guard import Guard
@@ -149,7 +149,7 @@ class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
         if not self._config.sealing:
             return
         failures = client.data_converter.failure_converter_class
-        if not hides(failures) or sealing_failures(client.data_converter) is not client.data_converter:
+        if not hides(failures) or not seals_failures(client.data_converter):
             told = getattr(failures, "__qualname__", type(failures).__qualname__)
             raise ConfigurationError(
                 f"the client's failure converter {told} leaves messages and stack traces in clear: "

@@ -6,9 +6,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Coroutine
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from temporalio import activity
+from temporalio.api.common.v1 import Payload
+from temporalio.common import RawValue
 from temporalio.worker import (
     ActivityInboundInterceptor,
     ActivityOutboundInterceptor,
@@ -21,6 +24,7 @@ from temporalio.worker import (
 )
 
 from envelope_codec import patience
+from envelope_codec.clear import SYSTEM_MARK
 from envelope_codec.errors import KmsUnavailable
 from envelope_codec.failure_fallback import tellable
 from envelope_codec.flight import Stop, stopping, waited
@@ -139,7 +143,7 @@ class _PrewarmNexusOperation(NexusOperationInboundInterceptor):
         finally:
             del input  # an error, the user's too, keeps this frame
         try:
-            return await running.pop()
+            return _unmarked(await running.pop())
         finally:
             patience.begin()
 
@@ -150,6 +154,19 @@ class _PrewarmNexusOperation(NexusOperationInboundInterceptor):
             await super().execute_nexus_operation_cancel(input)
         finally:
             patience.begin()
+
+
+def _unmarked(
+    result: StartOperationResultSync[Any] | StartOperationResultAsync,
+) -> StartOperationResultSync[Any] | StartOperationResultAsync:
+    """``result`` without the SDK's mark: it would send a ready-made payload that has it as it is."""
+    value = getattr(result, "value", None)
+    if not isinstance(value, RawValue) or SYSTEM_MARK not in value.payload.metadata:
+        return result
+    payload = Payload()
+    payload.CopyFrom(value.payload)
+    del payload.metadata[SYSTEM_MARK]
+    return replace(result, value=RawValue(payload))
 
 
 async def run_until_stopped(worker: Worker, running: Awaitable[None]) -> None:
