@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Coroutine
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from nexusrpc.handler import StartOperationResultSync
 from temporalio import activity
 from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
@@ -35,7 +35,7 @@ from envelope_codec.observe import logger
 from envelope_codec.worker_client import WorkerClient
 
 if TYPE_CHECKING:
-    from nexusrpc.handler import StartOperationResultAsync, StartOperationResultSync
+    from nexusrpc.handler import StartOperationResultAsync
 
 
 class Prewarm(Interceptor):
@@ -160,13 +160,13 @@ def _unmarked(
     result: StartOperationResultSync[Any] | StartOperationResultAsync,
 ) -> StartOperationResultSync[Any] | StartOperationResultAsync:
     """``result`` without the SDK's mark: it would send a ready-made payload that has it as it is."""
-    value = getattr(result, "value", None)
+    value = result.value if isinstance(result, StartOperationResultSync) else None
     if not isinstance(value, RawValue) or SYSTEM_MARK not in value.payload.metadata:
         return result
     payload = Payload()
     payload.CopyFrom(value.payload)
     del payload.metadata[SYSTEM_MARK]
-    return replace(result, value=RawValue(payload))
+    return StartOperationResultSync(RawValue(payload))
 
 
 async def run_until_stopped(worker: Worker, running: Awaitable[None]) -> None:
