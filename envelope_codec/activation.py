@@ -1,4 +1,4 @@
-"""What Temporal's SDK gives to a workflow without having asked a codec."""
+"""What Temporal's SDK gives to a workflow, and takes from one, without having asked a codec: what bears its mark."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ from collections.abc import Iterator
 from google.protobuf.message import Message
 from temporalio.api.common.v1 import Payload
 from temporalio.bridge.proto.workflow_activation import WorkflowActivation
+from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
 
 from envelope_codec.clear import SYSTEM_MARK
 from envelope_codec.errors import EncryptionRequired
+
+SYSTEM_ENDPOINT = "__temporal_system"
+"""Of Nexus operations that the SDK has the server itself do."""
 
 _MARK = SYSTEM_MARK.encode()
 
@@ -30,6 +34,26 @@ def refuse_system_payloads(activation: WorkflowActivation) -> None:
         return
     if any(SYSTEM_MARK in payload.metadata for payload in _payloads(activation)):
         raise EncryptionRequired("the payload is not encrypted, and encryption is required", operation="open")
+
+
+def unmark(message: Message) -> None:
+    """Take the SDK's mark from every payload in ``message``, in place: no codec is asked about one that has it."""
+    if _MARK not in message.SerializeToString():
+        return
+    for payload in _payloads(message):
+        if payload.metadata.get(SYSTEM_MARK) is not None:
+            del payload.metadata[SYSTEM_MARK]
+
+
+def unmark_commands(completion: WorkflowActivationCompletion) -> None:
+    """`unmark` for what a workflow hands over. What the SDK sends to the system's endpoint keeps its mark."""
+    if _MARK not in completion.SerializeToString():
+        return
+    for command in completion.successful.commands:
+        operation = command.schedule_nexus_operation if command.HasField("schedule_nexus_operation") else None
+        if operation is None or operation.endpoint != SYSTEM_ENDPOINT:
+            unmark(command)
+    unmark(completion.failed)
 
 
 def _payloads(message: Message) -> Iterator[Payload]:

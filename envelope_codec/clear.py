@@ -42,7 +42,7 @@ _WORDS = {
 _SAYINGS = {name: re.compile("|".join(texts).encode()) for name, texts in _WORDS.items()}
 _LONGEST = 100  # bytes of the longest of these
 _NEXUS_DETAILS = "details of a failure outside Temporal"
-_REMOVED = Payload(metadata={_ENCODING: b"json/plain"}, data=b'"removed: not encrypted"')
+_REMOVED = b'"removed: not encrypted"'
 
 
 def written_in_clear(payload: Payload) -> str | None:
@@ -60,21 +60,19 @@ def admitted(payload: Payload) -> Payload | None:
     """What of ``payload`` is let through where encryption is required. None where it is refused.
 
     It must be exactly what it says: a message that parses without an unknown field and is written back as the same
-    bytes, or a text of the server's, letter for letter.
+    bytes, or a text of the server's, letter for letter. And there is nothing beside it in the payload.
 
     Whoever can write to the Temporal service could write these as well, and put them in any place. So nothing gets
-    through in which they could say what they like: such parts are left away, or replaced by a fixed text. The SDK's own
-    message to the system's Nexus endpoint is refused: the SDK opens the payloads in it itself, and gives the message to
-    no codec.
+    through in which they could say what they like: such parts are left away, or replaced by a fixed text. Refused are
+    the SDK's own message to the system's Nexus endpoint, whose payloads the SDK opens itself, and a reference to
+    external storage, which the SDK fetches itself: it gives neither to a codec.
     """
     name = written_in_clear(payload)
-    if name is None:
+    if name is None or name == REFERENCE or _has_more(payload):
         return None
-    if name == REFERENCE:
-        return payload if _is_exact_reference(payload) else None
     if name == SYSTEM_NEXUS:
         return _without_link(payload) if payload.metadata[_TYPE] == _ANSWER else None
-    return _REMOVED if name == _NEXUS_DETAILS else payload
+    return Payload(metadata=payload.metadata, data=_REMOVED) if name == _NEXUS_DETAILS else payload
 
 
 def is_reference(payload: Payload) -> bool:
@@ -112,9 +110,12 @@ def _is_system_nexus(payload: Payload) -> bool:
         message = system_nexus_message(payload)
     except DecodeError:
         return False
-    if message is None or not set(payload.metadata) <= {_ENCODING, _TYPE, SYSTEM_MARK} or payload.external_payloads:
+    if message is None or payload.external_payloads:
         return False
-    if payload.metadata[_TYPE] != _ANSWER:  # the order of its maps is anyone's, and it is refused anyway
+    is_answer = payload.metadata[_TYPE] == _ANSWER
+    if not set(payload.metadata) <= {_ENCODING, _TYPE, *(() if is_answer else (SYSTEM_MARK,))}:
+        return False
+    if not is_answer:  # the order of its maps is anyone's, and it is refused anyway
         size = len(payload.data)
         message.DiscardUnknownFields()
         return message.ByteSize() == size
@@ -132,7 +133,13 @@ def _without_link(payload: Payload) -> Payload:
     return Payload(metadata=payload.metadata, data=answer.SerializeToString())
 
 
-def _is_exact_reference(payload: Payload) -> bool:
+def _has_more(payload: Payload) -> bool:
+    """Whether there are fields in ``payload`` that nobody knows."""
+    return Payload(metadata=payload.metadata, data=payload.data).ByteSize() != payload.ByteSize()
+
+
+def is_exact_reference(payload: Payload) -> bool:
+    """Whether ``payload`` is a reference to external storage, and nothing else."""
     if not is_reference(payload):
         return False
     try:

@@ -33,9 +33,10 @@ from temporalio.converter import (
     WorkflowSerializationContext,
 )
 
-from envelope_codec.clear import admitted, is_reference
+from envelope_codec.clear import is_exact_reference, is_reference
 from envelope_codec.envelope import parse
 from envelope_codec.errors import MalformedEnvelope
+from envelope_codec.frames import frameless_async
 from envelope_codec.keyring import Keyring
 
 if TYPE_CHECKING:
@@ -74,14 +75,22 @@ class _ClientPayloads(OutboundInterceptor):
 
     async def start_workflow(self, input: StartWorkflowInput) -> WorkflowHandle[Any, Any]:
         """See `OutboundInterceptor.start_workflow`. Signal-with-start is this as well."""
-        return await super().start_workflow(await self._started(input))
+        try:
+            running = [super().start_workflow(await self._started(input))]
+        finally:
+            del input  # an error keeps this frame, here and below
+        return await running.pop()
 
     async def start_update_with_start_workflow(
         self, input: StartWorkflowUpdateWithStartInput
     ) -> WorkflowUpdateHandle[Any]:
         """See `OutboundInterceptor.start_update_with_start_workflow`."""
-        start = await self._started(input.start_workflow_input)
-        return await super().start_update_with_start_workflow(replace(input, start_workflow_input=start))
+        try:
+            start = [await self._started(input.start_workflow_input)]
+            running = [super().start_update_with_start_workflow(replace(input, start_workflow_input=start.pop()))]
+        finally:
+            del input
+        return await running.pop()
 
     async def start_activity(self, input: StartActivityInput) -> ActivityHandle[Any]:
         """See `OutboundInterceptor.start_activity`."""
@@ -94,33 +103,52 @@ class _ClientPayloads(OutboundInterceptor):
             workflow_type=None,
             is_local=False,
         )
-        return await super().start_activity(replace(input, summary=await self._sealing(context).one(input.summary)))
+        try:
+            summary = await self._sealing(context).one(input.summary)
+            running = [super().start_activity(replace(input, summary=summary))]
+        finally:
+            del input
+        return await running.pop()
 
     async def start_nexus_operation(self, input: StartNexusOperationInput) -> NexusOperationHandle[Any]:
         """See `OutboundInterceptor.start_nexus_operation`."""
         context = NexusSerializationContext(endpoint=input.endpoint, service=input.service, operation=input.operation)
-        summary = await self._sealing(context).one(input.summary)
-        return await super().start_nexus_operation(replace(input, summary=summary))
+        try:
+            summary = await self._sealing(context).one(input.summary)
+            running = [super().start_nexus_operation(replace(input, summary=summary))]
+        finally:
+            del input
+        return await running.pop()
 
     async def create_schedule(self, input: CreateScheduleInput) -> ScheduleHandle:
         """See `OutboundInterceptor.create_schedule`."""
-        memo = await self._sealing(None).each(input.memo)
-        schedule = await self._scheduled(input.schedule)
-        return await super().create_schedule(replace(input, memo=memo, schedule=schedule))
+        try:
+            memo = await self._sealing(None).each(input.memo)
+            sealed = [replace(input, memo=memo, schedule=await self._scheduled(input.schedule))]
+            running = [super().create_schedule(sealed.pop())]
+        finally:
+            memo = None
+            del input
+        return await running.pop()
 
     async def update_schedule(self, input: UpdateScheduleInput) -> None:
         """See `OutboundInterceptor.update_schedule`. A described schedule sends its own envelopes back."""
 
         async def updated(given: ScheduleUpdateInput) -> ScheduleUpdate | None:
-            update: Any = input.updater(given)
+            update: Any = updater(given)
             if inspect.isawaitable(update):
                 update = await update
             if not isinstance(update, ScheduleUpdate):
                 return cast("ScheduleUpdate | None", update)
-            return replace(update, schedule=await self._scheduled(update.schedule))
+            try:
+                return replace(update, schedule=await self._scheduled(update.schedule))
+            finally:
+                del update
 
+        updater = input.updater
         await super().update_schedule(replace(input, updater=updated))
 
+    @frameless_async
     async def _started(self, input: _T) -> _T:
         start: Any = input  # of a workflow, alone or with an update
         sealing = self._sealing(self._of_workflow(start.id))
@@ -134,6 +162,7 @@ class _ClientPayloads(OutboundInterceptor):
             ),
         )
 
+    @frameless_async
     async def _scheduled(self, schedule: Schedule) -> Schedule:
         action = schedule.action
         if not isinstance(action, ScheduleActionStartWorkflow):
@@ -163,15 +192,18 @@ class _Sealing:
     def __init__(self, converter: DataConverter) -> None:
         self._codec = converter.payload_codec
 
+    @frameless_async
     async def one(self, value: _T) -> _T:
         if self._codec is None or not isinstance(value, Payload) or _is_sealed(value):
             return value
         sealed: Any = (await self._codec.encode([value]))[0]
         return cast(_T, sealed)
 
+    @frameless_async
     async def all(self, values: Sequence[_T]) -> Sequence[_T]:
         return [await self.one(value) for value in values] if any(map(_is_payload, values)) else values
 
+    @frameless_async
     async def each(self, values: Mapping[str, _T] | None) -> Any:
         if values is None or not any(map(_is_payload, values.values())):
             return values
@@ -185,7 +217,7 @@ def _is_payload(value: object) -> bool:
 def _is_sealed(payload: Payload) -> bool:
     """Whether it is an envelope, or exactly a reference to where one is stored."""
     if is_reference(payload):
-        return admitted(payload) is not None
+        return is_exact_reference(payload)
     try:
         return parse(payload.metadata, payload.data) is not None
     except MalformedEnvelope:

@@ -25,6 +25,9 @@ MAX_LEVELS = 64
 HIDDEN = "Encoded failure"
 """What the SDK writes instead of a message that it has moved."""
 
+STOPS = (KeyboardInterrupt, SystemExit, GeneratorExit)
+"""Exceptions that end a process or a coroutine. Everything else that is raised on the way is kept from leaving."""
+
 _STANDARD = {"message", "stack_trace"}
 _BEFORE = "encoded_attributes"  # what a user's failure converter had put there, beside a message in clear
 
@@ -120,7 +123,9 @@ def _payload(attributes: dict[str, str], payload_converter: PayloadConverter | N
             [payload] = payload_converter.to_payloads([attributes])
             if isinstance(payload, Payload):
                 return payload
-        except Exception:  # noqa: S110 - a user's own: whatever it raises, plain JSON will do, which is sealed as well
+        except STOPS:
+            raise
+        except BaseException:  # noqa: S110 - a user's own: whatever it raises, plain JSON will do, which is sealed too
             pass
     return Payload(metadata={"encoding": b"json/plain"}, data=json.dumps(attributes).encode("ascii"))
 
@@ -134,7 +139,9 @@ def _attributes(level: Failure, payload_converter: PayloadConverter | None) -> d
     if payload_converter is not None:
         try:
             [found] = payload_converter.from_payloads([payload])
-        except Exception:
+        except STOPS:
+            raise
+        except BaseException:
             found = None
     if not isinstance(found, dict) and payload.metadata.get("encoding") == b"json/plain":
         try:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from concurrent.futures import BrokenExecutor
+from typing import Any, TypeGuard, TypeVar
 
 import nexusrpc
 from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import NexusHandlerErrorRetryBehavior
 from temporalio.api.failure.v1 import Failure
 from temporalio.converter import DefaultFailureConverter, PayloadConverter
-from temporalio.exceptions import ApplicationError, CancelledError, FailureError
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory, CancelledError, FailureError
 
-from envelope_codec.failure_attributes import MAX_LEVELS, printable
-
-STOPS = (KeyboardInterrupt, SystemExit, GeneratorExit)
-"""Exceptions that end a process or a coroutine. Everything else that is raised on the way is kept from leaving."""
+from envelope_codec.failure_attributes import MAX_LEVELS, STOPS, printable
 
 _RETRY = {
     None: NexusHandlerErrorRetryBehavior.NEXUS_HANDLER_ERROR_RETRY_BEHAVIOR_UNSPECIFIED,
@@ -46,6 +44,28 @@ def fallback(exception: BaseException) -> Failure:
     return first
 
 
+def tellable(exception: BaseException) -> BaseException:
+    """``exception`` itself, or one that says the same, where the SDK's own questions about it raise.
+
+    The SDK asks some before any failure converter, and stores in clear what is raised then.
+    """
+    try:
+        isinstance(exception, (FailureError, BrokenExecutor))  # asks it for its class
+        if isinstance(exception, ApplicationError):
+            exception.category == ApplicationErrorCategory.BENIGN  # noqa: B015
+        return exception
+    except STOPS:
+        raise
+    except BaseException:
+        told = ApplicationError(
+            _or_else("", lambda: _message(exception)),
+            type=_or_else(type(exception).__name__, lambda: _type_name(exception)),
+            non_retryable=_or_else(False, lambda: bool(getattr(exception, "non_retryable", False))),
+        )
+        told.__cause__ = _cause(exception)
+        return told.with_traceback(_or_else(None, lambda: exception.__traceback__))
+
+
 def goes_too_deep(exception: BaseException) -> bool:
     """Whether causes repeat themselves, or are more than can be sent. The SDK goes through them by recursion.
 
@@ -70,6 +90,11 @@ def _fill(failure: Failure, error: BaseException) -> None:
     except BaseException:
         failure.Clear()
         _fill_by_hand(failure, error)
+
+
+def _is_a(error: BaseException, kind: type[_T]) -> TypeGuard[_T]:
+    """`isinstance`, which asks ``error`` itself for its class where that is no subclass."""
+    return _or_else(False, lambda: isinstance(error, kind))
 
 
 class _NoDetails(PayloadConverter):
@@ -103,12 +128,12 @@ def _fill_by_hand(failure: Failure, error: BaseException) -> None:
     failure.stack_trace = printable(
         _or_else("", lambda: "\n".join(traceback.format_tb(error.__traceback__)) if error.__traceback__ else "")
     )
-    if isinstance(error, CancelledError):
+    if _is_a(error, CancelledError):
         failure.canceled_failure_info.SetInParent()
-    elif isinstance(error, nexusrpc.HandlerError):
+    elif _is_a(error, nexusrpc.HandlerError):
         info = failure.nexus_handler_failure_info
         info.type = _or_else(nexusrpc.HandlerErrorType.INTERNAL.name, lambda: error.type.name)
-        info.retry_behavior = _RETRY[error.retryable_override]
+        info.retry_behavior = _or_else(_RETRY[None], lambda: _RETRY[error.retryable_override])
     else:
         application = failure.application_failure_info
         application.type = printable(_or_else(type(error).__name__, lambda: _type_name(error)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copyreg
-import traceback
 from abc import ABCMeta
 from collections.abc import Callable
 from functools import lru_cache
@@ -18,9 +17,9 @@ from temporalio.converter import (
     WithSerializationContext,
 )
 
-from envelope_codec.failure_attributes import MAX_STACK_TRACE, hide, shown
-from envelope_codec.failure_fallback import STOPS, fallback, goes_too_deep
-from envelope_codec.frames import encodable
+from envelope_codec.failure_attributes import MAX_STACK_TRACE, STOPS, hide, shown
+from envelope_codec.failure_fallback import fallback, goes_too_deep
+from envelope_codec.frames import text_of
 from envelope_codec.observe import logger
 from envelope_codec.storage.failing import note_failure
 
@@ -41,9 +40,27 @@ class EnvelopeFailureConverter(FailureConverter, WithSerializationContext, metac
     """
 
     made_from: ClassVar[_MadeFrom] = (DefaultFailureConverter, True)
+    _has_been_made: ClassVar[bool] = False
 
     def __init__(self, converter: FailureConverter | None = None) -> None:
-        self._converter = self.made_from[0]() if converter is None else converter
+        self._converter = self._made() if converter is None else converter
+
+    @classmethod
+    def _made(cls) -> FailureConverter:
+        """A new converter. The SDK makes one again and again, and would store in clear what is raised meanwhile: who
+        configures a client is told, and nobody later.
+        """
+        try:
+            made = cls.made_from[0]()
+        except STOPS:
+            raise
+        except BaseException as error:
+            if not cls._has_been_made:
+                raise
+            _log(cls.made_from[0], "the SDK's default does its work", error)
+            return DefaultFailureConverter()
+        cls._has_been_made = True
+        return made
 
     def __getattr__(self, name: str) -> Any:
         """What the converter has besides."""
@@ -86,7 +103,9 @@ class EnvelopeFailureConverter(FailureConverter, WithSerializationContext, metac
             return self
         try:
             contextual = cast(FailureConverter, converter.with_context(context))
-        except Exception as error:
+        except STOPS:
+            raise
+        except BaseException as error:
             if not self.made_from[1]:
                 raise
             _log(converter, "it goes on without a context", error)
@@ -144,6 +163,7 @@ def _new(converter: Callable[[], FailureConverter], hiding: bool) -> type[Envelo
         "__module__": __name__,
         "__doc__": EnvelopeFailureConverter.__doc__,
         "made_from": (converter, hiding),
+        "_has_been_made": False,
     }
     made = cast(type[EnvelopeFailureConverter], _Wrapper(name, (EnvelopeFailureConverter,), body))
     if isinstance(converter, ABCMeta):
@@ -164,5 +184,6 @@ copyreg.pickle(cast(Any, _Wrapper), cast(Any, _pickled))
 
 def _log(converter: object, then: str, error: BaseException) -> None:
     """Log ``error`` with its stack trace as a text: frames would tell error reporters what the failure is about."""
-    trace = "".join(traceback.format_exception(type(error), error, error.__traceback__, limit=-8, chain=False)).rstrip()
-    logger.warning("the failure converter %s failed: %s\n%s", type(converter).__name__, then, encodable(trace))
+    trace = text_of(error, limit=-8, chain=False)
+    name = getattr(converter, "__name__", type(converter).__name__)
+    logger.warning("the failure converter %s failed: %s\n%s", name, then, trace)

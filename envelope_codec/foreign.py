@@ -12,7 +12,7 @@ import copy
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 from temporalio.api.common.v1 import Payload
 from temporalio.converter import PayloadCodec, SerializationContext, WithSerializationContext
@@ -85,11 +85,16 @@ class Extension:
         return ExtensionFailed(f"the {self._kind} failed", operation=operation)
 
     def _ours(self, raised: BaseException, operation: str | None) -> EnvelopeError:
-        if type(raised).__module__ == errors.__name__ and isinstance(raised, EnvelopeError):
+        if is_ours(raised):
             return raised.fresh()
         # As text: a record with the frames themselves would hand the arguments to whoever listens to the log.
         logger.log(self._level, "the %s %s failed: %s", self._kind, _name_of(self._of), text_of(raised))
         return ExtensionFailed(f"the {self._kind} failed", operation=operation)
+
+
+def is_ours(raised: BaseException) -> TypeGuard[EnvelopeError]:
+    """Whether it is an error of ours, with a fixed text: not one that somebody has derived from them."""
+    return type(raised).__module__ == errors.__name__ and isinstance(raised, EnvelopeError)
 
 
 class ForeignCodec(PayloadCodec, WithSerializationContext):

@@ -91,12 +91,22 @@ def place_of(error: BaseException) -> str:
     return encodable(f"{type(error).__name__}\n{''.join(traceback.format_tb(error.__traceback__))}".rstrip())
 
 
-def text_of(error: BaseException) -> str:
-    """``error`` as Python prints it, words and all, for a log: of code that is not ours.
+def text_of(error: BaseException, *, limit: int | None = None, chain: bool = True) -> str:
+    """``error`` as Python prints it, words and all, for a log: of code that is not ours. Never raises.
 
     For ``exc_info``, which hands the frames themselves to whoever listens to the log.
+
+    Args:
+        limit: as `traceback.format_exception` has it.
+        chain: whether the errors that it came up in are told as well.
     """
-    return encodable("".join(traceback.format_exception(type(error), error, error.__traceback__)).rstrip())
+    try:
+        lines = traceback.format_exception(type(error), error, error.__traceback__, limit=limit, chain=chain)
+        return encodable("".join(lines).rstrip())
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:  # Python asks an error of anyone's class for its class, its notes, its members
+        return f"{type(error).__name__}, which can't be printed"
 
 
 def encodable(text: str) -> str:

@@ -14,7 +14,7 @@ from temporalio.bridge.proto.workflow_completion import WorkflowActivationComple
 from temporalio.converter import SerializationContext
 from temporalio.worker import WorkflowInstance, WorkflowInstanceDetails, WorkflowRunner
 
-from envelope_codec.activation import refuse_system_payloads
+from envelope_codec.activation import refuse_system_payloads, unmark_commands
 from envelope_codec.failure_attributes import hide
 from envelope_codec.memo import settle_memos
 from envelope_codec.untouched import Untouched
@@ -54,7 +54,8 @@ class _Delegate(WorkflowRunner):
 
 
 class SettledInstance(WorkflowInstance):
-    """A workflow instance, whose completions have no failure in clear and no null memo field that would be sealed.
+    """A workflow instance, whose completions have no failure in clear, no null memo field that would be sealed, and no
+    payload that the SDK would keep from being sealed.
 
     The SDK leaves failures in commands that it could not finish, and writes the words of exceptions into others.
 
@@ -81,6 +82,7 @@ class SettledInstance(WorkflowInstance):
             del act  # an exception takes this frame along, and the activation is in clear
         for failure in failures_in(completion):
             hide(failure)
+        unmark_commands(completion)
         # Held until the next activation, which does not come before this one's completion was sent.
         self._untouched.hold(settle_memos(completion))
         return completion

@@ -10,8 +10,9 @@ from temporalio.api.workflowservice.v1 import SignalWithStartWorkflowExecutionRe
 from temporalio.bridge.proto.workflow_commands import ScheduleNexusOperation
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
 
+from envelope_codec.activation import SYSTEM_ENDPOINT, unmark
+
 _DROPPED = (b"", b"null", b"[]")
-_SYSTEM_ENDPOINT = "__temporal_system"
 _SIGNAL_WITH_START = SignalWithStartWorkflowExecutionRequest.DESCRIPTOR.full_name.encode()
 
 
@@ -32,19 +33,27 @@ def settle_memos(completion: WorkflowActivationCompletion) -> list[Payload]:
         if kind == "modify_workflow_properties":
             # The server removes these fields from the memo, and has to see them for that.
             fields = command.modify_workflow_properties.upserted_memo.fields
-            untouched.extend(payload for payload in fields.values() if is_dropped(payload))
+            untouched.extend(_bared(payload) for payload in fields.values() if is_dropped(payload))
         elif kind == "start_child_workflow_execution":
             drop_nulls(command.start_child_workflow_execution.memo)
         elif kind == "continue_as_new_workflow_execution":
             # Without any field, the next run would inherit the memo. With null fields alone it has none.
             memo = command.continue_as_new_workflow_execution.memo
             if memo and all(map(is_dropped, memo.values())):
-                untouched.extend(memo.values())
+                untouched.extend(map(_bared, memo.values()))
             else:
                 drop_nulls(memo)
         elif kind == "schedule_nexus_operation":
             _settle_signal_with_start(command.schedule_nexus_operation)
     return untouched
+
+
+def _bared(payload: Payload) -> Payload:
+    """``payload``, which goes out in clear, with nothing in it that the server does not need: ``data`` says it all."""
+    for name in [name for name in payload.metadata if name != "encoding"]:
+        del payload.metadata[name]
+    payload.ClearField("external_payloads")
+    return payload
 
 
 def drop_nulls(memo: MutableMapping[str, Payload]) -> None:
@@ -56,12 +65,14 @@ def drop_nulls(memo: MutableMapping[str, Payload]) -> None:
 def _settle_signal_with_start(operation: ScheduleNexusOperation) -> None:
     """The SDK sends a signal with a start, from a workflow, as a message to the system's own endpoint."""
     payload = operation.input
-    if operation.endpoint != _SYSTEM_ENDPOINT or payload.metadata.get("messageType") != _SIGNAL_WITH_START:
+    if operation.endpoint != SYSTEM_ENDPOINT or payload.metadata.get("messageType") != _SIGNAL_WITH_START:
         return
     try:
         request = SignalWithStartWorkflowExecutionRequest.FromString(payload.data)
     except DecodeError:
         return
-    if any(map(is_dropped, request.memo.fields.values())):
-        drop_nulls(request.memo.fields)
+    before = request.ByteSize()
+    drop_nulls(request.memo.fields)
+    unmark(request)
+    if request.ByteSize() != before:
         payload.data = request.SerializeToString()

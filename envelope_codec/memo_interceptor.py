@@ -45,20 +45,33 @@ class NullMemos(Interceptor):
 
 class _NullMemos(OutboundInterceptor):
     async def start_workflow(self, input: StartWorkflowInput) -> WorkflowHandle[Any, Any]:
-        input.memo = self._kept(input.memo, input.id)
-        return await super().start_workflow(input)
+        try:
+            input.memo = self._kept(input.memo, input.id)
+            running = [super().start_workflow(input)]
+        finally:
+            del input  # an error keeps this frame, here and below
+        return await running.pop()
 
     async def start_update_with_start_workflow(
         self, input: StartWorkflowUpdateWithStartInput
     ) -> WorkflowUpdateHandle[Any]:
-        start = input.start_workflow_input
-        start.memo = self._kept(start.memo, start.id)
-        return await super().start_update_with_start_workflow(input)
+        try:
+            start = input.start_workflow_input
+            start.memo = self._kept(start.memo, start.id)
+            running = [super().start_update_with_start_workflow(input)]
+        finally:
+            start = None  # type: ignore[assignment]
+            del input
+        return await running.pop()
 
     async def create_schedule(self, input: CreateScheduleInput) -> ScheduleHandle:
-        input.memo = self._kept(input.memo, None)
-        input.schedule = self._settled(input.schedule)
-        return await super().create_schedule(input)
+        try:
+            input.memo = self._kept(input.memo, None)
+            input.schedule = self._settled(input.schedule)
+            running = [super().create_schedule(input)]
+        finally:
+            del input
+        return await running.pop()
 
     async def update_schedule(self, input: UpdateScheduleInput) -> None:
         updater = input.updater
@@ -82,10 +95,13 @@ class _NullMemos(OutboundInterceptor):
 
     def _kept(self, memo: Mapping[str, Any] | None, workflow_id: str | None) -> Mapping[str, Any] | None:
         """``memo`` without the fields that the server drops: another mapping, since this one is the caller's."""
-        if not memo:
-            return memo
-        converter = self._payload_converter(workflow_id)
-        return {name: value for name, value in memo.items() if not _is_dropped(value, converter)}
+        try:
+            if not memo:
+                return memo
+            converter = self._payload_converter(workflow_id)
+            return {name: value for name, value in memo.items() if not _is_dropped(value, converter)}
+        finally:
+            del memo
 
     def _payload_converter(self, workflow_id: str | None) -> PayloadConverter:
         client = client_of(self.next)

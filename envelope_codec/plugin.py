@@ -33,7 +33,7 @@ from envelope_codec.client_payloads import ClientPayloads
 from envelope_codec.codec import EnvelopeCodec
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.errors import ConfigurationError, EnvelopeError
-from envelope_codec.failure_encoding import sealing_failures
+from envelope_codec.failure_encoding import sealing_failures, seals_failures
 from envelope_codec.failures import encoding_failures, hides, reading_failures
 from envelope_codec.frames import frameless
 from envelope_codec.guard import Guard
@@ -149,7 +149,7 @@ class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
         if not self._config.sealing:
             return
         failures = client.data_converter.failure_converter_class
-        if not hides(failures) or sealing_failures(client.data_converter) is not client.data_converter:
+        if not hides(failures) or not seals_failures(client.data_converter):
             told = getattr(failures, "__qualname__", type(failures).__qualname__)
             raise ConfigurationError(
                 f"the client's failure converter {told} leaves messages and stack traces in clear: "
@@ -162,11 +162,17 @@ class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
                 "the client does not use the datastore: another plugin set external_storage after EnvelopePlugin, "
                 "which must be the last in the list"
             )
-        headers = client.config(active_config=True).get("header_codec_behavior")
+        config = client.config(active_config=True)
+        headers = config.get("header_codec_behavior")
         if self._config.headers and headers != HeaderCodecBehavior.CODEC:
             raise ConfigurationError(
                 "the client leaves headers in clear: another plugin set header_codec_behavior after EnvelopePlugin, "
                 "which must be the last in the list; or set headers=False"
+            )
+        if not any(isinstance(one, ClientPayloads) and one.keyring is self._keyring for one in config["interceptors"]):
+            raise ConfigurationError(
+                "the client leaves payloads that it is handed ready-made in clear: another plugin removed interceptors "
+                "that EnvelopePlugin has set, which must be the last in the list"
             )
 
     # --- client ---------------------------------------------------------------------------------------------------
@@ -254,6 +260,13 @@ class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
                     f"the worker's {name} may leave failures in clear: another plugin set it after EnvelopePlugin, "
                     "which must be the last in the list"
                 )
+        if not any(
+            isinstance(one, Prewarm) and one.keyring is self._keyring for one in config.get("interceptors") or ()
+        ):
+            raise ConfigurationError(
+                "the worker does not wait for a key before it runs an activity, and may tell an error of one in clear: "
+                "another plugin removed interceptors that EnvelopePlugin has set, which must be the last in the list"
+            )
         await self._prewarm(worker.client.namespace)
 
     def _verify_worker_client(self, client: Client) -> None:

@@ -8,7 +8,10 @@ import asyncio
 from collections.abc import Awaitable, Coroutine
 from typing import TYPE_CHECKING, Any
 
+from nexusrpc.handler import StartOperationResultSync
 from temporalio import activity
+from temporalio.api.common.v1 import Payload
+from temporalio.common import RawValue
 from temporalio.worker import (
     ActivityInboundInterceptor,
     ActivityOutboundInterceptor,
@@ -21,7 +24,9 @@ from temporalio.worker import (
 )
 
 from envelope_codec import patience
+from envelope_codec.clear import SYSTEM_MARK
 from envelope_codec.errors import KmsUnavailable
+from envelope_codec.failure_fallback import tellable
 from envelope_codec.flight import Stop, stopping, waited
 from envelope_codec.frames import text_of
 from envelope_codec.keyring import Keyring
@@ -30,7 +35,7 @@ from envelope_codec.observe import logger
 from envelope_codec.worker_client import WorkerClient
 
 if TYPE_CHECKING:
-    from nexusrpc.handler import StartOperationResultAsync, StartOperationResultSync
+    from nexusrpc.handler import StartOperationResultAsync
 
 
 class Prewarm(Interceptor):
@@ -80,8 +85,16 @@ class _PrewarmActivity(ActivityInboundInterceptor):
             del input  # an error, the user's too, keeps this frame
         try:
             return await running.pop()
+        except BaseException as error:
+            told = tellable(error)
+            if told is error:
+                raise
         finally:
             patience.begin()  # in the task that seals the result or the failure
+        try:
+            raise told
+        finally:
+            del told  # or it and this frame would keep each other
 
     async def _ready(self) -> None:
         info = activity.info()
@@ -130,7 +143,7 @@ class _PrewarmNexusOperation(NexusOperationInboundInterceptor):
         finally:
             del input  # an error, the user's too, keeps this frame
         try:
-            return await running.pop()
+            return _unmarked(await running.pop())
         finally:
             patience.begin()
 
@@ -141,6 +154,19 @@ class _PrewarmNexusOperation(NexusOperationInboundInterceptor):
             await super().execute_nexus_operation_cancel(input)
         finally:
             patience.begin()
+
+
+def _unmarked(
+    result: StartOperationResultSync[Any] | StartOperationResultAsync,
+) -> StartOperationResultSync[Any] | StartOperationResultAsync:
+    """``result`` without the SDK's mark: it would send a ready-made payload that has it as it is."""
+    value = result.value if isinstance(result, StartOperationResultSync) else None
+    if not isinstance(value, RawValue) or SYSTEM_MARK not in value.payload.metadata:
+        return result
+    payload = Payload()
+    payload.CopyFrom(value.payload)
+    del payload.metadata[SYSTEM_MARK]
+    return StartOperationResultSync(RawValue(payload))
 
 
 async def run_until_stopped(worker: Worker, running: Awaitable[None]) -> None:

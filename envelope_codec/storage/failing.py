@@ -7,6 +7,7 @@ from contextvars import ContextVar
 from temporalio.exceptions import ApplicationError
 
 from envelope_codec.errors import StoreRefused, StoreUnavailable
+from envelope_codec.failure_attributes import STOPS
 
 INLINE = 64 * 2**10
 """Bytes, sealed, up to which what belongs to such a failure is kept by Temporal."""
@@ -25,7 +26,9 @@ def note_failure(exception: BaseException) -> None:
     """
     try:
         about_a_store = _is_about_a_store(exception)
-    except Exception:  # an exception's own attributes may raise anything
+    except STOPS:
+        raise
+    except BaseException:  # an exception's own attributes may raise anything
         about_a_store = False
     failing.set(about_a_store)
 

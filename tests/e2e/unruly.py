@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import nexusrpc
 from temporalio import activity, workflow
@@ -12,6 +13,9 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, ChildWorkflowError, FailureError, NexusOperationError
 
 KINDS = ("details", "speechless", "cyclic", "deep", "surrogate", "type", "ends")
+ASKED = ("category", "class")
+"""What the SDK asks of an activity's error before it makes a failure of it."""
+
 _ONCE = RetryPolicy(maximum_attempts=1)
 _PATIENT = timedelta(seconds=100)
 
@@ -31,6 +35,18 @@ class Dumb(Exception):
 
 class Ends(BaseException):
     pass
+
+
+class Uncategorized(ApplicationError):
+    @property
+    def category(self) -> Any:
+        raise RuntimeError(f"{self.message} has none")
+
+
+class Classless(Exception):
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        raise RuntimeError(f"{self.args[0]} has none")
 
 
 def unruly(kind: str, secret: str) -> BaseException:
@@ -54,6 +70,10 @@ def unruly(kind: str, secret: str) -> BaseException:
         return ApplicationError(secret, type=7)  # type: ignore[arg-type]
     if kind == "ends":
         return Ends(secret)
+    if kind == "category":
+        return Uncategorized(secret)
+    if kind == "class":
+        return Classless(secret)
     return ApplicationError(f"{secret} has too little", Decimal("12.50"), type="Declined", non_retryable=True)
 
 
@@ -107,7 +127,7 @@ class Account:
 
     @workflow.run
     async def run(self, secret: str, endpoint: str) -> None:
-        for kind in KINDS:
+        for kind in (*KINDS, *ASKED):
             await _met(workflow.execute_activity(refuse, args=[kind, secret], **_activity()), ActivityError)
         await _met(
             workflow.execute_activity(refuse_in_a_thread, args=["details", secret], **_activity()), ActivityError

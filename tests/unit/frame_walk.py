@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import functools
 import logging
+import traceback
 import types
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -45,6 +46,16 @@ def leaks(error: BaseException, sentinels: Sentinels) -> list[str]:
         for frame in _frames(one):
             where = f"{type(one).__name__}: {frame.f_code.co_filename}:{frame.f_code.co_name}"
             found += _search(where, [dict(frame.f_locals)], sentinels)
+    return found
+
+
+def leaks_of_ours(error: BaseException, sentinels: Sentinels) -> list[str]:
+    """Where a sentinel is in frames of ours alone: those of the SDK among them hold what they were given."""
+    found = []
+    for one in _behind(error):
+        for frame, _ in traceback.walk_tb(one.__traceback__):
+            if frame.f_code.co_filename.startswith(_OURS):
+                found += _search(frame.f_code.co_name, [dict(frame.f_locals)], sentinels)
     return found
 
 

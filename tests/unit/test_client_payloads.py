@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 import temporalio.client
+from frame_walk import Sentinels, leaks_of_ours
 from temporalio.api.common.v1 import Payload
 from temporalio.api.schedule.v1 import Schedule as ScheduleMessage
 from temporalio.api.workflow.v1 import NewWorkflowExecutionInfo
@@ -24,7 +26,7 @@ from temporalio.client import (
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.converter import DataConverter, DefaultPayloadConverter
 
-from envelope_codec import EnvelopePlugin
+from envelope_codec import EnvelopePlugin, KeyDenied
 from envelope_codec.clear import is_reference
 from envelope_codec.client_payloads import ClientPayloads, _ClientPayloads
 from envelope_codec.codec import is_envelope
@@ -260,3 +262,40 @@ async def test_payloads_that_the_sdk_converts_are_sealed_without_us() -> None:
     with EnvelopePlugin(FakeKms()) as plugin:
         converter: DataConverter = (await Client.connect("localhost:1", lazy=True, plugins=[plugin])).data_converter
         assert all(map(is_envelope, await converter.encode([GIVEN])))
+
+
+MEMO: dict[str, Any] = {"ready": GIVEN, "value": "in clear"}
+
+
+FULL: dict[str, Any] = {"args": ["in clear", GIVEN], "memo": MEMO}
+
+CALLS: dict[str, Callable[[Client], Any]] = {
+    "start": lambda client: client.start_workflow("W", "in clear", memo=MEMO, id="w", task_queue="q"),
+    "summary": lambda client: client.start_workflow(
+        "W", "in clear", static_summary=untyped(GIVEN), id="w", task_queue="q"
+    ),
+    "nothing of ours": lambda client: client.start_workflow("W", "in clear", id="w", task_queue="q"),
+    "update with start": lambda client: client.execute_update_with_start_workflow(
+        "u",
+        "in clear",
+        start_workflow_operation=WithStartWorkflowOperation(
+            "W", memo=MEMO, id="w", task_queue="q", id_conflict_policy=WorkflowIDConflictPolicy.FAIL
+        ),
+    ),
+    "activity": lambda client: client.start_activity(
+        "a", "in clear", id="a", task_queue="q", start_to_close_timeout=timedelta(1), summary=untyped(GIVEN)
+    ),
+    "schedule": lambda client: client.create_schedule("s", Schedule(action=action(**FULL), spec=SPEC), memo=MEMO),
+    "schedule's action": lambda client: client.create_schedule("s", Schedule(action=action(**FULL), spec=SPEC)),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+async def test_where_nothing_can_be_sealed_no_frame_of_ours_shows_what_was_given(call: Callable[[Client], Any]) -> None:
+    kms = FakeKms()
+    kms.denied = True
+    with EnvelopePlugin(kms) as plugin:
+        client = await Client.connect("localhost:1", lazy=True, plugins=[plugin])
+        with pytest.raises(KeyDenied) as denied:
+            await call(client)
+    assert leaks_of_ours(denied.value, Sentinels(b"in clear")) == []

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+import sys
+import traceback
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from temporalio.api.common.v1 import Payload
@@ -14,19 +17,29 @@ from temporalio.client import Client
 from temporalio.converter import (
     DataConverter,
     DefaultFailureConverter,
+    DefaultPayloadConverter,
     ExternalStorage,
     PayloadConverter,
     SerializationContext,
     StorageDriver,
     StorageDriverStoreContext,
     StorageDriverWorkflowInfo,
+    WithSerializationContext,
     WorkflowSerializationContext,
 )
 from temporalio.exceptions import ApplicationError
 
-from envelope_codec import ConfigurationError, EncryptionRequired, EnvelopePlugin, KeyDenied, envelope_data_converter
+from envelope_codec import (
+    ConfigurationError,
+    EncryptionRequired,
+    EnvelopePlugin,
+    ExtensionFailed,
+    KeyDenied,
+    envelope_data_converter,
+)
 from envelope_codec.cli.demo_search import payloads_in
 from envelope_codec.codec import is_envelope
+from envelope_codec.envelope import ENCODING
 from envelope_codec.failure_attributes import is_hidden
 from envelope_codec.testing import FakeKms
 
@@ -123,7 +136,53 @@ class Closed(DataConverter):
         failure.message = str(exception)
 
 
-CONVERTERS = [Leaving, ByHand, Failing, Putting, Forgetting, WithField, Slotted]
+class Odd(BaseException):
+    """No `Exception`."""
+
+
+class Cancelling(DataConverter):
+    """Says that the task was cancelled, which nobody has asked for."""
+
+    async def encode_failure(self, exception: BaseException, failure: Failure) -> None:
+        raise asyncio.CancelledError(SECRET) if sys.version_info >= (3, 11) else Odd(SECRET)
+
+
+class Ending(DataConverter):
+    async def encode_failure(self, exception: BaseException, failure: Failure) -> None:
+        failure.message = SECRET
+        raise Odd(SECRET)
+
+
+class Posing(DataConverter):
+    """Makes details that look like what the server writes, or like envelopes."""
+
+    async def encode_failure(self, exception: BaseException, failure: Failure) -> None:
+        details = failure.application_failure_info.details.payloads
+        details.append(self.payload_converter.to_payload({"message": "", "details": SECRET}))
+        details.add(metadata={"encoding": ENCODING}, data=SECRET.encode())
+
+
+class InContext(DataConverter):
+    """Has a failure converter of its own for each context."""
+
+    def with_context(self, context: SerializationContext) -> Any:
+        made = dataclasses.replace(super().with_context(context))
+        object.__setattr__(made, "failure_converter", InClear())
+        return made
+
+
+CONVERTERS = [
+    Leaving,
+    ByHand,
+    Failing,
+    Putting,
+    Forgetting,
+    WithField,
+    Slotted,
+    Cancelling,
+    Ending,
+    InContext,
+]
 
 
 async def client(converter: DataConverter, plugin: EnvelopePlugin) -> Client:
@@ -179,6 +238,67 @@ async def test_class_that_can_not_be_extended_is_refused() -> None:
     said = "class Closed can't be extended: closed"
     with EnvelopePlugin(FakeKms()) as plugin, pytest.raises(ConfigurationError, match=said):
         await client(Closed(), plugin)
+
+
+async def test_nothing_that_poses_as_sealed_stays_in_clear() -> None:
+    with EnvelopePlugin(FakeKms()) as plugin:
+        made = (await client(Posing(), plugin)).data_converter
+        failure = Failure()
+        await made.encode_failure(ApplicationError(SECRET), failure)
+    assert SECRET.encode() not in failure.SerializeToString()
+    assert all(map(is_envelope, payloads_in(failure)))
+
+
+async def test_a_contexts_failure_converter_hides() -> None:
+    """The SDK asks it past the data converter, in workflows and Nexus operations."""
+    with EnvelopePlugin(FakeKms()) as plugin:
+        made = (await client(InContext(), plugin)).data_converter
+        for converter in variants(made):
+            failure = Failure()
+            converter.failure_converter.to_failure(ValueError(SECRET), converter.payload_converter, failure)
+            assert is_hidden(failure)
+
+
+class Refusing(DefaultPayloadConverter, WithSerializationContext):
+    """Fails when it is made for a context."""
+
+    def with_context(self, context: SerializationContext) -> Any:
+        raise ValueError(SECRET)
+
+
+class Used(DefaultPayloadConverter):
+    """Can't be made any more once it was."""
+
+    made: ClassVar[list[int]] = []
+
+    def __init__(self) -> None:
+        if self.made:
+            raise Odd(SECRET)
+        super().__init__()
+
+
+class RefusingItself(DataConverter):
+    def with_context(self, context: SerializationContext) -> Any:
+        raise ValueError(SECRET)
+
+
+@pytest.mark.parametrize("storage", [None, ExternalStorage([Idle()])], ids=["", "storage"])
+@pytest.mark.parametrize(
+    "base",
+    [DataConverter(payload_converter_class=Refusing), DataConverter(payload_converter_class=Used), RefusingItself()],
+    ids=["payload converter", "its making", "data converter"],
+)
+async def test_what_is_raised_while_the_sdk_encodes_is_ours(
+    base: DataConverter, storage: ExternalStorage | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It makes a converter for the context of each command, and stores the words of what is raised meanwhile."""
+    with EnvelopePlugin(FakeKms()) as plugin:
+        made = (await client(dataclasses.replace(base, external_storage=storage), plugin)).data_converter
+        plugin.verify(await client(made, plugin))
+        monkeypatch.setattr(Used, "made", [1])
+        with pytest.raises(ExtensionFailed, match=r"^the application's data converter failed$") as raised:
+            made._with_contexts(CONTEXT, STORE)
+    assert SECRET not in "".join(traceback.format_exception(raised.value))
 
 
 class Harmless(DataConverter):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import json
 import pickle
@@ -37,6 +38,7 @@ from temporalio.exceptions import (
 )
 
 from envelope_codec.failure_attributes import MAX_LEVELS, MAX_MESSAGE
+from envelope_codec.failure_fallback import tellable
 from envelope_codec.failures import (
     MAX_STACK_TRACE,
     EnvelopeFailureConverter,
@@ -705,3 +707,122 @@ def test_converter_that_refuses_its_context_goes_on_without_it(caplog: pytest.Lo
     wrapped.with_context(CONTEXT).to_failure(ValueError(SECRET), PAYLOADS, failure)  # type: ignore[attr-defined]
     assert_hidden(failure)
     assert "the failure converter Refusing failed" in caplog.text
+
+
+# --- errors that answer no question -----------------------------------------------------------------------------------
+
+
+class Untaught(BaseException):
+    """Neither an error nor an end."""
+
+
+RAISED: dict[str, BaseException] = {
+    "error": RuntimeError(SECRET),
+    "base": Untaught(SECRET),
+    "cancelled": asyncio.CancelledError(SECRET),
+    "attribute": AttributeError(SECRET),
+}
+ASKED: list[tuple[type[BaseException], str]] = [
+    *((ValueError, name) for name in ("__class__", "__cause__", "__context__", "__traceback__", "__notes__", "args")),
+    *((ApplicationError, name) for name in ("type", "message", "details", "category", "failure", "__class__")),
+    *((nexusrpc.HandlerError, name) for name in ("type", "retryable_override", "original_failure", "stack_trace")),
+    *((CancelledError, name) for name in ("details", "failure", "__cause__")),
+]
+
+
+def mute(kind: type[BaseException], attribute: str, raised: BaseException) -> BaseException:
+    """An error of ``kind`` with the secret in it, one of whose attributes can't be read."""
+
+    def get(self: object) -> object:
+        raise raised
+
+    body: dict[str, Any] = {"__str__": get} if attribute == "__notes__" else {}
+    body |= {"__class__": property(get)} if attribute == "__class__" else {}
+    mute = type("Mute", (kind,), body)
+    arguments = {"type": nexusrpc.HandlerErrorType.INTERNAL} if kind is nexusrpc.HandlerError else {}
+    error: BaseException = mute(SECRET, **arguments)
+    if attribute not in body:
+        setattr(mute, attribute, property(get))
+    return error
+
+
+@pytest.mark.parametrize("raised", RAISED.values(), ids=RAISED)
+@pytest.mark.parametrize(("kind", "attribute"), ASKED, ids=[f"{kind.__name__}.{name}" for kind, name in ASKED])
+def test_an_error_that_can_not_be_asked_is_sealed(
+    kind: type[BaseException], attribute: str, raised: BaseException
+) -> None:
+    error = mute(kind, attribute, raised)
+    for exception in (error, thrown(ValueError(SECRET), error)):
+        failure = Failure()
+        EnvelopeFailureConverter().to_failure(exception, PAYLOADS, failure)
+        assert_untold(failure)
+
+
+@pytest.mark.parametrize("raised", RAISED.values(), ids=RAISED)
+def test_a_converter_that_raises_anything_is_kept_from_it(raised: BaseException) -> None:
+    class Broken(DefaultFailureConverter, WithSerializationContext):
+        def to_failure(self, exception: Any, payload_converter: Any, failure: Failure) -> None:
+            failure.message = SECRET
+            raise raised
+
+        def with_context(self, context: SerializationContext) -> Broken:
+            raise raised
+
+    class Wordless(DefaultPayloadConverter):
+        def to_payloads(self, values: Sequence[Any]) -> list[Payload]:
+            raise raised
+
+    converter: Any = encoding_failures(Broken)()
+    assert converter.with_context(CONTEXT) is converter
+    for one, payload_converter in ((converter, PAYLOADS), (EnvelopeFailureConverter(), Wordless())):
+        failure = Failure()
+        one.to_failure(ApplicationError(SECRET, 1), payload_converter, failure)
+        assert_untold(failure)
+
+
+@pytest.mark.parametrize("raised", [RuntimeError(SECRET), Untaught(SECRET)], ids=["error", "base"])
+def test_a_factory_that_fails_later_is_done_without(raised: BaseException) -> None:
+    broken: list[BaseException] = [raised]
+
+    def factory() -> FailureConverter:
+        if broken:
+            raise broken[0]
+        return DefaultFailureConverter()
+
+    converter = encoding_failures(factory)
+    with pytest.raises(type(raised)):  # who configures a client is told
+        converter()
+    broken.clear()
+    converter()
+    broken.append(raised)
+    failure = Failure()
+    converter().to_failure(ApplicationError(SECRET, type="Declined"), PAYLOADS, failure)
+    assert_untold(failure)
+    assert failure.application_failure_info.type == "Declined"
+
+
+@pytest.mark.parametrize("raised", RAISED.values(), ids=RAISED)
+@pytest.mark.parametrize(("kind", "attribute"), [(ApplicationError, "category"), (ValueError, "__class__")])
+def test_what_the_sdk_asks_of_an_activitys_error_can_be_told(
+    kind: type[BaseException], attribute: str, raised: BaseException
+) -> None:
+    error = mute(kind, attribute, raised)
+    if attribute == "__class__" and isinstance(raised, AttributeError):
+        assert tellable(error) is error  # Python goes by its real class then
+        return
+    told = tellable(error)
+    assert isinstance(told, ApplicationError)
+    assert told.type == "Mute"
+    assert told.category == ApplicationErrorCategory.UNSPECIFIED
+    for plain in (ApplicationError(SECRET), ValueError(SECRET), CancelledError(SECRET), asyncio.CancelledError()):
+        assert tellable(plain) is plain
+
+
+def assert_untold(failure: Failure) -> None:
+    for level in levels(failure):
+        assert level.message in ("", "Encoded failure")
+        assert not level.stack_trace
+        level.ClearField("encoded_attributes")
+        if level.HasField("application_failure_info"):
+            level.application_failure_info.ClearField("details")
+    assert SECRET not in str(failure)

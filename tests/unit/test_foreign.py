@@ -61,7 +61,28 @@ RAISED: dict[str, Callable[[], BaseException]] = {
     "the end of a generator": lambda: GeneratorExit(SECRET),
     "one that poses as ours": lambda: Posing(SECRET),
     "one whose text can't be had": lambda: Mute(),
+    "one that can't be printed": lambda: Noted(SECRET),
+    "one whose class can't be asked": lambda: Classless(SECRET),
+    "one in a group": lambda: Grouped(SECRET),
 }
+
+
+class Noted(Exception):
+    @property
+    def __notes__(self) -> Any:
+        raise ValueError(SECRET)
+
+
+class Classless(Exception):
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        raise ValueError(SECRET)
+
+
+class Grouped(Exception):
+    @property
+    def exceptions(self) -> Any:
+        raise ValueError(SECRET)
 
 
 class Mute(Exception):

@@ -273,6 +273,58 @@ async def test_null_memo_fields_reach_the_server_as_they_are(null: Payload, code
     assert instance is not None
 
 
+def marked(message: Message) -> Payload:
+    """As the SDK would send ``message`` to the system's Nexus endpoint, past every codec."""
+    kind = message.DESCRIPTOR.full_name.encode()
+    metadata = {"encoding": b"binary/protobuf", "messageType": kind, "__temporal_system_payload": b"true"}
+    return Payload(metadata=metadata, data=message.SerializeToString())
+
+
+@pytest.mark.parametrize(
+    "message", [Failure(message=SECRET), SignalWithStartWorkflowExecutionRequest(workflow_id=SECRET)]
+)
+@pytest.mark.parametrize("place", ["result", "header", "operation", "in a memo"])
+async def test_nobody_has_a_payload_left_in_clear_by_the_sdks_mark(place: str, message: Message) -> None:
+    completion = WorkflowActivationCompletion()
+    command = completion.successful.commands.add()
+    operation = command.schedule_nexus_operation
+    if place == "result":
+        command.complete_workflow_execution.result.CopyFrom(marked(message))
+    elif place == "header":
+        command.schedule_activity.headers["h"].CopyFrom(marked(message))
+    elif place == "operation":
+        operation.endpoint = "mine"
+        operation.input.CopyFrom(marked(message))
+    else:
+        request = SignalWithStartWorkflowExecutionRequest()
+        request.memo.fields["k"].CopyFrom(marked(message))
+        operation.endpoint = "__temporal_system"
+        operation.input.CopyFrom(marked(request))
+    instance = settled(completion)
+    await encoded(completion, envelope_data_converter(FakeKms(), namespace="n"))
+    assert b"marigold" not in completion.SerializeToString()
+    if place == "in a memo":
+        assert operation.input.metadata["__temporal_system_payload"] == b"true", "the SDK's own is left"
+    assert instance is not None
+
+
+@pytest.mark.parametrize("kind", ["upsert", "continue as new"])
+async def test_what_goes_out_in_clear_says_no_more_than_that_it_is_null(kind: str) -> None:
+    null = Payload(metadata={"encoding": b"binary/own", "key": b"marigold"}, data=b"null")
+    null.external_payloads.add(size_bytes=1)
+    completion = WorkflowActivationCompletion()
+    command = completion.successful.commands.add()
+    if kind == "upsert":
+        fields = command.modify_workflow_properties.upserted_memo.fields
+    else:
+        fields = command.continue_as_new_workflow_execution.memo
+    fields["gone"].CopyFrom(null)
+    instance = settled(completion)
+    await encoded(completion, envelope_data_converter(FakeKms(), namespace="n"))
+    assert fields["gone"] == Payload(metadata={"encoding": b"binary/own"}, data=b"null")
+    assert instance is not None
+
+
 async def test_null_memo_fields_are_not_stored_elsewhere_either() -> None:
     driver = Greedy()
     base = DataConverter(payload_codec=Marking(), external_storage=ExternalStorage([driver], payload_size_threshold=0))

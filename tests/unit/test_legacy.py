@@ -214,11 +214,6 @@ assert REFERENCE is not None
     [
         message(SignalWithStartWorkflowExecutionResponse()),
         message(SignalWithStartWorkflowExecutionResponse(run_id=RUN_ID, started=True)),
-        REFERENCE,
-        Payload(
-            metadata={"encoding": b"json/external-storage-reference"},
-            data=b'{"driver_claim":{"claim_data":{"at":"7"}},"driver_name":"s3"}',
-        ),
         words(f"terminated by new runID: {RUN_ID}"),
         words("terminated by version: -24"),
         words("transaction size of 4500000 bytes exceeds limit of 4194304 bytes"),
@@ -275,6 +270,20 @@ def answer(data: bytes, **metadata: bytes) -> Payload:
         answer(ANSWER.data[:-1] + b"\x81\x00"),  # a number in more bytes than it takes
         answer(ANSWER.data[-2:] + ANSWER.data[:-2]),  # in another order
         answer(ANSWER.data, more=b"x"),
+        answer(ANSWER.data, **MARK),
+        answer(ANSWER.data, __temporal_system_payload=b"pay mallory"),
+        Payload.FromString(ANSWER.SerializeToString() + b"\x7a\x03pay"),
+        Payload.FromString(words("ACTIVITY_ID_NOT_STARTED").SerializeToString() + b"\x7a\x03pay"),
+        Payload.FromString(
+            Payload(metadata={"encoding": b"json/plain"}, data=b'{"message":"","details":1}').SerializeToString()
+            + b"\x7a\x03pay"
+        ),
+        REFERENCE,
+        JSONProtoPayloadConverter().to_payload(ExternalStorageReference(driver_name="pay mallory")),
+        Payload(
+            metadata={"encoding": b"json/external-storage-reference"},
+            data=b'{"driver_claim":{"claim_data":{"at":"pay mallory"}},"driver_name":"s3"}',
+        ),
         message(SignalWithStartWorkflowExecutionResponse(run_id='{"pay":"mallory"}')),
         message(SignalWithStartWorkflowExecutionResponse(run_id=RUN_ID + "\n")),
         message(SignalWithStartWorkflowExecutionRequest(workflow_id="mallory"), **MARK),
@@ -342,6 +351,9 @@ async def test_details_from_outside_temporal_block_no_workflow_and_say_nothing(d
     given = Payload(metadata={"encoding": b"json/plain"}, data=data)
     [passed] = await codec(require_encryption=True).decode([given])
     assert passed.data == b'"removed: not encrypted"'
+    passed.data = b"changed by who got it"
+    [again] = await codec(require_encryption=True).decode([given])
+    assert again.data == b'"removed: not encrypted"'
     assert await codec().decode([given]) == [given]
 
 

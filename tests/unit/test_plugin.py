@@ -389,6 +389,17 @@ async def test_worker_whose_runner_was_replaced_by_a_later_plugin_does_not_start
     assert len(started) == 1
 
 
+async def test_worker_whose_interceptors_were_replaced_by_a_later_plugin_does_not_start() -> None:
+    async def run(worker: Any) -> None:
+        raise AssertionError("it runs")
+
+    with EnvelopePlugin(FakeKms(), startup_jitter=0) as plugin:
+        config = await worker_config(plugin, interceptors=[])
+        config["interceptors"] = []
+        with pytest.raises(ConfigurationError, match="another plugin removed interceptors"):
+            await plugin.run_worker(NotConnected(config), run)  # type: ignore[arg-type]
+
+
 class NotConnected:
     """Stands for a worker: the SDK makes none without a server."""
 
@@ -511,6 +522,7 @@ async def test_a_later_plugin_that_lets_something_out_in_clear_is_detected(chang
     [
         ({"data_converter": DataConverter.default}, "the client does not encrypt"),
         ({"header_codec_behavior": HeaderCodecBehavior.NO_CODEC}, "leaves headers in clear"),
+        ({}, "leaves payloads that it is handed ready-made in clear"),
     ],
 )
 async def test_a_client_that_lets_something_out_in_clear_gets_no_worker(changes: Any, said: str) -> None:
