@@ -189,10 +189,9 @@ class Leases:
             kin = self._kin.get(kind)
             monotonic, time = self._calls.clock.monotonic(), self._calls.clock.time()
             lease = kin.doubtful(version, monotonic, time, self._pause) if kin is not None else None
-            if lease is not None:
-                lease.hurried = monotonic
-        if lease is not None:
-            self._renew(lease)
+            flight = self._renewal(lease) if lease is not None else None
+        if lease is not None and flight is not None:
+            self._calls.fly(flight, lease.landed, urgent=True)
 
     # --- renewals ---------------------------------------------------------------------------------------------------
 
@@ -208,11 +207,16 @@ class Leases:
                 clock = self._calls.clock
                 if deadline is not None and lease.live(clock.monotonic(), clock.time()):
                     return None
-                flight = lease.flight = Flight(lambda: self._renew_once(lease), -math.inf)
+                flight = self._renewal(lease)
             if deadline is not None:
                 flight.join(deadline)
         if new:
             self._calls.fly(flight, lease.landed, urgent=True)
+        return flight
+
+    def _renewal(self, lease: Lease) -> Flight[None]:
+        """A new one, which is to fly. Called under the lock."""
+        flight = lease.flight = Flight(lambda: self._renew_once(lease), -math.inf)
         return flight
 
     def _renew_once(self, lease: Lease) -> None:

@@ -385,6 +385,36 @@ async def test_7_however_many_records_have_leases_a_denial_costs_one_call_more()
     assert None not in ring.use(*records)
 
 
+async def test_7_denials_of_records_with_leases_of_their_own_queue_no_renewals_up() -> None:
+    """What is urgent has few threads, for all: a new key to seal with would wait behind them."""
+    kms, jobs = Untold(), Jobs()
+    ring = Ring(kms, spawn=jobs)
+    for _ in range(50):
+        await ring.open(wrapped_by(kms)[0])
+    ring.clock.advance(0.1 * LEASE)
+    hostile = [wrapped_by(kms)[0] for _ in range(20)]
+    kms.fail_next(*[KeyDenied("these records")] * 20)
+    waiting = [asyncio.ensure_future(ring.keyring.opening_key(record)) for record in hostile]
+    await settle()
+    for _ in hostile:
+        jobs.run_one()
+    assert len(jobs) == 1
+    assert all(isinstance(error, KeyDenied) for error in await asyncio.gather(*waiting, return_exceptions=True))
+
+
+async def test_7_where_records_have_leases_of_their_own_a_revocation_is_noticed_for_each_in_turn() -> None:
+    kms = Untold()
+    ring = Ring(kms)
+    records = [wrapped_by(kms)[0] for _ in range(50)]
+    for record in records:
+        await ring.open(record)
+    another, _ = wrapped_by(kms)
+    kms.denied = True
+    with pytest.raises(KeyDenied):
+        await ring.open(another)
+    assert ring.use(*records) == [None] * 50
+
+
 # --- 8: a result counts only if no denial of its name came after it was sent -----------------------------------------
 
 
