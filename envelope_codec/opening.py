@@ -7,12 +7,10 @@ import math
 import time
 from collections.abc import Callable, Iterator
 
-from cachetools import TTLCache
-
 from envelope_codec.envelope import Recipient, Record
 from envelope_codec.errors import EnvelopeError, KeyDenied, KeyNotConfigured, KmsUnavailable
 from envelope_codec.flight import Flight
-from envelope_codec.keycache import KeyCache, OpeningKey, spelling
+from envelope_codec.keycache import KeyCache, OpeningKey, RefusalCache, spelling
 from envelope_codec.keyset import KeySet, decisive
 from envelope_codec.kms import MasterKey
 from envelope_codec.kmscall import KmsCalls, closed, told
@@ -139,7 +137,7 @@ class OpeningKeys:
         self._ttl = ttl
         self._refusal_ttl = refusal_ttl
         self._keys = KeyCache(size, calls.clock.monotonic)
-        self._refused: TTLCache[bytes, EnvelopeError] = TTLCache(size, refusal_ttl, calls.clock.monotonic)
+        self._refused = RefusalCache(size, refusal_ttl, calls.clock.monotonic)
         self._flights: dict[bytes, Flight[bytes]] = {}
         # What was used last, in a plain dict that is read without the lock. Entries know when they end.
         self._hot: dict[bytes, OpeningKey] = {}
