@@ -485,6 +485,21 @@ async def test_8_an_answer_sent_before_its_own_lease_was_denied_begins_none() ->
     assert ring.kept == 0
 
 
+async def test_8_what_was_denied_is_remembered_for_the_calls_that_were_sent_before_and_no_longer() -> None:
+    """Under load some call of a kind is always under way."""
+    ring = Ring()
+    record, _ = wrapped_by(ring.kms)
+    await ring.open(record)
+    lease, leases = lease_of(ring, record), ring.keyring._leases
+    with leases._asking(lease.name.kind) as before:
+        ring.kms.fail_next(KeyDenied("no more"))
+        leases.renew_now([lease])
+        with leases._asking(lease.name.kind) as after:
+            assert (before.denials, set(before.ended)) == (1, {lease.name})
+            assert (after.denials, set(after.ended)) == (0, set())
+    assert leases._under_way == {}
+
+
 # --- 9: a denial walks nothing ---------------------------------------------------------------------------------------
 
 
