@@ -63,6 +63,13 @@ class Completion:
         """See `Trials.used`."""
         self._trials.used(place)
 
+    def forget(self, place: Place) -> None:
+        """Nothing is sealed at ``place`` any more. Called under the lock."""
+        self._trials.forget(place)
+        timer = self._timers.pop(place, None)
+        if timer is not None:
+            timer.cancel()
+
     def close(self) -> None:
         """Cancel what is scheduled."""
         self._trials.close()

@@ -164,11 +164,12 @@ class Lease:
 class Kin:
     """The leases of one `Kind`: a refusal of that kind is a reason to renew one of them."""
 
-    __slots__ = ("__weakref__", "_leases", "kind")
+    __slots__ = ("__weakref__", "_doubted", "_leases", "kind")
 
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
         self._leases: deque[ref[Lease]] = deque()
+        self._doubted: ref[Lease] | None = None
 
     def add(self, lease: Lease) -> None:
         """Take one in."""
@@ -177,11 +178,22 @@ class Kin:
         self._leases.append(ref(lease))
 
     def doubtful(self, version: str, monotonic: float, time: float, pause: float) -> Lease | None:
-        """The lease to renew first after a refusal: live, not being renewed, nor hurried in the last ``pause`` seconds.
+        """The lease to renew now after a refusal: live, not being renewed, nor hurried in the last ``pause`` seconds.
 
-        Of those that it looks at, which are not all, one of ``version`` if it can: which one is a guess, and renewing
-        any of them does no harm.
+        None while the one before is being renewed: refusals, of which there may be any number, must not queue up
+        before what others wait for. Of those that it looks at, which are not all, one of ``version`` if it can: which
+        one is a guess, and renewing any of them does no harm.
         """
+        doubted = self._doubted() if self._doubted is not None else None
+        if doubted is not None and doubted.flight is not None and not doubted.ended:
+            return None
+        found = self._found(version, monotonic, time, pause)
+        if found is not None:
+            found.hurried = monotonic
+            self._doubted = ref(found)
+        return found
+
+    def _found(self, version: str, monotonic: float, time: float, pause: float) -> Lease | None:
         found: Lease | None = None
         for _ in range(min(_LOOKED_AT, len(self._leases))):
             lease = self._next()

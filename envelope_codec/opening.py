@@ -5,14 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator
-
-from cachetools import TTLCache
+from collections.abc import Callable, Container, Iterator
 
 from envelope_codec.envelope import Recipient, Record
 from envelope_codec.errors import EnvelopeError, KeyDenied, KeyNotConfigured, KmsUnavailable
 from envelope_codec.flight import Flight
-from envelope_codec.keycache import KeyCache, OpeningKey, spelling
+from envelope_codec.keycache import KeyCache, OpeningKey, RefusalCache, spelling
 from envelope_codec.keyset import KeySet, decisive
 from envelope_codec.kms import MasterKey
 from envelope_codec.kmscall import KmsCalls, closed, told
@@ -59,15 +57,27 @@ class _Asking:
         self._accepted: set[str] = set()
         self._asked: set[int] = set()
 
-    def pairs(self) -> Iterator[tuple[Recipient, MasterKey]]:
-        """Who may be asked for what, in the record's order. A master key that is named keeps for that recipient."""
+    def pairs(self, only: Container[int] | None = None) -> Iterator[tuple[Recipient, MasterKey]]:
+        """Who may be asked for what, of all master keys or of those with these identities.
+
+        In the record's order. A master key that is named keeps for that recipient. Once one has been asked for a
+        recipient, the other recipients come first: those that accept the same key ids are not all spent on one.
+        """
         if self._key_set is None:
             return
         named = {recipient.key_id for recipient in self._record.recipients}
-        for recipient in self._record.recipients:
-            for master in self._key_set.opening(recipient.key_id):
-                if master.key_id == recipient.key_id or master.key_id not in named:
-                    yield recipient, master
+        waiting = [(recipient, iter(self._key_set.opening(recipient.key_id))) for recipient in self._record.recipients]
+        while waiting:
+            turn, waiting = waiting, []
+            for recipient, masters in turn:
+                for master in masters:
+                    if id(master) in self._asked or (only is not None and id(master) not in only):
+                        continue
+                    if master.key_id == recipient.key_id or master.key_id not in named:
+                        yield recipient, master
+                    if id(master) in self._asked:
+                        waiting.append((recipient, masters))
+                        break
 
     def accepts(self, recipient: Recipient, master: MasterKey) -> bool:
         """Whether ``master`` opens such recipients. May ask the KMS. Takes note of a failure."""
@@ -139,7 +149,7 @@ class OpeningKeys:
         self._ttl = ttl
         self._refusal_ttl = refusal_ttl
         self._keys = KeyCache(size, calls.clock.monotonic)
-        self._refused: TTLCache[bytes, EnvelopeError] = TTLCache(size, refusal_ttl, calls.clock.monotonic)
+        self._refused = RefusalCache(size, refusal_ttl, calls.clock.monotonic)
         self._flights: dict[bytes, Flight[bytes]] = {}
         # What was used last, in a plain dict that is read without the lock. Entries know when they end.
         self._hot: dict[bytes, OpeningKey] = {}
@@ -241,7 +251,7 @@ class OpeningKeys:
                 self._keep(record, *found)
                 self._probe(record, unreachable)
                 return found[0]
-        for recipient, master in unreachable:
+        for recipient, master in asking.pairs({id(master) for _, master in unreachable}):
             if (found := asking.ask(recipient, master)) is not None:
                 self._keep(record, *found)
                 return found[0]

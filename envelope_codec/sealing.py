@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -40,6 +40,7 @@ _PREPARE_AT = 0.9
 _PATIENCE = 30.0  # seconds for which the next key is asked for in a row, while nobody waits for it
 _RETRY = 10.0  # seconds until it is asked for again
 _MANY = 1_000  # places
+_SWEPT_AT_ONCE = 64  # places; event loops wait for the lock
 _REMEMBERED = 10_000  # places
 _EXTENSION = 120.0  # seconds; more than `_RETRY` and an attempt in which each of eight recipients times out
 
@@ -162,6 +163,7 @@ class SealingKeys:
         self._max_payloads = max_payloads
         self._refusal_ttl = refusal_ttl
         self._states: dict[Place, _State] = {}
+        self._to_sweep: Iterator[Place] = iter(())
         self._proven: set[Place] = set()
         self._pauses = Pauses(calls)
         self._served: dict[Place, None] = {}
@@ -274,8 +276,12 @@ class SealingKeys:
 
     def wipe(self, lease: Lease) -> None:
         """Forget the keys that nothing but this lease, which was denied, vouched for. Runs in a thread."""
-        while lease.places:
-            state = self._states.get(lease.places.pop())
+        while True:
+            try:
+                place = lease.places.pop()
+            except KeyError:
+                return
+            state = self._states.get(place)
             key = state.current if state is not None else None
             if state is not None and key is not None and all(one.ended for one in key.leases):
                 with self._calls.lock:
@@ -424,14 +430,28 @@ class SealingKeys:
         return state
 
     def _sweep(self) -> None:
-        """Forget places where nothing is sealed any more, if there are many."""
+        """Look at some of the places, if there are many, and forget those where nothing is sealed any more.
+
+        Called under the lock.
+        """
         if len(self._states) < _MANY:
             return
-        for place, state in list(self._states.items()):
-            if state.flight is None and not self._usable(place):
-                del self._states[place]
-                if state.timer is not None:
-                    state.timer.cancel()
+        some = list(itertools.islice(self._to_sweep, _SWEPT_AT_ONCE))
+        if not some:
+            self._to_sweep = iter(list(self._states))
+        for place in some:
+            state = self._states.get(place)
+            if state is not None and state.flight is None and not self._usable(place):
+                self._forget(place, state)
+
+    def _forget(self, place: Place, state: _State) -> None:
+        key, state.current = state.current, None
+        del self._states[place]
+        if state.timer is not None:
+            state.timer.cancel()
+        for lease in key.leases if key is not None else ():
+            lease.places.discard(place)
+        self._completion.forget(place)
 
     def _replace(self, place: Place, state: _State) -> None:
         """One attempt to get the next key. Runs in a thread."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Container, Hashable, Iterable, Mapping
 from typing import NamedTuple
 
 from envelope_codec.clock import Timer
@@ -78,16 +78,16 @@ class Trials:
         self._calls = calls
         self._attempt = attempt
         self._trials: dict[_Name, _Trial] = {}
+        self._names: dict[Hashable, set[_Name]] = {}  # by place; some of them may have ended
 
     def settle(self, place: Hashable, masters: Iterable[MasterKey], context: Mapping[str, str], want: Want) -> None:
         """Try these ``masters`` for ``want``, and none else for ``place``."""
         bound = tuple(sorted(context.items()))
         names = {(id(master), bound): master for master in masters}
         with self._calls.lock:
-            for name, trial in list(self._trials.items()):
-                if name not in names and trial.wants.pop(place, None) is not None:
-                    trial.seen.pop(place, None)
-                    self._drop_idle(name, trial)
+            self.forget(place, but=names)
+            if names:
+                self._names[place] = set(names)
             for name, master in names.items():
                 trial = self._trials.setdefault(name, _Trial(master, dict(context)))
                 trial.wants[place] = want
@@ -96,10 +96,19 @@ class Trials:
                     trial.asleep = False
                     self._schedule(name, trial)
 
+    def forget(self, place: Hashable, *, but: Container[_Name] = ()) -> None:
+        """End what is tried for ``place``, the trials of these names apart. Called under the lock."""
+        for name in self._names.pop(place, ()):
+            trial = self._trials.get(name)
+            if trial is not None and name not in but and trial.wants.pop(place, None) is not None:
+                trial.seen.pop(place, None)
+                self._drop_idle(name, trial)
+
     def used(self, place: Hashable) -> None:
         """Something has been sealed at ``place``: begin the trials that have waited for that."""
         with self._calls.lock:
-            due = [(name, trial) for name, trial in self._trials.items() if trial.asleep and place in trial.wants]
+            named = [(name, self._trials.get(name)) for name in self._names.get(place, ())]
+            due = [(name, trial) for name, trial in named if trial and trial.asleep and place in trial.wants]
             for _, trial in due:
                 trial.asleep, trial.flying = False, True
         for name, trial in due:
@@ -109,6 +118,7 @@ class Trials:
         """Cancel what is scheduled."""
         with self._calls.lock:
             trials, self._trials = self._trials, {}
+            self._names.clear()
             for trial in trials.values():
                 if trial.timer is not None:
                     trial.timer.cancel()

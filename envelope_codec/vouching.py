@@ -20,15 +20,14 @@ from envelope_codec.witness import Witness, Wrapped, open_recipient
 T = TypeVar("T")
 
 
-class _UnderWay:
-    """The calls of one kind that are under way, and what was denied since the first of them was sent."""
+class _Call:
+    """A call that is under way, and what of its kind was denied since it was sent."""
 
-    __slots__ = ("calls", "denials", "ended")
+    __slots__ = ("denials", "ended")
 
     def __init__(self) -> None:
-        self.calls = 0
         self.denials = 0
-        self.ended: list[Name] = []
+        self.ended: set[Name] = set()
 
 
 class Leases:
@@ -53,7 +52,7 @@ class Leases:
         # Kept alive by the keys under them and by their timers.
         self._known: WeakValueDictionary[Name, Lease] = WeakValueDictionary()
         self._kin: WeakValueDictionary[Kind, Kin] = WeakValueDictionary()
-        self._under_way: dict[Kind, _UnderWay] = {}
+        self._under_way: dict[Kind, set[_Call]] = {}  # no more than there are threads
 
     def unwrap(
         self, record: Record, recipient: Recipient, master: MasterKey, seconds: float | None = None
@@ -127,8 +126,7 @@ class Leases:
         """Ask until the answer counts: the result, and the lease that it vouches under."""
         contested = False
         while True:
-            with self._asking(kind) as under_way:
-                denials, ended = under_way.denials, len(under_way.ended)
+            with self._asking(kind) as call:
                 sent = Sent.now(self._calls.clock)
                 try:
                     result, witness = ask()
@@ -138,8 +136,8 @@ class Leases:
                 name = _name(kind, witness, record, self._seconds if seconds is None else seconds)
                 with self._calls.lock:
                     lease = self._known.get(name)
-                    denied = name in under_way.ended[ended:]
-                    doubtful = lease is None and under_way.denials > denials
+                    denied = name in call.ended
+                    doubtful = lease is None and call.denials > 0
                     if not denied and (contested or not doubtful):
                         lease = self._begin(lease, name, sent, _repeatable(witness, name, record))
                         if doubtful:  # twice in a row: others' refusals must not keep this record from being opened
@@ -153,16 +151,17 @@ class Leases:
         return result, lease
 
     @contextmanager
-    def _asking(self, kind: Kind) -> Iterator[_UnderWay]:
+    def _asking(self, kind: Kind) -> Iterator[_Call]:
+        call = _Call()
         with self._calls.lock:
-            under_way = self._under_way.setdefault(kind, _UnderWay())
-            under_way.calls += 1
+            self._under_way.setdefault(kind, set()).add(call)
         try:
-            yield under_way
+            yield call
         finally:
             with self._calls.lock:
-                under_way.calls -= 1
-                if not under_way.calls:
+                under_way = self._under_way[kind]
+                under_way.remove(call)
+                if not under_way:
                     del self._under_way[kind]
 
     def _begin(self, lease: Lease | None, name: Name, sent: Sent, witness: Witness | None) -> Lease:
@@ -183,16 +182,14 @@ class Leases:
         refused. So it ends nothing, and costs one call at most.
         """
         with self._calls.lock:
-            under_way = self._under_way.get(kind)
-            if under_way is not None:
-                under_way.denials += 1
+            for call in self._under_way.get(kind, ()):
+                call.denials += 1
             kin = self._kin.get(kind)
             monotonic, time = self._calls.clock.monotonic(), self._calls.clock.time()
             lease = kin.doubtful(version, monotonic, time, self._pause) if kin is not None else None
-            if lease is not None:
-                lease.hurried = monotonic
-        if lease is not None:
-            self._renew(lease)
+            flight = self._renewal(lease) if lease is not None else None
+        if lease is not None and flight is not None:
+            self._calls.fly(flight, lease.landed, urgent=True)
 
     # --- renewals ---------------------------------------------------------------------------------------------------
 
@@ -208,11 +205,16 @@ class Leases:
                 clock = self._calls.clock
                 if deadline is not None and lease.live(clock.monotonic(), clock.time()):
                     return None
-                flight = lease.flight = Flight(lambda: self._renew_once(lease), -math.inf)
+                flight = self._renewal(lease)
             if deadline is not None:
                 flight.join(deadline)
         if new:
             self._calls.fly(flight, lease.landed, urgent=True)
+        return flight
+
+    def _renewal(self, lease: Lease) -> Flight[None]:
+        """A new one, which is to fly. Called under the lock."""
+        flight = lease.flight = Flight(lambda: self._renew_once(lease), -math.inf)
         return flight
 
     def _renew_once(self, lease: Lease) -> None:
@@ -272,9 +274,8 @@ class Leases:
             if lease.timer is not None:
                 lease.timer.cancel()
                 lease.timer = None
-            under_way = self._under_way.get(name.kind)
-            if under_way is not None:
-                under_way.ended.append(name)
+            for call in self._under_way.get(name.kind, ()):
+                call.ended.add(name)
         self._calls.fly(Flight(lambda: self._wipe(lease), -math.inf), lambda: None, urgent=True)
         self._refused(name.kind, name.version or "")
 

@@ -242,6 +242,21 @@ async def test_refusals_are_bounded_by_the_size_of_the_cache() -> None:
     assert len(ring.keyring._opening._refused) == 10
 
 
+async def test_refusals_that_have_ended_are_forgotten_a_few_at_a_time() -> None:
+    """Any number of them may end in a quiet moment, and event loops wait for the lock."""
+    ring = Ring()
+    refused = ring.keyring._opening._refused
+    for number in range(1_000):
+        refused[number.to_bytes(32, "big")] = InvalidCiphertext("no")
+    ring.clock.advance(REFUSAL)
+    assert refused.get(bytes(32)) is None
+    refused[b"next"] = InvalidCiphertext("no")
+    assert 900 < len(refused) <= 1_000
+    for number in range(20):
+        refused[b"%d" % number] = InvalidCiphertext("no")
+    assert len(refused) == 21
+
+
 # --- recipients ---------------------------------------------------------------------------------------------------
 
 

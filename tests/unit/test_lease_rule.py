@@ -385,6 +385,36 @@ async def test_7_however_many_records_have_leases_a_denial_costs_one_call_more()
     assert None not in ring.use(*records)
 
 
+async def test_7_denials_of_records_with_leases_of_their_own_queue_no_renewals_up() -> None:
+    """What is urgent has few threads, for all: a new key to seal with would wait behind them."""
+    kms, jobs = Untold(), Jobs()
+    ring = Ring(kms, spawn=jobs)
+    for _ in range(50):
+        await ring.open(wrapped_by(kms)[0])
+    ring.clock.advance(0.1 * LEASE)
+    hostile = [wrapped_by(kms)[0] for _ in range(20)]
+    kms.fail_next(*[KeyDenied("these records")] * 20)
+    waiting = [asyncio.ensure_future(ring.keyring.opening_key(record)) for record in hostile]
+    await settle()
+    for _ in hostile:
+        jobs.run_one()
+    assert len(jobs) == 1
+    assert all(isinstance(error, KeyDenied) for error in await asyncio.gather(*waiting, return_exceptions=True))
+
+
+async def test_7_where_records_have_leases_of_their_own_a_revocation_is_noticed_for_each_in_turn() -> None:
+    kms = Untold()
+    ring = Ring(kms)
+    records = [wrapped_by(kms)[0] for _ in range(50)]
+    for record in records:
+        await ring.open(record)
+    another, _ = wrapped_by(kms)
+    kms.denied = True
+    with pytest.raises(KeyDenied):
+        await ring.open(another)
+    assert ring.use(*records) == [None] * 50
+
+
 # --- 8: a result counts only if no denial of its name came after it was sent -----------------------------------------
 
 
@@ -453,6 +483,21 @@ async def test_8_an_answer_sent_before_its_own_lease_was_denied_begins_none() ->
         await ring.open(record)
     assert ring.events.of("unwrap") == ["ok", "KeyDenied", "ok", "KeyDenied"]
     assert ring.kept == 0
+
+
+async def test_8_what_was_denied_is_remembered_for_the_calls_that_were_sent_before_and_no_longer() -> None:
+    """Under load some call of a kind is always under way."""
+    ring = Ring()
+    record, _ = wrapped_by(ring.kms)
+    await ring.open(record)
+    lease, leases = lease_of(ring, record), ring.keyring._leases
+    with leases._asking(lease.name.kind) as before:
+        ring.kms.fail_next(KeyDenied("no more"))
+        leases.renew_now([lease])
+        with leases._asking(lease.name.kind) as after:
+            assert (before.denials, set(before.ended)) == (1, {lease.name})
+            assert (after.denials, set(after.ended)) == (0, set())
+    assert leases._under_way == {}
 
 
 # --- 9: a denial walks nothing ---------------------------------------------------------------------------------------

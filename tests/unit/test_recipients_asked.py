@@ -156,6 +156,24 @@ async def test_a_master_key_that_is_named_is_asked_for_its_own_recipient() -> No
     assert (one.unwraps, other.unwraps) == (1, 1)
 
 
+@pytest.mark.parametrize("unreachable", [False, True])
+async def test_master_keys_that_accept_the_same_key_ids_are_not_all_spent_on_one_recipient(unreachable: bool) -> None:
+    """Two aliases with ``decrypt_accounts`` accept each other's keys, and one of these keys is gone."""
+    gone, left = FakeKms("fakekms://replica-1"), FakeKms("fakekms://replica-2")
+    one, other = Generous("fakekms://alias-1"), Generous("fakekms://alias-2")
+    one._versions = other._versions = left._versions
+    ring = Ring(KeySet(one, (other,)))
+    record, key = wrapped_by(gone, left)
+    if unreachable:
+        one.down = other.down = True
+        with pytest.raises(KmsUnavailable):
+            await ring.open(record, timeout=1)
+        one.down = other.down = False
+    asked = one.unwraps + other.unwraps
+    assert await ring.open(record) == key
+    assert one.unwraps + other.unwraps - asked == 2
+
+
 async def test_a_master_key_that_refused_a_record_is_not_asked_at_each_retry_of_another() -> None:
     first, second, third = FakeKms(), FakeKms(), FakeKms()
     ring = Ring(KeySet(first, (second, third)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping
 
 import pytest
@@ -194,6 +195,37 @@ async def test_trials_end_with_the_key_and_with_the_keyring() -> None:
     await other.seal()
     other.ring.keyring.close()
     assert other.ring.clock.next_due is None
+
+
+async def test_places_where_nothing_is_sealed_any_more_are_forgotten_with_their_trials_a_few_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A resolver may give each of any number of tenants a key set of its own, and event loops wait for the lock."""
+    monkeypatch.setattr("envelope_codec.sealing._MANY", 20)
+    monkeypatch.setattr("envelope_codec.sealing._SWEPT_AT_ONCE", 5)
+    kms, backup = FakeKms(), FakeKms()
+    backup.denied = True
+    ring = Ring(kms)
+    sealing = ring.keyring._sealing
+    trials = sealing._completion._trials
+
+    async def seal(tenant: int) -> None:
+        await ring.keyring.sealing_key(("n", KeySet(kms, (backup,), context={"tenant": str(tenant)})))
+
+    for tenant in range(100):
+        await seal(tenant)
+    assert len(sealing._states) == len(trials._trials) == 100
+    ring.clock.advance(48 * HOUR)
+    before = len(sealing._states)
+    for tenant in range(100, 103):
+        await seal(tenant)
+        assert before - 5 <= len(sealing._states) <= before + 1
+        before = len(sealing._states)
+    for tenant in range(103, 150):
+        await seal(tenant)
+    assert len(sealing._states) == len(trials._trials) == len(trials._names) < 80
+    gc.collect()
+    assert len(ring.keyring._leases._known) == len(sealing._states)
 
 
 async def test_how_many_recipients_there_are_is_reported(lacking: Lacking) -> None:
