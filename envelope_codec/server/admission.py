@@ -90,6 +90,12 @@ class Visit:
             )
         raise _busy()
 
+    def give_back_bytes(self, count: int) -> None:
+        """Count ``count`` bytes no more that were counted."""
+        self._bytes -= count
+        self._admission._bytes.give_back(self.caller, count)
+        self._admission._metrics.holds_bytes(-count)
+
     @contextmanager
     def slot(self) -> Iterator[None]:
         """One of the places for requests that are being answered.
@@ -124,9 +130,7 @@ class Visit:
         """Give back everything."""
         self._admission._requests.give_back(self.caller)
         if self._bytes:
-            self._admission._bytes.give_back(self.caller, self._bytes)
-            self._admission._metrics.holds_bytes(-self._bytes)
-            self._bytes = 0
+            self.give_back_bytes(self._bytes)
 
 
 def _busy() -> Refusal:
