@@ -6,6 +6,8 @@ import errno
 import ipaddress
 import re
 import socket
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from envelope_codec.errors import ConfigurationError
@@ -61,6 +63,27 @@ def network_of(client: str) -> str:
     if mapped is not None or number.version == 4:
         return str(mapped or number)
     return str(ipaddress.ip_network((number, 64), strict=False))
+
+
+class Networks:
+    """Addresses and networks, such as ``10.0.0.0/8``; ``*`` is any. What is neither is compared to the letter."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._any = "*" in names
+        self._names = frozenset(names)
+        self._networks = []
+        for name in names:
+            with suppress(ValueError):
+                self._networks.append(ipaddress.ip_network(name))
+
+    def __contains__(self, client: str) -> bool:
+        if self._any or client in self._names:
+            return True
+        try:
+            number = ipaddress.ip_address(client)
+        except ValueError:
+            return False
+        return any(number in network for network in self._networks)
 
 
 def bind(address: Address) -> list[socket.socket]:

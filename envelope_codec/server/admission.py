@@ -67,6 +67,7 @@ class Visit:
         self.caller = caller
         self._admission = admission
         self._bytes = 0
+        self._over = False  # what was cancelled may end after the request, and must take and give back nothing then
 
     def take_bytes(self, count: int) -> None:
         """Count memory that the request needs from now on, to its end.
@@ -74,6 +75,8 @@ class Visit:
         Raises:
             Refusal: there is no room for them.
         """
+        if self._over:
+            raise _busy()
         budget, metrics = self._admission._bytes, self._admission._metrics
         lack = budget.take(self.caller, count)
         if lack is None:
@@ -89,6 +92,14 @@ class Visit:
                 headers=retry_after(BUSY_SECONDS),
             )
         raise _busy()
+
+    def give_back_bytes(self, count: int) -> None:
+        """Count ``count`` bytes no more that were counted."""
+        if self._over:
+            return
+        self._bytes -= count
+        self._admission._bytes.give_back(self.caller, count)
+        self._admission._metrics.holds_bytes(-count)
 
     @contextmanager
     def slot(self) -> Iterator[None]:
@@ -124,9 +135,8 @@ class Visit:
         """Give back everything."""
         self._admission._requests.give_back(self.caller)
         if self._bytes:
-            self._admission._bytes.give_back(self.caller, self._bytes)
-            self._admission._metrics.holds_bytes(-self._bytes)
-            self._bytes = 0
+            self.give_back_bytes(self._bytes)
+        self._over = True
 
 
 def _busy() -> Refusal:

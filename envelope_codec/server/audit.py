@@ -49,7 +49,7 @@ class Entry:
         who = self.principal or Principal()
         line: dict[str, Any] = {
             "request_id": self.request_id,
-            "client": self.client,
+            "client": cut(self.client),
             "verb": self.verb,
             "namespace": cut(self.namespace),
             "issuer": cut(who.issuer),

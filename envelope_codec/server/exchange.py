@@ -107,6 +107,7 @@ class Exchange:
         self._entrance.believed(principal)
         visit = service.admission.visit(caller_key(principal, self._entry.client))
         self._held.callback(visit.leave)
+        self._entrance.admitted(principal)
         named = headers.getlist("x-namespace")
         if self._namespace is None and any(named):
             if len(named) > 1:

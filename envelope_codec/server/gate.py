@@ -31,7 +31,9 @@ class Gate:
     def __init__(self, rate: str | None, *, behind_proxies: bool) -> None:
         self._addresses = Limiter(rate)
         self._returning = Limiter(rate)  # whoever knows a subject's name may pretend to be it: only so often
-        self._known: LRUCache[str, None] = LRUCache(_KNOWN)
+        # Apart: one caller may have any number of tokens, and must not make the gate forget others by them.
+        self._tokens: LRUCache[str, None] = LRUCache(_KNOWN)
+        self._subjects: LRUCache[str, None] = LRUCache(_KNOWN)
         self._warned = behind_proxies
 
     def enter(self, headers: Headers, client: str) -> Entrance:
@@ -48,14 +50,14 @@ class Gate:
             )
         address, token = network_of(client), headers.get("authorization", "")
         entrance = Entrance(self, address, token)
-        if self._known.pop(_digest(token), _MISSING) is not _MISSING:  # until it is believed again
+        if self._tokens.pop(_digest(token), _MISSING) is not _MISSING:  # until it is believed again
             return entrance
         seconds = self._addresses.take(address)
         if not seconds:
             entrance.counted.append((self._addresses, address))
             return entrance
         subject = _digest(address, *_claimed(token))
-        if subject not in self._known or self._returning.take(subject):
+        if subject not in self._subjects or self._returning.take(subject):
             raise Refusal(
                 429,
                 "too_many_from_address",
@@ -68,8 +70,8 @@ class Gate:
     def remember(self, address: str, token: str, principal: Principal) -> None:
         """Take note of who has been believed."""
         if principal.issuer:
-            self._known[_digest(token)] = None
-            self._known[_digest(address, principal.issuer, principal.subject)] = None
+            self._tokens[_digest(token)] = None
+            self._subjects[_digest(address, principal.issuer, principal.subject)] = None
 
 
 class Entrance:
@@ -89,6 +91,9 @@ class Entrance:
         """It is known now who makes it: it does not count any more."""
         for limiter, name in self.counted:
             limiter.give_back(name)
+
+    def admitted(self, principal: Principal) -> None:
+        """It was let in, so that the next of the same caller may be."""
         self._gate.remember(self._address, self._token, principal)
 
 

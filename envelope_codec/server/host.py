@@ -15,7 +15,7 @@ _HOST = re.compile(r"(?:([A-Za-z0-9._-]+)|\[([0-9A-Fa-f:.]+)\])(?::\d{1,5})?")
 class Hosts:
     """What the header ``Host`` may say.
 
-    Numbers can't be renamed; ``localhost`` is nobody else's. What is no host at all no browser sends.
+    Numbers can't be renamed; ``localhost`` is nobody else's. None at all no browser sends.
 
     Args:
         server: ``url``, ``listen`` and ``hosts`` name it.
@@ -31,7 +31,7 @@ class Hosts:
         """Whether the server goes by this name."""
         found = _HOST.fullmatch(header)
         if found is None:
-            return True
+            return not header
         name = (found[1] or found[2]).lower().rstrip(".")
         return name in self._names or name == "localhost" or name.endswith(".localhost") or _is_number(name)
 

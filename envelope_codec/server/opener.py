@@ -39,6 +39,7 @@ from envelope_codec.server.refusal import (
 from envelope_codec.server.rule import Verb
 from envelope_codec.server.turns import Turns
 
+_LEAST = 2**18  # bytes that a reference counts until it is known what it leads to; fewer would hardly be stored
 _TOGETHER = 100  # payloads; between such the requests of others have their turn
 
 
@@ -249,17 +250,38 @@ class Opener:
         """``payload``, which is ``reference`` or was decoded to it: what it leads to must be ours as well."""
         if not asking.follow or self._stores is None:
             return Outcome(reference, PASSED)
+        claim = self._stores.claim(reference)
+        envelope = None if claim is None else parse(claim.metadata, claim.data)
+        if envelope is not None:
+            # Asked for here, like any other: the driver would ask the KMS past every budget.
+            failure = await self._keys.fetch(envelope.record, asking.visit)
+            if failure is not None:
+                return Outcome(payload, failure)
         end = await self._at_stores.take(asking.visit.caller, asking.namespace or "")
         try:
-            stored = await self._stores.fetch(reference)
-        finally:
-            end()
-        try:
-            asking.visit.take_bytes(len(stored.data))
+            stored = await self._fetched(self._stores, reference, asking.visit)
         except Refusal:
             return Outcome(payload, TOO_MANY_BYTES)
+        finally:
+            end()
         found = await self._sealed(stored, asking)
         return found._replace(payload=payload) if found.failed else found
+
+    async def _fetched(self, stores: Stores, reference: Payload, visit: Visit) -> Payload:
+        """What ``reference`` leads to, counted from before it comes. Raises `Refusal` if there is no room for it."""
+        counted = max(_LEAST, await stores.size(reference))
+        visit.take_bytes(counted)
+        try:
+            stored = await stores.fetch(reference)
+        except BaseException:
+            visit.give_back_bytes(counted)
+            raise
+        size = len(stored.data)
+        if size > counted:
+            visit.take_bytes(size - counted)
+        else:
+            visit.give_back_bytes(counted - size)
+        return stored
 
     async def _sealed(self, payload: Payload, asking: Asking) -> Outcome:
         """The same as `_inline` for what must be an envelope: nobody may read through us what is none."""

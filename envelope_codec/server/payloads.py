@@ -20,20 +20,25 @@ _QUOTES = 1_024
 _DEPTH = 8
 _NODE_BYTES = 64
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
-_TEXT = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)  # it fits every quote, and so takes linear time
 
 BASE64 = "|".join(
     f"(?:[A-Za-z0-9{more}]{{4}})*(?:[A-Za-z0-9{more}]{{2}}(?:==)?|[A-Za-z0-9{more}]{{3}}=?)?" for more in ("+/", "_-")
 ).join(("(?:", ")"))
 """What protobuf-JSON takes for bytes: base64 of both alphabets, with or without its padding."""
 
-_ANY_BASE64 = re.compile(BASE64)
+# Groups that repeat would cost re 32 bytes of memory for each of the text.
+_ANY_BASE64 = re.compile(r"(?:[A-Za-z0-9+/]*|[A-Za-z0-9_-]*)(={0,2})")
+_PADDED = {"": (0, 2, 3), "=": (0,), "==": (0,)}  # by how many characters the text may be longer than a multiple of 4
 _STANDARD = re.compile(r"[A-Za-z0-9+/]*={0,2}")
 
 
 def tree_bytes(body: bytes | bytearray) -> int:
-    """Bytes of memory that the tree of this JSON takes at most, beside those of its texts."""
-    return _NODE_BYTES * (body.count(b'"') + body.count(b",") + body.count(b"{") + body.count(b"["))
+    """Bytes of memory that the tree of this JSON takes at most, beside those of its texts.
+
+    Of a text with a single character beyond ASCII each may take four bytes.
+    """
+    nodes = body.count(b'"') + body.count(b",") + body.count(b"{") + body.count(b"[")
+    return _NODE_BYTES * nodes + (0 if body.isascii() else len(body) // 2)
 
 
 def parse_payloads(body: bytes | bytearray, limit: int) -> list[Payload]:
@@ -108,7 +113,8 @@ def _check_base64(tree: Any) -> None:
     """Raises ValueError where protobuf's parser would skip characters, and so make another payload of it."""
     for payload in tree.get("payloads") or ():
         for text in (payload.get("data") or "", *(payload.get("metadata") or {}).values()):
-            if not _ANY_BASE64.fullmatch(text):
+            found = _ANY_BASE64.fullmatch(text)
+            if found is None or len(text) % 4 not in _PADDED[found[1]]:
                 raise ValueError("not base64")
 
 
@@ -118,7 +124,8 @@ def _rendered(payload: Payload) -> bytes:
     parts = []
     if payload.metadata:
         entries = (
-            json.dumps(name).encode() + b':"' + b64encode(value) + b'"' for name, value in payload.metadata.items()
+            json.dumps(name, ensure_ascii=False).encode() + b':"' + b64encode(value) + b'"'
+            for name, value in payload.metadata.items()
         )
         parts.append(b'"metadata":{' + b",".join(entries) + b"}")
     if payload.data:
@@ -128,7 +135,9 @@ def _rendered(payload: Payload) -> bytes:
 
 def _without_texts(body: bytes | bytearray) -> bytes:
     """JSON without what is in quotes: brackets in there are none."""
-    return _TEXT.sub(b"", body) if b"\\" in body else b"".join(body.split(b'"')[::2])
+    if b"\\" in body:
+        body = body.replace(b"\\\\", b"").replace(b'\\"', b"")  # quotes that end no text
+    return b"".join(body.split(b'"')[::2])
 
 
 def _is_deep(brackets: bytes) -> bool:

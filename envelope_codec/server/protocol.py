@@ -10,12 +10,16 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from envelope_codec.server.address import network_of
+from envelope_codec.server.address import Networks, network_of
 from envelope_codec.server.budget import UNBOUNDED, Budget
 
 LONGEST_HEAD = 65_536  # bytes: two tokens with many groups fit
 
 _SECONDS = 10.0
+
+# Each chunk of a body takes time in which nobody else is served. What sends bodies in chunks sends kilobytes in each.
+_CHUNKS = 256
+_CHUNK_BYTES = 256
 
 
 class Connections:
@@ -23,16 +27,16 @@ class Connections:
 
     Args:
         each: so many from one address, of IPv6 from one network.
-        free: addresses that may have any number.
+        free: addresses and networks that may have any number.
     """
 
     def __init__(self, each: int, free: Sequence[str] = ()) -> None:
         self._budget = Budget(UNBOUNDED, each)
-        self._free = frozenset(free)
+        self._free = Networks(free)
 
     def open(self, client: str) -> Callable[[], None] | None:
         """Count one, and what ends it; None if it is one too many."""
-        if client in self._free or "*" in self._free:
+        if client in self._free:
             return _nothing
         network = network_of(client)
         return None if self._budget.take(network) else partial(self._budget.give_back, network)
@@ -42,10 +46,32 @@ def _nothing() -> None:
     """End a connection that was not counted."""
 
 
+class _Chunked(h11.Connection):
+    """Takes no body that comes in many chunks of a few bytes each, and none of two lengths (RFC 9112, 6.1)."""
+
+    _chunks = 0
+    _bytes = 0
+
+    def next_event(self) -> Any:
+        """See `h11.Connection.next_event`."""
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self._chunks = self._bytes = 0
+            if {b"content-length", b"transfer-encoding"} <= {name for name, _ in event.headers}:
+                raise h11.RemoteProtocolError("two lengths")
+        elif isinstance(event, h11.Data):
+            self._chunks += 1
+            self._bytes += len(event.data)
+            if self._chunks > _CHUNKS + self._bytes // _CHUNK_BYTES:
+                raise h11.RemoteProtocolError("too many small chunks")
+        return event
+
+
 class PatientProtocol(H11Protocol):
     """Closes a connection whose client takes too long to send the head of a request, its first or a later one.
 
-    So it does where a client takes too long to take an answer that it does not read as fast as it comes.
+    So it does where a client takes too long to take an answer that it does not read as fast as it comes, or to send
+    the rest of a body once it has been answered.
 
     ``header_timeout`` and ``answer_timeout`` of uvicorn's configuration, if it has them, are how many seconds that is.
     """
@@ -54,6 +80,10 @@ class PatientProtocol(H11Protocol):
     _answer_timer: asyncio.TimerHandle | None = None
     _ended: Callable[[], None] = staticmethod(_nothing)
     _full = False  # whether more lies in the connection's buffer than the client takes
+
+    def __init__(self, config: Any, *arguments: Any, **options: Any) -> None:
+        super().__init__(config, *arguments, **options)
+        self.conn = _Chunked(h11.SERVER, LONGEST_HEAD)
 
     def connection_made(self, transport: Any) -> None:
         """See `asyncio.Protocol.connection_made`."""
@@ -70,17 +100,31 @@ class PatientProtocol(H11Protocol):
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol.data_received`."""
         super().data_received(data)
+        if self._unread:
+            return
         if self.conn.their_state is not h11.IDLE:
             self._disarm()
         elif self._head_timer is None:
             self._arm()
+
+    def send_400_response(self, msg: str) -> None:
+        """See `H11Protocol.send_400_response`."""
+        if self.cycle is not None:  # what it sends from now on would be out of turn
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        else:  # an answer has begun, or is over
+            self.transport.abort()
 
     def on_response_complete(self) -> None:
         """See `H11Protocol.on_response_complete`."""
         if not self._full:
             self._disarm_answer()
         super().on_response_complete()
-        if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0] and self._head_timer is None:
+        if self._unread and self._head_timer is None:
+            self._arm(getattr(self.config, "answer_timeout", _SECONDS))
+        elif self.conn.their_state is h11.IDLE and self.conn.trailing_data[0] and self._head_timer is None:
             self._arm()  # the next head came in part while the last request was served
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -110,8 +154,13 @@ class PatientProtocol(H11Protocol):
         if self._answer_timer is None:  # closing waits for what is still in the buffer
             self._arm_answer()
 
-    def _arm(self) -> None:
-        seconds = getattr(self.config, "header_timeout", _SECONDS)
+    @property
+    def _unread(self) -> bool:
+        """Whether a request has been answered whose body still comes."""
+        return self.conn.our_state is h11.DONE and self.conn.their_state is h11.SEND_BODY
+
+    def _arm(self, seconds: float | None = None) -> None:
+        seconds = getattr(self.config, "header_timeout", _SECONDS) if seconds is None else seconds
         self._head_timer = self.loop.call_later(seconds, self._give_up)
 
     def _disarm(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
@@ -16,6 +16,9 @@ from temporalio.converter import ExternalStorage, StorageDriver, StorageDriverCl
 from envelope_codec.errors import ConfigurationError, EnvelopeError
 from envelope_codec.frames import place_of
 from envelope_codec.observe import logger
+from envelope_codec.server.limiter import Limiter
+from envelope_codec.storage.claim import Claim
+from envelope_codec.storage.driver import EnvelopeDriver
 
 # As in temporalio/converter/_extstore.py: what is written today, what was written before, and the mark of a reference
 # that went through the codec.
@@ -70,6 +73,7 @@ class Stores:
     """
 
     drivers: Mapping[str, StorageDriver]
+    _told: Limiter = field(default_factory=lambda: Limiter("20/minute"), compare=False)  # a caller may name anything
 
     @classmethod
     def of(cls, storage: ExternalStorage | StorageDriver) -> Stores:
@@ -83,6 +87,29 @@ class Stores:
         found = [cls.of(storage).drivers for storage in storages if storage is not None]
         return cls({name: driver for drivers in reversed(found) for name, driver in drivers.items()}) if found else None
 
+    def claim(self, reference: Payload) -> Payload | None:
+        """The envelope that has to be opened to follow ``reference``, where it is to a datastore of this library.
+
+        Raises:
+            BadReference: it leads to nothing.
+            MalformedEnvelope: it says something else.
+        """
+        driver, claim = self._driver(reference)
+        ours = isinstance(driver, EnvelopeDriver) and Claim.is_sealed(claim.claim_data)
+        return Claim.envelope(claim.claim_data) if ours else None
+
+    async def size(self, reference: Payload) -> int:
+        """How many bytes ``reference`` leads to: as `claim` says, where there is one, else as the reference says.
+
+        Raises:
+            BadReference: it leads to nothing.
+            EnvelopeError: the claim can't be opened.
+        """
+        driver, claim = self._driver(reference)
+        if isinstance(driver, EnvelopeDriver) and Claim.is_sealed(claim.claim_data):
+            return (await Claim.opened(claim.claim_data, driver.codec)).size
+        return sum(details.size_bytes for details in reference.external_payloads)
+
     async def fetch(self, reference: Payload) -> Payload:
         """What ``reference`` leads to.
 
@@ -90,21 +117,26 @@ class Stores:
             BadReference, StorageFailed: nothing. What the store said is in the log.
             EnvelopeError: a driver of this library could not open what the reference says.
         """
-        name, claim = _parse(reference)
-        driver = self.drivers.get(name)
-        if driver is None:
-            raise BadReference
+        driver, claim = self._driver(reference)
         try:
             found = await driver.retrieve(StorageDriverRetrieveContext(), [claim])
             [payload] = found
         except EnvelopeError:
             raise
         except Exception as error:
-            logger.warning("the store %.200r failed: %s", name, place_of(error))
+            if not self._told.take(driver.name()):
+                logger.warning("the store %.200r failed: %s", driver.name(), place_of(error))
             raise StorageFailed from None
         if not isinstance(payload, Payload):
             raise StorageFailed
         return payload
+
+    def _driver(self, reference: Payload) -> tuple[StorageDriver, StorageDriverClaim]:
+        name, claim = _parse(reference)
+        driver = self.drivers.get(name)
+        if driver is None:
+            raise BadReference
+        return driver, claim
 
 
 def load_storage(name: str) -> ExternalStorage | StorageDriver:

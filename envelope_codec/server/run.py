@@ -25,6 +25,7 @@ from envelope_codec.server.address import Address, bind, bound_address
 from envelope_codec.server.application import CodecServer
 from envelope_codec.server.certificate import Certificate, check_certificate
 from envelope_codec.server.config import ServerConfig
+from envelope_codec.server.limiter import Limiter
 from envelope_codec.server.metrics import FOLDER
 from envelope_codec.server.protocol import LONGEST_HEAD, Connections, PatientProtocol
 from envelope_codec.server.service import Service
@@ -132,6 +133,22 @@ def worker() -> CodecServer:
 def log() -> None:
     """Let what is logged go to standard error."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("uvicorn.error").addFilter(_SELDOM)
+
+
+class Seldom(logging.Filter):
+    """Lets so many records of one text a minute through: whoever reaches the server can cause what uvicorn says."""
+
+    def __init__(self, rate: str = "20/minute") -> None:
+        super().__init__()
+        self._limiter = Limiter(rate)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """See `logging.Filter.filter`."""
+        return record.levelno < logging.WARNING or not self._limiter.take(str(record.msg))
+
+
+_SELDOM = Seldom()
 
 
 def heed(service: Service) -> None:

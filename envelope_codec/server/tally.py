@@ -9,8 +9,11 @@ from typing import Any
 
 from envelope_codec.frames import place_of
 from envelope_codec.observe import logger
+from envelope_codec.server.address import network_of
 from envelope_codec.server.audit import Entry, cut
+from envelope_codec.server.bearer import caller_key
 from envelope_codec.server.limiter import Limiter
+from envelope_codec.server.principal import Principal
 
 SECONDS = 60.0
 """After so many, what was counted is written."""
@@ -47,8 +50,9 @@ class Tally:
         known, as many as fit.
         """
         who = entry.principal
-        kind = (entry.client, who.issuer if who else "", who.subject if who else "", status, error)
-        first = error not in _WITHOUT_END or not self._first.take("\0".join(map(str, kind)))
+        kind = (network_of(entry.client), who.issuer if who else "", who.subject if who else "", status, error)
+        caller = caller_key(who or Principal(), entry.client)  # from wherever it comes
+        first = error not in _WITHOUT_END or not self._first.take(f"{caller} {status} {error}")
         if first and (who is not None or not self._strangers.take("")):
             return True
         self._count(kind)

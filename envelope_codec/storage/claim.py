@@ -61,13 +61,8 @@ class Claim:
         return set(data) == {_FIELD}
 
     @classmethod
-    async def opened(cls, data: Mapping[str, str], codec: EnvelopeCodec) -> Claim:
-        """The claim that `sealed` made.
-
-        Raises:
-            MalformedEnvelope: it is none.
-            EnvelopeError: as `EnvelopeCodec.decode`.
-        """
+    def envelope(cls, data: Mapping[str, str]) -> Payload:
+        """The envelope that `sealed` made of a claim. Raises `MalformedEnvelope` if it is none."""
         text = data.get(_FIELD, "")
         try:
             if not cls.is_sealed(data) or len(text) > _LONGEST:
@@ -77,7 +72,17 @@ class Claim:
             raise MalformedEnvelope("the reference to the datastore is not one of ours") from None
         if not is_envelope(sealed):
             raise MalformedEnvelope("the reference to the datastore is not sealed")
-        [payload] = await codec.decode([sealed])
+        return sealed
+
+    @classmethod
+    async def opened(cls, data: Mapping[str, str], codec: EnvelopeCodec) -> Claim:
+        """The claim that `sealed` made.
+
+        Raises:
+            MalformedEnvelope: it is none.
+            EnvelopeError: as `EnvelopeCodec.decode`.
+        """
+        [payload] = await codec.decode([cls.envelope(data)])
         try:
             if payload.metadata["encoding"] != _ENCODING:
                 raise ValueError

@@ -8,18 +8,21 @@ import re
 import socket
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from issuer_kit import Issuer, issuing
 from server_kit import LOOPBACK, PLAIN, SECONDS, CodecServer, body, refused, returned, sealed, serving, until
 from temporalio.api.common.v1 import Payload
+from temporalio.api.sdk.v1 import ExternalStorageReference
+from temporalio.converter import JSONProtoPayloadConverter, StorageDriver, StorageDriverClaim
 
-from envelope_codec import EnvelopeConfig
+from envelope_codec import EnvelopeConfig, KeyDenied, KmsUnavailable
 from envelope_codec.envelope import NAME_DATA_KEY, Purpose, Recipient, build_record, record_head
 from envelope_codec.server import ServerConfig
 from envelope_codec.testing import FakeKms
@@ -304,3 +307,130 @@ def _connects(server: CodecServer) -> bool:
         return server.http.get("/healthz").status_code == 200
     except Exception:
         return False
+
+
+class Moody(Hanging):
+    """Hangs, denies, is down or fails with a bug, in turns."""
+
+    calls = 0
+
+    def unwrap(self, wrapped: Any, context: Any) -> bytes:
+        if context["envelope-codec:id"] in self.known:
+            return FakeKms.unwrap(self, wrapped, context)
+        self.calls += 1
+        mood = self.calls % 4
+        if mood == 0:
+            return super().unwrap(wrapped, context)
+        if mood == 1:
+            raise KmsUnavailable("down", operation="unwrap")
+        if mood == 2:
+            raise TypeError("a bug")
+        raise KeyDenied("denied", operation="unwrap")
+
+
+class Lost(StorageDriver):
+    """Has nothing, or a payload that was not asked for, or fails."""
+
+    def name(self) -> str:
+        return "lost"
+
+    async def store(self, context: Any, payloads: Any) -> Any:
+        raise NotImplementedError
+
+    async def retrieve(self, context: Any, claims: Sequence[StorageDriverClaim]) -> list[Payload]:
+        kind = claims[0].claim_data["kind"]
+        if kind == "hang":
+            with suppress(asyncio.CancelledError):  # as a driver may that does not know better
+                await asyncio.sleep(3_600)
+            kind = "large"
+        return {"none": [], "plain": [PLAIN], "large": [Payload(data=bytes(2**20))]}[kind]
+
+
+def lost(kind: str) -> Payload:
+    found = ExternalStorageReference(driver_name="lost", claim_data={"kind": kind})
+    payload = JSONProtoPayloadConverter().to_payload(found)
+    assert payload is not None
+    return payload
+
+
+def test_after_a_storm_of_failures_of_every_kind_every_budget_is_whole(issuer: Issuer, tmp_path: Path) -> None:
+    key = Moody()
+    mallory = issuer.bearer(sub="mallory")
+    config = EnvelopeConfig(key=key, timeout=0.5)
+    limits = settings(
+        issuer, rate_limit="off", request_timeout=0.4, body_timeout=0.3, header_timeout=0.3, body_limit="2MiB",
+        max_body_bytes="6MiB", max_body_bytes_per_caller="4MiB", audit_file=str(tmp_path / "audit"),
+    )  # fmt: skip
+    references = [lost(kind) for kind in ("none", "plain", "large", "hang", "missing")]
+    hostiles = [hostile(n, "a") for n in range(24)]
+    asked: list[tuple[str, Any, dict[str, str]]] = [
+        ("/decode", hostiles, mallory),
+        ("/decode", [*references, *hostiles[:4]], mallory),
+        *(("/download", [reference], mallory) for reference in references),
+        ("/download", [PLAIN], mallory),
+        ("/a/encode", [PLAIN], mallory),
+        ("/b/encode", [PLAIN], mallory),
+        ("/%ff/encode", [PLAIN], mallory),
+        ("/b/decode", [PLAIN], mallory),
+        ("/decode", b"[" * 10_000, mallory),
+        ("/decode", b'{"payloads":[' + b"{}," * 2_000 + b"{}]}", mallory),
+        ("/decode", b" " * 3_000_000, mallory),
+        ("/decode", b'{"payloads":[' + b'"",' * 90_000 + b"{}]}", mallory),
+        ("/decode", [Payload(data=bytes(1_500_000))], mallory),
+        ("/decode", b"{}", {**mallory, "Content-Encoding": "gzip"}),
+        ("/decode", b"{}", {**mallory, "Content-Type": "text/plain"}),
+        ("/decode", b"{}", {**mallory, "Origin": "https://evil.example"}),
+        ("/decode", b"{}", {**mallory, "Expect": "100-continue"}),
+        ("/decode", b"{}", issuer.bearer(sub="eve")),
+        ("/decode", b"{}", {}),
+        ("/nothing", b"{}", mallory),
+    ]
+    head = b"POST /decode HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    head += f"Authorization: {mallory['Authorization']}\r\n".encode()
+    cut = [
+        head,
+        head + b"Content-Length: 100\r\n\r\n{",
+        head + b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\nxyz\r\n",
+        head + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\n \r\n" * 1_000,
+        head + b"Content-Length: 2000000\r\n\r\n" + b" " * 1_900_000,
+        (head + b'Content-Length: 15\r\n\r\n{"payloads":[]}') * 20,
+        head + b"Content-Length: %d\r\n\r\n" % len(body(hostiles)) + body(hostiles),
+    ]
+    with serving(config, limits, Lost()) as server, ThreadPoolExecutor(8) as pool:
+        address = server.url.split("//")[1].split(":")
+
+        def break_off(text: bytes, half: bool) -> None:
+            with suppress(OSError), socket.create_connection((address[0], int(address[1])), SECONDS) as connection:
+                connection.sendall(text)
+                if half:
+                    connection.shutdown(socket.SHUT_WR)
+                    connection.recv(1_000)
+
+        def post(path: str, sent: Any, headers: dict[str, str]) -> int:
+            with suppress(httpx.HTTPError):  # a connection may end before its body has been sent
+                return server.post(path, sent, headers).status_code
+            return 0
+
+        try:
+            storm = [pool.submit(post, *each) for each in asked * 3]
+            storm += [pool.submit(break_off, text, half) for text in cut * 3 for half in (True, False)]
+            found = Counter(each.result() for each in storm)
+        finally:
+            key.go.set()
+        assert {400, 401, 403, 404, 413, 415, 429, 503} <= set(found), found
+        service = server.service
+        admission, opener = service.admission, service.opener
+        turns = (opener._keys._turns, opener._at_stores)
+
+        def whole() -> bool:
+            budgets = [admission._requests, admission._slots, admission._bytes]
+            budgets += [budget for each in turns for budget in (each._callers, each._namespaces)]
+            return service._active == 0 and not any(budget.used or budget.callers for budget in budgets)
+
+        until(whole)
+        assert [turn.waiting for turn in turns] == [0, 0]
+        for name in ("requests_under_way", "body_bytes", "waiting"):
+            assert f"envelope_codec_server_{name} 0.0" in metrics(server)
+        envelopes = asyncio.run(sealed(key, "a"))
+        assert returned(server.post("/decode", envelopes, mallory)) == [PLAIN]
+        alive(server)

@@ -221,6 +221,41 @@ def test_who_sends_slowly_is_not_waited_for(issuer: Issuer) -> None:
         assert answer.startswith(b"HTTP/1.1 200 ")
 
 
+def test_the_rest_of_a_body_that_has_been_answered_is_not_waited_for(issuer: Issuer) -> None:
+    settings = ServerConfig(auth=[issuer.settings], rules=EVERYONE, body_timeout=0.1, header_timeout=0.1)
+    with serving(KEY, settings) as server:
+        for method in (b"GET", b"PUT"):
+            answer = raw(server, method + b" /decode HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n", b"x")
+            assert answer.startswith(b"HTTP/1.1 405 ")
+
+
+def test_many_small_chunks_hold_up_nobody(server: CodecServer, issuer: Issuer) -> None:
+    small = b"1\r\n \r\n" * 2_000
+    for bearer in ({"Authorization": "x"}, issuer.bearer()):
+        answer = raw(server, head(bearer, "Transfer-Encoding: chunked") + small + b"0\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 400 "), answer
+    few = b"".join(b"1\r\n%c\r\n" % byte for byte in b'{"payloads":[]}')
+    answer = raw(server, head(issuer.bearer(), "Transfer-Encoding: chunked", "Connection: close") + few + b"0\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_body_of_two_lengths_is_refused(server: CodecServer, issuer: Issuer) -> None:
+    second = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    answer = raw(
+        server, head(issuer.bearer(), "Content-Length: 5", "Transfer-Encoding: chunked") + b"0\r\n\r\n" + second
+    )
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1 ") == 1
+
+
+def test_a_body_that_breaks_off_in_nonsense_is_no_failure_of_the_server(
+    server: CodecServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    for first in (b"GET /healthz", b"POST /decode"):
+        raw(server, first + b" HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n")
+    assert "Exception" not in caplog.text
+
+
 def test_heads_may_be_so_large_and_no_larger(server: CodecServer, issuer: Issuer) -> None:
     groups = [f"group-{n}" for n in range(1_500)]
     assert returned(server.post("/decode", [PLAIN], issuer.bearer(groups=groups))) == [PLAIN]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+from base64 import b64encode
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -14,7 +16,7 @@ import boto3
 import pytest
 from botocore.config import Config
 from devstack import LocalStack
-from server_kit import PLAIN, refused, returned, sealed, serving
+from server_kit import PLAIN, refused, returned, sealed, serving, until
 from temporalio.api.common.v1 import Payload
 from temporalio.api.sdk.v1 import ExternalStorageReference
 from temporalio.client import Client
@@ -30,6 +32,7 @@ from temporalio.converter import (
 )
 
 from envelope_codec import ConfigurationError, EnvelopeCodec, EnvelopeConfig, EnvelopePlugin, InvalidCiphertext
+from envelope_codec.envelope import NAME_DATA_KEY, Purpose, Recipient, build_record, record_head
 from envelope_codec.server import ServerConfig, create_app
 from envelope_codec.testing import FakeKms
 
@@ -308,3 +311,68 @@ async def test_the_configured_datastore_is_read_without_more_ado(tmp_path: Path)
         assert decoded.data == b'"stored at home"'
         assert returned(server.post("/download", [reference])) == [decoded]
         assert returned(server.post(f"/decode{KEEP}", [reference])) == [reference]
+
+
+class Slow(Folder):
+    """Counts the bytes that come at once, and gives them once it is let."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.coming = self.most = 0
+
+    async def retrieve(
+        self, context: StorageDriverRetrieveContext, claims: Sequence[StorageDriverClaim]
+    ) -> list[Payload]:
+        found = await super().retrieve(context, claims)
+        self.coming += len(found[0].data)
+        self.most = max(self.most, self.coming)
+        await asyncio.sleep(0.05)
+        self.coming -= len(found[0].data)
+        return found
+
+
+async def test_what_references_lead_to_counts_before_it_comes(tmp_path: Path) -> None:
+    driver = Slow(tmp_path)
+    [large] = await sealed(KEY, "default", Payload(data=b"x" * 2**20))
+    payload = reference(driver.put(large.SerializeToString()))
+    payload.external_payloads[0].size_bytes = len(large.data)
+    small = ServerConfig(body_limit="2MiB", max_body_bytes="8MiB", max_body_bytes_per_caller="4MiB")
+    with serving(KEY, small, driver) as server:
+        response = server.post("/decode", [payload] * 12)
+        opened = [found for found in returned(response) if len(found.data) == 2**20]
+        assert (len(opened), response.headers["x-envelope-failed"]) == (3, "9")
+        assert driver.most <= 4 * 2**20
+        assert driver.retrieved == 3
+        assert returned(server.post("/decode", [payload])) == opened[:1]
+        # What leads to nothing takes nothing for long.
+        lost = reference(StorageDriverClaim(claim_data={"name": "lost"}))
+        assert returned(server.post("/decode", [*[lost] * 60, payload]))[-1] == opened[0]
+        until(lambda: server.service.admission._bytes.used == 0)
+
+
+async def test_claims_that_nobody_sealed_are_asked_for_like_any_record(tmp_path: Path) -> None:
+    key = FakeKms("fakekms://k")
+    config = EnvelopeConfig(key=key, storage=f"file://{tmp_path}")
+    with EnvelopePlugin(key, storage=f"file://{tmp_path}", storage_threshold=0) as plugin:
+        client = await Client.connect("127.0.0.1:1", lazy=True, plugins=[plugin])
+        [genuine] = await client.data_converter.encode(["stored at home"])
+    driver = json.loads(genuine.data)["driverName"]
+    claims = []
+    for number in range(20):
+        head = record_head(Purpose.WRAPPING_KEY, number, {"temporal-namespace": "default"})
+        record = build_record(head, os.urandom(32), [Recipient("fakekms://k", "1", b"\0" * 60)])
+        made_up = Payload(metadata={**record.metadata, NAME_DATA_KEY: os.urandom(40)}, data=os.urandom(60))
+        claim = {"envelope": b64encode(made_up.SerializeToString()).decode()}
+        claims.append(reference(StorageDriverClaim(claim_data=claim), driver))
+    with serving(config, ServerConfig(refused_rate_limit="5/day", max_concurrent_kms_per_caller=1)) as server:
+        before = key.unwraps
+        refused(server.post("/decode", claims), 429, "too_many_refused")
+        assert key.unwraps - before == 5
+        until(lambda: server.service.opener._keys._turns.taken == 0)
+
+
+def test_a_store_that_fails_is_logged_so_often_a_minute(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    lost = [reference(StorageDriverClaim(claim_data={"name": f"lost-{n}"})) for n in range(200)]
+    with serving(KEY, ServerConfig(), Folder(tmp_path)) as server:
+        refused(server.post("/decode", lost), 503, "storage_unavailable")
+    assert 1 <= caplog.text.count("the store 'folder' failed") <= 20

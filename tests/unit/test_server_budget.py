@@ -184,6 +184,11 @@ def test_an_address_has_so_many_connections() -> None:
     ends[0]()
     assert connections.open("2001:db8::3") is not None
     assert all(connections.open("192.0.2.9") for _ in range(10))
+    proxies = Connections(1, ["10.0.0.0/8", "fd00::/8", "proxy"])  # as uvicorn takes them
+    for free in ("10.1.2.3", "fd00::1", "proxy"):
+        assert all(proxies.open(free) for _ in range(3))
+    assert [proxies.open("11.0.0.1") is None for _ in range(2)] == [False, True]
+    assert all(Connections(1, ["*"]).open("192.0.2.1") for _ in range(3))
 
 
 # --- the gate --------------------------------------------------------------------------------------------------------
@@ -198,13 +203,39 @@ def token(subject: str, more: str = "") -> Headers:
 
 
 NOBODY = Headers({})
+ADA = Principal("i", "ada")
+
+
+def let_in(gate: Gate, headers: Headers, who: Principal = ADA) -> None:
+    entrance = gate.enter(headers, "192.0.2.1")
+    entrance.believed(who)
+    entrance.admitted(who)
+
+
+def test_one_caller_of_many_tokens_lets_the_gate_forget_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("envelope_codec.server.gate._KNOWN", 100)
+    gate = Gate("2/day", behind_proxies=True)
+    let_in(gate, token("ada"))
+    for n in range(200):
+        let_in(gate, token("mallory", str(n)), Principal("i", "mallory"))
+    for _ in range(2):
+        gate.enter(NOBODY, "192.0.2.1")
+    let_in(gate, token("ada"))
+
+
+def test_who_is_believed_and_not_admitted_is_neither_counted_nor_remembered() -> None:
+    gate = Gate("1/day", behind_proxies=True)
+    for n in range(5):
+        gate.enter(token("mallory", str(n)), "192.0.2.1").believed(Principal("i", "mallory"))
+    gate.enter(NOBODY, "192.0.2.1")
+    with pytest.raises(Refusal):
+        gate.enter(token("mallory", "0"), "192.0.2.1")
 
 
 def test_who_is_believed_is_not_counted_and_comes_back_where_others_are_kept_out() -> None:
     gate = Gate("2/day", behind_proxies=True)
-    ada = Principal("i", "ada")
     for _ in range(10):
-        gate.enter(token("ada"), "192.0.2.1").believed(ada)
+        let_in(gate, token("ada"))
     for _ in range(2):
         gate.enter(NOBODY, "192.0.2.1")
     for strange in (
@@ -219,14 +250,14 @@ def test_who_is_believed_is_not_counted_and_comes_back_where_others_are_kept_out
         assert int(refused.value.headers["Retry-After"]) > 0
     gate.enter(NOBODY, "192.0.2.2")
     for n in range(10):  # by the same token, and by later ones
-        gate.enter(token("ada"), "192.0.2.1").believed(ada)
-        gate.enter(token("ada", str(n)), "192.0.2.1").believed(ada)
+        let_in(gate, token("ada"))
+        let_in(gate, token("ada", str(n)))
     # Who knows the name gets so far, and the genuine one still in.
     for n in range(2):
         gate.enter(token("ada", f"forged {n}"), "192.0.2.1")
     with pytest.raises(Refusal):
         gate.enter(token("ada", "forged again"), "192.0.2.1")
-    gate.enter(token("ada"), "192.0.2.1").believed(ada)
+    let_in(gate, token("ada"))
 
 
 def test_a_proxy_that_no_setting_names_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -268,6 +299,20 @@ async def test_refusals_without_end_are_counted_and_summed_up() -> None:
     assert len(written) == 1
 
 
+async def test_one_caller_from_many_addresses_has_one_line() -> None:
+    tally = Tally(lambda line: None)
+    ada, network = Principal("i", "ada"), [f"2001:db8::{n:x}" for n in range(500)]
+    known = [tally.has_line(Entry("id", client, principal=ada), 429, "too_many_requests") for client in network]
+    assert known.count(True) == 1
+    strangers = [tally.has_line(Entry("id", client), 429, "too_many_from_address") for client in network]
+    assert strangers.count(True) == 1
+    tally.close()
+
+
+def test_a_line_is_no_longer_for_a_long_address() -> None:
+    assert len(Entry("id", "x" * 60_000).line(200, "")["client"]) < 300  # as a proxy may hand it on
+
+
 async def test_a_summary_that_can_t_be_written_is_kept() -> None:
     written: list[dict[str, Any]] = []
     full = True
@@ -302,6 +347,9 @@ def test_the_server_goes_by_its_names() -> None:
         "a.localhost",
     ):
         assert hosts.allows(own), own
+    for strange in ("a+b.evil.example", "évil.example", "evil.example:", "*.evil.example:8081", "evil.example:123456"):
+        assert not hosts.allows(strange), strange
+    assert hosts.allows("")
     for other in ("evil.example", "codec.example.com.evil.example", "localhost.evil.example:8081", "127.0.0.1.nip.io"):
         assert not hosts.allows(other), other
 

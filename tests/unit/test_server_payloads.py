@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
+import subprocess
+import sys
 import time
 
 import pytest
@@ -11,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from temporalio.api.common.v1 import Payload, Payloads
 
-from envelope_codec.server.payloads import parse_payloads, render_payloads
+from envelope_codec.server.payloads import BASE64, parse_payloads, render_payloads
 from envelope_codec.server.refusal import Refusal
 
 LIMIT = 50
@@ -155,3 +159,64 @@ def test_no_json_does_anything_but_be_taken_or_refused(tree: object) -> None:
     except Refusal:
         return
     assert taken == list(json_format.ParseDict(tree, Payloads()).payloads)
+
+
+BODIES = {
+    "base64 of the other alphabet": b'{"payloads":[{"data":"' + b"-_-_" * 2**18 + b'"}]}',
+    "nearly base64": b'{"payloads":[{"data":"' + b"a" * 2**20 + b'!"}]}',
+    "escapes": b'{"payloads":[{"metadata":{"' + b"\\n" * 2**19 + b'":""}}]}',
+    "longer escapes": b'{"payloads":[{"metadata":{"' + b"\\u0001" * 2**17 + b'":""}}]}',
+    "a wide character": b'{"payloads":[{"metadata":{"' + b"a" * 2**20 + "😀".encode() + b'":""}}]}',
+    "no base64, and a wide character": b'{"payloads":[{"data":"' + b"a" * 2**20 + "😀".encode() + b'"}]}',
+    "two-byte characters": b'{"payloads":[{"metadata":{"' + "é".encode() * 2**19 + b'":""}}]}',
+    "blanks": b'{"payloads":[' + b" " * 2**20 + b"]}",
+    "standard base64": b'{"payloads":[{"data":"' + b"aaaa" * 2**18 + b'"}]}',
+}
+
+
+@pytest.mark.parametrize("kind", BODIES)
+def test_a_body_takes_no_more_memory_than_seven_times_what_counts(kind: str) -> None:
+    """Measured in a process of its own, since re and protobuf take memory that Python does not trace."""
+    script = """
+import sys
+from pathlib import Path
+from envelope_codec.server.payloads import BASE64, parse_payloads, render_payloads, tree_bytes
+from envelope_codec.server.refusal import Refusal
+
+def peak():
+    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) * 1024
+
+data = [bytearray(sys.stdin.buffer.read())]
+counted, before = len(data[0]) + tree_bytes(data[0]), peak()
+try:
+    rendered = render_payloads(parse_payloads(data.pop(), 1_000))
+except Refusal:
+    pass
+print((peak() - before) / counted + 1)
+"""
+    body = BODIES[kind]
+    done = subprocess.run([sys.executable, "-c", script], input=body, capture_output=True, check=True)
+    assert float(done.stdout) < 8.5, kind  # seven, and what a process of 1 MiB bodies takes beside them
+
+
+@pytest.mark.parametrize("length", range(6))
+def test_what_is_base64_is_told_as_the_description_says(length: int) -> None:
+    told = re.compile(BASE64)
+    for text in map("".join, itertools.product("A+-=é", repeat=length)):
+        tree = json.dumps({"payloads": [{"data": text}]}).encode()
+        if told.fullmatch(text):
+            parse_payloads(tree, 1)
+        else:
+            with pytest.raises(Refusal):
+                parse_payloads(tree, 1)
+
+
+@pytest.mark.parametrize(
+    "name", ['a"b', "a\\", 'a\\"[[[[[[[[[[[[[[[[', "[" * 100, "\\" * 7 + '"' + "{" * 100, '"', "\\\\", "é😀\x7f"]
+)
+def test_what_is_in_quotes_are_no_brackets(name: str) -> None:
+    payload = Payload(metadata={name: b"x"}, data=b"y")
+    body = render_payloads([payload])
+    assert parse_payloads(body, 1) == [payload]
+    assert parse_payloads(json.dumps(json.loads(body)).encode(), 1) == [payload]
