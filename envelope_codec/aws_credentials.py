@@ -11,6 +11,7 @@ Needs botocore, and is imported by what needs it as well: the provider for AWS K
 from __future__ import annotations
 
 import math
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from botocore import exceptions as sdk
 from botocore.credentials import CredentialProvider, CredentialResolver, Credentials, ReadOnlyCredentials
 from botocore.session import Session
 
+from envelope_codec.aws_wirelog import bodies_unlogged
 from envelope_codec.process import renew_after_fork
 
 NOT_FOUND = "no AWS credentials were found"
@@ -70,7 +72,15 @@ _CONFIGURATION = _known(
 _LOGINS = _known("SSOError", "LoginError", "TokenRetrievalError", "NoAuthTokenError")
 _TIMEOUTS = (sdk.ConnectTimeoutError, sdk.ReadTimeoutError)
 _NETWORK = (sdk.ConnectionError, sdk.HTTPClientError, sdk.MetadataRetrievalError)
-_TOLD = (sdk.NoCredentialsError, sdk.CredentialRetrievalError, *_CONFIGURATION, *_NETWORK, *_LOGINS)
+_TOLD = (sdk.NoCredentialsError, *_CONFIGURATION, *_NETWORK, *_LOGINS)
+# Their texts repeat what a credential process wrote, or the body of a reply, but for these words of botocore's.
+_QUOTING = (sdk.CredentialRetrievalError, sdk.MetadataRetrievalError)
+_REPEATABLE = re.compile(
+    r"Received non 200 response \d{3} from container metadata|Unable to parse JSON returned from container metadata"
+    r"|Received error when attempting to retrieve container metadata|Unsupported version|IMDSv1 has been disabled"
+    r"|Missing required key in response: '\w{1,40}'|response did not contain: [\w, ]{1,100}"
+    r"|No credentials found in credential_source"
+)
 
 
 class CredentialsUnavailable(Exception):
@@ -166,10 +176,11 @@ class WatchedCredentials(Credentials):
     def _obtain(self) -> None:
         held, failure = self._held, None
         try:
-            source = held.source if held is not None else self._find()
-            if source is None:
-                raise sdk.NoCredentialsError
-            held = _Held(source, source.get_frozen_credentials())
+            with bodies_unlogged():
+                source = held.source if held is not None else self._find()
+                if source is None:
+                    raise sdk.NoCredentialsError
+                held = _Held(source, source.get_frozen_credentials())
         except Exception as error:
             failure = CredentialsUnavailable.of(error)
             if held is not None and held.expire(0):
@@ -264,6 +275,10 @@ def described(error: Exception) -> str:
         return f"{error.operation_name}: {code:.64}"
     if isinstance(error, OSError) and error.strerror:
         return f"{name}: {error.strerror} ({error.filename})"
+    if isinstance(error, _QUOTING):
+        found = _REPEATABLE.search(str(error))
+        source = str(error.kwargs.get("provider") or "the metadata service")
+        return f"{name}: {source:.64}: {found.group() if found else 'what it says may hold secrets, and is left out'}"
     if isinstance(error, _TOLD):
         return f"{name}: {str(error).partition(chr(10))[0][:300]}"
     # Others may quote what they could not use: a token, or a reply's body.

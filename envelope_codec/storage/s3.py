@@ -17,6 +17,7 @@ from botocore.session import Session
 from temporalio.contrib.aws.s3driver import S3StorageDriverClient
 
 from envelope_codec.aws_credentials import REJECTED, CredentialsUnavailable, watch
+from envelope_codec.aws_wirelog import bodies_unlogged
 from envelope_codec.errors import (
     ConfigurationError,
     EnvelopeError,
@@ -106,8 +107,8 @@ class Boto3Client(S3StorageDriverClient):
         return await self.run(lambda s3: s3.get_object(Bucket=bucket, Key=key)["Body"].read())
 
     async def run(self, work: Callable[[S3Client], _T]) -> _T:
-        """Run ``work`` in a thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads.get(), work, self._client)
+        """Run ``work`` in a thread. botocore logs no request and no reply of it, nor of the token service's."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads.get(), _quietly, work, self._client)
 
     def close(self) -> None:
         """Release the connections. Does not wait for calls under way."""
@@ -195,6 +196,11 @@ class S3Store:
             return await work
         except (ClientError, BotoCoreError, CredentialsUnavailable, OSError) as error:
             raise _failure(error, operation) from None
+
+
+def _quietly(work: Callable[[S3Client], _T], client: S3Client) -> _T:
+    with bodies_unlogged():
+        return work(client)
 
 
 def _client(options: Mapping[str, str]) -> S3Client:

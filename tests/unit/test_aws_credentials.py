@@ -6,6 +6,7 @@ import ast
 import asyncio
 import inspect
 import json
+import logging
 import os
 import string
 import subprocess
@@ -403,6 +404,93 @@ def test_a_profile_that_came_after_the_first_attempt_is_found(service: Service, 
     assert "credentials" not in str(kms_failure(key, "wrap"))
     assert service.asked
     key.close()
+
+
+# --- logs
+
+
+GIVEN = (
+    '<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">'
+    "<AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>ASIAX</AccessKeyId>"
+    "<SecretAccessKey>hush-hush</SecretAccessKey><SessionToken>hush-token</SessionToken>"
+    "<Expiration>2099-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleWithWebIdentityResult>"
+    "</AssumeRoleWithWebIdentityResponse>"
+)
+
+
+def test_no_credentials_are_in_botocores_log(
+    service: Service, environment: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    (tmp_path / "token").write_text("hush-jwt")
+    environment.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
+    environment.setenv("AWS_ROLE_ARN", ROLE)
+    service.reply = (200, GIVEN)
+    store = S3Store(f"s3://bucket?region=us-east-1&endpoint={service.endpoint}&addressing=path")
+    asyncio.run(store.put(ID, b"data"))
+    asyncio.run(store.close())
+    assert any("hush-jwt" in one for one in service.asked)
+    assert "botocore" in caplog.text, "botocore logs nothing, so this test shows nothing"
+    assert "hush" not in caplog.text
+
+
+def _process(tmp_path: Path, script: str) -> None:
+    program = tmp_path / "program"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o700)
+    (tmp_path / "config").write_text(f"[default]\nregion = us-east-1\ncredential_process = {program}\n")
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("echo 'password hush' >&2; exit 1", "custom-process"),
+        ('echo \'{"Version": "hush"}\'', "Unsupported version"),
+        ('echo \'{"Version": 1, "AccessKeyId": "hush"}\'', "Missing required key in response: 'SecretAccessKey'"),
+        ("echo hush", "JSONDecodeError"),
+    ],
+)
+def test_what_a_credential_process_writes_is_not_repeated(
+    service: Service, tmp_path: Path, caplog: pytest.LogCaptureFixture, script: str, said: str
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    _process(tmp_path, script)
+    key = AwsKms(KEY, endpoint=service.endpoint)
+    assert_an_outage_of_credentials(kms_failure(key, "wrap"), KmsUnavailable)
+    key.close()
+    assert said in caplog.text
+    assert "hush" not in caplog.text.replace(str(tmp_path), "")
+
+
+def test_a_renewal_that_fails_is_logged_without_what_the_process_wrote(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """botocore logs it with a traceback, which ends with the process's words, and begins in frames with keys."""
+    caplog.set_level(logging.DEBUG)
+    soon = (datetime.now(timezone.utc) + 2 * MINUTE).isoformat()
+    keys = f'{{"Version": 1, "AccessKeyId": "a", "SecretAccessKey": "hush", "Expiration": "{soon}"}}'
+    _process(tmp_path, f"test -e {tmp_path}/once && echo hush >&2 && exit 1; touch {tmp_path}/once; echo '{keys}'")
+    key = AwsKms(KEY, endpoint="http://127.0.0.1:1")
+    for _ in range(2):
+        kms_failure(key, "wrap")
+    key.close()
+    assert "Refreshing temporary credentials failed" in caplog.text
+    assert "hush" not in caplog.text
+    assert [record for record in caplog.records if record.name.startswith("botocore") and record.exc_info] == []
+
+
+@pytest.mark.parametrize(("status", "said"), [(500, "non 200 response 500"), (200, "Unable to parse JSON")])
+def test_the_body_of_a_metadata_services_reply_is_not_repeated(
+    service: Service, environment: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, status: int, said: str
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    environment.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{service.endpoint}/credentials")
+    service.reply = (status, '{"SecretAccessKey": "hush')
+    store = S3Store(f"s3://bucket?region=us-east-1&endpoint={service.endpoint}")
+    assert_an_outage_of_credentials(s3_failure(store, "get"), StoreUnavailable)
+    asyncio.run(store.close())
+    assert said in caplog.text
+    assert "hush" not in caplog.text
 
 
 # --- how often a source is asked
