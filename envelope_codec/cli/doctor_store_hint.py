@@ -126,8 +126,8 @@ _FILE = {
     "the directory does not exist, or is none": "make the directory, or mount it, or correct the path in the URL",
     "permission on the directory, or on a file in it, is missing": "let this user enter and {permission} the directory "
     "and all in it: check owner and mode",
-    "the file system is full, or the quota is used up": "make room, or raise the quota; envelope-codec storage gc finds "
-    "what nothing refers to any more",
+    "the file system is full, or the quota is used up": "make room, or raise the quota; envelope-codec storage gc "
+    "finds what nothing refers to any more",
     "the file system is read-only": "mount it writable (it turns read-only by itself when its disk fails: look at the "
     "system's log); if this role only reads, name the store in former_storage",
     "the file system does not take files as large": "raise the limit on the size of files (ulimit -f), or use another "

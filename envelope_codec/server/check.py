@@ -48,8 +48,8 @@ def _keys(found: Readiness) -> Iterator[str]:
 def _issuers(server: ServerConfig, failed: dict[str, str]) -> Iterator[str]:
     for issuer in server.auth:
         said = failed.get(issuer.issuer)
-        yield (
-            f"issuer {issuer.issuer}: its keys are known"
-            if said is None
-            else f"issuer {issuer.issuer}: {shown(issuer.jwks_url or '')} gives no keys, so nobody with its tokens is let in: {said}"
-        )
+        if said is None:
+            yield f"issuer {issuer.issuer}: its keys are known"
+        else:
+            where = shown(issuer.jwks_url or "")
+            yield f"issuer {issuer.issuer}: {where} gives no keys, so nobody with its tokens is let in: {said}"
