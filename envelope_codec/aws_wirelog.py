@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_LOGGERS = tuple(f"botocore.{name}" for name in ("auth", "credentials", "endpoint", "parsers", "tokens", "utils"))
+_NAMES = ("auth", "credentials", "endpoint", "httpsession", "parsers", "tokens", "utils")
 
 
 class _Silence(threading.local):
@@ -44,5 +44,5 @@ def bodies_unlogged() -> Iterator[None]:
 
 
 _filter = _Filter()
-for _name in _LOGGERS:
-    logging.getLogger(_name).addFilter(_filter)
+for _name in _NAMES:
+    logging.getLogger(f"botocore.{_name}").addFilter(_filter)

@@ -10,6 +10,7 @@ import logging
 import os
 import string
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
@@ -25,7 +26,7 @@ import pytest
 from botocore import exceptions as sdk
 from botocore.credentials import DeferredRefreshableCredentials, RefreshableCredentials
 
-from envelope_codec.aws_credentials import BROKEN, NO_LOGIN, NO_ROLE, NOT_FOUND, REASONS, WatchedCredentials
+from envelope_codec.aws_credentials import BROKEN, NO_LOGIN, NO_ROLE, NOT_FOUND, REASONS, SILENT, WatchedCredentials
 from envelope_codec.errors import EnvelopeError, KmsUnavailable, StoreUnavailable
 from envelope_codec.kms import WrappedSecret
 from envelope_codec.storage.s3 import S3Store
@@ -406,6 +407,43 @@ def test_a_profile_that_came_after_the_first_attempt_is_found(service: Service, 
     key.close()
 
 
+@pytest.mark.parametrize(
+    ("credentials", "said"),
+    [
+        ({"SecretAccessKey": "hush", "SessionToken": "hush\nhush"}, "session token"),
+        ({"SecretAccessKey": "hush\u2713"}, "secret access key"),
+        ({"SecretAccessKey": None}, "secret access key is empty"),
+        ({"SecretAccessKey": ""}, "secret access key is empty"),
+        ({"AccessKeyId": 5, "SecretAccessKey": "hush"}, "access key id is empty, or no text"),
+        ({"SecretAccessKey": "hush", "SessionToken": {"hush": 1}}, "session token is empty, or no text"),
+    ],
+)
+def test_credentials_that_no_request_can_be_signed_with_are_told_as_that(
+    service: Service, tmp_path: Path, caplog: pytest.LogCaptureFixture, credentials: dict[str, Any], said: str
+) -> None:
+    (tmp_path / "answer").write_text(json.dumps({"Version": 1, "AccessKeyId": "a", **credentials}))
+    (tmp_path / "config").write_text(f"[default]\nregion=us-east-1\ncredential_process=/bin/cat {tmp_path}/answer\n")
+    key = AwsKms(KEY, endpoint=service.endpoint)
+    assert str(kms_failure(key, "wrap")) == BROKEN
+    key.close()
+    assert service.asked == []
+    assert said in caplog.text
+    assert "hush" not in caplog.text
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503])
+def test_a_token_service_that_fails_has_not_refused(
+    service: Service, environment: pytest.MonkeyPatch, tmp_path: Path, status: int
+) -> None:
+    (tmp_path / "token").write_text("jwt")
+    environment.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
+    environment.setenv("AWS_ROLE_ARN", ROLE)
+    service.reply = (status, "<html>bad gateway</html>")
+    key = AwsKms(KEY, endpoint=service.endpoint)
+    assert str(kms_failure(key, "wrap")) == BROKEN
+    key.close()
+
+
 # --- logs
 
 
@@ -591,6 +629,61 @@ def test_one_thread_renews_and_the_others_go_on() -> None:
         assert credentials.get_frozen_credentials().token == "t"
     go.set()
     renewer.join()
+
+
+def test_a_source_that_hangs_is_told_and_asked_again_later(
+    clock: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A credential process that waits for a password, or a token's file that is a pipe which nobody writes to."""
+    monkeypatch.setattr("envelope_codec.aws_credentials._LONGEST_WAIT", 0.05)
+    go = threading.Event()
+    asked: list[bool] = []
+
+    class Hanging(Source):
+        def renew(self) -> dict[str, str]:
+            asked.append(True)
+            if len(asked) <= 2:
+                go.wait(60)
+            return super().renew()
+
+    credentials = WatchedCredentials(Hanging(HOUR).find)
+    for _ in range(3):
+        assert _reason(credentials) == SILENT
+    assert len(asked) == 1
+    clock(61)
+    for _ in range(3):
+        assert _reason(credentials) == SILENT
+    assert len(asked) == 2
+    clock(61)
+    assert _reason(credentials) == SILENT
+    clock(60)
+    monkeypatch.setattr("envelope_codec.aws_credentials._LONGEST_WAIT", 60)
+    assert credentials.get_frozen_credentials().token == "t"
+    go.set()
+
+
+HANGS = """
+import sys
+from envelope_codec import EnvelopeConfig, SealingContext
+from temporalio.api.common.v1 import Payload
+import asyncio, envelope_codec.aws_credentials as credentials
+from envelope_codec.codec import EnvelopeCodec
+credentials._LONGEST_WAIT = 0.2
+codec = EnvelopeCodec(EnvelopeConfig(key=sys.argv[1], timeout=1.0))
+try:
+    asyncio.run(codec.encode([Payload(data=b"x")]))
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+
+
+def test_a_source_that_hangs_keeps_no_process_from_ending(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "token")
+    variables = {"AWS_WEB_IDENTITY_TOKEN_FILE": str(tmp_path / "token"), "AWS_ROLE_ARN": ROLE}
+    command = [sys.executable, "-c", HANGS, f"awskms:///{KEY}?endpoint=http://127.0.0.1:1"]
+    done = subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0
+    assert done.stdout == f"KmsUnavailable {SILENT}\n"
 
 
 def test_no_repr_shows_credentials() -> None:
