@@ -32,6 +32,8 @@ _S3 = {
     **AWS_CREDENTIAL_HINTS,
     "S3 did not take the credentials: expired, unknown or wrongly signed": LOG_IN + "; check AWS_ACCESS_KEY_ID and "
     "AWS_SECRET_ACCESS_KEY, or the profile that the URL names; a service other than Amazon's has its own",
+    "the answer is not one of S3: a proxy or a gateway before it gave it": "look at HTTPS_PROXY and NO_PROXY, and at "
+    "the option endpoint: something else than S3 answers there",
     "what the bucket sent does not fit its checksum": "something between here and the bucket changes what it sends: "
     "look for a proxy; or check the disks of a service of your own",
     "the bucket did not answer": "check the region, the option endpoint, the network from here to S3 (DNS, firewall, "

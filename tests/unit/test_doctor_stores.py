@@ -432,7 +432,7 @@ def reasons() -> dict[str, set[str]]:
     found["mongodb"] |= {*mongodb._REASONS.values(), mongodb._REFUSED}
     found["sql"] = {meaning.reason for meaning in sql_error.MEANINGS}
     advised = {*s3._ADVICE.values(), "it is full", "the log has its code"}
-    found["s3"] |= {f"the bucket refused: {one}" for one in advised} | {s3._CREDENTIALS, *REASONS}
+    found["s3"] |= {f"the bucket refused: {one}" for one in advised} | {s3._CREDENTIALS, s3._NOT_S3, *REASONS}
     return found
 
 
