@@ -42,7 +42,8 @@ _S3 = {
 
 _SQL = {
     "the database refused the login: wrong user or password, or the account is locked": "correct user and password in "
-    "the URL (special characters as %40 and so on), or let the account log in",
+    "the URL (special characters as %40 and so on), or let the account log in; one of MariaDB that REQUIREs SSL is "
+    "refused in these words without TLS",
     "the database refuses connections of this user from this host (pg_hba.conf)": "let this host in: a line of "
     "pg_hba.conf for user, database and address, or a user 'name'@'host' of MariaDB; if the line asks for TLS, give "
     "sslmode=require",
@@ -83,6 +84,10 @@ _SQL = {
     "time-outs (statement_timeout)",
     "the database has not enough memory or other resources": "look at the server's load and memory",
     "the database failed: an internal error, or one of its disk": "look at the server's log, and at its disk",
+    "the name of the database's host is not known here (DNS)": "correct the host in the URL; or let this machine or "
+    "pod resolve it: its DNS server, its search domains",
+    "nothing listens at the database's host and port": "check host and port in the URL, that the server runs, and that "
+    "it listens there and not on its own machine alone",
     "the database did not answer": _NETWORK,
 }
 
