@@ -11,6 +11,7 @@ Needs botocore, and is imported by what needs it as well: the provider for AWS K
 from __future__ import annotations
 
 import math
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from botocore import exceptions as sdk
 from botocore.credentials import CredentialProvider, CredentialResolver, Credentials, ReadOnlyCredentials
 from botocore.session import Session
 
+from envelope_codec.aws_wirelog import bodies_unlogged
 from envelope_codec.process import renew_after_fork
 
 NOT_FOUND = "no AWS credentials were found"
@@ -54,7 +56,11 @@ and when a clock is wrong.
 # each time. The first one is forgotten at once.
 _FIRST_MEMORY = 0.1
 _LONGEST_MEMORY = 5.0
-_LONGEST_WAIT = 10.0  # seconds for another thread that asks the source
+_LONGEST_WAIT = 10.0  # seconds for the source
+# Seconds after which a source that hangs is asked again, twice as long after each: what hangs may do so for ever, as a
+# credential process that waits for a password, or a token's file that is a pipe.
+_FIRST_HANG = 60.0
+_LONGEST_HANG = 3_600.0
 
 
 def _known(*names: str) -> tuple[type[Exception], ...]:
@@ -70,7 +76,15 @@ _CONFIGURATION = _known(
 _LOGINS = _known("SSOError", "LoginError", "TokenRetrievalError", "NoAuthTokenError")
 _TIMEOUTS = (sdk.ConnectTimeoutError, sdk.ReadTimeoutError)
 _NETWORK = (sdk.ConnectionError, sdk.HTTPClientError, sdk.MetadataRetrievalError)
-_TOLD = (sdk.NoCredentialsError, sdk.CredentialRetrievalError, *_CONFIGURATION, *_NETWORK, *_LOGINS)
+_TOLD = (sdk.NoCredentialsError, *_CONFIGURATION, *_NETWORK, *_LOGINS)
+# Their texts repeat what a credential process wrote, or the body of a reply, but for these words of botocore's.
+_QUOTING = (sdk.CredentialRetrievalError, sdk.MetadataRetrievalError)
+_REPEATABLE = re.compile(
+    r"Received non 200 response \d{3} from container metadata|Unable to parse JSON returned from container metadata"
+    r"|Received error when attempting to retrieve container metadata|Unsupported version|IMDSv1 has been disabled"
+    r"|Missing required key in response: '\w{1,40}'|response did not contain: [\w, ]{1,100}"
+    r"|No credentials found in credential_source"
+)
 
 
 class CredentialsUnavailable(Exception):
@@ -95,22 +109,24 @@ class CredentialsUnavailable(Exception):
 class WatchedCredentials(Credentials):
     """Credentials that are looked for at their first use, and renewed before they expire. Safe for use by many threads.
 
-    One thread at a time asks the source, and the others share what comes of it. A source that fails again and
-    again is asked ever more rarely, and as long as it fails, credentials that have not expired go on being used.
+    One thread at a time asks the source, and the others share what comes of it. It is a thread of its own, which nobody
+    waits for longer than some seconds, and which keeps no process from ending. A source that fails again and again is
+    asked ever more rarely, and as long as it fails, credentials that have not expired go on being used.
 
     Args:
         find: looks for credentials, as anew; None if there are none. May raise anything.
     """
 
     _lock: threading.Lock
+    _attempt: _Attempt | None
 
     def __init__(self, find: Callable[[], Any]) -> None:
         self._find = find
-        renew_after_fork(self, _lock=threading.Lock)
+        renew_after_fork(self, _lock=threading.Lock, _attempt=lambda: None)
         self._held: _Held | None = None
         self._failure: CredentialsUnavailable | None = None
-        self._attempts = 0
         self._failures = 0  # since the last success
+        self._hangs = 0  # the same
         self._quiet_until = -math.inf
         self.method = "envelope-codec"
 
@@ -137,51 +153,95 @@ class WatchedCredentials(Credentials):
 
     def get_frozen_credentials(self) -> ReadOnlyCredentials:
         """See `Credentials.get_frozen_credentials`. Raises `CredentialsUnavailable` and nothing else."""
-        attempts = self._attempts
         now = self._usable(renewed=True)
         if now is not None:
             return now
         now = self._usable(renewed=False)
-        if not self._lock.acquire(timeout=_LONGEST_WAIT if now is None else 0):
-            if now is not None:
-                return now
-            raise CredentialsUnavailable(SILENT, "another thread still waits for the source of credentials")
-        try:
-            if self._attempts == attempts and time.monotonic() >= self._quiet_until:
-                self._obtain()
-            failure = self._failure
-        finally:
-            self._lock.release()
+        attempt, mine = self._joined()
+        if attempt is not None and (mine or now is None) and not attempt.ended.wait(_LONGEST_WAIT) and now is None:
+            raise CredentialsUnavailable(SILENT, f"their source gave no answer in {_LONGEST_WAIT:.0f} s")
         now = self._usable(renewed=False)
         if now is not None:
             return now
         # A fresh one, outside of any handler: no traceback and no error of botocore's travels with it.
-        raise CredentialsUnavailable.of(failure or sdk.NoCredentialsError())
+        raise CredentialsUnavailable.of(self._failure or sdk.NoCredentialsError())
 
     def _usable(self, *, renewed: bool) -> ReadOnlyCredentials | None:
         """Those at hand, unless they have expired; ``renewed``: unless it is time to renew them."""
         held = self._held
         return None if held is None or held.expire(None if renewed else 0) else held.frozen
 
-    def _obtain(self) -> None:
+    def _joined(self) -> tuple[_Attempt | None, bool]:
+        """The attempt under way, and whether it has been begun here. None if it is not time for one."""
+        now = time.monotonic()
+        with self._lock:
+            attempt = self._attempt
+            if attempt is not None and now >= attempt.given_up:
+                self._hangs += 1
+                attempt = None
+            if attempt is not None or now < self._quiet_until:
+                return attempt, False
+            patience = min(_LONGEST_HANG, _FIRST_HANG * 2.0 ** min(self._hangs, 16))
+            attempt = self._attempt = _Attempt(threading.Event(), now + patience)
+        thread = threading.Thread(target=self._obtain, args=(attempt,), name="envelope-codec-credentials", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # none can be started, as when the interpreter is about to end
+            self._obtain(attempt)
+        return attempt, True
+
+    def _obtain(self, attempt: _Attempt) -> None:
         held, failure = self._held, None
         try:
-            source = held.source if held is not None else self._find()
-            if source is None:
-                raise sdk.NoCredentialsError
-            held = _Held(source, source.get_frozen_credentials())
+            with bodies_unlogged():
+                source = held.source if held is not None and not self._hangs else self._find()
+                if source is None:
+                    raise sdk.NoCredentialsError
+                held = _Held(source, source.get_frozen_credentials())
+            failure = _flaw(held.frozen)
         except Exception as error:
             failure = CredentialsUnavailable.of(error)
-            if held is not None and held.expire(0):
-                held = None  # the next attempt looks into the configuration again
         else:
-            if held.expire(None):  # botocore says nothing of a renewal that fails while it is early
+            if failure is None and held.expire(None):  # botocore says nothing of a renewal that fails while it is early
                 failure = CredentialsUnavailable(BROKEN, "the renewal of credentials failed")
-        self._held, self._failure = held, failure
-        self._attempts += 1
-        self._failures = self._failures + 1 if failure is not None else 0
-        memory = min(_LONGEST_MEMORY, _FIRST_MEMORY * 2.0 ** min(self._failures - 2, 16)) if self._failures > 1 else 0.0
-        self._quiet_until = time.monotonic() + memory
+        if failure is not None and held is not None and (held.expire(0) or _flaw(held.frozen)):
+            held = None  # the next attempt looks into the configuration again
+        with self._lock:
+            if self._attempt is attempt:
+                self._attempt = None
+                self._held, self._failure = held, failure
+                self._failures = self._failures + 1 if failure is not None else 0
+                self._hangs = self._hangs if failure is not None else 0
+                self._quiet_until = time.monotonic() + _memory(self._failures)
+        attempt.ended.set()
+
+
+class _Attempt(NamedTuple):
+    """One question to the source.
+
+    Attributes:
+        ended: set when it is over.
+        given_up: monotonic seconds after which another one is made.
+    """
+
+    ended: threading.Event
+    given_up: float
+
+
+def _memory(failures: int) -> float:
+    """Seconds for which the last of so many failures is not tried again."""
+    return min(_LONGEST_MEMORY, _FIRST_MEMORY * 2.0 ** min(failures - 2, 16)) if failures > 1 else 0.0
+
+
+def _flaw(credentials: ReadOnlyCredentials) -> CredentialsUnavailable | None:
+    """Why no request can be signed with ``credentials``: half a file, for instance, gives such."""
+    named = (("access key id", credentials.access_key), ("secret access key", credentials.secret_key))
+    for name, value in (*named, ("session token", credentials.token or "none")):
+        if not isinstance(value, str) or not value:
+            return CredentialsUnavailable(BROKEN, f"the {name} is empty, or no text")
+        if not (value.isascii() and value.isprintable()):
+            return CredentialsUnavailable(BROKEN, f"the {name} has a line end, or another character that none has")
+    return None
 
 
 class _Held(NamedTuple):
@@ -264,6 +324,12 @@ def described(error: Exception) -> str:
         return f"{error.operation_name}: {code:.64}"
     if isinstance(error, OSError) and error.strerror:
         return f"{name}: {error.strerror} ({error.filename})"
+    if type(error) is sdk.HTTPClientError:  # it quotes what it could not use, such as a header with a token
+        return f"{name}: {type(error.kwargs.get('error')).__name__}"
+    if isinstance(error, _QUOTING):
+        found = _REPEATABLE.search(str(error))
+        source = str(error.kwargs.get("provider") or "the metadata service")
+        return f"{name}: {source:.64}: {found.group() if found else 'what it says may hold secrets, and is left out'}"
     if isinstance(error, _TOLD):
         return f"{name}: {str(error).partition(chr(10))[0][:300]}"
     # Others may quote what they could not use: a token, or a reply's body.
@@ -272,6 +338,9 @@ def described(error: Exception) -> str:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, sdk.ClientError):
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        if status >= 500 or status == 429:
+            return BROKEN
         denied = str(error.response.get("Error", {}).get("Code", "")).startswith("AccessDenied")
         return NO_ROLE if denied and error.operation_name.startswith("AssumeRole") else REFUSED
     if isinstance(error, sdk.NoCredentialsError):

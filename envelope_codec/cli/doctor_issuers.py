@@ -11,6 +11,7 @@ from envelope_codec.cli.doctor_finding import Code, Finding, advice, problem
 from envelope_codec.config import read_toml
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.server import ServerConfig, load
+from envelope_codec.server.jwks import shown
 
 _PREFIX = "ENVELOPE_CODEC_SERVER_"
 _FILE = "ENVELOPE_CODEC_FILE"
@@ -49,7 +50,7 @@ async def issuer_findings(server: ServerConfig | None, deadline: Deadline) -> li
     except asyncio.TimeoutError:
         text = "the keys of the issuers did not come in time"
         return [problem(Code.no_answer_in_time, "server.auth", text, "see whether jwks_url can be reached from here")]
-    urls = {issuer.issuer: issuer.jwks_url or "" for issuer in server.auth}
+    urls = {issuer.issuer: shown(issuer.jwks_url or "") for issuer in server.auth}
     return [
         problem(
             Code.issuer_keys_unavailable,

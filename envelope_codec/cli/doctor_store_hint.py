@@ -32,6 +32,8 @@ _S3 = {
     **AWS_CREDENTIAL_HINTS,
     "S3 did not take the credentials: expired, unknown or wrongly signed": LOG_IN + "; check AWS_ACCESS_KEY_ID and "
     "AWS_SECRET_ACCESS_KEY, or the profile that the URL names; a service other than Amazon's has its own",
+    "the answer is not one of S3: a proxy or a gateway before it gave it": "look at HTTPS_PROXY and NO_PROXY, and at "
+    "the option endpoint: something else than S3 answers there",
     "what the bucket sent does not fit its checksum": "something between here and the bucket changes what it sends: "
     "look for a proxy; or check the disks of a service of your own",
     "the bucket did not answer": "check the region, the option endpoint, the network from here to S3 (DNS, firewall, "
@@ -40,7 +42,8 @@ _S3 = {
 
 _SQL = {
     "the database refused the login: wrong user or password, or the account is locked": "correct user and password in "
-    "the URL (special characters as %40 and so on), or let the account log in",
+    "the URL (special characters as %40 and so on), or let the account log in; one of MariaDB that REQUIREs SSL is "
+    "refused in these words without TLS",
     "the database refuses connections of this user from this host (pg_hba.conf)": "let this host in: a line of "
     "pg_hba.conf for user, database and address, or a user 'name'@'host' of MariaDB; if the line asks for TLS, give "
     "sslmode=require",
@@ -81,6 +84,10 @@ _SQL = {
     "time-outs (statement_timeout)",
     "the database has not enough memory or other resources": "look at the server's load and memory",
     "the database failed: an internal error, or one of its disk": "look at the server's log, and at its disk",
+    "the name of the database's host is not known here (DNS)": "correct the host in the URL; or let this machine or "
+    "pod resolve it: its DNS server, its search domains",
+    "nothing listens at the database's host and port": "check host and port in the URL, that the server runs, and that "
+    "it listens there and not on its own machine alone",
     "the database did not answer": _NETWORK,
 }
 
@@ -123,8 +130,15 @@ _MONGODB = {
 }
 
 _FILE = {
-    "the directory can't be used: it is missing, read-only or full": "make the directory, or mount it; check its owner "
-    "and mode, and the space that is left",
+    "the directory does not exist, or is none": "make the directory, or mount it, or correct the path in the URL",
+    "permission on the directory, or on a file in it, is missing": "let this user enter and {permission} the directory "
+    "and all in it: check owner and mode",
+    "the file system is full, or the quota is used up": "make room, or raise the quota; envelope-codec storage gc "
+    "finds what nothing refers to any more",
+    "the file system is read-only": "mount it writable (it turns read-only by itself when its disk fails: look at the "
+    "system's log); if this role only reads, name the store in former_storage",
+    "the file system does not take files as large": "raise the limit on the size of files (ulimit -f), or use another "
+    "file system",
     "the file system did not do as it was asked": "look at the system's log, and at the disk or the network mount",
 }
 
@@ -143,6 +157,7 @@ _PERMISSIONS = {
     **dict.fromkeys(("postgresql", "sqlite", "mysql", "mariadb"), ("SELECT and INSERT", "SELECT")),
     **dict.fromkeys(("redis", "rediss"), ("SET, SETRANGE and GET", "GET")),
     "mongodb": ("find and insert", "find"),
+    "file": ("read and write", "read"),
 }
 
 _BY_KIND: tuple[tuple[type[EnvelopeError], str], ...] = (

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.server.certificate import check_certificate
 from envelope_codec.server.config import ServerConfig
+from envelope_codec.server.jwks import shown
 from envelope_codec.server.readiness import Readiness
 from envelope_codec.server.run import log
 from envelope_codec.server.service import Service
@@ -47,8 +48,8 @@ def _keys(found: Readiness) -> Iterator[str]:
 def _issuers(server: ServerConfig, failed: dict[str, str]) -> Iterator[str]:
     for issuer in server.auth:
         said = failed.get(issuer.issuer)
-        yield (
-            f"issuer {issuer.issuer}: its keys are known"
-            if said is None
-            else f"issuer {issuer.issuer}: {issuer.jwks_url} gives no keys, so nobody with its tokens is let in: {said}"
-        )
+        if said is None:
+            yield f"issuer {issuer.issuer}: its keys are known"
+        else:
+            where = shown(issuer.jwks_url or "")
+            yield f"issuer {issuer.issuer}: {where} gives no keys, so nobody with its tokens is let in: {said}"

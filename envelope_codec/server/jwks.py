@@ -45,6 +45,11 @@ class _NoRedirects(HTTPRedirectHandler):
         """See `HTTPRedirectHandler.redirect_request`."""
 
 
+def shown(url: str) -> str:
+    """``url`` for logs and reports: without its query, in which some issuers' hosts want a token."""
+    return url.partition("#")[0].partition("?")[0]
+
+
 def fetch_jwks(url: str, *, timeout: float) -> Any:
     """The JSON at ``url``.
 

@@ -21,7 +21,7 @@ from jwt.exceptions import PyJWKSetError
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.observe import logger
 from envelope_codec.server.issuer import Issuer
-from envelope_codec.server.jwks import FetchFailed, fetch_jwks
+from envelope_codec.server.jwks import FetchFailed, fetch_jwks, shown
 
 _SHORTEST_SECRET = 32
 _KINDS = (RSAPublicKey, EllipticCurvePublicKey, Ed25519PublicKey)
@@ -164,7 +164,7 @@ class RemoteKeys:
             self._failed, self.problem = self._clock(), _problem(error)
             logger.warning(
                 "the JWKS at %s gives no keys, so that no token of its issuer can be believed%s: %s",
-                self._url,
+                shown(self._url),
                 "" if self._known is None else " once the earlier keys are a day old",
                 self.problem,
             )

@@ -10,7 +10,7 @@ import time
 import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from google.protobuf.message import DecodeError
 from temporalio.api.common.v1 import Payload
@@ -27,7 +27,13 @@ from temporalio.converter import (
 )
 
 from envelope_codec.codec import EnvelopeCodec, is_envelope
-from envelope_codec.errors import EncryptionRequired, EnvelopeError, InvalidCiphertext, StoreUnavailable
+from envelope_codec.errors import (
+    ConfigurationError,
+    EncryptionRequired,
+    EnvelopeError,
+    InvalidCiphertext,
+    StoreUnavailable,
+)
 from envelope_codec.flight import stopping
 from envelope_codec.frames import frameless, frameless_async, place_of
 from envelope_codec.loops import kept_awake, ours, running_loop
@@ -54,13 +60,18 @@ class Pool:
 
     @frameless
     def __init__(self, url: StoreUrl) -> None:
-        url.open()  # what is wrong with it is told now; this asks no network
+        store = url.open()  # what is wrong with it is told now; this asks no network
         self.name = url.name
+        self.reads_plain = hasattr(store, "get_plain")
         self._url = url
         self._loops = PerProcess(lambda _: _Loops())  # not of a parent: replies would get mixed up
 
     def here(self) -> _Loop:
-        """The store of the running event loop. It is closed with the pool, or when that loop ends."""
+        """The store of the running event loop. It is closed with the pool, or when that loop ends.
+
+        Raises:
+            StoreUnavailable: it can't be opened, though it could be: what it needs, such as a profile, has gone.
+        """
         return self._loops.get().here(self._url)
 
     async def aclose(self) -> None:
@@ -85,6 +96,7 @@ class _Loops:
     def __init__(self) -> None:
         renew_after_fork(self, _lock=threading.Lock)
         self._loops: dict[asyncio.AbstractEventLoop, _Loop] = {}
+        self._said = set[str]()
         weakref.finalize(self, _close_all, self._loops).atexit = False
 
     def here(self, url: StoreUrl) -> _Loop:
@@ -95,8 +107,18 @@ class _Loops:
             if here is None:
                 for other in [other for other in self._loops if other.is_closed()]:
                     del self._loops[other]
-                here = self._loops[loop] = _Loop(url.open())
+                here = self._loops[loop] = _Loop(self._opened(url))
         return here
+
+    def _opened(self, url: StoreUrl) -> PayloadStore:
+        try:
+            return url.open()
+        except Exception as error:
+            said = error.reason if isinstance(error, ConfigurationError) else place_of(error)
+        if said not in self._said:
+            self._said.add(said)
+            logger.error("the datastore %s can't be opened any more, and could be before: %s", url.name, said)
+        raise StoreUnavailable("the datastore can't be opened any more")
 
     def taken(self) -> _Loop | None:
         """The same if it is open, and forgotten."""
@@ -257,9 +279,8 @@ class EnvelopeDriver(StorageDriver):
         """See `StorageDriver.retrieve`. Raises `EnvelopeError` and nothing else."""
 
         async def one(given: StorageDriverClaim) -> Payload:
-            plain = getattr(self.pool.here().store, "get_plain", None)
-            if plain is not None and not Claim.is_sealed(given.claim_data):
-                data = await self._ask("get", _UNKNOWN, lambda store: plain(given.claim_data))
+            if self.pool.reads_plain and not Claim.is_sealed(given.claim_data):
+                data = await self._ask("get", _UNKNOWN, lambda store: cast(Any, store).get_plain(given.claim_data))
             else:
                 claim = await Claim.opened(given.claim_data, self.codec)
                 data = await self._ask("get", claim.size, lambda store: store.get(claim.id))
@@ -283,13 +304,13 @@ class EnvelopeDriver(StorageDriver):
 
     async def _ask(self, operation: str, size: int, call: Callable[[PayloadStore], Coroutine[Any, Any, _T]]) -> _T:
         """Make a call of the store for ``size`` bytes, and again while it can't be reached, until the deadline."""
-        here, patience = self.pool.here(), _Patience(self._timeout)
+        patience = _Patience(self._timeout)
         try:
             while True:
                 begun = time.perf_counter()
                 failure: StoreUnavailable
                 try:
-                    result = await here.call(call, operation, _CALL + size / _SLOWEST, patience)
+                    result = await self.pool.here().call(call, operation, _CALL + size / _SLOWEST, patience)
                     self._report(operation, "ok", begun)
                     return result
                 except StoreUnavailable as error:

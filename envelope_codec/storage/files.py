@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import os
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,8 +20,19 @@ from envelope_codec.storage.store import Stored, is_id
 
 _T = TypeVar("_T")
 
+_log = logging.getLogger("envelope_codec.storage.files")
+
 _THREADS = 32
-_REFUSALS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.ENOENT}
+_MISSING = "the directory does not exist, or is none"
+_PERMISSION = "permission on the directory, or on a file in it, is missing"
+_FULL = "the file system is full, or the quota is used up"
+_REFUSALS = {
+    **dict.fromkeys((errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG), _MISSING),
+    **dict.fromkeys((errno.EACCES, errno.EPERM), _PERMISSION),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), _FULL),
+    errno.EROFS: "the file system is read-only",
+    errno.EFBIG: "the file system does not take files as large",
+}
 
 
 class FileStore:
@@ -123,8 +135,11 @@ class FileStore:
 
 
 def _failure(error: OSError, operation: str) -> StoreRefused | StoreUnavailable:
-    if error.errno in _REFUSALS:
-        return StoreRefused("the directory can't be used: it is missing, read-only or full", operation=operation)
+    code = errno.errorcode.get(error.errno or 0, "")
+    _log.debug("a file %s failed: %s %s", operation, type(error).__name__, code)
+    reason = _REFUSALS.get(error.errno or 0)
+    if reason is not None:
+        return StoreRefused(reason, operation=operation)
     return StoreUnavailable("the file system did not do as it was asked", operation=operation)
 
 

@@ -17,6 +17,7 @@ from botocore.session import Session
 from temporalio.contrib.aws.s3driver import S3StorageDriverClient
 
 from envelope_codec.aws_credentials import REJECTED, CredentialsUnavailable, watch
+from envelope_codec.aws_wirelog import bodies_unlogged
 from envelope_codec.errors import (
     ConfigurationError,
     EnvelopeError,
@@ -63,7 +64,10 @@ _ADVICE = {
     "MissingContentLength": _CHECKSUM,
     "411": _CHECKSUM,
 }
+_NOT_S3 = "the answer is not one of S3: a proxy or a gateway before it gave it"
 _CREDENTIALS = "S3 did not take the credentials: expired, unknown or wrongly signed"
+# Of servers that speak a part of S3, and of redirects, which have no body.
+_WITHOUT_CODE = {301, 411}
 _FULL = {"QuotaExceeded", "XMinioStorageFull"}
 # Of services that are not Amazon's, with their own words for it.
 _CHECKSUM_WORDS = ("checksum", "x-amz-sdk", "x-amz-trailer", "aws-chunked", "streaming-unsigned-payload-trailer")
@@ -106,8 +110,8 @@ class Boto3Client(S3StorageDriverClient):
         return await self.run(lambda s3: s3.get_object(Bucket=bucket, Key=key)["Body"].read())
 
     async def run(self, work: Callable[[S3Client], _T]) -> _T:
-        """Run ``work`` in a thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads.get(), work, self._client)
+        """Run ``work`` in a thread. botocore logs no request and no reply of it, nor of the token service's."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads.get(), _quietly, work, self._client)
 
     def close(self) -> None:
         """Release the connections. Does not wait for calls under way."""
@@ -197,6 +201,11 @@ class S3Store:
             raise _failure(error, operation) from None
 
 
+def _quietly(work: Callable[[S3Client], _T], client: S3Client) -> _T:
+    with bodies_unlogged():
+        return work(client)
+
+
 def _client(options: Mapping[str, str]) -> S3Client:
     addressing: Any = {"addressing_style": options.get("addressing", "auto")}
     try:
@@ -245,6 +254,9 @@ def _failure(error: Exception, operation: str) -> EnvelopeError:
         _log.debug("S3 %s failed: %s", operation, error.said)
         return StoreUnavailable(error.reason, operation=operation)
     _log.debug("S3 %s failed: %s", operation, code or type(error).__name__)
+    if isinstance(error, ClientError) and not _is_from_s3(error):
+        _log.warning("what answered an S3 %s is not S3: HTTP status %d", operation, _status(error))
+        return StoreUnavailable(_NOT_S3, operation=operation)
     if code in _MISSING and operation == "get":
         return PayloadMissing("the datastore has no such payload", operation=operation)
     if isinstance(error, ParamValidationError):
@@ -274,6 +286,14 @@ def _advice(error: ClientError) -> str | None:
     if any(word in words for word in _CHECKSUM_WORDS):
         return _CHECKSUM
     return _ADVICE.get("501" if status == 501 else code)
+
+
+def _is_from_s3(error: ClientError) -> bool:
+    """Whether a refusal is an answer of S3's, as far as that is to be seen: it has a code, or S3's own headers."""
+    code, status = _code(error), _status(error)
+    sent = error.response.get("ResponseMetadata", {})
+    coded = (bool(code) and not code.isdigit()) or status in _WITHOUT_CODE or status >= 500
+    return coded or bool(sent.get("RequestId") or sent.get("HostId"))
 
 
 def _code(error: Exception) -> str:

@@ -11,6 +11,7 @@ https://www.sqlite.org/rescode.html.
 from __future__ import annotations
 
 import re
+import socket
 import ssl
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
@@ -58,6 +59,8 @@ _LOCKED = Meaning(StoreUnavailable, "the database is locked, or gave way to anot
 _SLOW = Meaning(StoreUnavailable, "the database ended the statement: it took too long, or somebody cancelled it")
 _OVERLOADED = Meaning(StoreUnavailable, "the database has not enough memory or other resources")
 _FAILED = Meaning(StoreUnavailable, "the database failed: an internal error, or one of its disk")
+_NO_HOST = Meaning(StoreUnavailable, "the name of the database's host is not known here (DNS)")
+_CLOSED = Meaning(StoreUnavailable, "nothing listens at the database's host and port")
 _NO_ANSWER = Meaning(StoreUnavailable, "the database did not answer")
 
 OPTIONS, CONSTRAINT = _OPTIONS, _CONSTRAINT
@@ -147,8 +150,18 @@ _TLS_PHRASES: tuple[tuple[str, Meaning], ...] = (
     ("private key file", _TLS),
     ("channel binding", _TLS),
 )
-_CONNECTING_PHRASES: tuple[tuple[str, Meaning], ...] = (
+_WAY_PHRASES: tuple[tuple[str, Meaning], ...] = (
     *_TLS_PHRASES,
+    ("[Nn]ame or service not known", _NO_HOST),
+    ("[Nn]o address associated with hostname", _NO_HOST),
+    ("[Tt]emporary failure in name resolution", _NO_HOST),
+    ("nodename nor servname provided", _NO_HOST),
+    ("getaddrinfo failed", _NO_HOST),
+    ("(translate host name|resolve host)", _NO_HOST),
+    ("([Cc]onnection refused|Connect call failed|actively refused)", _CLOSED),
+)
+_CONNECTING_PHRASES: tuple[tuple[str, Meaning], ...] = (
+    *_WAY_PHRASES,
     ("no pg_hba.conf entry", _HOST),
     ("pg_hba.conf rejects", _HOST),
     ('database ".*" does not exist', _DATABASE),
@@ -196,6 +209,10 @@ def _found(error: BaseException) -> tuple[Meaning, str]:
         return _NO_ANSWER, "no connection was free"
     if isinstance(error, ssl.SSLError):
         return _TLS, "TLS"
+    if isinstance(error, socket.gaierror):
+        return _NO_HOST, ""
+    if isinstance(error, ConnectionRefusedError):
+        return _CLOSED, ""
     original = getattr(error, "orig", None)
     if not isinstance(error, DBAPIError) or original is None:
         return _NO_ANSWER, ""
@@ -206,7 +223,7 @@ def _of_driver(original: BaseException) -> tuple[Meaning, str]:
     number, state, result = _number(original), _state(original), getattr(original, "sqlite_errorcode", None)
     if number is not None:
         found = _NUMBERS.get(number)
-        return (found, str(number)) if found is not None else _by_phrase(original, _TLS_PHRASES, str(number))
+        return (found, str(number)) if found is not None else _by_phrase(original, _WAY_PHRASES, str(number))
     if state:
         return _STATES.get(state) or _STATES.get(state[:2], _NO_ANSWER), state
     if isinstance(result, int):

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from envelope_codec.aws_credentials import CredentialsUnavailable, told_apart, watch_signing
+from envelope_codec.aws_wirelog import bodies_unlogged
 from envelope_codec.errors import ConfigurationError, EnvelopeError, InvalidCiphertext, KmsUnavailable
 from envelope_codec.kms import Unwrapped, WrappedSecret, parse_key_uri
 from envelope_codec.process import PerProcess
@@ -19,7 +20,6 @@ from envelope_codec_aws._arn import KeyArn, checked_accounts
 from envelope_codec_aws._client import ProcessClient
 from envelope_codec_aws._errors import Closed, code, describe, translate
 from envelope_codec_aws._options import ClientOptions
-from envelope_codec_aws._wirelog import bodies_unlogged
 
 if TYPE_CHECKING:
     from mypy_boto3_kms.client import KMSClient

@@ -169,6 +169,8 @@ def describe(error: Exception) -> str:
         # What follows the first line is the signed request with its session token.
         line = message.partition("\n")[0][:300]
         return f"{error.operation_name}: {name} (HTTP {status}, request id {request}): {line}"
+    if type(error) is sdk.HTTPClientError:  # it quotes what it could not use, such as a header with a token
+        return f"{name}: {type(error.kwargs.get('error')).__name__}"
     if isinstance(error, tuple(kind for kind, _ in _EXCEPTIONS)):
         return f"{name}: {str(error)[:300]}"
     # Others may quote what they could not use: a parameter, which may be the secret, or a reply's body.

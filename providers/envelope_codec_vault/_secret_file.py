@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import stat
 from pathlib import Path
 
 from envelope_codec.errors import ConfigurationError
@@ -67,8 +69,13 @@ class SecretFile:
             return False
 
     def _text(self) -> str:
-        with self._path.open("rb") as file:
-            stamp = _stamp(os.fstat(file.fileno()))
+        # Without waiting: a pipe that nobody writes to would hold up every call, and tell nothing.
+        descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
+        with open(descriptor, "rb") as file:  # noqa: PTH123 - pathlib opens no descriptors
+            status = os.fstat(descriptor)
+            if stat.S_ISFIFO(status.st_mode) or stat.S_ISDIR(status.st_mode):
+                raise OSError(errno.EINVAL, "a folder or a pipe, and no file")
+            stamp = _stamp(status)
             text = file.read(MAX_BYTES).decode("ascii").strip()
         self._stamp = stamp
         return text

@@ -276,7 +276,8 @@ class OwnSessions:
             raise Failed(known)
         try:
             grant = self._login.grant(self._connection.client(""), credential)
-        except Failed:
+        except Failed as failed:
+            _log.warning("Vault login failed: the reply holds no token that can be sent: %s", failed)
             raise
         except Exception as error:
             refusal = refusal_of(error, self._login.pace)

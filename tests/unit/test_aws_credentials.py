@@ -6,9 +6,11 @@ import ast
 import asyncio
 import inspect
 import json
+import logging
 import os
 import string
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
@@ -24,7 +26,7 @@ import pytest
 from botocore import exceptions as sdk
 from botocore.credentials import DeferredRefreshableCredentials, RefreshableCredentials
 
-from envelope_codec.aws_credentials import BROKEN, NO_LOGIN, NO_ROLE, NOT_FOUND, REASONS, WatchedCredentials
+from envelope_codec.aws_credentials import BROKEN, NO_LOGIN, NO_ROLE, NOT_FOUND, REASONS, SILENT, WatchedCredentials
 from envelope_codec.errors import EnvelopeError, KmsUnavailable, StoreUnavailable
 from envelope_codec.kms import WrappedSecret
 from envelope_codec.storage.s3 import S3Store
@@ -405,6 +407,130 @@ def test_a_profile_that_came_after_the_first_attempt_is_found(service: Service, 
     key.close()
 
 
+@pytest.mark.parametrize(
+    ("credentials", "said"),
+    [
+        ({"SecretAccessKey": "hush", "SessionToken": "hush\nhush"}, "session token"),
+        ({"SecretAccessKey": "hush\u2713"}, "secret access key"),
+        ({"SecretAccessKey": None}, "secret access key is empty"),
+        ({"SecretAccessKey": ""}, "secret access key is empty"),
+        ({"AccessKeyId": 5, "SecretAccessKey": "hush"}, "access key id is empty, or no text"),
+        ({"SecretAccessKey": "hush", "SessionToken": {"hush": 1}}, "session token is empty, or no text"),
+    ],
+)
+def test_credentials_that_no_request_can_be_signed_with_are_told_as_that(
+    service: Service, tmp_path: Path, caplog: pytest.LogCaptureFixture, credentials: dict[str, Any], said: str
+) -> None:
+    (tmp_path / "answer").write_text(json.dumps({"Version": 1, "AccessKeyId": "a", **credentials}))
+    (tmp_path / "config").write_text(f"[default]\nregion=us-east-1\ncredential_process=/bin/cat {tmp_path}/answer\n")
+    key = AwsKms(KEY, endpoint=service.endpoint)
+    assert str(kms_failure(key, "wrap")) == BROKEN
+    key.close()
+    assert service.asked == []
+    assert said in caplog.text
+    assert "hush" not in caplog.text
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503])
+def test_a_token_service_that_fails_has_not_refused(
+    service: Service, environment: pytest.MonkeyPatch, tmp_path: Path, status: int
+) -> None:
+    (tmp_path / "token").write_text("jwt")
+    environment.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
+    environment.setenv("AWS_ROLE_ARN", ROLE)
+    service.reply = (status, "<html>bad gateway</html>")
+    key = AwsKms(KEY, endpoint=service.endpoint)
+    assert str(kms_failure(key, "wrap")) == BROKEN
+    key.close()
+
+
+# --- logs
+
+
+GIVEN = (
+    '<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">'
+    "<AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>ASIAX</AccessKeyId>"
+    "<SecretAccessKey>hush-hush</SecretAccessKey><SessionToken>hush-token</SessionToken>"
+    "<Expiration>2099-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleWithWebIdentityResult>"
+    "</AssumeRoleWithWebIdentityResponse>"
+)
+
+
+def test_no_credentials_are_in_botocores_log(
+    service: Service, environment: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    (tmp_path / "token").write_text("hush-jwt")
+    environment.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
+    environment.setenv("AWS_ROLE_ARN", ROLE)
+    service.reply = (200, GIVEN)
+    store = S3Store(f"s3://bucket?region=us-east-1&endpoint={service.endpoint}&addressing=path")
+    asyncio.run(store.put(ID, b"data"))
+    asyncio.run(store.close())
+    assert any("hush-jwt" in one for one in service.asked)
+    assert "botocore" in caplog.text, "botocore logs nothing, so this test shows nothing"
+    assert "hush" not in caplog.text
+
+
+def _process(tmp_path: Path, script: str) -> None:
+    program = tmp_path / "program"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o700)
+    (tmp_path / "config").write_text(f"[default]\nregion = us-east-1\ncredential_process = {program}\n")
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("echo 'password hush' >&2; exit 1", "custom-process"),
+        ('echo \'{"Version": "hush"}\'', "Unsupported version"),
+        ('echo \'{"Version": 1, "AccessKeyId": "hush"}\'', "Missing required key in response: 'SecretAccessKey'"),
+        ("echo hush", "JSONDecodeError"),
+    ],
+)
+def test_what_a_credential_process_writes_is_not_repeated(
+    service: Service, tmp_path: Path, caplog: pytest.LogCaptureFixture, script: str, said: str
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    _process(tmp_path, script)
+    key = AwsKms(KEY, endpoint=service.endpoint)
+    assert_an_outage_of_credentials(kms_failure(key, "wrap"), KmsUnavailable)
+    key.close()
+    assert said in caplog.text
+    assert "hush" not in caplog.text.replace(str(tmp_path), "")
+
+
+def test_a_renewal_that_fails_is_logged_without_what_the_process_wrote(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """botocore logs it with a traceback, which ends with the process's words, and begins in frames with keys."""
+    caplog.set_level(logging.DEBUG)
+    soon = (datetime.now(timezone.utc) + 2 * MINUTE).isoformat()
+    keys = f'{{"Version": 1, "AccessKeyId": "a", "SecretAccessKey": "hush", "Expiration": "{soon}"}}'
+    _process(tmp_path, f"test -e {tmp_path}/once && echo hush >&2 && exit 1; touch {tmp_path}/once; echo '{keys}'")
+    key = AwsKms(KEY, endpoint="http://127.0.0.1:1")
+    for _ in range(2):
+        kms_failure(key, "wrap")
+    key.close()
+    assert "Refreshing temporary credentials failed" in caplog.text
+    assert "hush" not in caplog.text
+    assert [record for record in caplog.records if record.name.startswith("botocore") and record.exc_info] == []
+
+
+@pytest.mark.parametrize(("status", "said"), [(500, "non 200 response 500"), (200, "Unable to parse JSON")])
+def test_the_body_of_a_metadata_services_reply_is_not_repeated(
+    service: Service, environment: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, status: int, said: str
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    environment.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{service.endpoint}/credentials")
+    service.reply = (status, '{"SecretAccessKey": "hush')
+    store = S3Store(f"s3://bucket?region=us-east-1&endpoint={service.endpoint}")
+    assert_an_outage_of_credentials(s3_failure(store, "get"), StoreUnavailable)
+    asyncio.run(store.close())
+    assert said in caplog.text
+    assert "hush" not in caplog.text
+
+
 # --- how often a source is asked
 
 
@@ -503,6 +629,61 @@ def test_one_thread_renews_and_the_others_go_on() -> None:
         assert credentials.get_frozen_credentials().token == "t"
     go.set()
     renewer.join()
+
+
+def test_a_source_that_hangs_is_told_and_asked_again_later(
+    clock: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A credential process that waits for a password, or a token's file that is a pipe which nobody writes to."""
+    monkeypatch.setattr("envelope_codec.aws_credentials._LONGEST_WAIT", 0.05)
+    go = threading.Event()
+    asked: list[bool] = []
+
+    class Hanging(Source):
+        def renew(self) -> dict[str, str]:
+            asked.append(True)
+            if len(asked) <= 2:
+                go.wait(60)
+            return super().renew()
+
+    credentials = WatchedCredentials(Hanging(HOUR).find)
+    for _ in range(3):
+        assert _reason(credentials) == SILENT
+    assert len(asked) == 1
+    clock(61)
+    for _ in range(3):
+        assert _reason(credentials) == SILENT
+    assert len(asked) == 2
+    clock(61)
+    assert _reason(credentials) == SILENT
+    clock(60)
+    monkeypatch.setattr("envelope_codec.aws_credentials._LONGEST_WAIT", 60)
+    assert credentials.get_frozen_credentials().token == "t"
+    go.set()
+
+
+HANGS = """
+import sys
+from envelope_codec import EnvelopeConfig, SealingContext
+from temporalio.api.common.v1 import Payload
+import asyncio, envelope_codec.aws_credentials as credentials
+from envelope_codec.codec import EnvelopeCodec
+credentials._LONGEST_WAIT = 0.2
+codec = EnvelopeCodec(EnvelopeConfig(key=sys.argv[1], timeout=1.0))
+try:
+    asyncio.run(codec.encode([Payload(data=b"x")]))
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+
+
+def test_a_source_that_hangs_keeps_no_process_from_ending(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "token")
+    variables = {"AWS_WEB_IDENTITY_TOKEN_FILE": str(tmp_path / "token"), "AWS_ROLE_ARN": ROLE}
+    command = [sys.executable, "-c", HANGS, f"awskms:///{KEY}?endpoint=http://127.0.0.1:1"]
+    done = subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0
+    assert done.stdout == f"KmsUnavailable {SILENT}\n"
 
 
 def test_no_repr_shows_credentials() -> None:

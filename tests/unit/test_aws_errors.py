@@ -28,10 +28,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from frame_walk import Sentinels, leaks
 
+from envelope_codec.aws_credentials import described
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable
 from envelope_codec.kms import WrappedSecret
 from envelope_codec_aws import AwsKms
-from envelope_codec_aws._errors import Closed, translate
+from envelope_codec_aws._errors import Closed, describe, translate
 
 KEY = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 OTHER_KEY = "arn:aws:kms:us-east-1:111122223333:key/ffffffff-12ab-34cd-56ef-1234567890ab"
@@ -803,6 +804,12 @@ def test_the_log_of_a_request_that_boto3_refuses_holds_none_of_it(
         shared_key.wrap({"secret": SECRET.decode()}, CONTEXT)  # type: ignore[arg-type]
     assert "ParamValidationError" in caplog.text
     assert SECRET.decode() not in caplog.text
+
+
+def test_the_log_repeats_no_header_that_could_not_be_sent() -> None:
+    error = sdk.HTTPClientError(error=ValueError("Invalid header value b'hush\\nhush'"))
+    assert describe(error) == "HTTPClientError: ValueError"
+    assert described(error) == "HTTPClientError: ValueError"
 
 
 def test_secrets_and_credentials_stay_out_of_botocores_debug_log(aws: Aws, caplog: pytest.LogCaptureFixture) -> None:

@@ -139,3 +139,10 @@ async def test_keys_that_are_for_something_else_are_none(clock: Hand, jwk: dict[
         clock.now += 3
         assert await keys.find("good") is not None
         assert await keys.find("x") is None
+
+
+async def test_a_token_in_the_query_of_the_url_is_not_logged(issuer: Issuer, caplog: pytest.LogCaptureFixture) -> None:
+    issuer.down = True
+    await RemoteKeys(f"{issuer.jwks_url}?token=sesame#sesame").check()
+    assert f"the JWKS at {issuer.jwks_url} gives no keys" in caplog.text
+    assert "sesame" not in caplog.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sqlite3
 import ssl
 from pathlib import Path
@@ -116,7 +117,9 @@ CONNECTING = [
     (AT + "FATAL:  the database system is starting up", OUTAGE, "starting"),
     (AT + "FATAL:  the database system is in recovery mode", OUTAGE, "recovering"),
     (AT + "session is read-only", OUTAGE, "replica"),
-    (AT + "Connection refused", OUTAGE, "did not answer"),
+    (AT + "Connection refused", OUTAGE, "nothing listens"),
+    ("failed to resolve host 'hush': [Errno -2] Name or service not known", OUTAGE, "host is not known"),
+    ('could not translate host name "hush" to address: Temporary failure in name resolution', OUTAGE, "DNS"),
     ("connection timeout expired", OUTAGE, "did not answer"),
     ('connection to server at "too many clients", port 1 failed: timeout expired', OUTAGE, "did not answer"),
 ]  # fmt: skip
@@ -148,6 +151,22 @@ def test_each_number_of_mariadb_and_mysql(number: int, kind: type[Exception], sa
 @pytest.mark.parametrize(("text", "kind", "said"), CONNECTING)
 def test_each_text_of_libpq_that_has_no_code(text: str, kind: type[Exception], said: str) -> None:
     assert_told(DriverError(text), kind, said)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (wrapped(DriverError(2003, "Can't connect ([Errno -2] Name or service not known)")), "host is not known"),
+        (wrapped(DriverError(2003, "Can't connect ([Errno 111] Connect call failed ('hush', 1))")), "nothing listens"),
+        (socket.gaierror(-2, "hush"), "host is not known"),
+        (ConnectionRefusedError(111, "hush"), "nothing listens"),
+    ],
+)
+def test_the_way_to_the_server_has_reasons_of_its_own(error: Exception, said: str) -> None:
+    found = meaning(error)
+    assert found.kind is StoreUnavailable
+    assert said in found.reason
+    assert "hush" not in f"{found.reason} {described(error)}"
 
 
 def test_a_refused_certificate_of_mariadb_is_tls() -> None:

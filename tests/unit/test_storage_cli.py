@@ -89,12 +89,11 @@ def test_every_configured_store_is_looked_at(run: Any, tmp_path: Path, command: 
         assert told.printed == (
             "envelope-file       can be used\n"
             "old                 can be used\n"
-            "gone                the directory can't be used: it is missing, read-only or full\n"
-            "                    To do: make the directory, or mount it; check its owner and mode, and the space\n"
-            "                    that is left\n"
+            "gone                the directory does not exist, or is none\n"
+            "                    To do: make the directory, or mount it, or correct the path in the URL\n"
         )
     else:
-        assert told.complained == "envelope-codec: the directory can't be used: it is missing, read-only or full\n"
+        assert told.complained == "envelope-codec: the directory does not exist, or is none\n"
     assert "astray" not in told.printed + told.complained
 
 

@@ -211,6 +211,33 @@ async def test_a_store_that_is_out_is_asked_again() -> None:
     assert len(await driver.retrieve(READING, claims)) == 1
 
 
+async def test_a_store_that_can_not_be_opened_any_more_is_out(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    """A profile of the AWS configuration, for instance, is gone when a new event loop or a child wants it."""
+    pytest.importorskip("botocore")
+    config = tmp_path / "config"
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    config.write_text("[profile shop]\nregion = us-east-1\n")
+    url = parse_store_url("s3://bucket?profile=shop&endpoint=http://127.0.0.1:1")
+    codec = EnvelopeCodec(EnvelopeConfig(key=FakeKms("fakekms://k"), timeout=0.3))
+    driver = EnvelopeDriver(Pool(url), codec)
+    [sealed] = await codec.encode([PLAIN])
+    claim = StorageDriverClaim({"bucket": "bucket", "hash_algorithm": "sha256", "key": "k", "hash_value": ""})
+    config.write_text("")
+    for call in (driver.store(ANYWHERE, [sealed]), driver.retrieve(READING, [claim])):
+        with pytest.raises(StoreUnavailable, match="can't be opened any more") as caught:
+            await call
+        assert "shop" not in str(caught.value)
+    [record] = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert "shop" in record.getMessage()
+    config.write_text("[profile shop]\nregion = us-east-1\n")
+    with pytest.raises(StoreUnavailable, match="AWS credentials"):  # so it was opened
+        await driver.store(ANYWHERE, [sealed])
+    codec.close()
+
+
 async def test_patience_ends(caplog: pytest.LogCaptureFixture) -> None:
     memory = Memory()
     driver = driver_of(memory, timeout=0.3)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import os
 import socket
 import threading
@@ -423,13 +424,17 @@ def test_missing_permission_causes_no_login(vault: Vault) -> None:
         (Reply(204), "login"),
     ],
 )
-def test_a_login_that_fails_is_no_answer_and_no_refusal_of_the_key(reply: Reply, says: str, vault: Vault) -> None:
+def test_a_login_that_fails_is_no_answer_and_no_refusal_of_the_key(
+    reply: Reply, says: str, vault: Vault, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, logger="envelope_codec.vault")
     vault.replies[APPROLE] = reply
     with approle(vault.address) as key:
         for error in (failure(lambda: wrap(key)), failure(lambda: unwrap(key))):
             assert type(error) is KmsUnavailable
             assert says in str(error)
     assert vault.asked(ENCRYPT) == vault.asked(DECRYPT) == 0
+    assert "login" in caplog.text, "the log says nothing of it"
 
 
 def test_a_login_that_failed_is_tried_again_by_the_next_call(vault: Vault) -> None:

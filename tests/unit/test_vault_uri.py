@@ -13,6 +13,8 @@ from hvac.adapters import RawAdapter
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.kms import MasterKey, master_key
 from envelope_codec_vault import VaultTransit
+from envelope_codec_vault._failure import Failed
+from envelope_codec_vault._secret_file import SecretFile
 
 ADDRESS = "https://vault.invalid:8200"
 
@@ -192,6 +194,18 @@ def test_a_file_without_a_credential_is_refused_and_not_repeated(text: str, tmp_
     with pytest.raises(ConfigurationError, match=r"token_file: .*(one credential|not a text file)") as refused:
         VaultTransit("k", token_file=credential(tmp_path, text))
     assert not text.strip() or text.strip() not in str(refused.value)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes here")
+def test_a_pipe_or_a_folder_in_place_of_a_credential_holds_nothing_up(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path):
+        with pytest.raises(ConfigurationError, match=r"token_file: .* can't be read"):
+            VaultTransit("k", token_file=path)
+    file = SecretFile(credential(tmp_path), "token_file")
+    (tmp_path / "pipe").replace(file.path)  # as a rotation that went wrong
+    with pytest.raises(Failed, match="could not be read"):
+        file.read()
 
 
 @pytest.mark.parametrize("token", ["", "a\nb", "a b", "naïve"])
