@@ -35,13 +35,13 @@ def doctor(
     timeout: Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="It ends by then.")] = 30.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document, for programs.")] = False,
 ) -> None:
-    """Examine the configuration, wrap and unwrap with every master key, use every datastore, and look at what Temporal
-    has stored.
+    """Try the configuration: every master key and datastore, and what Temporal stored.
 
-    It says in plain words what to fix. It writes nothing but requests to wrap and unwrap a random secret, and an empty
-    payload to the datastore that is configured to store to.
+    It says in plain words what to fix. It writes nothing but requests to wrap and
+    unwrap a random secret, and an empty payload to the datastore in `storage`.
 
-    Exit status: 0 if all is well, advice or not; 1 if there are problems; 2 if nothing could be examined.
+    Exit status: 0 if all is well, advice or not; 1 if there are problems; 2 if
+    nothing could be examined.
     """
     if key is not None and config is not None:
         raise typer.BadParameter("give KEY or --config, not both", param_hint="KEY")
@@ -57,7 +57,8 @@ def doctor(
         print(f"envelope-codec: {printable(str(error))}", file=sys.stderr)
         raise typer.Exit(2) from None
     except ConfigurationError as error:
-        finding = problem(Code.configuration_invalid, "configuration", str(error), "correct the setting that is named")
+        fix = "correct the setting or the file that is named"
+        finding = problem(Code.configuration_invalid, "configuration", str(error), fix)
         diagnosis = Diagnosis(findings=[finding])
     else:
         with quiet_logs() as words:

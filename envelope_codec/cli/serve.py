@@ -45,12 +45,13 @@ def serve(
         bool, typer.Option("--check", help="Try out settings, master keys and issuers' keys, say what is so, and end.")
     ] = False,
 ) -> None:
-    """Decode for people what workers sealed: the codec server for Temporal's Web UI and command line.
+    """Decode for people what workers sealed: the codec server.
 
-    It listens on 127.0.0.1:8081 unless told otherwise. Options override the environment, which overrides the file.
+    Temporal's Web UI and command line ask it. It listens on 127.0.0.1:8081 unless
+    told otherwise. Options override the environment, which overrides the file.
 
-    Exit status: 0 after SIGTERM or SIGINT, once what was under way has ended; 1 if it could not start, or --check found
-    something wrong.
+    Exit status: 0 after SIGTERM or SIGINT, once what was under way has ended; 1 if it
+    could not start, or --check found something wrong.
     """
     # Through the environment, where workers find them too.
     if config is not None:

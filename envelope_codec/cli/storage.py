@@ -75,8 +75,9 @@ def ddl(
 def check(config: ConfigOption = None) -> None:
     """Say of every configured store whether it can be used.
 
-    It stores an empty payload in storage, and reads it. Those of former_storage are only read from, and need no
-    permission to write. What can't be used is told with what to do about it.
+    It stores an empty payload in storage, and reads it. Those of former_storage are
+    only read from, and need no permission to write. What can't be used is told with
+    what to do about it.
 
     Exit status: 0 if all can be used, 1 if one can't.
     """
@@ -105,7 +106,7 @@ def check(config: ConfigOption = None) -> None:
 
 @storage.command()
 def stats(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Count the payloads in every configured store, their bytes, and tell the oldest."""
+    """Count payloads and bytes in every configured store, and tell the oldest."""
     stores = configured_stores(_config(config))
     if not stores:
         raise ConfigurationError("storage: not set")
@@ -153,10 +154,11 @@ def gc(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List payloads that are old enough and that nothing in Temporal refers to; with --delete, delete them.
+    """List old payloads that nothing in Temporal refers to; --delete deletes them.
 
-    It reads all histories, open and closed, and schedules, memos, pending and standalone activities. If any of it can't
-    be read, or any reference not be opened, it stops and deletes nothing.
+    It reads all histories, open and closed, and schedules, memos, pending and
+    standalone activities. If any of it can't be read, or any reference not be opened,
+    it stops and deletes nothing.
 
     Exit status: 0 when it is done; 1 if it had to stop; 2 if there was nothing to ask.
     """

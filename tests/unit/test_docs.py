@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -20,12 +21,49 @@ def test_the_page_of_settings_is_up_to_date(monkeypatch: pytest.MonkeyPatch) -> 
     sys.modules.pop("make_configuration")
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_every_link_to_a_file_leads_somewhere(document: Path) -> None:
-    text = document.read_text("utf-8")
-    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):
-        if "://" not in target:
-            assert (document.parent / target).exists(), target
+def prose(document: Path) -> str:
+    """Return the text without blocks of code, in which `#` begins a comment."""
+    return re.sub(r"^( *)```.*?^\1```", "", document.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+
+
+def anchors(document: Path) -> set[str]:
+    """Return what `#…` may name: headings as GitHub spells them; one that comes again has a number after it."""
+    found: set[str] = set()
+    times: Counter[str] = Counter()
+    for heading in re.findall(r"^#{1,6} +(.+?) *#*$", prose(document), re.MULTILINE):
+        text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()
+        slug = re.sub(r"[^\w\- ]", "", text).replace(" ", "-")
+        found.add(f"{slug}-{times[slug]}" if times[slug] else slug)
+        times[slug] += 1
+    return found
+
+
+def broken_links(document: Path) -> list[str]:
+    broken = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(document)):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        file = document.parent / path if path else document
+        if not file.exists() or (anchor and file.suffix == ".md" and anchor not in anchors(file)):
+            broken.append(target)
+    return broken
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_link_to_a_file_or_heading_leads_somewhere(document: Path) -> None:
+    assert broken_links(document) == []
+
+
+def test_a_broken_link_and_a_broken_anchor_are_found(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# A `key` file, *too*\n\n## Twice\n\n## Twice\n\n```sh\n# not a heading\n```\n\n"
+        "[a](#a-key-file-too) [b](page.md#twice-1) [c](https://example.com/#x) [d](mailto:a@example.com)\n"
+        "[e](#twice-2) [f](gone.md) [g](page.md#not-a-heading)\n",
+        "utf-8",
+    )
+    assert broken_links(page) == ["#twice-2", "gone.md", "page.md#not-a-heading"]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
