@@ -17,7 +17,7 @@ from temporalio.converter import (
     WorkflowSerializationContext,
 )
 
-from envelope_codec.clear import admitted
+from envelope_codec.clear import SYSTEM_MARK, admitted
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.envelope import (
     ENCODING,
@@ -277,6 +277,8 @@ def _inner(data: bytes) -> Payload:
         raise InvalidCiphertext("what was sealed is not a payload", operation="open") from None
     if _PADDING in payload.metadata:
         del payload.metadata[_PADDING]
+    if SYSTEM_MARK in payload.metadata:  # whoever put it there: what has it must not be taken for what nobody sealed
+        del payload.metadata[SYSTEM_MARK]
     return payload
 
 

@@ -57,6 +57,18 @@ async def test_a_message_that_the_sdk_asks_no_codec_about_is_refused(put: Any, m
         refuse_system_payloads(activation)
 
 
+@pytest.mark.parametrize("put", [result, header, of_nexus])
+async def test_a_users_own_that_was_sealed_with_the_mark_stops_no_workflow(put: Any) -> None:
+    converter = envelope_data_converter(FakeKms(), require_encryption=True)
+    assert converter.payload_codec is not None
+    [sealed] = await converter.payload_codec.encode([marked(MESSAGES[1])])
+    activation = WorkflowActivation()
+    put(activation.jobs.add(), sealed)
+    await decode_activation(activation, converter, True, 1)
+    assert b"pay mallory" in activation.SerializeToString()
+    refuse_system_payloads(activation)
+
+
 def test_user_data_may_speak_of_the_mark() -> None:
     activation = WorkflowActivation()
     refuse_system_payloads(activation)
