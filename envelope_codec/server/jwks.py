@@ -89,7 +89,7 @@ class _Http(HTTPHandler):
 
     def http_open(self, req: Request) -> Any:
         """See `HTTPHandler.http_open`."""
-        return self.do_open(partial(_made, HTTPConnection, self._deadline), req)  # type: ignore[arg-type]
+        return self.do_open(partial(_made, HTTPConnection, self._deadline), req)
 
 
 class _Https(HTTPSHandler):
@@ -99,7 +99,7 @@ class _Https(HTTPSHandler):
 
     def https_open(self, req: Request) -> Any:
         """See `HTTPSHandler.https_open`."""
-        return self.do_open(partial(_made, HTTPSConnection, self._deadline), req)  # type: ignore[arg-type]
+        return self.do_open(partial(_made, HTTPSConnection, self._deadline), req)
 
 
 def _made(kind: type[HTTPConnection], deadline: _Deadline, *arguments: Any, **options: Any) -> HTTPConnection:
@@ -146,7 +146,7 @@ def fetch_jwks(url: str, *, timeout: float) -> Any:
 def _body(url: str, timeout: float, deadline: _Deadline) -> bytes:
     request = Request(url, headers=_HEADERS)  # noqa: S310 - the settings take http and https alone
     try:
-        with _opener(url, _Http(deadline), _Https(deadline)).open(request, timeout=timeout) as response:
+        with _opener(url, _Http(deadline), _Https(deadline)).open(request, timeout=0.9 * timeout) as response:
             return _read(response)
     except HTTPError as error:
         error.close()
