@@ -89,7 +89,7 @@ class ServerConfig(Settings):
         16, ge=1, description="How many requests of one caller are under way, those counted whose bodies still come."
     )
     max_connections_per_address: int = Field(
-        512, ge=1, description="How many connections one address may have open; of `trusted_proxies`, any number."
+        256, ge=1, description="How many connections one address may have open; of `trusted_proxies`, any number."
     )
     max_body_bytes: Size = Field(
         40 * 2**20, description="How large requests under way are together. See Budgets for the memory that this takes."
@@ -127,7 +127,7 @@ class ServerConfig(Settings):
         description="Names by which it is reached, beside that in `url`: to others, `/` and `/metrics` say nothing.",
     )
     trusted_proxies: Names = Field(
-        (), description="Addresses of proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed."
+        (), description="Addresses of proxies, or networks, whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed."
     )
     workers: int = Field(1, ge=1, le=64, description="Processes, each with its own keyring.")
     shutdown_delay: Seconds = Field(

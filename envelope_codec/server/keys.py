@@ -158,7 +158,8 @@ class RemoteKeys:
 
     async def _fetch(self) -> None:
         try:
-            self._known = KeySet.of(await asyncio.to_thread(fetch_jwks, self._url, timeout=self._timeout))
+            # A document of a megabyte takes a while to read as well.
+            self._known = await asyncio.to_thread(lambda: KeySet.of(fetch_jwks(self._url, timeout=self._timeout)))
             self._fetched, self.problem = self._clock(), ""
         except Exception as error:  # of the network, of TLS, of JSON, of PyJWT: none of them may end a request
             self._failed, self.problem = self._clock(), _problem(error)

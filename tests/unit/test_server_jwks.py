@@ -98,6 +98,42 @@ def test_who_does_not_answer_is_not_waited_for() -> None:
         fetch_jwks(f"http://{port}/", timeout=0.05)
 
 
+@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize(
+    ("first", "again"),
+    [
+        (b"", b"H"),
+        (b"HTTP/1.1 200 OK\r\n", b"X: y\r\n"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", b"x"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"X: y\r\n"),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    ],
+)
+def test_who_answers_by_and_by_is_not_waited_for(first: bytes, again: bytes, tls: bool) -> None:
+    over = threading.Event()
+
+    def trickle(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with suppress(OSError), connection:
+            if tls:  # a record of the handshake that does not come to its end
+                connection.sendall(b"\x16\x03\x03\x40\x00")
+            else:
+                connection.sendall(first)
+            while not over.wait(0.02):
+                connection.sendall(b"\x00" if tls else again)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=trickle, args=(listener,))
+        thread.start()
+        try:
+            scheme = "https" if tls else "http"
+            with pytest.raises(FetchFailed, match="takes too long"):
+                fetch_jwks(f"{scheme}://127.0.0.1:{listener.getsockname()[1]}/", timeout=0.5)
+        finally:
+            over.set()
+            thread.join()
+
+
 @contextmanager
 def proxying(to: int) -> Iterator[Any]:
     """A proxy that connects to this port of loopback, whatever host it is asked for. Its ``seen`` has what that was."""
