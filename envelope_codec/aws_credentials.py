@@ -78,7 +78,7 @@ _TIMEOUTS = (sdk.ConnectTimeoutError, sdk.ReadTimeoutError)
 _NETWORK = (sdk.ConnectionError, sdk.HTTPClientError, sdk.MetadataRetrievalError)
 _TOLD = (sdk.NoCredentialsError, *_CONFIGURATION, *_NETWORK, *_LOGINS)
 # Their texts repeat what a credential process wrote, or the body of a reply, but for these words of botocore's.
-_QUOTING = (sdk.CredentialRetrievalError, sdk.MetadataRetrievalError)
+_QUOTING: tuple[type[Any], ...] = (sdk.CredentialRetrievalError, sdk.MetadataRetrievalError)
 _REPEATABLE = re.compile(
     r"Received non 200 response \d{3} from container metadata|Unable to parse JSON returned from container metadata"
     r"|Received error when attempting to retrieve container metadata|Unsupported version|IMDSv1 has been disabled"
