@@ -78,7 +78,7 @@ _TIMEOUTS = (sdk.ConnectTimeoutError, sdk.ReadTimeoutError)
 _NETWORK = (sdk.ConnectionError, sdk.HTTPClientError, sdk.MetadataRetrievalError)
 _TOLD: tuple[type[Exception], ...] = (sdk.NoCredentialsError, *_CONFIGURATION, *_NETWORK, *_LOGINS)
 # Their texts repeat what a credential process wrote, or the body of a reply, but for these words of botocore's.
-_QUOTING = (sdk.CredentialRetrievalError, sdk.MetadataRetrievalError)
+_QUOTING: tuple[type[Any], ...] = (sdk.CredentialRetrievalError, sdk.MetadataRetrievalError)
 _REPEATABLE = re.compile(
     r"Received non 200 response \d{3} from container metadata|Unable to parse JSON returned from container metadata"
     r"|Received error when attempting to retrieve container metadata|Unsupported version|IMDSv1 has been disabled"
@@ -119,11 +119,12 @@ class WatchedCredentials(Credentials):
 
     _lock: threading.Lock
     _attempt: _Attempt | None
+    _held: _Held | None
 
     def __init__(self, find: Callable[[], Any]) -> None:
         self._find = find
-        renew_after_fork(self, _lock=threading.Lock, _attempt=lambda: None)
-        self._held: _Held | None = None
+        # Not what is held either: botocore's credentials have a lock, which a thread that is not there may have taken.
+        renew_after_fork(self, _lock=threading.Lock, _attempt=lambda: None, _held=lambda: None)
         self._failure: CredentialsUnavailable | None = None
         self._failures = 0  # since the last success
         self._hangs = 0  # the same
@@ -182,7 +183,7 @@ class WatchedCredentials(Credentials):
             if attempt is not None or now < self._quiet_until:
                 return attempt, False
             patience = min(_LONGEST_HANG, _FIRST_HANG * 2.0 ** min(self._hangs, 16))
-            attempt = self._attempt = _Attempt(threading.Event(), now + patience)
+            attempt = self._attempt = _Attempt(now + patience)
         thread = threading.Thread(target=self._obtain, args=(attempt,), name="envelope-codec-credentials", daemon=True)
         try:
             thread.start()
@@ -216,7 +217,7 @@ class WatchedCredentials(Credentials):
         attempt.ended.set()
 
 
-class _Attempt(NamedTuple):
+class _Attempt:
     """One question to the source.
 
     Attributes:
@@ -225,7 +226,10 @@ class _Attempt(NamedTuple):
     """
 
     ended: threading.Event
-    given_up: float
+
+    def __init__(self, given_up: float) -> None:
+        renew_after_fork(self, ended=threading.Event)
+        self.given_up = given_up
 
 
 def _memory(failures: int) -> float:

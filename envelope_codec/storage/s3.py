@@ -16,7 +16,7 @@ from botocore.exceptions import BotoCoreError, ChecksumError, ClientError, Flexi
 from botocore.session import Session
 from temporalio.contrib.aws.s3driver import S3StorageDriverClient
 
-from envelope_codec.aws_credentials import REJECTED, CredentialsUnavailable, watch
+from envelope_codec.aws_credentials import NO_CONFIGURATION, REJECTED, CredentialsUnavailable, watch
 from envelope_codec.aws_wirelog import bodies_unlogged
 from envelope_codec.errors import (
     ConfigurationError,
@@ -27,7 +27,7 @@ from envelope_codec.errors import (
     StoreRefused,
     StoreUnavailable,
 )
-from envelope_codec.process import PerProcess
+from envelope_codec.process import PerProcess, keep
 from envelope_codec.storage.store import Stored, is_id
 
 if TYPE_CHECKING:
@@ -78,14 +78,20 @@ class Boto3Client(S3StorageDriverClient):
 
     Args:
         client: an S3 client of boto3, which any number of threads may use.
+        anew: makes another one in a forked child. Without it the child goes on with the same, and hangs if a thread of
+            its parent held one of the locks in it.
     """
 
-    def __init__(self, client: S3Client) -> None:
+    def __init__(self, client: S3Client, anew: Callable[[], S3Client] | None = None) -> None:
         self._client = client
+        self._anew = anew
         self._threads = PerProcess(self._new_threads)
 
     def _new_threads(self, parents: ThreadPoolExecutor | None) -> ThreadPoolExecutor:
-        if parents is not None:
+        if parents is not None and self._anew is not None:
+            keep(self._client)
+            self._client = self._anew()
+        elif parents is not None:
             self._client.close()  # forgets connections, which are the parent's, and opens others
         return ThreadPoolExecutor(_THREADS, thread_name_prefix="envelope-codec-s3")
 
@@ -111,7 +117,8 @@ class Boto3Client(S3StorageDriverClient):
 
     async def run(self, work: Callable[[S3Client], _T]) -> _T:
         """Run ``work`` in a thread. botocore logs no request and no reply of it, nor of the token service's."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads.get(), _quietly, work, self._client)
+        threads = self._threads.get()  # first, for it may change the client
+        return await asyncio.get_running_loop().run_in_executor(threads, _quietly, work, self._client)
 
     def close(self) -> None:
         """Release the connections. Does not wait for calls under way."""
@@ -142,7 +149,7 @@ class S3Store:
         self._bucket = parts.netloc
         prefix = unquote(parts.path).strip("/")
         self._prefix = f"{prefix}/" if prefix else ""
-        self._s3 = Boto3Client(_client(options))
+        self._s3 = Boto3Client(_client(options), lambda: _client(options))
 
     async def put(self, id: str, data: bytes) -> None:
         """See `PayloadStore.put`."""
@@ -199,6 +206,9 @@ class S3Store:
             return await work
         except (ClientError, BotoCoreError, CredentialsUnavailable, OSError) as error:
             raise _failure(error, operation) from None
+        except ConfigurationError as error:  # in a forked child, of what could be made in its parent
+            failure = CredentialsUnavailable(NO_CONFIGURATION, error.reason)
+        raise _failure(failure, operation)
 
 
 def _quietly(work: Callable[[S3Client], _T], client: S3Client) -> _T:

@@ -17,9 +17,11 @@ import pytest
 from fork_kit import Child, in_child
 
 import envelope_codec
+from envelope_codec.errors import StoreUnavailable
 from envelope_codec.loops import kept_awake, running_loop
 from envelope_codec.namespaces import KeySets
 from envelope_codec.process import PerProcess, living, renew_after_fork
+from envelope_codec.storage.s3 import S3Store
 from envelope_codec.testing import FakeKms
 
 pytestmark = [
@@ -393,3 +395,36 @@ def test_a_child_does_not_serve_what_its_parent_has_registered_as_ours_and_goes_
     loop.close()
     for end in (*mine, *theirs):
         os.close(end)
+
+
+# --- the S3 store
+
+
+def test_no_lock_of_botocores_or_urllib3s_keeps_a_child_from_s3(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+    store = S3Store("s3://bucket?region=us-east-1&endpoint=http://127.0.0.1:1&addressing=path")
+
+    def told() -> str:
+        with pytest.raises(StoreUnavailable) as caught:
+            asyncio.run(store.get("a" * 32))
+        return str(caught.value)
+
+    assert told() == "the bucket did not answer"
+    held, done = threading.Event(), threading.Event()
+    lock = store._s3._client._endpoint.http_session._manager.pools.lock  # type: ignore[attr-defined]
+
+    def hold() -> None:
+        with lock:
+            held.set()
+            done.wait(WAIT)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait(WAIT)
+    try:
+        assert in_child(told) == "the bucket did not answer"
+    finally:
+        done.set()
+        holder.join()
+    asyncio.run(store.close())
