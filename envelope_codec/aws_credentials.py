@@ -76,7 +76,7 @@ _CONFIGURATION = _known(
 _LOGINS = _known("SSOError", "LoginError", "TokenRetrievalError", "NoAuthTokenError")
 _TIMEOUTS = (sdk.ConnectTimeoutError, sdk.ReadTimeoutError)
 _NETWORK = (sdk.ConnectionError, sdk.HTTPClientError, sdk.MetadataRetrievalError)
-_TOLD = (sdk.NoCredentialsError, *_CONFIGURATION, *_NETWORK, *_LOGINS)
+_TOLD: tuple[type[Exception], ...] = (sdk.NoCredentialsError, *_CONFIGURATION, *_NETWORK, *_LOGINS)
 # Their texts repeat what a credential process wrote, or the body of a reply, but for these words of botocore's.
 _QUOTING: tuple[type[Any], ...] = (sdk.CredentialRetrievalError, sdk.MetadataRetrievalError)
 _REPEATABLE = re.compile(
