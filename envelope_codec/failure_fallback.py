@@ -52,7 +52,7 @@ def tellable(exception: BaseException) -> BaseException:
     try:
         isinstance(exception, (FailureError, BrokenExecutor))  # asks it for its class
         if isinstance(exception, ApplicationError):
-            exception.category == ApplicationErrorCategory.BENIGN  # noqa: B015
+            bool(exception.category == ApplicationErrorCategory.BENIGN)
         return exception
     except STOPS:
         raise

@@ -127,7 +127,8 @@ class ServerConfig(Settings):
         description="Names by which it is reached, beside that in `url`: to others, `/` and `/metrics` say nothing.",
     )
     trusted_proxies: Names = Field(
-        (), description="Addresses of proxies, or networks, whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed."
+        (),
+        description="Addresses of proxies, or networks, whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.",
     )
     workers: int = Field(1, ge=1, le=64, description="Processes, each with its own keyring.")
     shutdown_delay: Seconds = Field(

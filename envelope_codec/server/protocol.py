@@ -160,7 +160,8 @@ class PatientProtocol(H11Protocol):
         return self.conn.our_state is h11.DONE and self.conn.their_state is h11.SEND_BODY
 
     def _arm(self, seconds: float | None = None) -> None:
-        seconds = getattr(self.config, "header_timeout", _SECONDS) if seconds is None else seconds
+        if seconds is None:
+            seconds = float(getattr(self.config, "header_timeout", _SECONDS))
         self._head_timer = self.loop.call_later(seconds, self._give_up)
 
     def _disarm(self) -> None:
