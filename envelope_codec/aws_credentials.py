@@ -332,7 +332,7 @@ def described(error: Exception) -> str:
         return f"{name}: {type(error.kwargs.get('error')).__name__}"
     if isinstance(error, _QUOTING):
         found = _REPEATABLE.search(str(error))
-        source = str(error.kwargs.get("provider") or "the metadata service")
+        source = str(getattr(error, "kwargs", {}).get("provider") or "the metadata service")
         return f"{name}: {source:.64}: {found.group() if found else 'what it says may hold secrets, and is left out'}"
     if isinstance(error, _TOLD):
         return f"{name}: {str(error).partition(chr(10))[0][:300]}"
