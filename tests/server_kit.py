@@ -19,8 +19,8 @@ from temporalio.converter import ExternalStorage, StorageDriver
 
 from envelope_codec import EnvelopeCodec, EnvelopeConfig
 from envelope_codec.server import ServerConfig, create_app
-from envelope_codec.server.address import Address, bind
 from envelope_codec.server.run import UvicornConfig
+from envelope_codec.server.web.address import Address, bind
 
 LOOPBACK = "127.0.0.1"
 SECONDS = 30.0

@@ -24,7 +24,7 @@ from temporalio.service import RPCError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from envelope_codec import EnvelopePlugin, Event
-from envelope_codec.cli.demo_search import Needles, payloads_in
+from envelope_codec.cli.demo.search import Needles, payloads_in
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable, MalformedEnvelope
 from envelope_codec.testing import FakeKms
 

@@ -20,7 +20,7 @@ with workflow.unsafe.imports_passed_through():
     from temporalio.api.failure.v1 import Failure
     from temporalio.api.history.v1 import HistoryEvent
 
-    from envelope_codec.cli.demo_search import payloads_in
+    from envelope_codec.cli.demo.search import payloads_in
     from envelope_codec.envelope import Record, parse
 
 PATIENT = timedelta(seconds=100)

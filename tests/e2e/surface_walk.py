@@ -19,8 +19,8 @@ from temporalio.client import Client
 from temporalio.common import SearchAttributeKey
 from temporalio.service import RPCError
 
-from envelope_codec.cli.demo_search import Needles, payloads_in
-from envelope_codec.codec import is_envelope
+from envelope_codec.cli.demo.search import Needles, payloads_in
+from envelope_codec.temporal.codec import is_envelope
 
 ATTRIBUTE = SearchAttributeKey.for_keyword("poppyAttribute")
 

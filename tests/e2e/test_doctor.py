@@ -26,11 +26,11 @@ from temporalio.service import RPCError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from envelope_codec import EnvelopeConfig, NamespaceKeys
-from envelope_codec.cli.doctor_call import Calls, Deadline, quiet_logs
-from envelope_codec.cli.doctor_diagnosis import Request, diagnose
-from envelope_codec.cli.doctor_finding import Code, Finding
-from envelope_codec.cli.doctor_server import target_of
-from envelope_codec.cli.doctor_settings import Settings
+from envelope_codec.cli.doctor.call import Calls, Deadline, quiet_logs
+from envelope_codec.cli.doctor.diagnosis import Request, diagnose
+from envelope_codec.cli.doctor.finding import Code, Finding
+from envelope_codec.cli.doctor.server import target_of
+from envelope_codec.cli.doctor.settings import Settings
 from envelope_codec.cli.keygen import create_key_file, key_uri
 from tests.integration.harness_aws import AwsHarness
 from tests.integration.harness_gcp import GcpHarness

@@ -15,9 +15,9 @@ from temporalio.client import Client
 from temporalio.converter import DataConverter
 from temporalio.worker import Replayer, Worker
 
-from envelope_codec.clear import written_in_clear
-from envelope_codec.cli.demo_search import Needles, payloads_in
-from envelope_codec.codec import is_envelope
+from envelope_codec.cli.demo.search import Needles, payloads_in
+from envelope_codec.temporal.codec import is_envelope
+from envelope_codec.temporal.system_payloads import written_in_clear
 from envelope_codec.testing import FakeKms
 
 LARGE = 1_000_000  # bytes

@@ -48,9 +48,9 @@ from temporalio.service import RPCError
 from temporalio.worker import Replayer, Worker
 
 from envelope_codec import ConfigurationError, EncryptionRequired, EnvelopePlugin
-from envelope_codec.clear import CORE_MARKERS, written_in_clear
-from envelope_codec.cli.demo_search import payloads_in
-from envelope_codec.codec import is_envelope
+from envelope_codec.cli.demo.search import payloads_in
+from envelope_codec.temporal.codec import is_envelope
+from envelope_codec.temporal.system_payloads import CORE_MARKERS, written_in_clear
 from envelope_codec.testing import FakeKms
 
 ADOPTION = Path(__file__).resolve().parents[2] / "docs" / "adoption.md"

@@ -18,8 +18,8 @@ from temporalio.client import (
 from temporalio.converter import DataConverter
 from temporalio.worker import Worker
 
-from envelope_codec.cli.demo_search import payloads_in
-from envelope_codec.codec import is_envelope
+from envelope_codec.cli.demo.search import payloads_in
+from envelope_codec.temporal.codec import is_envelope
 from envelope_codec.testing import FakeKms
 
 

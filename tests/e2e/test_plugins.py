@@ -23,11 +23,11 @@ from temporalio.plugin import SimplePlugin
 from temporalio.worker import Worker
 
 from envelope_codec import ConfigurationError, EnvelopePlugin, Event, KmsUnavailable
-from envelope_codec.cli.demo_search import Needles, payloads_in
-from envelope_codec.codec import is_envelope
-from envelope_codec.guard import Guard
-from envelope_codec.memo_interceptor import NullMemos
-from envelope_codec.prewarm import Prewarm
+from envelope_codec.cli.demo.search import Needles, payloads_in
+from envelope_codec.temporal.client_check import Guard
+from envelope_codec.temporal.codec import is_envelope
+from envelope_codec.temporal.memo_interceptor import NullMemos
+from envelope_codec.temporal.worker_start import Prewarm
 from envelope_codec.testing import FakeKms
 
 

@@ -25,9 +25,8 @@ from temporalio.workflow import NondeterminismError
 from trips import Detour, Trip, count, decline
 
 from envelope_codec import EnvelopePlugin, Event, NamespaceKeys
-from envelope_codec.cli.demo_search import payloads_in
+from envelope_codec.cli.demo.search import payloads_in
 from envelope_codec.cli.keygen import create_key_file, key_uri
-from envelope_codec.codec import is_envelope
 from envelope_codec.errors import (
     ContextMismatch,
     EncryptionRequired,
@@ -37,6 +36,7 @@ from envelope_codec.errors import (
     KmsUnavailable,
 )
 from envelope_codec.kms import MasterKey, master_key
+from envelope_codec.temporal.codec import is_envelope
 from envelope_codec.testing import FakeKms
 
 ROOT = Path(__file__).resolve().parents[2]

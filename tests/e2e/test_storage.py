@@ -28,11 +28,11 @@ from temporalio.converter import DataConverter, ExternalStorage
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, Worker
 from test_workflows import WORKFLOWS, Journey, user_payloads
 
-from envelope_codec.clear import written_in_clear
-from envelope_codec.cli.demo_search import Needles
+from envelope_codec.cli.demo.search import Needles
 from envelope_codec.cli.keygen import create_key_file, key_uri
-from envelope_codec.codec import is_envelope
 from envelope_codec.storage.s3 import Boto3Client
+from envelope_codec.temporal.codec import is_envelope
+from envelope_codec.temporal.system_payloads import written_in_clear
 from envelope_codec.testing import FakeKms
 from tests.integration.harness_stores import KINDS, Stores, aws_environment, listed, opened
 

@@ -32,8 +32,8 @@ from temporalio.client import (
 )
 from temporalio.service import RPCError, RPCStatusCode
 
-from envelope_codec.cli.demo_search import Needles
-from envelope_codec.codec import is_envelope
+from envelope_codec.cli.demo.search import Needles
+from envelope_codec.temporal.codec import is_envelope
 from envelope_codec.testing import FakeKms
 
 CORNERS = {

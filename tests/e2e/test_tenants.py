@@ -33,11 +33,11 @@ from envelope_codec import (
     KeyDenied,
     SealingContext,
 )
-from envelope_codec.cli.demo_search import payloads_in
-from envelope_codec.cli.inspect_inventory import Inventory
-from envelope_codec.cli.inspect_place import places_in
-from envelope_codec.codec import EnvelopeCodec
+from envelope_codec.cli.demo.search import payloads_in
+from envelope_codec.cli.inspection.inventory import Inventory
+from envelope_codec.cli.inspection.place import places_in
 from envelope_codec.envelope import parse
+from envelope_codec.temporal.codec import EnvelopeCodec
 
 servers = pytest.fixture(scope="module")(real_kms)
 temporal_server = pytest.fixture(scope="module")(quick_temporal)

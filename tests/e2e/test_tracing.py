@@ -17,7 +17,7 @@ from temporalio.contrib.opentelemetry import OpenTelemetryPlugin, TracingInterce
 from temporalio.worker import Worker
 
 from envelope_codec import EnvelopePlugin
-from envelope_codec.codec import is_envelope
+from envelope_codec.temporal.codec import is_envelope
 from envelope_codec.testing import FakeKms
 
 HEADER = "_tracer-data"

@@ -46,7 +46,7 @@ from unruly import (
     unruly,
 )
 
-from envelope_codec.cli.demo_search import Needles
+from envelope_codec.cli.demo.search import Needles
 from envelope_codec.testing import FakeKms
 
 

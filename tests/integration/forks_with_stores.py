@@ -19,7 +19,7 @@ from temporalio.converter import StorageDriverRetrieveContext, StorageDriverStor
 
 from envelope_codec import EnvelopeCodec
 from envelope_codec.storage.driver import EnvelopeDriver, Pool
-from envelope_codec.storage.store import parse_store_url
+from envelope_codec.store import parse_store_url
 from envelope_codec.testing import FakeKms
 
 CHILDREN, ROUNDS, AT_ONCE = 4, 3, 6

@@ -22,7 +22,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from envelope_codec.storage.sql import SqlStore
-from envelope_codec.storage.store import PayloadStore, parse_store_url
+from envelope_codec.store import PayloadStore, parse_store_url
 
 OTHER = "beside-the-payloads"
 """What lies beside payloads and is none."""

@@ -17,9 +17,9 @@ from temporalio.converter import (
 )
 
 from envelope_codec import EnvelopeConfig, NamespaceKeys
-from envelope_codec.codec import is_envelope
 from envelope_codec.envelope import parse
 from envelope_codec.server import ServerConfig
+from envelope_codec.temporal.codec import is_envelope
 from envelope_codec.testing import FakeKms
 
 KEY = FakeKms()

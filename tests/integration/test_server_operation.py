@@ -18,8 +18,8 @@ from server_kit import PLAIN, CodecServer, refused, returned, sealed, serving, u
 from envelope_codec import ConfigurationError, EnvelopeConfig, NamespaceKeys, Unwrapped
 from envelope_codec.errors import KeyDenied
 from envelope_codec.server import ServerConfig
-from envelope_codec.server.certificate import check_certificate
 from envelope_codec.server.readiness import Probes, Readiness
+from envelope_codec.server.web.certificate import check_certificate
 from envelope_codec.testing import FakeKms
 
 KEY = FakeKms()
@@ -268,8 +268,8 @@ def test_the_description_is_of_what_there_is(server: CodecServer) -> None:
 
 
 def test_every_refusal_is_described() -> None:
-    from envelope_codec.server import refusal
-    from envelope_codec.server.openapi import _REFUSALS
+    from envelope_codec.server.pages.openapi import _REFUSALS
+    from envelope_codec.server.web import refusal
 
     folder = Path(refusal.__file__).parent
     texts = [path.read_text() for path in folder.glob("*.py")]

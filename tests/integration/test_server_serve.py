@@ -265,7 +265,7 @@ def test_what_is_said_at_start_is_of_these_settings(tmp_path: Path) -> None:
     from envelope_codec import EnvelopeConfig, NamespaceKeys
     from envelope_codec.cli.serve import announcement
     from envelope_codec.server import ServerConfig
-    from envelope_codec.server.address import Address
+    from envelope_codec.server.web.address import Address
     from envelope_codec.testing import FakeKms
 
     issuer = Issuer("https://login.example.com/")

@@ -20,7 +20,7 @@ from temporalio.api.common.v1 import Payload
 
 from envelope_codec import ConfigurationError, EnvelopeConfig
 from envelope_codec.server import ServerConfig, create_app
-from envelope_codec.server.bearer import Tokens
+from envelope_codec.server.auth.bearer import Tokens
 from envelope_codec.testing import FakeKms
 
 KEY = FakeKms()

@@ -34,11 +34,11 @@ from envelope_codec import (
     StoreRefused,
     StoreUnavailable,
 )
-from envelope_codec.codec import EnvelopeCodec
 from envelope_codec.storage import driver as driver_module
 from envelope_codec.storage.driver import EnvelopeDriver, Pool
 from envelope_codec.storage.s3 import Boto3Client
-from envelope_codec.storage.store import PayloadStore, parse_store_url
+from envelope_codec.store import PayloadStore, parse_store_url
+from envelope_codec.temporal.codec import EnvelopeCodec
 from envelope_codec.testing import FakeKms
 from tests.e2e.kms_proxy import KmsProxy
 from tests.integration.harness_stores import (

@@ -19,8 +19,8 @@ from temporalio.worker import UnsandboxedWorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from envelope_codec import EncryptionRequired, EnvelopePlugin, envelope_data_converter
-from envelope_codec.activation import refuse_system_payloads
-from envelope_codec.prewarm import _unmarked
+from envelope_codec.temporal.activation import refuse_system_payloads
+from envelope_codec.temporal.worker_start import _unmarked
 from envelope_codec.testing import FakeKms
 
 

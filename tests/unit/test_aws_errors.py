@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from frame_walk import Sentinels, leaks
 
-from envelope_codec.aws_credentials import described
+from envelope_codec.aws.credentials import described
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable
 from envelope_codec.kms import WrappedSecret
 from envelope_codec_aws import AwsKms

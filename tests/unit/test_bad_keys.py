@@ -20,8 +20,8 @@ from envelope_codec import (
     MasterKey,
 )
 from envelope_codec.cli.keygen import create_key_file, key_uri
-from envelope_codec.codec import EnvelopeCodec
 from envelope_codec.kms import master_key
+from envelope_codec.temporal.codec import EnvelopeCodec
 from envelope_codec.testing import FakeKms
 
 PLAIN = Payload(metadata={"encoding": b"json/plain"}, data=b'"text"')

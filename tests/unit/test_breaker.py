@@ -8,10 +8,10 @@ import dataclasses
 import pytest
 from keyring_kit import LIMITS, Jobs, Ring, settle, wrapped_by
 
-from envelope_codec.breaker import Breaker
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable
-from envelope_codec.keyset import KeySet
-from envelope_codec.sealing import SealingKey
+from envelope_codec.keys.breaker import Breaker
+from envelope_codec.keys.keyset import KeySet
+from envelope_codec.keys.sealing import SealingKey
 from envelope_codec.testing import FakeKms
 
 

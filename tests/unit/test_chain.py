@@ -8,7 +8,7 @@ from temporalio.api.common.v1 import Payload
 from temporalio.converter import PayloadCodec, SerializationContext, WithSerializationContext
 from temporalio.converter import WorkflowSerializationContext as WorkflowContext
 
-from envelope_codec.chain import CodecChain
+from envelope_codec.temporal.chain import CodecChain
 
 CONTEXT = WorkflowContext(namespace="n", workflow_id="w")
 

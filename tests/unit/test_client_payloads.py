@@ -27,9 +27,9 @@ from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.converter import DataConverter, DefaultPayloadConverter
 
 from envelope_codec import EnvelopePlugin, KeyDenied
-from envelope_codec.clear import is_reference
-from envelope_codec.client_payloads import ClientPayloads, _ClientPayloads
-from envelope_codec.codec import is_envelope
+from envelope_codec.temporal.client_payloads import ClientPayloads, _ClientPayloads
+from envelope_codec.temporal.codec import is_envelope
+from envelope_codec.temporal.system_payloads import is_reference
 from envelope_codec.testing import FakeKms
 
 GIVEN = DefaultPayloadConverter().to_payloads(["in clear"])[0]

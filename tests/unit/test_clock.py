@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from envelope_codec.clock import SystemClock
+from envelope_codec.keys.clock import SystemClock
 from envelope_codec.testing import ManualClock
 
 WAIT = 30.0

@@ -19,11 +19,11 @@ from temporalio.api.history.v1 import (
 )
 
 from envelope_codec import EnvelopeCodec, EnvelopeConfig, NamespaceKeys
-from envelope_codec.cli.doctor_call import Calls, Deadline, quiet_logs
-from envelope_codec.cli.doctor_finding import Code, Finding, Level
-from envelope_codec.cli.doctor_key_findings import key_findings
-from envelope_codec.cli.doctor_keys import KeyCheck, MasterKeys
-from envelope_codec.cli.doctor_server import (
+from envelope_codec.cli.doctor.call import Calls, Deadline, quiet_logs
+from envelope_codec.cli.doctor.finding import Code, Finding, Level
+from envelope_codec.cli.doctor.key_findings import key_findings
+from envelope_codec.cli.doctor.keys import KeyCheck, MasterKeys
+from envelope_codec.cli.doctor.server import (
     LATE,
     MISSING,
     REFUSED,
@@ -35,16 +35,16 @@ from envelope_codec.cli.doctor_server import (
     Target,
     target_of,
 )
-from envelope_codec.cli.doctor_settings import purpose_of, sealing_keys
-from envelope_codec.cli.doctor_survey import Survey
-from envelope_codec.cli.doctor_survey_findings import (
+from envelope_codec.cli.doctor.settings import purpose_of, sealing_keys
+from envelope_codec.cli.doctor.survey import Survey
+from envelope_codec.cli.doctor.survey_findings import (
     clock_findings,
     requirement_finding,
     server_finding,
     survey_findings,
     unconfigured_finding,
 )
-from envelope_codec.cli.inspect_kind import Kind
+from envelope_codec.cli.inspection.kind import Kind
 from envelope_codec.errors import KeyDenied
 from envelope_codec.testing import FakeKms
 

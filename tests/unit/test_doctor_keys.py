@@ -18,11 +18,11 @@ from missing_package import WITHOUT
 
 from envelope_codec import ConfigurationError, EnvelopeConfig, NamespaceKeys
 from envelope_codec.cli import main
-from envelope_codec.cli.doctor_call import Calls, Deadline, quiet_logs
-from envelope_codec.cli.doctor_diagnosis import Diagnosis, Request, diagnose
-from envelope_codec.cli.doctor_finding import Code, Finding, Level
-from envelope_codec.cli.doctor_hint import HINTS, hint
-from envelope_codec.cli.doctor_settings import (
+from envelope_codec.cli.doctor.call import Calls, Deadline, quiet_logs
+from envelope_codec.cli.doctor.diagnosis import Diagnosis, Request, diagnose
+from envelope_codec.cli.doctor.finding import Code, Finding, Level
+from envelope_codec.cli.doctor.hint import HINTS, hint
+from envelope_codec.cli.doctor.settings import (
     NothingConfigured,
     Settings,
     load_settings,
@@ -33,8 +33,8 @@ from envelope_codec.cli.doctor_settings import (
 from envelope_codec.cli.keygen import create_key_file, key_uri
 from envelope_codec.envelope import Purpose, commit, record_head
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable
+from envelope_codec.keys.namespaces import KeySets
 from envelope_codec.kms import Unwrapped, WrappedSecret
-from envelope_codec.namespaces import KeySets
 from envelope_codec.provider import UNEXPECTED
 from envelope_codec.testing import FakeKms
 
@@ -309,7 +309,8 @@ async def test_what_has_ended_does_not_hang() -> None:
 
 HANGS = """
 import threading
-from envelope_codec.cli import doctor_keys, main
+from envelope_codec.cli import main
+from envelope_codec.cli.doctor import keys as doctor_keys
 from envelope_codec.testing import FakeKms
 
 class Hanging(FakeKms):
@@ -339,8 +340,8 @@ async def test_no_secret_is_in_what_is_told(capsys: pytest.CaptureFixture[str]) 
                 raise RuntimeError(f"can't send {secret!r} {secret.hex()} {base64.b64encode(secret)!r}")
             return wrapped
 
-    from envelope_codec.cli.doctor_report import diagnosis_document, print_diagnosis
-    from envelope_codec.cli.inspect_text import Page
+    from envelope_codec.cli.doctor.report import diagnosis_document, print_diagnosis
+    from envelope_codec.cli.output import Page
 
     kms = Talkative()
     config = EnvelopeConfig(key=kms)

@@ -9,8 +9,8 @@ from test_doctor_histories import started, surveyed
 from test_doctor_keys import examine
 
 from envelope_codec import EnvelopeCodec, EnvelopeConfig
-from envelope_codec.cli.doctor_keys import Probe
-from envelope_codec.cli.doctor_recipients import Recipients, count_recipients, recipient_findings
+from envelope_codec.cli.doctor.keys import Probe
+from envelope_codec.cli.doctor.recipients import Recipients, count_recipients, recipient_findings
 from envelope_codec.testing import FakeKms
 
 

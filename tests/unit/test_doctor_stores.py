@@ -18,19 +18,19 @@ import pytest
 from missing_package import WITHOUT
 
 from envelope_codec import EnvelopeConfig, PayloadMissing, StoreRefused, StoreUnavailable
-from envelope_codec.aws_credentials import REASONS
+from envelope_codec.aws.credentials import REASONS
 from envelope_codec.cli import main
-from envelope_codec.cli.doctor_call import Calls, Deadline, quiet_logs
-from envelope_codec.cli.doctor_diagnosis import Diagnosis, Request, diagnose
-from envelope_codec.cli.doctor_finding import Code, Finding, Level
-from envelope_codec.cli.doctor_report import diagnosis_document
-from envelope_codec.cli.doctor_settings import Settings
-from envelope_codec.cli.doctor_store_hint import STORE_HINTS, store_hint
+from envelope_codec.cli.doctor.call import Calls, Deadline, quiet_logs
+from envelope_codec.cli.doctor.diagnosis import Diagnosis, Request, diagnose
+from envelope_codec.cli.doctor.finding import Code, Finding, Level
+from envelope_codec.cli.doctor.report import diagnosis_document
+from envelope_codec.cli.doctor.settings import Settings
+from envelope_codec.cli.doctor.store_hint import STORE_HINTS, store_hint
 from envelope_codec.cli.keygen import create_key_file, key_uri
 from envelope_codec.errors import ConfigurationError, EnvelopeError
 from envelope_codec.storage import files, mongodb, redis, s3, sql, sql_error
 from envelope_codec.storage.sql import SqlStore
-from envelope_codec.storage.store import Stored
+from envelope_codec.store import Stored
 from envelope_codec.testing import FakeKms
 
 SECONDS = 60.0
@@ -117,7 +117,7 @@ def theirs(monkeypatch: pytest.MonkeyPatch) -> type[Theirs]:
     Theirs.does, Theirs.asked, Theirs.closed = lambda operation: None, [], 0
     points = [EntryPoint("theirs", f"{__name__}:Theirs", "envelope_codec.stores")]
     points.append(EntryPoint("file", "envelope_codec.storage.files:FileStore", "envelope_codec.stores"))
-    monkeypatch.setattr("envelope_codec.storage.store.metadata.entry_points", lambda group: points)
+    monkeypatch.setattr("envelope_codec.store.metadata.entry_points", lambda group: points)
     return Theirs
 
 

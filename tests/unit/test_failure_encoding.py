@@ -37,10 +37,10 @@ from envelope_codec import (
     KeyDenied,
     envelope_data_converter,
 )
-from envelope_codec.cli.demo_search import payloads_in
-from envelope_codec.codec import is_envelope
+from envelope_codec.cli.demo.search import payloads_in
 from envelope_codec.envelope import ENCODING
-from envelope_codec.failure_attributes import is_hidden
+from envelope_codec.temporal.codec import is_envelope
+from envelope_codec.temporal.failure_attributes import is_hidden
 from envelope_codec.testing import FakeKms
 
 SECRET = "marigold"

@@ -37,15 +37,15 @@ from temporalio.exceptions import (
     RetryState,
 )
 
-from envelope_codec.failure_attributes import MAX_LEVELS, MAX_MESSAGE
-from envelope_codec.failure_fallback import tellable
-from envelope_codec.failures import (
+from envelope_codec.temporal.failure_attributes import MAX_LEVELS, MAX_MESSAGE
+from envelope_codec.temporal.failure_converter import (
     MAX_STACK_TRACE,
     EnvelopeFailureConverter,
     encoding_failures,
     hides,
     reading_failures,
 )
+from envelope_codec.temporal.failure_fallback import tellable
 
 PAYLOADS = DefaultPayloadConverter()
 SECRET = "marigold"

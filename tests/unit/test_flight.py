@@ -14,10 +14,10 @@ from collections.abc import Callable
 import pytest
 from keyring_kit import Events, Jobs, inline, settle
 
-from envelope_codec.clock import SystemClock
 from envelope_codec.errors import ConfigurationError, EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable
-from envelope_codec.flight import Flight, Stop, stopping
-from envelope_codec.kmscall import KmsCalls
+from envelope_codec.keys.calls import KmsCalls
+from envelope_codec.keys.clock import SystemClock
+from envelope_codec.keys.flight import Flight, Stop, stopping
 from envelope_codec.testing import FakeKms, ManualClock
 
 WAIT = 30.0

@@ -35,9 +35,9 @@ from envelope_codec import (
     StoreUnavailable,
     envelope_data_converter,
 )
-from envelope_codec.chain import CodecChain
-from envelope_codec.codec import EnvelopeCodec
 from envelope_codec.storage.driver import EnvelopeDriver, Pool
+from envelope_codec.temporal.chain import CodecChain
+from envelope_codec.temporal.codec import EnvelopeCodec
 from envelope_codec.testing import FakeKms
 
 SECRET = "ada-owes-12.50"

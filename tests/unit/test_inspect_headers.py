@@ -28,9 +28,10 @@ from temporalio.api.sdk.v1 import ExternalStorageReference, UserMetadata
 from vectors.vector_files import Vector, load
 
 from envelope_codec import EnvelopeCodec, EnvelopeConfig, MalformedEnvelope
-from envelope_codec.cli import inspect_document, main
-from envelope_codec.cli.inspect_kind import Kind, judge
-from envelope_codec.cli.inspect_place import Place, places_in
+from envelope_codec.cli import main
+from envelope_codec.cli.inspection import document as inspect_document
+from envelope_codec.cli.inspection.kind import Kind, judge
+from envelope_codec.cli.inspection.place import Place, places_in
 from envelope_codec.envelope import Purpose, Recipient, build_record, commit, parse, record_head, seal
 from envelope_codec.storage.claim import Claim
 from envelope_codec.testing import FakeKms

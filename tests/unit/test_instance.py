@@ -19,13 +19,14 @@ from temporalio.bridge.worker import encode_completion
 from temporalio.converter import DataConverter, ExternalStorage, PayloadCodec, StorageDriver, StorageDriverClaim
 from temporalio.worker import UnsandboxedWorkflowRunner, WorkflowInstance, WorkflowRunner
 
-from envelope_codec import EnvelopeCodec, envelope_data_converter, untouched
-from envelope_codec.chain import CodecChain
-from envelope_codec.codec import is_envelope
-from envelope_codec.failure_attributes import is_hidden
-from envelope_codec.instance import failures_in, settles, settling
+from envelope_codec import EnvelopeCodec, envelope_data_converter
+from envelope_codec.temporal import untouched
+from envelope_codec.temporal.chain import CodecChain
+from envelope_codec.temporal.codec import is_envelope
+from envelope_codec.temporal.failure_attributes import is_hidden
+from envelope_codec.temporal.untouched import is_untouched
+from envelope_codec.temporal.workflow_instance import failures_in, settles, settling
 from envelope_codec.testing import FakeKms
-from envelope_codec.untouched import is_untouched
 
 SECRET = "marigold"
 NULLS = {

@@ -16,11 +16,11 @@ from typing import TypeVar
 import pytest
 from keyring_kit import LEASE, LIMITS, MAX_AGE, Events, Jobs, Ring, key_sets, settle, wrapped_by
 
-from envelope_codec.clock import SystemClock
 from envelope_codec.envelope import open_envelope, parse, seal
 from envelope_codec.errors import EnvelopeError, KeyDenied, KmsUnavailable
-from envelope_codec.keyring import Keyring, Limits
-from envelope_codec.keyset import KeySet
+from envelope_codec.keys.clock import SystemClock
+from envelope_codec.keys.keyring import Keyring, Limits
+from envelope_codec.keys.keyset import KeySet
 from envelope_codec.observe import Event
 from envelope_codec.testing import FakeKms
 

@@ -9,7 +9,7 @@ import pytest
 from keyring_kit import GRACE, LEASE, Jobs, Ring, settle, wrapped_by
 
 from envelope_codec.errors import KeyDenied, KmsUnavailable
-from envelope_codec.keyset import KeySet
+from envelope_codec.keys.keyset import KeySet
 from envelope_codec.testing import FakeKms
 
 STEP = 10.0

@@ -14,7 +14,7 @@ from keyring_kit import Events, key_sets, wrapped_by
 
 from envelope_codec.envelope import Record
 from envelope_codec.errors import KmsUnavailable
-from envelope_codec.keyring import Keyring, Limits
+from envelope_codec.keys.keyring import Keyring, Limits
 from envelope_codec.testing import FakeKms
 
 pytestmark = [

@@ -11,10 +11,10 @@ from keyring_kit import GRACE, LEASE, Jobs, Ring, settle, wrapped_by
 
 from envelope_codec.envelope import Record, build_record
 from envelope_codec.errors import InvalidCiphertext, KeyDenied, KmsUnavailable
-from envelope_codec.keyring import Limits
-from envelope_codec.keyset import KeySet
+from envelope_codec.keys.keyring import Limits
+from envelope_codec.keys.keyset import KeySet
+from envelope_codec.keys.lease import Kin, Kind, Lease, Name, Sent
 from envelope_codec.kms import Unwrapped, WrappedSecret
-from envelope_codec.lease import Kin, Kind, Lease, Name, Sent
 from envelope_codec.testing import FakeKms, ManualClock
 
 

@@ -13,7 +13,7 @@ from keyring_kit import LEASE, LIMITS, REFUSAL, Jobs, Ring, corrupted, settle, w
 
 from envelope_codec.envelope import Purpose, Recipient, Record, build_record, record_head
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KeyNotConfigured, KmsUnavailable
-from envelope_codec.keyset import KeySet
+from envelope_codec.keys.keyset import KeySet
 from envelope_codec.kms import Unwrapped, WrappedSecret
 from envelope_codec.testing import FakeKms, ManualClock
 
@@ -64,7 +64,7 @@ async def test_no_more_keys_are_kept_than_the_cache_holds(size: int) -> None:
 
 
 async def test_more_keys_than_the_hot_ones_are_served_without_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("envelope_codec.opening._HOT_ENTRIES", 1_024)
+    monkeypatch.setattr("envelope_codec.keys.opening._HOT_ENTRIES", 1_024)
     ring = small(3_000)
     secrets = [wrapped_by(ring.kms) for _ in range(2_500)]
     for record, _ in secrets:

@@ -11,7 +11,7 @@ from keyring_kit import GRACE, LEASE, LIMITS, MAX_AGE, REFUSAL, Jobs, Ring, sett
 
 from envelope_codec.envelope import Purpose, Record
 from envelope_codec.errors import KeyDenied, KmsUnavailable
-from envelope_codec.keyset import KeySet
+from envelope_codec.keys.keyset import KeySet
 from envelope_codec.testing import FakeKms
 
 END = LEASE + GRACE

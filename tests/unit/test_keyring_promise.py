@@ -22,9 +22,9 @@ from keyring_kit import Jobs, Ring, wrapped_by
 
 from envelope_codec.envelope import Purpose, Record
 from envelope_codec.errors import EnvelopeError, KeyDenied, KmsUnavailable
-from envelope_codec.keyring import Limits
+from envelope_codec.keys.keyring import Limits
+from envelope_codec.keys.sealing import SealingKey
 from envelope_codec.kms import Unwrapped, WrappedSecret
-from envelope_codec.sealing import SealingKey
 from envelope_codec.testing import FakeKms
 
 LEASE, GRACE, REFUSAL, MAX_AGE, MAX_PAYLOADS = 300.0, 3_600.0, 5.0, 7_200.0, 40

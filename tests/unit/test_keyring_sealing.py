@@ -20,9 +20,9 @@ from envelope_codec.errors import (
     KmsUnavailable,
     MalformedEnvelope,
 )
-from envelope_codec.keyset import KeySet
+from envelope_codec.keys.keyset import KeySet
+from envelope_codec.keys.sealing import SealingKey
 from envelope_codec.kms import Unwrapped, WrappedSecret
-from envelope_codec.sealing import SealingKey
 from envelope_codec.testing import FakeKms
 
 

@@ -10,7 +10,7 @@ from keyring_kit import wrapped_by
 from temporalio.api.common.v1 import Payload
 
 from envelope_codec import ConfigurationError, EnvelopeConfig, EnvelopePlugin, KeyDenied, KeyNotConfigured
-from envelope_codec.codec import EnvelopeCodec
+from envelope_codec.temporal.codec import EnvelopeCodec
 from envelope_codec.testing import FakeKms
 
 

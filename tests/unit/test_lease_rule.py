@@ -12,13 +12,13 @@ import pytest
 from keyring_kit import GRACE, LEASE, LIMITS, REFUSAL, Jobs, Policy, Ring, Untold, corrupted, settle, wrapped_by
 from temporalio.api.common.v1 import Payload
 
-from envelope_codec.codec import EnvelopeCodec
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.envelope import NAME_DATA_KEY, Purpose, Recipient, Record, build_record, seal
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable
-from envelope_codec.keyset import KeySet
+from envelope_codec.keys.keyset import KeySet
+from envelope_codec.keys.lease import Lease, Name
 from envelope_codec.kms import Unwrapped, WrappedSecret, unwrapped_by
-from envelope_codec.lease import Lease, Name
+from envelope_codec.temporal.codec import EnvelopeCodec
 from envelope_codec.testing import FakeKms
 
 TENANT_A, TENANT_B = {"tenant": "a"}, {"tenant": "b"}

@@ -27,9 +27,9 @@ from temporalio.converter import (
 from temporalio.exceptions import ApplicationError
 
 from envelope_codec import ConfigurationError, EncryptionRequired, EnvelopeConfig, EnvelopePlugin, InvalidCiphertext
-from envelope_codec.clear import written_in_clear
-from envelope_codec.codec import EnvelopeCodec
 from envelope_codec.observe import Event
+from envelope_codec.temporal.codec import EnvelopeCodec
+from envelope_codec.temporal.system_payloads import written_in_clear
 from envelope_codec.testing import FakeKms
 
 PLAIN = Payload(metadata={"encoding": b"json/plain"}, data=b'"text"')
@@ -165,7 +165,7 @@ async def test_legacy_codecs_are_named_by_text_in_files(tmp_path: Path, monkeypa
     (tmp_path / "envelope.toml").write_text(
         'key = "localfile:///nowhere"\nlegacy_codecs = ["made_before:Codec", "made_before:here.instance"]\n', "utf-8"
     )
-    monkeypatch.setattr("envelope_codec.namespaces.master_key", lambda uri: FakeKms())
+    monkeypatch.setattr("envelope_codec.keys.namespaces.master_key", lambda uri: FakeKms())
     config = EnvelopeConfig.from_file(tmp_path / "envelope.toml")
     with EnvelopePlugin(config) as plugin:
         import made_before  # type: ignore[import-not-found]

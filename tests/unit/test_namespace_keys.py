@@ -24,10 +24,10 @@ from envelope_codec import (
     NamespaceKeys,
     SealingContext,
 )
-from envelope_codec.codec import EnvelopeCodec
 from envelope_codec.envelope import Record, parse
-from envelope_codec.keyring import Keyring
-from envelope_codec.namespaces import KeySets, overlap
+from envelope_codec.keys.keyring import Keyring
+from envelope_codec.keys.namespaces import KeySets, overlap
+from envelope_codec.temporal.codec import EnvelopeCodec
 from envelope_codec.testing import FakeKms, ManualClock
 
 PLAIN = Payload(metadata={"encoding": b"json/plain"}, data=b'"text"')

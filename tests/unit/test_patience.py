@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import pytest
 from keyring_kit import LEASE, REFUSAL, Jobs, Ring, settle
 
-from envelope_codec import patience
 from envelope_codec.errors import KeyDenied, KmsUnavailable
-from envelope_codec.flight import AT_SHUTDOWN, Stop, stopping
-from envelope_codec.keyset import KeySet
-from envelope_codec.sealing import SealingKey
+from envelope_codec.keys import patience
+from envelope_codec.keys.flight import AT_SHUTDOWN, Stop, stopping
+from envelope_codec.keys.keyset import KeySet
+from envelope_codec.keys.sealing import SealingKey
 from envelope_codec.testing import FakeKms
 
 

@@ -9,8 +9,8 @@ from keyring_kit import GRACE, LEASE, REFUSAL, Ring, corrupted, key_sets, wrappe
 
 from envelope_codec.envelope import MAX_RECIPIENTS, Recipient, Record, build_record
 from envelope_codec.errors import InvalidCiphertext, KeyDenied, KeyNotConfigured, KmsUnavailable
-from envelope_codec.keyring import Keyring
-from envelope_codec.keyset import KeySet
+from envelope_codec.keys.keyring import Keyring
+from envelope_codec.keys.keyset import KeySet
 from envelope_codec.testing import FakeKms
 
 

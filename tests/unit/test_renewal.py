@@ -8,7 +8,7 @@ import pytest
 from keyring_kit import Jobs, Ring, settle
 
 from envelope_codec.errors import KeyDenied, KmsUnavailable
-from envelope_codec.keyset import KeySet
+from envelope_codec.keys.keyset import KeySet
 from envelope_codec.testing import FakeKms
 
 

@@ -10,18 +10,18 @@ import pytest
 from starlette.datastructures import Headers
 
 from envelope_codec.server import ServerConfig
-from envelope_codec.server.address import network_of
 from envelope_codec.server.audit import Entry
-from envelope_codec.server.budget import UNBOUNDED, Budget, Lack
-from envelope_codec.server.gate import Gate
-from envelope_codec.server.host import Hosts
-from envelope_codec.server.limiter import Limiter
-from envelope_codec.server.payloads import tree_bytes
-from envelope_codec.server.principal import Principal
-from envelope_codec.server.protocol import Connections
-from envelope_codec.server.refusal import Refusal
-from envelope_codec.server.tally import Tally
-from envelope_codec.server.turns import Turns
+from envelope_codec.server.auth.principal import Principal
+from envelope_codec.server.payloads.message import tree_bytes
+from envelope_codec.server.web.address import network_of
+from envelope_codec.server.web.budget import UNBOUNDED, Budget, Lack
+from envelope_codec.server.web.gate import Gate
+from envelope_codec.server.web.host import Hosts
+from envelope_codec.server.web.limiter import Limiter
+from envelope_codec.server.web.protocol import Connections
+from envelope_codec.server.web.refusal import Refusal
+from envelope_codec.server.web.tally import Tally
+from envelope_codec.server.web.turns import Turns
 
 
 class Hand:
@@ -213,7 +213,7 @@ def let_in(gate: Gate, headers: Headers, who: Principal = ADA) -> None:
 
 
 def test_one_caller_of_many_tokens_lets_the_gate_forget_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("envelope_codec.server.gate._KNOWN", 100)
+    monkeypatch.setattr("envelope_codec.server.web.gate._KNOWN", 100)
     gate = Gate("2/day", behind_proxies=True)
     let_in(gate, token("ada"))
     for n in range(200):

@@ -12,7 +12,7 @@ import pytest
 
 from envelope_codec import ConfigurationError, EnvelopeConfig
 from envelope_codec.server import ServerConfig
-from envelope_codec.server.address import Address, bind, bound_address
+from envelope_codec.server.web.address import Address, bind, bound_address
 
 KEY = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 CLOUD = {"issuer": "temporal-cloud"}

@@ -11,7 +11,7 @@ import pytest
 from envelope_codec.server import ServerConfig
 from envelope_codec.server.audit import Entry
 from envelope_codec.server.metrics import Metrics
-from envelope_codec.server.openapi import _REFUSALS
+from envelope_codec.server.pages.openapi import _REFUSALS
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs" / "codec-server.md").read_text("utf-8")

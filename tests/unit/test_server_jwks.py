@@ -19,11 +19,12 @@ from issuer_kit import issuing
 from typer.testing import CliRunner
 
 from envelope_codec import ConfigurationError, __version__
-from envelope_codec.cli import _application, doctor_issuers
-from envelope_codec.cli.doctor_call import Deadline
+from envelope_codec.cli import _application
+from envelope_codec.cli.doctor import issuers as doctor_issuers
+from envelope_codec.cli.doctor.call import Deadline
 from envelope_codec.cli.keygen import create_key_file, key_uri
 from envelope_codec.server import ServerConfig
-from envelope_codec.server.jwks import LARGEST, FetchFailed, _opener, fetch_jwks
+from envelope_codec.server.auth.jwks import LARGEST, FetchFailed, _opener, fetch_jwks
 
 VARIABLES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy")
 

@@ -9,7 +9,7 @@ import pytest
 from integration.listeners import silent_port
 from issuer_kit import Issuer, Key, issuing
 
-from envelope_codec.server.keys import KeysUnavailable, RemoteKeys
+from envelope_codec.server.auth.keys import KeysUnavailable, RemoteKeys
 
 DAY = 86_400.0
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from envelope_codec.server import ServerConfig
-from envelope_codec.server.access import Access
-from envelope_codec.server.principal import Principal, joined
-from envelope_codec.server.rule import Rule, claim_values
+from envelope_codec.server.auth.access import Access
+from envelope_codec.server.auth.principal import Principal, joined
+from envelope_codec.server.auth.rule import Rule, claim_values
 
 CLOUD = {"issuer": "temporal-cloud"}
 

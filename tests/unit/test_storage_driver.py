@@ -43,14 +43,14 @@ from envelope_codec import (
     StoreRefused,
     StoreUnavailable,
 )
-from envelope_codec.codec import EnvelopeCodec, is_envelope
 from envelope_codec.envelope import parse
-from envelope_codec.flight import Stop, stopping
+from envelope_codec.keys.flight import Stop, stopping
 from envelope_codec.storage.claim import Claim
 from envelope_codec.storage.driver import EnvelopeDriver, Pool
 from envelope_codec.storage.external import ScheduleMemos
 from envelope_codec.storage.foreign import ForeignDriver
-from envelope_codec.storage.store import PayloadStore, Stored, StoreUrl, parse_store_url
+from envelope_codec.store import PayloadStore, Stored, StoreUrl, parse_store_url
+from envelope_codec.temporal.codec import EnvelopeCodec, is_envelope
 from envelope_codec.testing import FakeKms
 
 PLAIN = Payload(metadata={"encoding": b"json/plain"}, data=b'"a text of some length"')

@@ -19,9 +19,9 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.converter import JSONPlainPayloadConverter, JSONProtoPayloadConverter
 
 from envelope_codec import ContextMismatch, EnvelopeConfig, EnvelopeError, InvalidCiphertext, MalformedEnvelope
-from envelope_codec.cli.storage_references import ids_in
-from envelope_codec.codec import EnvelopeCodec
+from envelope_codec.cli.storage.references import ids_in
 from envelope_codec.storage.claim import Claim
+from envelope_codec.temporal.codec import EnvelopeCodec
 from envelope_codec.testing import FakeKms
 
 IDS = ["0123456789abcdef" * 2, "fedcba9876543210" * 2]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from envelope_codec import ConfigurationError
-from envelope_codec.cli.storage_state import Run, State
+from envelope_codec.cli.storage.state import Run, State
 
 ONE, OTHER = Run("n", "w", "r1"), Run("n", "w \n\"'", "r2")
 

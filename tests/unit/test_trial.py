@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import pytest
 from keyring_kit import Jobs, Ring, settle
 
-from envelope_codec.keyset import KeySet
+from envelope_codec.keys.keyset import KeySet
 from envelope_codec.kms import WrappedSecret
 from envelope_codec.testing import FakeKms
 
@@ -201,8 +201,8 @@ async def test_places_where_nothing_is_sealed_any_more_are_forgotten_with_their_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A resolver may give each of any number of tenants a key set of its own, and event loops wait for the lock."""
-    monkeypatch.setattr("envelope_codec.sealing._MANY", 20)
-    monkeypatch.setattr("envelope_codec.sealing._SWEPT_AT_ONCE", 5)
+    monkeypatch.setattr("envelope_codec.keys.sealing._MANY", 20)
+    monkeypatch.setattr("envelope_codec.keys.sealing._SWEPT_AT_ONCE", 5)
     kms, backup = FakeKms(), FakeKms()
     backup.denied = True
     ring = Ring(kms)

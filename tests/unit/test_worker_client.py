@@ -10,9 +10,9 @@ from temporalio.converter import DataConverter
 from temporalio.testing import ActivityEnvironment
 
 from envelope_codec import ConfigurationError, EnvelopePlugin, envelope_data_converter
-from envelope_codec.prewarm import Prewarm
+from envelope_codec.temporal.worker_client import WorkerClient
+from envelope_codec.temporal.worker_start import Prewarm
 from envelope_codec.testing import FakeKms
-from envelope_codec.worker_client import WorkerClient
 
 
 async def client(*plugins: Any, converter: DataConverter = DataConverter.default) -> Client:
