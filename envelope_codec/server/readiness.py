@@ -23,8 +23,8 @@ from envelope_codec.envelope import (
 )
 from envelope_codec.errors import EnvelopeError, KmsUnavailable
 from envelope_codec.keys.calls import told
+from envelope_codec.keys.key_sets import KeySets
 from envelope_codec.keys.keyset import KeySet
-from envelope_codec.keys.namespaces import KeySets
 from envelope_codec.kms import MasterKey, WrappedSecret, unwrapped_by
 from envelope_codec.observe import logger
 

@@ -33,7 +33,7 @@ from envelope_codec.cli.doctor.settings import (
 from envelope_codec.cli.keygen import create_key_file, key_uri
 from envelope_codec.envelope import Purpose, commit, record_head
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable
-from envelope_codec.keys.namespaces import KeySets
+from envelope_codec.keys.key_sets import KeySets
 from envelope_codec.kms import Unwrapped, WrappedSecret
 from envelope_codec.provider import UNEXPECTED
 from envelope_codec.testing import FakeKms

@@ -165,7 +165,7 @@ async def test_legacy_codecs_are_named_by_text_in_files(tmp_path: Path, monkeypa
     (tmp_path / "envelope.toml").write_text(
         'key = "localfile:///nowhere"\nlegacy_codecs = ["made_before:Codec", "made_before:here.instance"]\n', "utf-8"
     )
-    monkeypatch.setattr("envelope_codec.keys.namespaces.master_key", lambda uri: FakeKms())
+    monkeypatch.setattr("envelope_codec.keys.key_sets.master_key", lambda uri: FakeKms())
     config = EnvelopeConfig.from_file(tmp_path / "envelope.toml")
     with EnvelopePlugin(config) as plugin:
         import made_before  # type: ignore[import-not-found]

@@ -25,8 +25,9 @@ from envelope_codec import (
     SealingContext,
 )
 from envelope_codec.envelope import Record, parse
+from envelope_codec.keys.key_sets import KeySets
 from envelope_codec.keys.keyring import Keyring
-from envelope_codec.keys.namespaces import KeySets, overlap
+from envelope_codec.keys.namespaces import overlap
 from envelope_codec.temporal.codec import EnvelopeCodec
 from envelope_codec.testing import FakeKms, ManualClock
 

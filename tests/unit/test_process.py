@@ -20,7 +20,7 @@ import envelope_codec
 from envelope_codec._loops import kept_awake, running_loop
 from envelope_codec._process import PerProcess, living, renew_after_fork
 from envelope_codec.errors import StoreUnavailable
-from envelope_codec.keys.namespaces import KeySets
+from envelope_codec.keys.key_sets import KeySets
 from envelope_codec.storage.s3 import S3Store
 from envelope_codec.testing import FakeKms
 
@@ -160,7 +160,7 @@ from envelope_codec.cli.demo.command import Counts
 from envelope_codec.cli.doctor.keys import MasterKeys
 from envelope_codec.keys.flight import Flight, Stop
 from envelope_codec.kms import master_key
-from envelope_codec.keys.namespaces import KeySets
+from envelope_codec.keys.key_sets import KeySets
 from envelope_codec.server.audit import Audit
 from envelope_codec.storage.driver import Pool
 from envelope_codec.storage.s3 import S3Store
@@ -296,7 +296,7 @@ def test_a_fork_while_another_thread_builds_a_master_key_does_not_stop_the_child
             go_on.wait(WAIT)
         return FakeKms(uri)
 
-    monkeypatch.setattr("envelope_codec.keys.namespaces.master_key", build)
+    monkeypatch.setattr("envelope_codec.keys.key_sets.master_key", build)
     config = envelope_codec.EnvelopeConfig(key=FakeKms(), resolver=lambda context: f"fakekms://{context.workflow_id}")
     sets = KeySets(config)
     context = envelope_codec.SealingContext
@@ -322,7 +322,7 @@ def test_a_slow_build_holds_up_no_other_tenant_and_is_kept_once(monkeypatch: pyt
             go_on.wait(WAIT)
         return Closing(uri)
 
-    monkeypatch.setattr("envelope_codec.keys.namespaces.master_key", build)
+    monkeypatch.setattr("envelope_codec.keys.key_sets.master_key", build)
     sets = KeySets(
         envelope_codec.EnvelopeConfig(key=FakeKms(), resolver=lambda context: f"fakekms://{context.workflow_id}")
     )
