@@ -36,7 +36,7 @@ from envelope_codec.storage.driver import EnvelopeDriver, Pool  # noqa: E402
 from envelope_codec.store import PayloadStore, parse_store_url  # noqa: E402
 from envelope_codec.temporal.codec import EnvelopeCodec  # noqa: E402
 from envelope_codec.testing import FakeKms  # noqa: E402
-from tests.integration.harness_stores import (  # noqa: E402
+from tests.support.harness_stores import (  # noqa: E402
     S3,
     SERVED,
     Files,

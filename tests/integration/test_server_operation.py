@@ -10,10 +10,8 @@ from typing import Any
 
 import httpx
 import pytest
-from certificate_kit import write_certificate
 from cryptography.x509 import load_der_x509_certificate
 from prometheus_client.parser import text_string_to_metric_families
-from server_kit import PLAIN, CodecServer, refused, returned, sealed, serving, until
 
 from envelope_codec import ConfigurationError, EnvelopeConfig, NamespaceKeys, Unwrapped
 from envelope_codec.errors import KeyDenied
@@ -21,6 +19,8 @@ from envelope_codec.server import ServerConfig
 from envelope_codec.server.readiness import Probes, Readiness
 from envelope_codec.server.web.certificate import check_certificate
 from envelope_codec.testing import FakeKms
+from tests.support.certificates import write_certificate
+from tests.support.codec_server import PLAIN, CodecServer, refused, returned, sealed, serving, until
 
 KEY = FakeKms()
 

@@ -18,8 +18,8 @@ from envelope_codec.cli.doctor.report import diagnosis_document
 from envelope_codec.cli.doctor.settings import Settings
 from envelope_codec.cli.keygen import create_key_file, key_uri
 from envelope_codec.testing import FakeKms
-from tests.integration.harness_stores import KINDS, Stores, aws_environment, listed, opened
-from tests.integration.s3_replies import S3Replies
+from tests.support.harness_stores import KINDS, Stores, aws_environment, listed, opened
+from tests.support.s3_replies import S3Replies
 
 NEEDLES = ("127.0.0.1", "sesame", "nobody-here", "astray", "Payloads_", "text.db")
 """What is in the URLs of these tests, and must be in nothing that is printed."""

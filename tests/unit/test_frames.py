@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from frame_walk import Sentinels, leaks, leaks_of_record
-from keyring_kit import Ring, corrupted, settle, wrapped_by
 from temporalio.api.common.v1 import Payload
 from temporalio.converter import PayloadCodec, StorageDriverRetrieveContext, StorageDriverStoreContext
 
@@ -34,6 +32,8 @@ from envelope_codec.temporal.chain import CodecChain
 from envelope_codec.temporal.codec import EnvelopeCodec
 from envelope_codec.testing import FakeKms
 from envelope_codec_local import LocalKeyFile
+from tests.support.frame_walker import Sentinels, leaks, leaks_of_record
+from tests.support.keyring_on_fakes import Ring, corrupted, settle, wrapped_by
 
 TEXT = b"marigold-in-plaintext"
 FIRST, SECOND = (Payload(metadata={"encoding": b"json/plain"}, data=b'"%b %d"' % (TEXT, n)) for n in (1, 2))
@@ -132,7 +132,7 @@ def _holding(secret: object) -> None:
     ],
 )
 def test_the_walk_finds_what_is_there(holder: Callable[[bytes], object], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("frame_walk._OURS", (__file__,))
+    monkeypatch.setattr("tests.support.frame_walker._OURS", (__file__,))
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - raised here, without words
         _holding(holder(TEXT))
     error = caught.value

@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from fork_kit import Child, in_child
 
 import envelope_codec
 from envelope_codec._loops import kept_awake, running_loop
@@ -23,6 +22,7 @@ from envelope_codec.errors import StoreUnavailable
 from envelope_codec.keys.key_sets import KeySets
 from envelope_codec.storage.s3 import S3Store
 from envelope_codec.testing import FakeKms
+from tests.support.forked_child import Child, in_child
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here"),

@@ -8,7 +8,6 @@ from contextlib import suppress
 import pytest
 from temporalio.api.common.v1 import Payload
 from temporalio.converter import WorkflowSerializationContext
-from vectors.vector_files import FOLDER, Vector, load
 
 from envelope_codec import errors
 from envelope_codec.config import EnvelopeConfig
@@ -18,6 +17,7 @@ from envelope_codec.keys.keyring import Keyring
 from envelope_codec.keys.keyset import KeySet
 from envelope_codec.kms import Unwrapped, WrappedSecret
 from envelope_codec.temporal.codec import EnvelopeCodec
+from tests.vectors.vector_files import FOLDER, Vector, load
 
 VECTORS = {vector.name: vector for vector in load()}
 

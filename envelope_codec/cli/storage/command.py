@@ -20,7 +20,7 @@ from envelope_codec.cli.doctor.server import ProfileUnusable, Target, target_of
 from envelope_codec.cli.doctor.settings import NothingConfigured, load_settings
 from envelope_codec.cli.doctor.store_hint import store_hint
 from envelope_codec.cli.output import Page, json_text, printable
-from envelope_codec.cli.storage.gc import Collection, Findings, Stopped
+from envelope_codec.cli.storage.garbage import Collection, Findings, Stopped
 from envelope_codec.cli.storage.reading import Reader
 from envelope_codec.cli.storage.report import (
     Check,

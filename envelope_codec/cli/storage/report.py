@@ -14,7 +14,7 @@ from rich.progress import Progress as Bar
 from typing_extensions import Self
 
 from envelope_codec.cli.output import Page, plural
-from envelope_codec.cli.storage.gc import Findings
+from envelope_codec.cli.storage.garbage import Findings
 from envelope_codec.store import Stored
 
 STATS_FORMAT = "envelope-codec/storage-stats-1"
