@@ -76,7 +76,7 @@ def serve(
 
 def announcement(config: EnvelopeConfig, server: ServerConfig, addresses: Sequence[Address]) -> Iterator[str]:
     """What the server is, for whom, and how to connect to it."""
-    connect = load("pages.connect")
+    connect = load("pages.instructions")
     url = connect.public_url(server, addresses)
     yield f"envelope-codec {__version__}: codec server at {url}"
     yield f"  listens on  {', '.join(map(str, dict.fromkeys(addresses)))}, {'https' if server.tls_cert else 'http'}"

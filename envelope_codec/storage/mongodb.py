@@ -34,7 +34,7 @@ from envelope_codec.errors import (
     StoreRefused,
     StoreUnavailable,
 )
-from envelope_codec.storage.apart import Apart
+from envelope_codec.storage.background_loop import Apart
 from envelope_codec.store import Stored, in_our_words, is_id, try_out
 
 _T = TypeVar("_T")

@@ -11,7 +11,7 @@ from envelope_codec.cli.doctor.finding import Code, Finding, advice, problem
 from envelope_codec.config import read_toml
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.server import ServerConfig, load
-from envelope_codec.server.auth.jwks import shown
+from envelope_codec.server.auth.jwks_fetch import shown
 
 _PREFIX = "ENVELOPE_CODEC_SERVER_"
 _FILE = "ENVELOPE_CODEC_FILE"
@@ -39,7 +39,7 @@ async def issuer_findings(server: ServerConfig | None, deadline: Deadline) -> li
     if server is None or not server.auth:
         return []
     try:
-        tokens = load("auth.bearer").Tokens(server.auth)
+        tokens = load("auth.authenticator").Tokens(server.auth)
     except ConfigurationError as error:
         if "extra" in str(error):
             text = "the codec server's issuers were not asked for their keys, since its extra is not installed here"

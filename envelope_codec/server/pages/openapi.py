@@ -6,9 +6,9 @@ from typing import Any
 
 from envelope_codec import __version__
 from envelope_codec.server.config import ServerConfig
-from envelope_codec.server.payloads.message import BASE64
+from envelope_codec.server.payloads.protobuf_json import BASE64
 from envelope_codec.server.web.cors import FAILED_HEADER, REQUEST_ID_HEADER
-from envelope_codec.server.web.target import LONGEST_NAMESPACE
+from envelope_codec.server.web.route import LONGEST_NAMESPACE
 
 _BYTES = {"type": "string", "pattern": f"^{BASE64}$", "description": "Bytes, as base64."}
 _SIZE = {

@@ -14,9 +14,9 @@ from envelope_codec.envelope import Envelope, Record, parse
 from envelope_codec.errors import EnvelopeError
 from envelope_codec.server.auth.access import Grants
 from envelope_codec.server.auth.rule import Verb
-from envelope_codec.server.payloads.cold import ColdKeys
+from envelope_codec.server.payloads.key_fetcher import ColdKeys
 from envelope_codec.server.payloads.outcome import OPENED, PASSED, Outcome
-from envelope_codec.server.payloads.reference import (
+from envelope_codec.server.payloads.stores import (
     BadReference,
     StorageFailed,
     Stores,

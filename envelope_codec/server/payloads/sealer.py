@@ -11,7 +11,7 @@ from temporalio.api.common.v1 import Payload
 from envelope_codec.envelope import NAME_KEY_ID
 from envelope_codec.errors import ConfigurationError, KeyNotConfigured, KmsUnavailable
 from envelope_codec.server.payloads.outcome import PASSED, SEALED, Outcome
-from envelope_codec.server.payloads.reference import is_marked, is_reference
+from envelope_codec.server.payloads.stores import is_marked, is_reference
 from envelope_codec.server.web.turns import Turns
 from envelope_codec.temporal.codec import EnvelopeCodec, is_envelope
 

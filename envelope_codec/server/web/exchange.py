@@ -14,19 +14,19 @@ from temporalio.api.common.v1 import Payload
 from envelope_codec.errors import EnvelopeError
 from envelope_codec.server.audit import Entry
 from envelope_codec.server.auth.access import Grants
-from envelope_codec.server.auth.bearer import caller_key
+from envelope_codec.server.auth.authenticator import caller_key
 from envelope_codec.server.auth.rule import Verb
-from envelope_codec.server.payloads.message import parse_payloads, render_payloads, tree_bytes
 from envelope_codec.server.payloads.opener import Asking
 from envelope_codec.server.payloads.outcome import Outcome, failures
-from envelope_codec.server.payloads.reference import is_marked, is_reference
+from envelope_codec.server.payloads.protobuf_json import parse_payloads, render_payloads, tree_bytes
+from envelope_codec.server.payloads.stores import is_marked, is_reference
 from envelope_codec.server.service import Service
 from envelope_codec.server.web.admission import Visit
 from envelope_codec.server.web.body import Body
 from envelope_codec.server.web.cors import FAILED_HEADER
 from envelope_codec.server.web.gate import Entrance
 from envelope_codec.server.web.refusal import BAD_REFERENCE, Refusal, failure_of, refusal_of
-from envelope_codec.server.web.target import checked_namespace
+from envelope_codec.server.web.route import checked_namespace
 
 T = TypeVar("T")
 

@@ -12,15 +12,15 @@ from starlette.datastructures import Headers
 from envelope_codec.server import ServerConfig
 from envelope_codec.server.audit import Entry
 from envelope_codec.server.auth.principal import Principal
-from envelope_codec.server.payloads.message import tree_bytes
+from envelope_codec.server.payloads.protobuf_json import tree_bytes
+from envelope_codec.server.tally import Tally
 from envelope_codec.server.web.address import network_of
 from envelope_codec.server.web.budget import UNBOUNDED, Budget, Lack
 from envelope_codec.server.web.gate import Gate
-from envelope_codec.server.web.host import Hosts
+from envelope_codec.server.web.hosts import Hosts
 from envelope_codec.server.web.limiter import Limiter
 from envelope_codec.server.web.protocol import Connections
 from envelope_codec.server.web.refusal import Refusal
-from envelope_codec.server.web.tally import Tally
 from envelope_codec.server.web.turns import Turns
 
 

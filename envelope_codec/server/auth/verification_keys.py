@@ -21,7 +21,7 @@ from jwt.exceptions import PyJWKSetError
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.observe import logger
 from envelope_codec.server.auth.issuer import Issuer
-from envelope_codec.server.auth.jwks import FetchFailed, fetch_jwks, shown
+from envelope_codec.server.auth.jwks_fetch import FetchFailed, fetch_jwks, shown
 
 _SHORTEST_SECRET = 32
 _KINDS = (RSAPublicKey, EllipticCurvePublicKey, Ed25519PublicKey)

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from temporalio.api.common.v1 import Payload, Payloads
 
-from envelope_codec.server.payloads.message import BASE64, parse_payloads, render_payloads
+from envelope_codec.server.payloads.protobuf_json import BASE64, parse_payloads, render_payloads
 from envelope_codec.server.web.refusal import Refusal
 
 LIMIT = 50
@@ -180,7 +180,7 @@ def test_a_body_takes_no_more_memory_than_seven_times_what_counts(kind: str) -> 
     script = """
 import sys
 from pathlib import Path
-from envelope_codec.server.payloads.message import BASE64, parse_payloads, render_payloads, tree_bytes
+from envelope_codec.server.payloads.protobuf_json import BASE64, parse_payloads, render_payloads, tree_bytes
 from envelope_codec.server.web.refusal import Refusal
 
 def peak():

@@ -10,7 +10,7 @@ from typing import Any
 from envelope_codec._frames import place_of
 from envelope_codec.observe import logger
 from envelope_codec.server.audit import Entry, cut
-from envelope_codec.server.auth.bearer import caller_key
+from envelope_codec.server.auth.authenticator import caller_key
 from envelope_codec.server.auth.principal import Principal
 from envelope_codec.server.web.address import network_of
 from envelope_codec.server.web.limiter import Limiter

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from envelope_codec.server.metrics import CONTENT_TYPE
 from envelope_codec.server.pages.openapi import description
-from envelope_codec.server.pages.page import index
+from envelope_codec.server.pages.start_page import index
 from envelope_codec.server.service import Service
 from envelope_codec.server.web.address import is_loopback
 from envelope_codec.server.web.refusal import RETRY_SECONDS, Refusal

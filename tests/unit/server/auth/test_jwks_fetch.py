@@ -21,7 +21,7 @@ from envelope_codec.cli.doctor import issuers as doctor_issuers
 from envelope_codec.cli.doctor.call import Deadline
 from envelope_codec.cli.keygen import create_key_file, key_uri
 from envelope_codec.server import ServerConfig
-from envelope_codec.server.auth.jwks import LARGEST, FetchFailed, _opener, fetch_jwks
+from envelope_codec.server.auth.jwks_fetch import LARGEST, FetchFailed, _opener, fetch_jwks
 from tests.support.certificates import write_certificate
 from tests.support.misbehaving_listeners import closed_port, silent_port
 from tests.support.token_issuer import issuing

@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from envelope_codec import __version__
 from envelope_codec.server.config import ServerConfig
-from envelope_codec.server.pages.connect import command_line, dev_server_line, web_ui_setting
+from envelope_codec.server.pages.instructions import command_line, dev_server_line, web_ui_setting
 from envelope_codec.server.web.cors import Cors
 
 _STYLE = """

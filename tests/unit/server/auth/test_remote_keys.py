@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from envelope_codec.server.auth.keys import KeysUnavailable, RemoteKeys
+from envelope_codec.server.auth.verification_keys import KeysUnavailable, RemoteKeys
 from tests.support.misbehaving_listeners import silent_port
 from tests.support.token_issuer import Issuer, Key, issuing
 

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from envelope_codec.storage.apart import Apart
+from envelope_codec.storage.background_loop import Apart
 
 
 class Gate:

@@ -11,8 +11,8 @@ import jwt
 from starlette.datastructures import Headers
 
 from envelope_codec.server.auth.issuer import Issuer
-from envelope_codec.server.auth.keys import Keys, KeysUnavailable, RemoteKeys, keys_of
 from envelope_codec.server.auth.principal import Principal, joined
+from envelope_codec.server.auth.verification_keys import Keys, KeysUnavailable, RemoteKeys, keys_of
 from envelope_codec.server.web.address import network_of
 from envelope_codec.server.web.refusal import Refusal
 
