@@ -26,8 +26,9 @@ from temporalio.converter import (
 from envelope_codec._frames import frameless
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.errors import ConfigurationError
-from envelope_codec.storage.driver import EnvelopeDriver, Pool
+from envelope_codec.storage.driver import EnvelopeDriver
 from envelope_codec.storage.foreign import ForeignDriver, ForeignSelector, foreign_drivers
+from envelope_codec.storage.pool import Pool
 from envelope_codec.store import parse_store_url
 from envelope_codec.temporal.codec import EnvelopeCodec
 from envelope_codec.temporal.foreign import Extension

@@ -11,7 +11,8 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from envelope_codec._process import PerProcess
-from envelope_codec.aws.credentials import CredentialsUnavailable, told_apart, watch_signing
+from envelope_codec.aws.credentials_error import CredentialsUnavailable
+from envelope_codec.aws.signing import separate_signing, watch_signing
 from envelope_codec.aws.wirelog import bodies_unlogged
 from envelope_codec.errors import ConfigurationError, EnvelopeError, InvalidCiphertext, KmsUnavailable
 from envelope_codec.kms import Unwrapped, WrappedSecret, parse_key_uri
@@ -247,7 +248,7 @@ class AwsKms:
             with self._own_client.in_use() as client:
                 yield client
         else:
-            with told_apart():
+            with separate_signing():
                 yield self._given_client.get()
 
     def _report(self, operation: str, key_id: str, error: Exception) -> None:

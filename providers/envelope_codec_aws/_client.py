@@ -16,7 +16,8 @@ from botocore.exceptions import NoCredentialsError
 from botocore.session import Session
 
 from envelope_codec._process import in_child, keep, renew_after_fork
-from envelope_codec.aws.credentials import CredentialsUnavailable, WatchedCredentials, watch
+from envelope_codec.aws.credentials import WatchedCredentials, watch
+from envelope_codec.aws.credentials_error import CredentialsUnavailable
 from envelope_codec_aws._errors import Closed
 from envelope_codec_aws._options import ClientOptions
 

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from botocore import exceptions as sdk
 
 from envelope_codec._frames import place_of
-from envelope_codec.aws.credentials import REASONS, REFUSED, REJECTED, CredentialsUnavailable
+from envelope_codec.aws.credentials_error import REASONS, REFUSED, REJECTED, CredentialsUnavailable
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable
 from envelope_codec.provider import UNEXPECTED
 

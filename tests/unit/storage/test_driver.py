@@ -46,9 +46,10 @@ from envelope_codec import (
 from envelope_codec.envelope import parse
 from envelope_codec.keys.flight import Stop, stopping
 from envelope_codec.storage.claim import Claim
-from envelope_codec.storage.driver import EnvelopeDriver, Pool
+from envelope_codec.storage.driver import EnvelopeDriver
 from envelope_codec.storage.external import ScheduleMemos
 from envelope_codec.storage.foreign import ForeignDriver
+from envelope_codec.storage.pool import Pool
 from envelope_codec.store import PayloadStore, Stored, StoreUrl, parse_store_url
 from envelope_codec.temporal.codec import EnvelopeCodec, is_envelope
 from envelope_codec.testing import FakeKms
@@ -278,7 +279,7 @@ async def test_a_refusal_is_told_at_once() -> None:
 
 
 async def test_a_workers_shutdown_ends_patience_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("envelope_codec.storage.driver._AT_SHUTDOWN", 0.0)
+    monkeypatch.setattr("envelope_codec.storage.retry._AT_SHUTDOWN", 0.0)
     memory = Memory()
     driver = driver_of(memory, timeout=1_000)
     memory.failures = [StoreUnavailable("out")] * 10_000
@@ -294,8 +295,8 @@ async def test_a_workers_shutdown_ends_patience_soon(monkeypatch: pytest.MonkeyP
 
 
 async def test_a_call_without_an_answer_is_given_up_and_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("envelope_codec.storage.driver._CALL", 0.05)
-    monkeypatch.setattr("envelope_codec.storage.driver._SLOWEST", 2**40)
+    monkeypatch.setattr("envelope_codec.storage.driver._CALL_SECONDS", 0.05)
+    monkeypatch.setattr("envelope_codec.storage.driver._BYTES_A_SECOND", 2**40)
     memory = Memory()
     driver = driver_of(memory)
     memory.silent = 40  # more than there are slots
@@ -322,7 +323,7 @@ class Hanging(NamedTuple):
 
 @pytest.fixture
 async def hanging(monkeypatch: pytest.MonkeyPatch) -> Hanging:
-    monkeypatch.setattr("envelope_codec.storage.driver._CALL", 1_000.0)
+    monkeypatch.setattr("envelope_codec.storage.driver._CALL_SECONDS", 1_000.0)
     memory = Memory()
     memory.silent = 32
     driver = driver_of(memory)
@@ -342,7 +343,7 @@ async def test_waiting_for_a_slot_counts_towards_the_deadline(hanging: Hanging) 
 
 
 async def test_a_workers_shutdown_ends_waiting_for_a_slot(hanging: Hanging, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("envelope_codec.storage.driver._AT_SHUTDOWN", 0.0)
+    monkeypatch.setattr("envelope_codec.storage.retry._AT_SHUTDOWN", 0.0)
     stop = Stop()
     token = stopping.set(stop)
     patient = EnvelopeDriver(hanging.driver.pool, EnvelopeCodec(EnvelopeConfig(key=FakeKms(), timeout=1_000)))
@@ -370,8 +371,8 @@ async def test_who_is_cancelled_while_waiting_for_a_slot_takes_none(hanging: Han
 
 
 async def test_a_large_payload_has_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("envelope_codec.storage.driver._CALL", 0.0)
-    monkeypatch.setattr("envelope_codec.storage.driver._SLOWEST", 10)
+    monkeypatch.setattr("envelope_codec.storage.driver._CALL_SECONDS", 0.0)
+    monkeypatch.setattr("envelope_codec.storage.driver._BYTES_A_SECOND", 10)
     memory = Memory()
     driver = driver_of(memory, timeout=0.01)
     memory.seconds = 0.01
@@ -379,7 +380,7 @@ async def test_a_large_payload_has_more_time(monkeypatch: pytest.MonkeyPatch) ->
     assert payload.ByteSize() > 100  # which is worth 10 seconds
     claims = await driver.store(ANYWHERE, [payload])
     assert await driver.retrieve(READING, claims) == [payload]
-    monkeypatch.setattr("envelope_codec.storage.driver._SLOWEST", 2**40)
+    monkeypatch.setattr("envelope_codec.storage.driver._BYTES_A_SECOND", 2**40)
     with pytest.raises(StoreUnavailable, match="did not answer"):
         await driver.retrieve(READING, claims)
 
@@ -533,7 +534,7 @@ async def test_an_id_that_no_driver_made_is_refused(id: Any) -> None:
     content = json.dumps({"id": id, "sha256": "0" * 64, "size": 1}).encode()
     text = await claim_of(driver.codec, content)
     with pytest.raises(MalformedEnvelope, match="not a reference"):
-        await Claim.opened({"envelope": text}, driver.codec)
+        await Claim.open({"envelope": text}, driver.codec)
 
 
 @pytest.mark.parametrize("size", [-1, 2**31, 10**400, True, 1.5, "1", None], ids=lambda size: str(size)[:9])
@@ -570,7 +571,7 @@ def test_each_event_loop_has_a_store_of_its_own_and_closes_it() -> None:
     assert len(url.stores) == 1, "what is wrong with a URL is told at once"
 
     async def use(close: bool) -> None:
-        assert pool.here() is pool.here()
+        assert pool.open_here() is pool.open_here()
         if close:
             await pool.aclose()
             await pool.aclose()
@@ -578,7 +579,7 @@ def test_each_event_loop_has_a_store_of_its_own_and_closes_it() -> None:
     for close in (True, False, False, False):
         asyncio.run(use(close))
     assert [memory.closed for memory in url.stores[1:]] == [1, 1, 1, 1]
-    assert len(pool._loops.get()._loops) <= 1, "loops that have ended are forgotten"
+    assert len(pool._stores.get()._stores) <= 1, "loops that have ended are forgotten"
 
 
 def test_a_pool_that_is_closed_or_forgotten_closes_the_store_of_a_running_loop() -> None:
@@ -589,7 +590,7 @@ def test_a_pool_that_is_closed_or_forgotten_closes_the_store_of_a_running_loop()
     async def closed() -> None:
         url = opened()
         pool = Pool(url)
-        pool.here()
+        pool.open_here()
         pool.close()
         pool.close()
         await asyncio.wait_for(wait_for(url.stores[-1]), 60)
@@ -597,7 +598,7 @@ def test_a_pool_that_is_closed_or_forgotten_closes_the_store_of_a_running_loop()
 
     async def forgotten() -> None:
         url = opened()
-        Pool(url).here()
+        Pool(url).open_here()
         await asyncio.wait_for(wait_for(url.stores[-1]), 60)
 
     asyncio.run(closed())
@@ -605,7 +606,7 @@ def test_a_pool_that_is_closed_or_forgotten_closes_the_store_of_a_running_loop()
 
 
 def test_a_store_that_does_not_close_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("envelope_codec.storage.driver._TO_CLOSE", 0.01)
+    monkeypatch.setattr("envelope_codec.storage.loop_store._CLOSE_SECONDS", 0.01)
 
     class Hanging(Memory):
         async def close(self) -> None:
@@ -615,7 +616,7 @@ def test_a_store_that_does_not_close_holds_nothing_up(monkeypatch: pytest.Monkey
     url.memory = Hanging()
 
     async def use() -> None:
-        Pool(url).here()
+        Pool(url).open_here()
 
     asyncio.run(use())
 
