@@ -21,19 +21,18 @@ from botocore import exceptions as sdk
 from botocore.credentials import CredentialProvider, CredentialResolver, Credentials, ReadOnlyCredentials
 from botocore.session import Session
 
+from envelope_codec._backoff import Backoff
 from envelope_codec._process import renew_after_fork
 from envelope_codec.aws.credentials_error import BROKEN, SILENT, CredentialsUnavailable
 from envelope_codec.aws.wirelog import bodies_unlogged
 
 # Seconds for which a failure is not tried again, twice as long after each failure: a source may be a process that is
 # started each time. After the first failure there is no such pause.
-_FIRST_PAUSE = 0.1
-_LONGEST_PAUSE = 5.0
+_PAUSE = Backoff(0.1, 5.0)
 _SOURCE_SECONDS = 10.0  # how long a caller waits for the source
 # Seconds after which a source that hangs is asked again, twice as long after each time. A source may hang for ever:
 # a credential process that waits for a password, or a token's file that is a pipe.
-_FIRST_HANG = 60.0
-_LONGEST_HANG = 3_600.0
+_HANG = Backoff(60.0, 3_600.0)
 
 
 class WatchedCredentials(Credentials):
@@ -101,7 +100,7 @@ class WatchedCredentials(Credentials):
         raise CredentialsUnavailable.of(self._failure or sdk.NoCredentialsError())
 
     def _usable(self, *, renewed: bool) -> ReadOnlyCredentials | None:
-        """Return the credentials at hand unless they have expired, or with ``renewed`` unless they are due for renewal."""
+        """Return the credentials at hand, or None if they have expired; ``renewed``: if they are due for renewal."""
         held = self._held
         return None if held is None or held.expires_within(None if renewed else 0) else held.frozen
 
@@ -115,7 +114,7 @@ class WatchedCredentials(Credentials):
                 attempt = None
             if attempt is not None or now < self._quiet_until:
                 return attempt, False
-            attempt = self._attempt = _Attempt(now + _doubled(_FIRST_HANG, self._hangs, _LONGEST_HANG))
+            attempt = self._attempt = _Attempt(now + _HANG.seconds(self._hangs + 1))
         thread = threading.Thread(target=self._make_attempt, args=(attempt,), name="envelope-codec-credentials")
         thread.daemon = True
         try:
@@ -185,14 +184,9 @@ class _Held(NamedTuple):
         return bool(refresh_needed is not None and refresh_needed(seconds))
 
 
-def _doubled(first: float, times: int, longest: float) -> float:
-    """Return ``first``, doubled so many times, and no more than ``longest``."""
-    return min(longest, first * 2.0 ** min(times, 16))
-
-
 def _pause_after(failures: int) -> float:
     """Return the seconds for which the source is not asked after so many failures."""
-    return _doubled(_FIRST_PAUSE, failures - 2, _LONGEST_PAUSE) if failures > 1 else 0.0
+    return _PAUSE.seconds(failures - 1) if failures > 1 else 0.0
 
 
 def _find_flaw(credentials: ReadOnlyCredentials) -> CredentialsUnavailable | None:

@@ -1,9 +1,10 @@
-"""Keeps secrets out of botocore's log.
+"""A filter that keeps secrets out of botocore's log.
 
 At level DEBUG botocore logs the bodies of requests and replies: for Encrypt and Decrypt the secret itself, in base64,
-for AssumeRole the credentials, and what a metadata service gave that can't be parsed. An application that turns on
-DEBUG for everything would so write its wrapping keys to its log file. And its warnings about credentials come with a
-traceback: its last line may be what a credential process wrote, and error reporters send the variables of each frame.
+for AssumeRole the credentials, and answers of a metadata service that can't be parsed. An application that turns on
+DEBUG for everything would thus write its wrapping keys to its log file. botocore's warnings about credentials have a
+traceback. The last line of it may repeat what a credential process wrote, and error reporters send the variables of
+each of its frames.
 """
 
 from __future__ import annotations
@@ -33,8 +34,9 @@ class _Filter(logging.Filter):
 
 @contextmanager
 def bodies_unlogged() -> Iterator[None]:
-    """Within it, this thread's calls leave no request, no reply and no traceback in the log; other threads' calls do
-    as before.
+    """In the block, let this thread's calls leave no request, no reply and no traceback in the log.
+
+    The calls of other threads are logged as before.
     """
     _silence.depth += 1
     try:

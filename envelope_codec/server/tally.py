@@ -1,4 +1,4 @@
-"""Refusals without an audit line each, since whoever is refused could fill the trail: counted, and summed up."""
+"""A count of refusals that get no audit line each: refused callers could fill the audit trail."""
 
 from __future__ import annotations
 
@@ -10,56 +10,55 @@ from typing import Any
 from envelope_codec._frames import place_of
 from envelope_codec.observe import logger
 from envelope_codec.server.audit import Entry, cut
-from envelope_codec.server.auth.authenticator import caller_key
-from envelope_codec.server.auth.principal import Principal
-from envelope_codec.server.web.address import network_of
+from envelope_codec.server.auth.principal import Principal, caller_key
 from envelope_codec.server.web.limiter import Limiter
+from envelope_codec.server.web.network import network_of
 
 SECONDS = 60.0
-"""After so many, what was counted is written."""
+"""Seconds after which a summary is written."""
 
 STRANGERS = "600/minute"
-"""So many lines there are of requests of which nobody knows who made them, all addresses together."""
+"""How many audit lines there are for callers who are not known, all addresses together."""
 
-_WITHOUT_END = ("too_many_requests", "too_many_from_address")  # what nothing else bounds
-_KINDS = 1_000
-_TOLD = 16
+_WITHOUT_END = ("too_many_requests", "too_many_from_address")  # nothing else bounds these
+_MOST_GROUPS = 1_000
+_LISTED = 16
 
-_Kind = tuple[str, str, str, int, str]
+_Group = tuple[str, str, str, int, str]
 
 
 class Tally:
-    """Decides which refusals get a line, counts the others, and writes their numbers now and then.
+    """Decides which refusals get an audit line, counts the others, and writes a summary of them now and then.
 
     Args:
-        write: writes a line into the audit trail; OSError or ValueError if that is not possible.
+        write: writes a line into the audit trail, or raises OSError or ValueError.
     """
 
     def __init__(self, write: Callable[[dict[str, Any]], object]) -> None:
         self._write = write
         self._strangers = Limiter(STRANGERS)
         self._first = Limiter("1/minute")
-        self._counts: Counter[_Kind] = Counter()
+        self._counts: Counter[_Group] = Counter()
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
 
     def has_line(self, entry: Entry, status: int, error: str) -> bool:
-        """Whether this refusal gets a line of its own. If not, it has been counted.
+        """Return whether this refusal gets an audit line. If it does not, count it.
 
-        Of those that are refused for their number, each caller's first in a minute does. Of others whose caller is not
-        known, as many as fit.
+        Of refusals for too many requests, each caller's first in a minute gets a line. Of other refusals, those whose
+        caller is known get one each; those of unknown callers get `STRANGERS`.
         """
         who = entry.principal
-        kind = (network_of(entry.client), who.issuer if who else "", who.subject if who else "", status, error)
-        caller = caller_key(who or Principal(), entry.client)  # from wherever it comes
-        first = error not in _WITHOUT_END or not self._first.take(f"{caller} {status} {error}")
-        if first and (who is not None or not self._strangers.take("")):
+        group = (network_of(entry.client), who.issuer if who else "", who.subject if who else "", status, error)
+        caller = caller_key(who or Principal(), entry.client)  # one caller may come from many addresses
+        is_first = error not in _WITHOUT_END or not self._first.take(f"{caller} {status} {error}")
+        if is_first and (who is not None or not self._strangers.take("")):
             return True
-        self._count(kind)
+        self._count(group)
         return False
 
     def flush(self) -> None:
-        """Write what has been counted. If that is not possible, it is tried again later."""
+        """Write a summary of what was counted. If that is not possible, try again later."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -70,30 +69,30 @@ class Tally:
         except (OSError, ValueError) as error:
             logger.error("the summary of refused requests can't be written: %s", place_of(error))
             if not self._closed:
-                self._start()
+                self._schedule()
         else:
             self._counts.clear()
 
     def close(self) -> None:
-        """Write what is left, and count no more."""
+        """Write what is left, and schedule no further summary."""
         self._closed = True
         self.flush()
 
-    def _count(self, kind: _Kind) -> None:
-        if kind not in self._counts and len(self._counts) >= _KINDS:
-            kind = ("others", "", "", *kind[3:])
-        self._counts[kind] += 1
-        self._start()
+    def _count(self, group: _Group) -> None:
+        if group not in self._counts and len(self._counts) >= _MOST_GROUPS:
+            group = ("others", "", "", *group[3:])
+        self._counts[group] += 1
+        self._schedule()
 
-    def _start(self) -> None:
+    def _schedule(self) -> None:
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(SECONDS, self.flush)
 
     def _summary(self) -> dict[str, Any]:
-        most = self._counts.most_common(_TOLD)
+        most = self._counts.most_common(_LISTED)
         return {
             "requests": sum(self._counts.values()),
-            "callers": len({kind[:3] for kind in self._counts}),
+            "callers": len({group[:3] for group in self._counts}),
             "most": [
                 {
                     "client": cut(client),

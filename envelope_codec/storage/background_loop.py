@@ -1,4 +1,4 @@
-"""An event loop of its own for a library that must not be cancelled."""
+"""An event loop in the background, for a library whose calls must not be cancelled."""
 
 from __future__ import annotations
 
@@ -13,29 +13,33 @@ from envelope_codec._process import renew_after_fork
 from envelope_codec.keys.clock import stop_loop
 
 _T = TypeVar("_T")
-_TO_END = 1.0
+_END_SECONDS = 1.0
 
 
-class Apart:
+class BackgroundLoop:
     """Runs coroutines to their end in a thread with an event loop, whatever happens to those who wait for them.
 
     The thread starts with the first coroutine. It ends with `close`, with this object, or with the process. A forked
-    child has one of its own.
+    child has a thread of its own.
     """
 
     _loop: asyncio.AbstractEventLoop | None
-    _under_way: set[asyncio.Task[Any]]  # an event loop alone would let them be collected
+    _under_way: set[asyncio.Task[Any]]  # an event loop alone would let the garbage collector take them
 
     def __init__(self) -> None:
         self._closed = False
         renew_after_fork(self, _loop=lambda: None, _under_way=set)
 
     async def run(self, work: Coroutine[Any, Any, _T]) -> _T:
-        """What ``work`` returns. A caller that is cancelled leaves it alone. `ConnectionError` after `close`."""
+        """Run ``work``, and return what it returns. If the caller is cancelled, ``work`` goes on.
+
+        Raises:
+            ConnectionError: `close` has been called.
+        """
         outcome: Future[_T] = Future()
-        outcome.set_running_or_notify_cancel()  # now nobody can cancel it any more
+        outcome.set_running_or_notify_cancel()  # from now on nobody can cancel it
         try:
-            self._started().call_soon_threadsafe(_begin, self._under_way, work, outcome)
+            self._start().call_soon_threadsafe(_begin, self._under_way, work, outcome)
         except RuntimeError:
             work.close()
             raise ConnectionError("closed") from None
@@ -47,7 +51,7 @@ class Apart:
         if self._loop is not None:
             stop_loop(self._loop)
 
-    def _started(self) -> asyncio.AbstractEventLoop:
+    def _start(self) -> asyncio.AbstractEventLoop:
         if self._closed:
             raise RuntimeError("closed")
         if self._loop is None:
@@ -63,7 +67,7 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
         if left := asyncio.all_tasks(loop):
             for task in left:
                 task.cancel()
-            loop.run_until_complete(asyncio.wait(left, timeout=_TO_END))
+            loop.run_until_complete(asyncio.wait(left, timeout=_END_SECONDS))
     finally:
         loop.close()
 

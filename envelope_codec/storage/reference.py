@@ -71,10 +71,9 @@ def parse_reference(payload: Payload) -> Reference:
     try:
         if payload.metadata.get("encoding") == _EARLIER_ENCODING:
             return _parse_earlier(payload.data)
-        message = json_format.Parse(payload.data, ExternalStorageReference(), ignore_unknown_fields=True)
+        return _take(json_format.Parse(payload.data, ExternalStorageReference(), ignore_unknown_fields=True))
     except Exception:  # JSON and protobuf raise many classes; whatever it is, the payload is at fault
         raise MalformedEnvelope("a reference to external storage can't be read") from None
-    return Reference(message.driver_name, dict(message.claim_data))
 
 
 def parse_reference_document(document: object) -> Reference:
@@ -84,9 +83,16 @@ def parse_reference_document(document: object) -> Reference:
         MalformedEnvelope: it can't be read.
     """
     try:
-        message = json_format.ParseDict(document, ExternalStorageReference(), ignore_unknown_fields=True)  # type: ignore[arg-type]
+        message = ExternalStorageReference()
+        return _take(json_format.ParseDict(document, message, ignore_unknown_fields=True))  # type: ignore[arg-type]
     except Exception:  # as above
         raise MalformedEnvelope("a reference to external storage can't be read") from None
+
+
+def _take(message: ExternalStorageReference) -> Reference:
+    """Return what ``message`` says. Raise ValueError if it says nothing: protobuf takes lists and texts for that."""
+    if not message.driver_name and not message.claim_data:
+        raise ValueError
     return Reference(message.driver_name, dict(message.claim_data))
 
 

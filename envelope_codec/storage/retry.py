@@ -8,10 +8,10 @@ import time
 from contextlib import suppress
 from typing import Any
 
+from envelope_codec._backoff import Backoff, shorten
 from envelope_codec.keys.flight import stopping
 
-_FIRST_BACKOFF = 0.1  # seconds
-_LONGEST_BACKOFF = 5.0
+_BACKOFF = Backoff(0.1, 5.0)
 _AT_SHUTDOWN = 3.0  # seconds that are left once the worker shuts down
 
 
@@ -41,8 +41,8 @@ class Retry:
 
     async def pause(self) -> bool:
         """Wait until the next attempt is due. Return False at once if that is after the deadline."""
-        seconds = _backoff(self._failures)
         self._failures += 1
+        seconds = shorten(_BACKOFF.seconds(self._failures), random.random())  # noqa: S311 - protects nothing
         self._shorten()
         if time.monotonic() + seconds >= self._deadline:
             return False
@@ -75,9 +75,3 @@ class Retry:
         """Take note of the worker's shutdown. Called from any thread."""
         with suppress(RuntimeError):  # the loop is closed: nobody waits there
             self._loop.call_soon_threadsafe(self._shutdown.set)
-
-
-def _backoff(failures: int) -> float:
-    """Return the seconds to wait after so many failures: twice as long after each, with jitter."""
-    longest = min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2.0 ** min(failures, 16))
-    return longest * random.uniform(0.5, 1)  # noqa: S311 - spreads load, protects nothing

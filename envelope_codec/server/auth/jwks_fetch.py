@@ -1,4 +1,4 @@
-"""Fetching a JWKS from the web: under our name, through the proxies of the environment, and no more than fits."""
+"""The fetch of a JWKS from the web: through the environment's proxies, and within bounds of size and time."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from envelope_codec import __version__
 from envelope_codec.server.web.address import Address
 
 LARGEST = 2**20
-"""Bytes of a reply."""
+"""The most bytes that are read of a reply."""
 
 _PIECE = 65_536
 _HEADERS = {
@@ -41,11 +41,11 @@ _HEADERS = {
 
 
 class FetchFailed(Exception):
-    """There is no JWKS to be had; the text says why, in words of this module."""
+    """The JWKS can't be had. The text says why, in words of this module."""
 
 
 class _Deadline:
-    """Ends a connection at a time, whatever is waited for on it: each byte that comes lets a time-out begin anew.
+    """A time at which a connection ends. A time-out of the socket would begin anew with each byte that comes.
 
     Args:
         seconds: from now.
@@ -59,15 +59,15 @@ class _Deadline:
         self.over = False
 
     def connect(self, *arguments: Any, **options: Any) -> socket.socket:
-        """See `socket.create_connection`."""
+        """Open a connection, as `socket.create_connection` does, that ends at the deadline."""
         made = socket.create_connection(*arguments, **options)
-        self._connection = made.dup()  # TLS takes the other away
+        self._connection = made.dup()  # TLS takes over the other one
         if self.over:
             self._shut(self._connection)
         return made
 
     def close(self) -> None:
-        """Wait no longer."""
+        """Cancel the deadline."""
         self._timer.cancel()
         if self._connection is not None:
             self._connection.close()
@@ -88,8 +88,8 @@ class _Http(HTTPHandler):
         self._deadline = deadline
 
     def http_open(self, req: Request) -> Any:
-        """See `HTTPHandler.http_open`."""
-        return self.do_open(partial(_made, HTTPConnection, self._deadline), req)
+        """Open a connection under the deadline."""
+        return self.do_open(partial(_make_connection, HTTPConnection, self._deadline), req)
 
 
 class _Https(HTTPSHandler):
@@ -98,35 +98,37 @@ class _Https(HTTPSHandler):
         self._deadline = deadline
 
     def https_open(self, req: Request) -> Any:
-        """See `HTTPSHandler.https_open`."""
-        return self.do_open(partial(_made, HTTPSConnection, self._deadline), req)
+        """Open a connection under the deadline."""
+        return self.do_open(partial(_make_connection, HTTPSConnection, self._deadline), req)
 
 
-def _made(kind: type[HTTPConnection], deadline: _Deadline, *arguments: Any, **options: Any) -> HTTPConnection:
+def _make_connection(
+    kind: type[HTTPConnection], deadline: _Deadline, *arguments: Any, **options: Any
+) -> HTTPConnection:
     connection = kind(*arguments, **options)
     connection._create_connection = deadline.connect  # type: ignore[attr-defined]
     return connection
 
 
 class _NoRedirects(HTTPRedirectHandler):
-    """An issuer's keys are where the settings say, and nowhere else."""
+    """A handler that follows no redirect: an issuer's keys are where the settings say, and nowhere else."""
 
     def redirect_request(self, *_: Any, **__: Any) -> None:
-        """See `HTTPRedirectHandler.redirect_request`."""
+        """Return None: the redirect is an error."""
 
 
-def shown(url: str) -> str:
-    """``url`` for logs and reports: without its query, in which some issuers' hosts want a token."""
+def redact_url(url: str) -> str:
+    """Return ``url`` for logs and reports, without its query: some hosts of issuers want a token there."""
     return url.partition("#")[0].partition("?")[0]
 
 
 def fetch_jwks(url: str, *, timeout: float) -> Any:
-    """The JSON at ``url``.
+    """Return the JSON at ``url``.
 
-    ``HTTPS_PROXY``, ``HTTP_PROXY`` and ``NO_PROXY`` are heeded; what is on loopback is asked directly.
+    ``HTTPS_PROXY``, ``HTTP_PROXY`` and ``NO_PROXY`` count. A URL on loopback needs no proxy.
 
     Args:
-        url: as the settings check it.
+        url: of a form that the settings allow.
         timeout: seconds for all of it.
 
     Raises:
@@ -134,7 +136,7 @@ def fetch_jwks(url: str, *, timeout: float) -> Any:
     """
     deadline = _Deadline(timeout)
     try:
-        body = _body(url, timeout, deadline)
+        body = _fetch(url, timeout, deadline)
     except FetchFailed:
         if not deadline.over:
             raise
@@ -148,10 +150,10 @@ def fetch_jwks(url: str, *, timeout: float) -> Any:
         raise FetchFailed("the answer is no JSON") from None
 
 
-def _body(url: str, timeout: float, deadline: _Deadline) -> bytes:
+def _fetch(url: str, timeout: float, deadline: _Deadline) -> bytes:
     request = Request(url, headers=_HEADERS)  # noqa: S310 - the settings take http and https alone
     try:
-        with _opener(url, _Http(deadline), _Https(deadline)).open(request, timeout=0.9 * timeout) as response:
+        with _make_opener(url, _Http(deadline), _Https(deadline)).open(request, timeout=0.9 * timeout) as response:
             return _read(response)
     except HTTPError as error:
         error.close()
@@ -160,7 +162,7 @@ def _body(url: str, timeout: float, deadline: _Deadline) -> bytes:
         raise FetchFailed(f"no connection: {type(error.reason).__name__}: {error.reason}") from None
     except (OSError, HTTPException) as error:
         raise FetchFailed(f"the answer broke off: {type(error).__name__}") from None
-    except ValueError:  # not its words, which repeat the URL with its password
+    except ValueError:  # whose text repeats the proxy's URL, with its password
         raise FetchFailed("HTTPS_PROXY or HTTP_PROXY is no URL of a proxy") from None
 
 
@@ -173,7 +175,7 @@ def _read(response: Any) -> bytes:
     return bytes(taken)
 
 
-def _opener(url: str, *handlers: BaseHandler) -> OpenerDirector:
+def _make_opener(url: str, *handlers: BaseHandler) -> OpenerDirector:
     parts = urlsplit(url)
     host = parts.hostname or ""
     direct = Address(host, 0).is_loopback or bool(proxy_bypass(parts.netloc)) or _in_network_without_proxy(host)
@@ -181,7 +183,7 @@ def _opener(url: str, *handlers: BaseHandler) -> OpenerDirector:
 
 
 def _in_network_without_proxy(host: str) -> bool:
-    """Whether ``NO_PROXY`` names a network, such as 10.0.0.0/8, that this number is in. Python knows names alone."""
+    """Return whether ``NO_PROXY`` names a network, such as 10.0.0.0/8, that ``host`` is in. Python knows names only."""
     try:
         number = ip_address(host)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The page for people at ``/``: how the server is, how to connect to it, and whether one's own pages may use it."""
+"""The start page, at ``/``: whether the server is ready, how to connect to it, and which origins may use it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from envelope_codec import __version__
 from envelope_codec.server.config import ServerConfig
-from envelope_codec.server.pages.instructions import command_line, dev_server_line, web_ui_setting
+from envelope_codec.server.pages.instructions import command_line, dev_server_line, web_ui_steps
 from envelope_codec.server.web.cors import Cors
 
 _STYLE = """
@@ -43,20 +43,22 @@ _HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?")
 _LONGEST_ORIGIN = 300
 
 
-def index(request: Request, server: ServerConfig, cors: Cors, ready: bool, without_keys: Sequence[str]) -> Response:
-    """The page.
+def render_start_page(
+    request: Request, server: ServerConfig, cors: Cors, ready: bool, without_keys: Sequence[str]
+) -> Response:
+    """Return the start page.
 
     Args:
-        request: of a browser.
+        request: the browser's.
         server: the settings.
         cors: which origins may use the server.
         ready: whether payloads can be opened.
-        without_keys: issuers whose keys can't be had.
+        without_keys: the issuers whose keys can't be had.
     """
-    url = escape(_url(request, server))
+    url = escape(_find_url(request, server))
     token = bool(server.auth)
     status = '<b class="yes">ready</b>' if ready else '<b class="no">not ready</b>: its master keys do not answer'
-    asked = _origin(request)
+    origin = _find_origin(request)
     html = f"""<!doctype html>
 <html lang="en">
 <head>
@@ -68,14 +70,14 @@ def index(request: Request, server: ServerConfig, cors: Cors, ready: bool, witho
 <body>
 <h1>Codec server for Temporal</h1>
 <p>It decodes what workers have sealed, for people who may read it. It is {status}.</p>
-{"".join(map(_issuer_html, without_keys))}<h2>Connect the Web UI</h2>
-<p>{escape(web_ui_setting(token))} The URL is</p>
+{"".join(map(_render_issuer, without_keys))}<h2>Connect the Web UI</h2>
+<p>{escape(web_ui_steps(token))} The URL is</p>
 <pre>{url}</pre>
 <p>Or start Temporal's dev server with it:</p>
 <pre>{escape(dev_server_line(""))}{url}</pre>
-{_origin_html(asked, cors)}
+{_render_origin(origin, cors)}
 <form><label>Another origin:
-<input name="origin" placeholder="https://cloud.temporal.io" value="{escape(asked)}"></label>
+<input name="origin" placeholder="https://cloud.temporal.io" value="{escape(origin)}"></label>
 <button>Check</button></form>
 <h2>Connect the command line</h2>
 <pre>{escape(command_line("URL", token)).replace("URL", url)}</pre>
@@ -88,14 +90,14 @@ def index(request: Request, server: ServerConfig, cors: Cors, ready: bool, witho
     return Response(html, 200, _HEADERS, "text/html")
 
 
-def _issuer_html(issuer: str) -> str:
+def _render_issuer(issuer: str) -> str:
     return (
         f'<p><b class="no">The keys of the issuer {escape(issuer)} can\'t be had</b>: nobody with its tokens is let in'
         ". The server's log and <b>envelope-codec doctor</b> say why.</p>\n"
     )
 
 
-def _origin_html(origin: str, cors: Cors) -> str:
+def _render_origin(origin: str, cors: Cors) -> str:
     if not origin:
         return "<p>A browser uses the codec server only for pages of the origins in its settings.</p>"
     if cors.allows(origin):
@@ -106,8 +108,8 @@ def _origin_html(origin: str, cors: Cors) -> str:
     )
 
 
-def _origin(request: Request) -> str:
-    """The origin that is asked about, or else the one that the browser comes from; "" if it does not say."""
+def _find_origin(request: Request) -> str:
+    """Return the origin that is asked about, or else the origin that the browser comes from, or else ""."""
     asked = request.query_params.get("origin", "").strip().rstrip("/")
     if asked:
         return asked[:_LONGEST_ORIGIN]
@@ -120,7 +122,7 @@ def _origin(request: Request) -> str:
     return "" if found == f"{request.url.scheme}://{request.headers.get('host', '')}" else found[:_LONGEST_ORIGIN]
 
 
-def _url(request: Request, server: ServerConfig) -> str:
+def _find_url(request: Request, server: ServerConfig) -> str:
     if server.url is not None:
         return server.url
     host = request.headers.get("host", "")

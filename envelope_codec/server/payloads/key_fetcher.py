@@ -1,4 +1,4 @@
-"""Keys that are not at hand: a KMS is asked for them, in turns, and not for those who have too many refused."""
+"""Fetching of keys that are not at hand: in turns, and not for callers who had too many refused by a KMS."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from envelope_codec.server.web.refusal import TOO_MANY_REFUSED, failure_of
 from envelope_codec.server.web.turns import Turns
 
 
-class ColdKeys:
-    """Has the keyring fetch keys.
+class KeyFetcher:
+    """Lets the keyring fetch keys.
 
     Args:
         keyring: asks the KMS.
@@ -27,26 +27,26 @@ class ColdKeys:
         self._timeout = min(timeout, keyring.limits.timeout)
 
     async def fetch(self, record: Record, visit: Visit) -> str | None:
-        """Have the key of ``record`` at hand. The name of the failure, if that is not possible."""
+        """Fetch the key of ``record``, unless it is at hand. Return the name of the failure, or None."""
         if self._keyring.try_opening_key(record) is not None:
             return None
-        end = await self._turns.take(visit.caller, record.namespace)
+        end_turn = await self._turns.take(visit.caller, record.namespace)
         try:
-            visit.ask()
+            visit.check_refused()
         except TooManyRefused:
-            end()
+            end_turn()
             return TOO_MANY_REFUSED
-        asked = asyncio.ensure_future(self._asked(record, visit))
-        # The turn is over when the KMS has answered, not when nobody waits for that any more.
-        asked.add_done_callback(lambda _: end())
-        return await asyncio.shield(asked)
+        question = asyncio.ensure_future(self._ask(record, visit))
+        # The turn is over when the KMS has answered, not when nobody waits for the answer any more.
+        question.add_done_callback(lambda _: end_turn())
+        return await asyncio.shield(question)
 
-    async def _asked(self, record: Record, visit: Visit) -> str | None:
+    async def _ask(self, record: Record, visit: Visit) -> str | None:
         try:
-            # At hand by now if another request asked for it; then this returns at once.
+            # Another request may have fetched the key meanwhile; then this returns at once.
             await self._keyring.opening_key(record, timeout=self._timeout)
         except EnvelopeError as error:
             if isinstance(error, (KeyDenied, InvalidCiphertext)):
-                visit.was_refused()
+                visit.count_refused()
             return failure_of(error)
         return None

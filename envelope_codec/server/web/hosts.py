@@ -1,4 +1,4 @@
-"""By which names the server is reached: a page of the internet that has this machine's address renamed uses another."""
+"""The names that the server goes by. A page that rebinds its own name to this machine's address uses another name."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ _HOST = re.compile(r"(?:([A-Za-z0-9._-]+)|\[([0-9A-Fa-f:.]+)\])(?::\d{1,5})?")
 
 
 class Hosts:
-    """What the header ``Host`` may say.
+    """The values that the header ``Host`` may have.
 
-    Numbers can't be renamed; ``localhost`` is nobody else's. None at all no browser sends.
+    Numbers are allowed, since they can't be rebound, and so is ``localhost``, since it is nobody else's. A request
+    without the header is allowed, since it comes from no browser.
 
     Args:
-        server: ``url``, ``listen`` and ``hosts`` name it.
+        server: its settings ``url``, ``listen`` and ``hosts`` hold the names.
     """
 
     def __init__(self, server: ServerConfig) -> None:
@@ -28,7 +29,7 @@ class Hosts:
         self._names = frozenset(name.lower().rstrip(".") for name in names)
 
     def allows(self, header: str) -> bool:
-        """Whether the server goes by this name."""
+        """Return whether the server goes by the name in this header."""
         found = _HOST.fullmatch(header)
         if found is None:
             return not header

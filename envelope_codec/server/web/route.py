@@ -14,41 +14,47 @@ PAGES = ("", "healthz", "readyz", "metrics", "openapi.json")
 LONGEST_NAMESPACE = 1_000
 
 
-class Target(NamedTuple):
-    """A verb, perhaps with a namespace, or a page."""
+class Route(NamedTuple):
+    """A verb, perhaps with a namespace, or a page.
+
+    Attributes:
+        verb: None for a page.
+        namespace: the one that the path names, or None.
+        page: None for a verb.
+    """
 
     verb: Verb | None
     namespace: str | None
     page: str | None
 
     @classmethod
-    def of(cls, raw_path: bytes, prefix: str) -> Target | None:
-        """What ``raw_path`` asks for; None for nothing that there is.
+    def parse(cls, raw_path: bytes, prefix: str) -> Route | None:
+        """Return what ``raw_path`` asks for, or None if there is nothing at that path.
 
-        Segments are told apart before they are decoded, so a namespace may hold a slash. Empty ones don't count, since
-        the command line does not trim the endpoint that it is given.
+        The path is split before it is decoded, so that a namespace may hold a slash. Empty segments don't count: the
+        command line does not trim the endpoint that it is given.
 
         Raises:
-            Refusal: the namespace is none.
+            Refusal: the path names a namespace that can't be one.
         """
-        segments = _segments(raw_path)
-        outer = _segments(prefix.encode())
+        segments = _split(raw_path)
+        outer = _split(prefix.encode())
         if segments[: len(outer)] == outer:
             segments = segments[len(outer) :]
         last = segments[-1].decode("latin-1") if segments else ""
         if last in VERBS:
             verb = cast(Verb, last)
-            return cls(verb, checked_namespace(segments[-2]) if len(segments) > 1 else None, None)
+            return cls(verb, parse_namespace(segments[-2]) if len(segments) > 1 else None, None)
         if len(segments) < 2 and last in PAGES:
             return cls(None, None, last)
         return None
 
 
-def checked_namespace(given: bytes) -> str:
-    """A namespace as a client sent it.
+def parse_namespace(given: bytes) -> str:
+    """Return a namespace as a client sent it.
 
     Raises:
-        Refusal: it is none.
+        Refusal: no namespace can have such a name.
     """
     try:
         name = given.decode()
@@ -59,5 +65,6 @@ def checked_namespace(given: bytes) -> str:
     return name
 
 
-def _segments(raw_path: bytes) -> list[bytes]:
+def _split(raw_path: bytes) -> list[bytes]:
+    """Return the segments of a path, without its query and without empty ones."""
     return [unquote_to_bytes(segment) for segment in raw_path.partition(b"?")[0].split(b"/") if segment]

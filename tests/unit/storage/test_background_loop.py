@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from envelope_codec.storage.background_loop import Apart
+from envelope_codec.storage.background_loop import BackgroundLoop
 
 
 class Gate:
@@ -47,78 +47,78 @@ def threads() -> list[threading.Thread]:
 
 
 async def test_who_waits_may_be_cancelled_and_the_work_goes_on() -> None:
-    apart, gate = Apart(), Gate()
-    waiting = asyncio.ensure_future(apart.run(gate.work()))
+    background, gate = BackgroundLoop(), Gate()
+    waiting = asyncio.ensure_future(background.run(gate.work()))
     assert await asyncio.to_thread(gate.begun.wait, 30)
     waiting.cancel()
     await asyncio.wait([waiting])
     assert waiting.cancelled()
     gate.open()
     assert await asyncio.to_thread(gate.ended.wait, 30)
-    apart.close()
+    background.close()
 
 
 async def test_gives_results_and_errors() -> None:
-    apart = Apart()
-    assert await apart.run(asyncio.sleep(0, "a result")) == "a result"
+    background = BackgroundLoop()
+    assert await background.run(asyncio.sleep(0, "a result")) == "a result"
 
     async def fail() -> None:
         raise LookupError("an error")
 
     with pytest.raises(LookupError, match="an error"):
-        await apart.run(fail())
-    apart.close()
+        await background.run(fail())
+    background.close()
 
 
 @pytest.mark.filterwarnings("error")
 def test_an_event_loop_ends_at_once_and_quietly_before_the_work(caplog: pytest.LogCaptureFixture) -> None:
     before = threads()
-    apart, gate = Apart(), Gate()
+    background, gate = BackgroundLoop(), Gate()
 
     async def begin() -> None:
-        waiting = [asyncio.ensure_future(apart.run(work)) for work in (stubborn(), gate.work())]
+        waiting = [asyncio.ensure_future(background.run(work)) for work in (stubborn(), gate.work())]
         assert await asyncio.to_thread(gate.begun.wait, 30)
         assert not any(one.done() for one in waiting)
 
     asyncio.run(begin())
     gate.open()
     assert gate.ended.wait(30)
-    asyncio.run(_closed(apart, *before))
+    asyncio.run(_closed(background, *before))
     assert caplog.records == []
 
 
 async def test_closing_ends_the_work_and_the_thread() -> None:
     before = threads()
-    apart, gate = Apart(), Gate()
-    waiting = asyncio.ensure_future(apart.run(gate.work()))
+    background, gate = BackgroundLoop(), Gate()
+    waiting = asyncio.ensure_future(background.run(gate.work()))
     assert await asyncio.to_thread(gate.begun.wait, 30)
-    await _closed(apart, *before)
+    await _closed(background, *before)
     with pytest.raises(ConnectionError):
         await waiting
     with pytest.raises(ConnectionError):
-        await apart.run(asyncio.sleep(0))
-    apart.close()
+        await background.run(asyncio.sleep(0))
+    background.close()
 
 
 async def test_work_that_can_not_be_cancelled_does_not_keep_the_thread() -> None:
     before = threads()
-    apart = Apart()
-    waiting = asyncio.ensure_future(apart.run(stubborn()))
-    assert await apart.run(asyncio.sleep(0, True))
-    await _closed(apart, *before)
+    background = BackgroundLoop()
+    waiting = asyncio.ensure_future(background.run(stubborn()))
+    assert await background.run(asyncio.sleep(0, True))
+    await _closed(background, *before)
     waiting.cancel()
 
 
 async def test_a_thread_that_nobody_has_any_more_ends() -> None:
     before = threads()
-    await Apart().run(asyncio.sleep(0))
+    await BackgroundLoop().run(asyncio.sleep(0))
     gc.collect()
     await _none_but(*before)
 
 
-async def _closed(apart: Apart, *others: threading.Thread) -> None:
+async def _closed(background: BackgroundLoop, *others: threading.Thread) -> None:
     assert set(threads()) - set(others)
-    apart.close()
+    background.close()
     await _none_but(*others)
 
 
@@ -130,8 +130,8 @@ async def _none_but(*others: threading.Thread) -> None:
 
 async def test_what_was_closed_before_it_was_used_stays_closed() -> None:
     before = threads()
-    apart = Apart()
-    apart.close()
+    background = BackgroundLoop()
+    background.close()
     with pytest.raises(ConnectionError):
-        await apart.run(asyncio.sleep(0))
+        await background.run(asyncio.sleep(0))
     assert not set(threads()) - set(before)

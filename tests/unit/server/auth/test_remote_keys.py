@@ -7,20 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from envelope_codec.server.auth.verification_keys import KeysUnavailable, RemoteKeys
+from envelope_codec.server.auth.remote_keys import RemoteKeys
+from envelope_codec.server.auth.verification_keys import KeysUnavailable
+from tests.support.manual_clock import Hand
 from tests.support.misbehaving_listeners import silent_port
 from tests.support.token_issuer import Issuer, Key, issuing
 
 DAY = 86_400.0
-
-
-class Hand:
-    """A clock that is turned by hand."""
-
-    now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

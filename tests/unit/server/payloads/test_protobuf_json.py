@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from temporalio.api.common.v1 import Payload, Payloads
 
-from envelope_codec.server.payloads.protobuf_json import BASE64, parse_payloads, render_payloads
+from envelope_codec.server.payloads.protobuf_json import BASE64, count_tree_bytes, parse_payloads, render_payloads
 from envelope_codec.server.web.refusal import Refusal
 
 LIMIT = 50
@@ -180,7 +180,7 @@ def test_a_body_takes_no_more_memory_than_seven_times_what_counts(kind: str) -> 
     script = """
 import sys
 from pathlib import Path
-from envelope_codec.server.payloads.protobuf_json import BASE64, parse_payloads, render_payloads, tree_bytes
+from envelope_codec.server.payloads.protobuf_json import BASE64, parse_payloads, render_payloads, count_tree_bytes
 from envelope_codec.server.web.refusal import Refusal
 
 def peak():
@@ -188,7 +188,7 @@ def peak():
     return int(line.split()[1]) * 1024
 
 data = [bytearray(sys.stdin.buffer.read())]
-counted, before = len(data[0]) + tree_bytes(data[0]), peak()
+counted, before = len(data[0]) + count_tree_bytes(data[0]), peak()
 try:
     rendered = render_payloads(parse_payloads(data.pop(), 1_000))
 except Refusal:
@@ -220,3 +220,9 @@ def test_what_is_in_quotes_are_no_brackets(name: str) -> None:
     body = render_payloads([payload])
     assert parse_payloads(body, 1) == [payload]
     assert parse_payloads(json.dumps(json.loads(body)).encode(), 1) == [payload]
+
+
+def test_a_small_text_that_is_a_large_tree_is_counted_as_one() -> None:
+    large = b'{"payloads":[{"metadata":{' + b",".join(b'"%d":""' % n for n in range(1_000)) + b"}}]}"
+    assert count_tree_bytes(large) > 20 * len(large)
+    assert count_tree_bytes(b'{"payloads":[{"data":"' + b"x" * 10_000 + b'"}]}') < 1_000

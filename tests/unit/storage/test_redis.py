@@ -1,13 +1,12 @@
-"""What Redis and MongoDB say, and what is told of it."""
+"""What Redis answers, and the errors that its answers become."""
 
 from __future__ import annotations
 
 import pytest
-from pymongo.errors import AutoReconnect, OperationFailure, WriteConcernError
 from redis._parsers.base import BaseParser
 
 from envelope_codec.errors import StoreRefused, StoreUnavailable
-from envelope_codec.storage import mongodb, redis
+from envelope_codec.storage import redis
 
 REFUSED, OUTAGE = StoreRefused, StoreUnavailable
 
@@ -36,37 +35,8 @@ REFUSED, OUTAGE = StoreRefused, StoreUnavailable
         ("TRYAGAIN Multiple keys request during rehashing of slot", OUTAGE, "did not answer"),
     ],
 )
-def test_each_reply_of_redis(reply: str, kind: type[Exception], said: str) -> None:
-    told = redis._failure(BaseParser.parse_error(reply), "put")
+def test_each_reply(reply: str, kind: type[Exception], said: str) -> None:
+    told = redis._translate(BaseParser.parse_error(reply), "put")
     assert (type(told), told.operation) == (kind, "put")
     assert said in str(told)
     assert "hush" not in str(told)
-
-
-@pytest.mark.parametrize(
-    ("code", "kind", "said"),
-    [
-        (18, REFUSED, "login"),
-        (8000, REFUSED, "login"),
-        (13, REFUSED, "permission"),
-        (26, REFUSED, "name"),
-        (73, REFUSED, "name"),
-        (14031, REFUSED, "full"),
-        (121, REFUSED, "rule"),
-        (59, REFUSED, "too old"),
-        (9999, REFUSED, "its log"),
-        (91, OUTAGE, "did not answer"),
-        (10107, OUTAGE, "did not answer"),
-        (13435, OUTAGE, "did not answer"),
-    ],
-)
-def test_each_code_of_mongodb(code: int, kind: type[Exception], said: str) -> None:
-    told = mongodb._failure(OperationFailure("hush", code), "put")
-    assert type(told) is kind
-    assert said in str(told)
-    assert "hush" not in str(told)
-
-
-def test_mongodb_that_does_not_answer() -> None:
-    for error in (AutoReconnect("hush"), WriteConcernError("hush", 64)):
-        assert type(mongodb._failure(error, "put")) is OUTAGE
