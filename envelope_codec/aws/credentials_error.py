@@ -1,4 +1,4 @@
-"""What went wrong when AWS credentials could not be had: the reasons, and the error that carries one."""
+"""The error for AWS credentials that could not be had, and its reasons."""
 
 from __future__ import annotations
 

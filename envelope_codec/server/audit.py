@@ -26,7 +26,7 @@ _BUFFER = 65_536  # bytes
 
 @dataclass
 class Entry:
-    """What is known of a request so far.
+    """The facts of a request, as far as they are known.
 
     Attributes:
         request_id: as the answer has it.

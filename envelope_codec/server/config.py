@@ -247,16 +247,16 @@ class ServerConfig(SettingsTable):
 
     @property
     def rate(self) -> str | None:
-        """How many requests a caller may make; None for any number."""
+        """Number of requests that a caller may make; None for any number."""
         return None if self.rate_limit == OFF else self.rate_limit
 
     @property
     def address_rate(self) -> str | None:
-        """How many requests without a valid token may come from one address; None for any number."""
+        """Number of requests without a valid token that may come from one address; None for any number."""
         given = self.address_rate_limit or self.rate_limit
         return None if given == OFF else given
 
     @property
     def refused_rate(self) -> str | None:
-        """How many records of one caller a KMS may refuse; None for any number."""
+        """Number of records of one caller that a KMS may refuse; None for any number."""
         return None if self.refused_rate_limit == OFF else self.refused_rate_limit

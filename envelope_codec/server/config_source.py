@@ -1,4 +1,4 @@
-"""Where the server's settings come from: a table of a TOML file, and environment variables."""
+"""The sources of the server's settings: a table of a TOML file, and environment variables."""
 
 from __future__ import annotations
 

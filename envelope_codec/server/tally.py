@@ -18,7 +18,7 @@ SECONDS = 60.0
 """Seconds after which a summary is written."""
 
 STRANGERS = "600/minute"
-"""How many audit lines there are for callers who are not known, all addresses together."""
+"""Number of audit lines for callers who are not known, all addresses together."""
 
 _WITHOUT_END = ("too_many_requests", "too_many_from_address")  # nothing else bounds these
 _MOST_GROUPS = 1_000

@@ -158,7 +158,7 @@ def _translate(error: Exception, operation: str) -> EnvelopeError:
 _MakeError = Callable[[str], EnvelopeError]
 
 
-def _refused(reason: str) -> _MakeError:
+def _refuse(reason: str) -> _MakeError:
     return lambda operation: StoreRefused(reason, operation=operation)
 
 
@@ -169,21 +169,21 @@ def _unavailable(reason: str) -> _MakeError:
 # https://redis.io/docs/latest/develop/reference/protocol-spec/: redis-py has classes for some codes, and for others the
 # code in the text. The first row that fits counts.
 _MEANINGS: tuple[tuple[type[Exception], str, _MakeError], ...] = (
-    (AuthenticationError, "", _refused("the server refused the login: wrong user or password")),
-    (AuthorizationError, "", _refused("the server refused the login: wrong user or password")),
-    (NoPermissionError, "", _refused("permission is missing: for a command, or for keys with the prefix")),
-    (OutOfMemoryError, "", _refused("the server is out of memory")),
+    (AuthenticationError, "", _refuse("the server refused the login: wrong user or password")),
+    (AuthorizationError, "", _refuse("the server refused the login: wrong user or password")),
+    (NoPermissionError, "", _refuse("permission is missing: for a command, or for keys with the prefix")),
+    (OutOfMemoryError, "", _refuse("the server is out of memory")),
     (BusyLoadingError, "", _unavailable("the server is starting: it loads its data")),
     (RedisConnectionError, "max number of clients", _unavailable("the server has too many connections")),
     (RedisError, "NOREPLICAS", _unavailable("the server has not enough replicas to take writes")),
     (RedisError, "MISCONF", _unavailable("the server can't save its data: look at its disk")),
     (RedisError, "BUSY", _unavailable("the server is busy with a script")),
     (TryAgainError, "", _unavailable("the server did not answer")),
-    (AskError, "", _refused("the server belongs to a Redis Cluster, which is not supported")),
-    (ClusterCrossSlotError, "", _refused("the server belongs to a Redis Cluster, which is not supported")),
+    (AskError, "", _refuse("the server belongs to a Redis Cluster, which is not supported")),
+    (ClusterCrossSlotError, "", _refuse("the server belongs to a Redis Cluster, which is not supported")),
     (ClusterError, "", _unavailable("the server did not answer")),
-    (ResponseError, "WRONGTYPE", _refused("what is there under the id is no payload")),
-    (ResponseError, "DB index", _refused("the server has no database of that number")),
-    (ResponseError, "unknown command", _refused("the server does not know a command that is needed")),
-    (ResponseError, "", _refused("the server refused, and its log may say why")),
+    (ResponseError, "WRONGTYPE", _refuse("what is there under the id is no payload")),
+    (ResponseError, "DB index", _refuse("the server has no database of that number")),
+    (ResponseError, "unknown command", _refuse("the server does not know a command that is needed")),
+    (ResponseError, "", _refuse("the server refused, and its log may say why")),
 )

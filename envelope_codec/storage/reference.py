@@ -23,7 +23,7 @@ MARK = "__temporal_external_storage_reference"
 
 
 class Reference(NamedTuple):
-    """What a reference says.
+    """The content of a reference.
 
     Attributes:
         driver_name: name of the driver that stored the payload.

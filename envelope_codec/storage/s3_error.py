@@ -1,4 +1,4 @@
-"""What an error of S3 means: who is at fault, and whether the same call may succeed later.
+"""The meaning of errors of S3: which part is at fault, and whether the same call may succeed later.
 
 Source: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html.
 """

@@ -1,4 +1,4 @@
-"""What an error of a SQL database means: which part is at fault, and whether the same statement may succeed later.
+"""The meaning of errors of SQL databases: which part is at fault, and whether the same statement may succeed later.
 
 PostgreSQL's drivers give a SQLSTATE, those of MariaDB and MySQL a number, SQLite's a result code. libpq gives no code
 when it can't connect, and Python's SQLite gives none before Python 3.11. Then phrases count, in texts where neither

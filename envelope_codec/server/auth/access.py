@@ -1,4 +1,4 @@
-"""What callers may do, by rules, by peers of namespaces, and by namespaces' former names."""
+"""The permissions of callers, by rules, by peers of namespaces, and by namespaces' former names."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Access:
 
 
 class Grants:
-    """What one caller may do. It is made for one request, and remembers its answers."""
+    """The permissions of one caller, for one request. Answers are remembered."""
 
     def __init__(self, rules: list[Rule], peers: Mapping[str, tuple[str, ...]], aliases: Mapping[str, str]) -> None:
         self._rules = rules

@@ -1,4 +1,4 @@
-"""What became of each payload of a request."""
+"""The outcome of each payload of a request."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ OPENED, PASSED, SEALED = "opened", "passed", "sealed"
 
 
 class Outcome(NamedTuple):
-    """What became of one payload.
+    """The outcome of one payload.
 
     Attributes:
         payload: the one that goes back: as it came, unless it was opened or sealed.

@@ -1,4 +1,4 @@
-"""What a caller asks to read, and with what rights."""
+"""A caller's request to open payloads, and the caller's rights."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class Admission:
 
 
 class Visit:
-    """What one request holds of the budgets, until it leaves.
+    """The share of the budgets that one request holds until it leaves.
 
     Attributes:
         caller: the one who made the request.

@@ -1,4 +1,4 @@
-"""What a path asks for: ``[/prefix][/anything][/namespace]/verb``, or one of the server's own pages."""
+"""The meaning of a path: ``[/prefix][/anything][/namespace]/verb``, or one of the server's own pages."""
 
 from __future__ import annotations
 
