@@ -8,8 +8,8 @@ from typing import Any, Concatenate, TypeVar
 
 from typing_extensions import ParamSpec
 
+from envelope_codec._frames import is_expected, place_of, without_frames
 from envelope_codec.errors import EnvelopeError, KmsUnavailable
-from envelope_codec.frames import is_expected, place_of, without_frames
 from envelope_codec.kms import MasterKey
 from envelope_codec.observe import logger
 

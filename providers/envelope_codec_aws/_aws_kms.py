@@ -10,11 +10,11 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from envelope_codec.aws_credentials import CredentialsUnavailable, told_apart, watch_signing
-from envelope_codec.aws_wirelog import bodies_unlogged
+from envelope_codec._process import PerProcess
+from envelope_codec.aws.credentials import CredentialsUnavailable, told_apart, watch_signing
+from envelope_codec.aws.wirelog import bodies_unlogged
 from envelope_codec.errors import ConfigurationError, EnvelopeError, InvalidCiphertext, KmsUnavailable
 from envelope_codec.kms import Unwrapped, WrappedSecret, parse_key_uri
-from envelope_codec.process import PerProcess
 from envelope_codec.provider import asks_kms
 from envelope_codec_aws._arn import KeyArn, checked_accounts
 from envelope_codec_aws._client import ProcessClient

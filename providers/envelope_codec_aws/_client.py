@@ -15,8 +15,8 @@ from botocore.credentials import AssumeRoleCredentialFetcher, Credentials, Defer
 from botocore.exceptions import NoCredentialsError
 from botocore.session import Session
 
-from envelope_codec.aws_credentials import CredentialsUnavailable, WatchedCredentials, watch
-from envelope_codec.process import in_child, keep, renew_after_fork
+from envelope_codec._process import in_child, keep, renew_after_fork
+from envelope_codec.aws.credentials import CredentialsUnavailable, WatchedCredentials, watch
 from envelope_codec_aws._errors import Closed
 from envelope_codec_aws._options import ClientOptions
 

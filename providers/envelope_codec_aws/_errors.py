@@ -18,9 +18,9 @@ from typing import NamedTuple
 
 from botocore import exceptions as sdk
 
-from envelope_codec.aws_credentials import REASONS, REFUSED, REJECTED, CredentialsUnavailable
+from envelope_codec._frames import place_of
+from envelope_codec.aws.credentials import REASONS, REFUSED, REJECTED, CredentialsUnavailable
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable
-from envelope_codec.frames import place_of
 from envelope_codec.provider import UNEXPECTED
 
 

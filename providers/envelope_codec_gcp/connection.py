@@ -12,7 +12,7 @@ from google.api_core.client_options import ClientOptions
 from google.cloud.kms_v1 import KeyManagementServiceClient
 from google.cloud.kms_v1.services.key_management_service.transports import KeyManagementServiceGrpcTransport
 
-from envelope_codec.process import PerProcess, renew_after_fork
+from envelope_codec._process import PerProcess, renew_after_fork
 from envelope_codec_gcp.endpoint import Endpoint
 from envelope_codec_gcp.failure import Closed
 

@@ -14,8 +14,8 @@ import grpc  # type: ignore[import-untyped,unused-ignore]
 from google.api_core.exceptions import GoogleAPICallError, GoogleAPIError
 from google.rpc.error_details_pb2 import PreconditionFailure  # type: ignore[import-untyped,unused-ignore]
 
+from envelope_codec._frames import place_of
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable
-from envelope_codec.frames import place_of
 from envelope_codec.provider import UNEXPECTED
 
 _log = logging.getLogger("envelope_codec.gcp")

@@ -15,8 +15,8 @@ from shlex import quote
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from envelope_codec._frames import frameless
 from envelope_codec.errors import ConfigurationError, InvalidCiphertext, KeyDenied, KmsUnavailable
-from envelope_codec.frames import frameless
 from envelope_codec.kms import Unwrapped, WrappedSecret, context_bytes, parse_key_uri
 from envelope_codec.provider import asks_kms
 from envelope_codec_local.key_file import MAX_BYTES, InvalidKeyFile, KeyFile, is_version

@@ -17,8 +17,8 @@ from typing import NamedTuple
 import requests
 from hvac import exceptions as sdk
 
+from envelope_codec._frames import place_of
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable
-from envelope_codec.frames import place_of
 from envelope_codec.provider import UNEXPECTED
 
 WRAP = "wrap"

@@ -14,8 +14,8 @@ from typing import Protocol
 import hvac
 from hvac import exceptions as sdk
 
+from envelope_codec._process import renew_after_fork
 from envelope_codec.errors import KmsUnavailable
-from envelope_codec.process import renew_after_fork
 from envelope_codec_vault._connection import Connection
 from envelope_codec_vault._failure import (
     CREDENTIALS,

@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
-from envelope_codec.process import PerProcess, renew_after_fork
+from envelope_codec._process import PerProcess, renew_after_fork
 from envelope_codec_vault._connection import Connection, Endpoint
 from envelope_codec_vault._keeper import Keeper
 from envelope_codec_vault._login import Login

@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 import hvac
 from hvac.adapters import JSONAdapter
 
+from envelope_codec._frames import frameless
+from envelope_codec._process import PerProcess
 from envelope_codec.errors import ConfigurationError
-from envelope_codec.frames import frameless
 from envelope_codec.kms import Unwrapped, WrappedSecret, context_bytes, parse_key_uri, shown_value
-from envelope_codec.process import PerProcess
 from envelope_codec.provider import asks_kms
 from envelope_codec_vault import _failure as failure
 from envelope_codec_vault._ask import Question, ask
