@@ -15,9 +15,9 @@ PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
 
 
 def test_every_picture_is_up_to_date() -> None:
-    script = ROOT / "tools" / "pictures" / "draw.py"
-    done = subprocess.run([sys.executable, str(script), "--check"], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, ""), f"run: python tools/pictures/draw.py\n{done.stdout}"
+    command = [sys.executable, "-m", "tools.pictures.draw", "--check"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, ""), f"run: python -m tools.pictures.draw\n{done.stdout}"
 
 
 @pytest.mark.parametrize("picture", PICTURES, ids=lambda path: path.stem)

@@ -1,4 +1,4 @@
-"""Draw the pictures of the documents into docs/pictures. Run: ``python tools/pictures/draw.py``."""
+"""Draw the pictures of the documents into docs/pictures. Run: ``python -m tools.pictures.draw``."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from drawing import Picture
-from hierarchy import hierarchy
-from states import breaker_states, lease_states, sealing_key_states
-from threads import threads
-from travels import travels
-from ways import opening, sealing
+from tools.pictures.drawing import Picture
+from tools.pictures.hierarchy import hierarchy
+from tools.pictures.states import breaker_states, lease_states, sealing_key_states
+from tools.pictures.threads import threads
+from tools.pictures.travels import travels
+from tools.pictures.ways import opening, sealing
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "pictures"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from drawing import Picture
+from tools.pictures.drawing import Picture
 
 _ROUND = 16
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from drawing import Box, Picture
+from tools.pictures.drawing import Box, Picture
 
 _WIDTH = 372
 _LEFT = 24
