@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from envelope_codec_aws._aws_kms import AwsKms
+from envelope_codec_aws._master_key import AwsKms
 
 __all__ = ["AwsKms"]

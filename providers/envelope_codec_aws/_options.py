@@ -13,7 +13,7 @@ from botocore.session import Session
 
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.kms import shown_value
-from envelope_codec_aws._arn import KeyArn, check_role_arn
+from envelope_codec_aws._key_id import KeyArn, check_role_arn
 
 _LONGEST_TIMEOUT = 60.0
 

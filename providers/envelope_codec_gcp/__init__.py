@@ -1,5 +1,5 @@
 """Master keys in Google Cloud KMS: ``gcpkms://projects/P/locations/L/keyRings/R/cryptoKeys/K``."""
 
-from envelope_codec_gcp.key import GcpKms
+from envelope_codec_gcp._master_key import GcpKms
 
 __all__ = ["GcpKms"]

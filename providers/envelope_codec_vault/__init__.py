@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from envelope_codec_vault._transit import VaultTransit
+from envelope_codec_vault._master_key import VaultTransit
 
 __all__ = ["VaultTransit"]

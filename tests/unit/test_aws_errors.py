@@ -384,7 +384,7 @@ def test_what_a_look_up_of_an_alias_failed_with_is_told_again_for_some_seconds(
 ) -> None:
     """One record can name eight keys."""
     now = time.monotonic()
-    monkeypatch.setattr("envelope_codec_aws._aws_kms.time.monotonic", lambda: now)
+    monkeypatch.setattr("envelope_codec_aws._master_key.time.monotonic", lambda: now)
     key = AwsKms(ALIAS, endpoint=aws.endpoint)
     aws.refuse("AccessDeniedException", 400)
     for _ in range(8):
@@ -763,7 +763,7 @@ def test_a_fault_in_this_process_is_told_as_one_and_logged_with_its_place(
         assert caught.value.operation == operation
         (record,) = [record for record in caplog.records if record.name.startswith("envelope_codec")]
         assert "TypeError" in record.getMessage()
-        assert '_aws_kms.py", line' in record.getMessage()
+        assert '_master_key.py", line' in record.getMessage()
 
 
 @pytest.mark.parametrize(

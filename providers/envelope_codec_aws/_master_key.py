@@ -16,9 +16,9 @@ from envelope_codec.errors import ConfigurationError, EnvelopeError, InvalidCiph
 from envelope_codec.kms import Unwrapped, WrappedSecret, parse_key_uri
 from envelope_codec.process import PerProcess
 from envelope_codec.provider import asks_kms
-from envelope_codec_aws._arn import KeyArn, checked_accounts
-from envelope_codec_aws._client import ProcessClient
+from envelope_codec_aws._connection import ProcessClient
 from envelope_codec_aws._errors import Closed, code, describe, translate
+from envelope_codec_aws._key_id import KeyArn, checked_accounts
 from envelope_codec_aws._options import ClientOptions
 
 if TYPE_CHECKING:
