@@ -1,9 +1,8 @@
-"""The boto3 KMS client of one process: its credentials, and when it is built."""
+"""The boto3 KMS client of one process, and its credentials."""
 
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache, partial
@@ -12,12 +11,14 @@ from typing import TYPE_CHECKING
 import boto3
 from botocore.config import Config
 from botocore.credentials import AssumeRoleCredentialFetcher, Credentials, DeferredRefreshableCredentials
-from botocore.exceptions import NoCredentialsError
+from botocore.exceptions import BotoCoreError, NoCredentialsError
 from botocore.session import Session
 
-from envelope_codec.aws_credentials import CredentialsUnavailable, WatchedCredentials, watch
-from envelope_codec.process import in_child, keep, renew_after_fork
-from envelope_codec_aws._errors import Closed
+from envelope_codec.aws_credentials import CredentialsUnavailable, WatchedCredentials, told_apart, watch, watch_signing
+from envelope_codec.aws_wirelog import WIRE_LOG
+from envelope_codec.errors import ConfigurationError
+from envelope_codec.provider import Failed, ProcessClient, check_no_options, meanings
+from envelope_codec_aws._key_id import KeyArn
 from envelope_codec_aws._options import ClientOptions
 
 if TYPE_CHECKING:
@@ -25,92 +26,116 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("envelope_codec.aws")
 
-_CONNECT_TIMEOUT = 2.0
-_READ_TIMEOUT = 5.0
 _POOL_CONNECTIONS = 32
 _SESSION_NAME = "envelope-codec"
 
+_Built = tuple["KMSClient", WatchedCredentials]
 
-class ProcessClient:
-    """One KMS client a process, built at its first use; a forked child builds its own.
 
-    Thread-safe. After `close`, here or in the parent before the fork, none is built any more.
+class OwnConnection:
+    """A KMS client that is built here, at its first use in each process.
+
+    Args:
+        arn: the key; its region is asked.
+        options: how to reach AWS.
+
+    Raises:
+        ConfigurationError: an option is wrong.
     """
 
-    _lock: threading.Lock
-    _client: KMSClient | None
-    _credentials: WatchedCredentials | None
-
-    def __init__(self, region: str, options: ClientOptions) -> None:
-        self._region = region
-        self._options = options
-        self._closed = False
-        renew_after_fork(self, _lock=threading.Lock)
-        self._forget()
-        in_child(self, ProcessClient._leave)
+    def __init__(self, arn: KeyArn, options: ClientOptions) -> None:
+        options.check(arn)
+        _check_profile(options.profile)
+        self.process = ProcessClient(partial(_build, arn.region, options), close=_close)
 
     @contextmanager
     def in_use(self) -> Iterator[KMSClient]:
-        """The client, for one call, with credentials at hand; raises what `get` raises."""
-        client = self.get()
-        if self._credentials is not None:
-            # Before the call, so that none is made if `close` comes while they are waited for.
-            self._credentials.get_frozen_credentials()
-        if self._closed:
-            raise Closed
-        try:
-            yield client
-        finally:
-            if self._closed:
-                # The call may have connected after `close` had ended the connections.
-                client.close()
+        """Give the client for one call, with credentials at hand.
 
-    def get(self) -> KMSClient:
-        """Asks no network. Raises `CredentialsUnavailable` if the AWS configuration can't be used, and `Closed`."""
-        client = self._client
-        if client is not None:
-            return client
-        with self._lock:
-            if self._closed:
-                raise Closed
-            if self._client is not None:
-                return self._client
-            try:
-                self._client, self._credentials = _build(self._region, self._options)
-            except Exception as error:
-                failure = CredentialsUnavailable.of(error)
-            else:
-                if self._closed:
-                    self._drop()
-                    raise Closed
-                return self._client
-        raise failure
+        Raises:
+            CredentialsUnavailable: there are none, or the AWS configuration can't be used.
+            Failed: the connection is closed.
+        """
+        with WIRE_LOG.silenced(), self.process.in_use() as (client, credentials):
+            # Before the call, so that none is made if `close` comes while they are waited for.
+            credentials.get_frozen_credentials()
+            if self.process.is_closed:
+                raise Failed(meanings.CLOSED)
+            yield client
 
     def close(self) -> None:
-        """Final. Without the lock, which a thread may hold while it builds a client: it sees the flag then."""
-        self._closed = True
-        self._drop()
-
-    def _drop(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            client.close()
-
-    def _leave(self) -> None:
-        """In a forked child: the sockets are the parent's."""
-        keep(self._client)
-        self._forget()
-
-    def _forget(self) -> None:
-        self._client = None
-        self._credentials = None
+        """Close the client, for good."""
+        self.process.close()
 
 
-def _build(region: str, options: ClientOptions) -> tuple[KMSClient, WatchedCredentials]:
-    session = _session(region, options)
-    credentials = watch(session, partial(_found_credentials, region, options))
-    client = boto3.Session(botocore_session=session).client("kms", endpoint_url=options.endpoint)
-    return client, credentials
+class GivenConnection:
+    """A KMS client that somebody else built.
+
+    Args:
+        client: of boto3.
+        arn: the key.
+        options: must be empty.
+
+    Raises:
+        ConfigurationError: it is for something else, or there are options.
+    """
+
+    def __init__(self, client: KMSClient, arn: KeyArn, options: ClientOptions) -> None:
+        check_no_options(vars(options))
+        _check_client(client, arn)
+        watch_signing(client)
+        # To close it is to forget its connections, which are the parent's; it opens others.
+        self.process = ProcessClient.given(client, reconnect=lambda client: client.close())
+
+    @contextmanager
+    def in_use(self) -> Iterator[KMSClient]:
+        """Give the client for one call. Raises what `OwnConnection.in_use` raises."""
+        with WIRE_LOG.silenced(), told_apart():
+            yield self.process.get()
+
+    def close(self) -> None:
+        """Use the client no more. It is not closed."""
+        self.process.close()
+
+
+def _check_client(client: KMSClient, arn: KeyArn) -> None:
+    service = client.meta.service_model.service_name
+    if service != "kms":
+        raise ConfigurationError(f"client= must be a KMS client, boto3.client('kms', …), not one for {service!r}")
+    region = client.meta.region_name
+    if region != arn.region:
+        raise ConfigurationError(
+            f"client= is for region {region!r}, but the key is in {arn.region!r}: "
+            f"build it with region_name={arn.region!r}"
+        )
+
+
+def _check_profile(profile: str | None) -> None:
+    if profile is None:
+        return
+    try:
+        Session(profile=profile).get_scoped_config()
+    except BotoCoreError as error:
+        raise ConfigurationError(
+            f"AWS KMS option profile={profile!r} can't be used: {error}; see AWS_CONFIG_FILE and ~/.aws/config"
+        ) from None
+
+
+def _build(region: str, options: ClientOptions) -> _Built:
+    """Build a client. Asks no network. Raises `CredentialsUnavailable`: the AWS configuration can't be used."""
+    try:
+        session = _session(region, options)
+        credentials = watch(session, partial(_found_credentials, region, options))
+        client = boto3.Session(botocore_session=session).client("kms", endpoint_url=options.endpoint)
+    except Exception as error:
+        failure = CredentialsUnavailable.of(error)
+    else:
+        return client, credentials
+    raise failure
+
+
+def _close(built: _Built) -> None:
+    built[0].close()
 
 
 def _found_credentials(region: str, options: ClientOptions) -> Credentials | DeferredRefreshableCredentials:
@@ -140,13 +165,14 @@ def _assumed_role(
 
 
 def _session(region: str, options: ClientOptions) -> Session:
+    connect_timeout, read_timeout = options.timeouts
     session = Session(profile=options.profile)
     session.set_config_variable("region", region)
     # The session's default, so that it also bounds the clients that botocore makes to fetch credentials.
     session.set_default_client_config(
         Config(
-            connect_timeout=options.connect_timeout or _CONNECT_TIMEOUT,
-            read_timeout=options.read_timeout or _READ_TIMEOUT,
+            connect_timeout=connect_timeout,
+            read_timeout=read_timeout,
             retries={"total_max_attempts": 1, "mode": "standard"},
             max_pool_connections=_POOL_CONNECTIONS,
             user_agent_extra="envelope-codec",

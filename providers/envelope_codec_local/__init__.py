@@ -2,6 +2,18 @@
 
 from __future__ import annotations
 
-from envelope_codec_local._master_key import LocalKeyFile
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from envelope_codec_local._master_key import LocalKeyFile
 
 __all__ = ["LocalKeyFile"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load what a call needs only when the class is asked for: the facts of this package are read without it."""
+    if name == "LocalKeyFile":
+        from envelope_codec_local._master_key import LocalKeyFile
+
+        return LocalKeyFile
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
