@@ -369,9 +369,7 @@ def test_close_does_not_wait_for_a_client_that_is_being_built_and_it_is_not_kept
     """As when google-auth looks for credentials for seconds."""
     building, go = threading.Event(), threading.Event()
     closed: list[object] = []
-    connection = tampered._connection
-    assert connection is not None
-    build = connection._open
+    build = tampered._client._build
 
     def slow() -> kms_v1.KeyManagementServiceClient:
         building.set()
@@ -381,7 +379,7 @@ def test_close_does_not_wait_for_a_client_that_is_being_built_and_it_is_not_kept
         monkeypatch.setattr(client.transport, "close", lambda: (closed.append(client), close()))
         return client
 
-    monkeypatch.setattr(connection, "_open", slow)
+    monkeypatch.setattr(tampered._client, "_build", slow)
     with futures.ThreadPoolExecutor(2) as pool:
         call = pool.submit(tampered.wrap, SECRET, CONTEXT)
         assert building.wait(60)
