@@ -8,31 +8,16 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
 
-import hvac
-from hvac import exceptions as sdk
-
-from envelope_codec.errors import KmsUnavailable
-from envelope_codec.process import renew_after_fork
+from envelope_codec.provider import Failed, Meaning, renew_after_fork
+from envelope_codec_vault import _hints as hints
 from envelope_codec_vault._connection import Connection
-from envelope_codec_vault._errors import (
-    CREDENTIALS,
-    LOGIN_FAILED,
-    LOGIN_LOCKED,
-    LOGIN_REFUSED,
-    NO_ANSWER,
-    WRAP,
-    Failed,
-    Meaning,
-    describe,
-    is_from_vault,
-    meaning_of,
-)
-from envelope_codec_vault._life import RENEWAL_SHARE, Life, life_of
-from envelope_codec_vault._login import Grant, Login
-from envelope_codec_vault._refusal import Refusals, refusal_of
+from envelope_codec_vault._grant import ask_for_grant
+from envelope_codec_vault._life import RENEWAL_SHARE
+from envelope_codec_vault._login import Login
+from envelope_codec_vault._refusal import Refusals
+from envelope_codec_vault._session import Session, span
+from envelope_codec_vault._token import look_up, renew
 
 _FIRST_LOOK = 3.0  # seconds until Vault is asked about a token that it did not give us just now
 _RETRY = 5.0
@@ -41,39 +26,6 @@ _ENOUGH = 0.5  # of a token's full life: a renewal that gives less has come near
 _SHORTEST_WARNING = 60.0
 
 _log = logging.getLogger("envelope_codec.vault")
-
-
-@dataclass(frozen=True, eq=False)
-class Session:
-    """A client with a token, and what is known of its life. Compared by identity.
-
-    Attributes:
-        client: sends the token.
-        expires_at: by our clock.
-        life: as of `since`; None if Vault has not been asked yet.
-        since: by our clock.
-    """
-
-    client: hvac.Client
-    expires_at: float = math.inf
-    life: Life | None = None
-    since: float = 0.0
-
-
-class Sessions(Protocol):
-    def current(self) -> Session:
-        """The session to use now. Raises `Failed` if there is none to be had."""
-        ...
-
-    def replacement(self, rejected: Session) -> Session:
-        """Another session than this one, whose token Vault does not take. Raises `Failed`."""
-        ...
-
-    def end_of_token(self) -> float | None:
-        """Seconds until the token ends for good, with nothing to replace it; None if nothing is known of that."""
-        ...
-
-    def close(self) -> None: ...
 
 
 class OwnSessions:
@@ -183,7 +135,7 @@ class OwnSessions:
             if self._login.changed():
                 self._log_in(None)
             elif session.life is None:
-                self._look_up(session)
+                self._adopt(look_up(session, self._clock()))
             elif session.life.keeps:
                 self._renew(session)
             elif self._login.asks:
@@ -194,45 +146,19 @@ class OwnSessions:
             self._failures += 1
             left = session.expires_at - self._clock()
             wait = min(_LONGEST_RETRY, _RETRY * 2.0 ** min(self._failures - 1, 16))
-            if failed.meaning in (LOGIN_REFUSED, LOGIN_LOCKED):
+            if failed.meaning in (hints.LOGIN_REFUSED, hints.LOGIN_LOCKED):
                 wait = max(_LONGEST_RETRY, left / 3)
             self._tend_at = self._clock() + wait if left > 0 else math.inf  # then those who need one ask for it
             if left < math.inf:
                 _log.warning("the Vault token, which ends in %s, was not replaced: %s", span(left), failed)
 
-    def _look_up(self, session: Session) -> None:
-        """https://developer.hashicorp.com/vault/api-docs/auth/token#lookup-a-token-self"""
-        sent = self._clock()
-        try:
-            reply = session.client.auth.token.lookup_self()
-            life = life_of(reply["data"])
-        except sdk.Forbidden as error:
-            if not is_from_vault(error):
-                raise Failed(NO_ANSWER) from None
-            life = Life()  # it may not look itself up, or is not good any more, which the next call will tell
-        except Exception as error:
-            _log.info("Vault did not tell how long our token lives: %s", describe(error))
-            raise Failed(NO_ANSWER) from None
-        self._adopt(Session(session.client, sent + life.seconds, life, sent))
-
     def _renew(self, session: Session) -> None:
-        """https://developer.hashicorp.com/vault/api-docs/auth/token#renew-a-token-self"""
-        sent, old = self._clock(), session.life or Life()
-        try:
-            reply = session.client.auth.token.renew_self()
-            life = life_of(reply["auth"])
-        except (sdk.InvalidRequest, sdk.Forbidden) as error:
-            _log.warning("Vault did not renew our token: %s", describe(error))
-            if not is_from_vault(error):
-                raise Failed(NO_ANSWER) from None
+        renewed = renew(session, self._clock())
+        if renewed is None:
             self._give_up(session, "Vault does not renew it any more")
             return
-        except Exception as error:
-            _log.warning("Vault failed to renew our token: %s", describe(error))
-            raise Failed(NO_ANSWER) from None
-        renewed = Session(session.client, sent + life.seconds, Life(life.seconds, old.full, life.renewable), sent)
         self._adopt(renewed)
-        if life.seconds < _ENOUGH * old.full:
+        if renewed.life is not None and renewed.life.seconds < _ENOUGH * renewed.life.full:
             self._give_up(renewed, "it nears the longest life that Vault allows it")
 
     def _give_up(self, session: Session, why: str) -> None:
@@ -256,9 +182,9 @@ class OwnSessions:
     def _log_in(self, rejected: Session | None) -> Session:
         sent = self._clock()
         try:
-            grant = self._grant(sent)
+            grant = ask_for_grant(self._login, self._connection, self._refusals, sent)
             if rejected is not None and rejected.client.token == grant.token:
-                raise Failed(CREDENTIALS)
+                raise Failed(hints.CREDENTIALS)
         except Failed as failed:
             self._failure = failed.meaning
             raise
@@ -268,33 +194,6 @@ class OwnSessions:
         session = Session(self._connection.client(grant.token), sent + (life.seconds if life else math.inf), life, sent)
         self._adopt(session)
         return session
-
-    def _grant(self, now: float) -> Grant:
-        credential = self._login.credential()
-        known = self._refusals.known(credential, now)
-        if known is not None:
-            raise Failed(known)
-        try:
-            grant = self._login.grant(self._connection.client(""), credential)
-        except Failed as failed:
-            _log.warning("Vault login failed: the reply holds no token that can be sent: %s", failed)
-            raise
-        except Exception as error:
-            refusal = refusal_of(error, self._login.pace)
-            if refusal is not None:
-                seconds = self._refusals.add(credential, refusal, now)
-                said = describe(error)
-                _log.error(
-                    "%s: %s. Not tried again for %s, but with other credentials", refusal.reason, said, span(seconds)
-                )
-                raise Failed(refusal) from None
-            _log.warning("Vault login failed: %s", describe(error))
-            meaning = meaning_of(error, operation=WRAP)
-        else:
-            self._refusals.clear()
-            return grant
-        # A login that is refused ends no lease: credentials run out for many reasons, and none is about the key.
-        raise Failed(meaning if meaning.kind is KmsUnavailable and meaning != NO_ANSWER else LOGIN_FAILED)
 
     def _adopt(self, session: Session) -> None:
         self._session, self._failure, self._failures, self._ends = session, None, 0, False
@@ -310,29 +209,3 @@ class OwnSessions:
             self._tend_at = session.since + RENEWAL_SHARE * life.seconds
         else:
             self._tend_at = session.since if life.seconds < math.inf else math.inf
-
-
-class GivenSession:
-    """The one session of a client that somebody else built, and keeps logged in."""
-
-    def __init__(self, client: hvac.Client) -> None:
-        self._session = Session(client)
-
-    def current(self) -> Session:
-        return self._session
-
-    def replacement(self, rejected: Session) -> Session:
-        raise Failed(CREDENTIALS)
-
-    def end_of_token(self) -> float | None:
-        return None
-
-    def close(self) -> None:
-        """Nothing: its owner closes it."""
-
-
-def span(seconds: float) -> str:
-    """``seconds`` in words."""
-    if seconds < 120:
-        return f"{max(0, round(seconds))} s"
-    return f"{round(seconds / 60)} min" if seconds < 7_200 else f"{round(seconds / 3_600)} h"

@@ -512,7 +512,7 @@ from envelope_codec_gcp import GcpKms
 key, context = GcpKms.from_uri(sys.argv[1]), {"temporal-namespace": "default"}
 secret = bytes.fromhex(sys.argv[2])
 assert key.unwrap(key.wrap(secret, context), context).secret == secret
-key._client().encrypt(name=key.key_id, plaintext=b"of others")
+key._client.get().encrypt(name=key.key_id, plaintext=b"of others")
 """
 
 

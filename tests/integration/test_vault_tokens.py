@@ -17,12 +17,13 @@ from devstack import OpenBao
 from test_vault import CONTEXT, SECRET, Admin, Clock, Role, administered, failure, opens
 
 from envelope_codec.errors import KeyDenied, KmsUnavailable
+from envelope_codec.provider import Failed
 from envelope_codec_vault import VaultTransit, _shared
-from envelope_codec_vault._connection import Connection, Endpoint
-from envelope_codec_vault._errors import Failed
+from envelope_codec_vault._connection import Connection
+from envelope_codec_vault._endpoint import Endpoint
 from envelope_codec_vault._login import AppRole, GivenToken, Login, TokenFile
+from envelope_codec_vault._own_sessions import OwnSessions
 from envelope_codec_vault._secret_file import SecretFile
-from envelope_codec_vault._session import OwnSessions
 from envelope_codec_vault._shared import SharedSessions
 
 LOG = "envelope_codec.vault"

@@ -24,12 +24,14 @@ from frame_walk import Sentinels, leaks
 
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable
 from envelope_codec.kms import WrappedSecret, context_bytes
+from envelope_codec.provider import Failed
 from envelope_codec_vault import VaultTransit
-from envelope_codec_vault._connection import Connection, Endpoint
-from envelope_codec_vault._errors import LOGIN_FAILED, Failed
+from envelope_codec_vault._connection import Connection
+from envelope_codec_vault._endpoint import Endpoint
+from envelope_codec_vault._hints import LOGIN_FAILED
 from envelope_codec_vault._login import Grant
+from envelope_codec_vault._own_sessions import OwnSessions
 from envelope_codec_vault._refusal import UNLOCKED
-from envelope_codec_vault._session import OwnSessions
 
 KEY = "orders-key"
 MOUNT = "orders-mount"
