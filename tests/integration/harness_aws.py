@@ -11,7 +11,7 @@ import pytest
 from devstack import LocalStack
 
 from envelope_codec.kms import KeyUri, MasterKey, master_key, parse_key_uri
-from envelope_codec_aws._options import ClientOptions
+from envelope_codec_aws._facts import FACTS
 
 REGION = "us-east-1"
 
@@ -67,4 +67,4 @@ class AwsHarness:
 
 
 def _parse(uri: str) -> KeyUri:
-    return parse_key_uri(uri, scheme="awskms", options=ClientOptions.names())
+    return parse_key_uri(uri, scheme="awskms", options=frozenset(option.name for option in FACTS.options))

@@ -95,8 +95,8 @@ def ttl(admin: Admin, sessions: OwnSessions) -> int:
 def refused(sessions: OwnSessions) -> str:
     with pytest.raises(Failed) as caught:
         sessions.current()
-    assert caught.value.meaning.kind is KmsUnavailable
-    return caught.value.meaning.reason
+    assert caught.value.meaning.error is KmsUnavailable
+    return caught.value.meaning.text
 
 
 # --- renewal

@@ -369,7 +369,7 @@ def reasons() -> list[tuple[str, EnvelopeError]]:
     from envelope_codec_vault import _failure as vault
 
     found: dict[tuple[str, str], EnvelopeError] = {
-        ("awskms", meaning.reason): meaning.kind(meaning.reason) for meaning in aws._NO_CREDENTIALS.values()
+        ("awskms", meaning.text): meaning.error(meaning.text) for meaning in aws._NO_CREDENTIALS.values()
     }
     for scheme, module in (("awskms", aws), ("hashivault", vault)):
         for value in vars(module).values():

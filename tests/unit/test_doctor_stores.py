@@ -430,7 +430,7 @@ def reasons() -> dict[str, set[str]]:
     found["files"] |= set(files._REFUSALS.values())
     found["redis"] |= {told("put").reason for _, _, told in redis._MEANINGS}
     found["mongodb"] |= {*mongodb._REASONS.values(), mongodb._REFUSED}
-    found["sql"] = {meaning.reason for meaning in sql_error.MEANINGS}
+    found["sql"] = {meaning.text for meaning in sql_error.MEANINGS}
     advised = {*s3._ADVICE.values(), "it is full", "the log has its code"}
     found["s3"] |= {f"the bucket refused: {one}" for one in advised} | {
         s3._CREDENTIALS,
