@@ -9,8 +9,8 @@ from typing import Any, TypeVar, overload
 from urllib.parse import urlsplit
 
 from envelope_codec._facts import Option, ProviderFacts
+from envelope_codec._frames import frameless
 from envelope_codec.errors import ConfigurationError
-from envelope_codec.frames import frameless
 from envelope_codec.kms import KeyUri, parse_key_uri, shown_value
 
 LONGEST_SECONDS = 600.0

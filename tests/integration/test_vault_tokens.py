@@ -14,7 +14,6 @@ from typing import Any
 import hvac
 import pytest
 from devstack import OpenBao
-from test_vault import CONTEXT, SECRET, Admin, Clock, Role, administered, failure, opens
 
 from envelope_codec.errors import KeyDenied, KmsUnavailable
 from envelope_codec.provider import Failed
@@ -25,6 +24,7 @@ from envelope_codec_vault._login import AppRole, GivenToken, Login, TokenFile
 from envelope_codec_vault._own_sessions import OwnSessions
 from envelope_codec_vault._secret_file import SecretFile
 from envelope_codec_vault._shared import SharedSessions
+from tests.integration.test_vault import CONTEXT, SECRET, Admin, Clock, Role, administered, failure, opens
 
 LOG = "envelope_codec.vault"
 
