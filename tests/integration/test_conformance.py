@@ -20,7 +20,7 @@ import pytest
 
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable
 from envelope_codec.kms import MasterKey, WrappedSecret
-from tests.support.misbehaving_listeners import closed_port, resetting_port, silent_port
+from envelope_codec.testing.listeners import closed_port, resetting_port, silent_port
 
 # Where LocalStack differs from AWS. Expected to be let through there; a failure elsewhere, and there too once
 # LocalStack refuses it.
