@@ -89,7 +89,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if self.server.latency:
             time.sleep(self.server.latency)
-        headers = {name: value for name, value in self.headers.items()}
+        headers = dict(self.headers.items())
         reply = self.server.vault.answer(self.command, self.path, headers, body, self.server.origin)
         if reply is None:
             self.close_connection = True

@@ -103,19 +103,21 @@ class KeyVault:
         except Refused as refused:
             return Reply(refused.status, _error(refused.code, refused.text, refused.inner))
 
+    def issue_token(self) -> str:
+        """Make a token that is taken from now on."""
+        token = secrets.token_urlsafe(24)
+        with self._lock:
+            self._tokens[token] = time.time() + self.token_seconds
+        return token
+
     def forget_tokens(self) -> None:
         """Take no token any longer that was given until now."""
         with self._lock:
             self._tokens.clear()
 
     def _serve(self, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes) -> Reply | None:
-        for wanted, pattern, name in _ROUTES:
-            if method == wanted and (match := re.fullmatch(pattern, path)):
-                break
-        else:
-            raise Refused(404, "NotFound", "The requested resource was not found.")
         self._authenticate(headers)
-        parts = {part: unquote(text or "") for part, text in match.groupdict().items()}
+        name, parts = _route(method, path)
         work = parts.get("work", name)
         with self._lock:
             self.calls.append((work, parts.get("name", ""), parts.get("version", "")))
@@ -246,10 +248,15 @@ class KeyVault:
         if form.get("client_id") != CLIENT_ID or form.get("client_secret") != CLIENT_SECRET:
             text = "AADSTS7000215: Invalid client secret provided."
             return Reply(401, {"error": "invalid_client", "error_description": text, "error_codes": [7000215]})
-        token = secrets.token_urlsafe(24)
-        with self._lock:
-            self._tokens[token] = time.time() + self.token_seconds
-        return Reply(200, {"token_type": "Bearer", "expires_in": self.token_seconds, "access_token": token})
+        said = {"token_type": "Bearer", "expires_in": self.token_seconds, "access_token": self.issue_token()}
+        return Reply(200, said)
+
+
+def _route(method: str, path: str) -> tuple[str, Mapping[str, str]]:
+    for wanted, pattern, name in _ROUTES:
+        if method == wanted and (match := re.fullmatch(pattern, path)):
+            return name, {part: unquote(text or "") for part, text in match.groupdict().items()}
+    raise Refused(404, "NotFound", "The requested resource was not found.")
 
 
 class Unauthorized(Exception):

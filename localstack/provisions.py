@@ -1,4 +1,5 @@
-"""What trials need on the servers: Transit key, KMS key and alias, bucket, CryptoKey, Key Vault keys, database and table.
+"""What trials need on the servers: Transit key, KMS key and alias, bucket, CryptoKey, keys of Key Vault, database
+and table.
 
 The names are those that ``compose.yaml`` makes for Docker.
 """

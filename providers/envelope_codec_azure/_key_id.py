@@ -35,8 +35,8 @@ class VaultKey:
         """Refuse what is no such name, with a text that says what to change."""
         if not _HOST.fullmatch(self.host) or len(self.host) > _LONGEST_HOST or self.host[-1].isdigit():
             raise ConfigurationError(
-                f"Azure Key Vault host {shown_value(self.host)} must be the vault's whole host name in lower case, such "
-                "as example.vault.azure.net or example.managedhsm.azure.net, without a port"
+                f"Azure Key Vault host {shown_value(self.host)} must be the vault's whole host name in lower case, "
+                "such as example.vault.azure.net or example.managedhsm.azure.net, without a port"
             )
         name, separator, version = self.name.partition("/")
         if separator and _NAME.fullmatch(name) and _VERSION.fullmatch(version):
