@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import parse_qsl, urlsplit
 
-from envelope_codec.cli.doctor_aws_hint import AWS_CREDENTIAL_HINTS, LOG_IN
+from envelope_codec.aws_meanings import CREDENTIALS, LOG_IN
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable
 from envelope_codec.provider import UNEXPECTED
 
@@ -21,7 +21,7 @@ _AWS = {
     "permission to use the key is missing": "allow {permission} to this role, in its IAM policy and in the key's own; "
     "a condition on kms:EncryptionContext must fit temporal-namespace = {namespace} and envelope-codec:purpose = "
     "{purpose}",
-    **AWS_CREDENTIAL_HINTS,
+    **{meaning.text: meaning.hint for meaning in CREDENTIALS},
     "the key is disabled": "enable it (aws kms enable-key), or configure another key",
     "the key is pending deletion or otherwise not usable": "cancel its deletion (aws kms cancel-key-deletion), then "
     "enable it; in a custom key store, connect the store",

@@ -10,7 +10,7 @@ import hvac
 from hvac import exceptions as sdk
 
 from envelope_codec.errors import KmsUnavailable
-from envelope_codec_vault._failure import (
+from envelope_codec_vault._errors import (
     CREDENTIALS,
     NO_ANSWER,
     NOT_PERMITTED,

@@ -15,7 +15,7 @@ from requests.adapters import HTTPAdapter
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.kms import shown_path, shown_value
 from envelope_codec_vault._environment import variable
-from envelope_codec_vault._failure import RedirectRefused
+from envelope_codec_vault._errors import RedirectRefused
 
 POOL_SIZE = 32
 """Connections kept open, at most: more than the keyring has threads."""

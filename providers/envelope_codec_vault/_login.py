@@ -12,7 +12,7 @@ import hvac
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.kms import shown_value
 from envelope_codec_vault._environment import variable
-from envelope_codec_vault._failure import LOGIN_FAILED, Failed
+from envelope_codec_vault._errors import LOGIN_FAILED, Failed
 from envelope_codec_vault._key_id import check_path
 from envelope_codec_vault._life import Life, life_of
 from envelope_codec_vault._refusal import APPROLE, UNLOCKED, Pace

@@ -17,7 +17,7 @@ from hvac import exceptions as sdk
 from envelope_codec.errors import KmsUnavailable
 from envelope_codec.process import renew_after_fork
 from envelope_codec_vault._connection import Connection
-from envelope_codec_vault._failure import (
+from envelope_codec_vault._errors import (
     CREDENTIALS,
     LOGIN_FAILED,
     LOGIN_LOCKED,

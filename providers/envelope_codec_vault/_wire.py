@@ -8,7 +8,7 @@ from typing import Any
 
 import requests
 
-from envelope_codec_vault._failure import NO_ANSWER, NOT_TRANSIT, Failed
+from envelope_codec_vault._errors import NO_ANSWER, NOT_TRANSIT, Failed
 
 _CIPHERTEXT = re.compile(r"vault:v([1-9][0-9]*):([0-9A-Za-z+/]+={0,2})")
 

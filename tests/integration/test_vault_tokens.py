@@ -19,7 +19,7 @@ from test_vault import CONTEXT, SECRET, Admin, Clock, Role, administered, failur
 from envelope_codec.errors import KeyDenied, KmsUnavailable
 from envelope_codec_vault import VaultTransit, _shared
 from envelope_codec_vault._connection import Connection, Endpoint
-from envelope_codec_vault._failure import Failed
+from envelope_codec_vault._errors import Failed
 from envelope_codec_vault._login import AppRole, GivenToken, Login, TokenFile
 from envelope_codec_vault._secret_file import SecretFile
 from envelope_codec_vault._session import OwnSessions

@@ -24,9 +24,9 @@ from grpc_status import rpc_status
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable
 from envelope_codec.kms import WrappedSecret
 from envelope_codec_gcp import GcpKms
-from envelope_codec_gcp.connection import Connection
-from envelope_codec_gcp.endpoint import Endpoint
-from envelope_codec_gcp.failure import BY_STATUS, OUTAGES, REFUSALS, Closed, failure
+from envelope_codec_gcp._connection import Connection
+from envelope_codec_gcp._endpoint import Endpoint
+from envelope_codec_gcp._errors import BY_STATUS, OUTAGES, REFUSALS, Closed, failure
 
 NAME = "projects/secret-project/locations/global/keyRings/secret-ring/cryptoKeys/secret-key"
 WRAPPED = WrappedSecret(NAME, "1", b"ciphertext")

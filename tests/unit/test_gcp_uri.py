@@ -12,8 +12,8 @@ from google.cloud.kms_v1 import KeyManagementServiceClient
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.kms import MasterKey, master_key
 from envelope_codec_gcp import GcpKms
-from envelope_codec_gcp.endpoint import Endpoint
-from envelope_codec_gcp.name import version_under
+from envelope_codec_gcp._endpoint import Endpoint
+from envelope_codec_gcp._key_id import version_under
 
 NAME = "projects/my-project/locations/europe-west1/keyRings/ring/cryptoKeys/key"
 URI = f"gcpkms://{NAME}"

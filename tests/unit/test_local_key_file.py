@@ -14,7 +14,7 @@ from urllib.parse import quote
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-import envelope_codec_local
+import envelope_codec_local._master_key
 from envelope_codec.errors import ConfigurationError, InvalidCiphertext, KeyDenied, KmsUnavailable
 from envelope_codec.kms import MasterKey, WrappedSecret, context_bytes, master_key
 from envelope_codec_local import LocalKeyFile
@@ -446,8 +446,8 @@ def test_a_file_that_can_no_longer_be_used_is_an_outage_until_it_is_back(
 
 def test_an_unchanged_file_is_read_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reads: list[Path] = []
-    load = envelope_codec_local._load
-    monkeypatch.setattr(envelope_codec_local, "_load", lambda path: reads.append(path) or load(path))
+    load = envelope_codec_local._master_key._load
+    monkeypatch.setattr(envelope_codec_local._master_key, "_load", lambda path: reads.append(path) or load(path))
     key = LocalKeyFile(path)
     for _ in range(3):
         key.unwrap(key.wrap(SECRET, CONTEXT), CONTEXT)

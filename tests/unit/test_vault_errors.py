@@ -26,7 +26,7 @@ from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, K
 from envelope_codec.kms import WrappedSecret, context_bytes
 from envelope_codec_vault import VaultTransit
 from envelope_codec_vault._connection import Connection, Endpoint
-from envelope_codec_vault._failure import LOGIN_FAILED, Failed
+from envelope_codec_vault._errors import LOGIN_FAILED, Failed
 from envelope_codec_vault._login import Grant
 from envelope_codec_vault._refusal import UNLOCKED
 from envelope_codec_vault._session import OwnSessions

@@ -13,7 +13,7 @@ from hvac.adapters import RawAdapter
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.kms import MasterKey, master_key
 from envelope_codec_vault import VaultTransit
-from envelope_codec_vault._failure import Failed
+from envelope_codec_vault._errors import Failed
 from envelope_codec_vault._secret_file import SecretFile
 
 ADDRESS = "https://vault.invalid:8200"

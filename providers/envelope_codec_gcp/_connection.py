@@ -13,8 +13,8 @@ from google.cloud.kms_v1 import KeyManagementServiceClient
 from google.cloud.kms_v1.services.key_management_service.transports import KeyManagementServiceGrpcTransport
 
 from envelope_codec.process import PerProcess, renew_after_fork
-from envelope_codec_gcp.endpoint import Endpoint
-from envelope_codec_gcp.failure import Closed
+from envelope_codec_gcp._endpoint import Endpoint
+from envelope_codec_gcp._errors import Closed
 
 # gRPC's defaults suit a busy connection to a server that is there: 20 s for a connection attempt, up to 120 s between
 # two attempts, half an hour until an idle connection is closed. Here a few calls an hour must fail and recover quickly.

@@ -16,11 +16,11 @@ from envelope_codec.frames import frameless
 from envelope_codec.kms import Unwrapped, WrappedSecret, context_bytes, parse_key_uri, shown_value
 from envelope_codec.process import PerProcess
 from envelope_codec.provider import asks_kms
-from envelope_codec_vault import _failure as failure
+from envelope_codec_vault import _errors as failure
 from envelope_codec_vault._ask import Question, ask
 from envelope_codec_vault._connection import choose_endpoint
 from envelope_codec_vault._environment import advice_on, ignored_variables, warn_of_ignored
-from envelope_codec_vault._failure import UNWRAP, WRAP, Failed
+from envelope_codec_vault._errors import UNWRAP, WRAP, Failed
 from envelope_codec_vault._key_id import DEFAULT_MOUNT, SCHEME, TransitKey
 from envelope_codec_vault._login import choose_login
 from envelope_codec_vault._session import GivenSession, OwnSessions, Sessions, span

@@ -21,11 +21,11 @@ from envelope_codec.kms import (
     shown_value,
 )
 from envelope_codec.provider import asks_kms
-from envelope_codec_gcp.connection import Connection
-from envelope_codec_gcp.endpoint import Endpoint
-from envelope_codec_gcp.failure import DAMAGED, Closed, failure
-from envelope_codec_gcp.name import SHAPE, checked_name, is_version, version_under
-from envelope_codec_gcp.wirelog import bodies_unlogged
+from envelope_codec_gcp._connection import Connection
+from envelope_codec_gcp._endpoint import Endpoint
+from envelope_codec_gcp._errors import DAMAGED, Closed, failure
+from envelope_codec_gcp._key_id import SHAPE, checked_name, is_version, version_under
+from envelope_codec_gcp._wirelog import bodies_unlogged
 
 SCHEME = "gcpkms"
 DEFAULT_TIMEOUT = 5.0
