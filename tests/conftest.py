@@ -16,6 +16,7 @@ _TESTS = Path(__file__).resolve().parent
 sys.path[:0] = [str(_TESTS.parent / "localstack"), str(_TESTS.parent)]
 
 from devstack import (  # noqa: E402 - found through the path above
+    AzureKeyVaultServer,
     GcpKmsServer,
     LocalStack,
     MongoServer,
@@ -128,6 +129,12 @@ def localstack() -> Iterator[LocalStack]:
 @pytest.fixture(scope="session")
 def openbao() -> Iterator[OpenBao]:
     with _run_server(OpenBao()) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def azure_vault() -> Iterator[AzureKeyVaultServer]:
+    with _run_server(AzureKeyVaultServer()) as server:
         yield server
 
 

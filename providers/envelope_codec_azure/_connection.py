@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,13 +10,20 @@ from urllib.parse import urlsplit
 
 from azure.core.rest import HttpRequest, HttpResponse
 from azure.keyvault.keys import KeyClient
+from azure.keyvault.keys._shared import http_challenge_cache
 
 from envelope_codec.errors import ConfigurationError
-from envelope_codec.provider import ProcessClient, is_loopback
+from envelope_codec.provider import Failed, ProcessClient, is_loopback, renew_after_fork
 from envelope_codec_azure._credential import PatientCredential, default_credential
 from envelope_codec_azure._errors import VaultRefused
+from envelope_codec_azure._hints import FORKED
 from envelope_codec_azure._key_id import VaultKey
 from envelope_codec_azure._options import Route
+
+# All clients of a process share what they know of challenges, under one lock. A thread that is not in a forked child may
+# have held it at the fork.
+if hasattr(http_challenge_cache, "_lock"):
+    renew_after_fork(http_challenge_cache, _lock=threading.Lock)
 
 _REQUEST: Mapping[str, Any] = {
     # The keyring retries, with back-off and a deadline. Key Vault never redirects.
@@ -70,11 +78,11 @@ class Connection:
 
     @classmethod
     def given(cls, client: KeyClient, key: VaultKey) -> Connection:
-        """Use a client as it is. It is not closed."""
+        """Use a client as it is. It is not closed, and not used in a forked child, where it has the parent's sockets."""
         host = urlsplit(client.vault_url).hostname
         if host != key.host and not is_loopback(host):
             raise ConfigurationError(f"client= is one of the vault {host!r}, not of {key.host!r}")
-        return cls(ProcessClient.given(_Opened(client, None)), {})
+        return cls(ProcessClient.given(_Opened(client, None), reconnect=_refuse), {})
 
     def ask(self, work: str, path: str, body: Mapping[str, str] | None = None, *, signing: bool) -> Any:
         """Ask the vault and give the JSON of its reply.
@@ -100,6 +108,11 @@ class Connection:
     def close(self) -> None:
         """Close the connections that were opened here. Final."""
         self._opened.close()
+
+
+def _refuse(_: _Opened) -> None:
+    """The SDK has no way to open other connections in a client."""
+    raise Failed(FORKED)
 
 
 def _json_of(reply: HttpResponse) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 from azure.core.credentials import AccessTokenInfo, TokenRequestOptions
 from azure.identity import DefaultAzureCredential
 
+from envelope_codec.provider import renew_after_fork
 from envelope_codec_azure._errors import NoCredentials
 from envelope_codec_azure._options import Route
 
@@ -31,6 +32,8 @@ class PatientCredential:
         jitter: a number from 0 to 1.
     """
 
+    _lock: threading.Lock
+
     def __init__(
         self,
         credential: Any,
@@ -40,7 +43,7 @@ class PatientCredential:
         self._credential = credential
         self._clock = clock
         self._jitter = jitter
-        self._lock = threading.Lock()
+        renew_after_fork(self, _lock=threading.Lock)
         self._failures = 0
         self._reason = ""
         self._until = 0.0

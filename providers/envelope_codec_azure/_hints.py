@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from envelope_codec.errors import InvalidCiphertext, KeyDenied
+from envelope_codec.errors import InvalidCiphertext, KeyDenied, KmsUnavailable
 from envelope_codec.provider import Meaning, meanings
 
 _VERSIONS = "az keyvault key list-versions shows them"
@@ -51,6 +51,12 @@ WRONG_USAGE = replace(
     meanings.WRONG_USAGE,
     hint="configure a key of type RSA, RSA-HSM or oct-HSM that permits wrapKey and unwrapKey (oct-HSM: encrypt and "
     "decrypt)",
+)
+FORKED = Meaning(
+    KmsUnavailable,
+    "forked-client",
+    "the client that was given belongs to the process before the fork",
+    "make the master key in the child process, or give options instead of client=",
 )
 NO_SIGN_KEY = Meaning(
     KeyDenied,
@@ -107,7 +113,7 @@ OF_SIGNING_KEY = {meaning.code.removeprefix("sign-key-"): meaning for meaning in
 
 _OWN = (
     *(NO_CREDENTIALS, CREDENTIALS_REJECTED, THROTTLED, NOT_PERMITTED, FORBIDDEN, NETWORK_FORBIDDEN, DISABLED, EXPIRED),
-    *(NOT_FOUND, WRONG_USAGE, NO_SIGN_KEY, OTHER_SIGNER, BAD_SIGNATURE, *_SIGNING),
+    *(NOT_FOUND, WRONG_USAGE, FORKED, NO_SIGN_KEY, OTHER_SIGNER, BAD_SIGNATURE, *_SIGNING),
 )
 
 MEANINGS = (

@@ -68,7 +68,8 @@ class AzureKeyVault:
             signatures of all of them are accepted.
         sign_key_refresh: seconds for which the public key of a signing key is used before the vault is asked again; 300
             by default.
-        client: a client to use as it is; it is not closed. It excludes the arguments below.
+        client: a client to use as it is; it is not closed, and not used in a forked child. It excludes the arguments
+            below.
         credential: a credential of ``azure-identity``; by default a `DefaultAzureCredential`. It is not closed.
         client_id: client id of the managed identity or workload identity.
         ca_bundle: file or folder of CA certificates.

@@ -31,7 +31,7 @@ LOCALSTACK_DEVIATES = {
     ),
 }
 
-PROVIDERS = ("aws", "gcp", "vault", "local")
+PROVIDERS = ("aws", "gcp", "vault", "azure", "azure-hsm", "local")
 SECRET = bytes(range(32))
 CONTEXT = {
     "temporal-namespace": "default",
@@ -55,6 +55,10 @@ def harness_of(name: str, request: pytest.FixtureRequest) -> Any:
         from harness_vault import VaultHarness
 
         return VaultHarness(request.getfixturevalue("openbao"))
+    if name.startswith("azure"):
+        from harness_azure import AzureHarness
+
+        return AzureHarness(request.getfixturevalue("azure_vault"), "oct-HSM" if name == "azure-hsm" else "RSA")
     from harness_local import LocalHarness
 
     return LocalHarness(request.getfixturevalue("tmp_path_factory").mktemp("keys"))
