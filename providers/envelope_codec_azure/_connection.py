@@ -20,8 +20,8 @@ from envelope_codec_azure._hints import FORKED
 from envelope_codec_azure._key_id import VaultKey
 from envelope_codec_azure._options import Route
 
-# All clients of a process share what they know of challenges, under one lock. A thread that is not in a forked child may
-# have held it at the fork.
+# All clients of a process share what they know of challenges, under one lock. At a fork it may be held by a thread that
+# the child has not got.
 if hasattr(http_challenge_cache, "_lock"):
     renew_after_fork(http_challenge_cache, _lock=threading.Lock)
 
@@ -78,7 +78,10 @@ class Connection:
 
     @classmethod
     def given(cls, client: KeyClient, key: VaultKey) -> Connection:
-        """Use a client as it is. It is not closed, and not used in a forked child, where it has the parent's sockets."""
+        """Use a client as it is.
+
+        It is not closed. It is not used in a forked child, where it has the parent's sockets.
+        """
         host = urlsplit(client.vault_url).hostname
         if host != key.host and not is_loopback(host):
             raise ConfigurationError(f"client= is one of the vault {host!r}, not of {key.host!r}")

@@ -65,6 +65,12 @@ NO_SIGN_KEY = Meaning(
     "whoever has the public key could forge records for every namespace. Add sign_key=NAME to the key URI: a key of "
     "type EC with curve P-256 in the same vault. Or use an oct-HSM key of a Managed HSM",
 )
+NO_SUCH_VERSION = Meaning(
+    InvalidCiphertext,
+    "no-such-version",
+    "the key never had the version that is recorded",
+    "versions don't go one by one: was the key purged, and made anew under the same name? Then its records are lost",
+)
 OTHER_SIGNER = Meaning(
     InvalidCiphertext,
     "other-signer",
@@ -113,7 +119,7 @@ OF_SIGNING_KEY = {meaning.code.removeprefix("sign-key-"): meaning for meaning in
 
 _OWN = (
     *(NO_CREDENTIALS, CREDENTIALS_REJECTED, THROTTLED, NOT_PERMITTED, FORBIDDEN, NETWORK_FORBIDDEN, DISABLED, EXPIRED),
-    *(NOT_FOUND, WRONG_USAGE, FORKED, NO_SIGN_KEY, OTHER_SIGNER, BAD_SIGNATURE, *_SIGNING),
+    *(NOT_FOUND, NO_SUCH_VERSION, WRONG_USAGE, FORKED, NO_SIGN_KEY, OTHER_SIGNER, BAD_SIGNATURE, *_SIGNING),
 )
 
 MEANINGS = (

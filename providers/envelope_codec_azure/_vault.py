@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import re
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from envelope_codec.provider import Failed, meanings
 from envelope_codec_azure._connection import Connection
-from envelope_codec_azure._hints import DISABLED, EXPIRED, OF_SIGNING_KEY, WRONG_USAGE
+from envelope_codec_azure._errors import VaultRefused
+from envelope_codec_azure._hints import DISABLED, EXPIRED, NO_SUCH_VERSION, OF_SIGNING_KEY, WRONG_USAGE
 
 RSA, OCT, EC = ("RSA", "RSA-HSM"), ("oct-HSM",), ("EC", "EC-HSM")
 
@@ -97,7 +99,8 @@ class Vault:
 
     def read_key(self, name: str, version: str = "", *, signing: bool = False) -> KeyReply:
         """Read a version of a key; the latest one without ``version``."""
-        said = self._connection.ask("get", f"/keys/{name}/{version}", signing=signing)
+        with self._looking_for(name, version, signing=signing):
+            said = self._connection.ask("get", f"/keys/{name}/{version}", signing=signing)
         jwk = said.get("key") if isinstance(said, dict) else None
         attributes = said.get("attributes") if isinstance(said, dict) else None
         if not isinstance(jwk, dict) or not isinstance(attributes, dict):
@@ -114,7 +117,7 @@ class Vault:
         )
 
     def unwrap_key(self, name: str, version: str, ciphertext: bytes) -> bytes:
-        """Decrypt with RSA-OAEP-256."""
+        """Decrypt with RSA-OAEP-256. The signature has shown that there was such a version."""
         body = {"alg": "RSA-OAEP-256", "value": encode(ciphertext)}
         return _decoded(self._work("unwrapkey", name, version, body)["value"])
 
@@ -131,7 +134,8 @@ class Vault:
         """Decrypt with A256GCM."""
         parts = {"value": ciphertext, "iv": nonce, "tag": tag, "aad": aad}
         body = {"alg": "A256GCM", **{part: encode(data) for part, data in parts.items()}}
-        return _decoded(self._work("decrypt", name, version, body)["value"])
+        with self._looking_for(name, version, signing=False):
+            return _decoded(self._work("decrypt", name, version, body)["value"])
 
     def sign(self, name: str, version: str, digest: bytes) -> bytes:
         """Sign a SHA-256 with ES256; returns r ‖ s, 64 bytes."""
@@ -144,6 +148,20 @@ class Vault:
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
+
+    @contextmanager
+    def _looking_for(self, name: str, version: str, *, signing: bool) -> Iterator[None]:
+        """Tell a version that never was, which anybody can make up, from a key that was deleted.
+
+        Key Vault deletes keys with all their versions. So if the key is there, the version was not one of its own.
+        """
+        try:
+            yield
+        except VaultRefused as refused:
+            if refused.status == 404 and version:
+                self._connection.ask("get", f"/keys/{name}/", signing=signing)
+                raise Failed(NO_SUCH_VERSION) from None
+            raise
 
     def _work(
         self, work: str, name: str, version: str, body: Mapping[str, str], *, signing: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable
 
@@ -60,7 +61,7 @@ def test_the_pauses_double_up_to_a_minute(source: Source, credential: PatientCre
         fail(credential)
         if source.asked > before:
             asked.append(Hand.now)
-    pauses = [later - sooner for sooner, later in zip(asked, asked[1:], strict=False)]
+    pauses = [later - sooner for sooner, later in itertools.pairwise(asked)]
     assert pauses == pytest.approx([1, 2, 4, 8, 16, 32, 60, 60, 60])
 
 

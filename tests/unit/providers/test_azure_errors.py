@@ -50,7 +50,8 @@ def failure(key: AzureKeyVault, wrapped: WrappedSecret) -> EnvelopeError:
     assert error.operation == "unwrap"
     assert error.key_id == key.key_id
     assert "own words" not in str(error)
-    assert error.__cause__ is None and error.__context__ is None
+    assert error.__cause__ is None
+    assert error.__context__ is None
     return error
 
 

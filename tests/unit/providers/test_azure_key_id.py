@@ -153,7 +153,7 @@ def test_a_client_excludes_what_it_has_itself(tmp_path: Path) -> None:
 
 def test_a_client_of_another_vault_is_refused() -> None:
     client = KeyClient("https://other.vault.azure.net", NoToken())  # type: ignore[arg-type]
-    with pytest.raises(ConfigurationError, match="not of 'example.vault.azure.net'"):
+    with pytest.raises(ConfigurationError, match=r"not of 'example\.vault\.azure\.net'"):
         AzureKeyVault(HOST, "payloads", client=client)
 
 

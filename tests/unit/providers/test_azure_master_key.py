@@ -225,7 +225,35 @@ def test_a_signed_ciphertext_that_is_not_oaep_is_refused_by_the_vault(azure: Azu
 def test_a_version_of_a_signing_key_that_there_never_was_is_refused(azure: Azure, forger: Forger) -> None:
     parts = replace(forger.parts, signer=Signer("signer", "0" * 32))
     other = replace(forger.wrapped, ciphertext=bytes(parts))
-    refuse(lambda: forger.key.unwrap(other, CONTEXT), KeyDenied, "sign-key-not-found", azure, ["get"])
+    refuse(lambda: forger.key.unwrap(other, CONTEXT), InvalidCiphertext, "no-such-version", azure, ["get", "get"])
+
+
+def test_a_deleted_signing_key_denies_and_a_recovered_one_counts(azure: Azure) -> None:
+    azure.create("dropped", "EC")
+    wrapped = azure.open("rsa", sign_key="dropped").wrap(SECRET, CONTEXT)
+    with azure.vault.store.open() as store:
+        store.delete("dropped")
+    fresh = azure.open("rsa", sign_key="dropped")
+    refuse(lambda: fresh.unwrap(wrapped, CONTEXT), KeyDenied, "sign-key-not-found", azure, ["get", "get"])
+    with azure.vault.store.open() as store:
+        store.recover("dropped")
+    assert fresh.unwrap(wrapped, CONTEXT).secret == SECRET
+
+
+def test_a_version_of_an_oct_key_that_there_never_was_is_refused(azure: Azure) -> None:
+    """Nobody has signed it: it stands in the record in clear."""
+    key = azure.open("oct")
+    forged = replace(key.wrap(SECRET, CONTEXT), key_version="0" * 32)
+    refuse(lambda: key.unwrap(forged, CONTEXT), InvalidCiphertext, "no-such-version", azure, ["decrypt", "get"])
+
+
+def test_a_deleted_oct_key_denies(azure: Azure) -> None:
+    azure.create("cut", "oct-HSM")
+    key = azure.open("cut")
+    wrapped = key.wrap(SECRET, CONTEXT)
+    with azure.vault.store.open() as store:
+        store.delete("cut")
+    refuse(lambda: key.unwrap(wrapped, CONTEXT), KeyDenied, "not-found", azure, ["decrypt", "get"])
 
 
 @pytest.mark.parametrize(("name", "kty"), [("rsa", "RSA"), ("p384", "EC")])
