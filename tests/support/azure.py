@@ -65,7 +65,7 @@ class Azure:
             given = {"endpoint": self.listener.origin, "ca_bundle": str(self.certificate), **given}
         else:
             del given["credential"]
-        return AzureKeyVault(VAULT, name, **given)
+        return AzureKeyVault(self.vault.host, name, **given)
 
     def answer(self, work: str, status: int, body: object, *, times: int = 1, headers: Mapping[str, str] = {}) -> None:
         """Have the vault give this reply to ``work``."""
@@ -96,16 +96,16 @@ class Azure:
 
 
 @contextmanager
-def azure_vault(folder: Path) -> Iterator[Azure]:
-    """A vault with the keys ``rsa``, ``oct`` and ``signer``."""
+def azure_vault(folder: Path, *, host: str = VAULT, empty: bool = False) -> Iterator[Azure]:
+    """A vault with the keys ``rsa``, ``oct`` and ``signer``, or an empty one."""
     certificate = folder / "certificate.pem"
     write_certificate(certificate)
-    listener = Listener(KeyVault(Store(), host=VAULT), certificate)
+    listener = Listener(KeyVault(Store(), host=host), certificate)
     thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     azure = Azure(listener, certificate)
     try:
-        for name, kty in (("rsa", "RSA"), ("oct", "oct-HSM"), ("signer", "EC")):
+        for name, kty in () if empty else (("rsa", "RSA"), ("oct", "oct-HSM"), ("signer", "EC")):
             azure.create(name, kty)
         yield azure
     finally:
