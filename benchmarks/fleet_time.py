@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import Any
 
-from envelope_codec.kmscall import _THREADS, _URGENT_THREADS
+from envelope_codec.keys.calls import _THREADS, _URGENT_THREADS
 
 _EPOCH = 1_700_000_000.0
 

@@ -18,8 +18,8 @@ from array import array
 from temporalio.api.common.v1 import Payload
 
 from envelope_codec import EnvelopeConfig
-from envelope_codec.codec import EnvelopeCodec
-from envelope_codec.sealing import Place, SealingKey
+from envelope_codec.keys.sealing import Place, SealingKey
+from envelope_codec.temporal.codec import EnvelopeCodec
 from envelope_codec.testing import FakeKms
 
 BAR = 1.0  # milliseconds more than without renewals

@@ -32,11 +32,11 @@ from temporalio.converter import StorageDriverRetrieveContext, StorageDriverStor
 from benchmarks.storage_bare import Bare, bare  # noqa: E402
 from benchmarks.storage_memory import print_memory  # noqa: E402
 from envelope_codec import EnvelopeConfig  # noqa: E402
-from envelope_codec.codec import EnvelopeCodec  # noqa: E402
 from envelope_codec.storage.driver import EnvelopeDriver, Pool  # noqa: E402
-from envelope_codec.storage.store import PayloadStore, parse_store_url  # noqa: E402
+from envelope_codec.store import PayloadStore, parse_store_url  # noqa: E402
+from envelope_codec.temporal.codec import EnvelopeCodec  # noqa: E402
 from envelope_codec.testing import FakeKms  # noqa: E402
-from tests.integration.harness_stores import (  # noqa: E402
+from tests.support.harness_stores import (  # noqa: E402
     S3,
     SERVED,
     Files,

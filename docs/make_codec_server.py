@@ -11,9 +11,9 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from envelope_codec.server.auth.issuer import Issuer
+from envelope_codec.server.auth.rule import Rule
 from envelope_codec.server.config import ServerConfig
-from envelope_codec.server.issuer import Issuer
-from envelope_codec.server.rule import Rule
 
 PAGE = Path(__file__).with_name("codec-server.md")
 

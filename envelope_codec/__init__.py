@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 # isort: off
 if TYPE_CHECKING:
-    from envelope_codec.codec import EnvelopeCodec
+    from envelope_codec.temporal.codec import EnvelopeCodec
     from envelope_codec.config import EnvelopeConfig, NamespaceKeys
     from envelope_codec.errors import ConfigurationError, ContextMismatch, EncryptionRequired, EnvelopeError
     from envelope_codec.errors import ExtensionFailed, InvalidCiphertext, KeyDenied, KeyNotConfigured, KmsUnavailable
     from envelope_codec.errors import MalformedEnvelope, PayloadMissing, StoreRefused, StoreUnavailable
-    from envelope_codec.keyring import Keyring
-    from envelope_codec.keyset import SealingContext
+    from envelope_codec.keys.keyring import Keyring
+    from envelope_codec.keys.keyset import SealingContext
     from envelope_codec.kms import MasterKey, Unwrapped, WrappedSecret
     from envelope_codec.observe import Event, Observer
     from envelope_codec.plugin import EnvelopePlugin, envelope_data_converter
@@ -27,9 +27,9 @@ __all__ = [
     "StoreRefused", "StoreUnavailable", "Unwrapped", "WrappedSecret", "envelope_data_converter",
 ]
 _HOMES = {  # everything else is an error
-    "EnvelopeCodec": "codec", "EnvelopeConfig": "config", "NamespaceKeys": "config", "Keyring": "keyring",
-    "SealingContext": "keyset", "MasterKey": "kms", "Unwrapped": "kms", "WrappedSecret": "kms", "Event": "observe",
-    "Observer": "observe", "EnvelopePlugin": "plugin", "envelope_data_converter": "plugin",
+    "EnvelopeCodec": "temporal.codec", "EnvelopeConfig": "config", "NamespaceKeys": "config", "Event": "observe",
+    "Keyring": "keys.keyring", "SealingContext": "keys.keyset", "MasterKey": "kms", "Unwrapped": "kms",
+    "WrappedSecret": "kms", "Observer": "observe", "EnvelopePlugin": "plugin", "envelope_data_converter": "plugin",
 }
 # fmt: on
 

@@ -15,16 +15,17 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from typing_extensions import Self
 
+from envelope_codec._frames import frameless
+from envelope_codec._grammar import Bytes, OneOrMore, OneOrMoreOrBool, Seconds, is_bool, listed
 from envelope_codec.envelope import NAMESPACE, Purpose, record_head
 from envelope_codec.errors import ConfigurationError, EnvelopeError
-from envelope_codec.frames import frameless
-from envelope_codec.grammar import Bytes, OneOrMore, OneOrMoreOrBool, Seconds, is_bool, listed
-from envelope_codec.keyring import Keyring, Limits
-from envelope_codec.keyset import SealingContext
+from envelope_codec.keys.key_sets import KeySets
+from envelope_codec.keys.keyring import Keyring, Limits
+from envelope_codec.keys.keyset import SealingContext
+from envelope_codec.keys.namespaces import check_patterns
 from envelope_codec.kms import MasterKey, shown_key
-from envelope_codec.namespaces import KeySets, check_patterns
 from envelope_codec.observe import Observer
-from envelope_codec.storage.store import parse_store_url
+from envelope_codec.store import parse_store_url
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -14,8 +14,8 @@ from typing import Protocol, TypeGuard, runtime_checkable
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from envelope_codec._facts import facts_of, installed_facts
+from envelope_codec._frames import frameless
 from envelope_codec.errors import ConfigurationError
-from envelope_codec.frames import frameless
 from envelope_codec.observe import logger
 
 ENTRY_POINT_GROUP = "envelope_codec.providers"

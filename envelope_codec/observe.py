@@ -6,7 +6,7 @@ import logging
 import time
 from typing import NamedTuple, Protocol
 
-from envelope_codec.frames import text_of
+from envelope_codec._frames import text_of
 
 logger = logging.getLogger("envelope_codec")
 

@@ -28,23 +28,12 @@ from temporalio.worker import (
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 from typing_extensions import Self
 
-from envelope_codec.chain import CodecChain
-from envelope_codec.client_payloads import ClientPayloads
-from envelope_codec.codec import EnvelopeCodec
+from envelope_codec._frames import frameless
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.errors import ConfigurationError, EnvelopeError
-from envelope_codec.failure_encoding import sealing_failures, seals_failures
-from envelope_codec.failures import encoding_failures, hides, reading_failures
-from envelope_codec.frames import frameless
-from envelope_codec.guard import Guard
-from envelope_codec.instance import settles, settling
-from envelope_codec.keyring import Keyring
+from envelope_codec.keys.keyring import Keyring
 from envelope_codec.kms import ENTRY_POINT_GROUP, MasterKey
-from envelope_codec.legacy import with_legacy_codecs
-from envelope_codec.memo_interceptor import NullMemos
 from envelope_codec.observe import Observer, fix, logger
-from envelope_codec.prewarm import Prewarm, ready_or_ended, run_until_stopped
-from envelope_codec.replay import explained
 from envelope_codec.storage.driver import EnvelopeDriver, Pool
 from envelope_codec.storage.external import (
     ScheduleMemos,
@@ -52,7 +41,18 @@ from envelope_codec.storage.external import (
     with_our_storage,
     without_our_storage,
 )
-from envelope_codec.worker_client import WorkerClient
+from envelope_codec.temporal.chain import CodecChain
+from envelope_codec.temporal.client_check import Guard
+from envelope_codec.temporal.client_payloads import ClientPayloads
+from envelope_codec.temporal.codec import EnvelopeCodec
+from envelope_codec.temporal.failure_converter import encoding_failures, hides, reading_failures
+from envelope_codec.temporal.failure_encoding import sealing_failures, seals_failures
+from envelope_codec.temporal.legacy import with_legacy_codecs
+from envelope_codec.temporal.memo_interceptor import NullMemos
+from envelope_codec.temporal.replay import explained
+from envelope_codec.temporal.worker_client import WorkerClient
+from envelope_codec.temporal.worker_start import Prewarm, ready_or_ended, run_until_stopped
+from envelope_codec.temporal.workflow_instance import settles, settling
 
 _SDK_CONCURRENCY = inspect.signature(Worker).parameters["max_workflow_task_external_storage_concurrency"].default
 _STORAGE_CONCURRENCY = 32

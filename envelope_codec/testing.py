@@ -13,10 +13,10 @@ from typing import Any
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from envelope_codec._frames import frameless
+from envelope_codec._process import renew_after_fork
 from envelope_codec.errors import InvalidCiphertext, KeyDenied, KmsUnavailable
-from envelope_codec.frames import frameless
 from envelope_codec.kms import Unwrapped, WrappedSecret, context_bytes
-from envelope_codec.process import renew_after_fork
 
 _numbers = itertools.count(1)
 

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import pytest
-
-_TESTS = Path(__file__).resolve().parent
-sys.path[:0] = [str(_TESTS.parent / "localstack"), str(_TESTS.parent)]
-
-from devstack import (  # noqa: E402 - found through the path above
+from devstack import (
     AzureKeyVaultServer,
     GcpKmsServer,
     LocalStack,
@@ -29,10 +24,11 @@ from devstack import (  # noqa: E402 - found through the path above
 )
 
 if TYPE_CHECKING:
-    from tests.integration.harness_stores import Stores
+    from tests.support.harness_stores import Stores
 
 AnyServer = TypeVar("AnyServer", bound=Server)
 
+_TESTS = Path(__file__).resolve().parent
 _MARKED_FOLDERS = ("integration", "e2e")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -171,7 +167,7 @@ def mongo() -> Iterator[MongoServer]:
 @pytest.fixture(scope="session")
 def stores(request: pytest.FixtureRequest) -> Iterator[Stores]:
     """``stores["redis"]`` is the harness of that kind of store; its server is started at the first use."""
-    from tests.integration.harness_stores import Stores
+    from tests.support.harness_stores import Stores
 
     made = Stores(request)
     yield made

@@ -1,7 +1,7 @@
 """The command ``envelope-codec``.
 
-Each subcommand is the function, or the Typer application, of its name in the module of its name beside this file. To
-add one, add its name to ``COMMANDS``. Only the module of the subcommand that was asked for is imported.
+Each subcommand is the function, or the Typer application, of its name in the module that ``COMMANDS`` gives. Only the
+module of the subcommand that was asked for is imported.
 """
 
 from __future__ import annotations
@@ -18,7 +18,15 @@ from envelope_codec.errors import EnvelopeError
 if TYPE_CHECKING:
     import typer
 
-COMMANDS = ("demo", "doctor", "inspect", "keygen", "serve", "storage")
+COMMANDS = {
+    "demo": "demo.command",
+    "doctor": "doctor.command",
+    "inspect": "inspection.command",
+    "keygen": "keygen",
+    "serve": "serve",
+    "storage": "storage.command",
+}
+"""The module of each subcommand, below this package."""
 
 _PROGRAM = "envelope-codec"
 
@@ -86,7 +94,7 @@ def _application(arguments: Sequence[str]) -> typer.Typer:
 
     asked = next((argument for argument in arguments if not argument.startswith("-")), None)
     for name in [asked] if asked in COMMANDS else COMMANDS:
-        module = import_module(f"{__name__}.{name}")
+        module = import_module(f"{__name__}.{COMMANDS[name]}")
         command = getattr(module, name)
         if isinstance(command, typer.Typer):
             application.add_typer(command, name=name)

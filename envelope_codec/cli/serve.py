@@ -14,7 +14,7 @@ from envelope_codec.config import EnvelopeConfig
 from envelope_codec.server import ServerConfig, load
 
 if TYPE_CHECKING:
-    from envelope_codec.server.address import Address
+    from envelope_codec.server.web.address import Address
 
 _PREFIX = "ENVELOPE_CODEC_SERVER_"
 
@@ -76,7 +76,7 @@ def serve(
 
 def announcement(config: EnvelopeConfig, server: ServerConfig, addresses: Sequence[Address]) -> Iterator[str]:
     """What the server is, for whom, and how to connect to it."""
-    connect = load("connect")
+    connect = load("pages.connect")
     url = connect.public_url(server, addresses)
     yield f"envelope-codec {__version__}: codec server at {url}"
     yield f"  listens on  {', '.join(map(str, dict.fromkeys(addresses)))}, {'https' if server.tls_cert else 'http'}"

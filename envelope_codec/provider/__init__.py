@@ -15,8 +15,8 @@ the library. See ``docs/write-a-provider.md``, which builds one.
 from __future__ import annotations
 
 from envelope_codec._facts import BareKey, Meaning, Option, ProviderFacts
-from envelope_codec.frames import frameless, place_of, without_frames
-from envelope_codec.process import PerProcess, in_child, keep, renew_after_fork
+from envelope_codec._frames import frameless, place_of, without_frames
+from envelope_codec._process import PerProcess, in_child, keep, renew_after_fork
 from envelope_codec.provider import meanings
 from envelope_codec.provider._call import ErrorTable, Failed, Row, asks_kms, quote
 from envelope_codec.provider._client import ProcessClient

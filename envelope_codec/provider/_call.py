@@ -12,8 +12,8 @@ from typing import Any, Concatenate, TypeVar
 from typing_extensions import ParamSpec
 
 from envelope_codec._facts import Meaning
+from envelope_codec._frames import is_expected, place_of, without_frames
 from envelope_codec.errors import EnvelopeError
-from envelope_codec.frames import is_expected, place_of, without_frames
 from envelope_codec.observe import logger
 from envelope_codec.provider.meanings import FAULT, NO_ANSWER
 

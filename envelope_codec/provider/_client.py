@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
-from envelope_codec.process import in_child, keep, renew_after_fork
+from envelope_codec._process import in_child, keep, renew_after_fork
 from envelope_codec.provider._call import Failed
 from envelope_codec.provider.meanings import CLOSED
 

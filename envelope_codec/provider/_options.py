@@ -9,8 +9,8 @@ from typing import Any, TypeVar, overload
 from urllib.parse import urlsplit
 
 from envelope_codec._facts import Option, ProviderFacts
+from envelope_codec._frames import frameless
 from envelope_codec.errors import ConfigurationError
-from envelope_codec.frames import frameless
 from envelope_codec.kms import KeyUri, parse_key_uri, shown_value
 
 LONGEST_SECONDS = 600.0
@@ -109,9 +109,9 @@ def check_url(name: str, value: str, *, path: bool = False) -> str:
         valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         raise problem from None
-    bare = f"{parts.scheme}://{parts.netloc}"
-    whole = bare + (parts.path if path else "")
-    if not valid or value not in (whole, f"{whole}/") or not value.isascii() or " " in value:
+    rest = f"://{parts.netloc}{parts.path if path else ''}"
+    written = value[len(parts.scheme) :]
+    if not valid or written not in (rest, f"{rest}/") or not value.isprintable() or " " in value:
         raise problem
     return value.rstrip("/")
 

@@ -16,20 +16,20 @@ from starlette.routing import Router
 from starlette.types import Receive, Scope, Send
 from temporalio.converter import ExternalStorage, StorageDriver
 
+from envelope_codec._frames import place_of, text_of
 from envelope_codec.config import EnvelopeConfig
-from envelope_codec.frames import place_of, text_of
 from envelope_codec.observe import logger
 from envelope_codec.server.audit import Entry
-from envelope_codec.server.body import Body
 from envelope_codec.server.config import ServerConfig
-from envelope_codec.server.cors import REQUEST_ID_HEADER
-from envelope_codec.server.exchange import Exchange
-from envelope_codec.server.gate import Entrance
-from envelope_codec.server.pages import page
-from envelope_codec.server.refusal import Refusal
-from envelope_codec.server.reply import deliver
+from envelope_codec.server.pages.own import page
 from envelope_codec.server.service import Service
-from envelope_codec.server.target import Target
+from envelope_codec.server.web.body import Body
+from envelope_codec.server.web.cors import REQUEST_ID_HEADER
+from envelope_codec.server.web.exchange import Exchange
+from envelope_codec.server.web.gate import Entrance
+from envelope_codec.server.web.refusal import Refusal
+from envelope_codec.server.web.reply import deliver
+from envelope_codec.server.web.target import Target
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _GONE = 499  # as nginx logs a client that went away

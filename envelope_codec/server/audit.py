@@ -13,11 +13,11 @@ from typing import Any, BinaryIO
 
 import structlog
 
+from envelope_codec._process import renew_after_fork
 from envelope_codec.errors import ConfigurationError
-from envelope_codec.process import renew_after_fork
-from envelope_codec.server.outcome import OPENED, PASSED, SEALED, Outcome, failures
-from envelope_codec.server.principal import Principal
-from envelope_codec.server.refusal import NOT_ALLOWED
+from envelope_codec.server.auth.principal import Principal
+from envelope_codec.server.payloads.outcome import OPENED, PASSED, SEALED, Outcome, failures
+from envelope_codec.server.web.refusal import NOT_ALLOWED
 
 _MOST_NAMES = 16  # namespaces and key ids of one request
 _LONGEST = 200

@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Iterator
 
 from envelope_codec.config import EnvelopeConfig
-from envelope_codec.server.certificate import check_certificate
+from envelope_codec.server.auth.jwks import shown
 from envelope_codec.server.config import ServerConfig
-from envelope_codec.server.jwks import shown
 from envelope_codec.server.readiness import Readiness
 from envelope_codec.server.run import log
 from envelope_codec.server.service import Service
+from envelope_codec.server.web.certificate import check_certificate
 
 
 def check(config: EnvelopeConfig, server: ServerConfig) -> tuple[list[str], bool]:

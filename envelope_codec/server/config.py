@@ -13,15 +13,15 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 from typing_extensions import Self
 
+from envelope_codec._frames import frameless
+from envelope_codec._grammar import Seconds
 from envelope_codec.config import _from_text, read_toml
 from envelope_codec.errors import ConfigurationError
-from envelope_codec.frames import frameless
-from envelope_codec.grammar import Seconds
 from envelope_codec.kms import shown_value
-from envelope_codec.server.address import Address
-from envelope_codec.server.issuer import Issuer
-from envelope_codec.server.rule import Rule
+from envelope_codec.server.auth.issuer import Issuer
+from envelope_codec.server.auth.rule import Rule
 from envelope_codec.server.setting import Names, Patterns, Settings, Size, explain, suggest
+from envelope_codec.server.web.address import Address
 
 PREFIX = "ENVELOPE_CODEC_SERVER_"
 _FILE = "ENVELOPE_CODEC_FILE"

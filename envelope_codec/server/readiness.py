@@ -22,10 +22,10 @@ from envelope_codec.envelope import (
     unlock,
 )
 from envelope_codec.errors import EnvelopeError, KmsUnavailable
-from envelope_codec.keyset import KeySet
+from envelope_codec.keys.calls import told
+from envelope_codec.keys.key_sets import KeySets
+from envelope_codec.keys.keyset import KeySet
 from envelope_codec.kms import MasterKey, WrappedSecret, unwrapped_by
-from envelope_codec.kmscall import told
-from envelope_codec.namespaces import KeySets
 from envelope_codec.observe import logger
 
 _MOST_SETS = 16  # of key sets, the first are asked; a server for many tenants must not cost each a call every time

@@ -21,14 +21,14 @@ from uvicorn.supervisors import Multiprocess
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.observe import logger
-from envelope_codec.server.address import Address, bind, bound_address
 from envelope_codec.server.application import CodecServer
-from envelope_codec.server.certificate import Certificate, check_certificate
 from envelope_codec.server.config import ServerConfig
-from envelope_codec.server.limiter import Limiter
 from envelope_codec.server.metrics import FOLDER
-from envelope_codec.server.protocol import LONGEST_HEAD, Connections, PatientProtocol
 from envelope_codec.server.service import Service
+from envelope_codec.server.web.address import Address, bind, bound_address
+from envelope_codec.server.web.certificate import Certificate, check_certificate
+from envelope_codec.server.web.limiter import Limiter
+from envelope_codec.server.web.protocol import LONGEST_HEAD, Connections, PatientProtocol
 
 _KEEP_ALIVE = 65  # seconds: longer than load balancers keep theirs, or they would send into a closed connection
 _CERTIFICATE_SECONDS = 2

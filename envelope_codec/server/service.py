@@ -8,26 +8,26 @@ from contextlib import contextmanager
 
 from temporalio.converter import ExternalStorage, StorageDriver
 
-from envelope_codec.codec import EnvelopeCodec
 from envelope_codec.config import EnvelopeConfig
-from envelope_codec.legacy import with_legacy_codecs
 from envelope_codec.observe import logger
-from envelope_codec.server.access import Access
-from envelope_codec.server.admission import Admission
 from envelope_codec.server.audit import Audit
-from envelope_codec.server.bearer import Tokens
+from envelope_codec.server.auth.access import Access
+from envelope_codec.server.auth.bearer import Tokens
 from envelope_codec.server.config import ServerConfig
-from envelope_codec.server.cors import Cors
-from envelope_codec.server.gate import Gate
-from envelope_codec.server.host import Hosts
 from envelope_codec.server.metrics import Metrics
-from envelope_codec.server.opener import Opener
+from envelope_codec.server.payloads.opener import Opener
+from envelope_codec.server.payloads.reference import Stores, load_storage
+from envelope_codec.server.payloads.sealer import Sealer
 from envelope_codec.server.readiness import Probes
-from envelope_codec.server.reference import Stores, load_storage
-from envelope_codec.server.sealer import Sealer
-from envelope_codec.server.tally import Tally
-from envelope_codec.server.turns import KEYRING_THREADS, Turns
+from envelope_codec.server.web.admission import Admission
+from envelope_codec.server.web.cors import Cors
+from envelope_codec.server.web.gate import Gate
+from envelope_codec.server.web.host import Hosts
+from envelope_codec.server.web.tally import Tally
+from envelope_codec.server.web.turns import KEYRING_THREADS, Turns
 from envelope_codec.storage.external import configured_pools, with_our_storage
+from envelope_codec.temporal.codec import EnvelopeCodec
+from envelope_codec.temporal.legacy import with_legacy_codecs
 
 
 class Service:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from envelope_codec.grammar import Bytes, OneOrMore
+from envelope_codec._grammar import Bytes, OneOrMore
 from envelope_codec.kms import shown_value
 
 _LONGEST_PATTERN = 256

@@ -9,8 +9,8 @@ from collections.abc import Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from envelope_codec.clock import stop_loop
-from envelope_codec.process import renew_after_fork
+from envelope_codec._process import renew_after_fork
+from envelope_codec.keys.clock import stop_loop
 
 _T = TypeVar("_T")
 _TO_END = 1.0

@@ -14,9 +14,9 @@ from hmac import compare_digest
 from google.protobuf.message import DecodeError
 from temporalio.api.common.v1 import Payload
 
-from envelope_codec.codec import EnvelopeCodec, is_envelope
 from envelope_codec.errors import InvalidCiphertext, MalformedEnvelope
-from envelope_codec.storage.store import is_id
+from envelope_codec.store import is_id
+from envelope_codec.temporal.codec import EnvelopeCodec, is_envelope
 
 _FIELD = "envelope"
 _ENCODING = b"json/envelope-codec-claim"

@@ -26,7 +26,9 @@ from temporalio.converter import (
     WorkflowSerializationContext,
 )
 
-from envelope_codec.codec import EnvelopeCodec, is_envelope
+from envelope_codec._frames import frameless, frameless_async, place_of
+from envelope_codec._loops import kept_awake, ours, running_loop
+from envelope_codec._process import PerProcess, renew_after_fork
 from envelope_codec.errors import (
     ConfigurationError,
     EncryptionRequired,
@@ -34,13 +36,11 @@ from envelope_codec.errors import (
     InvalidCiphertext,
     StoreUnavailable,
 )
-from envelope_codec.flight import stopping
-from envelope_codec.frames import frameless, frameless_async, place_of
-from envelope_codec.loops import kept_awake, ours, running_loop
+from envelope_codec.keys.flight import stopping
 from envelope_codec.observe import Event, logger, report
-from envelope_codec.process import PerProcess, renew_after_fork
 from envelope_codec.storage.claim import Claim
-from envelope_codec.storage.store import PayloadStore, StoreUrl
+from envelope_codec.store import PayloadStore, StoreUrl
+from envelope_codec.temporal.codec import EnvelopeCodec, is_envelope
 
 _T = TypeVar("_T")
 

@@ -23,16 +23,16 @@ from temporalio.converter import (
     WithSerializationContext,
 )
 
-from envelope_codec.codec import EnvelopeCodec
+from envelope_codec._frames import frameless
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.errors import ConfigurationError
-from envelope_codec.foreign import Extension
-from envelope_codec.frames import frameless
 from envelope_codec.storage.driver import EnvelopeDriver, Pool
-from envelope_codec.storage.failing import INLINE, failing
 from envelope_codec.storage.foreign import ForeignDriver, ForeignSelector, foreign_drivers
-from envelope_codec.storage.store import parse_store_url
-from envelope_codec.untouched import is_untouched
+from envelope_codec.store import parse_store_url
+from envelope_codec.temporal.codec import EnvelopeCodec
+from envelope_codec.temporal.foreign import Extension
+from envelope_codec.temporal.storage_failure import INLINE, failing
+from envelope_codec.temporal.untouched import is_untouched
 
 _making_a_schedule: ContextVar[bool] = ContextVar("making_a_schedule", default=False)
 

@@ -14,9 +14,9 @@ from tempfile import mkstemp
 from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
+from envelope_codec._process import PerProcess
 from envelope_codec.errors import ConfigurationError, PayloadMissing, StoreRefused, StoreUnavailable
-from envelope_codec.process import PerProcess
-from envelope_codec.storage.store import Stored, is_id
+from envelope_codec.store import Stored, is_id
 
 _T = TypeVar("_T")
 

@@ -16,7 +16,7 @@ from temporalio.converter import (
     StorageDriverStoreContext,
 )
 
-from envelope_codec.foreign import Extension, payloads_of
+from envelope_codec.temporal.foreign import Extension, payloads_of
 
 _KIND = "application's storage driver"
 

@@ -25,6 +25,7 @@ from pymongo.errors import (
     WriteConcernError,
 )
 
+from envelope_codec._frames import frameless
 from envelope_codec.errors import (
     ConfigurationError,
     EnvelopeError,
@@ -33,9 +34,8 @@ from envelope_codec.errors import (
     StoreRefused,
     StoreUnavailable,
 )
-from envelope_codec.frames import frameless
 from envelope_codec.storage.apart import Apart
-from envelope_codec.storage.store import Stored, in_our_words, is_id, try_out
+from envelope_codec.store import Stored, in_our_words, is_id, try_out
 
 _T = TypeVar("_T")
 _log = logging.getLogger("envelope_codec.storage.mongodb")

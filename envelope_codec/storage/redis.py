@@ -26,6 +26,7 @@ from redis.exceptions import (
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from envelope_codec._frames import frameless
 from envelope_codec.errors import (
     ConfigurationError,
     EnvelopeError,
@@ -33,8 +34,7 @@ from envelope_codec.errors import (
     StoreRefused,
     StoreUnavailable,
 )
-from envelope_codec.frames import frameless
-from envelope_codec.storage.store import Stored, in_our_words, is_id, try_out
+from envelope_codec.store import Stored, in_our_words, is_id, try_out
 
 _log = logging.getLogger("envelope_codec.storage.redis")
 

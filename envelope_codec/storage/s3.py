@@ -16,9 +16,10 @@ from botocore.exceptions import BotoCoreError, ChecksumError, ClientError, Flexi
 from botocore.session import Session
 from temporalio.contrib.aws.s3driver import S3StorageDriverClient
 
-from envelope_codec.aws_credentials import REJECTED, CredentialsUnavailable, watch
-from envelope_codec.aws_meanings import NO_CONFIGURATION
-from envelope_codec.aws_wirelog import WIRE_LOG
+from envelope_codec._process import PerProcess, keep
+from envelope_codec.aws.credentials import REJECTED, CredentialsUnavailable, watch
+from envelope_codec.aws.meanings import NO_CONFIGURATION
+from envelope_codec.aws.wirelog import WIRE_LOG
 from envelope_codec.errors import (
     ConfigurationError,
     EnvelopeError,
@@ -28,8 +29,7 @@ from envelope_codec.errors import (
     StoreRefused,
     StoreUnavailable,
 )
-from envelope_codec.process import PerProcess, keep
-from envelope_codec.storage.store import Stored, is_id
+from envelope_codec.store import Stored, is_id
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client

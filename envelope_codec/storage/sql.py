@@ -33,14 +33,14 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModu
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from envelope_codec._frames import frameless
 from envelope_codec.errors import (
     ConfigurationError,
     EnvelopeError,
     PayloadMissing,
 )
-from envelope_codec.frames import frameless
 from envelope_codec.storage.sql_error import CONSTRAINT, OPTIONS, described, is_read_only, meaning
-from envelope_codec.storage.store import Stored, in_our_words, is_id, try_out
+from envelope_codec.store import Stored, in_our_words, is_id, try_out
 
 _log = logging.getLogger("envelope_codec.storage.sql")
 

@@ -14,8 +14,8 @@ from botocore.credentials import AssumeRoleCredentialFetcher, Credentials, Defer
 from botocore.exceptions import BotoCoreError, NoCredentialsError
 from botocore.session import Session
 
-from envelope_codec.aws_credentials import CredentialsUnavailable, WatchedCredentials, told_apart, watch, watch_signing
-from envelope_codec.aws_wirelog import WIRE_LOG
+from envelope_codec.aws.credentials import CredentialsUnavailable, WatchedCredentials, told_apart, watch, watch_signing
+from envelope_codec.aws.wirelog import WIRE_LOG
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.provider import Failed, ProcessClient, check_no_options, meanings
 from envelope_codec_aws._key_id import KeyArn

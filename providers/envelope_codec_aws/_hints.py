@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from envelope_codec.aws_meanings import CREDENTIALS, LOG_IN
+from envelope_codec.aws.meanings import CREDENTIALS, LOG_IN
 from envelope_codec.errors import InvalidCiphertext, KmsUnavailable
 from envelope_codec.provider import Meaning, meanings
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from envelope_codec.provider import BareKey, ProviderFacts
+from envelope_codec_gcp._hints import MEANINGS
 from envelope_codec_gcp._options import OPTIONS
 
 FACTS = ProviderFacts(
@@ -19,4 +20,5 @@ FACTS = ProviderFacts(
         "wrap": "cloudkms.cryptoKeyVersions.useToEncrypt",
         "unwrap": "cloudkms.cryptoKeyVersions.useToDecrypt",
     },
+    meanings=MEANINGS,
 )

@@ -1,4 +1,8 @@
-"""Master keys in a local file, ``localfile:///absolute/path``: for development and tests, not for production."""
+"""Master keys in a local file, ``localfile:///absolute/path``: for development and tests, not for production.
+
+`LocalKeyFile` behaves as a KMS does: it has versions, rotation, and refuses when a version or the key is disabled.
+``envelope-codec keygen`` writes the file; nothing here does. The format is in `envelope_codec_local.key_file`.
+"""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from envelope_codec.provider import ProviderFacts
+from envelope_codec_local._hints import MEANINGS
 
 FACTS = ProviderFacts(
     scheme="localfile",
@@ -11,4 +12,5 @@ FACTS = ProviderFacts(
     uri="localfile:///absolute/path",
     key_id="`localfile://` and the key's fingerprint",
     tells_versions=True,
+    meanings=MEANINGS,
 )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from urllib.parse import parse_qsl, urlsplit
 
 from envelope_codec.provider import ProviderFacts
+from envelope_codec_vault._hints import MEANINGS
 from envelope_codec_vault._options import OPTIONS
 
 
@@ -26,5 +27,6 @@ FACTS = ProviderFacts(
     tells_versions=True,
     options=OPTIONS,
     permissions={"wrap": "update on MOUNT/encrypt/KEY", "unwrap": "update on MOUNT/decrypt/KEY"},
+    meanings=MEANINGS,
     details=_details,
 )

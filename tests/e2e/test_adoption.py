@@ -15,14 +15,8 @@ from textwrap import dedent
 from typing import Any, NamedTuple
 
 import pytest
-from context_header import ContextHeader
 from devstack import TemporalServer
-from errands import Conversation, Errand, Errands, Successor
-from legacy_codec import ENCODING as STATIC_KEY
-from legacy_codec import StaticKeyCodec
 from localserver import find_program
-from small import Hello
-from stored import events, eventually
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import (
     Client,
@@ -37,10 +31,16 @@ from temporalio.converter import DataConverter
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, Worker
 
 from envelope_codec import EnvelopePlugin, Event
-from envelope_codec.cli.demo_search import payloads_in
+from envelope_codec.cli.demo.search import payloads_in
 from envelope_codec.cli.keygen import create_key_file, key_uri
 from envelope_codec.envelope import ENCODING as ENVELOPE
 from envelope_codec.testing import FakeKms
+from tests.support.context_header import ContextHeader
+from tests.support.long_lived_workflows import Conversation, Errand, Errands, Successor
+from tests.support.server_records import events, eventually
+from tests.support.small_workflows import Hello
+from tests.support.static_key_codec import ENCODING as STATIC_KEY
+from tests.support.static_key_codec import StaticKeyCodec
 
 ADOPTION = Path(__file__).resolve().parents[2] / "docs" / "adoption.md"
 HEADER = "a header"
@@ -70,7 +70,7 @@ FROM_PLAINTEXT = [
     Generation(ENVELOPE, settings={}),
     Generation(ENVELOPE, settings={"require_encryption": True}),
 ]
-LEGACY = {"legacy_codecs": ["legacy_codec:from_deployment"]}
+LEGACY = {"legacy_codecs": ["tests.support.static_key_codec:from_deployment"]}
 FROM_STATIC_KEY = [
     PLAINTEXT,
     Generation(JSON, StaticKeyCodec(sealing=False), own_headers=True),
@@ -282,7 +282,9 @@ async def test_the_clients_of_the_document_are_neighbours(
     """Those of a static key's steps 1 and 2, with the settings that stand above each."""
     create_key_file(tmp_path / "key.json")
     (tmp_path / "my_app").mkdir()
-    (tmp_path / "my_app" / "codec.py").write_text("from legacy_codec import from_deployment as static_key", "utf-8")
+    (tmp_path / "my_app" / "codec.py").write_text(
+        "from tests.support.static_key_codec import from_deployment as static_key", "utf-8"
+    )
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.chdir(tmp_path)
     clients = []

@@ -11,24 +11,24 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import ledger
 import pytest
-from certificate_kit import write_certificate
 from devstack import TemporalServer
-from issuer_kit import Issuer, issuing
 from localserver import find_program
-from server_kit import CodecServer, serving
-from stored import events, query_result, register
 from temporalio.api.common.v1 import Payload
 from temporalio.client import Client, WorkflowHistory
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from envelope_codec import EnvelopeConfig
-from envelope_codec.cli.demo_search import payloads_in
-from envelope_codec.codec import is_envelope
+from envelope_codec.cli.demo.search import payloads_in
 from envelope_codec.envelope import parse
 from envelope_codec.server import ServerConfig
+from envelope_codec.temporal.codec import is_envelope
 from envelope_codec.testing import FakeKms
+from tests.support import readable_workflows as workflows
+from tests.support.certificates import write_certificate
+from tests.support.codec_server import CodecServer, serving
+from tests.support.server_records import events, query_result, register
+from tests.support.token_issuer import Issuer, issuing
 
 RULES = [
     {"claims": {"groups": "support"}, "namespaces": "default", "verbs": ["decode", "encode"]},
@@ -75,8 +75,8 @@ async def worker(connect: Any, key: FakeKms, name: str) -> AsyncIterator[Worker]
     async with Worker(
         client,
         task_queue=name,
-        workflows=[ledger.Ledger, ledger.Overdrawn],
-        activities=[ledger.book],
+        workflows=[workflows.Ledger, workflows.Overdrawn],
+        activities=[workflows.book],
         workflow_runner=UnsandboxedWorkflowRunner(),
     ) as running:
         yield running
@@ -110,7 +110,16 @@ def temporal(temporal_server: TemporalServer) -> Temporal:
 
 
 def starting(workflow: str, workflow_id: str, *, queue: str) -> list[str]:
-    return ["--type", workflow, "--workflow-id", workflow_id, "--task-queue", queue, "--input", f'"{ledger.INPUT}"']
+    return [
+        "--type",
+        workflow,
+        "--workflow-id",
+        workflow_id,
+        "--task-queue",
+        queue,
+        "--input",
+        f'"{workflows.INPUT}"',
+    ]
 
 
 async def read(temporal: Temporal, workflow_id: str, *codec: str) -> str:
@@ -137,13 +146,13 @@ async def test_what_it_starts_is_sealed_and_what_it_shows_is_decoded(
     endpoint = ["--codec-endpoint", codec.url]
     executed = await temporal("execute", *starting("Ledger", name, queue=name), *endpoint, "--output", "json")
     assert executed.status == 0, executed.error
-    assert json.loads(executed.out)["result"] == ledger.RESULT
+    assert json.loads(executed.out)["result"] == workflows.RESULT
     assert is_envelope(await input_of(plain, name))
 
     shown = await temporal("show", "--workflow-id", name, *endpoint)
-    assert (shown.status, ledger.RESULT in shown.out) == (0, True), shown
+    assert (shown.status, workflows.RESULT in shown.out) == (0, True), shown
     history = await read(temporal, name, *endpoint)
-    assert all(text in history for text in (ledger.INPUT, ledger.BOOKED, ledger.RESULT))
+    assert all(text in history for text in (workflows.INPUT, workflows.BOOKED, workflows.RESULT))
     assert {(line["verb"], line["namespace"], line["status"]) for line in codec.lines()} == {
         ("encode", "default", 200),
         ("decode", "default", 200),
@@ -163,7 +172,7 @@ async def test_why_a_workflow_failed_is_decoded(
     # makes no failure of them. The payload is in the history.
     assert (executed.status, "Encoded failure" in executed.out) == (1, True)
     history = await read(temporal, name, *endpoint)
-    assert all(text in history for text in (ledger.MESSAGE, ledger.DETAIL, "refuse_marigold"))
+    assert all(text in history for text in (workflows.MESSAGE, workflows.DETAIL, "refuse_marigold"))
     assert "marigold" not in await read(temporal, name)
 
 
@@ -175,7 +184,7 @@ async def test_a_question_is_sealed_and_its_answer_decoded(
     assert started.status == 0, started.error
     asking = ["query", "--workflow-id", name, "--type", "told", "--input", '"marigold-question"']
     answered = await temporal(*asking, *endpoint)
-    assert f"{ledger.ANSWER} to marigold-question" in answered.out, answered
+    assert f"{workflows.ANSWER} to marigold-question" in answered.out, answered
     assert [line["sealed"] for line in codec.lines() if line["verb"] == "encode"] == [1, 1]
     # The worker takes nothing but envelopes, and so the question came as one; as one the answer travels.
     refused = await temporal(*asking)
@@ -192,8 +201,8 @@ async def test_a_token_opens_what_it_is_for(
 
     executed = await temporal("execute", *starting("Ledger", name, queue=name), *access("support"))
     assert executed.status == 0, executed.error
-    assert ledger.RESULT in executed.out
-    assert ledger.INPUT in await read(temporal, name, *access("support"))
+    assert workflows.RESULT in executed.out
+    assert workflows.INPUT in await read(temporal, name, *access("support"))
     assert {(line["subject"], line["namespace"], line["status"]) for line in guarded.lines()} == {
         ("ada", "default", 200)
     }

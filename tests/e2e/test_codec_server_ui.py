@@ -18,16 +18,10 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import ledger
 import pytest
 import pytest_asyncio
-from browsing import SCREENSHOTS, SECONDS, browsing, chromium, visiting
-from certificate_kit import write_certificate
-from codec_process import codec_process
 from devstack import TemporalServer
-from issuer_kit import Issuer, issuing
 from localserver import free_port
-from server_kit import CodecServer, serving
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowFailureError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
@@ -36,6 +30,12 @@ from envelope_codec import EnvelopeConfig, EnvelopePlugin
 from envelope_codec.cli.keygen import create_key_file, key_uri
 from envelope_codec.server import ServerConfig
 from envelope_codec.testing import FakeKms
+from tests.support import readable_workflows as workflows
+from tests.support.certificates import write_certificate
+from tests.support.codec_server import CodecServer, serving
+from tests.support.codec_server_process import codec_process
+from tests.support.token_issuer import Issuer, issuing
+from tests.support.web_ui_browser import SCREENSHOTS, SECONDS, browsing, chromium, visiting
 
 SIZE = re.compile(r"^[\d.]+ ?KB$")
 RULES = [
@@ -80,8 +80,8 @@ async def run_workflows(address: str, key: str, store: str) -> tuple[dict[str, s
             async with Worker(
                 client,
                 task_queue=name,
-                workflows=[ledger.Ledger, ledger.Overdrawn],
-                activities=[ledger.book],
+                workflows=[workflows.Ledger, workflows.Overdrawn],
+                activities=[workflows.book],
                 workflow_runner=UnsandboxedWorkflowRunner(),
             ):
                 handle = await client.start_workflow(workflow, entry, id=name, task_queue=name)
@@ -89,9 +89,9 @@ async def run_workflows(address: str, key: str, store: str) -> tuple[dict[str, s
                 with suppress(WorkflowFailureError):
                     await handle.result()
 
-    await run(ledger.Ledger.run, "booked", ledger.INPUT)
-    await run(ledger.Overdrawn.run, "overdrawn", ledger.INPUT)
-    await run(ledger.Ledger.run, "stored", ledger.LARGE, storage=store, storage_threshold="2KiB")
+    await run(workflows.Ledger.run, "booked", workflows.INPUT)
+    await run(workflows.Overdrawn.run, "overdrawn", workflows.INPUT)
+    await run(workflows.Ledger.run, "stored", workflows.LARGE, storage=store, storage_threshold="2KiB")
     plain = await Client.connect(address)
     history = await plain.get_workflow_handle("booked").fetch_history()
     first: HistoryEvent = history.events[0]
@@ -159,10 +159,16 @@ UNREACHED = "Codec Server could not connect"
 async def test_a_history_can_be_read_while_the_codec_server_runs(site: Site, page: Any, tmp_path: Path) -> None:
     with codec_process(tmp_path, site.codec_port, site.key, origins=site.ui) as codec:
         await page.goto(site.workflow("overdrawn"))
-        await shows(page, ledger.INPUT, ledger.MESSAGE, "refuse_marigold", "ledger.py")
+        await shows(page, workflows.INPUT, workflows.MESSAGE, "refuse_marigold", "readable_workflows.py")
         await keep(page, "failure", 715)
         await page.goto(site.workflow("booked", "history"))
-        said = await shows(page, ledger.INPUT, ledger.RESULT, ledger.BOOKED, "Workflow Execution Started")
+        said = await shows(
+            page,
+            workflows.INPUT,
+            workflows.RESULT,
+            workflows.BOOKED,
+            "Workflow Execution Started",
+        )
         assert site.input not in said
         assert UNREACHED not in said
         await keep(page, "history", 1_000)
@@ -230,7 +236,7 @@ async def test_who_may_read_reads_by_the_token_that_the_web_ui_passes_on(
     before = len(guarded.lines())
     answers = await use(page, site, guarded.url, issuer, groups=["support"])
     await page.goto(site.workflow("booked"))
-    assert UNREACHED not in await shows(page, ledger.INPUT, ledger.RESULT)
+    assert UNREACHED not in await shows(page, workflows.INPUT, workflows.RESULT)
     asked = [await answer.request.all_headers() for answer in answers if answer.request.method == "POST"]
     assert asked
     assert all(headers["authorization"].startswith("Bearer ") for headers in asked)
@@ -269,12 +275,12 @@ async def test_what_lies_in_a_datastore_can_be_downloaded(site: Site, page: Any,
     with serving(config, settings) as codec:
         await use(page, site, codec.url)
         await page.goto(site.workflow("stored"))
-        assert ledger.LARGE not in await shows(page, ledger.RESULT, "Payload downloads require a codec server")
+        assert workflows.LARGE not in await shows(page, workflows.RESULT, "Payload downloads require a codec server")
         await keep(page, "stored", 760)
         async with page.expect_download() as started:
             await page.get_by_role("button", name=SIZE).first.click()
         await (await started.value).save_as(tmp_path / "download")
-        assert json.loads((tmp_path / "download").read_bytes()) == ledger.LARGE
+        assert json.loads((tmp_path / "download").read_bytes()) == workflows.LARGE
         lines = [line for line in codec.lines() if line["verb"] == "download"]
         assert [(line["status"], line["opened"], line["namespace"]) for line in lines] == [(200, 1, "default")]
 
@@ -283,7 +289,7 @@ async def test_without_a_datastore_the_web_ui_says_that_there_is_none(site: Site
     with serving(EnvelopeConfig(key=site.key), ServerConfig(origins=site.ui)) as codec:
         await use(page, site, codec.url)
         await page.goto(site.workflow("stored"))
-        await shows(page, ledger.RESULT, "Payload downloads require a codec server")
+        await shows(page, workflows.RESULT, "Payload downloads require a codec server")
         await page.get_by_role("button", name=SIZE).first.click()
         await shows(page, "it isn't configured to download from external storage")
 
@@ -357,10 +363,10 @@ async def test_where_some_are_refused_the_others_are_read_and_nothing_is_said(si
     with serving(EnvelopeConfig(key=site.key), ServerConfig(rate_limit="1/day", origins=site.ui)) as codec:
         answers = await use(page, site, codec.url)
         await page.goto(site.workflow("booked"))
-        await shows(page, ledger.INPUT, "Result")
+        await shows(page, workflows.INPUT, "Result")
         assert {answer.status for answer in answers if answer.request.method == "POST"} == {200, 429}
         said = await page.locator("body").inner_text()
-        assert ledger.RESULT not in said
+        assert workflows.RESULT not in said
         assert UNREACHED not in said
 
 

@@ -12,13 +12,6 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pytest
-from context_header import ContextHeader
-from errands import Errand, Errands
-from imports_the_library import ImportsTheLibrary
-from invoices import Invoice, Pay
-from shelf import Shelf, storage
-from small import Delegate, Hello, Work
-from stored import events
 from temporalio.api.common.v1 import Payload
 from temporalio.api.failure.v1 import Failure
 from temporalio.client import Client
@@ -36,11 +29,18 @@ from temporalio.worker import Worker
 import envelope_codec
 import envelope_codec_local
 from envelope_codec import EnvelopeCodec, Event
-from envelope_codec.clear import written_in_clear
-from envelope_codec.cli.demo_search import Needles, payloads_in
-from envelope_codec.codec import is_envelope
+from envelope_codec.cli.demo.search import Needles, payloads_in
 from envelope_codec.envelope import Envelope, Purpose, parse
+from envelope_codec.temporal.codec import is_envelope
+from envelope_codec.temporal.system_payloads import written_in_clear
 from envelope_codec.testing import FakeKms
+from tests.support.context_header import ContextHeader
+from tests.support.importing_workflow import ImportsTheLibrary
+from tests.support.long_lived_workflows import Errand, Errands
+from tests.support.memory_storage_driver import Shelf, storage
+from tests.support.pydantic_workflow import Invoice, Pay
+from tests.support.server_records import events
+from tests.support.small_workflows import Delegate, Hello, Work
 
 
 async def stored_envelopes(plain: Client, workflow_id: str) -> list[Envelope]:

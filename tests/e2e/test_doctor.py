@@ -16,8 +16,6 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from devstack import GcpKmsServer, LocalStack, OpenBao, TemporalServer, ValkeyServer
 from google.protobuf.duration_pb2 import Duration
-from small import Hello
-from stored import eventually
 from temporalio import workflow
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, RegisterNamespaceRequest
 from temporalio.client import Client, WorkflowFailureError
@@ -26,16 +24,18 @@ from temporalio.service import RPCError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from envelope_codec import EnvelopeConfig, NamespaceKeys
-from envelope_codec.cli.doctor_call import Calls, Deadline, quiet_logs
-from envelope_codec.cli.doctor_diagnosis import Request, diagnose
-from envelope_codec.cli.doctor_finding import Code, Finding
-from envelope_codec.cli.doctor_server import target_of
-from envelope_codec.cli.doctor_settings import Settings
+from envelope_codec.cli.doctor.call import Calls, Deadline, quiet_logs
+from envelope_codec.cli.doctor.diagnosis import Request, diagnose
+from envelope_codec.cli.doctor.finding import Code, Finding
+from envelope_codec.cli.doctor.server import target_of
+from envelope_codec.cli.doctor.settings import Settings
 from envelope_codec.cli.keygen import create_key_file, key_uri
-from tests.integration.harness_aws import AwsHarness
-from tests.integration.harness_gcp import GcpHarness
-from tests.integration.harness_vault import VaultHarness
-from tests.integration.listeners import silent_port
+from tests.support.harness_aws import AwsHarness
+from tests.support.harness_gcp import GcpHarness
+from tests.support.harness_vault import VaultHarness
+from tests.support.misbehaving_listeners import silent_port
+from tests.support.server_records import eventually
+from tests.support.small_workflows import Hello
 
 
 class Told(NamedTuple):

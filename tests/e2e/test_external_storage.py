@@ -6,19 +6,19 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from context_header import ContextHeader
-from errands import Conversation, Errand, Errands
-from shelf import Shelf, storage
-from stored import events
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
 from temporalio.converter import DataConverter
 from temporalio.worker import Replayer, Worker
 
-from envelope_codec.clear import written_in_clear
-from envelope_codec.cli.demo_search import Needles, payloads_in
-from envelope_codec.codec import is_envelope
+from envelope_codec.cli.demo.search import Needles, payloads_in
+from envelope_codec.temporal.codec import is_envelope
+from envelope_codec.temporal.system_payloads import written_in_clear
 from envelope_codec.testing import FakeKms
+from tests.support.context_header import ContextHeader
+from tests.support.long_lived_workflows import Conversation, Errand, Errands
+from tests.support.memory_storage_driver import Shelf, storage
+from tests.support.server_records import events
 
 LARGE = 1_000_000  # bytes
 

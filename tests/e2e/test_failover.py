@@ -9,17 +9,17 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import pytest
-from ahead import Ahead, Journal
 from devstack import LocalStack, OpenBao
-from kms_process import Mortal, MortalAws, MortalVault
-from load import Load
-from stored import eventually
 from temporalio.api.common.v1 import Payload
 from temporalio.client import Client
-from test_start import pollers
 
 from envelope_codec import EnvelopePlugin, KmsUnavailable
 from envelope_codec.envelope import parse
+from tests.e2e.test_start import pollers
+from tests.support.clock_moved_ahead import Ahead, Journal
+from tests.support.kms_process import Mortal, MortalAws, MortalVault
+from tests.support.server_records import eventually
+from tests.support.workflow_load import Load
 
 LEASE, GRACE, MINUTE = 300.0, 3_600.0, 60.0
 SOON = 180.0

@@ -9,7 +9,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from failing_codec import (
+from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.common import RawValue
+from temporalio.service import RPCError
+
+from tests.support.failing_codec import (
     CHANGED,
     CUT,
     NO_ANSWER,
@@ -20,11 +24,8 @@ from failing_codec import (
     Stage,
     Told,
 )
-from points import SECRET
-from stored import eventually
-from temporalio.client import Client, WorkflowExecutionStatus
-from temporalio.common import RawValue
-from temporalio.service import RPCError
+from tests.support.payload_points import SECRET
+from tests.support.server_records import eventually
 
 RUNNING = WorkflowExecutionStatus.RUNNING
 COMPLETED = WorkflowExecutionStatus.COMPLETED

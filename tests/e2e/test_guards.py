@@ -14,13 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from context_header import ContextHeader
 from devstack import TemporalServer
-from guarded import CancelsEarly, Exempt, Guarded
 from localserver import find_program
-from shelf import Shelf, storage
-from small import Delegate, Hello, Listen, Work
-from stored import events, eventually, query_result, result_of
 from temporalio import activity
 from temporalio.api.common.v1 import Link, Payload, WorkflowExecution
 from temporalio.api.enums.v1 import EventType, TaskQueueType
@@ -48,10 +43,15 @@ from temporalio.service import RPCError
 from temporalio.worker import Replayer, Worker
 
 from envelope_codec import ConfigurationError, EncryptionRequired, EnvelopePlugin
-from envelope_codec.clear import CORE_MARKERS, written_in_clear
-from envelope_codec.cli.demo_search import payloads_in
-from envelope_codec.codec import is_envelope
+from envelope_codec.cli.demo.search import payloads_in
+from envelope_codec.temporal.codec import is_envelope
+from envelope_codec.temporal.system_payloads import CORE_MARKERS, written_in_clear
 from envelope_codec.testing import FakeKms
+from tests.support.context_header import ContextHeader
+from tests.support.guarded_workflows import CancelsEarly, Exempt, Guarded
+from tests.support.memory_storage_driver import Shelf, storage
+from tests.support.server_records import events, eventually, query_result, result_of
+from tests.support.small_workflows import Delegate, Hello, Listen, Work
 
 ADOPTION = Path(__file__).resolve().parents[2] / "docs" / "adoption.md"
 SOON = timedelta(seconds=1)

@@ -10,16 +10,16 @@ from typing import Any
 
 from devstack import TemporalServer
 from localserver import find_program
-from small import PATIENT, Hello
-from stored import run
 from temporalio.client import Client
 from temporalio.worker import Worker
 
-from envelope_codec.cli.inspect_document import json_values
-from envelope_codec.cli.inspect_inventory import Inventory
-from envelope_codec.cli.inspect_place import places_in
+from envelope_codec.cli.inspection.document import json_values
+from envelope_codec.cli.inspection.inventory import Inventory
+from envelope_codec.cli.inspection.place import places_in
 from envelope_codec.envelope import parse
 from envelope_codec.testing import FakeKms
+from tests.support.server_records import run
+from tests.support.small_workflows import PATIENT, Hello
 
 
 async def shown(server: TemporalServer, *arguments: str) -> str:

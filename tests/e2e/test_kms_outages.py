@@ -12,22 +12,22 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from ahead import Ahead, Journal
 from devstack import GcpKmsServer, LocalStack, OpenBao
-from kms_faults import FAULTS, AnyKms, slow
-from kms_process import Kms, MortalVault
-from load import Late, Load, Porter
-from small import Delegate, Hello, Work
-from stored import events, eventually, pending_activity, result_of
 from temporalio import activity
 from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import EventType, PendingActivityState
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client
 from temporalio.worker import Worker
-from test_start import pollers
 
 from envelope_codec import EnvelopeCodec, EnvelopePlugin, KmsUnavailable
+from tests.e2e.test_start import pollers
+from tests.support.clock_moved_ahead import Ahead, Journal
+from tests.support.kms_faults import FAULTS, AnyKms, slow
+from tests.support.kms_process import Kms, MortalVault
+from tests.support.server_records import events, eventually, pending_activity, result_of
+from tests.support.small_workflows import Delegate, Hello, Work
+from tests.support.workflow_load import Late, Load, Porter
 
 SECRET = Payload(metadata={"encoding": b"binary/plain"}, data=b"a secret")
 TEN_MINUTES = 600.0

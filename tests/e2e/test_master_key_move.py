@@ -5,15 +5,26 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from crowd import Failures
-from letters import IMPATIENT, SOON, Letters, Office, Once, events_of, records_in, task_failure, troubles, workers_in
-from real_kms import RealKms, quick_temporal, real_kms
-from small import Delegate, Hello, Work
-from stored import pending_activity, result_of
 from temporalio.client import Client, WorkflowFailureError
 from temporalio.worker import Worker
 
 from envelope_codec.envelope import Record
+from tests.support.real_master_keys import RealKms, quick_temporal, real_kms
+from tests.support.server_records import pending_activity, result_of
+from tests.support.signalled_workflows import (
+    IMPATIENT,
+    SOON,
+    Letters,
+    Office,
+    Once,
+    events_of,
+    records_in,
+    task_failure,
+    troubles,
+    workers_in,
+)
+from tests.support.small_workflow_load import Failures
+from tests.support.small_workflows import Delegate, Hello, Work
 
 servers = pytest.fixture(scope="module")(real_kms)
 temporal_server = pytest.fixture(scope="module")(quick_temporal)

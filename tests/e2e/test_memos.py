@@ -5,9 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from memos import KEPT, NULLS, Remembers
-from shelf import Shelf, storage
-from stored import events, eventually, result_of
 from temporalio.client import (
     Client,
     Schedule,
@@ -18,9 +15,12 @@ from temporalio.client import (
 from temporalio.converter import DataConverter
 from temporalio.worker import Worker
 
-from envelope_codec.cli.demo_search import payloads_in
-from envelope_codec.codec import is_envelope
+from envelope_codec.cli.demo.search import payloads_in
+from envelope_codec.temporal.codec import is_envelope
 from envelope_codec.testing import FakeKms
+from tests.support.memo_workflows import KEPT, NULLS, Remembers
+from tests.support.memory_storage_driver import Shelf, storage
+from tests.support.server_records import events, eventually, result_of
 
 
 async def _remembered(client: Client, name: str, *, schedules: bool) -> dict[str, Any]:

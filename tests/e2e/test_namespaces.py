@@ -9,11 +9,6 @@ from typing import Any, NamedTuple
 
 import pytest
 from devstack import TemporalServer
-from small import Hello
-from stored import describe, events, eventually, register, result_of
-from surface_nexus import Ask, make_endpoint
-from surface_operations import Handler
-from surface_permitted import nexus_sides
 from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.failure.v1 import Failure
@@ -23,6 +18,11 @@ from temporalio.worker import Worker
 
 from envelope_codec import EnvelopeConfig, NamespaceKeys
 from envelope_codec.testing import FakeKms
+from tests.support.server_records import describe, events, eventually, register, result_of
+from tests.support.small_workflows import Hello
+from tests.support.surface_nexus import Ask, make_endpoint
+from tests.support.surface_operations import Handler
+from tests.support.surface_permitted import nexus_sides
 
 
 @pytest.fixture

@@ -10,10 +10,6 @@ from typing import Any
 
 import pytest
 from google.protobuf.message import Message
-from line import Line
-from points import FAR, Code, Hurry
-from small import Delegate, Hello, Listen, Work
-from stored import describe, events, eventually, pending_activity, result_of
 from temporalio import activity
 from temporalio.api.enums.v1 import EventType, PendingActivityState
 from temporalio.api.history.v1 import HistoryEvent
@@ -21,11 +17,15 @@ from temporalio.client import Client
 from temporalio.common import RawValue
 from temporalio.worker import Worker
 
-from envelope_codec.cli.demo_search import Needles, payloads_in
+from envelope_codec.cli.demo.search import Needles, payloads_in
 from envelope_codec.cli.keygen import change_key_file, create_key_file, key_uri
 from envelope_codec.kms import MasterKey, master_key
 from envelope_codec.testing import FakeKms
 from envelope_codec_local.key_file import ALL
+from tests.support.kms_connection import Line
+from tests.support.payload_points import FAR, Code, Hurry
+from tests.support.server_records import describe, events, eventually, pending_activity, result_of
+from tests.support.small_workflows import Delegate, Hello, Listen, Work
 
 STARTED = PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
 BRIEF = {"lease": 0.5, "outage_grace": 0, "refusal_ttl": 0}

@@ -9,16 +9,16 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-from failing_codec import REFUSAL, Events, FailingLine, lapsed
-from finished import ACTIVITIES, SECRET, Gate, Locally, Operate, Operations
-from small import Delegate
-from stored import events, eventually
 from temporalio.api.nexus.v1 import EndpointSpec, EndpointTarget
 from temporalio.api.operatorservice.v1 import CreateNexusEndpointRequest
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.worker import SharedStateManager, UnsandboxedWorkflowRunner, Worker
 
 from envelope_codec.testing import FakeKms
+from tests.support.failing_codec import REFUSAL, Events, FailingLine, lapsed
+from tests.support.finished_activities import ACTIVITIES, SECRET, Gate, Locally, Operate, Operations
+from tests.support.server_records import events, eventually
+from tests.support.small_workflows import Delegate
 
 PROCESSES = " processes"
 KINDS = {

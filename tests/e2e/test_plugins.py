@@ -9,12 +9,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
-from context_header import NAME as HEADER
-from context_header import ContextHeader
 from devstack import TemporalServer
-from invoices import Invoice, Pay
-from small import Hello
-from stored import events
 from temporalio.api.common.v1 import Payload
 from temporalio.client import Client, ClientConfig
 from temporalio.contrib.pydantic import pydantic_data_converter
@@ -23,12 +18,17 @@ from temporalio.plugin import SimplePlugin
 from temporalio.worker import Worker
 
 from envelope_codec import ConfigurationError, EnvelopePlugin, Event, KmsUnavailable
-from envelope_codec.cli.demo_search import Needles, payloads_in
-from envelope_codec.codec import is_envelope
-from envelope_codec.guard import Guard
-from envelope_codec.memo_interceptor import NullMemos
-from envelope_codec.prewarm import Prewarm
+from envelope_codec.cli.demo.search import Needles, payloads_in
+from envelope_codec.temporal.client_check import Guard
+from envelope_codec.temporal.codec import is_envelope
+from envelope_codec.temporal.memo_interceptor import NullMemos
+from envelope_codec.temporal.worker_start import Prewarm
 from envelope_codec.testing import FakeKms
+from tests.support.context_header import NAME as HEADER
+from tests.support.context_header import ContextHeader
+from tests.support.pydantic_workflow import Invoice, Pay
+from tests.support.server_records import events
+from tests.support.small_workflows import Hello
 
 
 class Counted(NamedTuple):
@@ -212,7 +212,7 @@ async def test_plugin_of_a_language_model(
     order: str, temporal_server: TemporalServer, plain: Client, name: str, counted: Counted
 ) -> None:
     testing = pytest.importorskip("temporalio.google_genai.testing")
-    from assistant import Assistant, capital
+    from tests.support.language_model_workflow import Assistant, capital
 
     model = testing.GeminiTestServer(
         [

@@ -12,22 +12,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from context_header import ContextHeader
 from devstack import TemporalServer
-from imports_the_library import ImportsTheLibrary
-from line import Line
-from small import Hello, Listen
-from stored import register
 from temporalio.client import Client, WorkflowHistory
 from temporalio.common import HeaderCodecBehavior
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, Worker
 from temporalio.workflow import NondeterminismError
-from trips import Detour, Trip, count, decline
 
 from envelope_codec import EnvelopePlugin, Event, NamespaceKeys
-from envelope_codec.cli.demo_search import payloads_in
+from envelope_codec.cli.demo.search import payloads_in
 from envelope_codec.cli.keygen import create_key_file, key_uri
-from envelope_codec.codec import is_envelope
 from envelope_codec.errors import (
     ContextMismatch,
     EncryptionRequired,
@@ -37,7 +30,14 @@ from envelope_codec.errors import (
     KmsUnavailable,
 )
 from envelope_codec.kms import MasterKey, master_key
+from envelope_codec.temporal.codec import is_envelope
 from envelope_codec.testing import FakeKms
+from tests.support.context_header import ContextHeader
+from tests.support.importing_workflow import ImportsTheLibrary
+from tests.support.kms_connection import Line
+from tests.support.replayed_workflows import Detour, Trip, count, decline
+from tests.support.server_records import register
+from tests.support.small_workflows import Hello, Listen
 
 ROOT = Path(__file__).resolve().parents[2]
 ELSEWHERE = "replayed-elsewhere"

@@ -12,11 +12,6 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import pytest
-from ahead import Ahead, Journal
-from kms_process import Kms
-from load import Load
-from small import Listen
-from stored import events, eventually, result_of
 from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
@@ -26,6 +21,11 @@ from temporalio.worker import Worker
 
 from envelope_codec import EnvelopeError, EnvelopePlugin, KeyDenied, KmsUnavailable
 from envelope_codec.envelope import parse
+from tests.support.clock_moved_ahead import Ahead, Journal
+from tests.support.kms_process import Kms
+from tests.support.server_records import events, eventually, result_of
+from tests.support.small_workflows import Listen
+from tests.support.workflow_load import Load
 
 LEASE, GRACE = 300.0, 3_600.0
 SOON = timedelta(seconds=2)

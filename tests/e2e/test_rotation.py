@@ -12,13 +12,24 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from crowd import Failures
-from letters import IMPATIENT, Carry, Letters, Office, Post, events_of, records_in, sealed_record, troubles, version_of
-from real_kms import PROVIDERS, RealKms, quick_temporal, real_kms
 from temporalio.client import Client
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
 from envelope_codec.cli import main
+from tests.support.real_master_keys import PROVIDERS, RealKms, quick_temporal, real_kms
+from tests.support.signalled_workflows import (
+    IMPATIENT,
+    Carry,
+    Letters,
+    Office,
+    Post,
+    events_of,
+    records_in,
+    sealed_record,
+    troubles,
+    version_of,
+)
+from tests.support.small_workflow_load import Failures
 
 MAX_AGE = 1.0  # seconds
 

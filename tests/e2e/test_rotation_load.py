@@ -6,11 +6,12 @@ import asyncio
 from typing import Any
 
 import pytest
-from crowd import SHORT_EVENTS, Crowd, Failures, worker
-from letters import IMPATIENT, events_of, records_in, sealed_record, troubles, version_of
-from real_kms import PROVIDERS, RealKms, quick_temporal, real_kms
-from stored import eventually
 from temporalio.client import Client
+
+from tests.support.real_master_keys import PROVIDERS, RealKms, quick_temporal, real_kms
+from tests.support.server_records import eventually
+from tests.support.signalled_workflows import IMPATIENT, events_of, records_in, sealed_record, troubles, version_of
+from tests.support.small_workflow_load import SHORT_EVENTS, Crowd, Failures, worker
 
 SHORT, LONG = 500, 10  # workflows with each KMS
 MAX_AGE = 0.5  # seconds

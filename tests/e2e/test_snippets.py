@@ -28,7 +28,6 @@ from envelope_codec.cli.keygen import create_key_file, key_uri
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("tests/vectors/*.md")])
-HERE = Path(__file__).resolve().parent
 FIRST_PAGE = ROOT / "docs" / "getting-started.md"
 
 # What is not run here, by its first line, and why.
@@ -119,7 +118,7 @@ class Sandbox:
         package.mkdir()
         (package / "__init__.py").write_text(APPLICATION, "utf-8")
         (package / "codec.py").write_text(
-            f"import sys\nsys.path.append({str(HERE)!r})\nfrom legacy_codec import *\n"
+            f"import sys\nsys.path.append({str(ROOT)!r})\nfrom tests.support.static_key_codec import *\n"
             "def static_key():\n    return StaticKeyCodec({'key': bytes(32)}, 'key')\n",
             "utf-8",
         )

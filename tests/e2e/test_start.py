@@ -6,10 +6,6 @@ import asyncio
 from typing import Any
 
 import pytest
-from line import Line
-from points import Code, Operations
-from small import Hello
-from stored import eventually, result_of
 from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
@@ -18,6 +14,10 @@ from temporalio.worker import Worker
 
 from envelope_codec import ConfigurationError, EnvelopePlugin, KeyDenied
 from envelope_codec.testing import FakeKms
+from tests.support.kms_connection import Line
+from tests.support.payload_points import Code, Operations
+from tests.support.server_records import eventually, result_of
+from tests.support.small_workflows import Hello
 
 _CODE = Code()
 TASKS: list[dict[str, Any]] = [

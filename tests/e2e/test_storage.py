@@ -14,32 +14,33 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from context_header import ContextHeader
-from depot import SIZES, STUCK_AT, Child, Depot, Shift, fetch, load, weigh, weight, work
 from devstack import Server, TemporalServer
-from everything import mark
-from small import Hello, Listen
-from stored import events, eventually, result_of
 from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
 from temporalio.contrib.aws.s3driver import S3StorageDriver
 from temporalio.converter import DataConverter, ExternalStorage
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, Worker
-from test_workflows import WORKFLOWS, Journey, user_payloads
 
-from envelope_codec.clear import written_in_clear
-from envelope_codec.cli.demo_search import Needles
+from envelope_codec.cli.demo.search import Needles
 from envelope_codec.cli.keygen import create_key_file, key_uri
-from envelope_codec.codec import is_envelope
 from envelope_codec.storage.s3 import Boto3Client
+from envelope_codec.temporal.codec import is_envelope
+from envelope_codec.temporal.system_payloads import written_in_clear
 from envelope_codec.testing import FakeKms
-from tests.integration.harness_stores import KINDS, Stores, aws_environment, listed, opened
+from tests.e2e.test_workflows import WORKFLOWS, Journey, user_payloads
+from tests.support.all_data_workflow import mark
+from tests.support.context_header import ContextHeader
+from tests.support.harness_stores import KINDS, Stores, aws_environment, listed, opened
+from tests.support.payload_size_workflows import SIZES, STUCK_AT, Child, Depot, Shift, fetch, load, weigh, weight, work
+from tests.support.server_records import events, eventually, result_of
+from tests.support.small_workflows import Hello, Listen
 
 RunServer = Callable[[Server], AbstractContextManager[Any]]
 SOON = timedelta(seconds=1)
 """The server hands out a failed workflow task again after so long."""
-WORKER = Path(__file__).with_name("depot_worker.py")
+ROOT = Path(__file__).resolve().parents[2]
+WORKER = "tests.support.payload_size_worker"
 
 
 @pytest.fixture(autouse=True)
@@ -141,7 +142,7 @@ async def test_no_work_is_lost_with_a_worker_that_is_killed(
         for kind, client in clients.items()
         for number in range(2)
     ]
-    command = [sys.executable, str(WORKER), temporal_server.address, name, key, *urls.values()]
+    command = [sys.executable, "-m", WORKER, temporal_server.address, name, key, *urls.values()]
     process = await asyncio.create_subprocess_exec(*command)
     try:
         await eventually(lambda: _under_way(handles), "work that is under way everywhere")

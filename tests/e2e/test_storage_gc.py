@@ -14,12 +14,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from context_header import ContextHeader
 from devstack import TemporalServer
-from everything import mark
 from google.protobuf.message import Message
-from small import Delegate, Hello, Listen, Work
-from stored import eventually, pending_activity
 from temporalio import activity
 from temporalio.api.enums.v1 import EncodingType
 from temporalio.api.workflowservice.v1 import (
@@ -41,19 +37,23 @@ from temporalio.client import (
 from temporalio.common import RetryPolicy
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
-from test_workflows import Journey
 
 from envelope_codec import EnvelopePlugin
 from envelope_codec.cli import main
-from envelope_codec.cli.demo_search import payloads_in
+from envelope_codec.cli.demo.search import payloads_in
 from envelope_codec.cli.keygen import create_key_file, key_uri
-from envelope_codec.cli.storage_gc import Collection, Stopped
-from envelope_codec.cli.storage_reading import Kind, Reader, Source
-from envelope_codec.cli.storage_state import State
-from envelope_codec.codec import EnvelopeCodec
-from envelope_codec.storage.store import parse_store_url
+from envelope_codec.cli.storage.garbage import Collection, Stopped
+from envelope_codec.cli.storage.reading import Kind, Reader, Source
+from envelope_codec.cli.storage.state import State
+from envelope_codec.store import parse_store_url
+from envelope_codec.temporal.codec import EnvelopeCodec
 from envelope_codec.testing import FakeKms
-from tests.integration.harness_stores import Sqlite, listed, new_id, opened
+from tests.e2e.test_workflows import Journey
+from tests.support.all_data_workflow import mark
+from tests.support.context_header import ContextHeader
+from tests.support.harness_stores import Sqlite, listed, new_id, opened
+from tests.support.server_records import eventually, pending_activity
+from tests.support.small_workflows import Delegate, Hello, Listen, Work
 
 OLD = 40 * 86_400  # seconds
 NAMESPACES = ("corners", "unreadable", "resumed", "late", "without")
@@ -341,7 +341,7 @@ async def test_goes_on_from_where_it_was_stopped(
     shed: Shed, connect: Any, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     namespace = "resumed"
-    monkeypatch.setattr("envelope_codec.cli.storage_gc._AT_ONCE", 1)
+    monkeypatch.setattr("envelope_codec.cli.storage.garbage._AT_ONCE", 1)
     client, plugin = await connect(shed.key, namespace=namespace, storage=shed.url, storage_threshold=0)
     async with Worker(client, task_queue=name, workflows=[Hello], workflow_runner=UnsandboxedWorkflowRunner()):
         for number in range(12):
@@ -418,7 +418,7 @@ async def test_what_is_listed_late_is_read_as_well(
     shed: Shed, connect: Any, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As what was reset, a moment ago, from a run that is being deleted: it has its old payloads."""
-    monkeypatch.setattr("envelope_codec.cli.storage_reading._PAGE", 1)
+    monkeypatch.setattr("envelope_codec.cli.storage.reading._PAGE", 1)
     client, plugin = await connect(shed.key, namespace="late", storage=shed.url, storage_threshold=0)
     for number in range(3):
         await client.start_workflow(Hello.run, "Ada", id=f"{name} {number}", task_queue=name)

@@ -11,15 +11,15 @@ from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import Any
 
 import pytest
-from crowd import Crowd, worker
 from devstack import Server
-from real_kms import quick_temporal
-from stored import eventually
 from temporalio.client import Client
 
 from envelope_codec import Event
 from envelope_codec.testing import FakeKms
-from tests.integration.harness_stores import DURABLE, SERVED, Stores, aws_environment, listed, opened
+from tests.support.harness_stores import DURABLE, SERVED, Stores, aws_environment, listed, opened
+from tests.support.real_master_keys import quick_temporal
+from tests.support.server_records import eventually
+from tests.support.small_workflow_load import Crowd, worker
 
 RunServer = Callable[[Server], AbstractContextManager[Any]]
 MANY = 500

@@ -12,16 +12,6 @@ from typing import Any
 
 import pytest
 from devstack import TemporalServer
-from stored import events, register
-from surface_detached import DETACHED
-from surface_header import SurfaceHeader
-from surface_messages import MESSAGES
-from surface_nexus import NEXUS_HIDDEN, NEXUS_NAMES, NEXUS_READABLE, make_endpoint, walk_nexus
-from surface_permitted import nexus_sides
-from surface_runs import RUNS
-from surface_schedules import SCHEDULES
-from surface_standalone import STANDALONE
-from surface_walk import Corner, Walk, kinds_in_clear, marks_found
 from temporalio.client import (
     Client,
     Schedule,
@@ -32,9 +22,19 @@ from temporalio.client import (
 )
 from temporalio.service import RPCError, RPCStatusCode
 
-from envelope_codec.cli.demo_search import Needles
-from envelope_codec.codec import is_envelope
+from envelope_codec.cli.demo.search import Needles
+from envelope_codec.temporal.codec import is_envelope
 from envelope_codec.testing import FakeKms
+from tests.support.server_records import events, register
+from tests.support.surface_detached import DETACHED
+from tests.support.surface_header import SurfaceHeader
+from tests.support.surface_messages import MESSAGES
+from tests.support.surface_nexus import NEXUS_HIDDEN, NEXUS_NAMES, NEXUS_READABLE, make_endpoint, walk_nexus
+from tests.support.surface_permitted import nexus_sides
+from tests.support.surface_runs import RUNS
+from tests.support.surface_schedules import SCHEDULES
+from tests.support.surface_standalone import STANDALONE
+from tests.support.surface_walk import Corner, Walk, kinds_in_clear, marks_found
 
 CORNERS = {
     "messages": MESSAGES,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from page_kit import ROOT, missing, named_tests
-from test_surface import CORNERS
+from tests.e2e.test_surface import CORNERS
+from tests.support.documented_tests import ROOT, missing, named_tests
 
 PAGE = ROOT / "docs" / "temporal-corners.md"
 

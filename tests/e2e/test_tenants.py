@@ -10,20 +10,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from context_header import ContextHeader
 from devstack import TemporalServer
-from everything import mark
-from letters import IMPATIENT, SOON, Carry, Letters, Office, Post, events_of, records_in, task_failure, troubles
-from real_kms import RealKms, quick_temporal, real_kms
-from small import Hello
-from stored import Run, register
 from temporalio.api.common.v1 import Payload
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 from temporalio.client import Client
 from temporalio.common import RawValue
 from temporalio.converter import WorkflowSerializationContext
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, Worker
-from test_workflows import Journey
 
 from envelope_codec import (
     ConfigurationError,
@@ -33,11 +26,29 @@ from envelope_codec import (
     KeyDenied,
     SealingContext,
 )
-from envelope_codec.cli.demo_search import payloads_in
-from envelope_codec.cli.inspect_inventory import Inventory
-from envelope_codec.cli.inspect_place import places_in
-from envelope_codec.codec import EnvelopeCodec
+from envelope_codec.cli.demo.search import payloads_in
+from envelope_codec.cli.inspection.inventory import Inventory
+from envelope_codec.cli.inspection.place import places_in
 from envelope_codec.envelope import parse
+from envelope_codec.temporal.codec import EnvelopeCodec
+from tests.e2e.test_workflows import Journey
+from tests.support.all_data_workflow import mark
+from tests.support.context_header import ContextHeader
+from tests.support.real_master_keys import RealKms, quick_temporal, real_kms
+from tests.support.server_records import Run, register
+from tests.support.signalled_workflows import (
+    IMPATIENT,
+    SOON,
+    Carry,
+    Letters,
+    Office,
+    Post,
+    events_of,
+    records_in,
+    task_failure,
+    troubles,
+)
+from tests.support.small_workflows import Hello
 
 servers = pytest.fixture(scope="module")(real_kms)
 temporal_server = pytest.fixture(scope="module")(quick_temporal)

@@ -10,15 +10,15 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from small import Delegate, Work
-from stored import events
 from temporalio.client import Client
 from temporalio.contrib.opentelemetry import OpenTelemetryPlugin, TracingInterceptor, create_tracer_provider
 from temporalio.worker import Worker
 
 from envelope_codec import EnvelopePlugin
-from envelope_codec.codec import is_envelope
+from envelope_codec.temporal.codec import is_envelope
 from envelope_codec.testing import FakeKms
+from tests.support.server_records import events
+from tests.support.small_workflows import Delegate, Work
 
 HEADER = "_tracer-data"
 NAMES = {"StartWorkflow:Delegate", "RunWorkflow:Delegate", "StartActivity:echo", "RunActivity:echo"}

@@ -13,9 +13,6 @@ from typing import Any
 
 import pytest
 from devstack import TemporalServer
-from shelf import Shelf, storage
-from stored import events, eventually, pending_activity, result_of
-from surface_nexus import make_endpoint
 from temporalio.api.common.v1 import Payloads, WorkflowExecution
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.query.v1 import WorkflowQuery
@@ -34,7 +31,13 @@ from temporalio.converter import (
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
-from unruly import (
+
+from envelope_codec.cli.demo.search import Needles
+from envelope_codec.testing import FakeKms
+from tests.support.memory_storage_driver import Shelf, storage
+from tests.support.server_records import events, eventually, pending_activity, result_of
+from tests.support.surface_nexus import make_endpoint
+from tests.support.unruly_errors import (
     KINDS,
     Account,
     BankHandler,
@@ -45,9 +48,6 @@ from unruly import (
     refuse_in_a_thread,
     unruly,
 )
-
-from envelope_codec.cli.demo_search import Needles
-from envelope_codec.testing import FakeKms
 
 
 @pytest.fixture(scope="module")

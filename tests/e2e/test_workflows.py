@@ -8,10 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from context_header import ContextHeader
 from devstack import TemporalServer
-from everything import STACK_TRACE_MARK, STORED, UNSTORED, Activities, Child, Decline, Everything, Order, mark
-from stored import Run, describe, pending_activity, query_result, runs
 from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import PendingActivityState
 from temporalio.api.history.v1 import HistoryEvent
@@ -19,9 +16,22 @@ from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, Work
 from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.worker import Worker
 
-from envelope_codec.cli.demo_search import Needles, payloads_in
-from envelope_codec.codec import is_envelope
+from envelope_codec.cli.demo.search import Needles, payloads_in
+from envelope_codec.temporal.codec import is_envelope
 from envelope_codec.testing import FakeKms
+from tests.support.all_data_workflow import (
+    STACK_TRACE_MARK,
+    STORED,
+    UNSTORED,
+    Activities,
+    Child,
+    Decline,
+    Everything,
+    Order,
+    mark,
+)
+from tests.support.context_header import ContextHeader
+from tests.support.server_records import Run, describe, pending_activity, query_result, runs
 
 WORKFLOWS = [Everything, Child, Decline]
 STARTED = PendingActivityState.PENDING_ACTIVITY_STATE_STARTED

@@ -10,16 +10,16 @@ from uuid import uuid4
 
 import hvac
 import pytest
-from crowd import Failures
 from devstack import GcpKmsServer, OpenBao
-from letters import records_in
-from real_kms import RealKms, quick_temporal, real_kms
-from small import Hello
-from stored import events
 from temporalio.client import Client
 from temporalio.worker import Worker
 
 from envelope_codec import KeyDenied
+from tests.support.real_master_keys import RealKms, quick_temporal, real_kms
+from tests.support.server_records import events
+from tests.support.signalled_workflows import records_in
+from tests.support.small_workflow_load import Failures
+from tests.support.small_workflows import Hello
 
 servers = pytest.fixture(scope="module")(real_kms)
 temporal_server = pytest.fixture(scope="module")(quick_temporal)
@@ -40,7 +40,7 @@ def aws(servers: RealKms) -> Make:
 @pytest.fixture
 def gcp(servers: RealKms, gcp_kms_server: GcpKmsServer) -> Make:
     assert servers["gcp"]
-    from harness_gcp import Purpose, google_client, new_key, uri_of
+    from tests.support.harness_gcp import Purpose, google_client, new_key, uri_of
 
     def make(purpose: str) -> str:
         with google_client(gcp_kms_server.endpoint) as client:

@@ -15,11 +15,11 @@ from typing import Any
 import boto3
 import pytest
 from devstack import LocalStack
-from harness_aws import REGION, AwsHarness
 
 from envelope_codec.errors import InvalidCiphertext, KeyDenied
 from envelope_codec.kms import WrappedSecret
 from envelope_codec_aws import AwsKms
+from tests.support.harness_aws import REGION, AwsHarness
 
 SECRET = bytes(range(32))
 CONTEXT = {"temporal-namespace": "shop", "envelope-codec:purpose": "wrapping-key"}

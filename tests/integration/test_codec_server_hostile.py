@@ -17,12 +17,12 @@ from typing import Any
 
 import jwt
 import pytest
-from issuer_kit import AUDIENCE, Issuer, Key, issuing
-from server_kit import PLAIN, SECONDS, CodecServer, body, returned, sealed, serving
 from temporalio.api.common.v1 import Payload
 
 from envelope_codec.server import ServerConfig
 from envelope_codec.testing import FakeKms
+from tests.support.codec_server import PLAIN, SECONDS, CodecServer, body, returned, sealed, serving
+from tests.support.token_issuer import AUDIENCE, Issuer, Key, issuing
 
 KEY = FakeKms()
 SECRET = b"Ada"

@@ -8,13 +8,13 @@ import httpx
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
-from issuer_kit import Issuer, issuing
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import negative_data_rejection
-from server_kit import CodecServer, serving
 
 from envelope_codec.server import ServerConfig
 from envelope_codec.testing import FakeKms
+from tests.support.codec_server import CodecServer, serving
+from tests.support.token_issuer import Issuer, issuing
 
 RULES = [{"namespaces": "*", "verbs": ["decode", "encode", "download"]}]
 OPERATIONS = {

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from listeners import closed_port, resetting_port, silent_port
 
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable
 from envelope_codec.kms import MasterKey, WrappedSecret
+from tests.support.misbehaving_listeners import closed_port, resetting_port, silent_port
 
 # Where LocalStack differs from AWS. Expected to be let through there; a failure elsewhere, and there too once
 # LocalStack refuses it.
@@ -44,22 +44,22 @@ CONTEXT = {
 def harness_of(name: str, request: pytest.FixtureRequest) -> Any:
     """Imported only here, so that a provider runs without the SDKs of the others."""
     if name == "aws":
-        from harness_aws import AwsHarness
+        from tests.support.harness_aws import AwsHarness
 
         return AwsHarness(request.getfixturevalue("localstack"))
     if name == "gcp":
-        from harness_gcp import GcpHarness
+        from tests.support.harness_gcp import GcpHarness
 
         return GcpHarness(request.getfixturevalue("gcp_kms_server"))
     if name == "vault":
-        from harness_vault import VaultHarness
+        from tests.support.harness_vault import VaultHarness
 
         return VaultHarness(request.getfixturevalue("openbao"))
     if name.startswith("azure"):
-        from harness_azure import AzureHarness
+        from tests.support.harness_azure import AzureHarness
 
         return AzureHarness(request.getfixturevalue("azure_vault"), "oct-HSM" if name == "azure-hsm" else "RSA")
-    from harness_local import LocalHarness
+    from tests.support.harness_local import LocalHarness
 
     return LocalHarness(request.getfixturevalue("tmp_path_factory").mktemp("keys"))
 
@@ -466,7 +466,7 @@ def test_a_kms_that_gives_no_answer_is_unavailable(harness: Any, uri: str, key: 
 
 
 def test_the_key_file_that_is_gone_is_unavailable(tmp_path: Path) -> None:
-    from harness_local import LocalHarness
+    from tests.support.harness_local import LocalHarness
 
     harness = LocalHarness(tmp_path)
     uri = harness.create_key()

@@ -38,9 +38,9 @@ from temporalio.client import Client, WorkflowExecutionStatus
 
 from envelope_codec import EnvelopeConfig
 from envelope_codec.cli.keygen import create_key_file, key_uri
-from envelope_codec.cli.storage_stores import check_store, opened
-from envelope_codec.codec import EnvelopeCodec
-from envelope_codec.storage.store import parse_store_url
+from envelope_codec.cli.storage.stores import check_store, opened
+from envelope_codec.store import parse_store_url
+from envelope_codec.temporal.codec import EnvelopeCodec
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 

@@ -18,7 +18,18 @@ import pytest
 from google.api_core import exceptions
 from google.cloud import kms_v1
 from google.rpc import error_details_pb2
-from harness_gcp import LOCATION, RING, HasEndpoint, Purpose, State, google_client, new_key, rotate, set_state
+
+from tests.support.harness_gcp import (
+    LOCATION,
+    RING,
+    HasEndpoint,
+    Purpose,
+    State,
+    google_client,
+    new_key,
+    rotate,
+    set_state,
+)
 
 SERVER = Path(__file__).parents[2] / "localstack" / "gcpkms.py"
 Client = kms_v1.KeyManagementServiceClient

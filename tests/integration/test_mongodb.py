@@ -13,7 +13,7 @@ import pytest
 from devstack import MongoServer
 
 from envelope_codec import StoreUnavailable
-from tests.integration.harness_stores import Mongo, new_id, opened
+from tests.support.harness_stores import Mongo, new_id, opened
 
 RunServer = Callable[[MongoServer], AbstractContextManager[MongoServer]]
 AT_ONCE = 50

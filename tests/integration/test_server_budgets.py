@@ -16,8 +16,6 @@ from typing import Any
 
 import httpx
 import pytest
-from issuer_kit import Issuer, issuing
-from server_kit import LOOPBACK, PLAIN, SECONDS, CodecServer, body, refused, returned, sealed, serving, until
 from temporalio.api.common.v1 import Payload
 from temporalio.api.sdk.v1 import ExternalStorageReference
 from temporalio.converter import JSONProtoPayloadConverter, StorageDriver, StorageDriverClaim
@@ -26,6 +24,19 @@ from envelope_codec import EnvelopeConfig, KeyDenied, KmsUnavailable
 from envelope_codec.envelope import NAME_DATA_KEY, Purpose, Recipient, build_record, record_head
 from envelope_codec.server import ServerConfig
 from envelope_codec.testing import FakeKms
+from tests.support.codec_server import (
+    LOOPBACK,
+    PLAIN,
+    SECONDS,
+    CodecServer,
+    body,
+    refused,
+    returned,
+    sealed,
+    serving,
+    until,
+)
+from tests.support.token_issuer import Issuer, issuing
 
 UI = "https://cloud.temporal.io"
 RULES = [

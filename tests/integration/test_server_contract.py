@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server_kit import PLAIN, CodecServer, body, refused, returned, sealed, serving
 from temporalio.api.common.v1 import Payload
 from temporalio.converter import (
     PayloadCodec,
@@ -17,10 +16,11 @@ from temporalio.converter import (
 )
 
 from envelope_codec import EnvelopeConfig, NamespaceKeys
-from envelope_codec.codec import is_envelope
 from envelope_codec.envelope import parse
 from envelope_codec.server import ServerConfig
+from envelope_codec.temporal.codec import is_envelope
 from envelope_codec.testing import FakeKms
+from tests.support.codec_server import PLAIN, CodecServer, body, refused, returned, sealed, serving
 
 KEY = FakeKms()
 OTHER = FakeKms()

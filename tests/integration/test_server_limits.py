@@ -13,14 +13,14 @@ from typing import Any
 
 import httpx
 import pytest
-from issuer_kit import Issuer, issuing
-from server_kit import PLAIN, SECONDS, CodecServer, body, refused, returned, sealed, serving, until
 from temporalio.api.common.v1 import Payload
 
 from envelope_codec import EnvelopeConfig
 from envelope_codec.errors import KeyDenied
 from envelope_codec.server import ServerConfig
 from envelope_codec.testing import FakeKms
+from tests.support.codec_server import PLAIN, SECONDS, CodecServer, body, refused, returned, sealed, serving, until
+from tests.support.token_issuer import Issuer, issuing
 
 KEY = FakeKms()
 UI = "https://cloud.temporal.io"

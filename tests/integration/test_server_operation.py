@@ -10,17 +10,17 @@ from typing import Any
 
 import httpx
 import pytest
-from certificate_kit import write_certificate
 from cryptography.x509 import load_der_x509_certificate
 from prometheus_client.parser import text_string_to_metric_families
-from server_kit import PLAIN, CodecServer, refused, returned, sealed, serving, until
 
 from envelope_codec import ConfigurationError, EnvelopeConfig, NamespaceKeys, Unwrapped
 from envelope_codec.errors import KeyDenied
 from envelope_codec.server import ServerConfig
-from envelope_codec.server.certificate import check_certificate
 from envelope_codec.server.readiness import Probes, Readiness
+from envelope_codec.server.web.certificate import check_certificate
 from envelope_codec.testing import FakeKms
+from tests.support.certificates import write_certificate
+from tests.support.codec_server import PLAIN, CodecServer, refused, returned, sealed, serving, until
 
 KEY = FakeKms()
 
@@ -268,8 +268,8 @@ def test_the_description_is_of_what_there_is(server: CodecServer) -> None:
 
 
 def test_every_refusal_is_described() -> None:
-    from envelope_codec.server import refusal
-    from envelope_codec.server.openapi import _REFUSALS
+    from envelope_codec.server.pages.openapi import _REFUSALS
+    from envelope_codec.server.web import refusal
 
     folder = Path(refusal.__file__).parent
     texts = [path.read_text() for path in folder.glob("*.py")]

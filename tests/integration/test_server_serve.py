@@ -20,10 +20,10 @@ from typing import Any
 
 import httpx
 import pytest
-from issuer_kit import Issuer, private_pem
-from server_kit import PLAIN, SECONDS, body, returned, sealed, until
 
 from envelope_codec.cli.keygen import create_key_file, key_uri
+from tests.support.codec_server import PLAIN, SECONDS, body, returned, sealed, until
+from tests.support.token_issuer import Issuer, private_pem
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("ENVELOPE_CODEC_")}
 
@@ -265,7 +265,7 @@ def test_what_is_said_at_start_is_of_these_settings(tmp_path: Path) -> None:
     from envelope_codec import EnvelopeConfig, NamespaceKeys
     from envelope_codec.cli.serve import announcement
     from envelope_codec.server import ServerConfig
-    from envelope_codec.server.address import Address
+    from envelope_codec.server.web.address import Address
     from envelope_codec.testing import FakeKms
 
     issuer = Issuer("https://login.example.com/")

@@ -16,7 +16,6 @@ import boto3
 import pytest
 from botocore.config import Config
 from devstack import LocalStack
-from server_kit import PLAIN, refused, returned, sealed, serving, until
 from temporalio.api.common.v1 import Payload
 from temporalio.api.sdk.v1 import ExternalStorageReference
 from temporalio.client import Client
@@ -35,6 +34,7 @@ from envelope_codec import ConfigurationError, EnvelopeCodec, EnvelopeConfig, En
 from envelope_codec.envelope import NAME_DATA_KEY, Purpose, Recipient, build_record, record_head
 from envelope_codec.server import ServerConfig, create_app
 from envelope_codec.testing import FakeKms
+from tests.support.codec_server import PLAIN, refused, returned, sealed, serving, until
 
 KEY = FakeKms()
 MARK = "__temporal_external_storage_reference"

@@ -14,14 +14,14 @@ from typing import Any
 
 import jwt
 import pytest
-from issuer_kit import AUDIENCE, Issuer, Key, issuing, private_pem
-from server_kit import PLAIN, CodecServer, refused, returned, sealed, serving
 from temporalio.api.common.v1 import Payload
 
 from envelope_codec import ConfigurationError, EnvelopeConfig
 from envelope_codec.server import ServerConfig, create_app
-from envelope_codec.server.bearer import Tokens
+from envelope_codec.server.auth.bearer import Tokens
 from envelope_codec.testing import FakeKms
+from tests.support.codec_server import PLAIN, CodecServer, refused, returned, sealed, serving
+from tests.support.token_issuer import AUDIENCE, Issuer, Key, issuing, private_pem
 
 KEY = FakeKms()
 RULES = [

@@ -34,14 +34,13 @@ from envelope_codec import (
     StoreRefused,
     StoreUnavailable,
 )
-from envelope_codec.codec import EnvelopeCodec
 from envelope_codec.storage import driver as driver_module
 from envelope_codec.storage.driver import EnvelopeDriver, Pool
 from envelope_codec.storage.s3 import Boto3Client
-from envelope_codec.storage.store import PayloadStore, parse_store_url
+from envelope_codec.store import PayloadStore, parse_store_url
+from envelope_codec.temporal.codec import EnvelopeCodec
 from envelope_codec.testing import FakeKms
-from tests.e2e.kms_proxy import KmsProxy
-from tests.integration.harness_stores import (
+from tests.support.harness_stores import (
     DURABLE,
     KINDS,
     S3,
@@ -57,7 +56,8 @@ from tests.integration.harness_stores import (
     new_id,
     opened,
 )
-from tests.integration.s3_replies import S3Replies
+from tests.support.kms_proxy import KmsProxy
+from tests.support.s3_replies import S3Replies
 
 RunServer = Callable[[Server], AbstractContextManager[Any]]
 
@@ -584,7 +584,6 @@ def test_an_event_loop_that_ends_when_the_pool_was_closed_is_quiet(
 async def test_a_process_that_closes_nothing_ends_without_a_word(stores: Stores) -> None:
     """Neither do connections hold it up, nor do they complain."""
     urls = [await stores[kind].place() for kind in KINDS]
-    script = Path(__file__).with_name("leaves_stores_open.py")
-    command = [sys.executable, "-W", "error::ResourceWarning", str(script), *urls]
+    command = [sys.executable, "-W", "error::ResourceWarning", "-m", "tests.support.stores_left_open", *urls]
     done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=100)
     assert (done.returncode, done.stdout, done.stderr) == (0, "stored\n", "")

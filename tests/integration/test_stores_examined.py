@@ -11,15 +11,15 @@ import pytest
 
 from envelope_codec import EnvelopeConfig
 from envelope_codec.cli import main
-from envelope_codec.cli.doctor_call import Calls, Deadline, quiet_logs
-from envelope_codec.cli.doctor_diagnosis import Diagnosis, Request, diagnose
-from envelope_codec.cli.doctor_finding import Code, Level
-from envelope_codec.cli.doctor_report import diagnosis_document
-from envelope_codec.cli.doctor_settings import Settings
+from envelope_codec.cli.doctor.call import Calls, Deadline, quiet_logs
+from envelope_codec.cli.doctor.diagnosis import Diagnosis, Request, diagnose
+from envelope_codec.cli.doctor.finding import Code, Level
+from envelope_codec.cli.doctor.report import diagnosis_document
+from envelope_codec.cli.doctor.settings import Settings
 from envelope_codec.cli.keygen import create_key_file, key_uri
 from envelope_codec.testing import FakeKms
-from tests.integration.harness_stores import KINDS, Stores, aws_environment, listed, opened
-from tests.integration.s3_replies import S3Replies
+from tests.support.harness_stores import KINDS, Stores, aws_environment, listed, opened
+from tests.support.s3_replies import S3Replies
 
 NEEDLES = ("127.0.0.1", "sesame", "nobody-here", "astray", "Payloads_", "text.db")
 """What is in the URLs of these tests, and must be in nothing that is printed."""

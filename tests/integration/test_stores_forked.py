@@ -7,15 +7,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.integration.harness_stores import KINDS, Stores, aws_environment
+from tests.support.harness_stores import KINDS, Stores, aws_environment
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 
-SCRIPT = Path(__file__).with_name("forks_with_stores.py")
+SCRIPT = "tests.support.stores_forked"
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +26,6 @@ def credentials() -> Iterator[None]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_parent_and_children_store_and_read_at_once_and_each_gets_its_own(kind: str, stores: Stores) -> None:
     url = asyncio.run(stores[kind].place())
-    command = [sys.executable, "-W", "ignore", str(SCRIPT), url]
+    command = [sys.executable, "-W", "ignore", "-m", SCRIPT, url]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr

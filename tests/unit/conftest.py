@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from envelope_codec.keyring import Keyring
-from envelope_codec.process import living
+from envelope_codec._process import living
+from envelope_codec.keys.keyring import Keyring
 
 
 @pytest.fixture(autouse=True)

@@ -13,26 +13,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from frame_walk import Sentinels, leaks, leaks_of_record
-from keyring_kit import Ring, corrupted, settle, wrapped_by
 from temporalio.api.common.v1 import Payload
 from temporalio.converter import PayloadCodec, StorageDriverRetrieveContext, StorageDriverStoreContext
 
-from envelope_codec import EnvelopeConfig, EnvelopeError, InvalidCiphertext, KmsUnavailable, codec, envelope
-from envelope_codec.chain import CodecChain
+from envelope_codec import EnvelopeConfig, EnvelopeError, InvalidCiphertext, KmsUnavailable, envelope
+from envelope_codec._frames import frameless, place_of, text_of, without_frames
 from envelope_codec.cli.keygen import create_key_file
-from envelope_codec.codec import EnvelopeCodec
 from envelope_codec.envelope import NAME_DATA_KEY, NAME_ENCODING, NAME_KEY_ID, NAME_RECORD
 from envelope_codec.errors import ConfigurationError
-from envelope_codec.frames import frameless, place_of, text_of, without_frames
-from envelope_codec.keyring import Keyring
-from envelope_codec.keyset import KeySet
+from envelope_codec.keys.keyring import Keyring
+from envelope_codec.keys.keyset import KeySet
 from envelope_codec.kms import WrappedSecret
 from envelope_codec.plugin import envelope_data_converter
 from envelope_codec.storage.driver import EnvelopeDriver, Pool
-from envelope_codec.storage.store import parse_store_url
+from envelope_codec.store import parse_store_url
+from envelope_codec.temporal import codec
+from envelope_codec.temporal.chain import CodecChain
+from envelope_codec.temporal.codec import EnvelopeCodec
 from envelope_codec.testing import FakeKms
 from envelope_codec_local import LocalKeyFile
+from tests.support.frame_walker import Sentinels, leaks, leaks_of_record
+from tests.support.keyring_on_fakes import Ring, corrupted, settle, wrapped_by
 
 TEXT = b"marigold-in-plaintext"
 FIRST, SECOND = (Payload(metadata={"encoding": b"json/plain"}, data=b'"%b %d"' % (TEXT, n)) for n in (1, 2))
@@ -131,7 +132,7 @@ def _holding(secret: object) -> None:
     ],
 )
 def test_the_walk_finds_what_is_there(holder: Callable[[bytes], object], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("frame_walk._OURS", (__file__,))
+    monkeypatch.setattr("tests.support.frame_walker._OURS", (__file__,))
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - raised here, without words
         _holding(holder(TEXT))
     error = caught.value

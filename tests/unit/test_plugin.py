@@ -30,16 +30,16 @@ from temporalio.worker import Interceptor, Replayer, UnsandboxedWorkflowRunner, 
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from envelope_codec import ConfigurationError, EnvelopeConfig, EnvelopePlugin, KmsUnavailable, envelope_data_converter
-from envelope_codec.client_payloads import ClientPayloads
-from envelope_codec.codec import EnvelopeCodec, is_envelope
 from envelope_codec.envelope import parse
-from envelope_codec.failures import EnvelopeFailureConverter
-from envelope_codec.guard import Guard
-from envelope_codec.instance import settles
 from envelope_codec.kms import ENTRY_POINT_GROUP
-from envelope_codec.memo_interceptor import NullMemos
-from envelope_codec.prewarm import Prewarm
 from envelope_codec.storage.external import without_our_storage
+from envelope_codec.temporal.client_check import Guard
+from envelope_codec.temporal.client_payloads import ClientPayloads
+from envelope_codec.temporal.codec import EnvelopeCodec, is_envelope
+from envelope_codec.temporal.failure_converter import EnvelopeFailureConverter
+from envelope_codec.temporal.memo_interceptor import NullMemos
+from envelope_codec.temporal.worker_start import Prewarm
+from envelope_codec.temporal.workflow_instance import settles
 from envelope_codec.testing import FakeKms
 
 PLAIN = Payload(metadata={"encoding": b"json/plain"}, data=b'"text"')

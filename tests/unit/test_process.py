@@ -14,15 +14,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from fork_kit import Child, in_child
 
 import envelope_codec
+from envelope_codec._loops import kept_awake, running_loop
+from envelope_codec._process import PerProcess, living, renew_after_fork
 from envelope_codec.errors import StoreUnavailable
-from envelope_codec.loops import kept_awake, running_loop
-from envelope_codec.namespaces import KeySets
-from envelope_codec.process import PerProcess, living, renew_after_fork
+from envelope_codec.keys.key_sets import KeySets
 from envelope_codec.storage.s3 import S3Store
 from envelope_codec.testing import FakeKms
+from tests.support.forked_child import Child, in_child
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here"),
@@ -156,15 +156,15 @@ def test_every_lock_is_made_where_a_child_renews_it() -> None:
 EVERYTHING = """
 import asyncio, gc, os, signal, sys, threading
 from envelope_codec import EnvelopeConfig, EnvelopeCodec, SealingContext
-from envelope_codec.cli.demo import Counts
-from envelope_codec.cli.doctor_keys import MasterKeys
-from envelope_codec.flight import Flight, Stop
+from envelope_codec.cli.demo.command import Counts
+from envelope_codec.cli.doctor.keys import MasterKeys
+from envelope_codec.keys.flight import Flight, Stop
 from envelope_codec.kms import master_key
-from envelope_codec.namespaces import KeySets
+from envelope_codec.keys.key_sets import KeySets
 from envelope_codec.server.audit import Audit
 from envelope_codec.storage.driver import Pool
 from envelope_codec.storage.s3 import S3Store
-from envelope_codec.storage.store import parse_store_url
+from envelope_codec.store import parse_store_url
 from envelope_codec.testing import FakeKms, ManualClock
 from temporalio.api.common.v1 import Payload
 
@@ -272,8 +272,8 @@ def test_a_child_goes_on_though_every_lock_is_held_at_the_fork(tmp_path: Path) -
     status, *names = done.stdout.splitlines()[-1].split()
     assert status == "0", done.stderr
     for kind in (
-        "kmscall.KmsCalls",
-        "namespaces.KeySets",
+        "calls.KmsCalls",
+        "key_sets.KeySets",
         "flight.Stop",
         "driver._Loops",
         "clock.SystemClock",
@@ -301,7 +301,7 @@ def test_a_fork_while_another_thread_builds_a_master_key_does_not_stop_the_child
             go_on.wait(WAIT)
         return FakeKms(uri)
 
-    monkeypatch.setattr("envelope_codec.namespaces.master_key", build)
+    monkeypatch.setattr("envelope_codec.keys.key_sets.master_key", build)
     config = envelope_codec.EnvelopeConfig(key=FakeKms(), resolver=lambda context: f"fakekms://{context.workflow_id}")
     sets = KeySets(config)
     context = envelope_codec.SealingContext
@@ -327,7 +327,7 @@ def test_a_slow_build_holds_up_no_other_tenant_and_is_kept_once(monkeypatch: pyt
             go_on.wait(WAIT)
         return Closing(uri)
 
-    monkeypatch.setattr("envelope_codec.namespaces.master_key", build)
+    monkeypatch.setattr("envelope_codec.keys.key_sets.master_key", build)
     sets = KeySets(
         envelope_codec.EnvelopeConfig(key=FakeKms(), resolver=lambda context: f"fakekms://{context.workflow_id}")
     )
@@ -372,7 +372,7 @@ def test_children_on_a_loop_that_they_inherited_are_woken_and_have_threads() -> 
 
 
 def test_a_child_does_not_serve_what_its_parent_has_registered_as_ours_and_goes_on_with_the_rest() -> None:
-    from envelope_codec.loops import ours
+    from envelope_codec._loops import ours
 
     loop = asyncio.new_event_loop()
     mine, theirs = os.pipe(), os.pipe()

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
-import second_reader
-from second_reader import open_envelope
 from temporalio.api.common.v1 import Payload
-from vectors.vector_files import Vector, load
+
+from tests.support import second_reader
+from tests.support.second_reader import open_envelope
+from tests.vectors.vector_files import Vector, load
 
 VECTORS = {vector.name: vector for vector in load()}
 ELSEWHERE = ("ContextMismatch", "KeyNotConfigured")  # good envelopes; their reader is the wrong one

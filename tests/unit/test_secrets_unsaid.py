@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from frame_walk import Sentinels, leaks
 
 from envelope_codec import EnvelopeConfig, EnvelopeError, EnvelopePlugin
-from envelope_codec.codec import EnvelopeCodec
 from envelope_codec.config import NamespaceKeys
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.kms import master_key, shown_path, shown_value
 from envelope_codec.server.config import ServerConfig
 from envelope_codec.storage.driver import Pool
-from envelope_codec.storage.store import parse_store_url
+from envelope_codec.store import parse_store_url
+from envelope_codec.temporal.codec import EnvelopeCodec
 from envelope_codec.testing import FakeKms
 from envelope_codec_vault import VaultTransit
+from tests.support.frame_walker import Sentinels, leaks
 
 SESAME = "open-sesame-with-a-password"
 AWS = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"

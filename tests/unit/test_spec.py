@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from second_reader import open_envelope
-from vectors.vector_files import load
 
 from envelope_codec import errors
 from envelope_codec.kms import WrappedSecret, context_bytes
 from envelope_codec_local import LocalKeyFile
+from tests.support.second_reader import open_envelope
+from tests.vectors.vector_files import load
 
 ROOT = Path(__file__).resolve().parents[2]
 SPEC = (ROOT / "SPEC.md").read_text(encoding="utf-8")
@@ -44,8 +44,8 @@ def kms_context() -> dict[str, str]:
 
 
 def test_the_worked_example_is_what_its_script_prints() -> None:
-    script = ROOT / "tests" / "vectors" / "worked_example.py"
-    printed = subprocess.run([sys.executable, str(script)], check=True, capture_output=True, text=True).stdout
+    command = [sys.executable, "-m", "tests.vectors.worked_example"]
+    printed = subprocess.run(command, check=True, cwd=ROOT, capture_output=True, text=True).stdout
     assert printed in SPEC
 
 

@@ -96,7 +96,7 @@ STORING = """
 import asyncio
 from temporalio.client import Client
 from envelope_codec import EnvelopePlugin
-from envelope_codec.storage.store import PayloadStore, parse_store_url
+from envelope_codec.store import PayloadStore, parse_store_url
 
 async def main():
     with EnvelopePlugin("testkms://x", storage="teststore://shelf?name=theirs", storage_threshold=0) as plugin:
@@ -120,7 +120,7 @@ def test_an_installed_store_is_found_by_its_scheme_and_keeps_what_is_sealed(prov
 def test_two_distributions_that_claim_one_scheme_of_stores_are_refused(provider: Path, rival: Path) -> None:
     code = """
 from envelope_codec.errors import ConfigurationError
-from envelope_codec.storage.store import parse_store_url
+from envelope_codec.store import parse_store_url
 try:
     parse_store_url("teststore://shelf").open()
 except ConfigurationError as error:

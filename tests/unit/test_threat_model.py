@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from page_kit import ROOT, missing, named_tests
+from tests.support.documented_tests import ROOT, missing, named_tests
 
 PAGE = ROOT / "docs" / "threat-model.md"
 TEXT = PAGE.read_text("utf-8")

@@ -8,16 +8,16 @@ from contextlib import suppress
 import pytest
 from temporalio.api.common.v1 import Payload
 from temporalio.converter import WorkflowSerializationContext
-from vectors.vector_files import FOLDER, Vector, load
 
 from envelope_codec import errors
-from envelope_codec.codec import EnvelopeCodec
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.envelope import Purpose, Recipient, _seal_with, build_record, commit, record_head
 from envelope_codec.errors import InvalidCiphertext
-from envelope_codec.keyring import Keyring
-from envelope_codec.keyset import KeySet
+from envelope_codec.keys.keyring import Keyring
+from envelope_codec.keys.keyset import KeySet
 from envelope_codec.kms import Unwrapped, WrappedSecret
+from envelope_codec.temporal.codec import EnvelopeCodec
+from tests.vectors.vector_files import FOLDER, Vector, load
 
 VECTORS = {vector.name: vector for vector in load()}
 

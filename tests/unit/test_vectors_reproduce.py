@@ -6,11 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-VECTORS = Path(__file__).resolve().parents[1] / "vectors"
+ROOT = Path(__file__).resolve().parents[2]
+VECTORS = ROOT / "tests" / "vectors"
 
 
 def test_the_generator_writes_the_committed_vectors(tmp_path: Path) -> None:
-    subprocess.run([sys.executable, str(VECTORS / "make_vectors.py"), str(tmp_path)], check=True)
+    subprocess.run([sys.executable, "-m", "tests.vectors.make_vectors", str(tmp_path)], check=True, cwd=ROOT)
     committed = {path.name: path.read_bytes() for path in VECTORS.glob("*.json")}
     made = {path.name: path.read_bytes() for path in tmp_path.glob("*.json")}
     assert made.keys() == committed.keys()

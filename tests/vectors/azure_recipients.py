@@ -10,10 +10,11 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from azure_keys import PRIMES
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
+
+from tests.vectors.azure_keys import PRIMES
 
 ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 KEY_ID = "azurekv://example.vault.azure.net/payloads"

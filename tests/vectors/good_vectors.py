@@ -6,9 +6,22 @@ import hashlib
 import re
 from typing import Any
 
-import worked_example
-from lax_writer import AWS, AWS_KEY, FILE, GCP, VAULT, Draft, Recipient, Sealed, filler, parts, payload, seal
-from lax_writer import with_zero_ciphertext as zero_ciphertext
+from tests.vectors import worked_example
+from tests.vectors.lax_writer import (
+    AWS,
+    AWS_KEY,
+    FILE,
+    GCP,
+    VAULT,
+    Draft,
+    Recipient,
+    Sealed,
+    filler,
+    parts,
+    payload,
+    seal,
+)
+from tests.vectors.lax_writer import with_zero_ciphertext as zero_ciphertext
 
 Entry = dict[str, Any]
 NAMESPACE = (b"temporal-namespace", b"prod")

@@ -1,4 +1,4 @@
-"""Writes the vectors for recipients: ``python tests/vectors/make_recipients.py [FOLDER]``, by default ``recipients/``.
+"""Writes the vectors for recipients: ``python -m tests.vectors.make_recipients [FOLDER]``, by default ``recipients/``.
 
 It knows nothing of `envelope_codec`. The same run gives the same bytes; vectors that were published never change.
 """
@@ -9,7 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-import azure_recipients
+from tests.vectors import azure_recipients
 
 
 def main(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Writes the test vectors: ``python tests/vectors/make_vectors.py [FOLDER]``, by default into this folder.
+"""Writes the test vectors: ``python -m tests.vectors.make_vectors [FOLDER]``, by default into this folder.
 
 It knows nothing of `envelope_codec`. The same run gives the same bytes; vectors that were published never change.
 """
@@ -9,9 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-import good_vectors
-import malformed_vectors
-import tampered_vectors
+from tests.vectors import good_vectors, malformed_vectors, tampered_vectors
 
 FILES = {
     "good-modes": good_vectors.modes,

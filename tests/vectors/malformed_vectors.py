@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from good_vectors import (
+from tests.vectors.good_vectors import (
     BASE,
     DIRECT,
     NAMESPACE,
@@ -20,7 +20,7 @@ from good_vectors import (
     longest_record,
     many_entries,
 )
-from lax_writer import AWS, AWS_KEY, GCP, VAULT, Draft, Recipient, Sealed, head, record, seal
+from tests.vectors.lax_writer import AWS, AWS_KEY, GCP, VAULT, Draft, Recipient, Sealed, head, record, seal
 
 MALFORMED = "MalformedEnvelope"
 _DATA_KEY = seal(BASE).metadata["encryption-data-key"]

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from good_vectors import BASE, DIRECT, HELLO, NAMESPACE, SHARED, TWO, WRONG, Entry, context, entry
-from lax_writer import (
+from tests.vectors.good_vectors import BASE, DIRECT, HELLO, NAMESPACE, SHARED, TWO, WRONG, Entry, context, entry
+from tests.vectors.lax_writer import (
     AWS,
     AWS_KEY,
     FILE,

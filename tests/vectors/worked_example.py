@@ -6,7 +6,19 @@ import hashlib
 from collections.abc import Iterator
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from lax_writer import Draft, Recipient, cipher_keys, head, header, kms_context, payload, record, record_keys, seal
+
+from tests.vectors.lax_writer import (
+    Draft,
+    Recipient,
+    cipher_keys,
+    head,
+    header,
+    kms_context,
+    payload,
+    record,
+    record_keys,
+    seal,
+)
 
 MASTER_KEY = bytes(range(0x80, 0xA0))
 KEY_FILE_NONCE = bytes(range(0xA0, 0xAC))

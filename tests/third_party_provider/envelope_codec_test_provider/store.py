@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator
 
 from envelope_codec.errors import PayloadMissing
-from envelope_codec.storage.store import Stored
+from envelope_codec.store import Stored
 
 _kept: dict[tuple[str, str], tuple[float, bytes]] = {}
 

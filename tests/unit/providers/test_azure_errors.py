@@ -13,7 +13,7 @@ from azurekv_client import CLIENT_ID, CLIENT_SECRET, TENANT
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable
 from envelope_codec.kms import WrappedSecret
 from envelope_codec_azure import AzureKeyVault
-from tests.support.azure import CONTEXT, SECRET, Azure, azure_vault
+from tests.support.azure_vault import CONTEXT, SECRET, Azure, azure_vault
 
 
 @pytest.fixture(scope="module")
@@ -319,7 +319,7 @@ def test_no_log_at_any_level_holds_a_secret(azure: Azure, caplog: pytest.LogCapt
 def test_a_client_that_logs_bodies_does_not_log_a_secret(azure: Azure, caplog: pytest.LogCaptureFixture) -> None:
     from azure.keyvault.keys import KeyClient
 
-    from tests.support.azure import GivenToken
+    from tests.support.azure_vault import GivenToken
 
     client = KeyClient(
         azure.listener.origin,

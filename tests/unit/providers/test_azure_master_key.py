@@ -18,8 +18,8 @@ from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, K
 from envelope_codec.kms import Unwrapped, WrappedSecret, context_bytes
 from envelope_codec_azure import AzureKeyVault
 from envelope_codec_azure._signed import SignedCiphertext, Signer, digest_of, with_low_s
-from tests.support.azure import CONTEXT, SECRET, Azure, GivenToken, azure_vault
-from tests.unit.fork_kit import in_child
+from tests.support.azure_vault import CONTEXT, SECRET, Azure, GivenToken, azure_vault
+from tests.support.forked_child import in_child
 
 
 @pytest.fixture(scope="module")

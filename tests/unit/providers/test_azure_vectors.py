@@ -17,11 +17,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from envelope_codec.errors import EnvelopeError
 from envelope_codec.kms import WrappedSecret
 from envelope_codec_azure import AzureKeyVault
-from tests.support.azure import Azure, azure_vault
+from tests.support.azure_vault import Azure, azure_vault
 from tests.support.second_azure_reader import Denied, open_recipient, private_key
 
-VECTORS = Path(__file__).resolve().parents[2] / "vectors"
-FILE = VECTORS / "recipients" / "azure-rsa.json"
+ROOT = Path(__file__).resolve().parents[3]
+FILE = ROOT / "tests" / "vectors" / "recipients" / "azure-rsa.json"
 GIVEN = json.loads(FILE.read_text(encoding="ascii"))
 HOST, _, NAME = GIVEN["vault"]["key_id"].removeprefix("azurekv://").partition("/")
 
@@ -32,7 +32,7 @@ each_vector = pytest.mark.parametrize("vector", GIVEN["vectors"], ids=lambda vec
 
 
 def test_the_generator_writes_the_committed_vectors(tmp_path: Path) -> None:
-    subprocess.run([sys.executable, str(VECTORS / "make_recipients.py"), str(tmp_path)], check=True)
+    subprocess.run([sys.executable, "-m", "tests.vectors.make_recipients", str(tmp_path)], check=True, cwd=ROOT)
     assert (tmp_path / FILE.name).read_bytes() == FILE.read_bytes()
 
 

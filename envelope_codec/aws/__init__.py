@@ -1,0 +1,1 @@
+"""What the AWS KMS provider and the S3 store share."""

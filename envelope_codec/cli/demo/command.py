@@ -1,0 +1,213 @@
+"""``envelope-codec demo``: encrypt a workflow end to end, on real servers, and look at what Temporal stored."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+import threading
+import uuid
+from collections import Counter, deque
+from collections.abc import Coroutine, Iterable
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any
+
+import typer
+from google.protobuf.message import Message
+from temporalio.api.history.v1 import History
+from temporalio.client import Client, WorkflowHandle
+from temporalio.exceptions import TemporalError
+from temporalio.runtime import Runtime, TelemetryConfig
+from temporalio.service import RPCError
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkflowRunner
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
+
+from envelope_codec._process import renew_after_fork
+from envelope_codec.cli.demo.report import Report
+from envelope_codec.cli.demo.search import Needles, payloads_in
+from envelope_codec.cli.demo.servers import SERVERS, Kms, NoCheckout, devstack, start
+from envelope_codec.cli.demo.workflow import REGISTERS, Customer, OpenAccount, look_up
+from envelope_codec.envelope import parse
+from envelope_codec.errors import EnvelopeError
+from envelope_codec.observe import Event
+from envelope_codec.plugin import EnvelopePlugin
+
+_TASK_QUEUE = "demo"
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_PATIENCE = 120.0  # seconds for the whole workflow
+
+
+def demo(
+    kms: Annotated[Kms, typer.Option(help="Where the master key lives.")] = Kms.local,
+    without_plugin: Annotated[bool, typer.Option("--without-plugin", hidden=True)] = False,
+    history: Annotated[Path | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Encrypt a workflow end to end, on real servers that it starts and stops, and look at what Temporal stored.
+
+    Exit status: 0 if no plaintext was found; 1 if some was; 2 if the demo could not run.
+    """
+    log = _hushed()
+    try:
+        status = asyncio.run(_interruptible(_demo(kms, without_plugin, history)))
+    except ModuleNotFoundError:
+        status = _cannot(f'it needs packages: pip install "temporal-envelope-codec[cli,{kms.value}]"', log)
+    except asyncio.TimeoutError:
+        status = _cannot(f"the workflow did not end within {_PATIENCE:g} s", log)
+    except (NoCheckout, EnvelopeError, TemporalError, RPCError, RuntimeError) as error:
+        status = _cannot(str(error), log)
+    raise typer.Exit(status)
+
+
+async def _demo(kms: Kms, without_plugin: bool, saved_history: Path | None) -> int:
+    servers, report, customer, counts = devstack(), Report(), Customer.invented(), Counts()
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="envelope-demo-")))
+        plugins = []
+        if not without_plugin:
+            uri = await _master_key(kms, folder, servers, report, stack)
+            plugins.append(stack.enter_context(EnvelopePlugin(uri, observer=counts, startup_jitter=0)))
+        temporal = servers.TemporalServer()
+        with report.step("Temporal dev server") as remark:
+            await start(temporal, stack)
+            remark(temporal.address)
+        runtime = Runtime(telemetry=TelemetryConfig(logging=None))
+        with report.step("worker and workflow") as remark:
+            client = await Client.connect(temporal.address, plugins=plugins, runtime=runtime)
+            handle, result = await asyncio.wait_for(_run(client, customer), _PATIENCE)
+            remark(f"workflows: 1, activities: {REGISTERS}")
+        with report.step("histories, fetched raw") as remark:
+            plain = await Client.connect(temporal.address, runtime=runtime)
+            histories = await _histories(plain, handle)
+            remark(f"histories: {len(histories)}, events: {sum(len(one.events) for one in histories)}")
+        if saved_history:
+            await asyncio.to_thread(saved_history.write_bytes, histories[0].SerializeToString())
+
+        report.seen(customer, result)
+        stored = histories[0].events[0].workflow_execution_started_event_attributes.input.payloads[0]
+        report.stored(stored)
+        envelope = parse(stored.metadata, stored.data)
+        if envelope is not None:
+            report.header(envelope.record)
+            report.calls(counts.taken())
+        needles = Needles(customer.secrets)
+        return _search(needles, histories, temporal.db_path, report)
+
+
+async def _master_key(kms: Kms, folder: Path, servers: Any, report: Report, stack: AsyncExitStack) -> str:
+    """Start the KMS and make a master key in it; returns its key URI."""
+    chosen, server = SERVERS[kms], None
+    if chosen.server is not None:
+        server = getattr(servers, chosen.server)()
+        with report.step(chosen.title) as remark:
+            await start(server, stack)
+            remark(getattr(server, "address", None) or server.endpoint)
+    with report.step("master key") as remark:
+        uri = await asyncio.to_thread(chosen.create_key, server, folder)
+        remark(uri)
+    return uri
+
+
+async def _run(client: Client, customer: Customer) -> tuple[WorkflowHandle[Any, str], str]:
+    # Without the plugin the sandbox would import all of this package anew for the workflow.
+    runner: WorkflowRunner = SandboxedWorkflowRunner() if client.config()["plugins"] else UnsandboxedWorkflowRunner()
+    async with Worker(
+        client, task_queue=_TASK_QUEUE, workflows=[OpenAccount], activities=[look_up], workflow_runner=runner
+    ):
+        handle = await client.start_workflow(
+            OpenAccount.run, customer, id=f"open-account-{uuid.uuid4()}", task_queue=_TASK_QUEUE
+        )
+        return handle, await handle.result()
+
+
+async def _histories(plain: Client, handle: WorkflowHandle[Any, str]) -> list[History]:
+    """Every history of the namespace, with the one of ``handle`` first."""
+    ids = [handle.id, *[execution.id async for execution in plain.list_workflows() if execution.id != handle.id]]
+    histories = []
+    for workflow_id in ids:
+        fetched = await plain.get_workflow_handle(workflow_id).fetch_history()
+        histories.append(History(events=fetched.events))
+    return histories
+
+
+def _search(needles: Needles, histories: list[History], database: Path, report: Report) -> int:
+    """Exit status: 0 if no plaintext is found."""
+    payloads = [payload for history in histories for payload in payloads_in(history)]
+
+    def found_in(messages: Iterable[Message]) -> set[str]:
+        return set().union(*(needles.found_in(message.SerializeToString()) for message in messages))
+
+    places = {
+        f"stored payloads ({len(payloads)})": found_in(payloads),
+        f"stored histories ({len(histories)})": found_in(histories),
+        "the server's database": needles.found_in_database(database),
+    }
+    report.search(places)
+    clean = not any(places.values())
+    report.verdict(clean)
+    return 0 if clean else 1
+
+
+class Counts:
+    """An `Observer` that counts: events by operation and outcome, and for payloads, payloads."""
+
+    _lock: threading.Lock
+
+    def __init__(self) -> None:
+        self._counts: Counter[tuple[str, str]] = Counter()
+        renew_after_fork(self, _lock=threading.Lock)
+
+    def on_event(self, event: Event) -> None:
+        """See `Observer.on_event`."""
+        with self._lock:
+            self._counts[event.operation, event.outcome] += event.payloads or 1
+
+    def taken(self) -> Counter[tuple[str, str]]:
+        """The counts so far."""
+        with self._lock:
+            return self._counts.copy()
+
+
+async def _interruptible(work: Coroutine[Any, Any, int]) -> int:
+    """Exit status of ``work``, or 128 and the signal's number if a signal ended it.
+
+    Only the first signal counts: ``work`` cleans up in peace, and the process ends right after.
+    """
+    loop, task, received = asyncio.get_running_loop(), asyncio.ensure_future(work), list[int]()
+
+    def interrupt(number: int, _: object) -> None:
+        if not received:
+            received.append(number)
+            with suppress(RuntimeError):  # all is done, and the loop closed
+                loop.call_soon_threadsafe(task.cancel)
+
+    for number in _SIGNALS:
+        signal.signal(number, interrupt)
+    try:
+        return await task
+    except BaseException:
+        if not received:
+            raise
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        print("envelope-codec: interrupted; everything is stopped and removed", file=sys.stderr)
+        return 128 + received[0]
+
+
+def _cannot(why: str, log: Iterable[str]) -> int:
+    print("\n".join([f"envelope-codec: the demo can't run: {why}", *log]), file=sys.stderr)
+    return 2
+
+
+def _hushed() -> deque[str]:
+    """Keep logs off the screen. Returns the last of them, kept up to date."""
+    last: deque[str] = deque(maxlen=3)
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            last.append(f"{record.name}: {record.getMessage()}")
+
+    logging.basicConfig(handlers=[Keep(logging.WARNING)], force=True)
+    return last

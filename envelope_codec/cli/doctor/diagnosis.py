@@ -1,0 +1,115 @@
+"""All that the doctor does: ask the KMSs, the datastores and the Temporal server, and say what is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from envelope_codec.cli.doctor.call import Calls, Deadline, ProviderWords
+from envelope_codec.cli.doctor.finding import Code, Finding, Level
+from envelope_codec.cli.doctor.issuers import issuer_findings
+from envelope_codec.cli.doctor.key_findings import key_findings
+from envelope_codec.cli.doctor.keys import KeyCheck, MasterKeys, Probe
+from envelope_codec.cli.doctor.recipients import Recipients, count_recipients, recipient_findings
+from envelope_codec.cli.doctor.server import Reading, ServerFailed, Target, read_server
+from envelope_codec.cli.doctor.settings import Settings, configuration_findings, purpose_of, sealing_keys
+from envelope_codec.cli.doctor.store_findings import store_findings
+from envelope_codec.cli.doctor.stores import StoreProbe, probe_stores
+from envelope_codec.cli.doctor.survey import Survey
+from envelope_codec.cli.doctor.survey_findings import (
+    clock_findings,
+    requirement_finding,
+    server_finding,
+    survey_findings,
+    unconfigured_finding,
+)
+from envelope_codec.errors import KeyDenied
+from envelope_codec.server import ServerConfig
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be examined.
+
+    Attributes:
+        settings: the configuration.
+        namespaces: which of its namespaces.
+        asked: whether somebody named them.
+        target: the Temporal server, or None if it is not to be asked.
+        server: the settings of the codec server, if there are any.
+    """
+
+    settings: Settings
+    namespaces: Sequence[str]
+    asked: bool
+    target: Target | None
+    server: ServerConfig | None = None
+
+
+@dataclass
+class Diagnosis:
+    """What was found."""
+
+    probes: list[Probe] = field(default_factory=list)
+    surveys: list[Survey] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    stores: list[StoreProbe] = field(default_factory=list)
+    recipients: list[Recipients] = field(default_factory=list)
+
+    @property
+    def status(self) -> int:
+        """The exit status: 1 if there is any problem, else 0."""
+        return 1 if any(finding.level is Level.problem for finding in self.findings) else 0
+
+
+async def diagnose(request: Request, deadline: Deadline, calls: Calls, words: ProviderWords) -> Diagnosis:
+    """Examine everything. Ends at ``deadline`` at the latest, whatever hangs; what still runs then is in ``calls``."""
+    config, masters = request.settings.config, MasterKeys()
+    findings = list(configuration_findings(config, request.namespaces))
+    check, purpose = KeyCheck(calls, masters, words), purpose_of(config)
+    unusable = {finding.subject for finding in findings if finding.code is Code.namespace_unusable}
+    namespaces = [namespace for namespace in request.namespaces if namespace not in unusable]
+    keys = [key for namespace in namespaces for key in sealing_keys(config, namespace)]
+    # Awaited last: a store that does not answer takes all the time, which the rest is not to miss.
+    stores = asyncio.create_task(probe_stores(config, deadline, calls, words))
+    probes, read, issuers = await asyncio.gather(
+        check.run(keys, purpose, deadline),
+        _read(request.target, namespaces, deadline),
+        issuer_findings(request.server, deadline),
+    )
+    now = time.time()
+    readings = [] if isinstance(read, ServerFailed) else read
+    surveys = {reading.namespace: Survey.of(reading, config) for reading in readings}
+    for probe in probes:
+        survey = surveys.get(probe.key.namespace)
+        if survey is not None and probe.wrap is not None and isinstance(probe.wrap.error, KeyDenied):
+            await check.prove(probe, list(survey.records), deadline)
+    findings += [*key_findings(probes, config, purpose), *issuers]
+    recipients = count_recipients(probes, surveys.values(), config)
+    findings += recipient_findings(recipients)
+    if isinstance(read, ServerFailed) and request.target is not None:
+        findings.append(server_finding(read, request.target))
+    for survey in surveys.values():
+        findings += survey_findings(survey, config, request.asked)
+        if without := await check.without_key(list(survey.records), config, deadline):
+            findings.append(unconfigured_finding(survey, without))
+    findings += clock_findings(list(surveys.values()), now)
+    if requirement := requirement_finding(config, surveys):
+        findings.append(requirement)
+    with suppress(Exception):
+        await calls.result(masters.close, deadline)
+    findings += store_findings(await stores)
+    findings.sort(key=lambda finding: finding.level is not Level.problem)
+    return Diagnosis(probes, list(surveys.values()), findings, stores.result(), recipients)
+
+
+async def _read(target: Target | None, namespaces: Sequence[str], deadline: Deadline) -> list[Reading] | ServerFailed:
+    if target is None:
+        return []
+    try:
+        return await read_server(target, namespaces, deadline)
+    except ServerFailed as error:
+        return error

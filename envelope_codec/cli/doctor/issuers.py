@@ -1,0 +1,63 @@
+"""The issuers of the codec server's table ``[server]``: whether their keys can be had from here."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+
+from envelope_codec.cli.doctor.call import Deadline
+from envelope_codec.cli.doctor.finding import Code, Finding, advice, problem
+from envelope_codec.config import read_toml
+from envelope_codec.errors import ConfigurationError
+from envelope_codec.server import ServerConfig, load
+from envelope_codec.server.auth.jwks import shown
+
+_PREFIX = "ENVELOPE_CODEC_SERVER_"
+_FILE = "ENVELOPE_CODEC_FILE"
+
+
+def load_server(key: str | None, file: str | None, environ: Mapping[str, str] | None = None) -> ServerConfig | None:
+    """The settings of the codec server where the configuration comes from, or None if it has none.
+
+    Raises:
+        ConfigurationError: they are wrong.
+    """
+    variables = os.environ if environ is None else environ
+    if key is not None:
+        return None
+    path = file or variables.get(_FILE)
+    in_file = bool(path) and "server" in read_toml(path or "")
+    if file is not None:
+        return ServerConfig.from_file(file) if in_file else None
+    in_environment = any(name.startswith(_PREFIX) for name in variables)
+    return ServerConfig.from_env(variables) if in_file or in_environment else None
+
+
+async def issuer_findings(server: ServerConfig | None, deadline: Deadline) -> list[Finding]:
+    """What is wrong with the keys of its issuers."""
+    if server is None or not server.auth:
+        return []
+    try:
+        tokens = load("auth.bearer").Tokens(server.auth)
+    except ConfigurationError as error:
+        if "extra" in str(error):
+            text = "the codec server's issuers were not asked for their keys, since its extra is not installed here"
+            return [advice(Code.issuers_not_asked, "server.auth", text, "run this where the codec server runs")]
+        return [problem(Code.configuration_invalid, "server.auth", str(error), "correct the setting that is named")]
+    try:
+        found: dict[str, str] = await asyncio.wait_for(tokens.check(), deadline.remaining)
+    except asyncio.TimeoutError:
+        text = "the keys of the issuers did not come in time"
+        return [problem(Code.no_answer_in_time, "server.auth", text, "see whether jwks_url can be reached from here")]
+    urls = {issuer.issuer: shown(issuer.jwks_url or "") for issuer in server.auth}
+    return [
+        problem(
+            Code.issuer_keys_unavailable,
+            issuer,
+            f"{urls[issuer]} gives no keys: the codec server lets in nobody with a token of this issuer",
+            "see that jwks_url is the issuer's, and can be reached from here, through HTTPS_PROXY if there is a proxy",
+            said,
+        )
+        for issuer, said in found.items()
+    ]

@@ -1,0 +1,185 @@
+"""What the histories of the namespaces come to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from envelope_codec.cli.doctor.finding import Code, Finding, advice, problem
+from envelope_codec.cli.doctor.server import LATE, MISSING, REFUSED, UNREACHABLE, ServerFailed, Target
+from envelope_codec.cli.doctor.survey import Survey
+from envelope_codec.cli.inspection.kind import Kind
+from envelope_codec.cli.output import plural
+from envelope_codec.config import EnvelopeConfig
+from envelope_codec.envelope import Record
+
+TOLERANCE = 10.0
+"""Seconds by which clocks may differ without a word."""
+
+_CONNECTION = "check the address, and that the server runs"
+_TLS = {
+    True: "; TLS is on, since TEMPORAL_TLS, the profile or an API key asks for it",
+    False: "; TLS is off, and TEMPORAL_TLS=true turns it on",
+}
+_PERMISSION = "give an API key or certificate that may read the namespace and its histories"
+
+
+def server_finding(error: ServerFailed, target: Target) -> Finding:
+    """Nothing could be read."""
+    address = target.address
+    if error.failure == REFUSED:
+        text = "the Temporal server refused these credentials"
+        return problem(Code.server_refused, address, text, _PERMISSION, error.words)
+    text = (
+        "the Temporal server gave no answer in time"
+        if error.failure == LATE
+        else "the Temporal server can't be reached"
+    )
+    return problem(Code.server_unreachable, address, text, _CONNECTION + _TLS[target.tls], error.words)
+
+
+def survey_findings(survey: Survey, config: EnvelopeConfig, asked: bool) -> Iterator[Finding]:
+    """What the histories of one namespace show.
+
+    Args:
+        survey: what was counted.
+        config: the configuration.
+        asked: whether somebody named this namespace.
+    """
+    name, reading = survey.namespace, survey.reading
+    if reading.failure == MISSING:
+        make = problem if asked else advice
+        text = "the Temporal server has no such namespace"
+        yield make(Code.namespace_missing, name, text, "name the ones to examine with --namespace", reading.words)
+    elif reading.failure == REFUSED:
+        text = "the Temporal server does not let these credentials read this namespace"
+        yield problem(Code.server_refused, name, text, _PERMISSION, reading.words)
+    elif reading.failure in (LATE, UNREACHABLE):
+        text = "not all of the newest histories could be read"
+        yield problem(Code.server_unreachable, name, text, f"{_CONNECTION}; or set a longer --timeout", reading.words)
+    elif not survey.payloads:
+        yield advice(Code.no_payloads, name, "its newest histories hold no payloads, so nothing can be said of them")
+    yield from _clear_findings(survey, config)
+    yield from _envelope_findings(survey)
+
+
+def _clear_findings(survey: Survey, config: EnvelopeConfig) -> Iterator[Finding]:
+    name, clear = survey.namespace, survey.kinds[Kind.clear]
+    make = problem if config.sealing else advice
+    if clear:
+        encodings = ", ".join(f"{count} {encoding}" for encoding, count in survey.encodings.most_common(5))
+        yield make(
+            Code.payloads_in_clear,
+            name,
+            f"{clear} of {plural(survey.payloads, 'payload')} in its newest histories are in clear ({encodings}); the "
+            f"first is at {survey.first[Kind.clear]}",
+            "give EnvelopePlugin to every client and worker, last among plugins; what was written before stays in "
+            "clear until its retention ends",
+        )
+    if clear and config.require_encryption:
+        yield problem(
+            Code.require_encryption_too_early,
+            "require_encryption",
+            f"it is on, and namespace {name} holds payloads in clear: workers refuse them",
+            "turn it off until the histories that hold them are gone",
+        )
+    if survey.failures:
+        yield make(
+            Code.failures_in_clear,
+            name,
+            f"{plural(survey.failures, 'failure message or stack trace', 'failure messages or stack traces')} in its "
+            f"newest histories are in clear; the first is at {survey.first[None]}",
+            "as for payloads; a plugin that replaces the failure converter must stand before EnvelopePlugin",
+        )
+    legacy = survey.kinds[Kind.legacy]
+    if legacy and not config.legacy_codecs:
+        yield problem(
+            Code.payloads_of_legacy_codec,
+            name,
+            f"{plural(legacy, 'payload')} in its newest histories were sealed by a legacy codec, and none is "
+            f"configured to open them; the first is at {survey.first[Kind.legacy]}",
+            "name that codec in legacy_codecs",
+        )
+
+
+def _envelope_findings(survey: Survey) -> Iterator[Finding]:
+    name = survey.namespace
+    if count := survey.kinds[Kind.malformed]:
+        reasons = "; ".join(reason for reason, _ in survey.reasons.most_common(3))
+        yield problem(
+            Code.payloads_malformed,
+            name,
+            f"malformed envelopes in its newest histories: {count} ({reasons}); the first is at "
+            f"{survey.first[Kind.malformed]}",
+            "find out who wrote or changed them",
+        )
+    if count := survey.kinds[Kind.later_version]:
+        yield problem(
+            Code.payloads_of_later_version,
+            name,
+            f"envelopes of a later version in its newest histories: {count}; the first is at "
+            f"{survey.first[Kind.later_version]}",
+            "upgrade this library",
+        )
+    if survey.foreign:
+        origins = ", ".join(f"{count} of {origin}" for origin, count in survey.foreign.most_common(5))
+        yield problem(
+            Code.foreign_namespace,
+            name,
+            f"envelopes in its newest histories were sealed for other namespaces: {origins}",
+            "workers refuse them; if the namespace was renamed, list the old name in namespace_aliases, else find out "
+            "who copied them here",
+        )
+
+
+def unconfigured_finding(survey: Survey, without: Sequence[Record]) -> Finding:
+    """Envelopes that nobody with this configuration opens."""
+    envelopes = sum(survey.records[record] for record in without)
+    key_ids = dict.fromkeys(recipient.key_id for record in without for recipient in record.recipients)
+    shown = ", ".join(list(key_ids)[:5])
+    return problem(
+        Code.key_not_configured,
+        survey.namespace,
+        f"{plural(envelopes, 'envelope')} in its newest histories need a master key that is not configured for the "
+        f"namespace that sealed them: {shown}",
+        "add it to decrypt_keys there",
+    )
+
+
+def clock_findings(surveys: Sequence[Survey], now: float) -> Iterator[Finding]:
+    """Times that lie in the future of this machine's clock, ``now`` in Unix seconds."""
+    event = max((survey.newest_event for survey in surveys), default=0.0)
+    created = max((record.created for survey in surveys for record in survey.records), default=0)
+    if event > now + TOLERANCE:
+        yield problem(
+            Code.clock_off,
+            "clock",
+            f"the newest event of the Temporal server lies {event - now:.0f} s in the future of this machine's clock",
+            "set the clock (NTP): a KMS may refuse requests with a wrong time, and leases end at the wrong moment",
+        )
+    elif created > now + TOLERANCE:
+        yield problem(
+            Code.clock_off,
+            "clock",
+            f"a wrapping key in the histories was made {created - now:.0f} s in the future of this machine's clock",
+            "set the clock (NTP) of this machine, or of the one that sealed",
+        )
+
+
+def requirement_finding(config: EnvelopeConfig, surveys: Mapping[str, Survey]) -> Finding | None:
+    """What to say of ``require_encryption`` where it is off."""
+    if config.require_encryption or not config.sealing:
+        return None
+    read = [survey for survey in surveys.values() if survey.reading.failure is None and survey.payloads]
+    if any(survey.kinds[Kind.clear] for survey in read):
+        return None
+    text = "require_encryption is off: whoever can write to the Temporal server can put plaintext before a worker"
+    if not any(survey.kinds[Kind.envelope] for survey in read):
+        fix = "turn it on once the namespaces hold nothing but envelopes; --address looks at what they hold"
+        return advice(Code.require_encryption_off, "require_encryption", text, fix)
+    names = ", ".join(survey.namespace for survey in read)
+    return advice(
+        Code.require_encryption_off,
+        "require_encryption",
+        text,
+        f"the newest histories of {names} hold envelopes only: turn it on, if older ones do too",
+    )

@@ -1,0 +1,1 @@
+"""Which key seals now, and which keys are at hand for opening. Knows no Temporal."""

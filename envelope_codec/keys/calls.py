@@ -1,0 +1,213 @@
+"""Calls of a KMS: in threads of their own, retried, and once for all who want the same."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from envelope_codec._frames import text_of
+from envelope_codec._process import renew_after_fork
+from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable, MalformedEnvelope
+from envelope_codec.keys.breaker import Breaker
+from envelope_codec.keys.clock import Clock
+from envelope_codec.keys.flight import Flight
+from envelope_codec.kms import MasterKey
+from envelope_codec.observe import Event, LogObserver, Observer, logger, report
+
+T = TypeVar("T")
+
+_THREADS = 32
+_URGENT_THREADS = 4
+_FIRST_BACKOFF = 0.1
+_LONGEST_BACKOFF = 5.0
+
+
+class KmsCalls:
+    """Runs flights, and the KMS calls that they make.
+
+    Args:
+        clock: where the time comes from.
+        observer: receives an event for each call.
+        spawn: runs a function in some thread; a pool of this object's own if None.
+        jitter: a number from 0 to 1.
+
+    Attributes:
+        lock: guards the state of everything that shares this object. Held for moments only: never during a call,
+            never while an observer or a waiter is told.
+    """
+
+    lock: threading.Lock
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        observer: Observer | None = None,
+        spawn: Callable[[Callable[[], None]], object] | None = None,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self.clock = clock
+        self.observer: Observer = LogObserver() if observer is None else observer
+        self.jitter = jitter
+        renew_after_fork(self, lock=threading.Lock)
+        self.closed = False
+        self._flying: set[Flight[Any]] = set()
+        self._spawn = spawn
+        self._pools: dict[bool, ThreadPoolExecutor] = {}
+        self._breakers: dict[int, tuple[MasterKey, Breaker]] = {}  # by identity: a provider's object may have no hash
+
+    def breaker(self, master: MasterKey) -> Breaker:
+        """Whether ``master`` is known to be out of reach."""
+        found = self._breakers.get(id(master))
+        if found is None:
+            found = self._breakers.setdefault(id(master), (master, Breaker()))
+        return found[1]
+
+    def heard(self, master: MasterKey, failure: EnvelopeError | None) -> None:
+        """Take note of what a call of ``master`` came to."""
+        if isinstance(failure, KmsUnavailable):
+            self.breaker(master).unanswered(self.clock.monotonic(), self.jitter())
+        else:
+            self.breaker(master).answered()
+
+    def call(self, operation: str, master: MasterKey, namespace: str, work: Callable[[], T]) -> T:
+        """Make one call, here and now, and report it.
+
+        Raises:
+            EnvelopeError: as the provider raised it. What no provider may raise is logged and becomes
+                `KmsUnavailable`, for it says nothing of the key.
+        """
+        begun = self.clock.monotonic()
+        failure: EnvelopeError | None = None
+        result: list[T] = []
+        try:
+            result.append(work())
+        except BaseException as error:
+            failure = told(error, operation, master)
+        self.heard(master, failure)
+        event = Event(
+            operation,
+            type(failure).__name__ if failure else "ok",
+            namespace,
+            master.key_id,
+            self.clock.monotonic() - begun,
+            reason=str(failure) if failure else "",
+        )
+        report(self.observer, event)
+        if failure is not None:
+            raise failure
+        return result[0]
+
+    def fly(self, flight: Flight[T], landed: Callable[[], object], *, urgent: bool = False) -> None:
+        """Run ``flight`` to its outcome. Then, before waiters are told, ``landed`` is called under the lock.
+
+        What is urgent, since many wait for it, has threads of its own: a flood of records must not keep it waiting.
+        """
+        with self.lock:
+            if self.closed:
+                landed()
+                failed = True
+            else:
+                self._flying.add(flight)
+                failed = False
+        if failed:
+            flight.fail(closed())
+        else:
+            self._launch(flight, landed, urgent)
+
+    def backoff(self, failures: int) -> float:
+        """Seconds to wait after so many failures in a row."""
+        longest = min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2.0 ** min(failures - 1, 16))
+        return longest * (0.5 + 0.5 * self.jitter())
+
+    def close(self) -> None:
+        """Fail every flight and start no more. Calls under way end in their own time and are heard no more."""
+        with self.lock:
+            self.closed = True
+            flying, self._flying = self._flying, set()
+            pools, self._pools = self._pools, {}
+        for flight in flying:
+            if flight.timer is not None:
+                flight.timer.cancel()
+            flight.fail(closed())
+        for pool in pools.values():
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _launch(self, flight: Flight[T], landed: Callable[[], object], urgent: bool) -> None:
+        def attempt() -> None:
+            self._attempt(flight, landed, urgent)
+
+        try:
+            if self._spawn is not None:
+                self._spawn(attempt)
+            else:
+                self._pool(urgent).submit(attempt)
+        except RuntimeError:  # the interpreter is shutting down, or `close` was faster
+            self._land(flight, landed)
+            flight.fail(closed())
+
+    def _pool(self, urgent: bool) -> ThreadPoolExecutor:
+        with self.lock:
+            if self.closed:
+                raise RuntimeError("closed")
+            if urgent not in self._pools:
+                threads = _URGENT_THREADS if urgent else _THREADS
+                self._pools[urgent] = ThreadPoolExecutor(threads, thread_name_prefix="envelope-codec-kms")
+            return self._pools[urgent]
+
+    def _attempt(self, flight: Flight[T], landed: Callable[[], object], urgent: bool) -> None:
+        failure: EnvelopeError
+        try:
+            if self.closed:
+                raise closed()
+            result = flight.work()
+        except EnvelopeError as error:
+            failure = error
+        except BaseException as error:
+            logger.error("an attempt failed unexpectedly: %s", text_of(error))
+            failure = KmsUnavailable("an attempt failed unexpectedly")
+        else:
+            self._land(flight, landed)
+            flight.finish(result)
+            return
+        if not self._again(flight, landed, urgent, failure):
+            flight.fail(failure)
+
+    def _again(self, flight: Flight[T], landed: Callable[[], object], urgent: bool, failure: EnvelopeError) -> bool:
+        """Schedule another attempt, or land."""
+        with self.lock:
+            flight.failures += 1
+            flight.last_error = failure.fresh()
+            delay = self.backoff(flight.failures)
+            wanted = failure.retryable and (flight.keep or flight.waiters > 0)
+            if wanted and not self.closed and self.clock.monotonic() + delay < flight.deadline:
+                try:
+                    flight.timer = self.clock.call_later(delay, lambda: self._launch(flight, landed, urgent))
+                    return True
+                except RuntimeError as error:  # no thread for timers: callers are told, and may try again
+                    logger.error("a timer can't be started: %s", error)
+            landed()
+            self._flying.discard(flight)
+            return False
+
+    def _land(self, flight: Flight[T], landed: Callable[[], object]) -> None:
+        with self.lock:
+            landed()
+            self._flying.discard(flight)
+
+
+def told(error: BaseException, operation: str, master: MasterKey) -> EnvelopeError:
+    """What callers are told of a provider's error, here being handled. What no provider may raise is logged."""
+    for kind in (KmsUnavailable, KeyDenied, InvalidCiphertext, MalformedEnvelope):
+        if isinstance(error, kind):  # not the error itself: a subclass may not be one that can be copied
+            return kind(error.reason, operation=error.operation, key_id=error.key_id)
+    logger.error("the provider of %s failed unexpectedly at %s: %s", master.key_id, operation, text_of(error))
+    return KmsUnavailable("the provider failed unexpectedly", operation=operation, key_id=master.key_id)
+
+
+def closed() -> KmsUnavailable:
+    """What a caller gets from a keyring that has been closed."""
+    return KmsUnavailable("the keyring has been closed")

@@ -1,0 +1,169 @@
+"""The key sets of a configuration: which master keys seal and open for a namespace."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Mapping
+from functools import lru_cache
+from typing import Any, Protocol, cast
+
+from cachetools import LRUCache
+
+from envelope_codec._frames import text_of
+from envelope_codec._process import renew_after_fork
+from envelope_codec.errors import ConfigurationError, EnvelopeError, KeyNotConfigured
+from envelope_codec.keys.keyset import KeySet, SealingContext
+from envelope_codec.keys.namespaces import ConfiguredNamespaces, Entries
+from envelope_codec.kms import MasterKey, master_key
+from envelope_codec.observe import logger
+
+_RESOLVED = 10_000  # key sets from a resolver that are remembered
+
+
+class ConfiguredKeys(Protocol):
+    """The settings of one key set. Keys are key URIs or `MasterKey` objects.
+
+    Attributes:
+        key: seals, and opens.
+        backup_keys: wrap the same wrapping keys.
+        decrypt_keys: open only.
+        context: names and values to bind to whatever is sealed, beside the namespace.
+        min_recipients: how many of `key` and `backup_keys` must wrap before a wrapping key may seal.
+        lease: seconds for which a success vouches for one of these master keys; None for the general lease.
+    """
+
+    @property
+    def key(self) -> object: ...
+
+    @property
+    def backup_keys(self) -> tuple[object, ...]: ...
+
+    @property
+    def decrypt_keys(self) -> tuple[object, ...]: ...
+
+    @property
+    def context(self) -> Mapping[str, str]: ...
+
+    @property
+    def min_recipients(self) -> int: ...
+
+    @property
+    def lease(self) -> float | None: ...
+
+
+class Configured(ConfiguredKeys, ConfiguredNamespaces, Protocol):
+    """All settings from which key sets are made. `envelope_codec.config.EnvelopeConfig` has them."""
+
+    @property
+    def namespaces(self) -> Mapping[str, ConfiguredKeys]: ...
+
+    @property
+    def resolver(self) -> Any: ...
+
+
+class KeySets:
+    """The key sets of a configuration.
+
+    Attributes:
+        built: the master keys that were built from key URIs, for whoever closes them.
+
+    Raises:
+        ConfigurationError: a key URI is wrong, its provider is not installed, or two settings name one master key.
+    """
+
+    _lock: threading.Lock
+
+    def __init__(self, config: Configured) -> None:
+        self._masters: dict[str, MasterKey] = {}
+        renew_after_fork(self, _lock=threading.Lock)
+        self.built: Collection[MasterKey] = self._masters.values()
+        self._entries = Entries(config)
+        self._sets: dict[str | None, KeySet] = {"": self._build(config, "")} if config.key is not None else {}
+        self._sets |= {name: self._build(keys, f"namespaces.{name}.") for name, keys in config.namespaces.items()}
+        self._resolver = config.resolver
+        self._resolved: LRUCache[Any, KeySet] = LRUCache(_RESOLVED)
+        # Bounded: whoever makes up namespaces must not fill the memory.
+        self.sealing = lru_cache(maxsize=10_000)(self._sealing)
+        self.opening = lru_cache(maxsize=10_000)(self._opening)
+
+    def resolved(self, context: SealingContext) -> KeySet | None:
+        """What the resolver says of ``context``; None for the namespace's usual key set.
+
+        Raises:
+            KeyNotConfigured: the resolver failed, or its answer is of no use. The log has the details.
+        """
+        try:
+            keys = self._resolver(context)
+            return None if keys is None else self._of(keys)
+        except ConfigurationError as error:
+            text = "the resolver's answer for namespace %.200r can't be used, and nothing is sealed there: %s"
+            logger.error(text, context.namespace, error)
+        except (EnvelopeError, KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # a CancelledError of its own among them, which would leave a run stuck
+            text = (
+                "the resolver failed for namespace %.200r, so nothing is sealed there until it gives a key or None: %s"
+            )
+            logger.error(text, context.namespace, text_of(error))
+        raise KeyNotConfigured("the resolver gave no master key to seal with", operation="seal")
+
+    def _sealing(self, namespace: str) -> KeySet | None:
+        return self._sets.get(self._entries.sealing(namespace))
+
+    def _opening(self, namespace: str) -> KeySet | None:
+        return self._sets.get(self._entries.opening(namespace))
+
+    def _of(self, keys: ConfiguredKeys | MasterKey | str) -> KeySet:
+        if isinstance(keys, (str, MasterKey)):
+            name: Any = _identity(keys)
+        else:
+            lists = (tuple(map(_identity, group)) for group in ((keys.key,), keys.backup_keys, keys.decrypt_keys))
+            name = (*lists, tuple(sorted(keys.context.items())), keys.min_recipients, keys.lease)
+        with self._lock:
+            found = self._resolved.get(name)
+        if found is None:
+            # Without the lock: to build a master key may import its provider and read files, for as long as it takes.
+            if isinstance(keys, (str, MasterKey)):
+                built = KeySet(self._one(keys, "resolver"), place="resolver: ")
+            else:
+                built = self._build(keys, "resolver: ")
+            with self._lock:
+                found = self._resolved.setdefault(name, built)
+        return found
+
+    def _build(self, keys: ConfiguredKeys, place: str) -> KeySet:
+        built = KeySet(
+            self._one(keys.key, f"{place}key"),
+            tuple(self._one(key, f"{place}backup_keys[{number}]") for number, key in enumerate(keys.backup_keys)),
+            tuple(self._one(key, f"{place}decrypt_keys[{number}]") for number, key in enumerate(keys.decrypt_keys)),
+            dict(keys.context),
+            keys.min_recipients,
+            place,
+            keys.lease if place else None,  # the general one is the keyring's own
+        )
+        ids = [master.key_id for master in (*built.sealing, *built.decrypt_keys)]
+        for key_id in ids:
+            if ids.count(key_id) > 1:
+                raise ConfigurationError(
+                    f"{place}decrypt_keys: two of key, backup_keys and decrypt_keys name one master key, {key_id}; "
+                    "list it once"
+                )
+        return built
+
+    def _one(self, key: Any, setting: str) -> MasterKey:
+        if not isinstance(key, str):
+            return cast(MasterKey, key)
+        found = self._masters.get(key)
+        if found is None:
+            try:
+                built = master_key(key)
+            except ConfigurationError as error:
+                raise ConfigurationError(f"{setting}: {error}") from error.__cause__
+            found = self._masters.setdefault(key, built)
+            if found is not built:  # another thread was faster
+                built.close()
+        return found
+
+
+def _identity(key: object) -> object:
+    return key if isinstance(key, str) else id(key)

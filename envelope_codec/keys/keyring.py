@@ -1,0 +1,250 @@
+"""Which key seals now, and which keys are at hand for opening."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from envelope_codec._frames import frameless_async, text_of
+from envelope_codec._process import in_child
+from envelope_codec.envelope import Record
+from envelope_codec.keys.calls import KmsCalls
+from envelope_codec.keys.clock import Clock, SystemClock
+from envelope_codec.keys.keyset import KeySet, SealingContext
+from envelope_codec.keys.lease import Lease
+from envelope_codec.keys.opening import OpeningKeys
+from envelope_codec.keys.sealing import Place, SealingKey, SealingKeys
+from envelope_codec.keys.vouching import Leases
+from envelope_codec.kms import MasterKey
+from envelope_codec.observe import LogObserver, Observer, logger
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Times in seconds, and bounds.
+
+    Attributes:
+        max_age: a wrapping key seals no longer than this.
+        max_payloads: nor more payloads than this.
+        cache_ttl: an unwrapped wrapping key is kept for opening no longer than this.
+        cache_size: at most so many unwrapped wrapping keys are kept.
+        lease: a successful unwrap vouches for its master key for so long, where a `KeySet` does not say.
+        outage_grace: while the KMS can't be reached, what is at hand serves so much longer. 0 for none.
+        refusal_ttl: a record that could not be opened is refused for so long without asking again.
+        timeout: a caller waits so long for a key.
+        activity_timeout: a caller that opens in an Activity context waits so long.
+    """
+
+    max_age: float = 86_400.0
+    max_payloads: int = 2**20
+    cache_ttl: float = 86_400.0
+    cache_size: int = 50_000
+    lease: float = 300.0
+    outage_grace: float = 3_600.0
+    refusal_ttl: float = 5.0
+    timeout: float = 30.0
+    activity_timeout: float = 600.0
+
+
+class Keyring:
+    """Keys for sealing and opening, unwrapped, each used only under a live lease.
+
+    Whatever asks a KMS runs in the keyring's own threads, once for all callers that want the same; event loops only
+    wait. One keyring serves any number of event loops and threads, and starts empty in the child of a fork.
+
+    Args:
+        key_sets: namespace to its master keys, or None where none are configured. Must be quick.
+        opening_key_sets: the same for the namespace of a record that is to be opened; ``key_sets`` if None.
+        resolve: the key set for sealing in a context, or None for its namespace's usual one. Must be quick.
+        direct: the KMS wraps every data key itself; there are no wrapping keys.
+        verify_wraps: unwrap each new record once before it seals. Off for roles that may only encrypt.
+        limits: times and bounds.
+        observer: receives an `Event` for each KMS call; `LogObserver` if None.
+        clock: where the time comes from; the system's, with a timer thread of the keyring's own, if None.
+        spawn: runs a function in some thread; the keyring's own pool if None.
+        jitter: a number from 0 to 1, for spreading retries and renewals.
+        owned: master keys to close with the keyring.
+    """
+
+    def __init__(
+        self,
+        key_sets: Callable[[str], KeySet | None],
+        *,
+        opening_key_sets: Callable[[str], KeySet | None] | None = None,
+        resolve: Callable[[SealingContext], KeySet | None] | None = None,
+        direct: bool = False,
+        verify_wraps: bool = True,
+        limits: Limits | None = None,
+        observer: Observer | None = None,
+        clock: Clock | None = None,
+        spawn: Callable[[Callable[[], None]], object] | None = None,
+        jitter: Callable[[], float] = random.random,
+        owned: Collection[MasterKey] = (),
+    ) -> None:
+        self.direct = direct
+        self.limits = limits or Limits()
+        self.observer: Observer = LogObserver() if observer is None else observer
+        self._key_sets = key_sets
+        self._resolve = resolve
+        self._opening_key_sets = opening_key_sets or key_sets
+        self._verify_wraps = verify_wraps
+        self._own_clock = SystemClock() if clock is None else None
+        self._clock: Clock = clock or self._own_clock or SystemClock()
+        self._spawn = spawn
+        self._jitter = jitter
+        self._owned = owned
+        self._build()
+        in_child(self, Keyring._renew)
+
+    def _build(self) -> None:
+        limits = self.limits
+        self._calls = KmsCalls(clock=self._clock, observer=self.observer, spawn=self._spawn, jitter=self._jitter)
+        self._leases = Leases(
+            self._calls,
+            seconds=limits.lease,
+            grace=limits.outage_grace,
+            pause=limits.refusal_ttl,
+            wipe=self._wipe,
+        )
+        self._opening = OpeningKeys(
+            self._opening_key_sets,
+            self._calls,
+            self._leases,
+            ttl=limits.cache_ttl,
+            size=limits.cache_size,
+            refusal_ttl=limits.refusal_ttl,
+        )
+        self._sealing = SealingKeys(
+            self._key_sets,
+            self._opening_key_sets,
+            self._calls,
+            self._leases,
+            verify=self._verify_wraps,
+            max_age=limits.max_age,
+            max_payloads=limits.max_payloads,
+            refusal_ttl=limits.refusal_ttl,
+        )
+        self.try_opening_key = self._opening.at_hand
+        self.opened = self._opening.opened
+        self.try_sealing_key = self._sealing.at_hand
+
+    def seals(self, namespace: str) -> bool:
+        """Whether ``namespace`` has master keys to seal with."""
+        return self._key_sets(namespace) is not None
+
+    @property
+    def resolves(self) -> bool:
+        """Whether more than the namespace decides which master keys seal."""
+        return self._resolve is not None
+
+    def place(self, context: SealingContext) -> Place:
+        """Where a payload is sealed, for `sealing_key`.
+
+        Raises:
+            KeyNotConfigured: that could not be found out.
+        """
+        key_set = self._resolve(context) if self._resolve is not None else None
+        return context.namespace if key_set is None else (context.namespace, key_set)
+
+    @frameless_async
+    async def sealing_key(self, place: Place, *, timeout: float | None = None) -> SealingKey:
+        """The key that seals the next payload; counts that payload.
+
+        Args:
+            place: the Temporal namespace that seals, or that and other master keys than its usual ones.
+            timeout: seconds to wait for the KMS; `Limits.timeout` if None.
+
+        Raises:
+            KeyNotConfigured, KeyDenied, InvalidCiphertext: there is none to be had. Where user code has run
+                (`patience`), a refusal is waited out until the same time.
+            KmsUnavailable: no KMS has answered in time.
+        """
+        deadline = self._deadline(self.limits.timeout if timeout is None else timeout)
+        if self.direct:
+            return await self._sealing.direct(place, deadline)
+        return await self._sealing.get(place, deadline)
+
+    @frameless_async
+    async def opening_key(self, record: Record, *, timeout: float | None = None) -> bytes:
+        """The key that ``record`` carries: a wrapping key, or in direct mode a data key.
+
+        Args:
+            record: what `envelope.parse` returned, so its form is valid.
+            timeout: seconds to wait for the KMS; `Limits.timeout` if None.
+
+        Raises:
+            KeyNotConfigured, KeyDenied, InvalidCiphertext: no configured recipient yields it.
+            KmsUnavailable: none could be asked in time.
+        """
+        return await self._opening.get(record, self._deadline(self.limits.timeout if timeout is None else timeout))
+
+    @frameless_async
+    async def prewarm(self, place: Place, *, timeout: float = math.inf) -> None:
+        """Return as soon as there is a live key to seal with.
+
+        Direct mode has none to obtain. There it is enough that the last payload could be sealed; if not, or at first,
+        one wrap is tried until it succeeds.
+
+        Raises:
+            EnvelopeError: as `sealing_key`.
+        """
+        if self.direct:
+            await self._sealing.prove(place, self._deadline(timeout))
+        else:
+            await self._sealing.prewarm(place, self._deadline(timeout))
+
+    async def pause_at_start(self, place: Place, seconds: float) -> None:
+        """Wait up to so many seconds, unless this process has had a key for ``place``. Ends as soon as it has one.
+
+        For workers that start: of a deploy of many processes, each asks its KMS at another moment.
+
+        Raises:
+            KmsUnavailable: the keyring has been closed.
+        """
+        await self._sealing.pause_at_start(place, seconds)
+
+    @frameless_async
+    async def renew(self, *, timeout: float | None = None) -> None:
+        """Replace every wrapping key that seals by a new one, as after new key material was made in the KMS.
+
+        Returns as soon as all are replaced. Nobody waits for it: the keys in use seal until then, and go on if theirs
+        can't be replaced now; it is tried again soon. What has been sealed opens as before. In direct mode there is
+        nothing to do.
+
+        Args:
+            timeout: seconds to wait for the KMS; `Limits.timeout` if None.
+
+        Raises:
+            EnvelopeError: as `sealing_key`, where a key could not be replaced.
+        """
+        await self._sealing.renew(self._deadline(self.limits.timeout if timeout is None else timeout))
+
+    def close(self) -> None:
+        """Forget every key and stop. Waiting callers get `KmsUnavailable`; so does every later call. Never blocks."""
+        self._calls.close()
+        self._leases.close()
+        self._sealing.clear()
+        self._opening.clear()
+        if self._own_clock is not None:
+            self._own_clock.close()
+        for master in list(self._owned):
+            try:
+                master.close()
+            except Exception as error:
+                text = "the provider of %s failed unexpectedly at close: %s"
+                logger.error(text, master.key_id, text_of(error))
+
+    def _deadline(self, timeout: float) -> float:
+        return self._clock.monotonic() + timeout
+
+    def _renew(self) -> None:
+        """In a forked child, start empty: a sealing key shared with the parent would overrun its count."""
+        closed = self._calls.closed
+        self._build()
+        self._calls.closed = closed
+
+    def _wipe(self, lease: Lease) -> None:
+        self._sealing.wipe(lease)
+        self._opening.wipe(lease)

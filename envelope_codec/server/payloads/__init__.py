@@ -1,0 +1,1 @@
+"""Opening and sealing of the payloads that a request brings."""

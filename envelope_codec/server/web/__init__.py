@@ -1,0 +1,1 @@
+"""HTTP of the codec server: addresses, limits, requests and replies."""

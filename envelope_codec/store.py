@@ -1,0 +1,203 @@
+"""The protocol of a datastore, and the lookup of stores by the scheme of a URL.
+
+A store keeps bytes under random ids. It is found by the URL's scheme, up to a ``+``, in the entry-point group
+``envelope_codec.stores``, whose entries load to callables from a URL to a `PayloadStore`. Building one asks no network.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
+from importlib import import_module, metadata
+from typing import NamedTuple, Protocol, runtime_checkable
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from envelope_codec._frames import frameless
+from envelope_codec.errors import ConfigurationError, StoreRefused
+from envelope_codec.observe import logger
+
+ENTRY_POINT_GROUP = "envelope_codec.stores"
+
+_EXTRA_OF_SCHEME = {
+    "s3": "storage-s3",
+    "postgresql": "storage-sql",
+    "sqlite": "storage-sql",
+    "mysql": "storage-sql",
+    "mariadb": "storage-sql",
+    "redis": "storage-redis",
+    "rediss": "storage-redis",
+    "mongodb": "storage-mongodb",
+}
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_ID = re.compile(r"[0-9a-f]{32}")
+
+
+def is_id(text: str) -> bool:
+    """Whether a payload may be kept under ``text``. A store may hold other things too, which are not to be touched."""
+    return _ID.fullmatch(text) is not None
+
+
+class Stored(NamedTuple):
+    """What a store says of one payload that it keeps.
+
+    Attributes:
+        id: what it was put under.
+        created: Unix seconds at which it was put, by the clock of the store or of whoever put it.
+        size: bytes.
+    """
+
+    id: str
+    created: float
+    size: int
+
+
+@runtime_checkable
+class PayloadStore(Protocol):
+    """Bytes under ids, used from one event loop.
+
+    Each call raises `StoreUnavailable` (no answer; the caller retries), `StoreRefused` (an answer that no retry will
+    change: permission, a missing table or bucket), or `PayloadMissing`, and no other error of the store, with
+    ``from None``: texts of client libraries hold addresses and credentials, and errors travel into workflow history.
+    No call retries or keeps time: the caller does, and cancels what takes too long, which must leave the store usable.
+    Ids are 32 lowercase hex digits.
+
+    A store may have a method ``get_plain(claim)`` besides, for what another driver stored there and claimed in clear.
+    """
+
+    async def put(self, id: str, data: bytes) -> None:
+        """Keep ``data`` under ``id``, durably when this returns. The same id with the same data again is no error."""
+        ...
+
+    async def get(self, id: str) -> bytes:
+        """What is kept under ``id``. Raises `PayloadMissing` if nothing is."""
+        ...
+
+    async def delete(self, id: str) -> None:
+        """Keep it no longer. Not an error if there is nothing."""
+        ...
+
+    def list_before(self, before: float) -> AsyncIterator[Stored]:
+        """All payloads that were put before ``before`` (Unix seconds), in any order, a page at a time; nothing else
+        that may lie beside them.
+        """
+        ...
+
+    async def check(self) -> None:
+        """Raise if the store can't be used as it is configured: wrong address, missing table or bucket, no permission
+        to write.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Release connections. May be called twice."""
+        ...
+
+
+async def try_out(store: PayloadStore) -> None:
+    """Put, get and delete something that is no payload, as `PayloadStore.check` may."""
+    await store.put("check", b"")
+    await store.get("check")
+    with suppress(StoreRefused):  # who stores need not be allowed to delete
+        await store.delete("check")
+
+
+@contextmanager
+def in_our_words(library: str) -> Iterator[None]:
+    """Within it, warnings of a client library become one of ours: theirs may repeat what stands in the URL."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", UserWarning)
+        warnings.simplefilter("always", RuntimeWarning)  # of which SQLAlchemy's are
+        yield
+    if caught:
+        text = "storage: %s warns of the URL (%s): it has an option that is not known, or a value that is not taken"
+        logger.warning(text, library, ", ".join(sorted({one.category.__name__ for one in caught})))
+
+
+class StoreProvider(Protocol):
+    """What an entry point in the group ``envelope_codec.stores`` loads to; its name is the URL's scheme."""
+
+    def __call__(self, url: str, /) -> PayloadStore: ...
+
+
+class StoreUrl(NamedTuple):
+    """A store's URL as the configuration gives it.
+
+    Attributes:
+        name: what Temporal sees of it, the option ``name``; ``envelope-`` and the scheme if there is none.
+        url: without that option, for the provider.
+    """
+
+    name: str
+    url: str
+
+    def __repr__(self) -> str:
+        return f"StoreUrl({self.name!r})"  # the URL may hold a password
+
+    @property
+    def scheme(self) -> str:
+        """Of the URL, up to a ``+``: names the kind of store."""
+        return _scheme(self.url)
+
+    @frameless
+    def open(self) -> PayloadStore:
+        """The store. Raises `ConfigurationError`: unknown scheme, missing extra, malformed; shows no credentials."""
+        provider = _provider(self.scheme)
+        try:
+            return provider(self.url)
+        except ModuleNotFoundError as error:  # of a database's driver, for instance
+            raise _lacking(self.scheme, error) from None
+
+
+@frameless
+def parse_store_url(url: str) -> StoreUrl:
+    """Take a store's URL apart; `ConfigurationError` if it is none, which does not repeat what may hold a password."""
+    if not isinstance(url, str) or "://" not in url or not url.isprintable() or url != url.strip():
+        raise ConfigurationError("storage: give a URL, such as s3://bucket/prefix or postgresql+psycopg://host/db")
+    try:
+        parts = urlsplit(url)
+        options = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+    except ValueError:
+        raise ConfigurationError("storage: the URL is malformed") from None
+    names = [value for option, value in options if option == "name"]
+    name = names[0] if names else f"envelope-{_scheme(url)}"
+    if len(names) > 1 or not _NAME.fullmatch(name):
+        raise ConfigurationError("storage: the option name is letters, digits, '.', '_' and '-', 64 at most, once")
+    if names:
+        query = urlencode([(option, value) for option, value in options if option != "name"])
+        # Not by urlunsplit, which drops slashes of a URL without a host.
+        before, _, fragment = url.partition("#")
+        url = before.partition("?")[0] + (f"?{query}" if query else "") + (f"#{fragment}" if fragment else "")
+    return StoreUrl(name, url)
+
+
+def _scheme(url: str) -> str:
+    return url.partition("://")[0].partition("+")[0].lower()
+
+
+def _provider(scheme: str) -> StoreProvider:
+    matches = [point for point in metadata.entry_points(group=ENTRY_POINT_GROUP) if point.name == scheme]
+    if not matches:
+        known = ", ".join(sorted({point.name for point in metadata.entry_points(group=ENTRY_POINT_GROUP)}))
+        raise ConfigurationError(f"storage: no store for URL scheme {scheme!r} (installed: {known or 'none'})")
+    if len({point.value for point in matches}) > 1:
+        raise ConfigurationError(f"storage: more than one installed store claims URL scheme {scheme!r}")
+    point = matches[0]
+    try:
+        import_module(point.module)
+        provider: StoreProvider = point.load()
+    except ModuleNotFoundError as error:
+        raise _lacking(scheme, error) from error
+    # Any class: what a package raises at its import is as it pleases.
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}"
+        raise ConfigurationError(f"storage: the store for {scheme}:// can't be loaded: {said}") from error
+    return provider
+
+
+def _lacking(scheme: str, error: ModuleNotFoundError) -> ConfigurationError:
+    extra = _EXTRA_OF_SCHEME.get(scheme)
+    fix = f'pip install "temporal-envelope-codec[{extra}]"' if extra else f"install {error.name!r}"
+    return ConfigurationError(f"storage: {scheme}:// needs a missing package, {error.name}: {fix}")

@@ -1,0 +1,1 @@
+"""All that knows the client and the worker of Temporal's SDK."""

@@ -1,0 +1,380 @@
+"""Which master keys seal and open for which namespace."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio.api.common.v1 import Payload
+from temporalio.client import Client
+from temporalio.converter import ActivitySerializationContext, WorkflowSerializationContext
+
+from envelope_codec import (
+    ConfigurationError,
+    EnvelopeConfig,
+    EnvelopePlugin,
+    KeyDenied,
+    KeyNotConfigured,
+    KmsUnavailable,
+    NamespaceKeys,
+    SealingContext,
+)
+from envelope_codec.envelope import Record, parse
+from envelope_codec.keys.key_sets import KeySets
+from envelope_codec.keys.keyring import Keyring
+from envelope_codec.keys.namespaces import overlap
+from envelope_codec.temporal.codec import EnvelopeCodec
+from envelope_codec.testing import FakeKms, ManualClock
+
+PLAIN = Payload(metadata={"encoding": b"json/plain"}, data=b'"text"')
+
+
+def config(**settings: Any) -> EnvelopeConfig:
+    return EnvelopeConfig(**settings)
+
+
+def key_of(sets: KeySets, namespace: str, kind: str = "sealing") -> Any:
+    found = getattr(sets, kind)(namespace)
+    return found and found.key
+
+
+# --- names and patterns -----------------------------------------------------------------------------------------------
+
+
+def test_a_name_comes_before_a_pattern_and_a_pattern_before_the_default() -> None:
+    default, exact, some, one = (FakeKms() for _ in range(4))
+    namespaces = {"prod-eu": {"key": exact}, "prod-*": {"key": some}, "test-?": {"key": one}}
+    sets = KeySets(config(key=default, namespaces=namespaces))
+    expected = {
+        **{"prod-eu": exact, "prod-eu2": some, "prod-": some, "prod": default, "xprod-eu": default},
+        **{"test-1": one, "test-": default, "test-12": default, "PROD-us": default, "": default},
+    }
+    assert {name: key_of(sets, name) for name in expected} == expected
+
+
+def test_without_a_default_other_namespaces_have_no_key() -> None:
+    sets = KeySets(config(namespaces={"prod-*": {"key": FakeKms()}}, required=True))
+    assert key_of(sets, "prod-1") is not None
+    assert sets.sealing("dev") is None
+    assert sets.opening("dev") is None
+
+
+def test_required_namespaces_never_get_the_default_key() -> None:
+    default, own = FakeKms(), FakeKms()
+    sets = KeySets(config(key=default, namespaces={"prod-eu": {"key": own}}, required=["prod-*", "audit"]))
+    assert key_of(sets, "prod-eu") is own
+    assert key_of(sets, "dev") is default
+    for kind in ("sealing", "opening"):
+        assert key_of(sets, "prod-us", kind) is None
+        assert key_of(sets, "audit", kind) is None
+
+
+def test_an_alias_may_lead_to_a_pattern() -> None:
+    own = FakeKms()
+    sets = KeySets(config(namespaces={"new-*": {"key": own}}, namespace_aliases={"old": "new-1"}))
+    assert key_of(sets, "old", "opening") is own
+    assert sets.sealing("old") is None
+
+
+@pytest.mark.parametrize(
+    ("listed", "opens"),
+    [
+        ({"new": "new"}, "new"),
+        ({"new": "new", "old": "old"}, "old"),
+        ({"new": "new", "ol?": "old"}, "old"),
+        ({"new": "new", "*": "all"}, "new"),
+        ({"new": "new", "???": "all"}, "new"),
+        ({"*": "all"}, "all"),
+        ({}, "default"),
+    ],
+)
+def test_an_old_name_is_opened_with_its_own_entry_or_the_new_names_keys_and_never_by_default_first(
+    listed: dict[str, str], opens: str
+) -> None:
+    keys = {name: FakeKms() for name in ("default", "all", "new", "old")}
+    namespaces = {name: {"key": keys[key]} for name, key in listed.items()}
+    sets = KeySets(config(key=keys["default"], namespaces=namespaces, namespace_aliases={"old": "new"}))
+    assert key_of(sets, "old", "opening") is keys[opens]
+
+
+def test_an_old_name_seals_only_with_keys_that_open_it() -> None:
+    default, own = FakeKms(), FakeKms()
+    sets = KeySets(config(key=default, namespaces={"new": {"key": own}}, namespace_aliases={"old": "new", "was": "is"}))
+    assert sets.sealing("old") is None
+    assert key_of(sets, "was") is default
+
+
+async def test_who_has_the_default_key_forges_nothing_for_a_renamed_namespace_with_keys_of_its_own() -> None:
+    default, billing = FakeKms(), FakeKms()
+    settings = config(
+        key=default, namespaces={"billing": {"key": billing}}, namespace_aliases={"billing-old": "billing"}
+    )
+    context = WorkflowSerializationContext(namespace="billing", workflow_id="w")
+    reader = EnvelopeCodec(settings, namespace="billing").with_context(context)
+    [forged] = await EnvelopeCodec(config(key=default), namespace="billing-old").encode([PLAIN])
+    with pytest.raises(KeyNotConfigured):
+        await reader.decode([forged])
+    [genuine] = await EnvelopeCodec(config(key=billing), namespace="billing-old").encode([PLAIN])
+    assert await reader.decode([genuine]) == [PLAIN]
+
+
+async def test_who_has_the_default_key_forges_for_every_namespace_that_is_not_listed_and_for_no_other() -> None:
+    default, own = FakeKms(), FakeKms()
+    settings = config(key=default, namespaces={"prod-eu": {"key": own}}, required=["audit"])
+
+    async def opened(namespace: str) -> list[Payload]:
+        [forged] = await EnvelopeCodec(config(key=default), namespace=namespace).encode([PLAIN])
+        context = WorkflowSerializationContext(namespace=namespace, workflow_id="w")
+        return await EnvelopeCodec(settings, namespace=namespace).with_context(context).decode([forged])
+
+    for namespace in ("dev", "prod-us"):
+        assert await opened(namespace) == [PLAIN]
+    for namespace in ("prod-eu", "audit"):
+        with pytest.raises(KeyNotConfigured):
+            await opened(namespace)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (
+            {"namespaces": {"prod-*": {"key": "K"}, "*-eu": {"key": "K"}}},
+            r"'prod-\*' and '\*-eu' may fit one namespace",
+        ),
+        ({"namespaces": {"a*": {"key": "K"}, "a?": {"key": "K"}}}, "may fit one namespace"),
+        ({"namespaces": {"a[bc]*": {"key": "K"}}}, r"'a\[bc\]\*' is no pattern"),
+        ({"namespaces": {"a" * 256 + "*": {"key": "K"}}}, "is no pattern: give up to 256"),
+        ({"namespaces": {"": {"key": "K"}}}, "a namespace has a name"),
+        ({"key": "K", "required": ["[a]"]}, r"required: '\[a\]' is no pattern"),
+        ({"key": "K", "required": [""]}, "required: '' is no pattern"),
+        ({"key": "K", "required": True}, "leaves nothing for the default key"),
+        ({"key": "K", "required": 7}, "required"),
+        ({"key": "K", "resolver": "my_app:resolve"}, "resolver: give a function"),
+    ],
+)
+def test_what_can_not_be_meant_is_told_at_construction(settings: Any, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        config(**settings)
+
+
+def test_required_in_the_environment() -> None:
+    def of(text: str) -> object:
+        maps = {"ENVELOPE_CODEC_NAMESPACES": '{"a": {"key": "localfile:///k"}}'}
+        return EnvelopeConfig.from_env({**maps, "ENVELOPE_CODEC_REQUIRED": text}).required
+
+    assert of("true") is True
+    assert of("False") is False
+    assert of("prod-*, audit") == ("prod-*", "audit")
+
+
+def _names(pattern: str) -> Callable[[str], bool]:
+    expression = re.compile(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."))
+    return lambda name: expression.fullmatch(name) is not None
+
+
+def test_patterns_overlap_if_and_only_if_some_name_fits_both() -> None:
+    """Every pair of short patterns over two letters, against every name that could tell them apart."""
+    names = ["".join(signs) for length in range(7) for signs in itertools.product("ab", repeat=length)]
+    patterns = ["".join(signs) for length in range(4) for signs in itertools.product("ab*?", repeat=length)]
+    fitting = {pattern: {name for name in names if _names(pattern)(name)} for pattern in patterns}
+    for one, other in itertools.combinations_with_replacement(patterns, 2):
+        assert overlap(one, other) is overlap(other, one) is bool(fitting[one] & fitting[other]), (one, other)
+
+
+@pytest.mark.parametrize("place", ["key", "backup_keys", "decrypt_keys"])
+def test_one_master_key_in_two_spellings_is_told(place: str) -> None:
+    arn = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+    other = FakeKms()
+    settings: dict[str, Any] = {"key": other, place: [f"awskms:///{arn}", arn]}
+    if place == "key":
+        settings = {"key": arn, "decrypt_keys": [f"awskms:///{arn}"]}
+    with pytest.raises(ConfigurationError, match=rf"^namespaces\.x\.decrypt_keys: two .* one master key, {arn}"):
+        KeySets(config(namespaces={"x": settings}))
+
+
+async def test_a_client_of_a_namespace_without_keys_is_not_made() -> None:
+    settings = config(key=FakeKms(), namespaces={"prod": {"key": FakeKms()}}, required=["prod*"])
+    with EnvelopePlugin(settings) as plugin:
+        for namespace in ("prod", "dev"):
+            await Client.connect("127.0.0.1:1", lazy=True, namespace=namespace, plugins=[plugin])
+        with pytest.raises(ConfigurationError, match="namespace 'prod2' has no master key"):
+            await Client.connect("127.0.0.1:1", lazy=True, namespace="prod2", plugins=[plugin])
+    with EnvelopePlugin(settings.model_copy(update={"sealing": False})) as plugin:
+        await Client.connect("127.0.0.1:1", lazy=True, namespace="prod2", plugins=[plugin])
+
+
+# --- a key for each tenant --------------------------------------------------------------------------------------------
+
+
+class Tenants:
+    """A master key for each tenant, whose name is the beginning of its workflows' ids."""
+
+    def __init__(self, *names: str) -> None:
+        self.keys = {name: FakeKms() for name in names}
+        self.asked: list[SealingContext] = []
+
+    def __call__(self, context: SealingContext) -> NamespaceKeys | None:
+        self.asked.append(context)
+        key = self.keys.get(context.workflow_id.partition("-")[0])
+        return None if key is None else NamespaceKeys(key=key, context={"tenant": context.workflow_id[0]})
+
+    def codec(self, **settings: Any) -> EnvelopeCodec:
+        keys = tuple(self.keys.values())
+        return EnvelopeCodec(config(key=FakeKms(), decrypt_keys=keys, resolver=self, **settings))
+
+
+def of_workflow(workflow_id: str) -> WorkflowSerializationContext:
+    return WorkflowSerializationContext(namespace="default", workflow_id=workflow_id)
+
+
+def of_activity(workflow_id: str | None) -> ActivitySerializationContext:
+    return ActivitySerializationContext(
+        namespace="default",
+        activity_id="1",
+        activity_type="t",
+        activity_task_queue="q",
+        workflow_id=workflow_id,
+        workflow_type="w",
+        is_local=False,
+    )
+
+
+async def sealed(codec: EnvelopeCodec) -> tuple[Payload, Record]:
+    [payload] = await codec.encode([PLAIN])
+    envelope = parse(payload.metadata, payload.data)
+    assert envelope is not None
+    return payload, envelope.record
+
+
+async def test_each_tenant_has_a_wrapping_key_of_its_own() -> None:
+    tenants = Tenants("acme", "bolt")
+    codec = tenants.codec()
+    records = {}
+    for workflow_id in ("acme-1", "acme-2", "bolt-1", "other"):
+        for context in (of_workflow(workflow_id), of_activity(workflow_id)):
+            payload, record = await sealed(codec.with_context(context))
+            assert await codec.decode([payload]) == [PLAIN]
+            records[workflow_id, type(context)] = record
+    assert len({record.id for record in records.values()}) == 3
+    assert tenants.keys["acme"].wraps == tenants.keys["bolt"].wraps == 1
+    acme = records["acme-2", WorkflowSerializationContext]
+    assert acme.recipients[0].key_id == tenants.keys["acme"].key_id
+    assert acme.context == (("temporal-namespace", "default"), ("tenant", "a"))
+    assert {context.workflow_id for context in tenants.asked} == {"acme-1", "acme-2", "bolt-1", "other"}
+    codec.close()
+
+
+async def test_without_a_workflow_the_resolver_is_told_so() -> None:
+    tenants = Tenants("acme")
+    codec = tenants.codec()
+    await sealed(codec)
+    await sealed(codec.with_context(of_activity(None)))
+    assert tenants.asked == [SealingContext("default", "")] * 2
+    codec.close()
+
+
+async def test_the_resolver_is_not_asked_when_payloads_are_opened() -> None:
+    tenants = Tenants("acme", "bolt")
+    codec = tenants.codec()
+    payload, _ = await sealed(codec.with_context(of_workflow("acme-1")))
+    tenants.asked.clear()
+    assert await codec.with_context(of_workflow("bolt-1")).decode([payload]) == [PLAIN]
+    assert tenants.asked == []
+    codec.close()
+
+
+async def test_a_tenant_whose_master_key_is_gone_is_lost_and_nobody_else_is() -> None:
+    tenants = Tenants("acme", "bolt")
+    codec = tenants.codec()
+    acme, _ = await sealed(codec.with_context(of_workflow("acme-1")))
+    bolt, _ = await sealed(codec.with_context(of_workflow("bolt-1")))
+    tenants.keys["acme"].denied = True
+    with pytest.raises(KeyDenied):
+        await codec.decode([acme])
+    assert await codec.decode([bolt]) == [PLAIN]
+    codec.close()
+
+
+async def test_keys_of_a_resolver_may_be_named_by_uri(tmp_path: Any) -> None:
+    from envelope_codec.cli.keygen import create_key_file, key_uri
+
+    create_key_file(tmp_path / "tenant.json")
+    uri = key_uri(tmp_path / "tenant.json")
+    codec = EnvelopeCodec(config(key=FakeKms(), decrypt_keys=[uri], resolver=lambda context: uri))
+    payload, record = await sealed(codec)
+    assert record.recipients[0].key_id.startswith("localfile://")
+    assert (await sealed(codec))[1].id == record.id
+    assert await codec.decode([payload]) == [PLAIN]
+    codec.close()
+
+
+def failing(context: SealingContext) -> Any:
+    raise RuntimeError("arn:of-a-tenant")
+
+
+@pytest.mark.parametrize(
+    "resolver",
+    [failing, lambda context: "nonsense://arn:of-a-tenant", lambda context: 7],
+    ids=["raises", "uri", "type"],
+)
+async def test_a_resolver_of_no_use_fails_the_payload_and_its_words_go_to_the_log_alone(
+    resolver: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    codec = EnvelopeCodec(config(key=FakeKms(), resolver=resolver))
+    with caplog.at_level(logging.ERROR), pytest.raises(KeyNotConfigured) as caught:
+        await codec.encode([PLAIN])
+    assert str(caught.value) == "the resolver gave no master key to seal with"
+    assert caught.value.__cause__ is None
+    assert "resolver" in caplog.text
+    codec.close()
+
+
+async def test_a_resolver_may_say_that_it_can_not_tell_now() -> None:
+    def unavailable(context: SealingContext) -> Any:
+        raise KmsUnavailable("the directory of tenants does not answer")
+
+    codec = EnvelopeCodec(config(key=FakeKms(), resolver=unavailable))
+    with pytest.raises(KmsUnavailable, match="directory of tenants"):
+        await codec.encode([PLAIN])
+    codec.close()
+
+
+# --- leases -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_key_set_has_a_lease_of_its_own_or_the_general_one(tmp_path: Path) -> None:
+    file = tmp_path / "envelope.toml"
+    file.write_text('key = "testkms://x"\nlease = "2m"\n[namespaces.strict]\nkey = "testkms://y"\nlease = "30s"\n')
+    assert EnvelopeConfig.from_file(file).namespaces["strict"].lease == 30.0
+    kms, strict = FakeKms(), FakeKms()
+    sets = KeySets(config(key=kms, lease="2m", namespaces={"strict": {"key": strict, "lease": "30s"}}))
+    assert {name: getattr(sets.sealing(name), "lease", 0) for name in ("strict", "other")} == {
+        "strict": 30.0,
+        "other": None,
+    }
+    with pytest.raises(ConfigurationError, match=r"namespaces\.strict\.lease"):
+        config(key=kms, namespaces={"strict": {"key": strict, "lease": 0}})
+
+
+async def test_a_resolver_s_key_set_has_a_lease_of_its_own() -> None:
+    kms, clock = FakeKms(), ManualClock()
+    answers = {
+        "strict/1": NamespaceKeys(key=kms, lease="30s", context={"tenant": "strict"}),
+        "same/1": NamespaceKeys(key=kms),
+    }
+    sets = KeySets(config(key=kms, resolver=lambda context: answers.get(context.workflow_id)))
+    ring = Keyring(sets.sealing, resolve=sets.resolved, clock=clock, spawn=lambda job: job())
+    strict, same = (ring.place(SealingContext("n", workflow_id)) for workflow_id in ("strict/1", "same/1"))
+    assert strict != same
+    for place in (strict, same):
+        await ring.sealing_key(place)
+    kms.denied = True
+    clock.advance(30)
+    assert ring.try_sealing_key(strict) is None
+    assert ring.try_sealing_key(same) is not None
+    ring.close()

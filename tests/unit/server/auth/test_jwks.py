@@ -1,0 +1,294 @@
+"""How a JWKS is asked for: under our name, through the proxies of the environment, and no further than is good."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from envelope_codec import ConfigurationError, __version__
+from envelope_codec.cli import _application
+from envelope_codec.cli.doctor import issuers as doctor_issuers
+from envelope_codec.cli.doctor.call import Deadline
+from envelope_codec.cli.keygen import create_key_file, key_uri
+from envelope_codec.server import ServerConfig
+from envelope_codec.server.auth.jwks import LARGEST, FetchFailed, _opener, fetch_jwks
+from tests.support.certificates import write_certificate
+from tests.support.misbehaving_listeners import closed_port, silent_port
+from tests.support.token_issuer import issuing
+
+VARIABLES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy")
+
+
+@pytest.fixture(autouse=True)
+def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+
+
+@contextmanager
+def answering(
+    status: int, body: bytes, tls: tuple[Path, Path] | None = None, headers: Mapping[str, str] | None = None
+) -> Iterator[Any]:
+    """A server that answers this. Its ``seen`` has the headers of each request."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            server.seen.append(dict(self.headers))
+            self.send_response(status)
+            for name, value in (headers or {}).items():
+                self.send_header(name, value)
+            self.end_headers()
+            with suppress(OSError):
+                self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    server: Any = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.seen = []
+    if tls is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*tls)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    server.url = f"{'https' if tls else 'http'}://127.0.0.1:{server.server_address[1]}/jwks.json"
+    thread = threading.Thread(target=lambda: server.serve_forever(0.02))
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_it_is_asked_for_under_our_name() -> None:
+    with answering(200, b'{"keys": []}') as server:
+        assert fetch_jwks(server.url, timeout=30) == {"keys": []}
+    assert server.seen[0]["User-Agent"] == f"temporal-envelope-codec/{__version__}"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "headers", "said"),
+    [
+        (403, b"", {}, "status 403"),
+        (302, b"", {"Location": "http://127.0.0.1:1/"}, "status 302"),
+        (200, b"<html>", {}, "no JSON"),
+        (200, b" " * (LARGEST + 1), {}, f"larger than {LARGEST} bytes"),
+        (200, b"{", {"Content-Length": "100"}, "no JSON|broke off"),
+    ],
+)
+def test_what_is_no_jwks_is_told(status: int, body: bytes, headers: dict[str, str], said: str) -> None:
+    with answering(status, body, headers=headers) as server, pytest.raises(FetchFailed, match=said):
+        fetch_jwks(server.url, timeout=30)
+
+
+def test_who_does_not_answer_is_not_waited_for() -> None:
+    with closed_port() as port, pytest.raises(FetchFailed, match="ConnectionRefusedError"):
+        fetch_jwks(f"http://{port}/", timeout=30)
+    with silent_port() as port, pytest.raises(FetchFailed, match=r"no connection|broke off"):
+        fetch_jwks(f"http://{port}/", timeout=0.05)
+
+
+@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize(
+    ("first", "again"),
+    [
+        (b"", b"H"),
+        (b"HTTP/1.1 200 OK\r\n", b"X: y\r\n"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", b"x"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"X: y\r\n"),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    ],
+)
+def test_who_answers_by_and_by_is_not_waited_for(first: bytes, again: bytes, tls: bool) -> None:
+    over = threading.Event()
+
+    def trickle(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with suppress(OSError), connection:
+            if tls:  # a record of the handshake that does not come to its end
+                connection.sendall(b"\x16\x03\x03\x40\x00")
+            else:
+                connection.sendall(first)
+            while not over.wait(0.02):
+                connection.sendall(b"\x00" if tls else again)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=trickle, args=(listener,))
+        thread.start()
+        try:
+            scheme = "https" if tls else "http"
+            with pytest.raises(FetchFailed, match="takes too long|timed out" if tls else "takes too long"):
+                fetch_jwks(f"{scheme}://127.0.0.1:{listener.getsockname()[1]}/", timeout=0.5)
+        finally:
+            over.set()
+            thread.join()
+
+
+@contextmanager
+def proxying(to: int) -> Iterator[Any]:
+    """A proxy that connects to this port of loopback, whatever host it is asked for. Its ``seen`` has what that was."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_CONNECT(self) -> None:
+            server.seen.append((self.path, self.headers.get("Proxy-Authorization")))
+            self.send_response(200)
+            self.end_headers()
+            with socket.create_connection(("127.0.0.1", to)) as there:
+                back = threading.Thread(target=copy, args=(there, self.connection))
+                back.start()
+                copy(self.connection, there)
+                back.join()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    def copy(source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while piece := source.recv(65_536):
+                target.sendall(piece)
+            target.shutdown(socket.SHUT_WR)
+
+    server: Any = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.seen = []
+    thread = threading.Thread(target=lambda: server.serve_forever(0.02))
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_it_goes_through_the_proxy_that_the_environment_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_certificate(tmp_path / "cert", tmp_path / "key")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert"))
+    with answering(200, b'{"keys": []}', (tmp_path / "cert", tmp_path / "key")) as issuer:
+        port = issuer.server_address[1]
+        with proxying(port) as proxy:
+            monkeypatch.setenv("HTTPS_PROXY", f"http://ada:secret@127.0.0.1:{proxy.server_address[1]}")
+            with pytest.raises(FetchFailed, match="no connection"):  # the certificate is not of this host
+                fetch_jwks("https://login.example.com/jwks.json", timeout=30)
+            assert [path for path, _ in proxy.seen] == ["login.example.com:443"]
+            assert proxy.seen[0][1] == "Basic YWRhOnNlY3JldA=="
+            assert fetch_jwks(issuer.url, timeout=30) == {"keys": []}  # loopback is asked directly
+            assert len(proxy.seen) == 1
+
+
+@pytest.mark.parametrize(
+    ("no_proxy", "url", "direct"),
+    [
+        ("", "https://login.example.com/", False),
+        ("login.example.com", "https://login.example.com/", True),
+        (".example.com", "https://login.example.com/", True),
+        ("example.org, .example.com", "https://login.example.com:8443/", True),
+        ("login.example.com:8443", "https://login.example.com:8443/", True),
+        ("*", "https://login.example.com/", True),
+        ("example.org", "https://login.example.com/", False),
+        ("10.0.0.0/8", "https://10.1.2.3/", True),
+        ("10.0.0.0/8,nonsense/9", "https://11.1.2.3/", False),
+        ("fd00::/8", "https://[fd00::1]/", True),
+        ("", "http://localhost:8080/", True),
+        ("", "http://127.0.0.1:8080/", True),
+    ],
+)
+def test_no_proxy_is_heeded(no_proxy: str, url: str, direct: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example.com:3128")
+    monkeypatch.setenv("HTTP_PROXY", "http://proxy.example.com:3128")
+    monkeypatch.setenv("NO_PROXY", no_proxy)
+    handlers: list[Any] = vars(_opener(url))["handlers"]
+    assert (not any(getattr(handler, "proxies", None) for handler in handlers)) is direct
+
+
+def test_a_proxy_that_is_no_url_is_told_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http:/ada:secret@proxy")
+    with pytest.raises(FetchFailed) as raised:
+        fetch_jwks("https://login.example.com/", timeout=30)
+    assert "HTTPS_PROXY" in str(raised.value)
+    assert "secret" not in str(raised.value)
+
+
+# --- doctor and serve --check ----------------------------------------------------------------------------------------
+
+
+def settings(jwks_url: str) -> str:
+    return (
+        '[server]\n[[server.auth]]\nissuer = "https://login.example.com/"\naudience = "codec"\n'
+        f'jwks_url = "{jwks_url}"\n[[server.rules]]\nnamespaces = "*"\n'
+    )
+
+
+async def test_the_doctor_asks_the_issuers_of_the_codec_server(tmp_path: Path) -> None:
+    file = tmp_path / "envelope.toml"
+    with issuing() as issuer:
+        file.write_text('key = "x"\n' + settings(issuer.jwks_url))
+        for server in (
+            doctor_issuers.load_server(None, str(file), {}),
+            doctor_issuers.load_server(None, None, {"ENVELOPE_CODEC_FILE": str(file)}),
+        ):
+            assert await doctor_issuers.issuer_findings(server, Deadline(30)) == []
+        issuer.down = True
+        [found] = await doctor_issuers.issuer_findings(doctor_issuers.load_server(None, str(file), {}), Deadline(30))
+        assert (found.level.value, found.code.value) == ("problem", "issuer-keys-unavailable")
+        assert found.subject == issuer.name
+        assert found.words == "it is answered with status 503"
+    [late] = await doctor_issuers.issuer_findings(doctor_issuers.load_server(None, str(file), {}), Deadline(0))
+    assert late.code.value == "no-answer-in-time"
+
+
+def test_the_doctor_knows_whether_there_is_a_codec_server(tmp_path: Path) -> None:
+    file = tmp_path / "envelope.toml"
+    file.write_text('key = "x"\n')
+    assert doctor_issuers.load_server("key", None, {"ENVELOPE_CODEC_SERVER_URL": "http://x"}) is None
+    assert doctor_issuers.load_server(None, str(file), {"ENVELOPE_CODEC_SERVER_URL": "http://x"}) is None
+    assert doctor_issuers.load_server(None, None, {"ENVELOPE_CODEC_KEY": "x"}) is None
+    assert doctor_issuers.load_server(None, None, {"ENVELOPE_CODEC_SERVER_URL": "http://x"}) == ServerConfig(
+        url="http://x"
+    )
+    file.write_text('key = "x"\n[server]\nlistn = "x"\n')
+    with pytest.raises(ConfigurationError, match="did you mean listen"):
+        doctor_issuers.load_server(None, str(file), {})
+
+
+async def test_without_the_extra_the_doctor_says_that_it_did_not_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> Any:
+        raise ConfigurationError("the codec server needs its extra, jwt is missing")
+
+    monkeypatch.setattr(doctor_issuers, "load", missing)
+    server = ServerConfig(auth=[{"issuer": "temporal-cloud"}], rules=[{"namespaces": "*"}])
+    [found] = await doctor_issuers.issuer_findings(server, Deadline(30))
+    assert (found.level.value, found.code.value) == ("advice", "issuers-not-asked")
+
+
+def test_serve_check_says_what_is_so_and_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    create_key_file(tmp_path / "key.json")
+    file = tmp_path / "envelope.toml"
+    for name in ("FILE", "KEY"):
+        monkeypatch.setenv(f"ENVELOPE_CODEC_{name}", "")  # so that it is put back
+        monkeypatch.delenv(f"ENVELOPE_CODEC_{name}")
+
+    def checked() -> tuple[int, str]:
+        arguments = ["serve", "--check", "--config", str(file)]
+        done = CliRunner().invoke(_application(arguments), arguments)
+        return done.exit_code, done.output
+
+    with issuing() as issuer:
+        file.write_text(f'key = "{key_uri(tmp_path / "key.json")}"\n' + settings(issuer.jwks_url))
+        status, said = checked()
+        assert (status, "master keys: 1 unwrap" in said, "its keys are known" in said) == (0, True, True), said
+        issuer.down = True
+        status, said = checked()
+        assert (status, "gives no keys" in said, "status 503" in said) == (1, True, True), said
+    file.write_text(f'key = "{json.dumps(str(tmp_path))[1:-1]}"\n')
+    assert checked()[0] != 0

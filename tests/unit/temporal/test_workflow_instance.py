@@ -1,0 +1,434 @@
+"""What a workflow hands over to be sent: no failure is in clear, and null memo fields are settled."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.message import Message
+from temporalio.api.common.v1 import Payload
+from temporalio.api.failure.v1 import Failure
+from temporalio.api.workflowservice.v1 import SignalWithStartWorkflowExecutionRequest
+from temporalio.bridge.proto.workflow_activation import WorkflowActivation
+from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
+from temporalio.bridge.worker import encode_completion
+from temporalio.converter import DataConverter, ExternalStorage, PayloadCodec, StorageDriver, StorageDriverClaim
+from temporalio.worker import UnsandboxedWorkflowRunner, WorkflowInstance, WorkflowRunner
+
+from envelope_codec import EnvelopeCodec, envelope_data_converter
+from envelope_codec.temporal import untouched
+from envelope_codec.temporal.chain import CodecChain
+from envelope_codec.temporal.codec import is_envelope
+from envelope_codec.temporal.failure_attributes import is_hidden
+from envelope_codec.temporal.untouched import is_untouched
+from envelope_codec.temporal.workflow_instance import failures_in, settles, settling
+from envelope_codec.testing import FakeKms
+
+SECRET = "marigold"
+NULLS = {
+    "binary/null": Payload(metadata={"encoding": b"binary/null"}),
+    "null": Payload(metadata={"encoding": b"json/plain"}, data=b"null"),
+    "list": Payload(metadata={"encoding": b"json/plain"}, data=b"[]"),
+    "bytes": Payload(metadata={"encoding": b"binary/plain"}),
+    "own": Payload(metadata={"encoding": b"binary/own"}, data=b"null"),
+}
+VALUE = Payload(metadata={"encoding": b"json/plain"}, data=f'"{SECRET}"'.encode())
+
+
+class Instance(WorkflowInstance):
+    """Hands over what it was given."""
+
+    def __init__(self, completion: WorkflowActivationCompletion) -> None:
+        self.completion = completion
+        self.besides = "something of its own"
+
+    def activate(self, act: WorkflowActivation) -> WorkflowActivationCompletion:
+        return self.completion
+
+    def get_serialization_context(self, command_info: Any) -> Any:
+        return ("serialization", command_info)
+
+    def get_external_store_context(self, command_info: Any) -> Any:
+        return ("store", command_info)
+
+    def get_info(self) -> Any:
+        return "info"
+
+    def get_thread_id(self) -> int | None:
+        return 7
+
+
+class Runner(UnsandboxedWorkflowRunner):
+    """A user's own."""
+
+    def __init__(self, completion: WorkflowActivationCompletion | None = None) -> None:
+        self.completion = completion or WorkflowActivationCompletion()
+        self.made = 0
+
+    def create_instance(self, det: Any) -> WorkflowInstance:
+        self.made += 1
+        return Instance(self.completion)
+
+
+def settled(completion: WorkflowActivationCompletion) -> WorkflowInstance:
+    """The instance that has handed over ``completion``: it is held until then."""
+    instance = settling(Runner(completion)).create_instance(None)  # type: ignore[arg-type]
+    assert instance.activate(WorkflowActivation()) is completion
+    return instance
+
+
+# --- failures ---------------------------------------------------------------------------------------------------------
+
+
+def places(descriptor: Descriptor, path: tuple[str, ...] = (), above: frozenset[str] = frozenset()) -> Iterator[Any]:
+    """Every path of fields that leads to a failure, by the messages' own descriptions."""
+    if descriptor.full_name == Failure.DESCRIPTOR.full_name:
+        yield path
+    elif descriptor.full_name not in above:
+        for field in descriptor.fields:
+            if field.message_type is not None:
+                yield from places(field.message_type, (*path, field.name), above | {descriptor.full_name})
+
+
+PLACES = list(places(WorkflowActivationCompletion.DESCRIPTOR))
+
+
+def put(message: Any, path: Sequence[str]) -> Failure:
+    """Make a failure in clear at ``path`` of ``message``."""
+    for name in path:
+        message = getattr(message, name)
+        if not isinstance(message, Message):
+            message = message.add()  # type: ignore[unreachable]
+    message.message = message.cause.message = SECRET
+    message.stack_trace = message.cause.stack_trace = SECRET
+    message.cause.application_failure_info.details.payloads.append(VALUE)
+    return message  # type: ignore[no-any-return]
+
+
+def test_places_of_failures_are_those_that_the_tests_know() -> None:
+    assert {".".join(path) for path in PLACES} == {
+        "failed.failure",
+        "successful.commands.fail_workflow_execution.failure",
+        "successful.commands.respond_to_query.failed",
+        "successful.commands.update_response.rejected",
+    }
+
+
+@pytest.mark.parametrize("path", PLACES, ids=".".join)
+async def test_failure_is_hidden_and_sealed_wherever_it_stands(path: tuple[str, ...]) -> None:
+    """Sealed as well: the SDK's visitor must come by, or the text would be in clear in another field."""
+    completion = WorkflowActivationCompletion()
+    failure = put(completion, path)
+    assert list(failures_in(completion)) == [failure]
+    instance = settled(completion)
+    assert is_hidden(failure)
+    converter = envelope_data_converter(FakeKms(), namespace="n")
+    await encode_completion(completion, converter, encode_headers=True, storage_concurrency_limit=1)
+    assert SECRET.encode() not in completion.SerializeToString()
+    assert all(is_envelope(level.encoded_attributes) for level in (failure, failure.cause))
+    assert instance.get_info() == "info"
+
+
+def test_many_commands_are_gone_through() -> None:
+    completion = WorkflowActivationCompletion()
+    for _ in range(3):
+        completion.successful.commands.add().start_timer.seq = 1
+        put(completion.successful.commands.add().update_response.rejected, ())
+    settled(completion)
+    assert SECRET not in str([failure.message for failure in failures_in(completion)])
+    assert len(list(failures_in(completion))) == 3
+
+
+def test_instance_raises_what_the_workflows_raises_and_its_frame_knows_nothing() -> None:
+    class Raising(Runner):
+        def create_instance(self, det: Any) -> WorkflowInstance:
+            class Failing(Instance):
+                def activate(self, act: WorkflowActivation) -> WorkflowActivationCompletion:
+                    raise RuntimeError("no way")
+
+            return Failing(self.completion)
+
+    instance = settling(Raising()).create_instance(None)  # type: ignore[arg-type]
+    with pytest.raises(RuntimeError, match="no way") as caught:
+        instance.activate(WorkflowActivation(run_id=SECRET))
+    trace = caught.value.__traceback__
+    assert trace is not None
+    assert trace.tb_next is not None
+    assert SECRET not in repr(trace.tb_next.tb_frame.f_locals)
+
+
+def test_instance_is_what_the_runners_own_is_besides() -> None:
+    instance = settled(WorkflowActivationCompletion())
+    assert instance.get_serialization_context(None) == ("serialization", None)
+    assert instance.get_external_store_context(None) == ("store", None)
+    assert (instance.get_info(), instance.get_thread_id()) == ("info", 7)
+    assert instance.besides == "something of its own"  # type: ignore[attr-defined]
+
+
+# --- runners ----------------------------------------------------------------------------------------------------------
+
+
+def test_runner_is_of_the_users_class_and_shares_its_state() -> None:
+    mine = Runner()
+    runner = settling(mine)
+    assert isinstance(runner, Runner)
+    runner.create_instance(None)  # type: ignore[arg-type]
+    assert mine.made == runner.made == 1
+    assert settling(runner) is runner
+    assert settles(runner)
+    assert not settles(mine)
+    assert type(settling(Runner())) is type(runner)
+
+
+class Slotted(WorkflowRunner):
+    """Has no dictionary to share."""
+
+    __slots__ = ("types",)
+
+    def prepare_workflow(self, defn: Any) -> None:
+        raise RuntimeError("prepared")
+
+    def create_instance(self, det: Any) -> WorkflowInstance:
+        return Instance(det)
+
+    def set_worker_level_failure_exception_types(self, types: Any) -> None:
+        self.types = types
+
+
+class Closed(Runner):
+    """Lets nobody extend it."""
+
+    def __init_subclass__(cls) -> None:
+        raise TypeError("closed")
+
+
+@pytest.mark.parametrize("mine", [Slotted(), Closed()], ids=lambda mine: type(mine).__name__)
+def test_runner_that_can_not_be_extended_is_asked(mine: Any) -> None:
+    runner = settling(mine)
+    assert settles(runner)
+    assert settling(runner) is runner
+    completion = WorkflowActivationCompletion()
+    put(completion, ("failed", "failure"))
+    mine.completion = completion if isinstance(mine, Closed) else None
+    runner.create_instance(completion).activate(WorkflowActivation())  # type: ignore[arg-type]
+    assert is_hidden(completion.failed.failure)
+    runner.set_worker_level_failure_exception_types([ValueError])
+
+
+# --- memo -------------------------------------------------------------------------------------------------------------
+
+
+class Marking(PayloadCodec):
+    """A user's codec."""
+
+    async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        return [Payload(metadata={"encoding": b"marked"}, data=each.SerializeToString()) for each in payloads]
+
+    async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        return [Payload.FromString(each.data) for each in payloads]
+
+
+class Greedy(StorageDriver):
+    """A user's store, that takes everything."""
+
+    def __init__(self) -> None:
+        self.stored: list[Payload] = []
+
+    def name(self) -> str:
+        return "greedy"
+
+    async def store(self, context: Any, payloads: Any) -> Any:
+        self.stored.extend(Payload.FromString(payload.SerializeToString()) for payload in payloads)
+        return [StorageDriverClaim(claim_data={"at": "0"}) for _ in payloads]
+
+    async def retrieve(self, context: Any, claims: Any) -> Any:
+        raise NotImplementedError
+
+
+def upserting(**fields: Payload) -> WorkflowActivationCompletion:
+    completion = WorkflowActivationCompletion()
+    upserted = completion.successful.commands.add().modify_workflow_properties.upserted_memo.fields
+    for name, payload in fields.items():
+        upserted[name].CopyFrom(payload)
+    return completion
+
+
+async def encoded(completion: WorkflowActivationCompletion, converter: DataConverter) -> None:
+    await encode_completion(completion, converter, encode_headers=True, storage_concurrency_limit=3)
+
+
+@pytest.mark.parametrize("null", NULLS.values(), ids=NULLS)
+@pytest.mark.parametrize("codec", [None, Marking()], ids=["alone", "after another codec"])
+async def test_null_memo_fields_reach_the_server_as_they_are(null: Payload, codec: PayloadCodec | None) -> None:
+    completion = upserting(gone=null, kept=VALUE)
+    instance = settled(completion)
+    converter = envelope_data_converter(FakeKms(), base=DataConverter(payload_codec=codec), namespace="n")
+    await encoded(completion, converter)
+    fields = completion.successful.commands[0].modify_workflow_properties.upserted_memo.fields
+    assert fields["gone"] == null
+    assert is_envelope(fields["kept"])
+    assert instance is not None
+
+
+def marked(message: Message) -> Payload:
+    """As the SDK would send ``message`` to the system's Nexus endpoint, past every codec."""
+    kind = message.DESCRIPTOR.full_name.encode()
+    metadata = {"encoding": b"binary/protobuf", "messageType": kind, "__temporal_system_payload": b"true"}
+    return Payload(metadata=metadata, data=message.SerializeToString())
+
+
+@pytest.mark.parametrize(
+    "message", [Failure(message=SECRET), SignalWithStartWorkflowExecutionRequest(workflow_id=SECRET)]
+)
+@pytest.mark.parametrize("place", ["result", "header", "operation", "in a memo"])
+async def test_nobody_has_a_payload_left_in_clear_by_the_sdks_mark(place: str, message: Message) -> None:
+    completion = WorkflowActivationCompletion()
+    command = completion.successful.commands.add()
+    operation = command.schedule_nexus_operation
+    if place == "result":
+        command.complete_workflow_execution.result.CopyFrom(marked(message))
+    elif place == "header":
+        command.schedule_activity.headers["h"].CopyFrom(marked(message))
+    elif place == "operation":
+        operation.endpoint = "mine"
+        operation.input.CopyFrom(marked(message))
+    else:
+        request = SignalWithStartWorkflowExecutionRequest()
+        request.memo.fields["k"].CopyFrom(marked(message))
+        operation.endpoint = "__temporal_system"
+        operation.input.CopyFrom(marked(request))
+    instance = settled(completion)
+    await encoded(completion, envelope_data_converter(FakeKms(), namespace="n"))
+    assert b"marigold" not in completion.SerializeToString()
+    if place == "in a memo":
+        assert operation.input.metadata["__temporal_system_payload"] == b"true", "the SDK's own is left"
+    assert instance is not None
+
+
+@pytest.mark.parametrize("kind", ["upsert", "continue as new"])
+async def test_what_goes_out_in_clear_says_no_more_than_that_it_is_null(kind: str) -> None:
+    null = Payload(metadata={"encoding": b"binary/own", "key": b"marigold"}, data=b"null")
+    null.external_payloads.add(size_bytes=1)
+    completion = WorkflowActivationCompletion()
+    command = completion.successful.commands.add()
+    if kind == "upsert":
+        fields = command.modify_workflow_properties.upserted_memo.fields
+    else:
+        fields = command.continue_as_new_workflow_execution.memo
+    fields["gone"].CopyFrom(null)
+    instance = settled(completion)
+    await encoded(completion, envelope_data_converter(FakeKms(), namespace="n"))
+    assert fields["gone"] == Payload(metadata={"encoding": b"binary/own"}, data=b"null")
+    assert instance is not None
+
+
+async def test_null_memo_fields_are_not_stored_elsewhere_either() -> None:
+    driver = Greedy()
+    base = DataConverter(payload_codec=Marking(), external_storage=ExternalStorage([driver], payload_size_threshold=0))
+    completion = upserting(gone=NULLS["null"], kept=VALUE)
+    instance = settled(completion)
+    await encoded(completion, envelope_data_converter(FakeKms(), base=base, namespace="n"))
+    fields = completion.successful.commands[0].modify_workflow_properties.upserted_memo.fields
+    assert fields["gone"] == NULLS["null"]
+    assert [is_envelope(payload) for payload in driver.stored] == [True]
+    assert instance is not None
+
+
+async def test_nobody_can_ask_to_be_left_alone() -> None:
+    """Not by bytes: only the very objects that were found in a memo are, and while their workflow lives."""
+    null = NULLS["binary/null"]
+    completion = upserting(gone=null)
+    instance = settled(completion)
+    found = completion.successful.commands[0].modify_workflow_properties.upserted_memo.fields["gone"]
+    codec = CodecChain([Marking(), EnvelopeCodec(FakeKms(), namespace="n")])
+    same = Payload.FromString(found.SerializeToString())
+    assert same == found
+    for payload in (same, null):
+        [sealed] = await codec.encode([payload])
+        assert is_envelope(sealed)
+    first, second, third = await codec.encode([same, found, VALUE])
+    assert (is_envelope(first), second, is_envelope(third)) == (True, null, True)
+    instance.activate(WorkflowActivation())
+    assert is_untouched(found), "until the next completion, which is the same here"
+    del instance
+    gc.collect()
+    [sealed] = await codec.encode([found])
+    assert is_envelope(sealed)
+
+
+def test_next_activation_lets_go_of_what_was_held() -> None:
+    runner = Runner(upserting(gone=NULLS["null"]))
+    instance = settling(runner).create_instance(None)  # type: ignore[arg-type]
+    instance.activate(WorkflowActivation())
+    found = runner.completion.successful.commands[0].modify_workflow_properties.upserted_memo.fields["gone"]
+    assert is_untouched(found)
+    instance._instance.completion = WorkflowActivationCompletion()  # type: ignore[attr-defined]
+    instance.activate(WorkflowActivation())
+    assert not is_untouched(found)
+
+
+@pytest.mark.parametrize("null", NULLS.values(), ids=NULLS)
+async def test_null_memo_fields_of_children_are_dropped(null: Payload) -> None:
+    completion = WorkflowActivationCompletion()
+    memo = completion.successful.commands.add().start_child_workflow_execution.memo
+    memo["gone"].CopyFrom(null)
+    memo["kept"].CopyFrom(VALUE)
+    settled(completion)
+    assert set(memo) == {"kept"}
+
+
+@pytest.mark.parametrize(
+    ("given", "left", "in_clear"),
+    [
+        ({}, set(), set()),
+        ({"gone": "null"}, {"gone"}, {"gone"}),  # dropped, the next run would inherit the memo
+        ({"gone": "null", "too": "list"}, {"gone", "too"}, {"gone", "too"}),
+        ({"gone": "null", "kept": None}, {"kept"}, set()),
+    ],
+)
+async def test_next_run_gets_the_memo_that_it_would_get(given: dict[str, Any], left: set[str], in_clear: Any) -> None:
+    completion = WorkflowActivationCompletion()
+    memo = completion.successful.commands.add().continue_as_new_workflow_execution.memo
+    for name, null in given.items():
+        memo[name].CopyFrom(NULLS[null] if null else VALUE)
+    instance = settled(completion)
+    await encoded(completion, envelope_data_converter(FakeKms(), namespace="n"))
+    assert set(memo) == left
+    assert {name for name, payload in memo.items() if not is_envelope(payload)} == in_clear
+    assert instance is not None
+
+
+def test_null_memo_fields_of_a_signal_with_start_are_dropped() -> None:
+    request = SignalWithStartWorkflowExecutionRequest(workflow_id="w")
+    request.memo.fields["gone"].CopyFrom(NULLS["null"])
+    request.memo.fields["kept"].CopyFrom(VALUE)
+    completion = WorkflowActivationCompletion()
+    operation = completion.successful.commands.add().schedule_nexus_operation
+    for endpoint, expected in (("mine", {"gone", "kept"}), ("__temporal_system", {"kept"})):
+        operation.endpoint = endpoint
+        operation.input.metadata["messageType"] = request.DESCRIPTOR.full_name.encode()
+        operation.input.data = request.SerializeToString()
+        settled(completion)
+        left = SignalWithStartWorkflowExecutionRequest.FromString(operation.input.data)
+        assert set(left.memo.fields) == expected
+        assert left.workflow_id == "w"
+    operation.input.data = b"no message"
+    settled(completion)
+    assert operation.input.data == b"no message"
+
+
+async def test_activations_in_many_threads_leave_nothing_held() -> None:
+    def activated(number: int) -> bool:
+        completion = upserting(gone=NULLS["null"])
+        instance = settled(completion)
+        found = completion.successful.commands[0].modify_workflow_properties.upserted_memo.fields["gone"]
+        return instance is not None and is_untouched(found)
+
+    loop = asyncio.get_running_loop()
+    assert all(await asyncio.gather(*(loop.run_in_executor(None, activated, number) for number in range(200))))
+    gc.collect()
+    assert not untouched._untouched
