@@ -299,6 +299,7 @@ class AzureKeyVaultServer(Server):
             "AZURE_CLIENT_ID": CLIENT_ID,
             "AZURE_CLIENT_SECRET": CLIENT_SECRET,
             "AZURE_AUTHORITY_HOST": self.endpoint,
+            "AZURE_TOKEN_CREDENTIALS": "EnvironmentCredential",  # and nothing else is tried
         }
 
     def ask(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Any:

@@ -40,8 +40,8 @@ class AzureHarness:
         self._server = server
         self._kty = kty
         self.name = "azure" if kty == "RSA" else "azure-hsm"
-        self._before = {name: os.environ.get(name) for name in self._settings}
-        os.environ.update(self._settings)
+        self._before = {name: os.environ.get(name) for name in server.settings}
+        os.environ.update(server.settings)
         if kty == "RSA":
             server.ask("POST", f"/keys/{SIGNER}/create", {"kty": "EC", "crv": "P-256"})
 
@@ -80,10 +80,6 @@ class AzureHarness:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-
-    @property
-    def _settings(self) -> dict[str, str]:
-        return {**self._server.settings, "AZURE_TOKEN_CREDENTIALS": "EnvironmentCredential"}
 
     def _enable(self, uri: str, enabled: bool) -> None:
         for item in self._server.ask("GET", f"/keys/{_name(uri)}/versions")["value"]:

@@ -22,25 +22,30 @@ def vault(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azure]:
         yield vault
 
 
+@pytest.fixture(scope="module")
+def made(vault: Azure) -> Iterator[tuple[AzureKeyVault, WrappedSecret]]:
+    """A master key that has read its signing key, and what it wrapped."""
+    key = vault.open("rsa", sign_key="signer")
+    wrapped = key.wrap(SECRET, CONTEXT)
+    key.unwrap(wrapped, CONTEXT)
+    yield key, wrapped
+    key.close()
+
+
 @pytest.fixture
-def azure(vault: Azure) -> Azure:
+def azure(vault: Azure, made: tuple[AzureKeyVault, WrappedSecret]) -> Azure:
     vault.forget()
     return vault
 
 
 @pytest.fixture
-def key(azure: Azure) -> Iterator[AzureKeyVault]:
-    key = azure.open("rsa", sign_key="signer")
-    yield key
-    key.close()
+def key(made: tuple[AzureKeyVault, WrappedSecret]) -> AzureKeyVault:
+    return made[0]
 
 
 @pytest.fixture
-def wrapped(azure: Azure, key: AzureKeyVault) -> WrappedSecret:
-    wrapped = key.wrap(SECRET, CONTEXT)
-    key.unwrap(wrapped, CONTEXT)
-    azure.forget()
-    return wrapped
+def wrapped(made: tuple[AzureKeyVault, WrappedSecret]) -> WrappedSecret:
+    return made[1]
 
 
 def failure(key: AzureKeyVault, wrapped: WrappedSecret) -> EnvelopeError:
@@ -192,7 +197,8 @@ def test_a_certificate_that_is_not_trusted_is_named(azure: Azure, wrapped: Wrapp
     assert (type(error), error.code) == (KmsUnavailable, "no-tls")
 
 
-def test_a_closed_key_says_so(azure: Azure, key: AzureKeyVault, wrapped: WrappedSecret) -> None:
+def test_a_closed_key_says_so(azure: Azure, wrapped: WrappedSecret) -> None:
+    key = azure.open("rsa", sign_key="signer")
     key.close()
     key.close()
     assert failure(key, wrapped).code == "closed"
