@@ -72,7 +72,7 @@ class Listener(ThreadingHTTPServer):
         """Speak TLS in the connection's own thread: a client that is slow at it keeps nobody else waiting."""
         request.settimeout(60)
         with self._tls.wrap_socket(request, server_side=True) as secured:
-            self.RequestHandlerClass(secured, client_address, self)
+            _Handler(secured, client_address, self)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Clients that go away are no error of ours."""

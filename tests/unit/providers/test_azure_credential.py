@@ -86,7 +86,12 @@ def test_what_failed_is_named_by_its_class_alone(credential: PatientCredential) 
 
 def test_of_many_threads_one_asks(source: Source, credential: PatientCredential) -> None:
     begun, go_on = threading.Event(), threading.Event()
-    source.wait = lambda: (begun.set(), go_on.wait(30))
+
+    def wait() -> None:
+        begun.set()
+        go_on.wait(30)
+
+    source.wait = wait
     threads = [threading.Thread(target=fail, args=(credential,)) for _ in range(8)]
     for thread in threads:
         thread.start()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from azure.core.credentials import AccessTokenInfo
+from azure.core.credentials import AccessTokenInfo, TokenRequestOptions
 from azure.keyvault.keys import KeyClient
 
 from envelope_codec.errors import ConfigurationError
@@ -18,8 +18,15 @@ VERSION = "0123456789abcdef" * 2
 
 
 class NoToken:
-    def get_token_info(self, *scopes: str, options: object = None) -> AccessTokenInfo:
+    def get_token_info(self, *scopes: str, options: TokenRequestOptions | None = None) -> AccessTokenInfo:
         raise AssertionError("building a master key asks for no token")
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> NoToken:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
 
 
 def test_the_key_uri_is_found_by_its_scheme() -> None:
