@@ -179,6 +179,7 @@ providers = [
     master_key("awskms:///arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab?endpoint=http://127.0.0.1:1"),
     master_key("gcpkms://projects/p/locations/l/keyRings/r/cryptoKeys/k?endpoint=127.0.0.1:1&insecure=true"),
     master_key("hashivault://key?address=http://127.0.0.1:1"),
+    master_key("azurekv://example.vault.azure.net/key?sign_key=signer&endpoint=https://127.0.0.1:1"),
 ]
 id = os.urandom(16).hex()
 
