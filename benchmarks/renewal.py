@@ -18,7 +18,7 @@ from array import array
 from temporalio.api.common.v1 import Payload
 
 from envelope_codec import EnvelopeConfig
-from envelope_codec.keys.sealing import Place, SealingKey
+from envelope_codec.keys.sealing_key import Place, SealingKey
 from envelope_codec.temporal.codec import EnvelopeCodec
 from envelope_codec.testing import FakeKms
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 from envelope_codec.keys.calls import KmsCalls
 from envelope_codec.keys.clock import Timer
 from envelope_codec.keys.keyset import KeySet
+from envelope_codec.keys.sealing_key import Place, SealingKey
 from envelope_codec.keys.trial import Trials, Want
 from envelope_codec.kms import MasterKey
 from envelope_codec.observe import Event, fix, logger, report
-
-if TYPE_CHECKING:
-    from envelope_codec.keys.sealing import Place, SealingKey
 
 _APART = 3_600.0  # seconds from one replacement to the next
 _SPREAD = 600.0  # seconds over which the next is spread

@@ -15,7 +15,8 @@ from envelope_codec.keys.clock import Clock, SystemClock
 from envelope_codec.keys.keyset import KeySet, SealingContext
 from envelope_codec.keys.lease import Lease
 from envelope_codec.keys.opening import OpeningKeys
-from envelope_codec.keys.sealing import Place, SealingKey, SealingKeys
+from envelope_codec.keys.sealing import SealingKeys
+from envelope_codec.keys.sealing_key import Place, SealingKey
 from envelope_codec.keys.vouching import Leases
 from envelope_codec.kms import MasterKey
 from envelope_codec.observe import LogObserver, Observer, logger

@@ -41,7 +41,7 @@ from envelope_codec.errors import (
 )
 from envelope_codec.keys.keyring import Keyring
 from envelope_codec.keys.keyset import SealingContext
-from envelope_codec.keys.sealing import Place, SealingKey
+from envelope_codec.keys.sealing_key import Place, SealingKey
 from envelope_codec.kms import MasterKey
 from envelope_codec.observe import Event, LogObserver, Observer, logger, report
 from envelope_codec.temporal.legacy import LegacyCodecs, with_legacy_codecs

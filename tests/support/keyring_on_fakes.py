@@ -24,7 +24,7 @@ from envelope_codec.envelope import (
 from envelope_codec.errors import InvalidCiphertext, KeyDenied
 from envelope_codec.keys.keyring import Keyring, Limits
 from envelope_codec.keys.keyset import KeySet
-from envelope_codec.keys.sealing import SealingKey
+from envelope_codec.keys.sealing_key import SealingKey
 from envelope_codec.kms import MasterKey, Unwrapped, WrappedSecret, context_bytes
 from envelope_codec.observe import Event
 from envelope_codec.testing import FakeKms, ManualClock

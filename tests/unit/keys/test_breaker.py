@@ -10,7 +10,7 @@ import pytest
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable
 from envelope_codec.keys.breaker import Breaker
 from envelope_codec.keys.keyset import KeySet
-from envelope_codec.keys.sealing import SealingKey
+from envelope_codec.keys.sealing_key import SealingKey
 from envelope_codec.testing import FakeKms
 from tests.support.keyring_on_fakes import LIMITS, Jobs, Ring, settle, wrapped_by
 

@@ -20,7 +20,7 @@ from envelope_codec.errors import (
     MalformedEnvelope,
 )
 from envelope_codec.keys.keyset import KeySet
-from envelope_codec.keys.sealing import SealingKey
+from envelope_codec.keys.sealing_key import SealingKey
 from envelope_codec.kms import Unwrapped, WrappedSecret
 from envelope_codec.testing import FakeKms
 from tests.support.keyring_on_fakes import (
