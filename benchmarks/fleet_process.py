@@ -137,7 +137,7 @@ class Process:
         if self.keyring.try_opening_key(record) is None:
             self._begin(self._wait(self.keyring, record))
         else:
-            self.keyring.opened(record)
+            self.keyring.note_opened(record)
 
     def send(self, reader: Process) -> None:
         """Get the key to seal a payload with, and have ``reader`` open it."""
@@ -204,7 +204,7 @@ class Process:
         except EnvelopeError:
             self.failed += 1
         else:
-            keyring.opened(record)
+            keyring.note_opened(record)
         self.waits.append(self._loop.now - begun)
 
 

@@ -279,7 +279,7 @@ class EnvelopeConfig(_MasterKeys):
         return Keyring(
             key_sets.sealing,
             opening_key_sets=key_sets.opening,
-            resolve=key_sets.resolved if self.resolver is not None else None,
+            resolve=key_sets.resolve if self.resolver is not None else None,
             direct=self.wrapping == "direct",
             verify_wraps=self.verify_wraps,
             limits=Limits(**limits),

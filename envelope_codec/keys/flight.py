@@ -72,7 +72,7 @@ class Flight(Generic[T]):
 
     Attributes:
         work: one attempt; runs in the keyring's threads.
-        deadline: monotonic seconds after which no further attempt starts.
+        deadline: monotonic seconds after which no further attempt starts; None for no further attempt at all.
         waiters: callers that joined and have not got the outcome yet.
         keep: whether it is retried although nobody waits for it.
         failures: attempts that failed so far.
@@ -82,7 +82,7 @@ class Flight(Generic[T]):
 
     _lock: Any
 
-    def __init__(self, work: Callable[[], T], deadline: float, *, keep: bool = False) -> None:
+    def __init__(self, work: Callable[[], T], deadline: float | None = None, *, keep: bool = False) -> None:
         self.work = work
         self.deadline = deadline
         self.keep = keep
@@ -101,10 +101,10 @@ class Flight(Generic[T]):
 
     def fail(self, error: EnvelopeError) -> None:
         """Wake every waiter with a copy of ``error``. Call it outside locks; only the first outcome counts."""
-        told = error.fresh()  # without the frames of the attempt, which hold secrets
+        copy = error.fresh()  # without the frames of the attempt, which hold secrets
 
         def outcome() -> T:
-            raise told.fresh()
+            raise copy.fresh()
 
         self._end(outcome)
 
@@ -115,8 +115,17 @@ class Flight(Generic[T]):
         """
         with self._lock:
             self.waiters += 1
-        self.deadline = max(self.deadline, deadline)
+        self._extend(deadline)
         return self
+
+    def keep_until(self, deadline: float) -> None:
+        """Have it retried until ``deadline`` (monotonic seconds) although nobody waits for it."""
+        self.keep = True
+        self._extend(deadline)
+
+    def may_retry(self, monotonic: float) -> bool:
+        """Say whether another attempt may start at this time: somebody waits for it, or it is kept."""
+        return (self.keep or self.waiters > 0) and self.deadline is not None and monotonic < self.deadline
 
     async def wait(self, clock: Clock, deadline: float) -> T:
         """The outcome, for a caller that has joined.
@@ -175,6 +184,9 @@ class Flight(Generic[T]):
             _stopped.add(task)
         error = self.last_error or KmsUnavailable("the KMS did not answer before the deadline")
         raise error.fresh()
+
+    def _extend(self, deadline: float) -> None:
+        self.deadline = deadline if self.deadline is None else max(self.deadline, deadline)
 
     def _wake_at_end(self, wake: Callable[[], None]) -> None:
         with self._lock:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Mapping
-from functools import lru_cache
 from typing import Any, Protocol, cast
 
 from cachetools import LRUCache
@@ -82,12 +81,17 @@ class KeySets:
         self._sets |= {name: self._build(keys, f"namespaces.{name}.") for name, keys in config.namespaces.items()}
         self._resolver = config.resolver
         self._resolved: LRUCache[Any, KeySet] = LRUCache(_RESOLVED)
-        # Bounded: whoever makes up namespaces must not fill the memory.
-        self.sealing = lru_cache(maxsize=10_000)(self._sealing)
-        self.opening = lru_cache(maxsize=10_000)(self._opening)
 
-    def resolved(self, context: SealingContext) -> KeySet | None:
-        """What the resolver says of ``context``; None for the namespace's usual key set.
+    def sealing(self, namespace: str) -> KeySet | None:
+        """Return the master keys that seal in ``namespace``; None where none are configured."""
+        return self._sets.get(self._entries.sealing(namespace))
+
+    def opening(self, namespace: str) -> KeySet | None:
+        """Return the master keys that open what was sealed in ``namespace``, which may be an old name."""
+        return self._sets.get(self._entries.opening(namespace))
+
+    def resolve(self, context: SealingContext) -> KeySet | None:
+        """Return the key set that the resolver chooses for ``context``; None for the namespace's usual one.
 
         Raises:
             KeyNotConfigured: the resolver failed, or its answer is of no use. The log has the details.
@@ -107,12 +111,6 @@ class KeySets:
             logger.error(text, context.namespace, text_of(error))
         raise KeyNotConfigured("the resolver gave no master key to seal with", operation="seal")
 
-    def _sealing(self, namespace: str) -> KeySet | None:
-        return self._sets.get(self._entries.sealing(namespace))
-
-    def _opening(self, namespace: str) -> KeySet | None:
-        return self._sets.get(self._entries.opening(namespace))
-
     def _of(self, keys: ConfiguredKeys | MasterKey | str) -> KeySet:
         if isinstance(keys, (str, MasterKey)):
             name: Any = _identity(keys)
@@ -124,28 +122,28 @@ class KeySets:
         if found is None:
             # Without the lock: to build a master key may import its provider and read files, for as long as it takes.
             if isinstance(keys, (str, MasterKey)):
-                built = KeySet(self._one(keys, "resolver"), place="resolver: ")
+                built = KeySet(self._one(keys, "resolver"), prefix="resolver: ")
             else:
                 built = self._build(keys, "resolver: ")
             with self._lock:
                 found = self._resolved.setdefault(name, built)
         return found
 
-    def _build(self, keys: ConfiguredKeys, place: str) -> KeySet:
+    def _build(self, keys: ConfiguredKeys, prefix: str) -> KeySet:
         built = KeySet(
-            self._one(keys.key, f"{place}key"),
-            tuple(self._one(key, f"{place}backup_keys[{number}]") for number, key in enumerate(keys.backup_keys)),
-            tuple(self._one(key, f"{place}decrypt_keys[{number}]") for number, key in enumerate(keys.decrypt_keys)),
+            self._one(keys.key, f"{prefix}key"),
+            tuple(self._one(key, f"{prefix}backup_keys[{number}]") for number, key in enumerate(keys.backup_keys)),
+            tuple(self._one(key, f"{prefix}decrypt_keys[{number}]") for number, key in enumerate(keys.decrypt_keys)),
             dict(keys.context),
             keys.min_recipients,
-            place,
-            keys.lease if place else None,  # the general one is the keyring's own
+            prefix,
+            keys.lease if prefix else None,  # the general one is the keyring's own
         )
         ids = [master.key_id for master in (*built.sealing, *built.decrypt_keys)]
         for key_id in ids:
             if ids.count(key_id) > 1:
                 raise ConfigurationError(
-                    f"{place}decrypt_keys: two of key, backup_keys and decrypt_keys name one master key, {key_id}; "
+                    f"{prefix}decrypt_keys: two of key, backup_keys and decrypt_keys name one master key, {key_id}; "
                     "list it once"
                 )
         return built

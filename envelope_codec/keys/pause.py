@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable
 
 from envelope_codec.errors import EnvelopeError, KmsUnavailable
-from envelope_codec.keys.calls import KmsCalls, closed
+from envelope_codec.keys.calls import KmsCalls, keyring_closed
 from envelope_codec.keys.flight import Flight
 
 
@@ -33,10 +32,10 @@ class Pauses:
         """
         with self._calls.lock:
             if self._calls.closed:
-                raise closed()
+                raise keyring_closed()
             flight = self._flights.get(name)
             if flight is None:
-                flight = Flight(lambda: None, -math.inf)
+                flight = Flight(lambda: None)
                 self._schedule(name, flight, seconds)
                 self._flights[name] = flight
             if error is not None:
@@ -59,7 +58,7 @@ class Pauses:
         for flight in flights.values():
             if flight.timer is not None:
                 flight.timer.cancel()
-            flight.fail(closed())
+            flight.fail(keyring_closed())
 
     def _schedule(self, name: Hashable, flight: Flight[None], seconds: float) -> None:
         def over() -> None:

@@ -39,7 +39,7 @@ class Witness(Protocol):
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Opened:
+class UnwrapWitness:
     """A recipient that was unwrapped, to the secret that its record's id commits to."""
 
     operation: ClassVar[str] = "unwrap"
@@ -51,7 +51,11 @@ class Opened:
     version: str | None
 
     def repeat(self) -> None:
-        """See `Witness.repeat`."""
+        """Unwrap the same ciphertext again. The secret must be the record's, and the proved version the same.
+
+        Raises:
+            EnvelopeError: as the provider raised it; `InvalidCiphertext` if the answer is another than before.
+        """
         again = unwrapped_by(self.master, self.wrapped, dict(self.context))
         unlock_head(self.head, self.record_id, again.secret)
         if again.version != self.version:
@@ -59,7 +63,7 @@ class Opened:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Wrapped:
+class WrapWitness:
     """A wrap, for roles that may only encrypt. It is repeated with a secret that nothing else knows."""
 
     operation: ClassVar[str] = "wrap"
@@ -69,14 +73,18 @@ class Wrapped:
     version: str | None
 
     def repeat(self) -> None:
-        """See `Witness.repeat`."""
+        """Wrap another secret. The key id and the key version must be the same.
+
+        Raises:
+            EnvelopeError: as the provider raised it; `InvalidCiphertext` if the answer is another than before.
+        """
         again = self.master.wrap(os.urandom(SECRET_LENGTH), dict(self.context))
         if (again.key_id, again.key_version) != (self.key_id, self.version):
             raise InvalidCiphertext("the KMS used another key or key version than before", operation="wrap")
 
 
-def open_recipient(record: Record, recipient: Recipient, master: MasterKey) -> tuple[bytes, Opened]:
-    """Unwrap one recipient: the key that the record carries, and the witness.
+def open_recipient(record: Record, recipient: Recipient, master: MasterKey) -> tuple[bytes, UnwrapWitness]:
+    """Unwrap one recipient: return the key that the record carries, and the witness.
 
     Raises:
         EnvelopeError: as the provider raised it; `InvalidCiphertext` if the secret is not the record's.
@@ -85,4 +93,4 @@ def open_recipient(record: Record, recipient: Recipient, master: MasterKey) -> t
     context: Mapping[str, str] = record.kms_context
     unwrapped = unwrapped_by(master, wrapped, dict(context))
     key = unlock_head(record.head, record.id, unwrapped.secret)
-    return key, Opened(master, wrapped, tuple(context.items()), record.head, record.id, unwrapped.version)
+    return key, UnwrapWitness(master, wrapped, tuple(context.items()), record.head, record.id, unwrapped.version)

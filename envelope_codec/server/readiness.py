@@ -22,7 +22,7 @@ from envelope_codec.envelope import (
     unlock,
 )
 from envelope_codec.errors import EnvelopeError, KmsUnavailable
-from envelope_codec.keys.calls import told
+from envelope_codec.keys.calls import translate_error
 from envelope_codec.keys.key_sets import KeySets
 from envelope_codec.keys.keyset import KeySet
 from envelope_codec.kms import MasterKey, WrappedSecret, unwrapped_by
@@ -125,7 +125,7 @@ class _Probe:
                 wrapped = WrappedSecret(recipient.key_id, recipient.key_version, recipient.ciphertext)
                 unlock(record, unwrapped_by(master, wrapped, record.kms_context).secret)
             except Exception as error:
-                failure = error if isinstance(error, EnvelopeError) else told(error, operation, master)
+                failure = error if isinstance(error, EnvelopeError) else translate_error(error, operation, master)
                 if operation == "wrap" and not isinstance(failure, KmsUnavailable):
                     continue  # it need not be allowed to, where it only opens
                 logger.warning("the probe of namespace %.200r failed at %s: %s", self._namespace, operation, failure)

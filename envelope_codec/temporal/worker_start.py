@@ -63,7 +63,7 @@ class Prewarm(Interceptor):
 
     async def ready(self, workflow_id: str | None = None) -> None:
         """Return when there is a key to seal with; raise as `Keyring.prewarm`."""
-        place = self.keyring.place(SealingContext(self._namespace, workflow_id or ""))
+        place = self.keyring.scope(SealingContext(self._namespace, workflow_id or ""))
         await self.keyring.prewarm(place, timeout=self.keyring.limits.timeout)
 
 
@@ -120,7 +120,7 @@ class _PatientHeartbeats(ActivityOutboundInterceptor):
         """See `ActivityOutboundInterceptor.heartbeat`."""
         token = stopping.set(self._stop)
         try:
-            with patience.begun():
+            with patience.after_user_code():
                 super().heartbeat(*details)
         finally:
             details = ()  # an error keeps this frame

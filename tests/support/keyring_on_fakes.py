@@ -119,7 +119,7 @@ class Ring:
         key = self.keyring.try_opening_key(record)
         if key is None:
             key = await self.finish(self.keyring.opening_key(record, **options))
-        self.keyring.opened(record)
+        self.keyring.note_opened(record)
         return key
 
     def use(self, *records: Record) -> list[bytes | None]:
@@ -128,7 +128,7 @@ class Ring:
         for record in records:
             keys.append(self.keyring.try_opening_key(record))
             if keys[-1] is not None:
-                self.keyring.opened(record)
+                self.keyring.note_opened(record)
         return keys
 
     async def finish(self, work: Awaitable[T]) -> T:
@@ -162,7 +162,7 @@ class Ring:
         """Unwrapped keys in memory, for sealing and opening."""
         opening, sealing = self.keyring._opening, self.keyring._sealing
         kept = {id(entry) for entry in (*opening._keys.values(), *opening._hot.values())}
-        return len(kept) + sum(state.current is not None for state in sealing._states.values())
+        return len(kept) + sum(state.current is not None for state in sealing._slots.by_scope.values())
 
 
 async def settle() -> None:

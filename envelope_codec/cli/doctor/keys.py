@@ -27,7 +27,7 @@ from envelope_codec.envelope import (
     unlock,
 )
 from envelope_codec.errors import ConfigurationError, EnvelopeError, InvalidCiphertext
-from envelope_codec.keys.calls import told
+from envelope_codec.keys.calls import translate_error
 from envelope_codec.kms import MasterKey, WrappedSecret, master_key, unwrapped_by
 
 _CLASSES = {"envelope_codec_aws": "awskms", "envelope_codec_gcp": "gcpkms", "envelope_codec_vault": "hashivault"}
@@ -215,7 +215,7 @@ class KeyCheck:
             work()
         except BaseException as error:
             seconds = time.perf_counter() - begun
-            return Answer(seconds, told(error, operation, master), self._words.taken())
+            return Answer(seconds, translate_error(error, operation, master), self._words.taken())
         return Answer(time.perf_counter() - begun)
 
 

@@ -61,7 +61,7 @@ def sealed(keyring: Keyring) -> bytes:
 
 def opened(keyring: Keyring, record: Record) -> bytes:
     key = asyncio.run(keyring.opening_key(record))
-    keyring.opened(record)
+    keyring.note_opened(record)
     return key
 
 
