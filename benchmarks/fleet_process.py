@@ -13,8 +13,9 @@ from benchmarks.fleet_shape import Fleet
 from benchmarks.fleet_time import SimulatedClock, SimulatedLoop, SimulatedThreads
 from envelope_codec.envelope import Record
 from envelope_codec.errors import EnvelopeError, KmsUnavailable
-from envelope_codec.keys.keyring import Keyring, Limits
+from envelope_codec.keys.keyring import Keyring
 from envelope_codec.keys.keyset import KeySet
+from envelope_codec.keys.limits import Limits
 from envelope_codec.kms import Unwrapped, WrappedSecret
 from envelope_codec.observe import Event
 from envelope_codec.testing import FakeKms

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from envelope_codec.keys.clock import Clock, SystemClock, Timer
-    from envelope_codec.keys.keyring import Keyring, Limits
+    from envelope_codec.keys.keyring import Keyring
     from envelope_codec.keys.keyset import KeySet, SealingContext
+    from envelope_codec.keys.limits import Limits
     from envelope_codec.keys.sealing_key import Scope, SealingKey
 
 __all__ = ["Clock", "KeySet", "Keyring", "Limits", "Scope", "SealingContext", "SealingKey", "SystemClock", "Timer"]
@@ -18,7 +19,7 @@ _HOMES = {
     "Clock": "clock",
     "KeySet": "keyset",
     "Keyring": "keyring",
-    "Limits": "keyring",
+    "Limits": "limits",
     "Scope": "sealing_key",
     "SealingContext": "keyset",
     "SealingKey": "sealing_key",

@@ -1,4 +1,4 @@
-"""Calls of a KMS: in threads of their own, retried, and once for all who want the same."""
+"""Calls of a KMS: in threads of their own, retried, and one for all callers who want the same."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class KmsCalls:
         self._breakers: dict[int, tuple[MasterKey, Breaker]] = {}  # by identity: a provider's object may have no hash
 
     def breaker(self, master: MasterKey) -> Breaker:
-        """Whether ``master`` is known to be out of reach."""
+        """Return the circuit breaker of ``master``."""
         found = self._breakers.get(id(master))
         if found is None:
             found = self._breakers.setdefault(id(master), (master, Breaker()))
@@ -74,11 +74,11 @@ class KmsCalls:
             self.breaker(master).close()
 
     def call(self, operation: str, master: MasterKey, namespace: str, work: Callable[[], T]) -> T:
-        """Make one call, here and now, and report it.
+        """Make one call in this thread, and report it.
 
         Raises:
-            EnvelopeError: as the provider raised it. What no provider may raise is logged and becomes
-                `KmsUnavailable`, for it says nothing of the key.
+            EnvelopeError: as the provider raised it. An error that no provider may raise is logged, and
+                becomes `KmsUnavailable`: it says nothing of the key.
         """
         begun = self.clock.monotonic()
         failure: EnvelopeError | None = None
@@ -102,9 +102,10 @@ class KmsCalls:
         return result[0]
 
     def fly(self, flight: Flight[T], landed: Callable[[], object], *, urgent: bool = False) -> None:
-        """Run ``flight`` to its outcome. Then, before waiters are told, ``landed`` is called under the lock.
+        """Run ``flight`` to its outcome. Call ``landed`` under the lock then, before waiters get the outcome.
 
-        What is urgent, since many wait for it, has threads of its own: a flood of records must not keep it waiting.
+        Urgent flights have threads of their own: many callers wait for them, and a flood of records must not
+        delay them.
         """
         with self.lock:
             if self.closed:
@@ -123,7 +124,7 @@ class KmsCalls:
         return shorten(_BACKOFF.seconds(failures), self.jitter())
 
     def close(self) -> None:
-        """Fail every flight and start no more. Calls under way end in their own time and are heard no more."""
+        """Fail every flight, and start no more. Nobody gets the outcome of calls under way."""
         with self.lock:
             self.closed = True
             flying, self._flying = self._flying, set()
@@ -176,7 +177,7 @@ class KmsCalls:
             flight.fail(failure)
 
     def _again(self, flight: Flight[T], landed: Callable[[], object], urgent: bool, failure: EnvelopeError) -> bool:
-        """Schedule another attempt, or land."""
+        """Schedule another attempt, or land. Return whether there is another."""
         with self.lock:
             flight.failures += 1
             flight.last_error = failure.fresh()

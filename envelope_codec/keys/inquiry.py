@@ -12,6 +12,7 @@ from envelope_codec.keys.keyset import KeySet, decisive
 from envelope_codec.keys.lease import Lease
 from envelope_codec.keys.vouching import Leases
 from envelope_codec.kms import MasterKey
+from envelope_codec.observe import logger
 
 Refusals = dict[int, tuple[EnvelopeError, float]]
 """By identity of a master key: what it said of a record, and until when (monotonic seconds) it is not asked again."""
@@ -122,3 +123,13 @@ class Inquiry:
             if id(master) in self._asked:
                 return True
         return False
+
+
+def log_unconfigured(record: Record) -> None:
+    """Log that no master key of ``record`` is configured: in the log alone, and quoted.
+
+    Whoever can write to Temporal can make these names up.
+    """
+    text = "no master key of %.600r is configured for namespace %.200r: add it to decrypt_keys, if it is one of "
+    text += "yours, and check with `envelope-codec doctor`"
+    logger.warning(text, [recipient.key_id for recipient in record.recipients], record.namespace)

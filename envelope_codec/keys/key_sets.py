@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Mapping
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 from cachetools import LRUCache
 
@@ -60,6 +60,36 @@ class Configured(ConfiguredKeys, ConfiguredNamespaces, Protocol):
     def resolver(self) -> Any: ...
 
 
+class ListedKey(NamedTuple):
+    """One key of a key set, as the configuration has it.
+
+    Attributes:
+        setting: its name, such as ``namespaces.prod.backup_keys[0]``.
+        given: a key URI or a `MasterKey`.
+        seals: whether it wraps, or opens only.
+    """
+
+    setting: str
+    given: object
+    seals: bool
+
+
+def keys_of_entry(config: Configured, entry: str) -> tuple[str, ConfiguredKeys]:
+    """Return the keys of an entry that `Entries` has found, and what stands before ``key`` in the setting's name."""
+    return ("", config) if entry == "" else (f"namespaces.{entry}.", config.namespaces[entry])
+
+
+def list_keys(prefix: str, keys: ConfiguredKeys) -> list[ListedKey]:
+    """List the keys of a key set: those that wrap first, ``key`` before all."""
+    backups = enumerate(keys.backup_keys)
+    others = enumerate(keys.decrypt_keys)
+    return [
+        ListedKey(f"{prefix}key", keys.key, True),
+        *(ListedKey(f"{prefix}backup_keys[{number}]", given, True) for number, given in backups),
+        *(ListedKey(f"{prefix}decrypt_keys[{number}]", given, False) for number, given in others),
+    ]
+
+
 class KeySets:
     """The key sets of a configuration.
 
@@ -77,8 +107,8 @@ class KeySets:
         renew_after_fork(self, _lock=threading.Lock)
         self.built: Collection[MasterKey] = self._masters.values()
         self._entries = Entries(config)
-        self._sets: dict[str | None, KeySet] = {"": self._build(config, "")} if config.key is not None else {}
-        self._sets |= {name: self._build(keys, f"namespaces.{name}.") for name, keys in config.namespaces.items()}
+        entries = ["", *config.namespaces] if config.key is not None else [*config.namespaces]
+        self._sets: dict[str | None, KeySet] = {entry: self._build(*keys_of_entry(config, entry)) for entry in entries}
         self._resolver = config.resolver
         self._resolved: LRUCache[Any, KeySet] = LRUCache(_RESOLVED)
 
@@ -124,16 +154,19 @@ class KeySets:
             if isinstance(keys, (str, MasterKey)):
                 built = KeySet(self._one(keys, "resolver"), prefix="resolver: ")
             else:
-                built = self._build(keys, "resolver: ")
+                built = self._build("resolver: ", keys)
             with self._lock:
                 found = self._resolved.setdefault(name, built)
         return found
 
-    def _build(self, keys: ConfiguredKeys, prefix: str) -> KeySet:
+    def _build(self, prefix: str, keys: ConfiguredKeys) -> KeySet:
+        listed = list_keys(prefix, keys)
+        masters = [self._one(key.given, key.setting) for key in listed]
+        sealing = sum(key.seals for key in listed)
         built = KeySet(
-            self._one(keys.key, f"{prefix}key"),
-            tuple(self._one(key, f"{prefix}backup_keys[{number}]") for number, key in enumerate(keys.backup_keys)),
-            tuple(self._one(key, f"{prefix}decrypt_keys[{number}]") for number, key in enumerate(keys.decrypt_keys)),
+            masters[0],
+            tuple(masters[1:sealing]),
+            tuple(masters[sealing:]),
             dict(keys.context),
             keys.min_recipients,
             prefix,

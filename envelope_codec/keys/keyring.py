@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 
 from envelope_codec._frames import frameless_async, text_of
 from envelope_codec._process import in_child
@@ -16,6 +15,7 @@ from envelope_codec.keys.direct import DirectKeys
 from envelope_codec.keys.key_maker import KeyMaker
 from envelope_codec.keys.keyset import KeySet, SealingContext
 from envelope_codec.keys.lease import Lease
+from envelope_codec.keys.limits import Limits
 from envelope_codec.keys.opening import OpeningKeys
 from envelope_codec.keys.sealing import SealingKeys
 from envelope_codec.keys.sealing_key import Scope, SealingKey
@@ -23,33 +23,6 @@ from envelope_codec.keys.succession import Succession
 from envelope_codec.keys.vouching import Leases
 from envelope_codec.kms import MasterKey
 from envelope_codec.observe import LogObserver, Observer, logger
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Times in seconds, and bounds.
-
-    Attributes:
-        max_age: a wrapping key seals no longer than this.
-        max_payloads: a wrapping key seals no more payloads than this.
-        cache_ttl: an unwrapped wrapping key is kept for opening no longer than this.
-        cache_size: at most so many unwrapped wrapping keys are kept.
-        lease: a successful unwrap vouches for its master key for so long, where a `KeySet` does not say.
-        outage_grace: while the KMS can't be reached, what is at hand serves so much longer. 0 for none.
-        refusal_ttl: a record that could not be opened is refused for so long without asking again.
-        timeout: a caller waits so long for a key.
-        activity_timeout: a caller that opens in an Activity context waits so long.
-    """
-
-    max_age: float = 86_400.0
-    max_payloads: int = 2**20
-    cache_ttl: float = 86_400.0
-    cache_size: int = 50_000
-    lease: float = 300.0
-    outage_grace: float = 3_600.0
-    refusal_ttl: float = 5.0
-    timeout: float = 30.0
-    activity_timeout: float = 600.0
 
 
 class Keyring:

@@ -82,6 +82,6 @@ class LeaseRegister:
             call.denials += 1
 
     def doubt(self, request: Request, version: str, now: Moment, pause: float) -> Lease | None:
-        """Choose the lease to renew now after a refusal of ``request``. See `Siblings.doubt` for the arguments."""
+        """Choose the lease to renew now after a refusal of ``request``: `Siblings.doubt` of its siblings."""
         siblings = self._siblings.get(request)
         return siblings.doubt(version, *now, pause) if siblings is not None else None

@@ -10,7 +10,7 @@ from envelope_codec.envelope import Recipient, Record
 from envelope_codec.errors import EnvelopeError, KeyNotConfigured, KmsUnavailable
 from envelope_codec.keys.calls import KmsCalls, keyring_closed
 from envelope_codec.keys.flight import Flight
-from envelope_codec.keys.inquiry import Inquiry, Refusals
+from envelope_codec.keys.inquiry import Inquiry, Refusals, log_unconfigured
 from envelope_codec.keys.keycache import KeyCache
 from envelope_codec.keys.keyset import KeySet
 from envelope_codec.keys.lease import Lease
@@ -18,7 +18,6 @@ from envelope_codec.keys.opening_key import OpeningKey, spelling
 from envelope_codec.keys.refusal_cache import RefusalCache
 from envelope_codec.keys.vouching import Leases
 from envelope_codec.kms import MasterKey
-from envelope_codec.observe import logger
 
 _HOT_ENTRIES = 4_096
 _WIPED_AT_ONCE = 128  # keys; after so many, other threads get a turn
@@ -61,9 +60,13 @@ class OpeningKeys:
     def at_hand(self, record: Record) -> bytes | None:
         """Return the key that ``record`` carries, if it is at hand. Never waits."""
         entry = self._hot.get(record.id)
-        if entry is not None and entry.allows(record) and self._serves(entry):
-            return entry.key
-        return None
+        if entry is None or not entry.allows(record):
+            return None
+        lease = entry.live_lease(self._clock.monotonic(), self._clock.time())
+        if lease is None:
+            return None
+        entry.serving = lease
+        return entry.key
 
     def note_use(self, record: Record) -> None:
         """Take note that a payload has been opened with the key that was at hand: its lease is in use."""
@@ -82,13 +85,11 @@ class OpeningKeys:
             with self._calls.lock:
                 if self._calls.closed:
                     raise keyring_closed()
-                entry = self._entry(record)
-                serves = entry is not None and self._serves(entry)
-                if entry is not None and serves and entry.allows(record):
-                    self._heat(record.id, entry)
-                    return entry.key
-                self._raise_refusal(reference)
-                lapsed = [] if entry is None or serves else self._lapsed(entry, record, renewed)
+                key = self._usable_key(record)
+                if key is not None:
+                    return key
+                self._refused.check(reference)
+                lapsed = self._lapsed(record, renewed)
                 flight, new = (None, False) if lapsed else self._flight(record, reference, deadline)
             if flight is not None:
                 if new:
@@ -122,23 +123,27 @@ class OpeningKeys:
     def _serves(self, entry: OpeningKey) -> bool:
         """Say whether ``entry`` may be used now, and remember the lease by which it may."""
         lease = entry.live_lease(self._clock.monotonic(), self._clock.time())
-        if lease is None:
-            return False
-        entry.serving = lease
-        return True
+        if lease is not None:
+            entry.serving = lease
+        return lease is not None
 
-    def _raise_refusal(self, reference: bytes) -> None:
-        """Raise what this spelling of a record was refused with, if that still counts. Called under the lock."""
-        refusal = self._refused.get(reference)
-        if refusal is not None:
-            raise refusal.fresh()
+    def _usable_key(self, record: Record) -> bytes | None:
+        """Return the key of ``record``, if it may be used now. Called under the lock."""
+        entry = self._entry(record)
+        if entry is None or not self._serves(entry) or not entry.allows(record):
+            return None
+        self._heat(record.id, entry)
+        return entry.key
 
-    def _lapsed(self, entry: OpeningKey, record: Record, renewed: set[Lease]) -> list[Lease]:
-        """List the leases to renew for ``entry``: one call renews a lease for all keys under it.
+    def _lapsed(self, record: Record, renewed: set[Lease]) -> list[Lease]:
+        """List the leases to renew for the key of ``record``: one call renews a lease for all keys under it.
 
         Only if that fails is the record asked for alone. A renewal is not waited for where the KMS is known to be out
         of reach and there is another recipient to ask.
         """
+        entry = self._entry(record)
+        if entry is None or self._serves(entry):
+            return []
         several = len(record.recipients) > 1
         return [lease for lease in entry.leases if lease not in renewed and not (lease.outage and several)]
 
@@ -183,13 +188,7 @@ class OpeningKeys:
     def _record_refusal(self, record: Record, reference: bytes, outcome: EnvelopeError) -> EnvelopeError:
         """Take note of ``outcome``, and return it."""
         if isinstance(outcome, KeyNotConfigured):
-            # In the log alone, and quoted: whoever can write to Temporal can make these names up.
-            named = [recipient.key_id for recipient in record.recipients]
-            text = (
-                "no master key of %.600r is configured for namespace %.200r: add it to decrypt_keys, if it is one of "
-            )
-            text += "yours, and check with `envelope-codec doctor`"
-            logger.warning(text, named, record.namespace)
+            log_unconfigured(record)
         if not isinstance(outcome, KmsUnavailable):
             with self._calls.lock:
                 self._refused[reference] = outcome.fresh()

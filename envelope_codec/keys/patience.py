@@ -1,4 +1,4 @@
-"""Patience: a refusal to seal is waited out where user code has run, since giving up would run it a second time."""
+"""Patience: where user code has run, a refusal to seal is waited out. To give up would run that code a second time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SPREAD = 0.25
 _code_has_run: ContextVar[bool] = ContextVar("code_has_run", default=False)
 
 _spent: WeakSet[asyncio.Task[Any]] = WeakSet()
-"""Tasks whose patience has ended. What they seal next reports that, and gets no more of it."""
+"""Tasks whose patience has ended. What they seal after that is the report of it, and gets no patience."""
 
 
 def begin() -> None:

@@ -10,8 +10,10 @@ from envelope_codec.keys.flight import Flight
 
 
 class Pauses:
-    """The pauses under way, by name. A pause is a flight that asks nobody, so that all that ends a wait ends it too:
-    a deadline, a cancellation, a worker's shutdown, and the end of the keyring.
+    """The pauses under way, by name.
+
+    A pause is a flight that makes no call. So whatever ends another wait ends a pause too: a deadline, a cancellation,
+    a worker's shutdown, and the end of the keyring.
     """
 
     def __init__(self, calls: KmsCalls) -> None:
@@ -19,11 +21,11 @@ class Pauses:
         self._flights: dict[Hashable, Flight[None]] = {}
 
     def join(self, name: Hashable, seconds: float, deadline: float, error: EnvelopeError | None = None) -> Flight[None]:
-        """The pause of this name, or a new one of ``seconds``, joined: call `Flight.wait` at once.
+        """Join the pause of this name, or a new one of ``seconds``: return it, and call `Flight.wait` at once.
 
         Args:
             name: callers with the same name wait for the same end.
-            seconds: how long a new one lasts, if `end` does not come first.
+            seconds: how long a new pause lasts, if `end` does not come first.
             deadline: of the caller, in monotonic seconds.
             error: raised to those whose wait ends before the pause does.
 
@@ -52,7 +54,7 @@ class Pauses:
             flight.finish(None)
 
     def close(self) -> None:
-        """End all. Those who wait get `KmsUnavailable`."""
+        """End all pauses. Those who wait get `KmsUnavailable`."""
         with self._calls.lock:
             flights, self._flights = self._flights, {}
         for flight in flights.values():

@@ -45,3 +45,9 @@ class RefusalCache:
         """Return why the record of this digest was refused, if that still counts."""
         refusal, until = self._kept.get(digest, (None, 0.0))
         return refusal if self._now() < until else None
+
+    def check(self, digest: bytes) -> None:
+        """Raise a copy of the error that the record of this digest was refused with, if that still counts."""
+        refusal = self.get(digest)
+        if refusal is not None:
+            raise refusal.fresh()

@@ -9,10 +9,10 @@ from envelope_codec.errors import EnvelopeError, KeyDenied
 from envelope_codec.keys import patience
 from envelope_codec.keys.calls import KmsCalls
 from envelope_codec.keys.decisions import start_after_refusal
-from envelope_codec.keys.flight import AT_SHUTDOWN, stopping
 from envelope_codec.keys.pause import Pauses
 from envelope_codec.keys.sealing_key import Scope
 from envelope_codec.keys.slots import Slot, Slots
+from envelope_codec.keys.stop import AT_SHUTDOWN, stopping
 
 _REMEMBERED = 10_000  # scopes
 

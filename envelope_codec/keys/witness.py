@@ -1,4 +1,4 @@
-"""Witnesses: a successful KMS call that can be made again, to prove that the KMS would still make it."""
+"""Witnesses: successful KMS calls that can be made again, to prove that the KMS still does what it did."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Items = tuple[tuple[str, str], ...]
 
 
 class Witness(Protocol):
-    """One successful call. Immutable: what it proves can't be changed by whatever is read later."""
+    """One successful call. It is immutable: nothing that is read later can change what it proves."""
 
     operation: ClassVar[str]
 
@@ -26,7 +26,7 @@ class Witness(Protocol):
 
     @property
     def version(self) -> str | None:
-        """The version of it that the success proves; None for none."""
+        """The key version that the success proves; None for none."""
         ...
 
     def repeat(self) -> None:
@@ -40,7 +40,7 @@ class Witness(Protocol):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class UnwrapWitness:
-    """A recipient that was unwrapped, to the secret that its record's id commits to."""
+    """An unwrap of a recipient, to the secret that its record's id commits to."""
 
     operation: ClassVar[str] = "unwrap"
     master: MasterKey
@@ -64,7 +64,7 @@ class UnwrapWitness:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class WrapWitness:
-    """A wrap, for roles that may only encrypt. It is repeated with a secret that nothing else knows."""
+    """A wrap, for roles that may only encrypt. It is repeated with a secret that is thrown away."""
 
     operation: ClassVar[str] = "wrap"
     master: MasterKey

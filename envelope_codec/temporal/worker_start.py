@@ -26,9 +26,10 @@ from temporalio.worker import (
 from envelope_codec._frames import text_of
 from envelope_codec.errors import KmsUnavailable
 from envelope_codec.keys import patience
-from envelope_codec.keys.flight import Stop, stopping, waited
 from envelope_codec.keys.keyring import Keyring
 from envelope_codec.keys.keyset import SealingContext
+from envelope_codec.keys.stop import Stop, stopping
+from envelope_codec.keys.waiter import waited
 from envelope_codec.observe import logger
 from envelope_codec.temporal.failure_fallback import tellable
 from envelope_codec.temporal.system_payloads import SYSTEM_MARK

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -16,18 +15,14 @@ from envelope_codec.cli.doctor.settings import ConfiguredKey, opening_keys
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.envelope import (
     NAMESPACE,
-    SECRET_LENGTH,
     Purpose,
     Recipient,
     Record,
-    build_record,
-    commit,
-    kms_context,
-    record_head,
     unlock,
 )
 from envelope_codec.errors import ConfigurationError, EnvelopeError, InvalidCiphertext
 from envelope_codec.keys.calls import translate_error
+from envelope_codec.keys.draft import Draft
 from envelope_codec.kms import MasterKey, WrappedSecret, master_key, unwrapped_by
 
 _CLASSES = {"envelope_codec_aws": "awskms", "envelope_codec_gcp": "gcpkms", "envelope_codec_vault": "hashivault"}
@@ -239,12 +234,7 @@ def scheme_of(given: Any) -> str:
 
 def _wrapped(master: MasterKey, key: ConfiguredKey, purpose: Purpose) -> Record:
     """A record with one recipient, made as the keyring makes it, of a secret that nothing else knows."""
-    secret = os.urandom(SECRET_LENGTH)
-    context = {**key.context, NAMESPACE: key.namespace}
-    head = record_head(purpose, int(time.time()), context)
-    _, record_id = commit(secret, head)
-    wrapped = master.wrap(secret, kms_context(purpose, context.items(), record_id))
-    return build_record(head, record_id, [Recipient(wrapped.key_id, wrapped.key_version, wrapped.ciphertext)])
+    return Draft(purpose, int(time.time()), {**key.context, NAMESPACE: key.namespace}).wrap_by(master)
 
 
 def _accepted(master: MasterKey, record: Record) -> None:

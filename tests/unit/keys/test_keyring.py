@@ -18,8 +18,9 @@ import pytest
 from envelope_codec.envelope import open_envelope, parse, seal
 from envelope_codec.errors import EnvelopeError, KeyDenied, KmsUnavailable
 from envelope_codec.keys.clock import SystemClock
-from envelope_codec.keys.keyring import Keyring, Limits
+from envelope_codec.keys.keyring import Keyring
 from envelope_codec.keys.keyset import KeySet
+from envelope_codec.keys.limits import Limits
 from envelope_codec.observe import Event
 from envelope_codec.testing import FakeKms
 from tests.support.keyring_on_fakes import LEASE, LIMITS, MAX_AGE, Events, Jobs, Ring, key_sets, settle, wrapped_by

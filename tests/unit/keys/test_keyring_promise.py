@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from envelope_codec.envelope import Purpose, Record
 from envelope_codec.errors import EnvelopeError, KeyDenied, KmsUnavailable
-from envelope_codec.keys.keyring import Limits
+from envelope_codec.keys.limits import Limits
 from envelope_codec.keys.sealing_key import SealingKey
 from envelope_codec.kms import Unwrapped, WrappedSecret
 from envelope_codec.testing import FakeKms

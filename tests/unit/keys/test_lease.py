@@ -10,10 +10,10 @@ import pytest
 
 from envelope_codec.envelope import Record, build_record
 from envelope_codec.errors import InvalidCiphertext, KeyDenied, KmsUnavailable
-from envelope_codec.keys.keyring import Limits
 from envelope_codec.keys.keyset import KeySet
 from envelope_codec.keys.lease import Lease
 from envelope_codec.keys.lease_name import LeaseName, Request
+from envelope_codec.keys.limits import Limits
 from envelope_codec.keys.moment import Moment
 from envelope_codec.kms import Unwrapped, WrappedSecret
 from envelope_codec.testing import FakeKms, ManualClock

@@ -9,9 +9,9 @@ import pytest
 
 from envelope_codec.errors import KeyDenied, KmsUnavailable
 from envelope_codec.keys import patience
-from envelope_codec.keys.flight import AT_SHUTDOWN, Stop, stopping
 from envelope_codec.keys.keyset import KeySet
 from envelope_codec.keys.sealing_key import SealingKey
+from envelope_codec.keys.stop import AT_SHUTDOWN, Stop, stopping
 from envelope_codec.testing import FakeKms
 from tests.support.keyring_on_fakes import LEASE, REFUSAL, Jobs, Ring, settle
 
