@@ -22,9 +22,10 @@ from botocore.credentials import CredentialProvider, CredentialResolver, Credent
 from botocore.session import Session
 
 from envelope_codec._backoff import Backoff
-from envelope_codec._process import renew_after_fork
-from envelope_codec.aws.credentials_error import BROKEN, SILENT, CredentialsUnavailable
-from envelope_codec.aws.wirelog import bodies_unlogged
+from envelope_codec.aws.credentials_error import CredentialsUnavailable
+from envelope_codec.aws.meanings import BROKEN, SILENT
+from envelope_codec.aws.wirelog import WIRE_LOG
+from envelope_codec.provider import renew_after_fork
 
 # Seconds for which a failure is not tried again, twice as long after each failure: a source may be a process that is
 # started each time. After the first failure there is no such pause.
@@ -139,7 +140,7 @@ class WatchedCredentials(Credentials):
         """Return what is held once the source has been asked, and why it gave nothing new."""
         failure = None
         try:
-            with bodies_unlogged():
+            with WIRE_LOG.silenced():
                 source = held.source if held is not None and not self._hangs else self._find()
                 if source is None:
                     raise sdk.NoCredentialsError

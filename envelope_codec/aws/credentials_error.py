@@ -1,4 +1,4 @@
-"""The error for AWS credentials that could not be had, and its reasons."""
+"""The error for AWS credentials that could not be had, and the meanings of botocore's errors."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Any
 
 from botocore import exceptions as sdk
 
-NOT_FOUND = "no AWS credentials were found"
-NO_CONFIGURATION = "no AWS credentials could be had: the AWS configuration can't be used"
-NO_LOGIN = "no AWS credentials could be had: the login has expired, or there is none"
-NO_ROLE = "no AWS credentials could be had: permission to assume the role is missing"
-REFUSED = "no AWS credentials could be had: the token service refused"
-UNREACHABLE = "no AWS credentials could be had: their source could not be reached"
-SILENT = "no AWS credentials could be had: their source gave no answer in time"
-BROKEN = "no AWS credentials could be had: their source failed"
-
-REASONS = (NOT_FOUND, NO_CONFIGURATION, NO_LOGIN, NO_ROLE, REFUSED, UNREACHABLE, SILENT, BROKEN)
-"""The fixed texts of `CredentialsUnavailable`."""
+from envelope_codec.aws.meanings import (
+    BROKEN,
+    NO_CONFIGURATION,
+    NO_LOGIN,
+    NO_ROLE,
+    NOT_FOUND,
+    REFUSED,
+    SILENT,
+    UNREACHABLE,
+)
+from envelope_codec.provider import Meaning
 
 REJECTED = frozenset(
     {
@@ -61,7 +61,7 @@ _OWN_WORDS = re.compile(
 )
 
 # The first row whose classes fit counts. Errors of the token service have a function of their own.
-_REASONS: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
+_MEANINGS: tuple[tuple[tuple[type[Exception], ...], Meaning], ...] = (
     ((sdk.NoCredentialsError,), NOT_FOUND),
     (_CONFIGURATION, NO_CONFIGURATION),
     (_LOGINS, NO_LOGIN),
@@ -74,13 +74,13 @@ class CredentialsUnavailable(Exception):
     """Credentials could not be had. That is an outage: it says nothing of a key, a bucket or a permission.
 
     Attributes:
-        reason: one of `REASONS`.
+        meaning: one of `envelope_codec.aws.meanings.CREDENTIALS`.
         said: what came up, in one line for a log.
     """
 
-    def __init__(self, reason: str, said: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+    def __init__(self, meaning: Meaning, said: str) -> None:
+        super().__init__(meaning.text)
+        self.meaning = meaning
         self.said = said
 
     @classmethod
@@ -89,7 +89,9 @@ class CredentialsUnavailable(Exception):
 
         ``error`` is of any class. It is not kept.
         """
-        return cls(error.reason, error.said) if isinstance(error, cls) else cls(_reason(error), describe(error))
+        if isinstance(error, cls):
+            return cls(error.meaning, error.said)
+        return cls(_find_meaning(error), describe(error))
 
 
 def describe(error: Exception) -> str:
@@ -111,13 +113,13 @@ def describe(error: Exception) -> str:
     return name  # other texts may quote a token, or a reply's body
 
 
-def _reason(error: Exception) -> str:
+def _find_meaning(error: Exception) -> Meaning:
     if isinstance(error, sdk.ClientError):
-        return _token_service_reason(error)
-    return next((reason for classes, reason in _REASONS if isinstance(error, classes)), BROKEN)
+        return _find_token_service_meaning(error)
+    return next((meaning for classes, meaning in _MEANINGS if isinstance(error, classes)), BROKEN)
 
 
-def _token_service_reason(error: sdk.ClientError) -> str:
+def _find_token_service_meaning(error: sdk.ClientError) -> Meaning:
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if status >= 500 or status == 429:
         return BROKEN

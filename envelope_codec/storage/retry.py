@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from envelope_codec._backoff import Backoff, shorten
-from envelope_codec.keys.flight import stopping
+from envelope_codec.keys.stop import stopping
 
 _BACKOFF = Backoff(0.1, 5.0)
 _AT_SHUTDOWN = 3.0  # seconds that are left once the worker shuts down

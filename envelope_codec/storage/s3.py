@@ -9,7 +9,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from envelope_codec.aws.credentials_error import NO_CONFIGURATION, CredentialsUnavailable
+from envelope_codec.aws.credentials_error import CredentialsUnavailable
+from envelope_codec.aws.meanings import NO_CONFIGURATION
 from envelope_codec.errors import ConfigurationError, InvalidCiphertext, MalformedEnvelope
 from envelope_codec.storage.s3_client import Boto3Client, make_client
 from envelope_codec.storage.s3_error import translate

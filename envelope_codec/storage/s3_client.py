@@ -16,7 +16,7 @@ from temporalio.contrib.aws.s3driver import S3StorageDriverClient
 
 from envelope_codec._process import PerProcess, keep
 from envelope_codec.aws.credentials import watch
-from envelope_codec.aws.wirelog import bodies_unlogged
+from envelope_codec.aws.wirelog import WIRE_LOG
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.storage.s3_error import MISSING, code_of
 
@@ -100,7 +100,7 @@ def make_client(options: Mapping[str, str]) -> S3Client:
 
 
 def _run_quietly(work: Callable[[S3Client], _T], client: S3Client) -> _T:
-    with bodies_unlogged():
+    with WIRE_LOG.silenced():
         return work(client)
 
 

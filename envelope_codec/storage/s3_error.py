@@ -55,7 +55,7 @@ def translate(error: Exception, operation: str) -> EnvelopeError:
     """Return the error to raise for ``error``, which came up in ``operation``. The log has its code."""
     if isinstance(error, CredentialsUnavailable):
         _log.debug("S3 %s failed: %s", operation, error.said)
-        return StoreUnavailable(error.reason, operation=operation)
+        return StoreUnavailable(error.meaning.text, operation=operation)
     _log.debug("S3 %s failed: %s", operation, code_of(error) or type(error).__name__)
     if isinstance(error, ClientError):
         return _translate_answer(error, operation)

@@ -24,7 +24,7 @@ from envelope_codec import (
     StoreUnavailable,
 )
 from envelope_codec.envelope import parse
-from envelope_codec.keys.flight import Stop, stopping
+from envelope_codec.keys.stop import Stop, stopping
 from envelope_codec.temporal.codec import is_envelope
 from envelope_codec.testing import FakeKms
 from tests.support.memory_store import ANYWHERE, PLAIN, READING, Memory, driver_of, sealed

@@ -11,7 +11,7 @@ from envelope_codec import (
     EnvelopeConfig,
     StoreUnavailable,
 )
-from envelope_codec.keys.flight import Stop, stopping
+from envelope_codec.keys.stop import Stop, stopping
 from envelope_codec.storage.driver import EnvelopeDriver
 from envelope_codec.storage.pool import Pool
 from envelope_codec.temporal.codec import EnvelopeCodec

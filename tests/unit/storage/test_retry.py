@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from envelope_codec.keys.flight import Stop, stopping
+from envelope_codec.keys.stop import Stop, stopping
 from envelope_codec.storage.retry import Retry
 
 

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import pytest
 
 from envelope_codec import EnvelopeConfig, PayloadMissing, StoreRefused, StoreUnavailable
-from envelope_codec.aws.credentials_error import REASONS
+from envelope_codec.aws.meanings import CREDENTIALS
 from envelope_codec.cli import main
 from envelope_codec.cli.doctor.call import Calls, Deadline, quiet_logs
 from envelope_codec.cli.doctor.diagnosis import Diagnosis, Request, diagnose
@@ -433,7 +433,8 @@ def reasons() -> dict[str, set[str]]:
     found["sql"] = {meaning.reason for meaning in sql_meanings.MEANINGS}
     advised = {*s3_error._ADVICE.values(), "it is full", "the log has its code"}
     found["s3"] |= {f"the bucket refused: {one}" for one in advised}
-    found["s3"] |= {s3_error._CREDENTIALS, s3_error._NOT_S3, s3_error._NO_ANSWER, *REASONS}
+    found["s3"] |= {s3_error._CREDENTIALS, s3_error._NOT_S3, s3_error._NO_ANSWER}
+    found["s3"] |= {one.text for one in CREDENTIALS}
     return found
 
 

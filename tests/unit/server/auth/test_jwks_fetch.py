@@ -15,9 +15,9 @@ import pytest
 
 from envelope_codec import __version__
 from envelope_codec.server.auth.jwks_fetch import LARGEST, FetchFailed, _make_opener, fetch_jwks
+from envelope_codec.testing.listeners import closed_port, silent_port
 from tests.support.certificates import write_certificate
 from tests.support.jwks_listener import Answer, JwksListener, listening
-from tests.support.misbehaving_listeners import closed_port, silent_port
 
 VARIABLES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy")
 

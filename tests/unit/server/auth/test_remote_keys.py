@@ -9,8 +9,8 @@ import pytest
 
 from envelope_codec.server.auth.remote_keys import RemoteKeys
 from envelope_codec.server.auth.verification_keys import KeysUnavailable
+from envelope_codec.testing.listeners import silent_port
 from tests.support.manual_clock import Hand
-from tests.support.misbehaving_listeners import silent_port
 from tests.support.token_issuer import Issuer, Key, issuing
 
 DAY = 86_400.0

@@ -1,0 +1,53 @@
+"""Where the KMS is: Google's own address, or another one from the key URI."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from envelope_codec.errors import ConfigurationError
+from envelope_codec.kms import shown_value
+from envelope_codec.provider import is_loopback
+
+_HOST_PORT = re.compile(
+    r"(?P<host>\[[0-9a-fA-F:.]+\]|[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?)(?::(?P<port>[0-9]{1,5}))?"
+)
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An address of the KMS.
+
+    Attributes:
+        target: ``HOST:PORT``; None is Google's own address.
+        insecure: no TLS and no credentials. Loopback only.
+    """
+
+    target: str | None = None
+    insecure: bool = False
+
+    @classmethod
+    def of(cls, text: str | None, insecure: bool | None) -> Endpoint:
+        """The endpoint that the settings ``endpoint`` and ``insecure`` mean.
+
+        Without ``insecure``, a loopback address (127.0.0.0/8, ::1, localhost) is used without TLS and every other one
+        with TLS.
+
+        Raises:
+            ConfigurationError: not ``HOST:PORT``, or no TLS asked for on another address than loopback.
+        """
+        if text is None:
+            if insecure:
+                raise ConfigurationError("insecure=true needs endpoint=HOST:PORT with a loopback address")
+            return cls()
+        match = _HOST_PORT.fullmatch(text)
+        if not match or not 1 <= int(match["port"] or 443) <= 65535:
+            raise ConfigurationError(f"endpoint {shown_value(text)} must be HOST:PORT, without a scheme and a path")
+        loopback = is_loopback(match["host"])
+        if insecure and not loopback:
+            raise ConfigurationError(
+                f"insecure=true is for loopback addresses only, and endpoint {shown_value(text)} is none: "
+                "it would send keys over the network in clear"
+            )
+        target = text if match["port"] else f"{text}:443"
+        return cls(target, loopback if insecure is None else insecure)

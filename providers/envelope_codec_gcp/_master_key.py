@@ -1,0 +1,185 @@
+"""`GcpKms`: a CryptoKey of Google Cloud KMS as a master key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import google_crc32c
+from google.cloud.kms_v1 import DecryptRequest, EncryptRequest, KeyManagementServiceClient
+
+from envelope_codec.errors import ConfigurationError
+from envelope_codec.kms import Unwrapped, WrappedSecret, context_bytes, shown_path
+from envelope_codec.provider import (
+    CONNECT_TIMEOUT,
+    READ_TIMEOUT,
+    Failed,
+    asks_kms,
+    check_no_options,
+    choose,
+    parse_options,
+    seconds,
+)
+from envelope_codec_gcp import _hints as hints
+from envelope_codec_gcp._connection import WIRE_LOG, connect, hold
+from envelope_codec_gcp._endpoint import Endpoint
+from envelope_codec_gcp._errors import ERRORS
+from envelope_codec_gcp._facts import FACTS
+from envelope_codec_gcp._key_id import SHAPE, checked_name, is_version, version_under
+
+
+class GcpKms:
+    """A symmetric CryptoKey (purpose ENCRYPT_DECRYPT), of any protection level.
+
+    The KMS encrypts with the key's primary version, which is recorded, and finds by itself which version decrypts: old
+    ciphertexts open as long as their version is enabled. The context is bound as additional authenticated data. The
+    caller needs ``cloudkms.cryptoKeyVersions.useToEncrypt`` and ``.useToDecrypt``.
+
+    Every call carries CRC32C checksums of what it sends, and asks for those of what comes back
+    (https://cloud.google.com/kms/docs/data-integrity-guidelines). A mismatch in either direction is `KmsUnavailable`:
+    something was damaged on the way, and the next attempt may succeed.
+
+    No call is repeated here. Connections are made at the first call, one in each process; building a `GcpKms` reads no
+    credentials and asks no network. Looking up application default credentials for the first time may take some
+    seconds more than ``read_timeout`` where it has to find out whether there is a metadata server.
+
+    Forking: a child process makes its own connection. gRPC itself promises little about a fork after its first use.
+    With its defaults it works, also while other threads of the parent are calling; with ``GRPC_ENABLE_FORK_SUPPORT`` in
+    the environment, as 0 or as 1, children were seen to hang.
+
+    Args:
+        name: the key's resource name, ``projects/P/locations/L/keyRings/R/cryptoKeys/K``, without a version.
+        client: a client to use as it is instead of building one, over gRPC; it is not closed. The settings below,
+            ``read_timeout`` apart, can't be given with it.
+        endpoint: ``HOST:PORT`` of another address than Google's own.
+        insecure: without TLS and without credentials; only for a loopback ``endpoint``, where it is the default.
+        credentials: path of a credentials file; else application default credentials.
+        connect_timeout: seconds for one attempt to connect.
+        read_timeout: seconds for a whole call.
+        timeout: an earlier name of ``read_timeout``.
+
+    Raises:
+        ConfigurationError: a setting is wrong.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        client: KeyManagementServiceClient | None = None,
+        endpoint: str | None = None,
+        insecure: bool | None = None,
+        credentials: str | Path | None = None,
+        connect_timeout: float | None = None,
+        read_timeout: float | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        self._name = checked_name(name)
+        self._timeout = seconds("read_timeout", choose("read_timeout", read_timeout, "timeout", timeout), READ_TIMEOUT)
+        if client is not None:
+            check_no_options({"endpoint": endpoint, "insecure": insecure, "credentials": credentials})
+            self._client = hold(client)
+            return
+        where = Endpoint.of(endpoint, insecure)
+        self._client = connect(
+            where,
+            credentials=_readable(credentials, where),
+            connect_timeout=seconds("connect_timeout", connect_timeout, CONNECT_TIMEOUT),
+        )
+
+    @classmethod
+    def from_uri(cls, uri: str, /) -> GcpKms:
+        """Make the master key of ``gcpkms://NAME?option=value``; the options are the constructor's.
+
+        As in ``…?endpoint=127.0.0.1:9010``, ``…?credentials=/etc/gcp.json&read_timeout=3``, ``insecure=true|false``.
+
+        Raises:
+            ConfigurationError: the URI or an option is wrong.
+        """
+        parsed, options = parse_options(uri, FACTS)
+        if not parsed.authority:
+            raise ConfigurationError(
+                f"key URI {parsed.shown!r} must be {FACTS.scheme}://{SHAPE}, with two slashes after the colon"
+            )
+        return cls(f"{parsed.authority}/{parsed.path}", **options)
+
+    @property
+    def key_id(self) -> str:
+        """The CryptoKey's resource name."""
+        return self._name
+
+    def accepts(self, key_id: str) -> bool:
+        """Whether ``key_id`` is this key's resource name, letter by letter."""
+        return key_id == self._name
+
+    @asks_kms("wrap", ERRORS)
+    def wrap(self, secret: bytes, context: Mapping[str, str]) -> WrappedSecret:
+        """Encrypt under the primary version. The version recorded is its number, in decimal."""
+        aad = context_bytes(context)
+        request = EncryptRequest(
+            name=self._name,
+            plaintext=secret,
+            plaintext_crc32c=_crc(secret),
+            additional_authenticated_data=aad,
+            additional_authenticated_data_crc32c=_crc(aad),
+        )
+        with WIRE_LOG.silenced():
+            reply = self._client.get().encrypt(request=request, retry=None, timeout=self._timeout)
+        version = version_under(self._name, reply.name)
+        intact = (
+            version is not None
+            and reply.ciphertext != b""
+            and reply.ciphertext_crc32c == _crc(reply.ciphertext)
+            and reply.verified_plaintext_crc32c
+            and reply.verified_additional_authenticated_data_crc32c
+        )
+        if version is None or not intact:
+            raise Failed(hints.DAMAGED)
+        return WrappedSecret(self._name, version, reply.ciphertext)
+
+    @asks_kms("unwrap", ERRORS)
+    def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> Unwrapped:
+        """Decrypt with the version that the ciphertext names.
+
+        The KMS does not tell which version that was, so none is proved, and a recorded one is only checked for its
+        form (https://cloud.google.com/kms/docs/reference/rpc/google.cloud.kms.v1#decryptresponse).
+        """
+        if wrapped.key_version and not is_version(wrapped.key_version):
+            raise Failed(hints.NO_VERSION)
+        aad = context_bytes(context)
+        request = DecryptRequest(
+            name=self._name,
+            ciphertext=wrapped.ciphertext,
+            ciphertext_crc32c=_crc(wrapped.ciphertext),
+            additional_authenticated_data=aad,
+            additional_authenticated_data_crc32c=_crc(aad),
+        )
+        with WIRE_LOG.silenced():
+            reply = self._client.get().decrypt(request=request, retry=None, timeout=self._timeout)
+        if reply.plaintext_crc32c != _crc(reply.plaintext):
+            raise Failed(hints.DAMAGED)
+        return Unwrapped(reply.plaintext, None)
+
+    def close(self) -> None:
+        """Close the connection that this object made. Final: a later call gets `KmsUnavailable`."""
+        self._client.close()
+
+    def __repr__(self) -> str:
+        return f"GcpKms({self._name!r})"
+
+
+def _crc(data: bytes) -> int:
+    return int(google_crc32c.value(data))
+
+
+def _readable(credentials: str | Path | None, endpoint: Endpoint) -> str | None:
+    if credentials is None:
+        return None
+    if endpoint.insecure:
+        raise ConfigurationError("credentials are not sent without TLS: leave them out, or set insecure=false")
+    try:
+        with Path(credentials).open("rb"):
+            return str(credentials)
+    except OSError as error:
+        shown = shown_path(credentials)
+        raise ConfigurationError(f"credentials file {shown} can't be read: {error.strerror}") from None
