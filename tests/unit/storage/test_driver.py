@@ -185,9 +185,10 @@ async def test_a_large_payload_has_more_time(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("envelope_codec.storage.driver._CALL_SECONDS", 0.0)
     monkeypatch.setattr("envelope_codec.storage.driver._BYTES_A_SECOND", 10)
     memory = Memory()
-    driver = driver_of(memory, timeout=0.01)
+    driver = driver_of(memory)
     memory.seconds = 0.01
     [payload] = await sealed(driver)
+    driver._timeout = 0.01
     assert payload.ByteSize() > 100  # which is worth 10 seconds
     claims = await driver.store(ANYWHERE, [payload])
     assert await driver.retrieve(READING, claims) == [payload]
