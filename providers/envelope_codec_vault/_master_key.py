@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import weakref
 from collections.abc import Mapping
 from typing import Any
@@ -29,12 +28,11 @@ from envelope_codec_vault._environment import advice_on, ignored_variables, warn
 from envelope_codec_vault._errors import ABSENT_KEY_TYPE, UNWRAP, WRAP
 from envelope_codec_vault._facts import FACTS
 from envelope_codec_vault._key_id import DEFAULT_MOUNT, TransitKey
+from envelope_codec_vault._options import check_no_secret
 from envelope_codec_vault._own_sessions import OwnSessions
 from envelope_codec_vault._session import Sessions, hold, span
 from envelope_codec_vault._shared import share
 from envelope_codec_vault._wire import decode, encode, key_version, text_of
-
-_SECRET_OPTION = re.compile(r"[?&](token|secret_id|jwt|password)=", re.IGNORECASE)
 
 _log = logging.getLogger("envelope_codec.vault")
 
@@ -149,13 +147,7 @@ class VaultTransit:
 
         A key URI never holds a token or a secret id: those come from the environment, from files, or as arguments.
         """
-        if isinstance(uri, str) and (found := _SECRET_OPTION.search(uri)):
-            # Without the URI in the text: it holds a credential.
-            name = found[1].lower()
-            raise ConfigurationError(
-                f"a key URI must not hold {name}=…: use VAULT_TOKEN, VAULT_SECRET_ID, token_file=PATH, "
-                "secret_id_file=PATH, or VaultTransit's own arguments"
-            )
+        check_no_secret(uri)
         parsed, options = parse_options(uri, FACTS)
         if parsed.path:
             raise ConfigurationError(

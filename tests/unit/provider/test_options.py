@@ -75,9 +75,7 @@ def test_seconds_are_taken(value: float | str) -> None:
     "value", [0, -1, 600.1, float("nan"), float("inf"), "0", "-1", "nan", "inf", "", "soon", "2 s", None, [2], b"2"]
 )
 def test_what_is_no_time_out_is_refused(value: Any) -> None:
-    with pytest.raises(
-        ConfigurationError, match=r"option read_timeout=.* must be seconds, more than 0 and at most 600"
-    ):
+    with pytest.raises(ConfigurationError, match=r"option read_timeout=.* must be seconds, .* at most 600"):
         seconds("read_timeout", value)
 
 
