@@ -41,6 +41,8 @@ class EnvelopeError(Exception):
 
     Attributes:
         setting: the setting that names that master key, where it is known; for logs, as the key id.
+        code: a stable short name of the reason, such as ``throttled``, where the provider gives one. Programs compare
+            this attribute; the text is for people.
     """
 
     retryable: ClassVar[bool] = False
@@ -52,19 +54,25 @@ class EnvelopeError(Exception):
         self.operation = operation
         self.key_id = key_id
         self.setting: str | None = None
+        self.code: str | None = None
 
     def fresh(self) -> Self:
         """A copy without traceback, for handing one outcome to many callers."""
         copy = type(self)(self.reason, operation=self.operation, key_id=self.key_id)
         copy.setting = self.setting
+        copy.code = self.code
         return copy
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_restore, (type(self), self.reason, self.operation, self.key_id))
+        return (_restore, (type(self), self.reason, self.operation, self.key_id, self.code))
 
 
-def _restore(kind: type[EnvelopeError], reason: str, operation: str | None, key_id: str | None) -> EnvelopeError:
-    return kind(reason, operation=operation, key_id=key_id)
+def _restore(
+    kind: type[EnvelopeError], reason: str, operation: str | None, key_id: str | None, code: str | None = None
+) -> EnvelopeError:
+    error = kind(reason, operation=operation, key_id=key_id)
+    error.code = code
+    return error
 
 
 class ConfigurationError(EnvelopeError):

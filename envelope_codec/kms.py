@@ -13,18 +13,21 @@ from importlib import import_module, metadata
 from typing import Protocol, TypeGuard, runtime_checkable
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from envelope_codec._facts import bare_keys, facts_of
 from envelope_codec._frames import frameless
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.observe import logger
 
 ENTRY_POINT_GROUP = "envelope_codec.providers"
 
+MISSING_PACKAGE = "missing-package"
+"""Reason code of the error that a package is not installed which a provider needs."""
+
 _CONTEXT_PREFIX = b"envelope-codec/1 context\0"
 _PATH = re.compile(r"(?:~|\.{0,2}/)[ -~]{0,254}|[\w ./~-]{1,250}\.[a-z]{1,5}")
 _HARMLESS = re.compile(r"[^@{}\r]{0,400}")
 _KEY_NAME = re.compile(r"arn:|projects/|(?:key|alias)/|mrk-|[a-z]{1,16}:|[0-9a-f]{8}-[0-9a-f]{4}-|[\w./-]{1,16}$")
 _told_of_bytes: set[type] = set()
-_EXTRA_OF_SCHEME = {"awskms": "aws", "gcpkms": "gcp", "hashivault": "vault"}
 
 
 @dataclass(frozen=True)
@@ -120,13 +123,20 @@ class KeyUri:
 
 
 @frameless
-def parse_key_uri(uri: str, *, scheme: str, options: frozenset[str] = frozenset()) -> KeyUri:
+def parse_key_uri(
+    uri: str,
+    *,
+    scheme: str,
+    options: frozenset[str] = frozenset(),
+    aliases: Mapping[str, str] | None = None,
+) -> KeyUri:
     """Parse a key URI.
 
     Args:
         uri: the URI; ``path`` keeps no leading slash.
         scheme: the only scheme taken.
         options: names allowed in the query, each at most once and not empty.
+        aliases: other names allowed for some of them. The result has the name in ``options``.
 
     Raises:
         ConfigurationError: it is not such a URI; the text names what is wrong and what is allowed, and repeats no
@@ -147,7 +157,8 @@ def parse_key_uri(uri: str, *, scheme: str, options: frozenset[str] = frozenset(
     except ValueError:
         raise ConfigurationError(f"key URI {shown!r} is malformed") from None
     found: dict[str, str] = {}
-    for name, value in query:
+    for written, value in query:
+        name = (aliases or {}).get(written, written)
         if name not in options:
             allowed = ", ".join(sorted(options)) or "none"
             raise ConfigurationError(f"key URI {shown!r} has unknown option {name!r} (known: {allowed})")
@@ -215,17 +226,25 @@ def _load(point: metadata.EntryPoint) -> Provider:
         import_module(point.module)
     # Any class: what a package raises at its import is as it pleases.
     except Exception as error:
-        if not _is_package_missing(error, point.module):
-            said = f"{type(error).__name__}: {error}"
-            raise ConfigurationError(f"the provider for {point.name}:// can't be loaded: {said}") from error
-        extra = _EXTRA_OF_SCHEME.get(point.name)
-        fix = f'pip install "temporal-envelope-codec[{extra}]"' if extra else f"install {error.name!r}"
-        raise ConfigurationError(f"the provider for {point.name}:// needs a missing package: {fix}") from error
+        raise _loading_error(point, error) from error
     try:
         provider: Provider = point.load()
     except AttributeError:
         raise ConfigurationError(f"the provider for {point.name}:// is broken: {point.value} is missing") from None
+    except Exception as error:  # of a package that imports its SDK when its class is asked for
+        raise _loading_error(point, error) from error
     return provider
+
+
+def _loading_error(point: metadata.EntryPoint, error: Exception) -> ConfigurationError:
+    if not _is_package_missing(error, point.module):
+        said = f"{type(error).__name__}: {error}"
+        return ConfigurationError(f"the provider for {point.name}:// can't be loaded: {said}")
+    facts = facts_of(point.name)
+    fix = f'pip install "{facts.requirement}"' if facts and facts.requirement else f"install {error.name!r}"
+    missing = ConfigurationError(f"the provider for {point.name}:// needs a missing package: {fix}")
+    missing.code = MISSING_PACKAGE
+    return missing
 
 
 def _is_package_missing(error: Exception, module: str) -> TypeGuard[ModuleNotFoundError]:
@@ -272,12 +291,12 @@ def _check_text(uri: str) -> None:
 
 def _with_scheme(uri: str) -> str:
     _check_text(uri)
-    if uri.startswith("arn:"):
-        return f"awskms:///{uri}"
-    if uri.startswith("projects/"):
-        return f"gcpkms://{uri}"
-    if "://" not in _shown(uri):
-        raise ConfigurationError(
-            f"{_shown(uri)!r} is not a key URI: give an AWS KMS ARN, a GCP CryptoKey name (projects/…), or SCHEME://…"
-        )
-    return uri
+    if "://" in _shown(uri):
+        return uri
+    uris = [f"{spelling.uri}{uri}" for spelling in bare_keys() if uri.startswith(spelling.prefix)]
+    if len(uris) == 1:
+        return uris[0]
+    if uris:
+        raise ConfigurationError(f"more than one installed provider takes {_shown(uri)!r}: give SCHEME://…")
+    names = ", ".join([*(spelling.name for spelling in bare_keys()), "or SCHEME://…"])
+    raise ConfigurationError(f"{_shown(uri)!r} is not a key URI: give {names}")

@@ -22,20 +22,18 @@ from botocore import exceptions as sdk
 from botocore.credentials import CredentialProvider, CredentialResolver, Credentials, ReadOnlyCredentials
 from botocore.session import Session
 
-from envelope_codec._process import renew_after_fork
-from envelope_codec.aws.wirelog import bodies_unlogged
-
-NOT_FOUND = "no AWS credentials were found"
-NO_CONFIGURATION = "no AWS credentials could be had: the AWS configuration can't be used"
-NO_LOGIN = "no AWS credentials could be had: the login has expired, or there is none"
-NO_ROLE = "no AWS credentials could be had: permission to assume the role is missing"
-REFUSED = "no AWS credentials could be had: the token service refused"
-UNREACHABLE = "no AWS credentials could be had: their source could not be reached"
-SILENT = "no AWS credentials could be had: their source gave no answer in time"
-BROKEN = "no AWS credentials could be had: their source failed"
-
-REASONS = (NOT_FOUND, NO_CONFIGURATION, NO_LOGIN, NO_ROLE, REFUSED, UNREACHABLE, SILENT, BROKEN)
-"""Fixed texts: what an error of this kind says."""
+from envelope_codec.aws.meanings import (
+    BROKEN,
+    NO_CONFIGURATION,
+    NO_LOGIN,
+    NO_ROLE,
+    NOT_FOUND,
+    REFUSED,
+    SILENT,
+    UNREACHABLE,
+)
+from envelope_codec.aws.wirelog import WIRE_LOG
+from envelope_codec.provider import Meaning, renew_after_fork
 
 REJECTED = frozenset(
     {
@@ -91,19 +89,19 @@ class CredentialsUnavailable(Exception):
     """Credentials could not be had, for whatever reason. An outage: it says nothing of a key, a bucket or a permission.
 
     Attributes:
-        reason: one of `REASONS`.
+        meaning: why; one of `aws_meanings.CREDENTIALS`.
         said: what came up, in one line for a log.
     """
 
-    def __init__(self, reason: str, said: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+    def __init__(self, meaning: Meaning, said: str) -> None:
+        super().__init__(meaning.text)
+        self.meaning = meaning
         self.said = said
 
     @classmethod
     def of(cls, error: Exception) -> CredentialsUnavailable:
         """For what came up while credentials were looked for or renewed. Of any class; it is not kept."""
-        return cls(error.reason, error.said) if isinstance(error, cls) else cls(_reason(error), described(error))
+        return cls(error.meaning, error.said) if isinstance(error, cls) else cls(_meaning(error), described(error))
 
 
 class WatchedCredentials(Credentials):
@@ -194,7 +192,7 @@ class WatchedCredentials(Credentials):
     def _obtain(self, attempt: _Attempt) -> None:
         held, failure = self._held, None
         try:
-            with bodies_unlogged():
+            with WIRE_LOG.silenced():
                 source = held.source if held is not None and not self._hangs else self._find()
                 if source is None:
                     raise sdk.NoCredentialsError
@@ -340,7 +338,7 @@ def described(error: Exception) -> str:
     return name
 
 
-def _reason(error: Exception) -> str:
+def _meaning(error: Exception) -> Meaning:
     if isinstance(error, sdk.ClientError):
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         if status >= 500 or status == 429:

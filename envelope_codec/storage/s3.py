@@ -17,8 +17,9 @@ from botocore.session import Session
 from temporalio.contrib.aws.s3driver import S3StorageDriverClient
 
 from envelope_codec._process import PerProcess, keep
-from envelope_codec.aws.credentials import NO_CONFIGURATION, REJECTED, CredentialsUnavailable, watch
-from envelope_codec.aws.wirelog import bodies_unlogged
+from envelope_codec.aws.credentials import REJECTED, CredentialsUnavailable, watch
+from envelope_codec.aws.meanings import NO_CONFIGURATION
+from envelope_codec.aws.wirelog import WIRE_LOG
 from envelope_codec.errors import (
     ConfigurationError,
     EnvelopeError,
@@ -212,7 +213,7 @@ class S3Store:
 
 
 def _quietly(work: Callable[[S3Client], _T], client: S3Client) -> _T:
-    with bodies_unlogged():
+    with WIRE_LOG.silenced():
         return work(client)
 
 
@@ -262,7 +263,7 @@ def _failure(error: Exception, operation: str) -> EnvelopeError:
     code = _code(error)
     if isinstance(error, CredentialsUnavailable):
         _log.debug("S3 %s failed: %s", operation, error.said)
-        return StoreUnavailable(error.reason, operation=operation)
+        return StoreUnavailable(error.meaning.text, operation=operation)
     _log.debug("S3 %s failed: %s", operation, code or type(error).__name__)
     if isinstance(error, ClientError) and not _is_from_s3(error):
         _log.warning("what answered an S3 %s is not S3: HTTP status %d", operation, _status(error))

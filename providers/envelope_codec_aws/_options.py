@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from urllib.parse import urlsplit
-
-from botocore.exceptions import BotoCoreError
-from botocore.session import Session
+from dataclasses import dataclass
 
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.kms import shown_value
-from envelope_codec_aws._arn import KeyArn, check_role_arn
+from envelope_codec.provider import CONNECT_TIMEOUT, READ_TIMEOUT, Option, check_url, seconds
+from envelope_codec_aws._key_id import KeyArn, check_role_arn
 
-_LONGEST_TIMEOUT = 60.0
+OPTIONS = (
+    Option("endpoint", "URL of the KMS: a VPC endpoint, or a local server", default="AWS's own"),
+    Option("profile", "profile of the AWS configuration files"),
+    Option("role", "ARN of an IAM role to assume with the credentials found otherwise"),
+    Option("external_id", "what the role's trust policy may ask for"),
+    Option("role_session_name", "what CloudTrail calls the session", default="`envelope-codec`"),
+    Option("sts_endpoint", "URL of the token service, with `role`", default="AWS's own"),
+    Option("connect_timeout", "seconds for a connection, to the token service too", "seconds", default="2"),
+    Option("read_timeout", "seconds for a reply", "seconds", default="5"),
+    Option(
+        "decrypt_accounts",
+        "accounts, separated by commas: any of their keys in the ARN's region opens as well, as far as IAM lets you "
+        "decrypt with it",
+        "list",
+    ),
+)
 
 # https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
 _SESSION_NAME = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)
@@ -24,18 +34,7 @@ _EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)
 
 @dataclass(frozen=True)
 class ClientOptions:
-    """How to reach AWS; None is AWS's own default. The names are those of a key URI's options.
-
-    Attributes:
-        endpoint: URL of the KMS.
-        sts_endpoint: URL of the token service, with ``role``.
-        profile: profile of the AWS configuration files.
-        role: ARN of an IAM role to assume, with the credentials found otherwise.
-        role_session_name: what CloudTrail calls the session.
-        external_id: what the role's trust policy may ask for.
-        connect_timeout: seconds, of each connection, to the token service too.
-        read_timeout: seconds, of each reply.
-    """
+    """How to reach AWS. The names are those of a key URI's options; None is the default of `OPTIONS`."""
 
     endpoint: str | None = None
     sts_endpoint: str | None = None
@@ -46,68 +45,36 @@ class ClientOptions:
     connect_timeout: float | None = None
     read_timeout: float | None = None
 
-    @classmethod
-    def names(cls) -> frozenset[str]:
-        return frozenset(field.name for field in fields(cls))
-
-    @classmethod
-    def from_texts(cls, texts: Mapping[str, str]) -> ClientOptions:
-        """From the options of a key URI."""
-        seconds = {name: _seconds(name, texts[name]) for name in ("connect_timeout", "read_timeout") if name in texts}
-        strings = {name: text for name, text in texts.items() if name not in seconds}
-        return cls(**strings, **seconds)  # type: ignore[arg-type]  # mypy takes each value for each field
-
     @property
-    def given(self) -> list[str]:
-        return [field.name for field in fields(self) if getattr(self, field.name) is not None]
-
-    def check(self, arn: KeyArn) -> None:
-        """Raises `ConfigurationError` for what can be seen to be wrong without a network."""
-        for name in ("endpoint", "sts_endpoint"):
-            _check_url(name, getattr(self, name))
-        for name in ("connect_timeout", "read_timeout"):
-            _check_seconds(name, getattr(self, name))
-        if self.role is None:
-            for name in ("sts_endpoint", "role_session_name", "external_id"):
-                if getattr(self, name) is not None:
-                    raise ConfigurationError(f"AWS KMS option {name} needs role=ARN")
-        else:
-            check_role_arn(self.role, partition=arn.partition)
-        _check_form("role_session_name", self.role_session_name, _SESSION_NAME)
-        _check_form("external_id", self.external_id, _EXTERNAL_ID)
-        _check_profile(self.profile)
-
-
-def _seconds(name: str, text: str) -> float:
-    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", text):
-        raise ConfigurationError(f"AWS KMS option {name}={shown_value(text)} must be seconds, such as 2 or 0.5")
-    return float(text)
-
-
-def _check_seconds(name: str, value: float | None) -> None:
-    if value is not None and not (math.isfinite(value) and 0 < value <= _LONGEST_TIMEOUT):
-        raise ConfigurationError(
-            f"AWS KMS option {name}={value!r} must be more than 0 and at most {_LONGEST_TIMEOUT:.0f} seconds"
+    def timeouts(self) -> tuple[float, float]:
+        """Seconds for a connection, and for a reply. Raises `ConfigurationError` if one is wrong."""
+        return (
+            seconds("connect_timeout", self.connect_timeout, CONNECT_TIMEOUT),
+            seconds("read_timeout", self.read_timeout, READ_TIMEOUT),
         )
 
+    def check(self, arn: KeyArn) -> None:
+        """Raise `ConfigurationError` for what can be seen to be wrong without a network."""
+        for name, url in (("endpoint", self.endpoint), ("sts_endpoint", self.sts_endpoint)):
+            if url is not None:
+                check_url(name, url)
+        _ = self.timeouts
+        if self.role is not None:
+            check_role_arn(self.role, partition=arn.partition)
+        else:
+            self._check_no_role()
+        _check_form("role_session_name", self.role_session_name, _SESSION_NAME)
+        _check_form("external_id", self.external_id, _EXTERNAL_ID)
 
-def _check_url(name: str, value: str | None) -> None:
-    if value is None:
-        return
-    if "@" in value:
-        raise ConfigurationError(f"AWS KMS option {name} must not hold credentials (…@…); AWS takes signed requests")
-    problem = ConfigurationError(
-        f"AWS KMS option {name}={shown_value(value)} must be http://HOST[:PORT] or https://HOST[:PORT]"
-    )
-    try:
-        parts = urlsplit(value)
-        port = parts.port
-    except ValueError:
-        raise problem from None
-    bare = f"{parts.scheme}://{parts.netloc}"
-    valid = parts.scheme in ("http", "https") and parts.hostname and port != 0
-    if not valid or value not in (bare, f"{bare}/") or not value.isascii() or " " in value:
-        raise problem
+    def _check_no_role(self) -> None:
+        of_a_role = {
+            "sts_endpoint": self.sts_endpoint,
+            "role_session_name": self.role_session_name,
+            "external_id": self.external_id,
+        }
+        for name, value in of_a_role.items():
+            if value is not None:
+                raise ConfigurationError(f"AWS KMS option {name} needs role=ARN")
 
 
 def _check_form(name: str, value: str | None, form: re.Pattern[str]) -> None:
@@ -115,14 +82,3 @@ def _check_form(name: str, value: str | None, form: re.Pattern[str]) -> None:
         raise ConfigurationError(
             f"AWS KMS option {name}={shown_value(value)} has a character or a length that AWS does not take"
         )
-
-
-def _check_profile(profile: str | None) -> None:
-    if profile is None:
-        return
-    try:
-        Session(profile=profile).get_scoped_config()
-    except BotoCoreError as error:
-        raise ConfigurationError(
-            f"AWS KMS option profile={profile!r} can't be used: {error}; see AWS_CONFIG_FILE and ~/.aws/config"
-        ) from None

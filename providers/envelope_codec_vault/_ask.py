@@ -10,19 +10,9 @@ import hvac
 from hvac import exceptions as sdk
 
 from envelope_codec.errors import KmsUnavailable
-from envelope_codec_vault._failure import (
-    CREDENTIALS,
-    NO_ANSWER,
-    NOT_PERMITTED,
-    OTHER_NAMESPACE,
-    POLICY_ALLOWS,
-    Failed,
-    Meaning,
-    describe,
-    is_from_vault,
-    is_policy_refusal,
-    meaning_of,
-)
+from envelope_codec.provider import Failed, Meaning, meanings
+from envelope_codec_vault import _hints as hints
+from envelope_codec_vault._errors import ERRORS, is_from_vault, is_policy_refusal
 from envelope_codec_vault._session import Session, Sessions
 
 _log = logging.getLogger("envelope_codec.vault")
@@ -56,20 +46,20 @@ def ask(sessions: Sessions, operation: str, path: str, question: Question) -> An
         return _answer(session, operation, path, question)
     except _BadToken:
         # Just logged in, so no reason to do it again: a token may need a moment to reach the node that we ask.
-        raise Failed(CREDENTIALS) from None
+        raise Failed(hints.CREDENTIALS) from None
 
 
 def _answer(session: Session, operation: str, path: str, question: Question) -> Any:
     try:
         return question(session.client)
     except sdk.Forbidden as error:
-        _log.warning("Vault refused to %s: %s", operation, describe(error))
+        _log.warning("Vault refused to %s: %s", operation, ERRORS.describe(error))
         vault_refused = is_from_vault(error)
     except Exception as error:
-        _log.warning("Vault failed to %s: %s", operation, describe(error))
-        raise Failed(meaning_of(error, operation=operation)) from None
+        _log.warning("Vault failed to %s: %s", operation, ERRORS.describe(error))
+        raise Failed(ERRORS.look_up(error, operation)) from None
     if not vault_refused:
-        raise Failed(NO_ANSWER)
+        raise Failed(meanings.NO_ANSWER)
     token = _looked_up(session, operation)
     if token is None:
         raise _BadToken
@@ -84,14 +74,14 @@ def _looked_up(session: Session, operation: str) -> Mapping[str, Any] | None:
     try:
         reply = session.client.auth.token.lookup_self()
     except sdk.Forbidden as error:
-        _log.warning("Vault refused to look up our token: %s", describe(error))
+        _log.warning("Vault refused to look up our token: %s", ERRORS.describe(error))
         if not is_from_vault(error):
-            raise Failed(NO_ANSWER) from None
+            raise Failed(meanings.NO_ANSWER) from None
         return {} if is_policy_refusal(error) else None
     except Exception as error:
-        _log.warning("Vault failed to look up our token: %s", describe(error))
-        meaning = meaning_of(error, operation=operation)
-        raise Failed(meaning if meaning.kind is KmsUnavailable else NO_ANSWER) from None
+        _log.warning("Vault failed to look up our token: %s", ERRORS.describe(error))
+        meaning = ERRORS.look_up(error, operation)
+        raise Failed(meaning if meaning.error is KmsUnavailable else meanings.NO_ANSWER) from None
     data = reply.get("data") if isinstance(reply, dict) else None
     return data if isinstance(data, dict) else {}
 
@@ -101,10 +91,10 @@ def _denial(session: Session, path: str, token: Mapping[str, Any]) -> Meaning:
     own = token.get("namespace_path")
     here = f"{(session.client.adapter.namespace or '').strip('/')}/".lstrip("/")
     if isinstance(own, str) and not here.startswith(own.lstrip("/")):
-        return OTHER_NAMESPACE
+        return hints.OTHER_NAMESPACE
     if own in (None, "", here) and _is_allowed(session, path):
-        return POLICY_ALLOWS
-    return NOT_PERMITTED
+        return hints.POLICY_ALLOWS
+    return hints.NOT_PERMITTED
 
 
 def _is_allowed(session: Session, path: str) -> bool:
@@ -115,7 +105,7 @@ def _is_allowed(session: Session, path: str) -> bool:
     try:
         reply: Any = session.client.sys.get_capabilities([path])  # type: ignore[no-untyped-call]
     except Exception as error:
-        _log.debug("Vault did not tell what our token may do: %s", describe(error))
+        _log.debug("Vault did not tell what our token may do: %s", ERRORS.describe(error))
         return False
     allowed = reply.get("data", reply).get(path) if isinstance(reply, dict) else None
     return isinstance(allowed, list) and bool({"update", "create", "root"} & set(map(str, allowed)))

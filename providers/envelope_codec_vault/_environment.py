@@ -50,7 +50,7 @@ def advice_on(name: str) -> str:
         return "certificates are always verified, for the name in the address; give ca_bundle, or VAULT_CACERT"
     if kind in ("PROXY_ADDR", "HTTP_PROXY"):
         return "set HTTPS_PROXY and NO_PROXY"
-    return "give address, or VAULT_ADDR"
+    return "give endpoint, or VAULT_ADDR"
 
 
 def _warn(text: str) -> None:

@@ -8,7 +8,7 @@ import weakref
 from contextlib import suppress
 from typing import Protocol
 
-from envelope_codec._process import renew_after_fork
+from envelope_codec.provider import renew_after_fork
 
 _LONGEST_SLEEP = 60.0  # seconds: a machine may have slept meanwhile
 

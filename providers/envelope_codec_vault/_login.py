@@ -1,33 +1,19 @@
-"""How to come by a Vault token: given, from a file, by AppRole, or by a Kubernetes service account."""
+"""The ways to come by a Vault token: given, from a file, by AppRole, or by a Kubernetes service account."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import hvac
 
-from envelope_codec.errors import ConfigurationError
-from envelope_codec.kms import shown_value
-from envelope_codec_vault._environment import variable
-from envelope_codec_vault._failure import LOGIN_FAILED, Failed
-from envelope_codec_vault._key_id import check_path
+from envelope_codec.provider import Failed
+from envelope_codec_vault._hints import LOGIN_FAILED
 from envelope_codec_vault._life import Life, life_of
 from envelope_codec_vault._refusal import APPROLE, UNLOCKED, Pace
 from envelope_codec_vault._secret_file import SecretFile, is_credential
-
-TOKEN_FILE = "~/.vault-token"  # noqa: S105 - the path where `vault login` leaves its token
-JWT_FILE = "/var/run/secrets/kubernetes.io/serviceaccount/token"
-
-_METHODS = ("token", "token-file", "approle", "kubernetes")
-_SETTINGS_OF = {
-    "token": ("token",),
-    "token-file": ("token_file",),
-    "approle": ("role_id", "secret_id", "secret_id_file", "auth_mount"),
-    "kubernetes": ("role", "jwt_file", "auth_mount"),
-}
 
 
 @dataclass(frozen=True)
@@ -72,6 +58,8 @@ class Login(Protocol):
 
 
 class GivenToken:
+    """A token that is given as it is."""
+
     asks = False
     pace = UNLOCKED
 
@@ -80,7 +68,7 @@ class GivenToken:
 
     @property
     def identity(self) -> tuple[str, ...]:
-        return ("token", _digest(self._token))
+        return ("token", digest(self._token))
 
     def credential(self) -> str:
         return self._token
@@ -93,6 +81,8 @@ class GivenToken:
 
 
 class TokenFile:
+    """A token in a file that somebody else replaces."""
+
     asks = False
     pace = UNLOCKED
 
@@ -114,7 +104,7 @@ class TokenFile:
 
 
 class AppRole:
-    """https://developer.hashicorp.com/vault/docs/auth/approle
+    """A login by AppRole: https://developer.hashicorp.com/vault/docs/auth/approle
 
     Args:
         role_id: the role.
@@ -148,7 +138,7 @@ class AppRole:
 
 
 class Kubernetes:
-    """https://developer.hashicorp.com/vault/docs/auth/kubernetes
+    """A login by a service account: https://developer.hashicorp.com/vault/docs/auth/kubernetes
 
     The service-account token is read at each login, because Kubernetes replaces it about every hour.
     """
@@ -176,104 +166,9 @@ class Kubernetes:
         return False
 
 
-def choose_login(auth: str | None, settings: Mapping[str, str | None]) -> Login:
-    """The way to log in that the settings ask for.
-
-    Args:
-        auth: one of ``token``, ``token-file``, ``approle``, ``kubernetes``, or None: then a token or token file that
-            the settings name, else VAULT_TOKEN, else ``~/.vault-token``.
-        settings: token, token_file, role, role_id, secret_id, secret_id_file, auth_mount, jwt_file; None if not set.
-
-    Raises:
-        ConfigurationError: one is missing, or set and of no use with this ``auth``.
-    """
-    given = {name: value for name, value in settings.items() if value is not None}
-    if auth is None:
-        auth = _auth_of(given)
-    if auth not in _METHODS:
-        raise ConfigurationError(f"Vault setting auth={shown_value(auth)} is unknown (known: {', '.join(_METHODS)})")
-    for name in given:
-        if name not in _SETTINGS_OF[auth]:
-            raise ConfigurationError(
-                f"Vault setting {name} is of no use with auth={auth}, which takes {', '.join(_SETTINGS_OF[auth])}"
-            )
-    return _BUILDERS[auth](given)
-
-
-def _auth_of(given: Mapping[str, str]) -> str:
-    if foreign := [name for name in given if name not in ("token", "token_file")]:
-        raise ConfigurationError(f"Vault setting {foreign[0]} needs auth=approle or auth=kubernetes beside it")
-    if "token_file" in given:
-        return "token-file"
-    return "token" if "token" in given or variable("TOKEN") else "token-file"
-
-
-def _given_token(given: Mapping[str, str]) -> Login:
-    token = given.get("token") or variable("TOKEN")
-    if not token:
-        raise ConfigurationError("Vault auth=token needs a token: set VAULT_TOKEN or pass token=…")
-    return GivenToken(_credential("token", token))
-
-
-def _token_file(given: Mapping[str, str]) -> Login:
-    path = given.get("token_file")
-    try:
-        return TokenFile(SecretFile(path or TOKEN_FILE, "token_file"))
-    except ConfigurationError as error:
-        if path:
-            raise
-        raise ConfigurationError(
-            f"{error.reason}; there is no other token either: set VAULT_TOKEN, name a token_file, "
-            "or choose auth=approle or auth=kubernetes"
-        ) from None
-
-
-def _approle(given: Mapping[str, str]) -> Login:
-    role_id = _needed("role_id", given, "approle")
-    mount = _mount(given, "approle")
-    if "secret_id_file" in given:
-        if "secret_id" in given:
-            raise ConfigurationError("Vault settings secret_id and secret_id_file exclude each other")
-        file = SecretFile(given["secret_id_file"], "secret_id_file")
-        return AppRole(role_id, file.read, mount, file.path)
-    secret_id = given.get("secret_id") or variable("SECRET_ID")
-    if not secret_id:
-        raise ConfigurationError(
-            "Vault auth=approle needs a secret id: name a secret_id_file, set VAULT_SECRET_ID or pass secret_id=…"
-        )
-    secret_id = _credential("secret_id", secret_id)
-    return AppRole(role_id, lambda: secret_id, mount, _digest(secret_id))
-
-
-def _kubernetes(given: Mapping[str, str]) -> Login:
-    role = _needed("role", given, "kubernetes")
-    return Kubernetes(role, SecretFile(given.get("jwt_file", JWT_FILE), "jwt_file"), _mount(given, "kubernetes"))
-
-
-_BUILDERS: dict[str, Callable[[Mapping[str, str]], Login]] = {
-    "token": _given_token,
-    "token-file": _token_file,
-    "approle": _approle,
-    "kubernetes": _kubernetes,
-}
-
-
-def _needed(name: str, given: Mapping[str, str], auth: str) -> str:
-    if not given.get(name):
-        raise ConfigurationError(f"Vault auth={auth} needs {name}")
-    return given[name]
-
-
-def _mount(given: Mapping[str, str], default: str) -> str:
-    mount = given.get("auth_mount", default)
-    check_path("auth_mount", mount)
-    return mount
-
-
-def _credential(setting: str, value: str) -> str:
-    if not isinstance(value, str) or not is_credential(value):
-        raise ConfigurationError(f"Vault setting {setting} must be printable ASCII without spaces or line ends")
-    return value
+def digest(secret: str) -> str:
+    """A text that is the same for the same secret, and tells nothing of it."""
+    return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def _granted(reply: Any) -> Grant:
@@ -283,7 +178,3 @@ def _granted(reply: Any) -> Grant:
     if not isinstance(auth, dict) or not isinstance(token, str) or not is_credential(token):
         raise Failed(LOGIN_FAILED)
     return Grant(token, life_of(auth))
-
-
-def _digest(secret: str) -> str:
-    return hashlib.sha256(secret.encode()).hexdigest()

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 
 from hvac import exceptions as sdk
 
-from envelope_codec_vault._failure import LOGIN_LOCKED, LOGIN_REFUSED, Meaning, is_from_vault
+from envelope_codec.provider import Meaning
+from envelope_codec_vault._errors import is_from_vault
+from envelope_codec_vault._hints import LOGIN_LOCKED, LOGIN_REFUSED
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.kms import shown_path
-from envelope_codec_vault._failure import UNREADABLE, Failed
+from envelope_codec.provider import Failed
+from envelope_codec_vault._hints import UNREADABLE
 
 MAX_BYTES = 64 * 1024
 # HTTP clients quote a header value that they can't send in their error, so nothing else may become one.

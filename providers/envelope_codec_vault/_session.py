@@ -1,46 +1,16 @@
-"""The token in use: obtained once for all threads, renewed while it lives, replaced when Vault no longer takes it."""
+"""A session with Vault: a client and its token, and what is known of the token's life."""
 
 from __future__ import annotations
 
-import logging
 import math
-import random
-import threading
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 import hvac
-from hvac import exceptions as sdk
 
-from envelope_codec._process import renew_after_fork
-from envelope_codec.errors import KmsUnavailable
-from envelope_codec_vault._connection import Connection
-from envelope_codec_vault._failure import (
-    CREDENTIALS,
-    LOGIN_FAILED,
-    LOGIN_LOCKED,
-    LOGIN_REFUSED,
-    NO_ANSWER,
-    WRAP,
-    Failed,
-    Meaning,
-    describe,
-    is_from_vault,
-    meaning_of,
-)
-from envelope_codec_vault._life import RENEWAL_SHARE, Life, life_of
-from envelope_codec_vault._login import Grant, Login
-from envelope_codec_vault._refusal import Refusals, refusal_of
-
-_FIRST_LOOK = 3.0  # seconds until Vault is asked about a token that it did not give us just now
-_RETRY = 5.0
-_LONGEST_RETRY = 60.0
-_ENOUGH = 0.5  # of a token's full life: a renewal that gives less has come near the longest life that Vault allows
-_SHORTEST_WARNING = 60.0
-
-_log = logging.getLogger("envelope_codec.vault")
+from envelope_codec.provider import Failed
+from envelope_codec_vault._hints import CREDENTIALS
+from envelope_codec_vault._life import Life
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,255 +31,23 @@ class Session:
 
 
 class Sessions(Protocol):
+    """Where the session to use comes from."""
+
     def current(self) -> Session:
-        """The session to use now. Raises `Failed` if there is none to be had."""
+        """Get the session to use now. Raises `Failed` if there is none to be had."""
         ...
 
     def replacement(self, rejected: Session) -> Session:
-        """Another session than this one, whose token Vault does not take. Raises `Failed`."""
+        """Get another session than this one, whose token Vault does not take. Raises `Failed`."""
         ...
 
     def end_of_token(self) -> float | None:
         """Seconds until the token ends for good, with nothing to replace it; None if nothing is known of that."""
         ...
 
-    def close(self) -> None: ...
-
-
-class OwnSessions:
-    """Sessions on connections of our own.
-
-    Args:
-        login: how to come by a token.
-        connection: closed by `close`.
-        clock: monotonic seconds. It may stand still while the machine sleeps: then Vault's 403 tells of the end.
-        refusals: logins that were refused; those of this login alone if None.
-        inherited: a session of the parent process, whose token serves here too. A secret id that is good for one login
-            has been used up by then.
-        begun: called when a token has been obtained.
-    """
-
-    _lock: threading.Lock
-
-    def __init__(
-        self,
-        login: Login,
-        connection: Connection,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        refusals: Refusals | None = None,
-        inherited: Session | None = None,
-        jitter: Callable[[], float] = random.random,
-        begun: Callable[[], object] = lambda: None,
-    ) -> None:
-        renew_after_fork(self, _lock=threading.Lock)
-        self._login = login
-        self._connection = connection
-        self._clock = clock
-        self._refusals = refusals or Refusals(login.pace, jitter)
-        self._begun = begun
-        self._session: Session | None = None
-        self._attempts = 0
-        self._failure: Meaning | None = None
-        self._tend_at = math.inf
-        self._failures = 0
-        self._ends = False
-        if inherited is not None:
-            token = inherited.client.token
-            self._session = Session(connection.client(token), inherited.expires_at, inherited.life, inherited.since)
-            self._plan(self._session)
-
-    @property
-    def made(self) -> Session | None:
-        """The session, if there is one."""
-        return self._session
-
-    def current(self) -> Session:
-        session = self._session
-        if session is None or self._clock() >= session.expires_at:
-            return self._logged_in(session, rejected=False)
-        due = self._clock() >= self._tend_at or self._login.changed()
-        if due and self._lock.acquire(blocking=False):
-            # The others go on with the old token, which is still good, also if Vault can't be asked just now.
-            try:
-                if self._session is session:
-                    self._tend(session)
-            finally:
-                self._lock.release()
-        return self._session or session
-
-    def replacement(self, rejected: Session) -> Session:
-        return self._logged_in(rejected, rejected=True)
-
-    def tend(self) -> float:
-        """Renew or replace the token if it is time. Seconds until it is time again. Raises nothing."""
-        with self._lock:
-            session = self._session
-            if session is not None and self._clock() >= self._tend_at:
-                self._tend(session)
-        return max(0.0, self._tend_at - self._clock())
-
-    def look(self) -> None:
-        """Ask at once how long the token lives, if that is not known. Raises nothing."""
-        with self._lock:
-            session = self._session
-            if session is not None and (session.life is None or self._clock() >= self._tend_at):
-                self._tend(session)
-                if self._clock() >= self._tend_at:  # now it is known that nothing keeps it
-                    self._tend(self._session or session)
-
-    def end_of_token(self) -> float | None:
-        session = self._session
-        return max(0.0, session.expires_at - self._clock()) if session is not None and self._ends else None
-
     def close(self) -> None:
-        self._connection.close()
-
-    def _logged_in(self, old: Session | None, *, rejected: bool) -> Session:
-        attempts = self._attempts
-        with self._lock:
-            now = self._session
-            fresh = now is not old and now is not None and self._clock() < now.expires_at
-            if now is not None and fresh and not (rejected and old and now.client.token == old.client.token):
-                return now  # another thread was faster, and has not just renewed the token that Vault does not take
-            if self._attempts != attempts and self._failure is not None:
-                # It failed while we waited. Were every waiter to try for itself, the last would wait for all.
-                raise Failed(self._failure)
-            return self._log_in(old)
-
-    def _tend(self, session: Session) -> None:
-        """Whatever is due for a token that still lives. Called under the lock."""
-        try:
-            if self._login.changed():
-                self._log_in(None)
-            elif session.life is None:
-                self._look_up(session)
-            elif session.life.keeps:
-                self._renew(session)
-            elif self._login.asks:
-                self._log_in(None)
-            else:
-                self._warn(session, "Vault does not renew it")
-        except Failed as failed:
-            self._failures += 1
-            left = session.expires_at - self._clock()
-            wait = min(_LONGEST_RETRY, _RETRY * 2.0 ** min(self._failures - 1, 16))
-            if failed.meaning in (LOGIN_REFUSED, LOGIN_LOCKED):
-                wait = max(_LONGEST_RETRY, left / 3)
-            self._tend_at = self._clock() + wait if left > 0 else math.inf  # then those who need one ask for it
-            if left < math.inf:
-                _log.warning("the Vault token, which ends in %s, was not replaced: %s", span(left), failed)
-
-    def _look_up(self, session: Session) -> None:
-        """https://developer.hashicorp.com/vault/api-docs/auth/token#lookup-a-token-self"""
-        sent = self._clock()
-        try:
-            reply = session.client.auth.token.lookup_self()
-            life = life_of(reply["data"])
-        except sdk.Forbidden as error:
-            if not is_from_vault(error):
-                raise Failed(NO_ANSWER) from None
-            life = Life()  # it may not look itself up, or is not good any more, which the next call will tell
-        except Exception as error:
-            _log.info("Vault did not tell how long our token lives: %s", describe(error))
-            raise Failed(NO_ANSWER) from None
-        self._adopt(Session(session.client, sent + life.seconds, life, sent))
-
-    def _renew(self, session: Session) -> None:
-        """https://developer.hashicorp.com/vault/api-docs/auth/token#renew-a-token-self"""
-        sent, old = self._clock(), session.life or Life()
-        try:
-            reply = session.client.auth.token.renew_self()
-            life = life_of(reply["auth"])
-        except (sdk.InvalidRequest, sdk.Forbidden) as error:
-            _log.warning("Vault did not renew our token: %s", describe(error))
-            if not is_from_vault(error):
-                raise Failed(NO_ANSWER) from None
-            self._give_up(session, "Vault does not renew it any more")
-            return
-        except Exception as error:
-            _log.warning("Vault failed to renew our token: %s", describe(error))
-            raise Failed(NO_ANSWER) from None
-        renewed = Session(session.client, sent + life.seconds, Life(life.seconds, old.full, life.renewable), sent)
-        self._adopt(renewed)
-        if life.seconds < _ENOUGH * old.full:
-            self._give_up(renewed, "it nears the longest life that Vault allows it")
-
-    def _give_up(self, session: Session, why: str) -> None:
-        """Get another token, for this one can't be kept."""
-        if self._login.asks:
-            self._log_in(None)
-        else:
-            self._warn(session, why)
-
-    def _warn(self, session: Session, why: str) -> None:
-        left = session.expires_at - self._clock()
-        self._ends = True
-        self._tend_at = self._clock() + max(_SHORTEST_WARNING, RENEWAL_SHARE * left) if left > 0 else math.inf
-        _log.warning(
-            "the Vault token ends in %s and there is no login to get another: %s. Put a new one in its place, or use "
-            "auth=approle or auth=kubernetes",
-            span(left),
-            why,
-        )
-
-    def _log_in(self, rejected: Session | None) -> Session:
-        sent = self._clock()
-        try:
-            grant = self._grant(sent)
-            if rejected is not None and rejected.client.token == grant.token:
-                raise Failed(CREDENTIALS)
-        except Failed as failed:
-            self._failure = failed.meaning
-            raise
-        finally:
-            self._attempts += 1
-        life = grant.life
-        session = Session(self._connection.client(grant.token), sent + (life.seconds if life else math.inf), life, sent)
-        self._adopt(session)
-        return session
-
-    def _grant(self, now: float) -> Grant:
-        credential = self._login.credential()
-        known = self._refusals.known(credential, now)
-        if known is not None:
-            raise Failed(known)
-        try:
-            grant = self._login.grant(self._connection.client(""), credential)
-        except Failed as failed:
-            _log.warning("Vault login failed: the reply holds no token that can be sent: %s", failed)
-            raise
-        except Exception as error:
-            refusal = refusal_of(error, self._login.pace)
-            if refusal is not None:
-                seconds = self._refusals.add(credential, refusal, now)
-                said = describe(error)
-                _log.error(
-                    "%s: %s. Not tried again for %s, but with other credentials", refusal.reason, said, span(seconds)
-                )
-                raise Failed(refusal) from None
-            _log.warning("Vault login failed: %s", describe(error))
-            meaning = meaning_of(error, operation=WRAP)
-        else:
-            self._refusals.clear()
-            return grant
-        # A login that is refused ends no lease: credentials run out for many reasons, and none is about the key.
-        raise Failed(meaning if meaning.kind is KmsUnavailable and meaning != NO_ANSWER else LOGIN_FAILED)
-
-    def _adopt(self, session: Session) -> None:
-        self._session, self._failure, self._failures, self._ends = session, None, 0, False
-        self._plan(session)
-        self._begun()
-
-    def _plan(self, session: Session) -> None:
-        """When to do something about this token."""
-        life = session.life
-        if life is None:
-            self._tend_at = session.since + _FIRST_LOOK
-        elif life.keeps or self._login.asks:
-            self._tend_at = session.since + RENEWAL_SHARE * life.seconds
-        else:
-            self._tend_at = session.since if life.seconds < math.inf else math.inf
+        """Release what was opened here."""
+        ...
 
 
 class GivenSession:
@@ -319,20 +57,23 @@ class GivenSession:
         self._session = Session(client)
 
     def current(self) -> Session:
+        """Get the session, whatever Vault thinks of its token."""
         return self._session
 
     def replacement(self, rejected: Session) -> Session:
+        """Raise `Failed`: only the owner of the client can log in again."""
         raise Failed(CREDENTIALS)
 
     def end_of_token(self) -> float | None:
+        """Nothing is known."""
         return None
 
     def close(self) -> None:
-        """Nothing: its owner closes it."""
+        """Leave the client open: its owner closes it."""
 
 
 def span(seconds: float) -> str:
-    """``seconds`` in words."""
+    """Say ``seconds`` in words."""
     if seconds < 120:
         return f"{max(0, round(seconds))} s"
     return f"{round(seconds / 60)} min" if seconds < 7_200 else f"{round(seconds / 3_600)} h"

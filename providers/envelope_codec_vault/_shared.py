@@ -6,12 +6,14 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
-from envelope_codec._process import PerProcess, renew_after_fork
-from envelope_codec_vault._connection import Connection, Endpoint
+from envelope_codec.provider import PerProcess, renew_after_fork
+from envelope_codec_vault._connection import Connection
+from envelope_codec_vault._endpoint import Endpoint
 from envelope_codec_vault._keeper import Keeper
 from envelope_codec_vault._login import Login
+from envelope_codec_vault._own_sessions import OwnSessions
 from envelope_codec_vault._refusal import Refusals
-from envelope_codec_vault._session import OwnSessions, Session
+from envelope_codec_vault._session import Session
 
 _MOST_REFUSALS = 1_000
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import requests
 
-from envelope_codec_vault._failure import NO_ANSWER, NOT_TRANSIT, Failed
+from envelope_codec.provider import Failed, meanings
+from envelope_codec_vault._hints import NOT_TRANSIT
 
 _CIPHERTEXT = re.compile(r"vault:v([1-9][0-9]*):([0-9A-Za-z+/]+={0,2})")
 
@@ -49,5 +50,5 @@ def text_of(reply: Any, name: str) -> str:
     data = reply.get("data") if isinstance(reply, dict) else None
     value = data.get(name) if isinstance(data, dict) else None
     if not isinstance(value, str):
-        raise Failed(NO_ANSWER)
+        raise Failed(meanings.NO_ANSWER)
     return value

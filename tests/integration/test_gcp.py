@@ -33,9 +33,9 @@ from grpc_status import rpc_status
 
 from envelope_codec.errors import InvalidCiphertext, KeyDenied, KmsUnavailable
 from envelope_codec.kms import WrappedSecret
+from envelope_codec.testing.listeners import closed_port
 from envelope_codec_gcp import GcpKms
 from tests.support.harness_gcp import HasEndpoint, State, google_client, new_key, rotate, set_state, uri_of
-from tests.support.misbehaving_listeners import closed_port
 
 SERVER = Path(__file__).parents[2] / "localstack" / "gcpkms.py"
 SERVICE = "google.cloud.kms.v1.KeyManagementService"
@@ -369,9 +369,7 @@ def test_close_does_not_wait_for_a_client_that_is_being_built_and_it_is_not_kept
     """As when google-auth looks for credentials for seconds."""
     building, go = threading.Event(), threading.Event()
     closed: list[object] = []
-    connection = tampered._connection
-    assert connection is not None
-    build = connection._open
+    build = tampered._client._build
 
     def slow() -> kms_v1.KeyManagementServiceClient:
         building.set()
@@ -381,7 +379,7 @@ def test_close_does_not_wait_for_a_client_that_is_being_built_and_it_is_not_kept
         monkeypatch.setattr(client.transport, "close", lambda: (closed.append(client), close()))
         return client
 
-    monkeypatch.setattr(connection, "_open", slow)
+    monkeypatch.setattr(tampered._client, "_build", slow)
     with futures.ThreadPoolExecutor(2) as pool:
         call = pool.submit(tampered.wrap, SECRET, CONTEXT)
         assert building.wait(60)
@@ -514,7 +512,7 @@ from envelope_codec_gcp import GcpKms
 key, context = GcpKms.from_uri(sys.argv[1]), {"temporal-namespace": "default"}
 secret = bytes.fromhex(sys.argv[2])
 assert key.unwrap(key.wrap(secret, context), context).secret == secret
-key._client().encrypt(name=key.key_id, plaintext=b"of others")
+key._client.get().encrypt(name=key.key_id, plaintext=b"of others")
 """
 
 

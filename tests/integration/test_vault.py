@@ -32,9 +32,10 @@ from devstack import OpenBao
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable
 from envelope_codec.kms import MasterKey, WrappedSecret, master_key
 from envelope_codec_vault import VaultTransit
-from envelope_codec_vault._connection import Connection, Endpoint
+from envelope_codec_vault._connection import Connection
+from envelope_codec_vault._endpoint import Endpoint
 from envelope_codec_vault._login import AppRole
-from envelope_codec_vault._session import OwnSessions
+from envelope_codec_vault._own_sessions import OwnSessions
 
 SECRET = b"\x07" * 32
 CONTEXT = {"temporal-namespace": "default", "envelope-codec:purpose": "wrapping-key"}

@@ -16,12 +16,13 @@ import pytest
 from devstack import OpenBao
 
 from envelope_codec.errors import KeyDenied, KmsUnavailable
+from envelope_codec.provider import Failed
 from envelope_codec_vault import VaultTransit, _shared
-from envelope_codec_vault._connection import Connection, Endpoint
-from envelope_codec_vault._failure import Failed
+from envelope_codec_vault._connection import Connection
+from envelope_codec_vault._endpoint import Endpoint
 from envelope_codec_vault._login import AppRole, GivenToken, Login, TokenFile
+from envelope_codec_vault._own_sessions import OwnSessions
 from envelope_codec_vault._secret_file import SecretFile
-from envelope_codec_vault._session import OwnSessions
 from envelope_codec_vault._shared import SharedSessions
 from tests.integration.test_vault import CONTEXT, SECRET, Admin, Clock, Role, administered, failure, opens
 
@@ -94,8 +95,8 @@ def ttl(admin: Admin, sessions: OwnSessions) -> int:
 def refused(sessions: OwnSessions) -> str:
     with pytest.raises(Failed) as caught:
         sessions.current()
-    assert caught.value.meaning.kind is KmsUnavailable
-    return caught.value.meaning.reason
+    assert caught.value.meaning.error is KmsUnavailable
+    return caught.value.meaning.text
 
 
 # --- renewal

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlencode
 
 import boto3
@@ -11,7 +11,7 @@ import pytest
 from devstack import LocalStack
 
 from envelope_codec.kms import KeyUri, MasterKey, master_key, parse_key_uri
-from envelope_codec_aws._options import ClientOptions
+from envelope_codec_aws._facts import FACTS
 
 REGION = "us-east-1"
 
@@ -19,6 +19,12 @@ REGION = "us-east-1"
 class AwsHarness:
     name = "aws"
     tells_versions = False
+    deviations: ClassVar = {
+        "test_a_shifted_context_is_refused": (
+            "LocalStack joins context names and values without a separator, so that two contexts that concatenate to "
+            "the same text are one to it; AWS refuses"
+        ),
+    }
 
     def __init__(self, localstack: LocalStack) -> None:
         self.endpoint = localstack.endpoint
@@ -67,4 +73,4 @@ class AwsHarness:
 
 
 def _parse(uri: str) -> KeyUri:
-    return parse_key_uri(uri, scheme="awskms", options=ClientOptions.names())
+    return parse_key_uri(uri, scheme="awskms", options=frozenset(option.name for option in FACTS.options))

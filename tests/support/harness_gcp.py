@@ -73,7 +73,7 @@ class GcpHarness:
             return uri_of(new_key(client), self._endpoint)
 
     def open(self, uri: str, *, endpoint: str | None = None, read_timeout: float | None = None) -> MasterKey:
-        options = {} if read_timeout is None else {"timeout": read_timeout}
+        options = {} if read_timeout is None else {"read_timeout": read_timeout}
         return master_key(uri_of(_name(uri), endpoint or self._endpoint, **options))
 
     def rotate(self, uri: str) -> None:

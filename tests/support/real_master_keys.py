@@ -56,7 +56,7 @@ class RealKms:
             return VaultHarness(server("openbao"))
         from tests.support.harness_local import LocalHarness
 
-        return LocalHarness(server("tmp_path_factory").mktemp("keys"))
+        return LocalHarness(server("tmp_path_factory"))
 
 
 def real_kms(request: pytest.FixtureRequest) -> Iterator[RealKms]:

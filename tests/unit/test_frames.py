@@ -451,7 +451,7 @@ def test_a_fault_of_a_provider_is_told_as_one_and_logged_with_its_place(
     def buggy(context: object) -> bytes:
         raise TypeError("words")
 
-    monkeypatch.setattr("envelope_codec_local.context_bytes", buggy)
+    monkeypatch.setattr("envelope_codec_local._master_key.context_bytes", buggy)
     with pytest.raises(KmsUnavailable, match=r"^the provider failed unexpectedly$") as caught:
         key.wrap(os.urandom(32), CONTEXT)
     assert leaks(caught.value, secrets) == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from envelope_codec.cli.doctor.aws_hint import AWS_CREDENTIAL_HINTS, LOG_IN
+from envelope_codec.aws.meanings import CREDENTIALS, LOG_IN
 from envelope_codec.errors import EnvelopeError, StoreRefused, StoreUnavailable
 
 _NETWORK = "check that it runs, host and port in its URL, and the network from here to it: DNS, firewall, TLS"
@@ -29,7 +29,7 @@ _S3 = {
     "option endpoint, with which none are sent; else upgrade the server, or look for a proxy that changes requests",
     "the bucket refused: the log has its code": "look up the code that S3 gives, and check the options of the URL",
     "the bucket refused: its name, or the prefix, is not valid": "correct the bucket's name in the URL",
-    **AWS_CREDENTIAL_HINTS,
+    **{meaning.text: meaning.hint for meaning in CREDENTIALS},
     "S3 did not take the credentials: expired, unknown or wrongly signed": LOG_IN + "; check AWS_ACCESS_KEY_ID and "
     "AWS_SECRET_ACCESS_KEY, or the profile that the URL names; a service other than Amazon's has its own",
     "the answer is not one of S3: a proxy or a gateway before it gave it": "look at HTTPS_PROXY and NO_PROXY, and at "

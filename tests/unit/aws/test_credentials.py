@@ -26,11 +26,19 @@ import pytest
 from botocore import exceptions as sdk
 from botocore.credentials import DeferredRefreshableCredentials, RefreshableCredentials
 
-from envelope_codec.aws.credentials import BROKEN, NO_LOGIN, NO_ROLE, NOT_FOUND, REASONS, SILENT, WatchedCredentials
+from envelope_codec.aws import meanings as aws_meanings
+from envelope_codec.aws.credentials import WatchedCredentials
 from envelope_codec.errors import EnvelopeError, KmsUnavailable, StoreUnavailable
 from envelope_codec.kms import WrappedSecret
 from envelope_codec.storage.s3 import S3Store
 from envelope_codec_aws import AwsKms
+
+BROKEN = aws_meanings.BROKEN.text
+NO_LOGIN = aws_meanings.NO_LOGIN.text
+NO_ROLE = aws_meanings.NO_ROLE.text
+NOT_FOUND = aws_meanings.NOT_FOUND.text
+SILENT = aws_meanings.SILENT.text
+REASONS = [meaning.text for meaning in aws_meanings.CREDENTIALS]
 
 KEY = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 ROLE = "arn:aws:iam::111122223333:role/worker"
@@ -191,7 +199,7 @@ def _unreached() -> Iterator[tuple[AwsKms, S3Store]]:
         environment.setenv("AWS_CONFIG_FILE", os.devnull)
         environment.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
         key = AwsKms(KEY, endpoint="http://127.0.0.1:9")
-        key._own_client.get()
+        key._connection.process.get()
         store = S3Store("s3://bucket?endpoint=http://127.0.0.1:9&region=us-east-1")
     yield key, store
     key.close()

@@ -30,8 +30,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from envelope_codec.aws.credentials import described
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable
 from envelope_codec.kms import WrappedSecret
+from envelope_codec.provider import Failed
 from envelope_codec_aws import AwsKms
-from envelope_codec_aws._errors import Closed, describe, translate
+from envelope_codec_aws._errors import ERRORS
 from tests.support.frame_walker import Sentinels, leaks
 
 KEY = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
@@ -384,7 +385,7 @@ def test_what_a_look_up_of_an_alias_failed_with_is_told_again_for_some_seconds(
 ) -> None:
     """One record can name eight keys."""
     now = time.monotonic()
-    monkeypatch.setattr("envelope_codec_aws._aws_kms.time.monotonic", lambda: now)
+    monkeypatch.setattr("envelope_codec_aws._targets.time.monotonic", lambda: now)
     key = AwsKms(ALIAS, endpoint=aws.endpoint)
     aws.refuse("AccessDeniedException", 400)
     for _ in range(8):
@@ -547,7 +548,7 @@ def test_close_ends_the_connections_and_may_come_twice_and_is_final() -> None:
             connection.settimeout(0.05)
             with pytest.raises(TimeoutError):  # kept alive for the next call
                 connection.recv(1)
-            held = key._own_client.get()  # as a call in another thread would, else the last reference closes it
+            held = key._connection.process.get()  # as a call in another thread would, else the last reference closes it
             key.close()
             key.close()
             connection.settimeout(30)
@@ -555,7 +556,7 @@ def test_close_ends_the_connections_and_may_come_twice_and_is_final() -> None:
             del held
         for operation in ("wrap", "unwrap"):
             assert_closed(failure_of(key, operation))
-        assert key._own_client._client is None
+        assert key._connection.process.made is None
         server.settimeout(0)
         with pytest.raises(BlockingIOError):
             server.accept()
@@ -570,9 +571,9 @@ def test_after_close_no_credentials_are_looked_for_not_even_in_a_forked_child(mo
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     key = AwsKms(KEY)
     key.close()
-    key._own_client._forget()  # as a child does
-    with pytest.raises(Closed):
-        key._own_client.get()
+    key._connection.process._leave()  # as a child does
+    with pytest.raises(Failed, match="closed"):
+        key._connection.process.get()
 
 
 def test_a_client_handed_in_is_not_used_after_close(aws: Aws) -> None:
@@ -591,7 +592,7 @@ def test_a_connection_made_after_close_by_a_call_under_way_is_ended_with_it(
 ) -> None:
     closed: list[str] = []
     key = AwsKms(KEY, endpoint=aws.endpoint)
-    client = key._own_client.get()
+    client, _ = key._connection.process.get()
     close = client.close
     monkeypatch.setattr(client, "close", lambda: (closed.append(",".join(aws.requests)), close()))
     client.meta.events.register("before-call.kms", lambda **_: key.close())
@@ -602,7 +603,7 @@ def test_a_connection_made_after_close_by_a_call_under_way_is_ended_with_it(
 
 def test_the_bounds_of_a_client_built_here(aws: Aws) -> None:
     key = AwsKms(KEY, endpoint=aws.endpoint)
-    config = key._own_client.get().meta.config
+    config = key._connection.process.get()[0].meta.config
     assert (config.connect_timeout, config.read_timeout) == (2.0, 5.0)
     assert config.retries["total_max_attempts"] == 1
     assert config.max_pool_connections >= 16
@@ -743,7 +744,7 @@ def test_close_does_not_wait_for_credentials_and_no_request_is_made_when_they_co
         go.touch()
         caller.join()
     assert_closed(failures[0])
-    assert key._own_client._client is None
+    assert key._connection.process.made is None
     assert aws.requests == []
 
 
@@ -763,7 +764,7 @@ def test_a_fault_in_this_process_is_told_as_one_and_logged_with_its_place(
         assert caught.value.operation == operation
         (record,) = [record for record in caplog.records if record.name.startswith("envelope_codec")]
         assert "TypeError" in record.getMessage()
-        assert '_aws_kms.py", line' in record.getMessage()
+        assert '_master_key.py", line' in record.getMessage()
 
 
 @pytest.mark.parametrize(
@@ -777,9 +778,9 @@ def test_a_reply_that_no_kms_gives_is_not_taken_for_a_fault(aws: Aws, shared_key
 
 @pytest.mark.parametrize("error", [TypeError(), KeyError("Plaintext"), AttributeError(), ValueError(), RuntimeError()])
 def test_errors_of_no_table_are_faults_and_those_of_the_way_there_are_not(error: Exception) -> None:
-    assert translate(error, operation="wrap", key_id=KEY).reason == "the provider failed unexpectedly"
+    assert ERRORS.make_error(error, operation="wrap", key_id=KEY).reason == "the provider failed unexpectedly"
     for other in (OSError(), sdk.BotoCoreError(), sdk.UnknownSignatureVersionError(signature_version="v9")):
-        assert translate(other, operation="wrap", key_id=KEY).reason == "the KMS gave no usable answer"
+        assert ERRORS.make_error(other, operation="wrap", key_id=KEY).reason == "the KMS gave no usable answer"
 
 
 # --- logs
@@ -811,7 +812,7 @@ def test_the_log_of_a_request_that_boto3_refuses_holds_none_of_it(
 
 def test_the_log_repeats_no_header_that_could_not_be_sent() -> None:
     error = sdk.HTTPClientError(error=ValueError("Invalid header value b'hush\\nhush'"))
-    assert describe(error) == "HTTPClientError: ValueError"
+    assert ERRORS.describe(error) == "HTTPClientError: ValueError"
     assert described(error) == "HTTPClientError: ValueError"
 
 

@@ -155,11 +155,10 @@ def test_options_are_taken(options: str) -> None:
         (f"role={ROLE}&role_session_name=a", "role_session_name='a'"),
         (f"role={ROLE}&role_session_name=a%20b", "role_session_name"),
         (f"role={ROLE}&external_id=a%0Ab", "external_id="),
-        ("connect_timeout=0", "connect_timeout=0.0 must be more than 0"),
-        ("read_timeout=61", "at most 60 seconds"),
+        ("connect_timeout=0", "connect_timeout='0' must be seconds, more than 0"),
+        ("read_timeout=601", "at most 600"),
         ("read_timeout=-1", "read_timeout='-1' must be seconds"),
         ("read_timeout=nan", "read_timeout='nan' must be seconds"),
-        ("read_timeout=1e1", "must be seconds"),
         ("read_timeout=5s", "must be seconds"),
         ("profile=nobody", "profile='nobody' can't be used"),
     ],
@@ -185,7 +184,7 @@ def test_a_known_profile_is_taken_and_an_unreadable_configuration_is_not(aws_con
         AwsKms(KEY, profile="staging")
 
 
-@pytest.mark.parametrize("seconds", [0, -1.0, float("nan"), float("inf"), 60.1])
+@pytest.mark.parametrize("seconds", [0, -1.0, float("nan"), float("inf"), 600.1])
 def test_a_time_out_that_is_none_is_refused(seconds: float) -> None:
     with pytest.raises(ConfigurationError, match="read_timeout="):
         AwsKms(KEY, read_timeout=seconds)
@@ -204,7 +203,7 @@ def test_a_client_of_another_region_or_service_is_refused() -> None:
 
 
 def test_a_client_and_other_options_do_not_go_together() -> None:
-    with pytest.raises(ConfigurationError, match="endpoint, read_timeout can't be combined with client="):
+    with pytest.raises(ConfigurationError, match="endpoint, read_timeout can't be given together with client="):
         AwsKms(KEY, client=_client("kms", "us-east-1"), endpoint="http://localhost", read_timeout=1)
 
 

@@ -22,10 +22,11 @@ from grpc_status import rpc_status
 
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable
 from envelope_codec.kms import WrappedSecret
+from envelope_codec.provider import Failed
 from envelope_codec_gcp import GcpKms
-from envelope_codec_gcp.connection import Connection
-from envelope_codec_gcp.endpoint import Endpoint
-from envelope_codec_gcp.failure import BY_STATUS, OUTAGES, REFUSALS, Closed, failure
+from envelope_codec_gcp._connection import connect
+from envelope_codec_gcp._endpoint import Endpoint
+from envelope_codec_gcp._errors import BY_STATUS, ERRORS, OUTAGES, REFUSALS
 from tests.support.frame_walker import Sentinels, leaks
 
 NAME = "projects/secret-project/locations/global/keyRings/secret-ring/cryptoKeys/secret-key"
@@ -247,7 +248,7 @@ def test_a_fault_in_this_process_is_told_as_one_and_logged_with_its_place(
 def test_the_log_has_the_class_alone_of_what_may_quote_a_credential(
     error: Exception, reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert reason in failure(error, operation="wrap", key_id=NAME).reason
+    assert reason in ERRORS.make_error(error, operation="wrap", key_id=NAME).reason
     assert type(error).__name__ in caplog.text
     assert "sesame" not in caplog.text
     assert ("/etc/gcp.json" in caplog.text) is isinstance(error, DefaultCredentialsError)
@@ -300,13 +301,13 @@ def test_after_close_no_credentials_are_looked_for_not_even_in_a_forked_child(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "missing.json"))
-    connection = Connection(Endpoint(), credentials=None, connect_timeout=1)
-    connection.close()
-    with pytest.raises(Closed):
-        connection.client()
-    connection._opened._let_go()  # as in a child
-    with pytest.raises(Closed):
-        connection.client()
+    client = connect(Endpoint(), credentials=None, connect_timeout=1)
+    client.close()
+    with pytest.raises(Failed, match="closed"):
+        client.get()
+    client._leave()  # as in a child
+    with pytest.raises(Failed, match="closed"):
+        client.get()
 
 
 @pytest.mark.parametrize("text", ["", "{}", "not JSON", '{"type": "service_account"}'])

@@ -12,8 +12,8 @@ from google.cloud.kms_v1 import KeyManagementServiceClient
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.kms import MasterKey, master_key
 from envelope_codec_gcp import GcpKms
-from envelope_codec_gcp.endpoint import Endpoint
-from envelope_codec_gcp.name import version_under
+from envelope_codec_gcp._endpoint import Endpoint
+from envelope_codec_gcp._key_id import version_under
 
 NAME = "projects/my-project/locations/europe-west1/keyRings/ring/cryptoKeys/key"
 URI = f"gcpkms://{NAME}"
@@ -92,7 +92,7 @@ def test_accepts_its_own_key_id_alone() -> None:
         ("endpoint=10.0.0.1:9010&insecure=true", "loopback"),
         ("endpoint=localhost.example.com:9010&insecure=true", "loopback"),
         ("insecure=true", "endpoint"),
-        ("insecure=yes", "insecure must be true or false"),
+        ("insecure=yes", "insecure='yes' must be true or false"),
         ("timeout=soon", "timeout"),
         ("timeout=0", "timeout"),
         ("timeout=-1", "timeout"),
@@ -100,8 +100,9 @@ def test_accepts_its_own_key_id_alone() -> None:
         ("timeout=inf", "timeout"),
         ("connect_timeout=0", "connect_timeout"),
         ("connect_timeout=601", "connect_timeout"),
-        ("region=us", "known: connect_timeout, credentials, endpoint, insecure, timeout"),
+        ("region=us", "known: connect_timeout, credentials, endpoint, insecure, read_timeout\\)"),
         ("timeout=1&timeout=2", "once"),
+        ("timeout=1&read_timeout=2", "'read_timeout' once"),
         ("credentials=/nowhere/gcp.json", "'/nowhere/gcp.json' can't be read: No such file"),
         ("endpoint=127.0.0.1:9010&credentials=/dev/null", "credentials are not sent without TLS"),
     ],
@@ -162,6 +163,18 @@ def test_a_client_handed_in_excludes_the_settings_that_would_build_another() -> 
         for setting in ({"endpoint": "127.0.0.1:1"}, {"insecure": True}, {"credentials": "/dev/null"}):
             with pytest.raises(ConfigurationError, match="can't be given together with client"):
                 GcpKms(NAME, client=client, **setting)  # type: ignore[arg-type]
+
+
+def test_the_time_out_of_a_call_goes_by_the_name_that_it_has_everywhere_and_by_its_earlier_one() -> None:
+    for key in (
+        GcpKms.from_uri(f"{URI}?read_timeout=3"),
+        GcpKms.from_uri(f"{URI}?timeout=3"),
+        GcpKms(NAME, read_timeout=3),
+        GcpKms(NAME, timeout=3),
+    ):
+        assert key._timeout == 3
+    with pytest.raises(ConfigurationError, match="read_timeout and timeout are one: give read_timeout alone"):
+        GcpKms(NAME, timeout=3, read_timeout=3)
 
 
 def test_a_client_over_rest_is_refused() -> None:

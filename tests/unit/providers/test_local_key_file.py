@@ -14,7 +14,7 @@ from urllib.parse import quote
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-import envelope_codec_local
+import envelope_codec_local._connection
 from envelope_codec.errors import ConfigurationError, InvalidCiphertext, KeyDenied, KmsUnavailable
 from envelope_codec.kms import MasterKey, WrappedSecret, context_bytes, master_key
 from envelope_codec_local import LocalKeyFile
@@ -88,7 +88,7 @@ def test_it_accepts_its_own_key_id_only(path: Path) -> None:
 
 def test_repr_shows_no_key(path: Path) -> None:
     key = LocalKeyFile(path)
-    shown = f"{key!r} {key} {key._loaded!r}"
+    shown = f"{key!r} {key} {key._connection._loaded!r}"
     assert f"localfile://{ID_1}" in shown
     for secret in (KEY_1, KEY_2):
         assert repr(secret) not in shown
@@ -437,7 +437,7 @@ def test_a_file_that_can_no_longer_be_used_is_an_outage_until_it_is_back(
         assert str(caught.value) == reason
         assert (caught.value.operation, caught.value.key_id) == (operation, key.key_id)
         assert caught.value.__cause__ is None
-        assert caught.value.__suppress_context__
+        assert caught.value.__context__ is None
     if path.is_dir():
         path.rmdir()
     write(path, document())
@@ -446,8 +446,8 @@ def test_a_file_that_can_no_longer_be_used_is_an_outage_until_it_is_back(
 
 def test_an_unchanged_file_is_read_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reads: list[Path] = []
-    load = envelope_codec_local._load
-    monkeypatch.setattr(envelope_codec_local, "_load", lambda path: reads.append(path) or load(path))
+    load = envelope_codec_local._connection.load
+    monkeypatch.setattr(envelope_codec_local._connection, "load", lambda path: reads.append(path) or load(path))
     key = LocalKeyFile(path)
     for _ in range(3):
         key.unwrap(key.wrap(SECRET, CONTEXT), CONTEXT)

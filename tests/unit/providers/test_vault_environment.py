@@ -9,8 +9,9 @@ import pytest
 
 from envelope_codec.errors import ConfigurationError
 from envelope_codec_vault import VaultTransit, _environment
+from envelope_codec_vault._hints import LOGIN_LOCKED, LOGIN_REFUSED
 from envelope_codec_vault._life import life_of
-from envelope_codec_vault._refusal import APPROLE, LOGIN_LOCKED, LOGIN_REFUSED, UNLOCKED, Refusals
+from envelope_codec_vault._refusal import APPROLE, UNLOCKED, Refusals
 
 VAULT, BAO, OWN = "https://vault.invalid:8200", "https://bao.invalid:8200", "https://own.invalid:8200"
 
@@ -116,6 +117,21 @@ def test_what_is_of_no_effect_is_warned_of_once_and_told_by_the_key(
 
 
 # --- what is remembered of refusals and lives
+
+
+def test_the_url_goes_by_the_name_that_it_has_everywhere_and_by_its_earlier_one() -> None:
+    for key in (
+        VaultTransit("k", endpoint=OWN, token="t"),
+        VaultTransit("k", address=OWN, token="t"),
+        VaultTransit.from_uri(f"hashivault://k?endpoint={OWN}", token="t"),
+        VaultTransit.from_uri(f"hashivault://k?address={OWN}", token="t"),
+    ):
+        assert client_of(key) == (OWN, "t")
+        key.close()
+    with pytest.raises(ConfigurationError, match="endpoint and address are one: give endpoint alone"):
+        VaultTransit("k", endpoint=OWN, address=OWN, token="t")
+    with pytest.raises(ConfigurationError, match="'endpoint' once"):
+        VaultTransit.from_uri(f"hashivault://k?endpoint={OWN}&address={OWN}", token="t")
 
 
 def test_a_refusal_is_known_for_its_credential_and_for_a_while() -> None:

@@ -23,12 +23,14 @@ import pytest
 
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable
 from envelope_codec.kms import WrappedSecret, context_bytes
+from envelope_codec.provider import Failed
 from envelope_codec_vault import VaultTransit
-from envelope_codec_vault._connection import Connection, Endpoint
-from envelope_codec_vault._failure import LOGIN_FAILED, Failed
+from envelope_codec_vault._connection import Connection
+from envelope_codec_vault._endpoint import Endpoint
+from envelope_codec_vault._hints import LOGIN_FAILED
 from envelope_codec_vault._login import Grant
+from envelope_codec_vault._own_sessions import OwnSessions
 from envelope_codec_vault._refusal import UNLOCKED
-from envelope_codec_vault._session import OwnSessions
 from tests.support.frame_walker import Sentinels, leaks
 
 KEY = "orders-key"

@@ -12,8 +12,8 @@ from hvac.adapters import RawAdapter
 
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.kms import MasterKey, master_key
+from envelope_codec.provider import Failed
 from envelope_codec_vault import VaultTransit
-from envelope_codec_vault._failure import Failed
 from envelope_codec_vault._secret_file import SecretFile
 
 ADDRESS = "https://vault.invalid:8200"
@@ -116,16 +116,16 @@ def test_the_namespace_never_comes_from_the_environment(monkeypatch: pytest.Monk
         ("hashivault://k#f", "fragment"),
         ("hashivault://user@k", "credentials"),
         (f"hashivault://k?cluster={'c' * 500}", "longer than 512 bytes"),
-        ("hashivault://k?address=vault:8200", "https://HOST:PORT"),
-        ("hashivault://k?address=ftp://vault", "https://HOST:PORT"),
-        ("hashivault://k?address=https://", "https://HOST:PORT"),
-        ("hashivault://k?address=https://vault:port", "https://HOST:PORT"),
-        ("hashivault://k?address=https://vault?x", "https://HOST:PORT"),
+        ("hashivault://k?address=vault:8200", "must be http://HOST"),
+        ("hashivault://k?address=ftp://vault", "must be http://HOST"),
+        ("hashivault://k?address=https://", "must be http://HOST"),
+        ("hashivault://k?address=https://vault:port", "must be http://HOST"),
+        ("hashivault://k?address=https://vault?x", "must be http://HOST"),
         ("hashivault://k?connect_timeout=soon", "connect_timeout='soon'"),
-        ("hashivault://k?read_timeout=0", "read_timeout=0"),
-        ("hashivault://k?read_timeout=-1", "read_timeout=-1"),
-        ("hashivault://k?read_timeout=inf", "read_timeout=inf"),
-        ("hashivault://k?read_timeout=nan", "read_timeout=nan"),
+        ("hashivault://k?read_timeout=0", "read_timeout='0' must be seconds"),
+        ("hashivault://k?read_timeout=-1", "read_timeout='-1' must be seconds"),
+        ("hashivault://k?read_timeout=inf", "read_timeout='inf' must be seconds"),
+        ("hashivault://k?read_timeout=nan", "read_timeout='nan' must be seconds"),
         ("hashivault://k?ca_bundle=/nowhere/ca.pem", "'/nowhere/ca.pem' does not exist"),
         ("hashivault://k?auth=ldap", "auth='ldap' is unknown"),
         ("hashivault://k?auth=token&token_file=/x", "token_file is of no use with auth=token"),
@@ -237,7 +237,7 @@ def test_a_wrong_auth_mount_is_refused(mount: str) -> None:
 )
 def test_a_client_excludes_the_settings_that_it_replaces(setting: dict[str, Any]) -> None:
     client = hvac.Client(url=ADDRESS, token="t")
-    with pytest.raises(ConfigurationError, match="beside client"):
+    with pytest.raises(ConfigurationError, match="can't be given together with client="):
         VaultTransit("k", client=client, **setting)
     assert VaultTransit.from_uri("hashivault://k?cluster=c", client=client).key_id.endswith("cluster=c&mount=transit")
 

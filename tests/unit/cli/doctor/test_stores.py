@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import pytest
 
 from envelope_codec import EnvelopeConfig, PayloadMissing, StoreRefused, StoreUnavailable
-from envelope_codec.aws.credentials import REASONS
+from envelope_codec.aws.meanings import CREDENTIALS
 from envelope_codec.cli import main
 from envelope_codec.cli.doctor.call import Calls, Deadline, quiet_logs
 from envelope_codec.cli.doctor.diagnosis import Diagnosis, Request, diagnose
@@ -432,7 +432,11 @@ def reasons() -> dict[str, set[str]]:
     found["mongodb"] |= {*mongodb._REASONS.values(), mongodb._REFUSED}
     found["sql"] = {meaning.reason for meaning in sql_error.MEANINGS}
     advised = {*s3._ADVICE.values(), "it is full", "the log has its code"}
-    found["s3"] |= {f"the bucket refused: {one}" for one in advised} | {s3._CREDENTIALS, s3._NOT_S3, *REASONS}
+    found["s3"] |= {f"the bucket refused: {one}" for one in advised} | {
+        s3._CREDENTIALS,
+        s3._NOT_S3,
+        *(one.text for one in CREDENTIALS),
+    }
     return found
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import threading
 from typing import Any
 
 import google.auth
@@ -12,9 +11,16 @@ from google.api_core.client_options import ClientOptions
 from google.cloud.kms_v1 import KeyManagementServiceClient
 from google.cloud.kms_v1.services.key_management_service.transports import KeyManagementServiceGrpcTransport
 
-from envelope_codec._process import PerProcess, renew_after_fork
-from envelope_codec_gcp.endpoint import Endpoint
-from envelope_codec_gcp.failure import Closed
+from envelope_codec.errors import ConfigurationError
+from envelope_codec.provider import ProcessClient, WireLog
+from envelope_codec_gcp._endpoint import Endpoint
+
+WIRE_LOG = WireLog(KeyManagementServiceGrpcTransport.__module__)
+"""The SDK's interceptor stands in the same module as the transport, and logs under the module's name. It logs requests
+and replies in the extras of its records, which its own format of structured logs prints.
+"""
+
+Client = ProcessClient[KeyManagementServiceClient]
 
 # gRPC's defaults suit a busy connection to a server that is there: 20 s for a connection attempt, up to 120 s between
 # two attempts, half an hour until an idle connection is closed. Here a few calls an hour must fail and recover quickly.
@@ -28,49 +34,44 @@ _KEEPALIVE_MS = 30_000
 _KEEPALIVE_ANSWER_MS = 5_000
 
 
-class Connection:
-    """Thread-safe, and new in a forked child. After `close`, here or in the parent before the fork, there is none.
+def connect(endpoint: Endpoint, *, credentials: str | None, connect_timeout: float) -> Client:
+    """Prepare a client, which reads its credentials and connects at its first use in each process.
 
     Args:
         endpoint: where the KMS is.
         credentials: path of a credentials file of any kind that google-auth reads; None: application default ones.
         connect_timeout: seconds for TCP and TLS.
     """
+    opener = _Opener(endpoint, credentials, connect_timeout)
+    # A forked child keeps its parent's: to free a gRPC channel there may hang.
+    return ProcessClient(opener.open, close=_close)
 
-    def __init__(self, endpoint: Endpoint, *, credentials: str | None, connect_timeout: float) -> None:
+
+def hold(client: KeyManagementServiceClient) -> Client:
+    """Hold a client that somebody else built, over gRPC.
+
+    Raises:
+        ConfigurationError: it is not over gRPC.
+    """
+    if client.transport.kind != "grpc":
+        raise ConfigurationError("client must be a KeyManagementServiceClient over gRPC (transport='grpc')")
+    return ProcessClient.given(client)
+
+
+def _close(client: KeyManagementServiceClient) -> None:
+    client.transport.close()  # type: ignore[no-untyped-call]
+
+
+class _Opener:
+    """Opens clients of one endpoint."""
+
+    def __init__(self, endpoint: Endpoint, credentials: str | None, connect_timeout: float) -> None:
         self._endpoint = endpoint
         self._credentials = credentials
         self._connect_timeout = connect_timeout
-        self._opened = PerProcess(lambda _: _Opened())  # a parent's is kept: freeing a gRPC channel there may hang
-        self._closed = False
 
-    def client(self) -> KeyManagementServiceClient:
-        """The client of this process; it connects at its first call.
-
-        Raises:
-            google.auth.exceptions.GoogleAuthError: there are no credentials, or they can't be read.
-            Closed: it was closed.
-        """
-        opened = self._opened.get()
-        with opened.lock:
-            if self._closed:
-                raise Closed
-            client = opened.client
-            if client is None:
-                client = opened.client = self._open()
-                if self._closed:
-                    opened.close()
-                    raise Closed
-            return client
-
-    def close(self) -> None:
-        """Final. Without the lock, which a thread may hold while it looks for credentials: it sees the flag then."""
-        self._closed = True
-        opened = self._opened.made
-        if opened is not None:
-            opened.close()
-
-    def _open(self) -> KeyManagementServiceClient:
+    def open(self) -> KeyManagementServiceClient:
+        """Open a client. Raises `google.auth.exceptions.GoogleAuthError`: credentials are missing or unreadable."""
         target = self._endpoint.target
         if self._endpoint.insecure and target is not None:
             channel = grpc.insecure_channel(target, options=[*self._channel_options(), ("grpc.enable_http_proxy", 0)])
@@ -109,18 +110,3 @@ class Connection:
             # Otherwise channels of one process to the same address share a connection and its backoff.
             ("grpc.use_local_subchannel_pool", 1),
         ]
-
-
-class _Opened:
-    """The client of one process."""
-
-    lock: threading.Lock
-
-    def __init__(self) -> None:
-        renew_after_fork(self, lock=threading.Lock)
-        self.client: KeyManagementServiceClient | None = None
-
-    def close(self) -> None:
-        client, self.client = self.client, None
-        if client is not None:
-            client.transport.close()  # type: ignore[no-untyped-call]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from dataclasses import dataclass
 
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.kms import shown_value
+from envelope_codec.provider import is_loopback
 
 _HOST_PORT = re.compile(
     r"(?P<host>\[[0-9a-fA-F:.]+\]|[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?)(?::(?P<port>[0-9]{1,5}))?"
@@ -43,7 +43,7 @@ class Endpoint:
         match = _HOST_PORT.fullmatch(text)
         if not match or not 1 <= int(match["port"] or 443) <= 65535:
             raise ConfigurationError(f"endpoint {shown_value(text)} must be HOST:PORT, without a scheme and a path")
-        loopback = _is_loopback(match["host"])
+        loopback = is_loopback(match["host"])
         if insecure and not loopback:
             raise ConfigurationError(
                 f"insecure=true is for loopback addresses only, and endpoint {shown_value(text)} is none: "
@@ -51,17 +51,3 @@ class Endpoint:
             )
         target = text if match["port"] else f"{text}:443"
         return cls(target, loopback if insecure is None else insecure)
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        address = ipaddress.ip_address(host.strip("[]"))
-    except ValueError:
-        return False
-    return address in _LOOPBACK_4 if address.version == 4 else address == _LOOPBACK_6
-
-
-_LOOPBACK_4 = ipaddress.IPv4Network("127.0.0.0/8")
-_LOOPBACK_6 = ipaddress.IPv6Address("::1")

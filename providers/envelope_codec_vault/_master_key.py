@@ -5,42 +5,41 @@ from __future__ import annotations
 import logging
 import re
 import weakref
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
 import hvac
 from hvac.adapters import JSONAdapter
 
-from envelope_codec._frames import frameless
-from envelope_codec._process import PerProcess
 from envelope_codec.errors import ConfigurationError
-from envelope_codec.kms import Unwrapped, WrappedSecret, context_bytes, parse_key_uri, shown_value
-from envelope_codec.provider import asks_kms
-from envelope_codec_vault import _failure as failure
+from envelope_codec.kms import Unwrapped, WrappedSecret, context_bytes
+from envelope_codec.provider import (
+    Failed,
+    ProcessClient,
+    asks_kms,
+    check_no_options,
+    choose,
+    frameless,
+    meanings,
+    parse_options,
+)
+from envelope_codec_vault import _hints as hints
 from envelope_codec_vault._ask import Question, ask
-from envelope_codec_vault._connection import choose_endpoint
+from envelope_codec_vault._auth import choose_login
+from envelope_codec_vault._endpoint import Endpoint, choose_endpoint
 from envelope_codec_vault._environment import advice_on, ignored_variables, warn_of_ignored
-from envelope_codec_vault._failure import UNWRAP, WRAP, Failed
-from envelope_codec_vault._key_id import DEFAULT_MOUNT, SCHEME, TransitKey
-from envelope_codec_vault._login import choose_login
-from envelope_codec_vault._session import GivenSession, OwnSessions, Sessions, span
+from envelope_codec_vault._errors import ABSENT_KEY_TYPE, UNWRAP, WRAP
+from envelope_codec_vault._facts import FACTS
+from envelope_codec_vault._key_id import DEFAULT_MOUNT, TransitKey
+from envelope_codec_vault._login import Login
+from envelope_codec_vault._own_sessions import OwnSessions
+from envelope_codec_vault._session import GivenSession, Sessions, span
 from envelope_codec_vault._shared import shared
 from envelope_codec_vault._wire import decode, encode, key_version, text_of
 
-CONNECT_TIMEOUT = 2.0
-READ_TIMEOUT = 5.0
-
-_NUMBERS = frozenset({"connect_timeout", "read_timeout"})
-_OPTIONS = _NUMBERS | frozenset(
-    {
-        *("mount", "namespace", "cluster", "address", "ca_bundle"),
-        *("auth", "token_file", "role", "role_id", "secret_id_file", "auth_mount", "jwt_file"),
-    }
-)
 _SECRET_OPTION = re.compile(r"[?&](token|secret_id|jwt|password)=", re.IGNORECASE)
 
 _log = logging.getLogger("envelope_codec.vault")
-_T = TypeVar("_T")
 
 
 class VaultTransit:
@@ -67,7 +66,7 @@ class VaultTransit:
             environment: one key URI is one key, wherever it is read. VAULT_NAMESPACE is warned of.
         client: a client that is logged in, with its own address, namespace, time-outs (hvac's default is 30 s) and
             redirects; it is never closed or logged in here. It excludes all of the arguments below.
-        address: URL of Vault; else VAULT_ADDR. For each variable of Vault's tools here, OpenBao's twin counts where it
+        endpoint: URL of Vault; else VAULT_ADDR. For each variable of Vault's tools here, OpenBao's twin counts where it
             is not set: BAO_ADDR and so on.
         auth: ``token``, ``token-file``, ``approle`` or ``kubernetes``. By default a token or token_file given here,
             else VAULT_TOKEN, else ``~/.vault-token``.
@@ -77,8 +76,9 @@ class VaultTransit:
         role, jwt_file: for ``kubernetes``; the file defaults to where Kubernetes mounts the service account's token.
         auth_mount: where ``approle`` or ``kubernetes`` is mounted, below ``auth/``; in the key's own namespace.
         ca_bundle: file or folder of CA certificates; else VAULT_CACERT or VAULT_CAPATH, else the system's.
-        connect_timeout: seconds.
-        read_timeout: seconds between two reads.
+        connect_timeout: seconds, default 2.
+        read_timeout: seconds between two reads, default 5.
+        address: an earlier name of ``endpoint``.
 
     A token is renewed in the background at two thirds of its life, and keys that log in alike share it. A client
     certificate, where Vault asks for one, is that of VAULT_CLIENT_CERT and VAULT_CLIENT_KEY.
@@ -96,7 +96,7 @@ class VaultTransit:
         namespace: str = "",
         cluster: str = "",
         client: hvac.Client | None = None,
-        address: str | None = None,
+        endpoint: str | None = None,
         auth: str | None = None,
         token: str | None = None,
         token_file: str | None = None,
@@ -109,11 +109,11 @@ class VaultTransit:
         ca_bundle: str | None = None,
         connect_timeout: float | None = None,
         read_timeout: float | None = None,
+        address: str | None = None,
     ) -> None:
         self._key = TransitKey(key, mount, namespace, cluster)
         self._key_id = self._key.id
-        self._closed = False
-        self._process: PerProcess[Sessions]
+        url = choose("endpoint", endpoint, "address", address)
         credentials = {
             "token": token,
             "token_file": token_file,
@@ -126,30 +126,29 @@ class VaultTransit:
         }
         if client is not None:
             times = {"connect_timeout": connect_timeout, "read_timeout": read_timeout}
-            others = {"address": address, "auth": auth, "ca_bundle": ca_bundle, **times, **credentials}
-            _check_client(client, namespace, others)
-            self._process = PerProcess(lambda parents: _given(client, parents))
+            check_no_options({"endpoint": url, "auth": auth, "ca_bundle": ca_bundle, **times, **credentials})
+            self._process = _hold(client, namespace)
             return
         login = choose_login(auth, credentials)
-        endpoint = choose_endpoint(
-            address=address,
+        where = choose_endpoint(
+            url=url,
             namespace=namespace,
             ca_bundle=ca_bundle,
-            connect_timeout=CONNECT_TIMEOUT if connect_timeout is None else connect_timeout,
-            read_timeout=READ_TIMEOUT if read_timeout is None else read_timeout,
+            connect_timeout=connect_timeout,
+            read_timeout=read_timeout,
         )
-        if endpoint.is_exposed:
-            _log.warning("Vault address %s is plain http: tokens and secrets can be read on the way", endpoint.address)
+        if where.is_exposed:
+            _log.warning("Vault address %s is plain http: tokens and secrets can be read on the way", where.address)
         warn_of_ignored(namespace)
-        self._process = PerProcess(lambda _: shared.get().take(endpoint, login))
-        weakref.finalize(self, _give_back, self._process).atexit = False
+        self._process = _share(where, login)
+        weakref.finalize(self, self._process.close).atexit = False
 
     @classmethod
     @frameless
     def from_uri(
         cls, uri: str, /, *, client: hvac.Client | None = None, token: str | None = None, secret_id: str | None = None
     ) -> VaultTransit:
-        """The master key of ``hashivault://KEY?option=value``; options are the constructor's arguments.
+        """Make the master key of ``hashivault://KEY?option=value``; options are the constructor's arguments.
 
         A key URI never holds a token or a secret id: those come from the environment, from files, or as arguments.
         """
@@ -160,24 +159,23 @@ class VaultTransit:
                 f"a key URI must not hold {name}=…: use VAULT_TOKEN, VAULT_SECRET_ID, token_file=PATH, "
                 "secret_id_file=PATH, or VaultTransit's own arguments"
             )
-        parsed = parse_key_uri(uri, scheme=SCHEME, options=_OPTIONS)
+        parsed, options = parse_options(uri, FACTS)
         if parsed.path:
             raise ConfigurationError(
                 f"key URI {parsed.shown!r} must hold a key name and no path: hashivault://KEY?mount=transit"
             )
-        settings: dict[str, Any] = dict(parsed.options)
-        for name in _NUMBERS & settings.keys():
-            settings[name] = _seconds(name, settings[name])
-        return cls(parsed.authority, client=client, token=token, secret_id=secret_id, **settings)
+        return cls(parsed.authority, client=client, token=token, secret_id=secret_id, **options)
 
     def __repr__(self) -> str:
         return f"VaultTransit({self._key_id!r})"
 
     @property
     def key_id(self) -> str:
+        """``hashivault://KEY?cluster=LABEL&mount=M&namespace=N``: this order, empty ones left out."""
         return self._key_id
 
     def accepts(self, key_id: str) -> bool:
+        """Whether ``key_id`` is this key's own, letter by letter."""
         return key_id == self._key_id
 
     @asks_kms("wrap")
@@ -186,7 +184,22 @@ class VaultTransit:
 
         https://developer.hashicorp.com/vault/api-docs/secret/transit#encrypt-data
         """
-        return self._done(WRAP, lambda: self._wrapped(secret, context))
+        reply = self._ask(
+            WRAP,
+            lambda client: client.secrets.transit.encrypt_data(
+                self._key.name,
+                plaintext=encode(secret),
+                associated_data=encode(context_bytes(context)),
+                # Read only if Vault is about to create the key: a typo in a key URI must not become a new key.
+                type=ABSENT_KEY_TYPE,
+                mount_point=self._key.mount,
+            ),
+        )
+        ciphertext = text_of(reply, "ciphertext")
+        version = key_version(ciphertext)
+        if version is None:
+            raise Failed(meanings.NO_ANSWER)
+        return WrappedSecret(self._key_id, version, ciphertext.encode("ascii"))
 
     @asks_kms("unwrap")
     def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> Unwrapped:
@@ -194,14 +207,32 @@ class VaultTransit:
 
         https://developer.hashicorp.com/vault/api-docs/secret/transit#decrypt-data
         """
-        return self._done(UNWRAP, lambda: self._unwrapped(wrapped, context))
+        ciphertext = wrapped.ciphertext.decode("ascii", errors="replace")
+        version = key_version(ciphertext)
+        if version is None:
+            raise Failed(hints.NO_CIPHERTEXT)
+        if version != wrapped.key_version:
+            raise Failed(hints.OTHER_VERSION)
+        reply = self._ask(
+            UNWRAP,
+            lambda client: client.secrets.transit.decrypt_data(
+                self._key.name,
+                ciphertext=ciphertext,
+                associated_data=encode(context_bytes(context)),
+                mount_point=self._key.mount,
+            ),
+        )
+        secret = decode(text_of(reply, "plaintext"))
+        if secret is None:
+            raise Failed(meanings.NO_ANSWER)
+        return Unwrapped(secret, version)
 
     def close(self) -> None:
-        self._closed = True
-        _give_back(self._process)
+        """Give the connections and the login back. Final: a later call gets `KmsUnavailable`."""
+        self._process.close()
 
     def notices(self) -> list[tuple[str, str]]:
-        """What to know before it becomes trouble, and what to do about it. Asks Vault how long the token lives.
+        """Tell what will become trouble, and what to do about it. Asks Vault how long the token lives.
 
         Nothing if Vault can't be asked: calls tell that.
         """
@@ -219,79 +250,31 @@ class VaultTransit:
             found.append((text, "use a token that Vault renews (periodic), or auth=approle or auth=kubernetes"))
         return found
 
-    def _wrapped(self, secret: bytes, context: Mapping[str, str]) -> WrappedSecret:
-        reply = self._ask(
-            WRAP,
-            lambda client: client.secrets.transit.encrypt_data(
-                self._key.name,
-                plaintext=encode(secret),
-                associated_data=encode(context_bytes(context)),
-                # Read only if Vault is about to create the key: a typo in a key URI must not become a new key.
-                type=failure.ABSENT_KEY_TYPE,
-                mount_point=self._key.mount,
-            ),
-        )
-        ciphertext = text_of(reply, "ciphertext")
-        version = key_version(ciphertext)
-        if version is None:
-            raise Failed(failure.NO_ANSWER)
-        return WrappedSecret(self._key_id, version, ciphertext.encode("ascii"))
-
-    def _unwrapped(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> Unwrapped:
-        ciphertext = wrapped.ciphertext.decode("ascii", errors="replace")
-        version = key_version(ciphertext)
-        if version is None:
-            raise Failed(failure.NO_CIPHERTEXT)
-        if version != wrapped.key_version:
-            raise Failed(failure.OTHER_VERSION)
-        reply = self._ask(
-            UNWRAP,
-            lambda client: client.secrets.transit.decrypt_data(
-                self._key.name,
-                ciphertext=ciphertext,
-                associated_data=encode(context_bytes(context)),
-                mount_point=self._key.mount,
-            ),
-        )
-        secret = decode(text_of(reply, "plaintext"))
-        if secret is None:
-            raise Failed(failure.NO_ANSWER)
-        return Unwrapped(secret, version)
-
-    def _done(self, operation: str, work: Callable[[], _T]) -> _T:
-        try:
-            return work()
-        except Failed as failed:
-            meaning = failed.meaning
-        # Outside of the handler, so that no exception of the SDK is in this one's context.
-        raise meaning.kind(meaning.reason, operation=operation, key_id=self._key_id)
-
     def _ask(self, operation: str, question: Question) -> Any:
         path = f"{self._key.mount}/{'encrypt' if operation == WRAP else 'decrypt'}/{self._key.name}"
         return ask(self._sessions(), operation, path, question)
 
     def _sessions(self) -> Sessions:
-        """This process's own: connections must not be shared with a process that forked."""
-        if self._closed:
-            raise Failed(failure.CLOSED)
+        """Get the sessions of this process. Raises `Failed`: the master key is closed."""
         return self._process.get()
 
 
-def _given(client: hvac.Client, parents: Sessions | None) -> Sessions:
-    if parents is not None:
-        client.session.close()  # forgets connections, which are the parent's; the client opens others
-    return GivenSession(client)
+def _share(endpoint: Endpoint, login: Login) -> ProcessClient[Sessions]:
+    """Sessions that all keys of a process share which log in alike."""
+    return ProcessClient(lambda: shared.get().take(endpoint, login), close=_give_back)
 
 
-def _give_back(sessions: PerProcess[Sessions]) -> None:
-    mine = sessions.take()
-    if isinstance(mine, OwnSessions):
-        shared.get().give_back(mine)
+def _give_back(sessions: Sessions) -> None:
+    if isinstance(sessions, OwnSessions):
+        shared.get().give_back(sessions)
 
 
-def _check_client(client: hvac.Client, namespace: str, others: Mapping[str, object]) -> None:
-    if superfluous := [name for name, value in others.items() if value is not None]:
-        raise ConfigurationError(f"Vault setting {superfluous[0]} is of no use beside client=…, which has its own")
+def _hold(client: hvac.Client, namespace: str) -> ProcessClient[Sessions]:
+    """The session of a client that somebody else built.
+
+    Raises:
+        ConfigurationError: it can't be used with a key in this namespace.
+    """
     if not isinstance(client.adapter, JSONAdapter):
         raise ConfigurationError("the Vault client must have hvac's JSONAdapter, which is its default")
     own = (client.adapter.namespace or "").strip("/")
@@ -299,12 +282,6 @@ def _check_client(client: hvac.Client, namespace: str, others: Mapping[str, obje
         raise ConfigurationError(
             f"the Vault client is in namespace {own!r}, but the key is in {namespace!r}: give both the same namespace"
         )
-
-
-def _seconds(name: str, value: str) -> float:
-    try:
-        return float(value)
-    except ValueError:
-        raise ConfigurationError(
-            f"Vault setting {name}={shown_value(value)} must be a number of seconds above 0"
-        ) from None
+    session: Sessions = GivenSession(client)
+    # Closing forgets connections, which are the parent's; the client opens others.
+    return ProcessClient.given(session, reconnect=lambda _: client.session.close())

@@ -1,0 +1,53 @@
+"""A login as it is asked for: with refused ones remembered, and each failure told by what it means."""
+
+from __future__ import annotations
+
+import logging
+
+from envelope_codec.errors import KmsUnavailable
+from envelope_codec.provider import Failed, meanings
+from envelope_codec_vault._connection import Connection
+from envelope_codec_vault._errors import ERRORS, WRAP
+from envelope_codec_vault._hints import LOGIN_FAILED
+from envelope_codec_vault._login import Grant, Login
+from envelope_codec_vault._refusal import Refusals, refusal_of
+from envelope_codec_vault._session import span
+
+_log = logging.getLogger("envelope_codec.vault")
+
+
+def ask_for_grant(login: Login, connection: Connection, refusals: Refusals, now: float) -> Grant:
+    """Log in.
+
+    Args:
+        login: how.
+        connection: to which Vault.
+        refusals: the logins that were refused; this one is added to them, or clears them.
+        now: monotonic seconds.
+
+    Raises:
+        Failed: there is no token. It says nothing of the key: credentials run out for many reasons.
+    """
+    credential = login.credential()
+    known = refusals.known(credential, now)
+    if known is not None:
+        raise Failed(known)
+    try:
+        grant = login.grant(connection.client(""), credential)
+    except Failed as failed:
+        _log.warning("Vault login failed: the reply holds no token that can be sent: %s", failed)
+        raise
+    except Exception as error:
+        refusal = refusal_of(error, login.pace)
+        if refusal is not None:
+            seconds = refusals.add(credential, refusal, now)
+            said = ERRORS.describe(error)
+            _log.error("%s: %s. Not tried again for %s, but with other credentials", refusal.text, said, span(seconds))
+            raise Failed(refusal) from None
+        _log.warning("Vault login failed: %s", ERRORS.describe(error))
+        meaning = ERRORS.look_up(error, WRAP)
+    else:
+        refusals.clear()
+        return grant
+    is_told = meaning.error is KmsUnavailable and meaning != meanings.NO_ANSWER
+    raise Failed(meaning if is_told else LOGIN_FAILED)
