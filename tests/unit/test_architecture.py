@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "envelope_codec"
-MAP = [ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs" / "pictures").glob("*.svg"))]
+MAP = [ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs" / "pictures").glob("*.svg"))]
 FILE = r"(?<![\w/.-])((?:\w+/)*\w+\.py)\b"
 
 
