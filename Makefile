@@ -65,7 +65,7 @@ compile = $(UV_VENV)/bin/python -m uv pip compile --quiet --universal --upgrade 
 
 pins: $(UV_VENV)/.uv ## resolve requirements/*.txt anew, from pyproject.toml and localstack.in
 	$(compile) --python-version 3.10 --extra all --group dev -o requirements/dev.txt pyproject.toml
-	$(compile) --python-version 3.10 --extra aws --extra gcp --extra vault --extra cli --group demo -c requirements/dev.txt -o requirements/demo.txt pyproject.toml
+	$(compile) --python-version 3.10 --extra aws --extra azure --extra gcp --extra vault --extra cli --group demo -c requirements/dev.txt -o requirements/demo.txt pyproject.toml
 	$(compile) --python-version 3.11 -o requirements/localstack.txt requirements/localstack.in
 
 localstack-venv: ## install LocalStack (AWS KMS and S3), which the AWS tests need, in an environment of its own

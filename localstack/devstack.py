@@ -1,4 +1,5 @@
-"""Real servers on this machine, without Docker: Temporal, a Vault server, AWS KMS and S3, GCP KMS, datastores.
+"""Real servers on this machine, without Docker: Temporal, a Vault server, AWS KMS and S3, GCP KMS, Azure Key Vault,
+datastores.
 
 For tests and the demo::
 
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import shlex
 import signal
@@ -26,7 +28,9 @@ import time
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
+from azurekv_client import CLIENT_ID, CLIENT_SECRET, TENANT, VAULT, ask_vault
 from datastores import MariaDbServer, MongoServer, PostgresServer, ValkeyServer
 from localserver import LOOPBACK, Server, ServerFailed, ServerMissing, find_program, http_status
 from provisions import KEY, STORAGE, made_on
@@ -34,6 +38,7 @@ from serverprocess import ServerProcess
 
 __all__ = [
     "SERVERS",
+    "AzureKeyVaultServer",
     "GcpKmsServer",
     "LocalStack",
     "MariaDbServer",
@@ -267,11 +272,66 @@ class GcpKmsServer(Server):
         return "ready" in process.log().splitlines()
 
 
+class AzureKeyVaultServer(Server):
+    """This repository's own server that speaks Azure Key Vault's REST API, over TLS. Keys survive `restart`."""
+
+    name = "Azure Key Vault"
+    vault = VAULT
+
+    @property
+    def endpoint(self) -> str:
+        return f"https://{LOOPBACK}:{self._port('https')}"
+
+    @property
+    def summary(self) -> str:
+        return f"{self.endpoint}, the vault {self.vault}"
+
+    @property
+    def certificate(self) -> Path:
+        """What a client has to trust. It is made anew at `start`."""
+        assert self._folder is not None
+        return self._folder / "certificate.pem"
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        return {
+            "AZURE_TENANT_ID": TENANT,
+            "AZURE_CLIENT_ID": CLIENT_ID,
+            "AZURE_CLIENT_SECRET": CLIENT_SECRET,
+            "AZURE_AUTHORITY_HOST": self.endpoint,
+            "AZURE_TOKEN_CREDENTIALS": "EnvironmentCredential",  # and nothing else is tried
+        }
+
+    def ask(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Any:
+        """Send a request of Key Vault's API, such as ``POST /keys/NAME/create``; gives the JSON of the reply."""
+        status, said = ask_vault(self._port("https"), self.certificate, method, path, body)
+        if status >= 300:
+            raise ServerFailed(f"{self.name} answered {status} to {method} {path}: {said[:300]!r}")
+        return json.loads(said or b"null")
+
+    def key_uri(self, name: str, **options: str) -> str:
+        """The key URI of a key on this server."""
+        query = {**options, "endpoint": self.endpoint, "ca_bundle": str(self.certificate)}
+        return f"azurekv://{self.vault}/{name}?{'&'.join(f'{option}={value}' for option, value in query.items())}"
+
+    def _command(self) -> Sequence[str]:
+        if find_spec("cryptography") is None:
+            raise ServerMissing("its server needs cryptography: pip install cryptography")
+        assert self._folder is not None
+        script, state = Path(__file__).with_name("azurekv.py"), self._folder / "keys.json"
+        command = [sys.executable, "-u", str(script), "--port", str(self._port("https")), "--state", str(state)]
+        return [*command, "--certificate", str(self.certificate)]
+
+    def _ready(self, process: ServerProcess) -> bool:
+        return "ready" in process.log().splitlines()
+
+
 SERVERS: Mapping[str, type[Server]] = {
     "temporal": TemporalServer,
     "vault": OpenBao,
     "aws": LocalStack,
     "gcp": GcpKmsServer,
+    "azure": AzureKeyVaultServer,
     "valkey": ValkeyServer,
     "postgresql": PostgresServer,
     "mongodb": MongoServer,

@@ -1,4 +1,5 @@
-"""What trials need on the servers: Transit key, KMS key and alias, bucket, CryptoKey, database and table.
+"""What trials need on the servers: Transit key, KMS key and alias, bucket, CryptoKey, keys of Key Vault, database
+and table.
 
 The names are those that ``compose.yaml`` makes for Docker.
 """
@@ -17,7 +18,7 @@ from datastores import MongoServer, PostgresServer, ValkeyServer
 from localserver import LOOPBACK, Server, ServerFailed
 
 if TYPE_CHECKING:
-    from devstack import GcpKmsServer, LocalStack, OpenBao
+    from devstack import AzureKeyVaultServer, GcpKmsServer, LocalStack, OpenBao
 
 NAME = "envelope"
 AWS_ALIAS = f"arn:aws:kms:us-east-1:000000000000:alias/{NAME}"
@@ -57,6 +58,13 @@ def gcp(server: GcpKmsServer) -> Mapping[str, str]:
             crypto_key=CryptoKey(purpose=CryptoKey.CryptoKeyPurpose.ENCRYPT_DECRYPT),
         )
     return {KEY: f"gcpkms://{GCP_RING}/cryptoKeys/{NAME}?endpoint={server.endpoint}"}
+
+
+def azure(server: AzureKeyVaultServer) -> Mapping[str, str]:
+    """Make an RSA key, and the key that signs for it."""
+    server.ask("POST", f"/keys/{NAME}/create", {"kty": "RSA", "key_size": 3072})
+    server.ask("POST", f"/keys/{NAME}-signer/create", {"kty": "EC", "crv": "P-256"})
+    return {KEY: server.key_uri(NAME, sign_key=f"{NAME}-signer")}
 
 
 def postgresql(server: PostgresServer) -> Mapping[str, str]:
@@ -102,6 +110,14 @@ def _asked(server: OpenBao | LocalStack, method: str, path: str, body: str, head
 
 def made_on(name: str, server: Server) -> Mapping[str, str]:
     """Make what trials need on ``server``, called ``name``; returns the settings that name it."""
-    makers = {"vault": vault, "aws": aws, "gcp": gcp, "postgresql": postgresql, "valkey": valkey, "mongodb": mongodb}
+    makers = {
+        "vault": vault,
+        "aws": aws,
+        "gcp": gcp,
+        "azure": azure,
+        "postgresql": postgresql,
+        "valkey": valkey,
+        "mongodb": mongodb,
+    }
     maker = makers.get(name)
     return {} if maker is None else maker(server)  # type: ignore[operator]

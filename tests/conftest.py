@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 from devstack import (
+    AzureKeyVaultServer,
     GcpKmsServer,
     LocalStack,
     MongoServer,
@@ -124,6 +125,12 @@ def localstack() -> Iterator[LocalStack]:
 @pytest.fixture(scope="session")
 def openbao() -> Iterator[OpenBao]:
     with _run_server(OpenBao()) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def azure_vault() -> Iterator[AzureKeyVaultServer]:
+    with _run_server(AzureKeyVaultServer()) as server:
         yield server
 
 

@@ -22,6 +22,7 @@ from botocore import exceptions as sdk
 from botocore.credentials import CredentialProvider, CredentialResolver, Credentials, ReadOnlyCredentials
 from botocore.session import Session
 
+from envelope_codec._backoff import Backoff
 from envelope_codec.aws.meanings import (
     BROKEN,
     NO_CONFIGURATION,
@@ -52,13 +53,11 @@ and when a clock is wrong.
 
 # Seconds for which a failure is not tried again, twice as long after each: a source may be a process that is started
 # each time. The first one is forgotten at once.
-_FIRST_MEMORY = 0.1
-_LONGEST_MEMORY = 5.0
+_MEMORY = Backoff(0.1, 5.0)
 _LONGEST_WAIT = 10.0  # seconds for the source
 # Seconds after which a source that hangs is asked again, twice as long after each: what hangs may do so for ever, as a
 # credential process that waits for a password, or a token's file that is a pipe.
-_FIRST_HANG = 60.0
-_LONGEST_HANG = 3_600.0
+_HANG = Backoff(60.0, 3_600.0)
 
 
 def _known(*names: str) -> tuple[type[Exception], ...]:
@@ -180,7 +179,7 @@ class WatchedCredentials(Credentials):
                 attempt = None
             if attempt is not None or now < self._quiet_until:
                 return attempt, False
-            patience = min(_LONGEST_HANG, _FIRST_HANG * 2.0 ** min(self._hangs, 16))
+            patience = _HANG.seconds(self._hangs + 1)
             attempt = self._attempt = _Attempt(now + patience)
         thread = threading.Thread(target=self._obtain, args=(attempt,), name="envelope-codec-credentials", daemon=True)
         try:
@@ -232,7 +231,7 @@ class _Attempt:
 
 def _memory(failures: int) -> float:
     """Seconds for which the last of so many failures is not tried again."""
-    return min(_LONGEST_MEMORY, _FIRST_MEMORY * 2.0 ** min(failures - 2, 16)) if failures > 1 else 0.0
+    return _MEMORY.seconds(failures - 1) if failures > 1 else 0.0
 
 
 def _flaw(credentials: ReadOnlyCredentials) -> CredentialsUnavailable | None:

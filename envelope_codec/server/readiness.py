@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,16 +12,12 @@ from envelope_codec.config import EnvelopeConfig
 from envelope_codec.envelope import (
     NAMESPACE,
     Purpose,
-    Recipient,
     Record,
-    build_record,
-    commit,
-    kms_context,
-    record_head,
     unlock,
 )
 from envelope_codec.errors import EnvelopeError, KmsUnavailable
-from envelope_codec.keys.calls import told
+from envelope_codec.keys.calls import translate_error
+from envelope_codec.keys.draft import Draft
 from envelope_codec.keys.key_sets import KeySets
 from envelope_codec.keys.keyset import KeySet
 from envelope_codec.kms import MasterKey, WrappedSecret, unwrapped_by
@@ -125,7 +120,7 @@ class _Probe:
                 wrapped = WrappedSecret(recipient.key_id, recipient.key_version, recipient.ciphertext)
                 unlock(record, unwrapped_by(master, wrapped, record.kms_context).secret)
             except Exception as error:
-                failure = error if isinstance(error, EnvelopeError) else told(error, operation, master)
+                failure = error if isinstance(error, EnvelopeError) else translate_error(error, operation, master)
                 if operation == "wrap" and not isinstance(failure, KmsUnavailable):
                     continue  # it need not be allowed to, where it only opens
                 logger.warning("the probe of namespace %.200r failed at %s: %s", self._namespace, operation, failure)
@@ -135,12 +130,8 @@ class _Probe:
         return "failed" if failed else "unproved"
 
     def _wrapped(self, master: MasterKey) -> Record:
-        secret = os.urandom(32)
         context = {**self._keys.context, NAMESPACE: self._namespace}
-        head = record_head(Purpose.WRAPPING_KEY, int(time.time()), context)
-        _, record_id = commit(secret, head)
-        wrapped = master.wrap(secret, kms_context(Purpose.WRAPPING_KEY, sorted(context.items()), record_id))
-        return build_record(head, record_id, [Recipient(wrapped.key_id, wrapped.key_version, wrapped.ciphertext)])
+        return Draft(Purpose.WRAPPING_KEY, int(time.time()), context).wrap_by(master)
 
 
 def _probes(key_sets: KeySets, names: list[str]) -> Iterator[_Probe]:

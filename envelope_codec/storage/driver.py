@@ -26,6 +26,7 @@ from temporalio.converter import (
     WorkflowSerializationContext,
 )
 
+from envelope_codec._backoff import Backoff, shorten
 from envelope_codec._frames import frameless, frameless_async, place_of
 from envelope_codec._loops import kept_awake, ours, running_loop
 from envelope_codec._process import PerProcess, renew_after_fork
@@ -36,7 +37,7 @@ from envelope_codec.errors import (
     InvalidCiphertext,
     StoreUnavailable,
 )
-from envelope_codec.keys.flight import stopping
+from envelope_codec.keys.stop import stopping
 from envelope_codec.observe import Event, logger, report
 from envelope_codec.storage.claim import Claim
 from envelope_codec.store import PayloadStore, StoreUrl
@@ -48,8 +49,7 @@ _AT_ONCE = 32  # calls of a store that one event loop has under way
 _CALL = 10.0  # seconds for one call of a store, and more for what is large:
 _SLOWEST = 2**20  # bytes in a second
 _UNKNOWN = 50 * 2**20  # bytes, where no claim of ours tells the size
-_FIRST_BACKOFF = 0.1
-_LONGEST_BACKOFF = 5.0
+_BACKOFF = Backoff(0.1, 5.0)
 _AT_SHUTDOWN = 3.0
 _TO_CLOSE = 5.0
 _BEFORE_CLOSE = 0.1
@@ -359,8 +359,8 @@ class _Patience:
 
     async def again(self) -> bool:
         """Wait for the time to try again; False if that is after the deadline."""
-        wait = min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2.0 ** min(self._failures, 16)) * random.uniform(0.5, 1)  # noqa: S311
         self._failures += 1
+        wait = shorten(_BACKOFF.seconds(self._failures), random.random())  # noqa: S311
         self._shorten()
         if time.monotonic() + wait >= self._deadline:
             return False

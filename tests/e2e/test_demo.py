@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from devstack import GcpKmsServer, LocalStack, OpenBao, Server, ServerMissing
+from devstack import AzureKeyVaultServer, GcpKmsServer, LocalStack, OpenBao, Server, ServerMissing
 from temporalio.api.history.v1 import History
 
 from envelope_codec.cli.demo.search import payloads_in
@@ -21,7 +21,13 @@ from envelope_codec.envelope import parse
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = [sys.executable, "-c", "from envelope_codec.cli import main; main()", "demo"]
-SERVER_OF: dict[str, type[Server] | None] = {"local": None, "vault": OpenBao, "aws": LocalStack, "gcp": GcpKmsServer}
+SERVER_OF: dict[str, type[Server] | None] = {
+    "local": None,
+    "vault": OpenBao,
+    "aws": LocalStack,
+    "gcp": GcpKmsServer,
+    "azure": AzureKeyVaultServer,
+}
 MARK = "ENVELOPE_TEST_OF_DEMO"
 
 
@@ -66,7 +72,7 @@ def fact(output: str, label: str) -> str:
 
 def require(server: type[Server] | None) -> None:
     try:
-        if server is not None and server is not GcpKmsServer:
+        if server is not None and server not in (GcpKmsServer, AzureKeyVaultServer):
             server()._command()
     except ServerMissing as missing:
         if os.environ.get("ENVELOPE_REQUIRE_SERVERS") == "1":

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import select
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -19,6 +21,7 @@ import grpc
 import pytest
 from bson import encode
 from devstack import (
+    AzureKeyVaultServer,
     GcpKmsServer,
     LocalStack,
     MongoServer,
@@ -45,14 +48,26 @@ from envelope_codec.temporal.codec import EnvelopeCodec
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 DEVSTACK = Path(__file__).resolve().parents[2] / "localstack" / "devstack.py"
-FIXTURES = ["temporal_server", "openbao", "localstack", "gcp_kms_server", "valkey", "postgres", "mongo"]
+FIXTURES = ["temporal_server", "openbao", "localstack", "gcp_kms_server", "azure_vault", "valkey", "postgres", "mongo"]
 
 HTTP_REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 HTTP2_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000040000000000")  # and empty SETTINGS
 MONGO_HELLO = encode({"hello": 1, "$db": "admin"})
+
+
+def _client_hello() -> bytes:
+    """What a client that speaks TLS sends first."""
+    sent = ssl.MemoryBIO()
+    client = ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), sent, server_hostname="localhost")
+    with contextlib.suppress(ssl.SSLWantReadError):
+        client.do_handshake()
+    return sent.read()
+
+
 REQUESTS: dict[type[Server], tuple[str, bytes]] = {
     TemporalServer: ("grpc", HTTP2_GREETING),
     GcpKmsServer: ("grpc", HTTP2_GREETING),
+    AzureKeyVaultServer: ("https", _client_hello()),
     OpenBao: ("http", HTTP_REQUEST),
     LocalStack: ("http", HTTP_REQUEST),
     ValkeyServer: ("redis", b"PING\r\n"),
@@ -165,6 +180,14 @@ def test_gcp_keys_survive_a_restart(run_server: Callable[[Server], AbstractConte
         sealed = kms.encrypt(name=f"{ring}/cryptoKeys/k", plaintext=b"kept").ciphertext
         server.restart()
         assert kms.decrypt(name=f"{ring}/cryptoKeys/k", ciphertext=sealed).plaintext == b"kept"
+
+
+def test_azure_keys_survive_a_restart(run_server: Callable[[Server], AbstractContextManager[Server]]) -> None:
+    with run_server(AzureKeyVaultServer()) as server:
+        assert isinstance(server, AzureKeyVaultServer)
+        created = server.ask("POST", "/keys/k/create", {"kty": "EC", "crv": "P-256"})
+        server.restart()
+        assert server.ask("GET", "/keys/k") == created
 
 
 def test_temporal_without_a_database_file_has_no_path() -> None:
@@ -354,6 +377,7 @@ MADE = {
     "openbao": ("vault", ["hashivault://envelope"]),
     "localstack": ("aws", ["arn:aws:kms:us-east-1:000000000000:alias/envelope", "s3://envelope"]),
     "gcp_kms_server": ("gcp", ["gcpkms://projects/envelope/"]),
+    "azure_vault": ("azure", ["azurekv://envelope.vault.azure.net/envelope?sign_key="]),
     "postgres": ("postgresql", ["postgresql://postgres:postgres@"]),
 }
 
@@ -385,9 +409,9 @@ def create_key(request: pytest.FixtureRequest) -> Path:
 
 
 def test_command_refuses_an_unknown_server() -> None:
-    done = subprocess.run([sys.executable, str(DEVSTACK), "up", "azure"], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, str(DEVSTACK), "up", "oracle"], capture_output=True, text=True)
     assert done.returncode == 2
-    assert "no server is called 'azure': choose from temporal, vault, aws, gcp" in done.stderr
+    assert "no server is called 'oracle': choose from temporal, vault, aws, gcp, azure" in done.stderr
 
 
 def _port_of(server: Server) -> int:

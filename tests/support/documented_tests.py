@@ -25,5 +25,7 @@ def missing(tests: dict[str, tuple[str, str]]) -> list[str]:
     return [
         f"{code}: {file}::{name}"
         for code, (name, file) in tests.items()
-        if not re.search(rf"^(?:    )?(?:async )?def {re.escape(name.partition('[')[0])}\(", sources[file], re.MULTILINE)
+        if not re.search(
+            rf"^(?:    )?(?:async )?def {re.escape(name.partition('[')[0])}\(", sources[file], re.MULTILINE
+        )
     ]

@@ -158,7 +158,8 @@ import asyncio, gc, os, signal, sys, threading
 from envelope_codec import EnvelopeConfig, EnvelopeCodec, SealingContext
 from envelope_codec.cli.demo.command import Counts
 from envelope_codec.cli.doctor.keys import MasterKeys
-from envelope_codec.keys.flight import Flight, Stop
+from envelope_codec.keys.flight import Flight
+from envelope_codec.keys.stop import Stop
 from envelope_codec.kms import master_key
 from envelope_codec.keys.key_sets import KeySets
 from envelope_codec.server.audit import Audit
@@ -179,6 +180,7 @@ providers = [
     master_key("awskms:///arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab?endpoint=http://127.0.0.1:1"),
     master_key("gcpkms://projects/p/locations/l/keyRings/r/cryptoKeys/k?endpoint=127.0.0.1:1&insecure=true"),
     master_key("hashivault://key?address=http://127.0.0.1:1"),
+    master_key("azurekv://example.vault.azure.net/key?sign_key=signer&endpoint=https://127.0.0.1:1"),
 ]
 id = os.urandom(16).hex()
 
@@ -188,7 +190,7 @@ async def use():
     assert (await codec.decode(sealed))[0].data == b"x"
     await pool.here().store.put(id, b"kept")
     assert await pool.here().store.get(id) == b"kept"
-    keys.place(SealingContext("default", "a"))
+    keys.scope(SealingContext("default", "a"))
 
 def ask_providers():
     for master in providers:
@@ -274,7 +276,7 @@ def test_a_child_goes_on_though_every_lock_is_held_at_the_fork(tmp_path: Path) -
     for kind in (
         "calls.KmsCalls",
         "key_sets.KeySets",
-        "flight.Stop",
+        "stop.Stop",
         "driver._Loops",
         "clock.SystemClock",
         "provider._client.ProcessClient",
@@ -305,10 +307,10 @@ def test_a_fork_while_another_thread_builds_a_master_key_does_not_stop_the_child
     config = envelope_codec.EnvelopeConfig(key=FakeKms(), resolver=lambda context: f"fakekms://{context.workflow_id}")
     sets = KeySets(config)
     context = envelope_codec.SealingContext
-    building = threading.Thread(target=lambda: sets.resolved(context("default", "a")))
+    building = threading.Thread(target=lambda: sets.resolve(context("default", "a")))
     building.start()
     assert begun.wait(WAIT)
-    assert in_child(lambda: sets.resolved(context("default", "b")).sealing[0].key_id) == "fakekms://b"
+    assert in_child(lambda: sets.resolve(context("default", "b")).sealing[0].key_id) == "fakekms://b"
     go_on.set()
     building.join(WAIT)
 
@@ -333,11 +335,11 @@ def test_a_slow_build_holds_up_no_other_tenant_and_is_kept_once(monkeypatch: pyt
     )
     results: list[object] = []
     slow = envelope_codec.SealingContext("default", "slow")
-    building = threading.Thread(target=lambda: results.append(sets.resolved(slow)))
+    building = threading.Thread(target=lambda: results.append(sets.resolve(slow)))
     building.start()
     assert begun.wait(WAIT)
-    assert sets.resolved(envelope_codec.SealingContext("default", "quick")) is not None
-    second = sets.resolved(slow)
+    assert sets.resolve(envelope_codec.SealingContext("default", "quick")) is not None
+    second = sets.resolve(slow)
     go_on.set()
     building.join(WAIT)
     assert results == [second]

@@ -24,6 +24,7 @@ class Kms(str, Enum):
     vault = "vault"
     aws = "aws"
     gcp = "gcp"
+    azure = "azure"
 
 
 class NoCheckout(Exception):
@@ -111,9 +112,19 @@ def _gcp_key(server: Any, _: Path) -> str:
     return f"gcpkms://{name}?{urlencode({'endpoint': server.endpoint})}"
 
 
+def _azure_key(server: Any, _: Path) -> str:
+    for name in [name for name in os.environ if name.startswith("AZURE_")]:
+        del os.environ[name]  # what the user is logged in to has no business here
+    os.environ.update(server.settings)
+    server.ask("POST", "/keys/demo/create", {"kty": "RSA", "key_size": 3072})
+    server.ask("POST", "/keys/demo-signer/create", {"kty": "EC", "crv": "P-256"})
+    return str(server.key_uri("demo", sign_key="demo-signer"))
+
+
 SERVERS = {
     Kms.local: KmsServer("key file", None, _local_key),
     Kms.vault: KmsServer("OpenBao (Vault Transit)", "OpenBao", _vault_key),
     Kms.aws: KmsServer("LocalStack (AWS KMS)", "LocalStack", _aws_key),
     Kms.gcp: KmsServer("GCP KMS server", "GcpKmsServer", _gcp_key),
+    Kms.azure: KmsServer("Azure Key Vault server", "AzureKeyVaultServer", _azure_key),
 }

@@ -44,7 +44,7 @@ from envelope_codec import (
     StoreUnavailable,
 )
 from envelope_codec.envelope import parse
-from envelope_codec.keys.flight import Stop, stopping
+from envelope_codec.keys.stop import Stop, stopping
 from envelope_codec.storage.claim import Claim
 from envelope_codec.storage.driver import EnvelopeDriver, Pool
 from envelope_codec.storage.external import ScheduleMemos

@@ -9,9 +9,9 @@ import pytest
 
 from envelope_codec.errors import KeyDenied, KmsUnavailable
 from envelope_codec.keys import patience
-from envelope_codec.keys.flight import AT_SHUTDOWN, Stop, stopping
 from envelope_codec.keys.keyset import KeySet
-from envelope_codec.keys.sealing import SealingKey
+from envelope_codec.keys.sealing_key import SealingKey
+from envelope_codec.keys.stop import AT_SHUTDOWN, Stop, stopping
 from envelope_codec.testing import FakeKms
 from tests.support.keyring_on_fakes import LEASE, REFUSAL, Jobs, Ring, settle
 
@@ -23,7 +23,7 @@ def direct(request: pytest.FixtureRequest) -> bool:
 
 @pytest.fixture(autouse=True)
 def after_user_code() -> Iterator[None]:
-    with patience.begun():
+    with patience.after_user_code():
         yield
 
 
@@ -39,7 +39,7 @@ class Refused:
     async def begin(self) -> None:
         await self.ring.seal()
         self.kms.denied = self.backup.denied = True
-        self.ring.keyring._sealing._states.clear()  # as at the end of the lease
+        self.ring.keyring._sealing._slots.by_scope.clear()  # as at the end of the lease
         self.kms.wraps = self.backup.wraps = 0
 
     def ask(self, count: int = 1, *, timeout: float | None = None) -> list[asyncio.Task[SealingKey]]:
@@ -160,7 +160,7 @@ async def test_before_user_code_has_run_it_is_told_at_once(direct: bool) -> None
     await refused.begin()
     with pytest.raises(KeyDenied):
         await asyncio.get_running_loop().create_task(_impatient(refused))
-    assert not refused.ring.keyring._sealing._pauses._flights
+    assert not refused.ring.keyring._waits._pauses._flights
 
 
 async def test_where_this_process_has_never_sealed_it_is_told_at_once(direct: bool) -> None:
@@ -257,7 +257,7 @@ async def test_a_try_under_way_is_shared_with_those_who_do_not_wait() -> None:
     refused = Refused(False, jobs=jobs)
     await refused.ring.finish(refused.ring.keyring.sealing_key("default"))
     refused.kms.denied, refused.kms.wraps = True, 0
-    refused.ring.keyring._sealing._states.clear()
+    refused.ring.keyring._sealing._slots.by_scope.clear()
     (task,) = refused.ask()
     await settle()
     jobs.run()
