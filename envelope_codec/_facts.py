@@ -158,3 +158,24 @@ def installed_facts() -> Mapping[str, ProviderFacts]:
 def facts_of(scheme: str) -> ProviderFacts | None:
     """The facts of the provider with this scheme, if it is installed and has any."""
     return installed_facts().get(scheme)
+
+
+def facts_of_key(key: object) -> ProviderFacts | None:
+    """Find the facts of the provider of a configured key.
+
+    Args:
+        key: a key URI, a key without a scheme, or a `MasterKey`, whose package is its provider's.
+    """
+    facts = installed_facts().values()
+    if isinstance(key, str):
+        scheme, separator, _ = key.partition("?")[0].partition("://")
+        if separator:
+            return facts_of(scheme)
+        return next((one for one in facts if one.bare_key is not None and key.startswith(one.bare_key.prefix)), None)
+    package = type(key).__module__.partition(".")[0]
+    return next((one for one in facts if one.class_name.partition(".")[0] == package), None)
+
+
+def bare_keys() -> tuple[BareKey, ...]:
+    """The spellings of keys without a scheme that the installed providers take."""
+    return tuple(facts.bare_key for facts in installed_facts().values() if facts.bare_key is not None)

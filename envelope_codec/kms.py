@@ -13,12 +13,15 @@ from importlib import import_module, metadata
 from typing import Protocol, TypeGuard, runtime_checkable
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from envelope_codec._facts import facts_of, installed_facts
+from envelope_codec._facts import bare_keys, facts_of
 from envelope_codec._frames import frameless
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.observe import logger
 
 ENTRY_POINT_GROUP = "envelope_codec.providers"
+
+MISSING_PACKAGE = "missing-package"
+"""Reason code of the error that a package is not installed which a provider needs."""
 
 _CONTEXT_PREFIX = b"envelope-codec/1 context\0"
 _PATH = re.compile(r"(?:~|\.{0,2}/)[ -~]{0,254}|[\w ./~-]{1,250}\.[a-z]{1,5}")
@@ -239,7 +242,9 @@ def _loading_error(point: metadata.EntryPoint, error: Exception) -> Configuratio
         return ConfigurationError(f"the provider for {point.name}:// can't be loaded: {said}")
     facts = facts_of(point.name)
     fix = f'pip install "{facts.requirement}"' if facts and facts.requirement else f"install {error.name!r}"
-    return ConfigurationError(f"the provider for {point.name}:// needs a missing package: {fix}")
+    missing = ConfigurationError(f"the provider for {point.name}:// needs a missing package: {fix}")
+    missing.code = MISSING_PACKAGE
+    return missing
 
 
 def _is_package_missing(error: Exception, module: str) -> TypeGuard[ModuleNotFoundError]:
@@ -288,11 +293,10 @@ def _with_scheme(uri: str) -> str:
     _check_text(uri)
     if "://" in _shown(uri):
         return uri
-    spellings = [facts.bare_key for facts in installed_facts().values() if facts.bare_key is not None]
-    uris = [f"{spelling.uri}{uri}" for spelling in spellings if uri.startswith(spelling.prefix)]
+    uris = [f"{spelling.uri}{uri}" for spelling in bare_keys() if uri.startswith(spelling.prefix)]
     if len(uris) == 1:
         return uris[0]
     if uris:
         raise ConfigurationError(f"more than one installed provider takes {_shown(uri)!r}: give SCHEME://…")
-    names = ", ".join([*(f"{spelling.name}" for spelling in spellings), "or SCHEME://…"])
+    names = ", ".join([*(spelling.name for spelling in bare_keys()), "or SCHEME://…"])
     raise ConfigurationError(f"{_shown(uri)!r} is not a key URI: give {names}")

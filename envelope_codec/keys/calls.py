@@ -16,6 +16,7 @@ from envelope_codec.keys.clock import Clock
 from envelope_codec.keys.flight import Flight
 from envelope_codec.kms import MasterKey
 from envelope_codec.observe import Event, LogObserver, Observer, logger, report
+from envelope_codec.provider.meanings import FAULT
 
 T = TypeVar("T")
 
@@ -203,9 +204,11 @@ def told(error: BaseException, operation: str, master: MasterKey) -> EnvelopeErr
     """What callers are told of a provider's error, here being handled. What no provider may raise is logged."""
     for kind in (KmsUnavailable, KeyDenied, InvalidCiphertext, MalformedEnvelope):
         if isinstance(error, kind):  # not the error itself: a subclass may not be one that can be copied
-            return kind(error.reason, operation=error.operation, key_id=error.key_id)
+            copy = kind(error.reason, operation=error.operation, key_id=error.key_id)
+            copy.code = error.code
+            return copy
     logger.error("the provider of %s failed unexpectedly at %s: %s", master.key_id, operation, text_of(error))
-    return KmsUnavailable("the provider failed unexpectedly", operation=operation, key_id=master.key_id)
+    return FAULT.make_error(operation=operation, key_id=master.key_id)
 
 
 def closed() -> KmsUnavailable:

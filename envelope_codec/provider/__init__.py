@@ -34,8 +34,6 @@ from envelope_codec.provider._options import (
 )
 from envelope_codec.provider._wirelog import WireLog
 
-UNEXPECTED = meanings.FAULT.text
-
 __all__ = [
     "CONNECT_TIMEOUT",
     "LONGEST_SECONDS",

@@ -12,14 +12,14 @@ OPTIONS = (
     Option(
         "auth",
         "`token`, `token-file`, `approle` or `kubernetes`",
-        default="`token-file` with a `token_file`, else `token` if `VAULT_TOKEN` or `BAO_TOKEN` is set",
+        default="`token` if `VAULT_TOKEN` or `BAO_TOKEN` is set and there is no `token_file`, else `token-file`",
     ),
     Option("token_file", "file with a token; it is read again when it changes", default="`~/.vault-token`"),
     Option("role_id", "role, with `auth=approle`"),
     Option(
         "secret_id_file",
         "file with the secret id, with `auth=approle`; it is read again when it changes",
-        default="`VAULT_SECRET_ID`, else `BAO_SECRET_ID`, has the secret id itself",
+        default="the secret id itself in `VAULT_SECRET_ID`, else `BAO_SECRET_ID`",
     ),
     Option("role", "role, with `auth=kubernetes`"),
     Option("jwt_file", "the service account's token, with `auth=kubernetes`", default="where Kubernetes mounts it"),

@@ -30,10 +30,10 @@ from envelope_codec.cli.doctor.finding import Code, Finding
 from envelope_codec.cli.doctor.server import target_of
 from envelope_codec.cli.doctor.settings import Settings
 from envelope_codec.cli.keygen import create_key_file, key_uri
+from envelope_codec.testing.listeners import silent_port
 from tests.support.harness_aws import AwsHarness
 from tests.support.harness_gcp import GcpHarness
 from tests.support.harness_vault import VaultHarness
-from tests.support.misbehaving_listeners import silent_port
 from tests.support.server_records import eventually
 from tests.support.small_workflows import Hello
 

@@ -33,9 +33,9 @@ from grpc_status import rpc_status
 
 from envelope_codec.errors import InvalidCiphertext, KeyDenied, KmsUnavailable
 from envelope_codec.kms import WrappedSecret
+from envelope_codec.testing.listeners import closed_port
 from envelope_codec_gcp import GcpKms
 from tests.support.harness_gcp import HasEndpoint, State, google_client, new_key, rotate, set_state, uri_of
-from tests.support.misbehaving_listeners import closed_port
 
 SERVER = Path(__file__).parents[2] / "localstack" / "gcpkms.py"
 SERVICE = "google.cloud.kms.v1.KeyManagementService"

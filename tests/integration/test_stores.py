@@ -1,19 +1,17 @@
-"""One suite for every store, against its real server."""
+"""What stores do for the driver, and what single stores have to themselves, against their real servers."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
 import os
-import re
 import signal
 import sqlite3
 import subprocess
 import sys
 import threading
-import time
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -43,6 +41,7 @@ from envelope_codec.testing import FakeKms
 from tests.support.harness_stores import (
     DURABLE,
     KINDS,
+    NEEDLES,
     S3,
     SERVED,
     SQL_SAYS,
@@ -60,9 +59,6 @@ from tests.support.kms_proxy import KmsProxy
 from tests.support.s3_replies import S3Replies
 
 RunServer = Callable[[Server], AbstractContextManager[Any]]
-
-NEEDLES = ("127.0.0.1", "sesame", "localhost", "nobody-here", "astray", "payloads_", "Payloads_", "text.db", "reader")
-"""What is in the URLs of these tests, and must be in no text of an error."""
 
 STORING = StorageDriverStoreContext()
 READING = StorageDriverRetrieveContext()
@@ -82,13 +78,6 @@ def harness(request: pytest.FixtureRequest, stores: Stores) -> Harness:
 @pytest.fixture
 async def url(harness: Harness) -> str:
     return await harness.place()
-
-
-@pytest.fixture
-async def store(url: str) -> AsyncIterator[PayloadStore]:
-    store = opened(url)
-    yield store
-    await store.close()
 
 
 def driver_of(url: str, **settings: Any) -> EnvelopeDriver:
@@ -124,51 +113,6 @@ async def assert_all_raise(kind: type[EnvelopeError], said: str, store: PayloadS
 
 
 # --- what it keeps ----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("size", [0, 1, 1_024, 8 * 2**20 + 1, 20 * 2**20])
-async def test_what_was_put_comes_back_to_the_byte(store: PayloadStore, size: int) -> None:
-    id, data = new_id(), os.urandom(size)
-    await store.put(id, data)
-    await store.put(id, data)  # as after an answer that was lost
-    assert await store.get(id) == data
-    assert type(await store.get(id)) is bytes
-    [kept] = await listed(store)
-    assert (kept.id, kept.size) == (id, size)
-    assert abs(kept.created - time.time()) < 60
-    await store.delete(id)
-    await store.delete(id)
-    assert await listed(store) == []
-    with pytest.raises(PayloadMissing) as caught:
-        await store.get(id)
-    assert id not in str(caught.value)
-
-
-async def test_lists_payloads_by_age_a_page_at_a_time_and_nothing_else(
-    harness: Harness, url: str, store: PayloadStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    module = sys.modules[type(store).__module__]
-    if hasattr(module, "_PAGE"):
-        monkeypatch.setattr(module, "_PAGE", 2)
-    await harness.put_other(url)
-    ids = sorted(new_id() for _ in range(7))
-    for id in ids:
-        await store.put(id, b"some bytes")
-    assert sorted(kept.id for kept in await listed(store)) == ids
-    assert await listed(store, time.time() - 3_600) == []
-
-
-async def test_a_check_passes_and_leaves_no_payload(store: PayloadStore) -> None:
-    await store.check()
-    await store.check()
-    assert await listed(store) == []
-
-
-async def test_may_be_closed_twice_and_unused(url: str) -> None:
-    for _ in range(2):
-        store = opened(url)
-        await store.close()
-        await store.close()
 
 
 async def test_hundreds_at_once_in_two_event_loops(url: str) -> None:
@@ -207,25 +151,6 @@ async def test_garbage_in_place_of_a_payload_is_told(harness: Harness, url: str)
 
 
 # --- what can go wrong ------------------------------------------------------------------------------------------------
-
-
-async def test_refusals_are_told_at_once_and_give_nothing_away(harness: Harness) -> None:
-    for what, url in (await harness.refusing()).items():
-        store = opened(url)
-        for call in (lambda: store.put(new_id(), b"some bytes"), store.check):  # noqa: B023 - called at once
-            with pytest.raises(StoreRefused) as caught:
-                await call()
-            assert_tells_nothing(caught.value)
-            if isinstance(harness, Sql):
-                assert re.search(SQL_SAYS[what], str(caught.value)), what
-        if "read-only" in what:
-            with pytest.raises(PayloadMissing):
-                await store.get(new_id())
-        else:
-            with pytest.raises(StoreRefused):
-                await store.get(new_id())
-        assert "sesame" not in repr(store)
-        await store.close()
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind in ("postgresql", "mariadb")])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlencode
 
 import boto3
@@ -19,6 +19,12 @@ REGION = "us-east-1"
 class AwsHarness:
     name = "aws"
     tells_versions = False
+    deviations: ClassVar = {
+        "test_a_shifted_context_is_refused": (
+            "LocalStack joins context names and values without a separator, so that two contexts that concatenate to "
+            "the same text are one to it; AWS refuses"
+        ),
+    }
 
     def __init__(self, localstack: LocalStack) -> None:
         self.endpoint = localstack.endpoint

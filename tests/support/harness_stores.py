@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,13 +23,17 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from envelope_codec.storage.sql import SqlStore
 from envelope_codec.store import PayloadStore, parse_store_url
+from envelope_codec.testing.store_conformance import StoreHarness
+
+NEEDLES = ("127.0.0.1", "sesame", "localhost", "nobody-here", "astray", "payloads_", "Payloads_", "text.db", "reader")
+"""What is in the URLs of these stores, and must be in no text of an error."""
 
 OTHER = "beside-the-payloads"
 """What lies beside payloads and is none."""
 
 
-class Harness(Protocol):
-    """One kind of store.
+class Harness(StoreHarness, Protocol):
+    """One kind of store, for the conformance suite and for the tests of this project.
 
     Attributes:
         name: of the URL scheme.
@@ -39,25 +43,14 @@ class Harness(Protocol):
     name: str
     server: Server | None
 
-    async def place(self) -> str:
-        """URL of a new, empty place."""
-        ...
-
     async def overwrite(self, url: str, id: str, data: bytes) -> None:
         """Put other bytes where a payload is kept."""
-        ...
-
-    async def put_other(self, url: str) -> None:
-        """Put something else beside the payloads."""
-        ...
-
-    async def refusing(self) -> dict[str, str]:
-        """URLs of what can't be used, by what is wrong with it."""
         ...
 
 
 class Files:
     name = "file"
+    secrets = NEEDLES
     server = None
 
     def __init__(self, folder: Path) -> None:
@@ -110,6 +103,8 @@ class Sql:
     """What the SQL databases share."""
 
     name: str
+    secrets = NEEDLES
+    says = SQL_SAYS
     server: Server | None = None
 
     def __init__(self, admin: URL) -> None:
@@ -257,6 +252,7 @@ class MariaDb(Sql):
 
 class Valkey:
     name = "redis"
+    secrets = NEEDLES
 
     def __init__(self, server: ValkeyServer) -> None:
         self.server = server
@@ -297,6 +293,7 @@ class Valkey:
 
 class Mongo:
     name = "mongodb"
+    secrets = NEEDLES
 
     def __init__(self, server: MongoServer) -> None:
         self.server = server
@@ -336,6 +333,7 @@ class Mongo:
 
 class S3:
     name = "s3"
+    secrets = NEEDLES
 
     def __init__(self, server: LocalStack) -> None:
         self.server = server
@@ -421,6 +419,15 @@ class Stores:
             server = self._stack.enter_context(self._request.getfixturevalue("run_server")(server_type()))
         harness: Harness = harness_type(server)
         return harness
+
+
+def of_kind(kind: str) -> Callable[[Stores], Harness]:
+    """For the conformance suite: the harness of this kind."""
+
+    def take(stores: Stores) -> Harness:
+        return stores[kind]
+
+    return take
 
 
 @contextmanager

@@ -47,14 +47,14 @@ class VaultHarness:
         token_file.touch(mode=0o600)
         token = self._root.auth.token.create(policies=[key], ttl="1h")["auth"]["client_token"]
         token_file.write_text(f"{token}\n")
-        options = {"cluster": "test", "mount": self._mount, "address": self._address}
+        options = {"cluster": "test", "mount": self._mount, "endpoint": self._address}
         return f"hashivault://{key}?{urlencode({**options, 'auth': 'token-file', 'token_file': str(token_file)})}"
 
     def open(self, uri: str, *, endpoint: str | None = None, read_timeout: float | None = None) -> MasterKey:
         """The master key, at another address or with another read time-out (seconds) if wanted."""
         options = dict(parse_qsl(urlsplit(uri).query))
         if endpoint is not None:
-            options["address"] = endpoint
+            options["endpoint"] = endpoint if "://" in endpoint else f"http://{endpoint}"
         if read_timeout is not None:
             options["read_timeout"] = str(read_timeout)
         return master_key(f"{uri.partition('?')[0]}?{urlencode(options)}")

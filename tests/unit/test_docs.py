@@ -21,6 +21,16 @@ def test_the_page_of_settings_is_up_to_date(monkeypatch: pytest.MonkeyPatch) -> 
     sys.modules.pop("make_configuration")
 
 
+def test_the_tables_of_providers_say_what_the_providers_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    import provider_options  # type: ignore[import-not-found]
+
+    text = provider_options.PAGE.read_text("utf-8")
+    assert provider_options.page(text) == text, "run: python tools/provider_options.py"
+    assert provider_options.page(text.replace("| `read_timeout` |", "| `patience` |")) == text
+    sys.modules.pop("provider_options")
+
+
 def prose(document: Path) -> str:
     """Return the text without blocks of code, in which `#` begins a comment."""
     return re.sub(r"^( *)```.*?^\1```", "", document.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)

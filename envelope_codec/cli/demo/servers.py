@@ -81,7 +81,7 @@ def _vault_key(server: Any, _: Path) -> str:
     client: Any = hvac.Client(url=server.address, token=server.token)
     client.secrets.transit.create_key("demo")
     client.session.close()
-    return f"hashivault://demo?{urlencode({'mount': 'transit', 'address': server.address, 'auth': 'token'})}"
+    return f"hashivault://demo?{urlencode({'mount': 'transit', 'endpoint': server.address, 'auth': 'token'})}"
 
 
 def _aws_key(server: Any, _: Path) -> str:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from envelope_codec.cli.doctor.finding import Code, Finding, advice, problem
-from envelope_codec.cli.doctor.hint import hint
+from envelope_codec.cli.doctor.hint import find_meaning, hint
 from envelope_codec.cli.doctor.keys import Probe
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.envelope import Purpose
 from envelope_codec.errors import EnvelopeError, KeyDenied, KmsUnavailable
 
 _PURPOSES = {Purpose.WRAPPING_KEY: "wrapping-key", Purpose.DATA_KEY: "data-key"}
-_NOT_PERMITTED = ("permission to use the key is missing", "the KMS refused: permission is missing")
 
 
 def key_findings(probes: Sequence[Probe], config: EnvelopeConfig, purpose: Purpose) -> Iterator[Finding]:
@@ -26,12 +25,11 @@ def key_findings(probes: Sequence[Probe], config: EnvelopeConfig, purpose: Purpo
         if probe.defect:
             if (probe.key.setting, probe.defect) not in told:
                 told.add((probe.key.setting, probe.defect))
-                package = probe.defect.partition("missing package: pip")[2]
                 yield problem(
                     Code.provider_unusable,
                     probe.key.setting,
                     f"this master key can't be used: {probe.defect}",
-                    f"pip{package}" if package else "correct the key, or what it names",
+                    _fix_of_defect(probe),
                 )
         elif not probe.ended:
             yield _late(probe)
@@ -42,6 +40,18 @@ def key_findings(probes: Sequence[Probe], config: EnvelopeConfig, purpose: Purpo
             if (probe.key_id, text) not in told:
                 told.add((probe.key_id, text))
                 yield advice(Code.provider_notice, _subject(probe), text, fix)
+
+
+def _fix_of_defect(probe: Probe) -> str:
+    if not probe.lacks_package:
+        return "correct the key, or what it names"
+    requirement = probe.facts.requirement if probe.facts is not None else ""
+    return f'pip install "{requirement}"' if requirement else "install the package that it names"
+
+
+def _lacks_permission(probe: Probe, error: EnvelopeError) -> bool:
+    meaning = find_meaning(probe.facts, error)
+    return isinstance(error, KeyDenied) and meaning is not None and meaning.lacks_permission
 
 
 def _twice(probes: Sequence[Probe]) -> Iterator[Finding]:
@@ -73,7 +83,7 @@ def _wrap_findings(probe: Probe, config: EnvelopeConfig, purpose: Purpose) -> It
         return
     denied, unavailable = isinstance(error, KeyDenied), isinstance(error, KmsUnavailable)
     code = Code.wrap_denied if denied else Code.wrap_unavailable if unavailable else Code.wrap_invalid
-    lacks_permission = denied and error.reason in _NOT_PERMITTED
+    lacks_permission = _lacks_permission(probe, error)
     needed = probe.key.seals and config.sealing
     if lacks_permission and not needed:
         if not probe.proved:
@@ -99,7 +109,7 @@ def _unwrap_findings(probe: Probe, config: EnvelopeConfig, purpose: Purpose) -> 
     denied, unavailable = isinstance(error, KeyDenied), isinstance(error, KmsUnavailable)
     code = Code.unwrap_denied if denied else Code.unwrap_unavailable if unavailable else Code.unwrap_invalid
     what = "a payload's own record" if probe.proved else "what it had just wrapped"
-    if denied and error.reason in _NOT_PERMITTED and probe.key.seals and not config.verify_wraps:
+    if _lacks_permission(probe, error) and probe.key.seals and not config.verify_wraps:
         yield advice(
             code,
             _subject(probe),
@@ -119,7 +129,7 @@ def _unwrap_findings(probe: Probe, config: EnvelopeConfig, purpose: Purpose) -> 
 
 def _fix(probe: Probe, operation: str, error: EnvelopeError, purpose: Purpose) -> str:
     return hint(
-        probe.scheme,
+        probe.facts,
         operation,
         error,
         namespace=probe.key.namespace,

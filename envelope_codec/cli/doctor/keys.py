@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+from envelope_codec._facts import ProviderFacts, facts_of_key
 from envelope_codec._process import renew_after_fork
 from envelope_codec.cli.doctor.call import Calls, Deadline, ProviderWords
 from envelope_codec.cli.doctor.settings import ConfiguredKey, opening_keys
@@ -28,9 +29,7 @@ from envelope_codec.envelope import (
 )
 from envelope_codec.errors import ConfigurationError, EnvelopeError, InvalidCiphertext
 from envelope_codec.keys.calls import told
-from envelope_codec.kms import MasterKey, WrappedSecret, master_key, unwrapped_by
-
-_CLASSES = {"envelope_codec_aws": "awskms", "envelope_codec_gcp": "gcpkms", "envelope_codec_vault": "hashivault"}
+from envelope_codec.kms import MISSING_PACKAGE, MasterKey, WrappedSecret, master_key, unwrapped_by
 
 
 @dataclass(frozen=True)
@@ -56,6 +55,7 @@ class Probe:
         key: which.
         key_id: its key id; empty before it has been loaded.
         defect: why it can't be loaded.
+        lacks_package: whether it can't be loaded because a package is not installed.
         stage: what is being done, or was last.
         wrap, unwrap: how these ended; None if they have not been tried, or not ended.
         record: what it wrapped.
@@ -66,6 +66,7 @@ class Probe:
     key: ConfiguredKey
     key_id: str = ""
     defect: str = ""
+    lacks_package: bool = False
     stage: str = "load"
     wrap: Answer | None = None
     unwrap: Answer | None = None
@@ -74,9 +75,9 @@ class Probe:
     notices: tuple[tuple[str, str], ...] = ()
 
     @property
-    def scheme(self) -> str:
-        """Of its key URI: names the provider. Empty if it is unknown."""
-        return scheme_of(self.key.given)
+    def facts(self) -> ProviderFacts | None:
+        """The facts of its provider, if it has any."""
+        return facts_of_key(self.key.given)
 
     @property
     def ended(self) -> bool:
@@ -195,6 +196,7 @@ class KeyCheck:
         except Exception as error:
             text = str(error) if isinstance(error, ConfigurationError) else type(error).__name__
             probe.defect = text or "it can't be loaded"
+            probe.lacks_package = isinstance(error, ConfigurationError) and error.code == MISSING_PACKAGE
             return
         probe.stage = "wrap"
 
@@ -226,15 +228,6 @@ def _notices(master: MasterKey) -> tuple[tuple[str, str], ...]:
         return tuple(ask()) if ask is not None else ()
     except Exception:  # a provider of a third party may have something else by that name
         return ()
-
-
-def scheme_of(given: Any) -> str:
-    """The scheme of a key URI or of a bare key name; of a `MasterKey` of this project's, its provider's."""
-    if not isinstance(given, str):
-        return _CLASSES.get(type(given).__module__.partition(".")[0], "")
-    if given.startswith("arn:"):
-        return "awskms"
-    return "gcpkms" if given.startswith("projects/") else given.partition("://")[0]
 
 
 def _wrapped(master: MasterKey, key: ConfiguredKey, purpose: Purpose) -> Record:

@@ -5,22 +5,25 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
 from envelope_codec import ConfigurationError, EnvelopeConfig, NamespaceKeys
+from envelope_codec._facts import facts_of, installed_facts
 from envelope_codec.cli import main
 from envelope_codec.cli.doctor.call import Calls, Deadline, quiet_logs
 from envelope_codec.cli.doctor.diagnosis import Diagnosis, Request, diagnose
 from envelope_codec.cli.doctor.finding import Code, Finding, Level
-from envelope_codec.cli.doctor.hint import HINTS, hint
+from envelope_codec.cli.doctor.hint import hint
 from envelope_codec.cli.doctor.settings import (
     NothingConfigured,
     Settings,
@@ -34,7 +37,7 @@ from envelope_codec.envelope import Purpose, commit, record_head
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable
 from envelope_codec.keys.key_sets import KeySets
 from envelope_codec.kms import Unwrapped, WrappedSecret
-from envelope_codec.provider import UNEXPECTED
+from envelope_codec.provider import Meaning, ProviderFacts, meanings
 from envelope_codec.testing import FakeKms
 from tests.support.missing_package import WITHOUT
 
@@ -82,11 +85,11 @@ class Recording(FakeKms):
         return super().unwrap(wrapped, context)
 
 
-def denied(reason: str = "the master key is disabled") -> KeyDenied:
-    return KeyDenied(reason)
+def denied(meaning: Meaning = meanings.DISABLED) -> EnvelopeError:
+    return meaning.make_error(operation="wrap", key_id="fakekms://")
 
 
-NOT_PERMITTED = "permission to use the key is missing"
+NOT_PERMITTED = meanings.NOT_PERMITTED
 
 
 # Master keys
@@ -241,9 +244,10 @@ async def test_a_key_that_is_only_to_open_and_may_not_wrap_is_advice() -> None:
     assert "--address" in finding.fix
 
 
-@pytest.mark.parametrize("reason", ["the key is disabled", "permission to assume the role is missing"])
-async def test_a_key_that_is_only_to_open_and_refuses_for_another_reason_is_a_problem(reason: str) -> None:
-    old = Recording(wrap=denied(reason))
+@pytest.mark.parametrize("error", [denied(), KeyDenied("permission to use the key is missing")])
+async def test_a_key_that_is_only_to_open_and_refuses_for_another_reason_is_a_problem(error: EnvelopeError) -> None:
+    """The reason code counts, and not the text."""
+    old = Recording(wrap=error)
     diagnosis = await examine(EnvelopeConfig(key=FakeKms(), decrypt_keys=(old,)))
     assert problems(diagnosis) == [Code.wrap_denied]
 
@@ -363,69 +367,68 @@ async def test_no_secret_is_in_what_is_told(capsys: pytest.CaptureFixture[str]) 
 # Hints
 
 
-def reasons() -> list[tuple[str, EnvelopeError]]:
-    """Every error that a provider of this project can raise for a call, by the provider's own tables."""
-    from envelope_codec_aws import _errors as aws
-    from envelope_codec_gcp import failure as gcp
-    from envelope_codec_vault import _failure as vault
-
-    found: dict[tuple[str, str], EnvelopeError] = {
-        ("awskms", meaning.text): meaning.error(meaning.text) for meaning in aws._NO_CREDENTIALS.values()
-    }
-    for scheme, module in (("awskms", aws), ("hashivault", vault)):
-        for value in vars(module).values():
-            if isinstance(value, tuple) and hasattr(value, "reason"):
-                found[scheme, value.reason] = value.kind(value.reason)
-    verdicts = [value for value in vars(gcp).values() if isinstance(value, tuple) and len(value) == 2]
-    for kind, reason in [*verdicts, *gcp.BY_STATUS.values()]:
-        if isinstance(kind, type) and issubclass(kind, EnvelopeError):
-            found["gcpkms", reason] = kind(reason)
-    return [(scheme, error) for (scheme, _), error in found.items() if error.reason != "this master key is closed"]
+MEANINGS = [(scheme, meaning) for scheme, facts in installed_facts().items() for meaning in facts.meanings]
 
 
-@pytest.mark.parametrize(("scheme", "error"), reasons(), ids=lambda value: str(value))
+@pytest.mark.parametrize(("scheme", "meaning"), MEANINGS, ids=lambda value: getattr(value, "code", value))
 @pytest.mark.parametrize("operation", ["wrap", "unwrap"])
-def test_there_is_a_hint_for_every_error_of_every_provider(scheme: str, error: EnvelopeError, operation: str) -> None:
-    assert error.reason in HINTS[scheme]
-    told = hint(scheme, operation, error, namespace="n{}", purpose="p", key_id="hashivault://k?mount=a%20b&x=y")
+def test_there_is_a_hint_for_every_error_of_every_provider(scheme: str, meaning: Meaning, operation: str) -> None:
+    error = meaning.make_error(operation=operation, key_id="k")
+    told = hint(
+        facts_of(scheme), operation, error, namespace="n{}", purpose="p", key_id="hashivault://k?mount=a%20b&x=y"
+    )
     assert told
     assert not set("{}") & set(told.replace("n{}", "").replace('{ capabilities = ["update"] }', ""))
 
 
-def test_the_hints_are_for_errors_that_there_are() -> None:
-    known = {(scheme, error.reason) for scheme, error in reasons()}
-    listed = {(scheme, reason) for scheme, hints in HINTS.items() for reason in hints if scheme != "localfile"}
-    # Raised outside of the tables.
-    others = {("gcpkms", "the recorded key version is not one of Google Cloud KMS")}
-    assert listed - known == others
-    source = (Path(__file__).parents[4] / "providers/envelope_codec_local/__init__.py").read_text()
-    for reason in HINTS["localfile"]:
-        assert f'"{reason}"' in source or reason == UNEXPECTED
+@pytest.mark.parametrize("scheme", installed_facts())
+def test_every_meaning_that_a_provider_uses_is_among_its_facts(scheme: str) -> None:
+    """Whatever its modules name, by a constant of their own or of the library's, has a hint there."""
+    facts = facts_of(scheme)
+    assert facts is not None
+    package = Path(import_module(facts.class_name.partition(".")[0]).__file__ or "").parent
+    hints = vars(import_module(f"{package.name}._hints"))
+    used: set[Meaning] = {meaning for meaning in hints.values() if isinstance(meaning, Meaning)}
+    for module in package.glob("*.py"):
+        for name in re.findall(r"\bmeanings\.([A-Z_]+)\b", module.read_text()) if module.stem != "_hints" else ():
+            used.add(getattr(meanings, name))
+    assert used - {meaning for meaning in used if meaning.text in {one.text for one in facts.meanings}} == set()
 
 
-@pytest.mark.parametrize(
-    ("scheme", "operation", "reason", "key_id", "said"),
-    [
-        ("awskms", "wrap", NOT_PERMITTED, "arn:aws:kms:r:1:key/1", "allow kms:Encrypt to this role"),
-        ("awskms", "unwrap", NOT_PERMITTED, "arn:aws:kms:r:1:key/1", "allow kms:Decrypt to this role"),
-        ("awskms", "unwrap", NOT_PERMITTED, "arn:aws:kms:r:1:alias/a", "kms:Decrypt (and, for an alias, kms:Desc"),
-        ("awskms", "wrap", NOT_PERMITTED, "", "temporal-namespace = prod and envelope-codec:purpose = data-key"),
-        ("gcpkms", "unwrap", "the KMS refused: permission is missing", "", "cryptoKeyVersions.useToDecrypt on the key"),
-        ("hashivault", "wrap", NOT_PERMITTED, "hashivault://k?mount=team/a", 'path "team/a/encrypt/k" { capab'),
-        (
-            "hashivault",
-            "unwrap",
-            NOT_PERMITTED,
-            "hashivault://k?cluster=c&mount=t",
-            'path "t/decrypt/k" { capabilities',
-        ),
-        ("", "wrap", NOT_PERMITTED, "mykms://", "these credentials may use it"),
-        ("mykms", "unwrap", "whatever", "mykms://", "these credentials may use it"),
-    ],
-)
-def test_a_hint_names_what_is_concerned(scheme: str, operation: str, reason: str, key_id: str, said: str) -> None:
-    error = KeyDenied(reason)
-    assert said in hint(scheme, operation, error, namespace="prod", purpose="data-key", key_id=key_id)
+HINTED = [
+    ("awskms", "wrap", NOT_PERMITTED, "arn:aws:kms:r:1:key/1", "allow kms:Encrypt to this role"),
+    ("awskms", "unwrap", NOT_PERMITTED, "arn:aws:kms:r:1:key/1", "allow kms:Decrypt to this role"),
+    ("awskms", "unwrap", NOT_PERMITTED, "arn:aws:kms:r:1:alias/a", "kms:Decrypt (and, for an alias, kms:Desc"),
+    ("awskms", "wrap", NOT_PERMITTED, "", "temporal-namespace = prod and envelope-codec:purpose = data-key"),
+    ("gcpkms", "unwrap", NOT_PERMITTED, "", "cryptoKeyVersions.useToDecrypt on the key"),
+    ("hashivault", "wrap", NOT_PERMITTED, "hashivault://k?mount=team/a", 'path "team/a/encrypt/k" { capab'),
+    ("hashivault", "unwrap", NOT_PERMITTED, "hashivault://k?cluster=c&mount=t", 'path "t/decrypt/k" { capabilities'),
+    ("mykms", "unwrap", NOT_PERMITTED, "mykms://", "grant permission to unwrap on the key"),
+]
+
+
+@pytest.mark.parametrize(("scheme", "operation", "meaning", "key_id", "said"), HINTED)
+def test_a_hint_names_what_is_concerned(scheme: str, operation: str, meaning: Meaning, key_id: str, said: str) -> None:
+    error = meaning.make_error(operation=operation, key_id=key_id)
+    assert said in hint(facts_of(scheme), operation, error, namespace="prod", purpose="data-key", key_id=key_id)
+
+
+@pytest.mark.parametrize("scheme", ["mykms", "awskms"])
+def test_an_error_without_a_known_code_has_the_hint_of_its_class(scheme: str) -> None:
+    for error in (KeyDenied("whatever"), KeyDenied("permission to use the key is missing")):
+        told = hint(facts_of(scheme), "wrap", error, namespace="n", purpose="p", key_id="")
+        assert "these credentials may use it" in told
+
+
+def test_a_hint_of_a_third_party_whose_braces_are_none_of_ours_is_told_as_it_is() -> None:
+    strange = Meaning(KeyDenied, "strange", "strange", "set {what} to {}")
+
+    def fail(operation: str, key_id: str) -> Mapping[str, str]:
+        raise RuntimeError
+
+    facts = ProviderFacts("mykms", "My KMS", "my.Kms", "mykms://", "mykms://", meanings=(strange,), details=fail)
+    error = strange.make_error(operation="wrap", key_id="")
+    assert hint(facts, "wrap", error, namespace="n", purpose="p", key_id="") == "set {what} to {}"
 
 
 # The configuration
@@ -770,19 +773,15 @@ async def test_a_provider_whose_notices_fail_is_not_blamed() -> None:
         assert (await examine(EnvelopeConfig(key=kms))).status == 0
 
 
-@pytest.mark.parametrize(
-    "reason",
-    [
-        "the KMS refused the login",
-        "the KMS refused the login, as it does while a role is locked",
-        "the token is of another namespace than the key, and may not use it",
-        "the KMS refused, though the token's policies name the key's path",
-    ],
-)
-def test_no_policy_is_to_be_changed_where_it_is_right(reason: str) -> None:
+@pytest.mark.parametrize("code", ["login-refused", "login-locked", "other-namespace", "policy-allows"])
+def test_no_policy_is_to_be_changed_where_it_is_right(code: str) -> None:
     key_id = "hashivault://k?mount=transit&namespace=team/a"
-    told = hint("hashivault", "wrap", KmsUnavailable(reason), namespace="n", purpose="p", key_id=key_id)
+    facts = facts_of("hashivault")
+    assert facts is not None
+    (meaning,) = [meaning for meaning in facts.meanings if meaning.code == code]
+    error = meaning.make_error(operation="wrap", key_id=key_id)
+    told = hint(facts, "wrap", error, namespace="n", purpose="p", key_id=key_id)
     assert "capabilities" not in told
     assert "add to the token's policies" not in told
-    if "namespace" in reason:
+    if code == "other-namespace":
         assert "team/a" in told

@@ -22,8 +22,8 @@ from envelope_codec.cli.doctor.call import Deadline
 from envelope_codec.cli.keygen import create_key_file, key_uri
 from envelope_codec.server import ServerConfig
 from envelope_codec.server.auth.jwks import LARGEST, FetchFailed, _opener, fetch_jwks
+from envelope_codec.testing.listeners import closed_port, silent_port
 from tests.support.certificates import write_certificate
-from tests.support.misbehaving_listeners import closed_port, silent_port
 from tests.support.token_issuer import issuing
 
 VARIABLES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy")

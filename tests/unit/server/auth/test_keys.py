@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from envelope_codec.server.auth.keys import KeysUnavailable, RemoteKeys
-from tests.support.misbehaving_listeners import silent_port
+from envelope_codec.testing.listeners import silent_port
 from tests.support.token_issuer import Issuer, Key, issuing
 
 DAY = 86_400.0

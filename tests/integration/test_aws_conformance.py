@@ -1,0 +1,10 @@
+"""The suite that every provider has to pass, over AWS KMS on LocalStack."""
+
+from __future__ import annotations
+
+from envelope_codec.testing.conformance import ProviderConformance
+from tests.support.harness_aws import AwsHarness
+
+
+class TestAws(ProviderConformance):
+    harness_class = AwsHarness

@@ -1,0 +1,10 @@
+"""The suite that every provider has to pass, over Google Cloud KMS on the server of this repository."""
+
+from __future__ import annotations
+
+from envelope_codec.testing.conformance import ProviderConformance
+from tests.support.harness_gcp import GcpHarness
+
+
+class TestGcp(ProviderConformance):
+    harness_class = GcpHarness
