@@ -87,7 +87,7 @@ def choose_route(
 ) -> Route:
     """Check the options and put them together. Raises `ConfigurationError`."""
     if client_id is not None and not _CLIENT_ID.fullmatch(client_id):
-        raise ConfigurationError(f"option client_id={shown_value(client_id)} must be a UUID")
+        raise ConfigurationError("option client_id must be a UUID")  # without repeating what may be a secret
     if ca_bundle is not None and not Path(ca_bundle).exists():
         raise ConfigurationError(f"option ca_bundle: {shown_path(ca_bundle)} does not exist")
     return Route(
