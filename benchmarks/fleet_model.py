@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from benchmarks.fleet_shape import Fleet, Role
-from envelope_codec.keys.keyring import Limits
+from envelope_codec.keys.limits import Limits
 
 _QUANTILES = [0.8 + 0.1 * (number + 0.5) / 100 for number in range(100)]  # shares of max_age at which a key is replaced
 

@@ -13,8 +13,9 @@ from benchmarks.fleet_shape import Fleet
 from benchmarks.fleet_time import SimulatedClock, SimulatedLoop, SimulatedThreads
 from envelope_codec.envelope import Record
 from envelope_codec.errors import EnvelopeError, KmsUnavailable
-from envelope_codec.keys.keyring import Keyring, Limits
+from envelope_codec.keys.keyring import Keyring
 from envelope_codec.keys.keyset import KeySet
+from envelope_codec.keys.limits import Limits
 from envelope_codec.kms import Unwrapped, WrappedSecret
 from envelope_codec.observe import Event
 from envelope_codec.testing import FakeKms
@@ -137,7 +138,7 @@ class Process:
         if self.keyring.try_opening_key(record) is None:
             self._begin(self._wait(self.keyring, record))
         else:
-            self.keyring.opened(record)
+            self.keyring.note_opened(record)
 
     def send(self, reader: Process) -> None:
         """Get the key to seal a payload with, and have ``reader`` open it."""
@@ -204,7 +205,7 @@ class Process:
         except EnvelopeError:
             self.failed += 1
         else:
-            keyring.opened(record)
+            keyring.note_opened(record)
         self.waits.append(self._loop.now - begun)
 
 

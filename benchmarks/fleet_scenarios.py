@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from benchmarks.fleet_shape import Fleet
 from benchmarks.fleet_table import StartupRow, SteadyRow, ThrottledRow
-from envelope_codec.keys.keyring import Limits
+from envelope_codec.keys.limits import Limits
 
 HOUR, DAY = 3_600.0, 86_400.0
 ALL_10, ALL_1, GROUPS, DIRECT = (

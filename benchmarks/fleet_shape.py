@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from envelope_codec.keys.keyring import Limits
+from envelope_codec.keys.limits import Limits
 
 
 class Role(NamedTuple):

@@ -24,8 +24,9 @@ from benchmarks.fleet_process import NAMESPACE, Kms, Line, Process
 from benchmarks.fleet_shape import Fleet
 from benchmarks.fleet_time import SimulatedClock, SimulatedLoop
 from envelope_codec.envelope import Record
-from envelope_codec.keys.keyring import Keyring, Limits
+from envelope_codec.keys.keyring import Keyring
 from envelope_codec.keys.keyset import KeySet
+from envelope_codec.keys.limits import Limits
 
 _SLOTS = 200  # payloads that wait for a key in one worker: Temporal gives it no more tasks than it has slots for
 _LONG = 1e9  # seconds

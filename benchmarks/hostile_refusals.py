@@ -24,7 +24,7 @@ from benchmarks.hostile_figure import Figure
 from envelope_codec import EnvelopeCodec, EnvelopeConfig
 from envelope_codec.envelope import NAME_DATA_KEY, Purpose, Recipient, Record, build_record, parse, record_head
 from envelope_codec.errors import EnvelopeError
-from envelope_codec.keys.keycache import OpeningKey
+from envelope_codec.keys.opening_key import OpeningKey
 from envelope_codec.testing import FakeKms
 
 CACHED, REFUSED_A_SECOND = 50_000, 100

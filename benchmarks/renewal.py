@@ -18,7 +18,7 @@ from array import array
 from temporalio.api.common.v1 import Payload
 
 from envelope_codec import EnvelopeConfig
-from envelope_codec.keys.sealing import Place, SealingKey
+from envelope_codec.keys.sealing_key import Scope, SealingKey
 from envelope_codec.temporal.codec import EnvelopeCodec
 from envelope_codec.testing import FakeKms
 
@@ -88,9 +88,9 @@ class Callers:
         keyring = self._codec.keyring
         ask = keyring.sealing_key
 
-        async def asked(place: Place, *, timeout: float | None = None) -> SealingKey:
+        async def asked(scope: Scope, *, timeout: float | None = None) -> SealingKey:
             self.waited += self._measuring
-            return await ask(place, timeout=timeout)
+            return await ask(scope, timeout=timeout)
 
         keyring.sealing_key = asked  # type: ignore[method-assign]
 

@@ -1,8 +1,8 @@
-"""Errors without the frames that they passed through.
+"""Errors without frames.
 
 An error reporter sends away what it finds in an error: the local variables of every frame of its traceback, and of the
-errors that it came up in. In the middle of our work those are keys and plaintext. So whatever leaves, leaves through a
-function here: it is raised anew from a frame that holds nothing, and what is logged is text.
+tracebacks of its causes and contexts. Inside this library those variables hold keys and plaintext. So every error that
+leaves goes through a function of this module, which raises it anew from an empty frame. What is logged is text.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ E = TypeVar("E", bound=BaseException)
 
 
 def without_frames(error: E) -> E:
-    """``error`` itself, with no traceback and no errors that it came up in; of its causes only the words are left.
+    """Take from ``error`` its traceback and its contexts, and from its causes too; return ``error`` itself.
 
     Raise it outside of the ``except`` clause that caught it, or Python makes the caught error its context again.
     """
@@ -42,16 +42,16 @@ def without_frames(error: E) -> E:
 
 
 def _causes(error: BaseException) -> tuple[BaseException | None, ...]:
-    """The causes of ``error`` that may have seen secrets."""
+    """Return the causes of ``error`` that may have seen secrets."""
     members: Any = getattr(error, "exceptions", ()) if isinstance(error, Exception) else ()
     group = [member for member in members if isinstance(member, BaseException)] if isinstance(members, tuple) else []
-    # What can't be imported has seen none, and its traceback is what its author needs.
+    # A module that can't be imported has seen no secrets, and its author needs the traceback.
     cause = None if isinstance(error, ConfigurationError) else error.__cause__
     return (cause, *group)
 
 
 def frameless(work: Callable[P, T]) -> Callable[P, T]:
-    """Decorate a function whose errors leave: they are raised from a frame without its arguments and variables."""
+    """Decorate a function whose errors leave the library: raise them from a frame that holds none of its variables."""
 
     @functools.wraps(work)
     def outer(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -69,7 +69,7 @@ def frameless(work: Callable[P, T]) -> Callable[P, T]:
 
 
 def frameless_async(work: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """`frameless` for a coroutine function."""
+    """Decorate a coroutine function as `frameless` decorates a function."""
 
     @functools.wraps(work)
     async def outer(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -87,18 +87,18 @@ def frameless_async(work: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Co
 
 
 def place_of(error: BaseException) -> str:
-    """The class of ``error`` and the lines that it passed through, for a log. Not its words, which may be a secret."""
+    """Return the class of ``error`` and the lines that it passed through, for a log. Its words may be a secret."""
     return encodable(f"{type(error).__name__}\n{''.join(traceback.format_tb(error.__traceback__))}".rstrip())
 
 
 def text_of(error: BaseException, *, limit: int | None = None, chain: bool = True) -> str:
-    """``error`` as Python prints it, words and all, for a log: of code that is not ours. Never raises.
+    """Return ``error`` as Python prints it, words included, for a log: an error of code that is not ours. Never raises.
 
-    For ``exc_info``, which hands the frames themselves to whoever listens to the log.
+    Use it instead of ``exc_info``, which hands the frames themselves to every handler of the log.
 
     Args:
         limit: as `traceback.format_exception` has it.
-        chain: whether the errors that it came up in are told as well.
+        chain: whether its causes and contexts are printed as well.
     """
     try:
         lines = traceback.format_exception(type(error), error, error.__traceback__, limit=limit, chain=chain)
@@ -110,10 +110,10 @@ def text_of(error: BaseException, *, limit: int | None = None, chain: bool = Tru
 
 
 def encodable(text: str) -> str:
-    """``text`` with lone surrogates spelled out, which no log handler could write."""
+    """Return ``text`` with lone surrogates spelled out: no log handler can write them."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def is_expected(error: BaseException) -> bool:
-    """Whether ``error`` says by itself what has happened, so that nobody needs its place."""
+    """Say whether ``error`` explains itself, so that nobody needs to know where it came up."""
     return isinstance(error, EnvelopeError) or not isinstance(error, Exception)

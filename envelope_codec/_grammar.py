@@ -1,4 +1,4 @@
-"""How a duration, a size and a list are written in a settings file, an environment variable and on a command line."""
+"""The grammar of settings: durations, sizes and lists in files, in environment variables and on a command line."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ def _listed_or_bool(value: Any) -> Any:
 
 
 def is_bool(text: str) -> bool:
-    """Whether ``text`` is a truth value, where a list may stand as well."""
+    """Say whether ``text`` is a truth value, for settings that take a list as well."""
     return text.strip().lower() in ("true", "false", "1", "0")
 
 
 def listed(text: str) -> list[str]:
-    """The entries of a list in an environment variable: separated by commas, empty ones left out."""
+    """Return the entries of a list in an environment variable: separated by commas, empty ones left out."""
     return [item.strip() for item in text.split(",") if item.strip()]
 
 
@@ -69,7 +69,7 @@ Bytes = Annotated[int, BeforeValidator(_bytes)]
 """A size: a number of bytes, or a text with a unit in any case. ``KiB`` is 1,024 bytes, ``kB`` 1,000."""
 
 OneOrMore = BeforeValidator(_listed)
-"""Takes a single text for a list of one."""
+"""Makes a list of one out of a single text."""
 
 OneOrMoreOrBool = BeforeValidator(_listed_or_bool)
-"""The same where ``true`` and ``false`` may stand for all and for none."""
+"""Does the same for a setting where ``true`` may stand for all and ``false`` for none."""

@@ -1,8 +1,8 @@
 """Event loops that a forked child inherited, made fit for use there.
 
-asyncio knows nothing of forks. The child's loop shares the parent's epoll instance, and the pair of sockets through
-which threads wake a loop: each process takes signals and replies that are for the other one. And its default executor
-counts on threads that are not there.
+asyncio knows nothing of forks. The child's loop shares two things with the parent's: the epoll instance, and the pair
+of sockets through which threads wake a loop. So each process takes signals and replies that are for the other one. The
+loop's default executor counts on threads that the child has not got.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 from envelope_codec._process import in_child, keep
 
 ours: ContextVar[bool] = ContextVar("ours", default=False)
-"""Set where connections are opened on an event loop that must not be served in a forked child."""
+"""Set while connections are opened that a forked child must not serve."""
 
 _TICK = 0.02  # seconds
 
@@ -30,9 +30,9 @@ class _Loops:
     """The event loops that this process has seen.
 
     Attributes:
-        known: none of them is shared with another process.
-        forked: whether this is a child, and may have inherited loops that are not known.
-        awake: how many callers keep a loop awake.
+        known: loops that share nothing with another process.
+        forked: whether this process is a child, which may have inherited loops that are not known.
+        awake: by loop, how many callers keep it awake.
     """
 
     def __init__(self) -> None:
@@ -42,9 +42,9 @@ class _Loops:
         in_child(self, _Loops._renew)
 
     def _renew(self) -> None:
-        # At once, for the loop looks for what has come in before it runs anything.
+        # At once: the loop looks for input before it runs anything.
         for loop in [loop for loop in self.known if not loop.is_closed()]:
-            with suppress(Exception):  # whatever has changed in asyncio: `kept_awake` helps it on
+            with suppress(Exception):  # asyncio has changed: `kept_awake` helps then
                 _separate(loop)
             loop.set_default_executor(ThreadPoolExecutor(thread_name_prefix="asyncio"))
         self.awake = weakref.WeakKeyDictionary()
@@ -55,7 +55,7 @@ _loops = _Loops()
 
 
 def running_loop() -> asyncio.AbstractEventLoop:
-    """The running event loop, which is from now on made fit for use in each forked child."""
+    """Return the running event loop. From now on it is made fit for use in each forked child."""
     loop = asyncio.get_running_loop()
     if loop not in _loops.known:
         _loops.known.add(loop)
@@ -64,9 +64,9 @@ def running_loop() -> asyncio.AbstractEventLoop:
 
 @contextmanager
 def kept_awake() -> Iterator[None]:
-    """Inside, the running event loop of a forked child notices what threads tell it, though it may be inherited.
+    """Inside, the running event loop of a forked child notices callbacks from threads, even if it is inherited.
 
-    Another process may take the signal that is to wake it. So it wakes by itself, as long as somebody waits.
+    Another process may take the signal that is to wake the loop. So the loop wakes by itself while somebody waits.
     """
     if not _loops.forked:
         yield
@@ -89,8 +89,8 @@ def _tick(loop: asyncio.AbstractEventLoop) -> None:
 def _separate(loop: Any) -> None:
     """Give an inherited loop of asyncio's a selector and a pair of sockets of its own.
 
-    What else is registered goes on, for the child of a process that makes itself a daemon. Connections of ours are the
-    parent's, and are left to it.
+    Other things that are registered stay so: the process may have forked to become a daemon. Connections of this
+    library are the parent's, and are left to it.
     """
     if not isinstance(loop, asyncio.SelectorEventLoop):
         return

@@ -1,4 +1,4 @@
-"""What belongs to one process. A forked child inherits none of its parent's threads, held locks and connections."""
+"""State that belongs to one process. A forked child must not use its parent's threads, locks and connections."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _kept: list[object] = []
 
 
 def in_child(owner: _Owner, renew: Callable[[_Owner], object]) -> None:
-    """Call ``renew(owner)`` in each forked child, if ``owner`` lives at that time. In the order of these calls.
+    """Call ``renew(owner)`` in each forked child, if ``owner`` is alive then. Owners come in the order of registration.
 
     Args:
         owner: held weakly.
-        renew: must not hold ``owner``, must be quick, and must wait for nothing: whoever would end the wait may be a
-            thread that is not there.
+        renew: must not hold ``owner`` and must be quick. It must wait for nothing: the thread that would end the wait
+            may not exist in the child.
     """
     number = next(_numbers)
     # Changed by single operations of a dict alone: a lock here would be one more that may be held at a fork.
@@ -33,8 +33,9 @@ def in_child(owner: _Owner, renew: Callable[[_Owner], object]) -> None:
 def renew_after_fork(owner: object, **attributes: Callable[[], object]) -> None:
     """Set attributes of ``owner`` now, and anew in each forked child.
 
-    It is how every lock is made: ``renew_after_fork(self, _lock=threading.Lock)``. A thread that is not in the child
-    may have held the parent's. The thread that forks may hold it too, and releases the one that it took.
+    Every lock is made like this: ``renew_after_fork(self, _lock=threading.Lock)``. At the fork, another thread may hold
+    the parent's lock, and the child has not got that thread. The forking thread may hold the lock too; it releases the
+    lock that it took.
     """
 
     def renew(owner: object) -> None:
@@ -46,26 +47,26 @@ def renew_after_fork(owner: object, **attributes: Callable[[], object]) -> None:
 
 
 def living(kind: type[_Owner]) -> list[_Owner]:
-    """All that live of what has something to renew, and are of this class."""
+    """List the living owners of this class that have something to renew."""
     owners = [reference() for reference, _ in list(_renewals.values())]
     return list(dict.fromkeys(owner for owner in owners if isinstance(owner, kind)))
 
 
 def keep(value: object) -> None:
-    """Never free ``value`` in this process, to which it does not belong.
+    """Never free ``value``, which belongs to a parent of this process.
 
-    To free or close what a parent opened may end the parent's connection (a TLS shutdown, a QUIT), or hang (gRPC).
+    To free or close it may end the parent's connection (a TLS shutdown, a QUIT), or hang (gRPC).
     """
     if value is not None:
         _kept.append(value)
 
 
 class PerProcess(Generic[T]):
-    """A value that each process makes for itself at its first use. What the parent made is kept, and left alone.
+    """A value that each process makes for itself at its first use. The parent's value is kept alive, and left alone.
 
     Args:
-        make: makes the value; quick, for other threads wait. It gets what the parent had at the fork, to take over what
-            is no connection, thread or lock; None if there was nothing.
+        make: makes the value. It must be quick, since other threads wait. It gets the parent's value at the fork, or
+            None if there was none. It may take over from that what is no connection, thread or lock.
     """
 
     _lock: Any
@@ -78,7 +79,7 @@ class PerProcess(Generic[T]):
         in_child(self, PerProcess._let_go)
 
     def get(self) -> T:
-        """The value of this process."""
+        """Return the value of this process; make it at the first call."""
         value = self._value
         if value is None:
             with self._lock:
@@ -90,11 +91,11 @@ class PerProcess(Generic[T]):
 
     @property
     def made(self) -> T | None:
-        """The value of this process, if it has been made."""
+        """The value of this process; None if it has not been made."""
         return self._value
 
     def take(self) -> T | None:
-        """The same, and forget it: the next `get` makes another."""
+        """Forget the value of this process, and return it. The next `get` makes another."""
         with self._lock:
             value, self._value = self._value, None
             self._inherited = None

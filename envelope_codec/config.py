@@ -1,4 +1,4 @@
-"""Settings: which master keys seal and open for which namespace, and for how long what is kept."""
+"""Settings: which master keys seal and open for which namespace, and the times and bounds of keys."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ from envelope_codec._grammar import Bytes, OneOrMore, OneOrMoreOrBool, Seconds, 
 from envelope_codec.envelope import NAMESPACE, Purpose, record_head
 from envelope_codec.errors import ConfigurationError, EnvelopeError
 from envelope_codec.keys.key_sets import KeySets
-from envelope_codec.keys.keyring import Keyring, Limits
+from envelope_codec.keys.keyring import Keyring
 from envelope_codec.keys.keyset import SealingContext
+from envelope_codec.keys.limits import Limits
 from envelope_codec.keys.namespaces import check_patterns
 from envelope_codec.kms import MasterKey, shown_key
 from envelope_codec.observe import Observer
@@ -68,10 +69,12 @@ class _MasterKeys(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, hide_input_in_errors=True)
 
     backup_keys: Annotated[tuple[Key, ...], OneOrMore] = Field(
-        (), description="Wrap the same wrapping keys, so that any one of them opens what was sealed."
+        (),
+        description="Master keys that wrap the same wrapping keys as `key`, so that any one of them opens what was "
+        "sealed.",
     )
     decrypt_keys: Annotated[tuple[Key, ...], OneOrMore] = Field(
-        (), description="Open only: master keys that sealed before, or that others seal with."
+        (), description="Master keys that open only: those that sealed before, or that others seal with."
     )
     context: dict[str, str] = Field(
         {}, description="Further names and values to bind to whatever is sealed, beside the namespace."
@@ -81,7 +84,7 @@ class _MasterKeys(BaseModel):
     )
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
-        """Without the options of key URIs, which may hold a credential by mistake."""
+        """Leave out the options of key URIs, which may hold a credential by mistake."""
         for name, value in super().__repr_args__():
             if name == "key":
                 value = shown_key(value)
@@ -93,11 +96,11 @@ class _MasterKeys(BaseModel):
 class NamespaceKeys(_MasterKeys):
     """The master keys of one namespace, instead of the default ones."""
 
-    key: Key = Field(description="Seals, and opens.")
+    key: Key = Field(description="The master key that seals, and opens.")
     lease: Seconds | None = Field(
         None,
         gt=0,
-        description="For so long a success vouches for one of these master keys. Default: the general `lease`.",
+        description="How long a successful unwrap vouches for one of these master keys. Default: the general `lease`.",
     )
 
 
@@ -114,84 +117,102 @@ class EnvelopeConfig(_MasterKeys):
 
     key: Key | None = Field(
         None,
-        description="Seals, and opens: an AWS KMS ARN (key or alias), a GCP CryptoKey name, a key URI, a `MasterKey`.",
+        description="The master key that seals, and opens: an AWS KMS ARN (key or alias), a GCP CryptoKey name, a key "
+        "URI, or a `MasterKey`.",
     )
     namespaces: dict[str, NamespaceKeys] = Field(
         {},
-        description="Master keys of single namespaces, instead of the ones above. By name, or by a pattern with `*` "
-        "and `?` for those that no name fits; no two patterns may fit one namespace.",
+        description="Master keys of single namespaces, instead of the default `key`, `backup_keys` and "
+        "`decrypt_keys`. By name, or by a pattern with `*` and `?` for namespaces that are not listed "
+        "by name. No two patterns may fit one namespace.",
     )
     required: Annotated[bool | tuple[str, ...], OneOrMoreOrBool] = Field(
         False,
-        description="Namespaces, by name or pattern, that must be listed under `namespaces`: they are refused instead "
-        "of getting the default key. `true`: all of them.",
+        description="Namespaces, by name or pattern, that must be listed under `namespaces`. If they are not, they are "
+        "refused, and do not get the default key. `true`: all namespaces.",
     )
     resolver: Any = Field(
         None,
-        description="A function, set in code: from a `SealingContext` to the keys that seal there, or None for the "
-        "namespace's usual ones. Opening goes by what is configured, so list those keys in `decrypt_keys` as well.",
+        description="A function from a `SealingContext` to the keys that seal there, or None for the namespace's usual "
+        "keys. It can be set in code only. Opening goes by the other settings, so list those keys in "
+        "`decrypt_keys` too.",
     )
     namespace_aliases: dict[str, str] = Field(
-        {}, description="Old name = new name: what was sealed for the old may be opened in the new. Reading only."
+        {},
+        description="Old names of namespaces, each with its new name: what was sealed for the old one may be opened in "
+        "the new one. For reading only.",
     )
     wrapping: Literal["wrapping-key", "direct"] = Field(
-        "wrapping-key", description='`"direct"`: the KMS wraps every data key itself, one call for each payload.'
+        "wrapping-key",
+        description='`"wrapping-key"`: the KMS wraps wrapping keys, and these wrap the data keys of many payloads. '
+        '`"direct"`: the KMS wraps every data key itself, with one call for each payload.',
     )
     verify_wraps: bool = Field(
         True,
-        description="Open each new wrapping key once before it seals. Turn it off for roles that may only encrypt.",
+        description="Whether each new wrapping key is unwrapped once before it seals. Turn it off for roles that "
+        "may only encrypt.",
     )
     sealing: bool = Field(
-        True, description="`false`: open envelopes, but write as if there were no codec. The first step of a rollout."
+        True,
+        description="Whether payloads are sealed. `false`: envelopes are opened, but payloads are written as if there "
+        "were no codec. The first step of a rollout.",
     )
     require_encryption: bool = Field(
         False,
-        description="Refuse payloads that are no envelopes, other than what Temporal itself writes in clear and what "
-        "`legacy_codecs` open. Turn it on once a namespace holds nothing else.",
+        description="Whether payloads that are no envelopes are refused. Exempt are those that Temporal itself "
+        "writes in clear, and those that `legacy_codecs` open. Turn it on once a namespace holds no "
+        "other payloads.",
     )
     legacy_codecs: Annotated[tuple[LegacyCodec, ...], OneOrMore] = Field(
         (),
         repr=False,
-        description="Codecs that open what was sealed before, and seal nothing: `PayloadCodec` objects, or "
-        '`"module:name"` of one or of what makes one. Each is tried on what is no envelope; one that does not '
-        "authenticate has no place here.",
+        description="Codecs that open what was sealed before this library, and seal nothing: `PayloadCodec` "
+        'objects, or `"module:name"` of such an object or of a function that makes one. Each is tried '
+        "on payloads that are no envelopes. Do not list a codec that does not authenticate.",
     )
-    headers: bool = Field(True, description="Seal headers as well.")
+    headers: bool = Field(True, description="Whether headers are sealed as well.")
     storage: StorageUrl | None = Field(
         None,
         repr=False,
-        description="URL of a datastore of your own: sealed payloads go there, and sealed references to Temporal. See "
-        "[storage](storage.md).",
+        description="URL of a datastore of your own. Large sealed payloads go there, and Temporal gets sealed "
+        "references to them. See [storage](storage.md).",
     )
     storage_threshold: Bytes = Field(
-        262_144, ge=0, description="Payloads of so many bytes, sealed, go to `storage`. `0`: all of them."
+        262_144, ge=0, description="Sealed payloads of at least this many bytes go to `storage`. `0`: all payloads."
     )
     former_storage: Annotated[tuple[StorageUrl, ...], OneOrMore] = Field(
-        (), repr=False, description="URLs of datastores that are only read from: what was `storage` before."
+        (), repr=False, description="URLs of datastores that were `storage` before, and are only read from."
     )
-    max_age: Seconds = Field(86_400.0, gt=0, description="A wrapping key seals no longer than this.")
-    max_payloads: int = Field(2**20, ge=1, le=2**32, description="Nor more payloads than this.")
-    cache_ttl: Seconds = Field(86_400.0, gt=0, description="An unwrapped wrapping key is kept for opening so long.")
-    cache_size: int = Field(50_000, ge=1, description="How many unwrapped wrapping keys are kept for opening.")
+    max_age: Seconds = Field(86_400.0, gt=0, description="How long a wrapping key seals at most.")
+    max_payloads: int = Field(2**20, ge=1, le=2**32, description="How many payloads a wrapping key seals at most.")
+    cache_ttl: Seconds = Field(86_400.0, gt=0, description="How long an unwrapped wrapping key is kept for opening.")
+    cache_size: int = Field(50_000, ge=1, description="How many unwrapped wrapping keys are kept for opening at most.")
     lease: Seconds = Field(
         300.0,
         gt=0,
-        description="For so long a successful unwrap vouches for its master key: revocation takes effect by then.",
+        description="How long a successful unwrap vouches for its master key. A revocation takes effect within "
+        "this time, if the KMS can be reached.",
     )
     outage_grace: Seconds = Field(
-        3_600.0, ge=0, description="While the KMS can't be reached, keys at hand serve so much longer. `0` for none."
+        3_600.0,
+        ge=0,
+        description="How much longer than the `lease` keys at hand serve while the KMS can't be reached. `0`: no "
+        "longer.",
     )
     refusal_ttl: Seconds = Field(
-        5.0, ge=0, description="What could not be opened is refused for so long without asking the KMS again."
+        5.0, ge=0, description="How long a refusal, to wrap or to unwrap, is repeated without asking the KMS again."
     )
-    timeout: Seconds = Field(30.0, gt=0, description="A caller waits so long for a key, retries included.")
+    timeout: Seconds = Field(30.0, gt=0, description="How long a caller waits for a key, retries included.")
     activity_timeout: Seconds = Field(
-        600.0, gt=0, description="So long where input, heartbeat details or result of an activity are opened."
+        600.0,
+        gt=0,
+        description="How long a caller waits for a key that opens input, heartbeat details or result of an activity.",
     )
     startup_jitter: Seconds = Field(
         1.0,
         ge=0,
-        description="A worker waits up to so long before its process's first KMS call, so a deploy is no stampede.",
+        description="How long a worker waits at most before the first KMS call of its process. The wait is random, so "
+        "that the workers of a deploy do not ask at the same moment.",
     )
 
     @frameless
@@ -204,9 +225,9 @@ class EnvelopeConfig(_MasterKeys):
     @classmethod
     @frameless
     def from_file(cls, path: str | Path) -> Self:
-        """The settings in a TOML file, which has one entry for each field of this class.
+        """Read the settings in a TOML file. Its entries have the names of this class's fields.
 
-        A table ``[server]`` beside them is the codec server's, and not looked at here.
+        A table ``[server]`` beside them is the codec server's, and is skipped.
         """
         settings = read_toml(path)
         settings.pop(_SERVER, None)
@@ -218,7 +239,7 @@ class EnvelopeConfig(_MasterKeys):
     @classmethod
     @frameless
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
-        """The settings in environment variables: ``ENVELOPE_CODEC_`` and a field's name in capitals.
+        """Read the settings in environment variables: ``ENVELOPE_CODEC_`` and a field's name in capitals.
 
         Lists are separated by commas, maps are JSON objects. ``ENVELOPE_CODEC_FILE`` names a TOML file to begin with;
         the other variables override it. Those that begin with ``ENVELOPE_CODEC_SERVER_`` are the codec server's.
@@ -269,7 +290,7 @@ class EnvelopeConfig(_MasterKeys):
 
     @frameless
     def keyring(self, *, observer: Observer | None = None) -> Keyring:
-        """A new keyring with these settings. It opens no connection yet, and closes what it opens.
+        """Make a keyring with these settings. It opens no connection yet, and `Keyring.close` closes what it opens.
 
         Raises:
             ConfigurationError: a key URI is wrong, or its provider is not installed.
@@ -279,7 +300,7 @@ class EnvelopeConfig(_MasterKeys):
         return Keyring(
             key_sets.sealing,
             opening_key_sets=key_sets.opening,
-            resolve=key_sets.resolved if self.resolver is not None else None,
+            resolve=key_sets.resolve if self.resolver is not None else None,
             direct=self.wrapping == "direct",
             verify_wraps=self.verify_wraps,
             limits=Limits(**limits),
@@ -289,7 +310,11 @@ class EnvelopeConfig(_MasterKeys):
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:
-    """What is in a TOML file; `ConfigurationError` if it can't be read or is none."""
+    """Return what is in a TOML file.
+
+    Raises:
+        ConfigurationError: it can't be read, or it is no TOML file.
+    """
     try:
         return tomllib.loads(Path(path).read_text("utf-8"))
     except OSError as error:

@@ -1,9 +1,9 @@
 """The wire format: seal and open one payload.
 
-Bytes only: no I/O, no clock, no SDK. ``SPEC.md`` is the specification; this module and nothing else implements it.
+Bytes only: no I/O, no clock, no SDK. ``SPEC.md`` is the specification. This module implements it, and no other does.
 
-A payload's data key is wrapped by a wrapping key (AES-256-KW); the wrapping key comes from a secret that the KMS
-wraps, and travels as a `Record`. In direct mode there is no wrapping key: the record yields the data key itself.
+A payload's data key is wrapped by a wrapping key (AES-256-KW). The wrapping key comes from a secret that the KMS wraps,
+and travels as a `Record`. In direct mode there is no wrapping key: the record yields the data key itself.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ _SHA256 = SHA256()
 
 
 class Purpose(IntEnum):
-    """What a record's secret is for; part of what the record commits to."""
+    """What a record's secret is for. The record commits to it."""
 
     WRAPPING_KEY = 1
     DATA_KEY = 2
@@ -113,11 +113,11 @@ class Record:
     head: bytes
     wire: bytes
     allowed: object = field(default=None, init=False, repr=False)
-    """For the reader who checked last that a recipient is configured to leave a mark; says nothing by itself."""
+    """A mark of the reader that checked last whether a recipient is configured. It says nothing by itself."""
 
     @cached_property
     def namespace(self) -> str:
-        """The Temporal namespace that sealed under this record."""
+        """The Temporal namespace in which this record seals."""
         return dict(self.context)[NAMESPACE]
 
     @cached_property
@@ -142,7 +142,7 @@ class Record:
 
 
 class Envelope(NamedTuple):
-    """A sealed payload whose form has been checked and whose content has not been authenticated yet."""
+    """A sealed payload. Its form has been checked; its content has not been authenticated yet."""
 
     record: Record
     wrapped_data_key: bytes | None
@@ -150,7 +150,7 @@ class Envelope(NamedTuple):
 
 
 def kms_context(purpose: Purpose, context: Iterable[tuple[str, str]], record_id: bytes) -> dict[str, str]:
-    """The record's context with the purpose and the record id, as every KMS gets it."""
+    """Return the record's context with the purpose and the record id, as every KMS gets it."""
     return {
         **dict(context),
         "envelope-codec:purpose": _PURPOSE_IN_CONTEXT[purpose],
@@ -162,7 +162,7 @@ def kms_context(purpose: Purpose, context: Iterable[tuple[str, str]], record_id:
 
 
 def record_head(purpose: Purpose, created: int, context: Mapping[str, str]) -> bytes:
-    """The bytes of a record before its id.
+    """Return the bytes of a record before its id.
 
     Raises:
         MalformedEnvelope: the context breaks a rule of the format.
@@ -179,13 +179,13 @@ def record_head(purpose: Purpose, created: int, context: Mapping[str, str]) -> b
 
 
 def commit(secret: bytes, head: bytes) -> tuple[bytes, bytes]:
-    """The key that ``secret`` yields under ``head``, and the record id that commits to both."""
+    """Return the key that ``secret`` yields under ``head``, and the record id that commits to both."""
     block = _expand(secret, _RECORD_LABEL, head)
     return block[:32], block[32:]
 
 
 def build_record(head: bytes, record_id: bytes, recipients: Iterable[Recipient]) -> Record:
-    """The record with these recipients, checked as a reader checks it.
+    """Return the record with these recipients, checked as a reader checks it.
 
     Raises:
         MalformedEnvelope: a recipient breaks a bound, or two have one key id.
@@ -200,10 +200,10 @@ def build_record(head: bytes, record_id: bytes, recipients: Iterable[Recipient])
 
 
 def unlock(record: Record, secret: bytes) -> bytes:
-    """The key that a recipient's unwrapped ``secret`` yields, once it is known to be the one the record commits to.
+    """Return the key that a recipient's unwrapped ``secret`` yields. Check first that the record commits to it.
 
     Raises:
-        InvalidCiphertext: it is not; this recipient is corrupt.
+        InvalidCiphertext: the record commits to another secret; this recipient is corrupt.
     """
     try:
         return unlock_head(record.head, record.id, secret)
@@ -212,7 +212,7 @@ def unlock(record: Record, secret: bytes) -> bytes:
 
 
 def unlock_head(head: bytes, record_id: bytes, secret: bytes) -> bytes:
-    """`unlock` for a record of which no more than ``head`` and id are at hand."""
+    """Do the same as `unlock` with no more of the record than its ``head`` and its id."""
     reason = "a recipient unwraps to a secret of the wrong length"
     if len(secret) == SECRET_LENGTH:
         reason = "a recipient unwraps to another secret than its record's"
@@ -235,7 +235,8 @@ def seal(inner: bytes, record: Record, key: bytes) -> tuple[bytes | None, bytes]
         key: its wrapping key, or in direct mode its data key, which must then seal this one payload only.
 
     Returns:
-        The wrapped data key, to be put beside ``record.metadata`` (in direct mode None), and the sealed payload's data.
+        The wrapped data key, which goes beside ``record.metadata``, and the sealed payload's data. In direct mode there
+        is no wrapped data key: it is None.
     """
     if record.purpose is _DIRECT:
         data_key, wrapping_key, nonce = key, None, os.urandom(_NONCE_LENGTH)
@@ -251,13 +252,16 @@ def seal(inner: bytes, record: Record, key: bytes) -> tuple[bytes | None, bytes]
 def _seal_with(
     inner: bytes, record: Record, data_key: bytes, wrapping_key: bytes | None, nonce: bytes
 ) -> tuple[bytes | None, bytes]:
-    """`seal` without chance, for test vectors. A nonce must never seal twice under one data key."""
+    """Seal as `seal` does, with a given data key and nonce: for test vectors.
+
+    A nonce must never seal twice under one data key.
+    """
     wrapped, block = _payload_keys(record, data_key, wrapping_key)
     return wrapped, block[32:] + nonce + AESGCM(block[:32]).encrypt(nonce, inner, None)
 
 
 def _payload_keys(record: Record, data_key: bytes, wrapping_key: bytes | None) -> tuple[bytes | None, bytes]:
-    """The wrapped data key, and cipher key and commitment."""
+    """Return the wrapped data key, and the cipher key with the commitment."""
     wrapped = None if wrapping_key is None else aes_key_wrap(wrapping_key, data_key)
     return wrapped, _expand(data_key, _PAYLOAD_LABEL, _header(record, wrapped))
 
@@ -273,10 +277,10 @@ def parse(metadata: Mapping[str, bytes], data: bytes) -> Envelope | None:
         data: the payload's data.
 
     Returns:
-        The envelope, or None where the payload is not one and does not claim to be one.
+        The envelope. None if the payload is no envelope and does not claim to be one.
 
     Raises:
-        MalformedEnvelope: it claims to be an envelope and is not a valid one of version 1.
+        MalformedEnvelope: the payload claims to be an envelope, and is not a valid one of version 1.
     """
     encoding = metadata.get(NAME_ENCODING)
     wire = metadata.get(NAME_RECORD)
@@ -306,11 +310,11 @@ def parse(metadata: Mapping[str, bytes], data: bytes) -> Envelope | None:
 
 
 def open_envelope(envelope: Envelope, key: bytes) -> bytes:
-    """The serialized inner payload.
+    """Authenticate and decrypt a payload: return the serialized inner payload.
 
     Args:
         envelope: what `parse` returned.
-        key: what its record yields: the wrapping key, or in direct mode the data key.
+        key: what the envelope's record yields: the wrapping key, or in direct mode the data key.
 
     Raises:
         InvalidCiphertext: any byte of the envelope is not what was sealed.
@@ -334,7 +338,7 @@ def open_envelope(envelope: Envelope, key: bytes) -> bytes:
 # Every payload under one wrapping key carries the same record: parse it once. An entry takes some 60 KiB at most.
 @lru_cache(maxsize=512)
 def parse_record(wire: bytes, key_id: bytes) -> Record:
-    """Check and take apart a record.
+    """Check a record, and take it apart.
 
     Args:
         wire: the record as metadata carries it.
@@ -403,7 +407,7 @@ def _check_context(entries: tuple[tuple[bytes, bytes], ...]) -> None:
 
 
 class _Reader:
-    """Takes lengths and items off a byte string, never past its end."""
+    """A byte string that is read from its start, never past its end."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data

@@ -1,4 +1,4 @@
-"""What can go wrong.
+"""Errors of this library.
 
 ::
 
@@ -13,7 +13,7 @@
     ├── KmsUnavailable        the KMS did not give an answer: time-out, throttling, 5xx, expired credentials
     ├── StoreUnavailable      the datastore did not give an answer
     ├── StoreRefused          the datastore answered and refused: permission, a missing table or bucket
-    ├── PayloadMissing        the datastore has not got, or no longer, what a reference leads to
+    ├── PayloadMissing        the datastore has nothing under a reference, or nothing any more
     └── ExtensionFailed       a codec, driver or selector that the application brought raised something
 
 Only `KmsUnavailable` and `StoreUnavailable` are retryable. ``str(error)`` holds no key ids, key bytes, plaintext,
@@ -32,21 +32,21 @@ from typing_extensions import Self
 
 
 class EnvelopeError(Exception):
-    """Everything this library raises on purpose.
+    """Any error that this library raises on purpose.
 
     Args:
         reason: fixed text; never a key id, an endpoint, secret bytes or a provider's own words.
-        operation: what was being done: ``wrap``, ``unwrap``, ``seal``, ``open``, or None.
-        key_id: the master key concerned, or None. An attribute only, not part of ``str(error)``.
+        operation: what was done when it failed: ``wrap``, ``unwrap``, ``seal`` or ``open``; None if it is not known.
+        key_id: the master key concerned; None if there is none. Not part of ``str(error)``.
 
     Attributes:
-        setting: the setting that names that master key, where it is known; for logs, as the key id.
+        setting: the setting that names this master key, where it is known. For logs, like the key id.
         code: a stable short name of the reason, such as ``throttled``, where the provider gives one. Programs compare
             this attribute; the text is for people.
     """
 
     retryable: ClassVar[bool] = False
-    """Whether the same call may succeed later with nothing changed but the time."""
+    """Whether the same call may succeed later although nobody changes anything."""
 
     def __init__(self, reason: str, *, operation: str | None = None, key_id: str | None = None) -> None:
         super().__init__(reason)
@@ -57,7 +57,7 @@ class EnvelopeError(Exception):
         self.code: str | None = None
 
     def fresh(self) -> Self:
-        """A copy without traceback, for handing one outcome to many callers."""
+        """Return a copy without traceback, for handing one outcome to many callers."""
         copy = type(self)(self.reason, operation=self.operation, key_id=self.key_id)
         copy.setting = self.setting
         copy.code = self.code
@@ -104,7 +104,7 @@ class KeyDenied(EnvelopeError):
 
 
 class KmsUnavailable(EnvelopeError):
-    """The KMS gave no answer: time-out, throttling, server error, expired credentials. It says nothing of the key."""
+    """The KMS gave no answer: time-out, throttling, server error, expired credentials. The key may be in order."""
 
     retryable: ClassVar[bool] = True
 
@@ -120,8 +120,8 @@ class StoreRefused(EnvelopeError):
 
 
 class PayloadMissing(EnvelopeError):
-    """The datastore has not got, or no longer, what a reference leads to."""
+    """The datastore has nothing under a reference, or nothing any more."""
 
 
 class ExtensionFailed(EnvelopeError):
-    """A codec, storage driver or driver selector that the application brought failed. The log has its own words."""
+    """A codec, storage driver or driver selector of the application failed. The log has the words of its error."""

@@ -1,18 +1,18 @@
-"""Observers that keep metrics: in Temporal's own metric meter, or in OpenTelemetry's.
+"""Observers that keep metrics, in Temporal's own metric meter or in OpenTelemetry's.
 
 Both keep the same instruments:
 
 - ``envelope_codec_kms_calls``: calls of a KMS, by ``operation`` (wrap, unwrap), ``outcome`` and ``key_id``;
-- ``envelope_codec_kms_latency``: how long they took, in seconds, by ``operation`` and ``outcome``;
+- ``envelope_codec_kms_latency``: how long these calls took, in seconds, by ``operation`` and ``outcome``;
 - ``envelope_codec_payloads``: payloads, by ``operation`` (seal, open, legacy, pass), ``outcome`` and ``namespace``.
-  Those of ``legacy`` were opened by a legacy codec, those that ``pass`` came unencrypted;
-- ``envelope_codec_recipients``: how many master keys have wrapped the key that seals now, by ``namespace`` and by the
-  ``key_id`` of the setting ``key``; and ``envelope_codec_recipients_lacking``: how many more were to. These are gauges,
-  kept where there are backup keys;
+  ``legacy`` were opened by a legacy codec, ``pass`` came unencrypted and stayed so;
+- ``envelope_codec_recipients``: a gauge: how many master keys have wrapped the key that seals now, by ``namespace`` and
+  by the ``key_id`` of the setting ``key``. Kept where there are backup keys;
+- ``envelope_codec_recipients_lacking``: a gauge: how many more master keys were to wrap that key, by the same;
 - ``envelope_codec_store_calls``: calls of a datastore, by ``operation`` (put, get), ``outcome`` and ``store``;
-- ``envelope_codec_store_latency``: how long they took, in seconds, by the same.
+- ``envelope_codec_store_latency``: how long these calls took, in seconds, by the same.
 
-``outcome`` is ``ok`` or the class name of an error. Whatever is observed is logged as well, as without metrics.
+``outcome`` is ``ok`` or the class name of an error. Every event is logged as well, as it is without metrics.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class _Metrics:
         self._log = LogObserver()
 
     def on_event(self, event: Event) -> None:
-        """See `Observer.on_event`."""
+        """Count ``event`` in the instruments, and log it as `LogObserver` does."""
         what = {"operation": event.operation, "outcome": event.outcome}
         if event.operation in ("wrap", "unwrap"):
             self._count_calls(1, {**what, "key_id": event.key_id})
@@ -78,7 +78,7 @@ class _Metrics:
 
 
 class TemporalMetrics(_Metrics):
-    """Keeps metrics in a meter of Temporal's SDK, such as ``runtime.metric_meter``."""
+    """An observer that keeps metrics in a meter of Temporal's SDK, such as ``runtime.metric_meter``."""
 
     def __init__(self, meter: temporalio.common.MetricMeter) -> None:
         calls = meter.create_counter(_CALLS, "KMS calls")
@@ -100,7 +100,10 @@ class TemporalMetrics(_Metrics):
 
 
 class OpenTelemetryMetrics(_Metrics):
-    """Keeps metrics in a meter of OpenTelemetry, such as ``opentelemetry.metrics.get_meter("envelope_codec")``."""
+    """An observer that keeps metrics in a meter of OpenTelemetry.
+
+    Such as ``opentelemetry.metrics.get_meter("envelope_codec")``.
+    """
 
     def __init__(self, meter: opentelemetry.metrics.Meter) -> None:
         calls = meter.create_counter(_CALLS, description="KMS calls")

@@ -1,4 +1,4 @@
-"""What happened, for metrics and logs: one event per operation, reported to one `Observer`."""
+"""Events for metrics and logs: one for each operation, reported to one `Observer`."""
 
 from __future__ import annotations
 
@@ -23,19 +23,24 @@ class Event(NamedTuple):
     """One operation that has ended.
 
     Attributes:
-        operation: ``wrap`` or ``unwrap`` (one KMS call); ``seal``, ``open``, ``legacy`` or ``pass`` (payloads: those
-            that pass are no envelopes and stay as they are, unless a legacy codec has opened them); ``put`` or
-            ``get`` (one call of a datastore); ``key`` (a wrapping key that several master keys
-            were to wrap begins to seal; in direct mode, a data key, wherever their number has changed).
+        operation: what was done.
+
+            - ``wrap``, ``unwrap``: one KMS call.
+            - ``seal``, ``open``: payloads.
+            - ``legacy``: payloads that were no envelopes, and that a legacy codec opened.
+            - ``pass``: payloads that were no envelopes, and stayed as they were.
+            - ``put``, ``get``: one call of a datastore.
+            - ``key``: a wrapping key begins to seal, and more than one master key was to wrap it. In direct mode, a
+              data key whose number of recipients is another than before.
         outcome: ``ok``, or the class name of the error.
         namespace: the Temporal namespace concerned.
-        key_id: the master key concerned, or the name of the datastore; ``""`` where none is. For ``key``, the one that
-            is configured as ``key``.
-        seconds: how long it took; 0.0 where it is not measured.
-        payloads: how many of them, 0 for a call of a KMS or a datastore.
+        key_id: the master key concerned, or the name of the datastore; ``""`` if there is none. For the operation
+            ``key``, the master key of the setting ``key``.
+        seconds: how long the operation took; 0.0 where that is not measured.
+        payloads: how many payloads; 0 for a call of a KMS or a datastore.
         reason: the error's text, ``""`` if there is none.
-        recipients: of a wrapping key that begins to seal: the master keys that have wrapped it.
-        lacking: of the same: the master keys that were to wrap it and did not.
+        recipients: for the operation ``key``, how many master keys have wrapped the key.
+        lacking: for the operation ``key``, how many master keys were to wrap the key and did not.
     """
 
     operation: str
@@ -50,7 +55,7 @@ class Event(NamedTuple):
 
 
 class Observer(Protocol):
-    """Receives events, from many threads and outside locks; must be quick. What it raises is logged, not passed on."""
+    """What receives events, from many threads and outside locks. It must be quick. What it raises is logged."""
 
     def on_event(self, event: Event) -> None:
         """Take note of ``event``."""
@@ -60,15 +65,15 @@ class Observer(Protocol):
 class LogObserver:
     """Logs to ``logging.getLogger("envelope_codec")``: failures as warnings, KMS calls as debug.
 
-    Whoever can write to Temporal can cause any number of failures, and a log handler may block the event loop. So no
-    more than 20 a second of one operation and outcome are logged, and how many were left out is.
+    Whoever can write to Temporal can cause any number of failures, and a log handler may block the event loop. So at
+    most 20 a second of one operation and outcome are logged, and then the number of those that were left out.
     """
 
     def __init__(self) -> None:
         self._seconds: dict[tuple[str, str], tuple[int, int]] = {}
 
     def on_event(self, event: Event) -> None:
-        """See `Observer.on_event`."""
+        """Log ``event``, unless too many like it were logged in this second."""
         if event.outcome == "ok":
             if event.operation in ("wrap", "unwrap", "put", "get"):
                 logger.debug(
@@ -96,7 +101,7 @@ class LogObserver:
         )
 
     def _left_out(self, operation: str, outcome: str) -> int | None:
-        """How many such failures were left out before this one; None if it is to be left out as well.
+        """Return how many such failures were left out before this one; None if this one is left out as well.
 
         Not locked: what threads can do at worst is to miscount.
         """
@@ -110,12 +115,12 @@ class LogObserver:
 
 
 def fix(outcome: str) -> str:
-    """What to do about an error of this class name, for the end of a log line; ``""`` if there is nothing to say."""
+    """Return what to do about an error of this class name, for the end of a log line; ``""`` if that is not known."""
     return _FIXES.get(outcome, "")
 
 
 def report(observer: Observer, event: Event) -> None:
-    """Hand ``event`` to ``observer``; a faulty observer must not fail a payload."""
+    """Hand ``event`` to ``observer``. A faulty observer must not fail a payload: its error is logged."""
     try:
         observer.on_event(event)
     except (KeyboardInterrupt, SystemExit):

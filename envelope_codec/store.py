@@ -35,17 +35,17 @@ _ID = re.compile(r"[0-9a-f]{32}")
 
 
 def is_id(text: str) -> bool:
-    """Whether a payload may be kept under ``text``. A store may hold other things too, which are not to be touched."""
+    """Say whether ``text`` is an id of a payload. A store may hold other things too, which are not to be touched."""
     return _ID.fullmatch(text) is not None
 
 
 class Stored(NamedTuple):
-    """What a store says of one payload that it keeps.
+    """What a store tells of one payload that it keeps.
 
     Attributes:
-        id: what it was put under.
+        id: the id under which it was put.
         created: Unix seconds at which it was put, by the clock of the store or of whoever put it.
-        size: bytes.
+        size: in bytes.
     """
 
     id: str
@@ -55,15 +55,17 @@ class Stored(NamedTuple):
 
 @runtime_checkable
 class PayloadStore(Protocol):
-    """Bytes under ids, used from one event loop.
+    """A store of bytes under ids. It is used from one event loop. Ids are 32 lowercase hex digits.
 
-    Each call raises `StoreUnavailable` (no answer; the caller retries), `StoreRefused` (an answer that no retry will
-    change: permission, a missing table or bucket), or `PayloadMissing`, and no other error of the store, with
-    ``from None``: texts of client libraries hold addresses and credentials, and errors travel into workflow history.
-    No call retries or keeps time: the caller does, and cancels what takes too long, which must leave the store usable.
-    Ids are 32 lowercase hex digits.
+    Each call raises one of three errors for what goes wrong in the store: `StoreUnavailable` (no answer; the caller
+    retries), `StoreRefused` (an answer that no retry will change: permission, a missing table or bucket), or
+    `PayloadMissing`. It raises them ``from None``: texts of client libraries hold addresses and credentials, and errors
+    travel into workflow history.
 
-    A store may have a method ``get_plain(claim)`` besides, for what another driver stored there and claimed in clear.
+    No call retries or keeps time. The caller does that, and cancels a call that takes too long; the store must stay
+    usable then.
+
+    A store may also have a method ``get_plain(claim)``, for what another driver stored there and claimed in clear.
     """
 
     async def put(self, id: str, data: bytes) -> None:
@@ -71,22 +73,24 @@ class PayloadStore(Protocol):
         ...
 
     async def get(self, id: str) -> bytes:
-        """What is kept under ``id``. Raises `PayloadMissing` if nothing is."""
+        """Return what is kept under ``id``. Raises `PayloadMissing` if there is nothing."""
         ...
 
     async def delete(self, id: str) -> None:
-        """Keep it no longer. Not an error if there is nothing."""
+        """Keep no longer what is under ``id``. It is no error if there is nothing."""
         ...
 
     def list_before(self, before: float) -> AsyncIterator[Stored]:
-        """All payloads that were put before ``before`` (Unix seconds), in any order, a page at a time; nothing else
-        that may lie beside them.
+        """Yield all payloads that were put before ``before`` (Unix seconds), in any order, a page at a time.
+
+        Nothing else that may lie beside the payloads is among them.
         """
         ...
 
     async def check(self) -> None:
-        """Raise if the store can't be used as it is configured: wrong address, missing table or bucket, no permission
-        to write.
+        """Raise an error if the store can't be used as it is configured.
+
+        Such as: wrong address, missing table or bucket, no permission to write.
         """
         ...
 
@@ -96,7 +100,7 @@ class PayloadStore(Protocol):
 
 
 async def try_out(store: PayloadStore) -> None:
-    """Put, get and delete something that is no payload, as `PayloadStore.check` may."""
+    """Put, get and delete something that is no payload: one way to do what `PayloadStore.check` promises."""
     await store.put("check", b"")
     await store.get("check")
     with suppress(StoreRefused):  # who stores need not be allowed to delete
@@ -105,7 +109,7 @@ async def try_out(store: PayloadStore) -> None:
 
 @contextmanager
 def in_our_words(library: str) -> Iterator[None]:
-    """Within it, warnings of a client library become one of ours: theirs may repeat what stands in the URL."""
+    """Inside, turn warnings of a client library into one of ours: theirs may repeat what stands in the URL."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", UserWarning)
@@ -117,7 +121,7 @@ def in_our_words(library: str) -> Iterator[None]:
 
 
 class StoreProvider(Protocol):
-    """What an entry point in the group ``envelope_codec.stores`` loads to; its name is the URL's scheme."""
+    """What an entry point in the group ``envelope_codec.stores`` loads to. Its name is the URL's scheme."""
 
     def __call__(self, url: str, /) -> PayloadStore: ...
 
@@ -126,8 +130,8 @@ class StoreUrl(NamedTuple):
     """A store's URL as the configuration gives it.
 
     Attributes:
-        name: what Temporal sees of it, the option ``name``; ``envelope-`` and the scheme if there is none.
-        url: without that option, for the provider.
+        name: what Temporal sees of the store: the option ``name``, or ``envelope-`` and the scheme.
+        url: the URL without that option, for the provider.
     """
 
     name: str
@@ -138,12 +142,17 @@ class StoreUrl(NamedTuple):
 
     @property
     def scheme(self) -> str:
-        """Of the URL, up to a ``+``: names the kind of store."""
+        """The URL's scheme up to a ``+``, which names the sort of store."""
         return _scheme(self.url)
 
     @frameless
     def open(self) -> PayloadStore:
-        """The store. Raises `ConfigurationError`: unknown scheme, missing extra, malformed; shows no credentials."""
+        """Make the store. Asks no network.
+
+        Raises:
+            ConfigurationError: the scheme is unknown, an extra is missing, or the URL is malformed. The text shows no
+                credentials.
+        """
         provider = _provider(self.scheme)
         try:
             return provider(self.url)
@@ -153,7 +162,11 @@ class StoreUrl(NamedTuple):
 
 @frameless
 def parse_store_url(url: str) -> StoreUrl:
-    """Take a store's URL apart; `ConfigurationError` if it is none, which does not repeat what may hold a password."""
+    """Take a store's URL apart.
+
+    Raises:
+        ConfigurationError: it is no such URL. The text does not repeat it, for it may hold a password.
+    """
     if not isinstance(url, str) or "://" not in url or not url.isprintable() or url != url.strip():
         raise ConfigurationError("storage: give a URL, such as s3://bucket/prefix or postgresql+psycopg://host/db")
     try:

@@ -1,1 +1,36 @@
-"""Which key seals now, and which keys are at hand for opening. Knows no Temporal."""
+"""Which key seals now, and which keys are at hand for opening. Knows no Temporal.
+
+Public are the names in ``__all__``. They are loaded when they are used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from envelope_codec.keys.clock import Clock, SystemClock, Timer
+    from envelope_codec.keys.keyring import Keyring
+    from envelope_codec.keys.keyset import KeySet, SealingContext
+    from envelope_codec.keys.limits import Limits
+    from envelope_codec.keys.sealing_key import Scope, SealingKey
+
+__all__ = ["Clock", "KeySet", "Keyring", "Limits", "Scope", "SealingContext", "SealingKey", "SystemClock", "Timer"]
+
+_HOMES = {
+    "Clock": "clock",
+    "KeySet": "keyset",
+    "Keyring": "keyring",
+    "Limits": "limits",
+    "Scope": "sealing_key",
+    "SealingContext": "keyset",
+    "SealingKey": "sealing_key",
+    "SystemClock": "clock",
+    "Timer": "clock",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is used."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return value

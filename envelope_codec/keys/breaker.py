@@ -2,46 +2,73 @@
 
 from __future__ import annotations
 
-import math
+from enum import Enum
 
-_FIRST_WAIT = 1.0
-_LONGEST_WAIT = 30.0
+from envelope_codec._backoff import Backoff, shorten
+
+_BACKOFF = Backoff(1.0, 30.0)
+
+
+class BreakerState(Enum):
+    """What is known of a master key."""
+
+    CLOSED = "it answers"
+    OPEN = "it did not answer when it was last asked"
+    HALF_OPEN = "the same, and one caller is finding out whether it answers again"
 
 
 class Breaker:
-    """A circuit breaker for one master key: closed while it answers, open once it has not.
+    """A circuit breaker for one master key.
 
-    While it is open, whoever has another master key asks that one first, and this one only if no other serves. Now and
-    then one caller at a time may find out in the background whether it answers again (half-open). A refusal is an
-    answer. Not locked: what two threads can do at worst is to ask once too often.
+    While it is not closed, whoever has another master key asks that one first, and this one only if no other serves.
+    Now and then one caller at a time may find out in the background whether it answers again. A refusal is an answer.
+    Not locked: what two threads can do at worst is to ask once too often.
+
+    ::
+
+        CLOSED --no answer--> OPEN --take_probe--> HALF_OPEN --no answer--> OPEN
+        any --answer--> CLOSED
+        HALF_OPEN --take_probe, if the probe took too long--> HALF_OPEN
+
+    Attributes:
+        state: what is known of the master key.
     """
 
-    __slots__ = ("_failures", "_probe_at")
+    __slots__ = ("_failures", "_probe_at", "state")
 
     def __init__(self) -> None:
+        self.state = BreakerState.CLOSED
         self._failures = 0
-        self._probe_at = -math.inf
+        self._probe_at = 0.0
 
     @property
     def is_open(self) -> bool:
         """Whether it did not answer when it was last asked."""
-        return self._failures > 0
+        return self.state is not BreakerState.CLOSED
 
-    def answered(self) -> None:
-        """It gave an answer: it is asked first again."""
+    def close(self) -> None:
+        """Take note of an answer: the master key is asked first again."""
+        self.state = BreakerState.CLOSED
         self._failures = 0
 
-    def unanswered(self, now: float, jitter: float) -> None:
-        """It gave no answer at ``now`` (monotonic seconds)."""
+    def open(self, now: float, jitter: float) -> None:
+        """Take note that no answer came.
+
+        Args:
+            now: monotonic seconds.
+            jitter: a number from 0 to 1.
+        """
         self._failures += 1
-        self._probe_at = now + self._wait() * (0.5 + 0.5 * jitter)
+        self._probe_at = now + shorten(_BACKOFF.seconds(self._failures), jitter)
+        self.state = BreakerState.OPEN
 
     def take_probe(self, now: float) -> bool:
-        """Whether the caller shall find out, at ``now``, if it answers again. Nobody else shall for a while then."""
-        if not self.is_open or now < self._probe_at:
-            return False
-        self._probe_at = now + self._wait()
-        return True
+        """Say whether the caller shall find out if the master key answers again, at ``now`` (monotonic seconds).
 
-    def _wait(self) -> float:
-        return min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(self._failures - 1, 16))
+        For a while after that, no other caller shall.
+        """
+        if self.state is BreakerState.CLOSED or now < self._probe_at:
+            return False
+        self._probe_at = now + _BACKOFF.seconds(self._failures)
+        self.state = BreakerState.HALF_OPEN
+        return True

@@ -1,4 +1,4 @@
-"""Calls of a KMS: in threads of their own, retried, and once for all who want the same."""
+"""Calls of a KMS: in threads of their own, retried, and one for all callers who want the same."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from envelope_codec._backoff import Backoff, shorten
 from envelope_codec._frames import text_of
 from envelope_codec._process import renew_after_fork
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable, MalformedEnvelope
@@ -22,8 +23,7 @@ T = TypeVar("T")
 
 _THREADS = 32
 _URGENT_THREADS = 4
-_FIRST_BACKOFF = 0.1
-_LONGEST_BACKOFF = 5.0
+_BACKOFF = Backoff(0.1, 5.0)
 
 
 class KmsCalls:
@@ -61,25 +61,25 @@ class KmsCalls:
         self._breakers: dict[int, tuple[MasterKey, Breaker]] = {}  # by identity: a provider's object may have no hash
 
     def breaker(self, master: MasterKey) -> Breaker:
-        """Whether ``master`` is known to be out of reach."""
+        """Return the circuit breaker of ``master``."""
         found = self._breakers.get(id(master))
         if found is None:
             found = self._breakers.setdefault(id(master), (master, Breaker()))
         return found[1]
 
-    def heard(self, master: MasterKey, failure: EnvelopeError | None) -> None:
+    def note(self, master: MasterKey, failure: EnvelopeError | None) -> None:
         """Take note of what a call of ``master`` came to."""
         if isinstance(failure, KmsUnavailable):
-            self.breaker(master).unanswered(self.clock.monotonic(), self.jitter())
+            self.breaker(master).open(self.clock.monotonic(), self.jitter())
         else:
-            self.breaker(master).answered()
+            self.breaker(master).close()
 
     def call(self, operation: str, master: MasterKey, namespace: str, work: Callable[[], T]) -> T:
-        """Make one call, here and now, and report it.
+        """Make one call in this thread, and report it.
 
         Raises:
-            EnvelopeError: as the provider raised it. What no provider may raise is logged and becomes
-                `KmsUnavailable`, for it says nothing of the key.
+            EnvelopeError: as the provider raised it. An error that no provider may raise is logged, and
+                becomes `KmsUnavailable`: it says nothing of the key.
         """
         begun = self.clock.monotonic()
         failure: EnvelopeError | None = None
@@ -87,8 +87,8 @@ class KmsCalls:
         try:
             result.append(work())
         except BaseException as error:
-            failure = told(error, operation, master)
-        self.heard(master, failure)
+            failure = translate_error(error, operation, master)
+        self.note(master, failure)
         event = Event(
             operation,
             type(failure).__name__ if failure else "ok",
@@ -103,9 +103,10 @@ class KmsCalls:
         return result[0]
 
     def fly(self, flight: Flight[T], landed: Callable[[], object], *, urgent: bool = False) -> None:
-        """Run ``flight`` to its outcome. Then, before waiters are told, ``landed`` is called under the lock.
+        """Run ``flight`` to its outcome. Call ``landed`` under the lock then, before waiters get the outcome.
 
-        What is urgent, since many wait for it, has threads of its own: a flood of records must not keep it waiting.
+        Urgent flights have threads of their own: many callers wait for them, and a flood of records must not
+        delay them.
         """
         with self.lock:
             if self.closed:
@@ -115,17 +116,16 @@ class KmsCalls:
                 self._flying.add(flight)
                 failed = False
         if failed:
-            flight.fail(closed())
+            flight.fail(keyring_closed())
         else:
             self._launch(flight, landed, urgent)
 
     def backoff(self, failures: int) -> float:
-        """Seconds to wait after so many failures in a row."""
-        longest = min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2.0 ** min(failures - 1, 16))
-        return longest * (0.5 + 0.5 * self.jitter())
+        """Return the seconds to wait after so many failures in a row."""
+        return shorten(_BACKOFF.seconds(failures), self.jitter())
 
     def close(self) -> None:
-        """Fail every flight and start no more. Calls under way end in their own time and are heard no more."""
+        """Fail every flight, and start no more. Nobody gets the outcome of calls under way."""
         with self.lock:
             self.closed = True
             flying, self._flying = self._flying, set()
@@ -133,7 +133,7 @@ class KmsCalls:
         for flight in flying:
             if flight.timer is not None:
                 flight.timer.cancel()
-            flight.fail(closed())
+            flight.fail(keyring_closed())
         for pool in pools.values():
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -148,7 +148,7 @@ class KmsCalls:
                 self._pool(urgent).submit(attempt)
         except RuntimeError:  # the interpreter is shutting down, or `close` was faster
             self._land(flight, landed)
-            flight.fail(closed())
+            flight.fail(keyring_closed())
 
     def _pool(self, urgent: bool) -> ThreadPoolExecutor:
         with self.lock:
@@ -163,7 +163,7 @@ class KmsCalls:
         failure: EnvelopeError
         try:
             if self.closed:
-                raise closed()
+                raise keyring_closed()
             result = flight.work()
         except EnvelopeError as error:
             failure = error
@@ -178,13 +178,12 @@ class KmsCalls:
             flight.fail(failure)
 
     def _again(self, flight: Flight[T], landed: Callable[[], object], urgent: bool, failure: EnvelopeError) -> bool:
-        """Schedule another attempt, or land."""
+        """Schedule another attempt, or land. Return whether there is another."""
         with self.lock:
             flight.failures += 1
             flight.last_error = failure.fresh()
             delay = self.backoff(flight.failures)
-            wanted = failure.retryable and (flight.keep or flight.waiters > 0)
-            if wanted and not self.closed and self.clock.monotonic() + delay < flight.deadline:
+            if failure.retryable and not self.closed and flight.may_retry(self.clock.monotonic() + delay):
                 try:
                     flight.timer = self.clock.call_later(delay, lambda: self._launch(flight, landed, urgent))
                     return True
@@ -200,8 +199,8 @@ class KmsCalls:
             self._flying.discard(flight)
 
 
-def told(error: BaseException, operation: str, master: MasterKey) -> EnvelopeError:
-    """What callers are told of a provider's error, here being handled. What no provider may raise is logged."""
+def translate_error(error: BaseException, operation: str, master: MasterKey) -> EnvelopeError:
+    """Return what callers get for a provider's error, which is being handled. Log what no provider may raise."""
     for kind in (KmsUnavailable, KeyDenied, InvalidCiphertext, MalformedEnvelope):
         if isinstance(error, kind):  # not the error itself: a subclass may not be one that can be copied
             copy = kind(error.reason, operation=error.operation, key_id=error.key_id)
@@ -211,6 +210,6 @@ def told(error: BaseException, operation: str, master: MasterKey) -> EnvelopeErr
     return FAULT.make_error(operation=operation, key_id=master.key_id)
 
 
-def closed() -> KmsUnavailable:
-    """What a caller gets from a keyring that has been closed."""
+def keyring_closed() -> KmsUnavailable:
+    """Return the error that a caller gets from a keyring that has been closed."""
     return KmsUnavailable("the keyring has been closed")

@@ -1,4 +1,4 @@
-"""Time, as the keyring needs it: two clocks and a timer, injectable."""
+"""Time as the keyring needs it: two clocks and timers. Tests bring their own."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ class Timer(Protocol):
     """A callback that has been scheduled."""
 
     def cancel(self) -> None:
-        """Do not call it, if it has not been called yet. Safe from any thread, any number of times."""
+        """Do not call the callback, if it has not been called yet. Safe from any thread, any number of times."""
         ...
 
 
 class Clock(Protocol):
-    """Where the keyring reads the time and waits."""
+    """Where the keyring gets the time and its timers from."""
 
     def monotonic(self) -> float:
-        """Seconds that never go backwards; may stand still while the machine is suspended."""
+        """Return seconds that never go backwards. They may stand still while the machine is suspended."""
         ...
 
     def time(self) -> float:
-        """Unix seconds."""
+        """Return Unix seconds."""
         ...
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
@@ -48,13 +48,13 @@ class SystemClock:
 
     def __init__(self) -> None:
         self._closed = False
-        renew_after_fork(self, _lock=threading.Lock, _loop=lambda: None)  # nor is the thread there in the child
+        renew_after_fork(self, _lock=threading.Lock, _loop=lambda: None)  # the child has not got the thread
 
     monotonic = staticmethod(time.monotonic)
     time = staticmethod(time.time)
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
-        """See `Clock.call_later`."""
+        """Call ``callback`` in the thread for timers, ``delay`` seconds from now. It must be quick."""
         timer = _LoopTimer(callback)
         with self._lock:
             if not self._closed:
@@ -79,7 +79,10 @@ class SystemClock:
 
 
 def call_here(clock: Clock, delay: float, callback: Callable[[], None]) -> Timer:
-    """`Clock.call_later` for a callback that may run on the running event loop: without a thread where it can be."""
+    """Do what `Clock.call_later` does, for a callback that may run on the running event loop.
+
+    That needs no thread, where the clock is the system's.
+    """
     if isinstance(clock, SystemClock):
         return asyncio.get_running_loop().call_later(delay, callback)
     return clock.call_later(delay, callback)

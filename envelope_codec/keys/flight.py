@@ -1,70 +1,17 @@
-"""One operation that any number of callers wait for, in any task, event loop and thread."""
+"""A flight: one operation that any number of callers wait for, in any task, event loop and thread."""
 
 from __future__ import annotations
 
-import asyncio
-import math
 import threading
 from collections.abc import Callable
-from contextvars import ContextVar
 from typing import Any, Generic, TypeVar
-from weakref import WeakKeyDictionary, WeakSet
 
-from envelope_codec._loops import kept_awake, running_loop
 from envelope_codec._process import renew_after_fork
 from envelope_codec.errors import EnvelopeError, KmsUnavailable
-from envelope_codec.keys.clock import Clock, Timer, call_here
+from envelope_codec.keys.clock import Clock, Timer
+from envelope_codec.keys.waiter import Waiter
 
 T = TypeVar("T")
-
-AT_SHUTDOWN = 3.0  # seconds
-
-
-class Stop:
-    """A request to wait no longer than a few seconds, for those who wait and those who will. Set it once."""
-
-    _lock: Any  # a reentrant lock
-
-    def __init__(self) -> None:
-        renew_after_fork(self, _lock=threading.RLock)
-        self._set = False
-        self._listeners: set[Callable[[], None]] = set()
-
-    def set(self) -> None:
-        """Make the request."""
-        with self._lock:
-            self._set = True
-            listeners, self._listeners = self._listeners, set()
-        for listener in listeners:
-            listener()
-
-    @property
-    def is_set(self) -> bool:
-        """Whether the request has been made."""
-        return self._set
-
-    def add(self, listener: Callable[[], None]) -> None:
-        """Call ``listener`` once, when the request is made or now."""
-        with self._lock:
-            if not self._set:
-                self._listeners.add(listener)
-                return
-        listener()
-
-    def remove(self, listener: Callable[[], None]) -> None:
-        """Do not call it any more."""
-        with self._lock:
-            self._listeners.discard(listener)
-
-
-stopping: ContextVar[Stop | None] = ContextVar("stopping", default=None)
-"""Set for everything that a worker runs, so that its shutdown is not held up by what waits for a KMS."""
-
-waited: WeakKeyDictionary[asyncio.Task[Any], float] = WeakKeyDictionary()
-"""Seconds for which each task has waited for a KMS."""
-
-_stopped: WeakSet[asyncio.Task[Any]] = WeakSet()
-"""Tasks that a `Stop` has kept from waiting on. What they ask for next, as to report that, gets no time again."""
 
 
 class Flight(Generic[T]):
@@ -72,7 +19,7 @@ class Flight(Generic[T]):
 
     Attributes:
         work: one attempt; runs in the keyring's threads.
-        deadline: monotonic seconds after which no further attempt starts.
+        deadline: monotonic seconds after which no further attempt starts; None for no further attempt at all.
         waiters: callers that joined and have not got the outcome yet.
         keep: whether it is retried although nobody waits for it.
         failures: attempts that failed so far.
@@ -82,7 +29,7 @@ class Flight(Generic[T]):
 
     _lock: Any
 
-    def __init__(self, work: Callable[[], T], deadline: float, *, keep: bool = False) -> None:
+    def __init__(self, work: Callable[[], T], deadline: float | None = None, *, keep: bool = False) -> None:
         self.work = work
         self.deadline = deadline
         self.keep = keep
@@ -101,10 +48,10 @@ class Flight(Generic[T]):
 
     def fail(self, error: EnvelopeError) -> None:
         """Wake every waiter with a copy of ``error``. Call it outside locks; only the first outcome counts."""
-        told = error.fresh()  # without the frames of the attempt, which hold secrets
+        copy = error.fresh()  # without the frames of the attempt, which hold secrets
 
         def outcome() -> T:
-            raise told.fresh()
+            raise copy.fresh()
 
         self._end(outcome)
 
@@ -115,11 +62,20 @@ class Flight(Generic[T]):
         """
         with self._lock:
             self.waiters += 1
-        self.deadline = max(self.deadline, deadline)
+        self._extend(deadline)
         return self
 
+    def keep_until(self, deadline: float) -> None:
+        """Have it retried until ``deadline`` (monotonic seconds) although nobody waits for it."""
+        self.keep = True
+        self._extend(deadline)
+
+    def may_retry(self, monotonic: float) -> bool:
+        """Say whether another attempt may start at this time: somebody waits for it, or it is kept."""
+        return (self.keep or self.waiters > 0) and self.deadline is not None and monotonic < self.deadline
+
     async def wait(self, clock: Clock, deadline: float) -> T:
-        """The outcome, for a caller that has joined.
+        """Wait for the outcome, and return it to a caller that has joined.
 
         Cancelling the caller cancels neither the flight nor its other waiters.
 
@@ -127,54 +83,26 @@ class Flight(Generic[T]):
             KmsUnavailable: there is no outcome at ``deadline`` (monotonic seconds).
             EnvelopeError: the operation failed.
         """
-        loop = running_loop()
-        woken: asyncio.Future[None] = loop.create_future()
-
-        def settle() -> None:
-            if not woken.done():
-                woken.set_result(None)
-
-        def wake() -> None:
-            try:
-                loop.call_soon_threadsafe(settle)
-            except RuntimeError:
-                return  # the caller's loop has been closed: nobody waits there any more
-
-        timers: list[Timer] = []
-        begun = clock.monotonic()
-
-        task, stop = asyncio.current_task(), stopping.get()
-        at_shutdown = 0.0 if task in _stopped else AT_SHUTDOWN
-
-        def hurry() -> None:
-            timers.append(clock.call_later(at_shutdown, wake))
-
+        waiter = Waiter(clock)
         try:
-            if deadline < math.inf:
-                timers.append(call_here(clock, deadline - clock.monotonic(), wake))
-            if stop is not None:
-                stop.add(hurry)
-            self._wake_at_end(wake)
-            with kept_awake():
-                await woken
+            waiter.begin(deadline)
+            self._wake_at_end(waiter.wake)
+            await waiter.sleep()
         except RuntimeError:  # no thread for timers can be started
             raise KmsUnavailable("no timer could be started to wait for the KMS") from None
         finally:
             with self._lock:
                 self.waiters -= 1
-                self._wakers.discard(wake)
-            if stop is not None:
-                stop.remove(hurry)
-            for timer in timers:
-                timer.cancel()
-            if task is not None:
-                waited[task] = waited.get(task, 0.0) + clock.monotonic() - begun
+                self._wakers.discard(waiter.wake)
+            waiter.end()
         if self._outcome is not None:
             return self._outcome()
-        if stop is not None and stop.is_set and task is not None:
-            _stopped.add(task)
+        waiter.note_in_vain()
         error = self.last_error or KmsUnavailable("the KMS did not answer before the deadline")
         raise error.fresh()
+
+    def _extend(self, deadline: float) -> None:
+        self.deadline = deadline if self.deadline is None else max(self.deadline, deadline)
 
     def _wake_at_end(self, wake: Callable[[], None]) -> None:
         with self._lock:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Mapping
-from functools import lru_cache
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 from cachetools import LRUCache
 
@@ -61,6 +60,36 @@ class Configured(ConfiguredKeys, ConfiguredNamespaces, Protocol):
     def resolver(self) -> Any: ...
 
 
+class ListedKey(NamedTuple):
+    """One key of a key set, as the configuration has it.
+
+    Attributes:
+        setting: its name, such as ``namespaces.prod.backup_keys[0]``.
+        given: a key URI or a `MasterKey`.
+        seals: whether it wraps, or opens only.
+    """
+
+    setting: str
+    given: object
+    seals: bool
+
+
+def keys_of_entry(config: Configured, entry: str) -> tuple[str, ConfiguredKeys]:
+    """Return the keys of an entry that `Entries` has found, and what stands before ``key`` in the setting's name."""
+    return ("", config) if entry == "" else (f"namespaces.{entry}.", config.namespaces[entry])
+
+
+def list_keys(prefix: str, keys: ConfiguredKeys) -> list[ListedKey]:
+    """List the keys of a key set: those that wrap first, ``key`` before all."""
+    backups = enumerate(keys.backup_keys)
+    others = enumerate(keys.decrypt_keys)
+    return [
+        ListedKey(f"{prefix}key", keys.key, True),
+        *(ListedKey(f"{prefix}backup_keys[{number}]", given, True) for number, given in backups),
+        *(ListedKey(f"{prefix}decrypt_keys[{number}]", given, False) for number, given in others),
+    ]
+
+
 class KeySets:
     """The key sets of a configuration.
 
@@ -78,16 +107,21 @@ class KeySets:
         renew_after_fork(self, _lock=threading.Lock)
         self.built: Collection[MasterKey] = self._masters.values()
         self._entries = Entries(config)
-        self._sets: dict[str | None, KeySet] = {"": self._build(config, "")} if config.key is not None else {}
-        self._sets |= {name: self._build(keys, f"namespaces.{name}.") for name, keys in config.namespaces.items()}
+        entries = ["", *config.namespaces] if config.key is not None else [*config.namespaces]
+        self._sets: dict[str | None, KeySet] = {entry: self._build(*keys_of_entry(config, entry)) for entry in entries}
         self._resolver = config.resolver
         self._resolved: LRUCache[Any, KeySet] = LRUCache(_RESOLVED)
-        # Bounded: whoever makes up namespaces must not fill the memory.
-        self.sealing = lru_cache(maxsize=10_000)(self._sealing)
-        self.opening = lru_cache(maxsize=10_000)(self._opening)
 
-    def resolved(self, context: SealingContext) -> KeySet | None:
-        """What the resolver says of ``context``; None for the namespace's usual key set.
+    def sealing(self, namespace: str) -> KeySet | None:
+        """Return the master keys that seal in ``namespace``; None where none are configured."""
+        return self._sets.get(self._entries.sealing(namespace))
+
+    def opening(self, namespace: str) -> KeySet | None:
+        """Return the master keys that open what was sealed in ``namespace``, which may be an old name."""
+        return self._sets.get(self._entries.opening(namespace))
+
+    def resolve(self, context: SealingContext) -> KeySet | None:
+        """Return the key set that the resolver chooses for ``context``; None for the namespace's usual one.
 
         Raises:
             KeyNotConfigured: the resolver failed, or its answer is of no use. The log has the details.
@@ -107,12 +141,6 @@ class KeySets:
             logger.error(text, context.namespace, text_of(error))
         raise KeyNotConfigured("the resolver gave no master key to seal with", operation="seal")
 
-    def _sealing(self, namespace: str) -> KeySet | None:
-        return self._sets.get(self._entries.sealing(namespace))
-
-    def _opening(self, namespace: str) -> KeySet | None:
-        return self._sets.get(self._entries.opening(namespace))
-
     def _of(self, keys: ConfiguredKeys | MasterKey | str) -> KeySet:
         if isinstance(keys, (str, MasterKey)):
             name: Any = _identity(keys)
@@ -124,28 +152,31 @@ class KeySets:
         if found is None:
             # Without the lock: to build a master key may import its provider and read files, for as long as it takes.
             if isinstance(keys, (str, MasterKey)):
-                built = KeySet(self._one(keys, "resolver"), place="resolver: ")
+                built = KeySet(self._one(keys, "resolver"), prefix="resolver: ")
             else:
-                built = self._build(keys, "resolver: ")
+                built = self._build("resolver: ", keys)
             with self._lock:
                 found = self._resolved.setdefault(name, built)
         return found
 
-    def _build(self, keys: ConfiguredKeys, place: str) -> KeySet:
+    def _build(self, prefix: str, keys: ConfiguredKeys) -> KeySet:
+        listed = list_keys(prefix, keys)
+        masters = [self._one(key.given, key.setting) for key in listed]
+        sealing = sum(key.seals for key in listed)
         built = KeySet(
-            self._one(keys.key, f"{place}key"),
-            tuple(self._one(key, f"{place}backup_keys[{number}]") for number, key in enumerate(keys.backup_keys)),
-            tuple(self._one(key, f"{place}decrypt_keys[{number}]") for number, key in enumerate(keys.decrypt_keys)),
+            masters[0],
+            tuple(masters[1:sealing]),
+            tuple(masters[sealing:]),
             dict(keys.context),
             keys.min_recipients,
-            place,
-            keys.lease if place else None,  # the general one is the keyring's own
+            prefix,
+            keys.lease if prefix else None,  # the general one is the keyring's own
         )
         ids = [master.key_id for master in (*built.sealing, *built.decrypt_keys)]
         for key_id in ids:
             if ids.count(key_id) > 1:
                 raise ConfigurationError(
-                    f"{place}decrypt_keys: two of key, backup_keys and decrypt_keys name one master key, {key_id}; "
+                    f"{prefix}decrypt_keys: two of key, backup_keys and decrypt_keys name one master key, {key_id}; "
                     "list it once"
                 )
         return built

@@ -5,54 +5,34 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 
 from envelope_codec._frames import frameless_async, text_of
 from envelope_codec._process import in_child
 from envelope_codec.envelope import Record
 from envelope_codec.keys.calls import KmsCalls
 from envelope_codec.keys.clock import Clock, SystemClock
+from envelope_codec.keys.direct import DirectKeys
+from envelope_codec.keys.key_maker import KeyMaker
 from envelope_codec.keys.keyset import KeySet, SealingContext
 from envelope_codec.keys.lease import Lease
+from envelope_codec.keys.limits import Limits
 from envelope_codec.keys.opening import OpeningKeys
-from envelope_codec.keys.sealing import Place, SealingKey, SealingKeys
+from envelope_codec.keys.sealing import SealingKeys
+from envelope_codec.keys.sealing_key import Scope, SealingKey
+from envelope_codec.keys.succession import Succession
 from envelope_codec.keys.vouching import Leases
 from envelope_codec.kms import MasterKey
 from envelope_codec.observe import LogObserver, Observer, logger
 
 
-@dataclass(frozen=True)
-class Limits:
-    """Times in seconds, and bounds.
-
-    Attributes:
-        max_age: a wrapping key seals no longer than this.
-        max_payloads: nor more payloads than this.
-        cache_ttl: an unwrapped wrapping key is kept for opening no longer than this.
-        cache_size: at most so many unwrapped wrapping keys are kept.
-        lease: a successful unwrap vouches for its master key for so long, where a `KeySet` does not say.
-        outage_grace: while the KMS can't be reached, what is at hand serves so much longer. 0 for none.
-        refusal_ttl: a record that could not be opened is refused for so long without asking again.
-        timeout: a caller waits so long for a key.
-        activity_timeout: a caller that opens in an Activity context waits so long.
-    """
-
-    max_age: float = 86_400.0
-    max_payloads: int = 2**20
-    cache_ttl: float = 86_400.0
-    cache_size: int = 50_000
-    lease: float = 300.0
-    outage_grace: float = 3_600.0
-    refusal_ttl: float = 5.0
-    timeout: float = 30.0
-    activity_timeout: float = 600.0
-
-
 class Keyring:
     """Keys for sealing and opening, unwrapped, each used only under a live lease.
 
-    Whatever asks a KMS runs in the keyring's own threads, once for all callers that want the same; event loops only
-    wait. One keyring serves any number of event loops and threads, and starts empty in the child of a fork.
+    Calls of a KMS run in the keyring's own threads, once for all callers that want the same; event loops only wait. One
+    keyring serves any number of event loops and threads, and starts empty in the child of a fork.
+
+    `EnvelopeConfig.keyring` makes one from settings, and is what most programs want. What this constructor takes is
+    exported by `envelope_codec.keys`.
 
     Args:
         key_sets: namespace to its master keys, or None where none are configured. Must be quick.
@@ -96,7 +76,7 @@ class Keyring:
         self._jitter = jitter
         self._owned = owned
         self._build()
-        in_child(self, Keyring._renew)
+        in_child(self, Keyring._begin_anew)
 
     def _build(self) -> None:
         limits = self.limits
@@ -116,22 +96,38 @@ class Keyring:
             size=limits.cache_size,
             refusal_ttl=limits.refusal_ttl,
         )
-        self._sealing = SealingKeys(
-            self._key_sets,
-            self._opening_key_sets,
+        maker = KeyMaker(self._key_sets, self._opening_key_sets, self._calls, self._leases, verify=self._verify_wraps)
+        succession = Succession(
             self._calls,
+            maker,
             self._leases,
-            verify=self._verify_wraps,
             max_age=limits.max_age,
             max_payloads=limits.max_payloads,
             refusal_ttl=limits.refusal_ttl,
         )
-        self.try_opening_key = self._opening.at_hand
-        self.opened = self._opening.opened
-        self.try_sealing_key = self._sealing.at_hand
+        self._waits = succession.waits
+        self._sealing = SealingKeys(self._calls, self._leases, succession)
+        self._direct = DirectKeys(
+            self._calls, maker, succession.slots, succession.waits, refusal_ttl=limits.refusal_ttl
+        )
+
+    def try_sealing_key(self, scope: Scope) -> SealingKey | None:
+        """Return the key that seals the next payload, if it is at hand; count that payload. Never waits.
+
+        Direct mode has none at hand.
+        """
+        return self._sealing.at_hand(scope)
+
+    def try_opening_key(self, record: Record) -> bytes | None:
+        """Return the key that ``record`` carries, if it is at hand. Never waits."""
+        return self._opening.at_hand(record)
+
+    def note_opened(self, record: Record) -> None:
+        """Take note that a payload was opened with the key of ``record``: then its lease is renewed in time."""
+        self._opening.note_use(record)
 
     def seals(self, namespace: str) -> bool:
-        """Whether ``namespace`` has master keys to seal with."""
+        """Say whether ``namespace`` has master keys to seal with."""
         return self._key_sets(namespace) is not None
 
     @property
@@ -139,21 +135,21 @@ class Keyring:
         """Whether more than the namespace decides which master keys seal."""
         return self._resolve is not None
 
-    def place(self, context: SealingContext) -> Place:
-        """Where a payload is sealed, for `sealing_key`.
+    def scope(self, context: SealingContext) -> Scope:
+        """Return what `sealing_key` needs to know of a payload: its namespace, with master keys of its own, if any.
 
         Raises:
-            KeyNotConfigured: that could not be found out.
+            KeyNotConfigured: the resolver gave no master key of use.
         """
         key_set = self._resolve(context) if self._resolve is not None else None
         return context.namespace if key_set is None else (context.namespace, key_set)
 
     @frameless_async
-    async def sealing_key(self, place: Place, *, timeout: float | None = None) -> SealingKey:
-        """The key that seals the next payload; counts that payload.
+    async def sealing_key(self, scope: Scope, *, timeout: float | None = None) -> SealingKey:
+        """Return the key that seals the next payload; count that payload.
 
         Args:
-            place: the Temporal namespace that seals, or that and other master keys than its usual ones.
+            scope: the Temporal namespace that seals, or that and other master keys than its usual ones.
             timeout: seconds to wait for the KMS; `Limits.timeout` if None.
 
         Raises:
@@ -163,12 +159,12 @@ class Keyring:
         """
         deadline = self._deadline(self.limits.timeout if timeout is None else timeout)
         if self.direct:
-            return await self._sealing.direct(place, deadline)
-        return await self._sealing.get(place, deadline)
+            return await self._direct.get(scope, deadline)
+        return await self._sealing.get(scope, deadline)
 
     @frameless_async
     async def opening_key(self, record: Record, *, timeout: float | None = None) -> bytes:
-        """The key that ``record`` carries: a wrapping key, or in direct mode a data key.
+        """Return the key that ``record`` carries: a wrapping key, or in direct mode a data key.
 
         Args:
             record: what `envelope.parse` returned, so its form is valid.
@@ -181,7 +177,7 @@ class Keyring:
         return await self._opening.get(record, self._deadline(self.limits.timeout if timeout is None else timeout))
 
     @frameless_async
-    async def prewarm(self, place: Place, *, timeout: float = math.inf) -> None:
+    async def prewarm(self, scope: Scope, *, timeout: float = math.inf) -> None:
         """Return as soon as there is a live key to seal with.
 
         Direct mode has none to obtain. There it is enough that the last payload could be sealed; if not, or at first,
@@ -191,27 +187,27 @@ class Keyring:
             EnvelopeError: as `sealing_key`.
         """
         if self.direct:
-            await self._sealing.prove(place, self._deadline(timeout))
+            await self._direct.prove(scope, self._deadline(timeout))
         else:
-            await self._sealing.prewarm(place, self._deadline(timeout))
+            await self._sealing.prewarm(scope, self._deadline(timeout))
 
-    async def pause_at_start(self, place: Place, seconds: float) -> None:
-        """Wait up to so many seconds, unless this process has had a key for ``place``. Ends as soon as it has one.
+    async def pause_at_start(self, scope: Scope, seconds: float) -> None:
+        """Wait up to so many seconds, unless this process has had a key for ``scope``. Ends as soon as it has one.
 
-        For workers that start: of a deploy of many processes, each asks its KMS at another moment.
+        For workers that start: the processes of one deploy then ask the KMS at different moments.
 
         Raises:
             KmsUnavailable: the keyring has been closed.
         """
-        await self._sealing.pause_at_start(place, seconds)
+        await self._waits.pause_at_start(scope, seconds)
 
     @frameless_async
     async def renew(self, *, timeout: float | None = None) -> None:
         """Replace every wrapping key that seals by a new one, as after new key material was made in the KMS.
 
-        Returns as soon as all are replaced. Nobody waits for it: the keys in use seal until then, and go on if theirs
-        can't be replaced now; it is tried again soon. What has been sealed opens as before. In direct mode there is
-        nothing to do.
+        Returns as soon as all are replaced. No payload waits for that: the keys in use seal until then. A key that
+        can't be replaced now goes on, and a replacement is tried again soon. What has been sealed opens as before. In
+        direct mode there is nothing to do.
 
         Args:
             timeout: seconds to wait for the KMS; `Limits.timeout` if None.
@@ -239,8 +235,8 @@ class Keyring:
     def _deadline(self, timeout: float) -> float:
         return self._clock.monotonic() + timeout
 
-    def _renew(self) -> None:
-        """In a forked child, start empty: a sealing key shared with the parent would overrun its count."""
+    def _begin_anew(self) -> None:
+        """Start empty in a forked child: a sealing key shared with the parent would overrun its count."""
         closed = self._calls.closed
         self._build()
         self._calls.closed = closed

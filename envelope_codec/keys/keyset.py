@@ -34,7 +34,7 @@ class KeySet:
         decrypt_keys: open only.
         context: further names and values to bind to every record, beside the namespace.
         min_recipients: how many of ``key`` and ``backup_keys`` must wrap before a key may seal.
-        place: where these are configured: what stands before ``key`` in the name of the setting.
+        prefix: what stands before ``key`` in the name of the setting, such as ``namespaces.prod.``.
         lease: seconds for which a success vouches for one of these master keys; the keyring's usual ones if None.
     """
 
@@ -43,29 +43,29 @@ class KeySet:
     decrypt_keys: tuple[MasterKey, ...] = ()
     context: Mapping[str, str] = field(default_factory=dict)
     min_recipients: int = 1
-    place: str = ""
+    prefix: str = ""
     lease: float | None = None
 
     @property
     def sealing(self) -> tuple[MasterKey, ...]:
-        """The master keys that wrap."""
+        """The master keys that wrap: ``key``, then ``backup_keys``."""
         return (self.key, *self.backup_keys)
 
     def setting(self, number: int) -> str:
-        """The name of the setting that has the master key of this number in `sealing`."""
-        return f"{self.place}backup_keys[{number - 1}]" if number else f"{self.place}key"
+        """Return the name of the setting that holds the master key of this number in `sealing`."""
+        return f"{self.prefix}backup_keys[{number - 1}]" if number else f"{self.prefix}key"
 
     def opening(self, key_id: str) -> list[MasterKey]:
-        """The master keys that may open what is recorded under ``key_id``, the one of that very key id first.
+        """List the master keys that may open what is recorded under ``key_id``, the one of that very key id first.
 
-        Several may: replicas of a multi-Region key, an alias and the key that it points at.
+        Several may be able to: replicas of a multi-Region key, an alias and the key that it points at.
         """
         masters = (self.key, *self.backup_keys, *self.decrypt_keys)
         return sorted(masters, key=lambda master: master.key_id != key_id)
 
 
 def decisive(errors: list[EnvelopeError], operation: str) -> EnvelopeError:
-    """The one error that says what several recipients' errors come to.
+    """Return the one error that decides, of several recipients' errors.
 
     A recipient that could not be asked may still say yes, so an outage wins over refusals; a refusal wins over a
     corrupt recipient; no error at all means that no recipient is configured.

@@ -1,4 +1,4 @@
-"""Names of namespaces: which entry of the configuration has the keys of a namespace."""
+"""Namespaces: which entry of the configuration has the keys of a namespace."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ class ConfiguredNamespaces(Protocol):
 
 
 def is_pattern(name: str) -> bool:
-    """Whether ``name`` stands for many names: ``*`` for any characters, ``?`` for one."""
+    """Say whether ``name`` stands for many names: ``*`` for any characters, ``?`` for one."""
     return "*" in name or "?" in name
 
 
 def fits_all(pattern: str) -> bool:
-    """Whether ``pattern`` names nothing: a default key in other words."""
+    """Say whether ``pattern`` fits every name, as the default key does."""
     return not pattern.strip("*?")
 
 
 def overlap(one: str, other: str) -> bool:
-    """Whether there is a name that both patterns stand for."""
+    """Say whether there is a name that both patterns stand for."""
 
     @cache
     def rest(i: int, j: int) -> bool:
@@ -63,7 +63,11 @@ def overlap(one: str, other: str) -> bool:
 
 
 def check_patterns(names: Iterable[str], required: Iterable[str] = ()) -> None:
-    """Raises ValueError for a pattern of no use, or if two among ``names`` may fit one namespace."""
+    """Check patterns of namespaces.
+
+    Raises:
+        ValueError: a pattern is of no use, or two among ``names`` may fit one namespace.
+    """
     patterns = [name for name in names if is_pattern(name)]
     for setting, listed in (("namespaces", patterns), ("required", required)):
         for pattern in listed:
@@ -78,7 +82,7 @@ def check_patterns(names: Iterable[str], required: Iterable[str] = ()) -> None:
 
 
 class Entries:
-    """Where a namespace's keys are configured: an entry of `namespaces`, ``""`` for the default key, or None."""
+    """The entries of a configuration. One is a name or pattern in `namespaces`, or ``""`` for the default key."""
 
     def __init__(self, config: ConfiguredNamespaces) -> None:
         self._exact = {name for name in config.namespaces if not is_pattern(name)}
@@ -88,10 +92,11 @@ class Entries:
         self._aliases = dict(config.namespace_aliases)
 
     def opening(self, namespace: str) -> str | None:
-        """Of the keys that open what was sealed in ``namespace``, which may have another name by now.
+        """Return the entry whose keys open what was sealed in ``namespace``; None if there is none.
 
-        For an old name: an entry of its own, else what the new name has. The default key never counts as the old
-        name's, nor does a pattern that fits all: whoever may use it could forge for a new name with keys of its own.
+        An old name has an entry of its own, or else the entry of the new name. The default key never counts as the old
+        name's own, nor does a pattern that fits all: whoever may use that key could forge for a new name that has keys
+        of its own.
         """
         alias = self._aliases.get(namespace)
         if alias is None:
@@ -100,16 +105,22 @@ class Entries:
         return self._usual(alias) if listed is None or fits_all(listed) else listed
 
     def sealing(self, namespace: str) -> str | None:
-        """Of the keys that seal in ``namespace``: none for an old name whose keys would not open what they seal."""
+        """Return the entry whose keys seal in ``namespace``; None if there is none.
+
+        None as well for an old name whose keys would not open what they seal.
+        """
         usual = self._usual(namespace)
         return usual if namespace not in self._aliases or usual == self.opening(namespace) else None
+
+    def is_required(self, namespace: str) -> bool:
+        """Whether ``namespace`` must have keys of its own, and never gets the default key."""
+        return any(fnmatchcase(namespace, pattern) for pattern in self._required)
 
     def _usual(self, namespace: str) -> str | None:
         listed = self._listed(namespace)
         if listed is not None:
             return listed
-        kept = any(fnmatchcase(namespace, pattern) for pattern in self._required)
-        return "" if self._has_default and not kept else None
+        return "" if self._has_default and not self.is_required(namespace) else None
 
     def _listed(self, namespace: str) -> str | None:
         if namespace in self._exact:

@@ -3,121 +3,24 @@
 from __future__ import annotations
 
 import itertools
-import math
 import time
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable
 
 from envelope_codec.envelope import Recipient, Record
-from envelope_codec.errors import EnvelopeError, KeyDenied, KeyNotConfigured, KmsUnavailable
-from envelope_codec.keys.calls import KmsCalls, closed, told
+from envelope_codec.errors import EnvelopeError, KeyNotConfigured, KmsUnavailable
+from envelope_codec.keys.calls import KmsCalls, keyring_closed
 from envelope_codec.keys.flight import Flight
-from envelope_codec.keys.keycache import KeyCache, OpeningKey, RefusalCache, spelling
-from envelope_codec.keys.keyset import KeySet, decisive
+from envelope_codec.keys.inquiry import Inquiry, Refusals, log_unconfigured
+from envelope_codec.keys.keycache import KeyCache
+from envelope_codec.keys.keyset import KeySet
 from envelope_codec.keys.lease import Lease
+from envelope_codec.keys.opening_key import OpeningKey, spelling
+from envelope_codec.keys.refusal_cache import RefusalCache
 from envelope_codec.keys.vouching import Leases
 from envelope_codec.kms import MasterKey
-from envelope_codec.observe import logger
 
 _HOT_ENTRIES = 4_096
 _WIPED_AT_ONCE = 128  # keys; after so many, other threads get a turn
-
-Refusals = dict[int, tuple[EnvelopeError, float]]
-"""By identity of a master key: what it said of a record, and until when (monotonic seconds) it is not asked again."""
-
-
-class _Asking:
-    """The master keys for one record, asked one after another, each once at most.
-
-    Args:
-        calls: makes the calls.
-        leases: vouch.
-        record: to be opened.
-        key_set: of the record's namespace, if there is one.
-        refusals: what earlier attempts came to.
-        refusal_ttl: seconds for which a denial is not asked for again.
-    """
-
-    def __init__(
-        self,
-        calls: KmsCalls,
-        leases: Leases,
-        record: Record,
-        key_set: KeySet | None,
-        refusals: Refusals,
-        refusal_ttl: float,
-    ) -> None:
-        self._calls = calls
-        self._leases = leases
-        self._record = record
-        self._key_set = key_set
-        self._refusals = refusals
-        self._refusal_ttl = refusal_ttl
-        self._errors: list[EnvelopeError] = []
-        self._unsure: list[tuple[str, EnvelopeError]] = []
-        self._accepted: set[str] = set()
-        self._asked: set[int] = set()
-
-    def pairs(self, only: Container[int] | None = None) -> Iterator[tuple[Recipient, MasterKey]]:
-        """Who may be asked for what, of all master keys or of those with these identities.
-
-        In the record's order. A master key that is named keeps for that recipient. Once one has been asked for a
-        recipient, the other recipients come first: those that accept the same key ids are not all spent on one.
-        """
-        if self._key_set is None:
-            return
-        named = {recipient.key_id for recipient in self._record.recipients}
-        waiting = [(recipient, iter(self._key_set.opening(recipient.key_id))) for recipient in self._record.recipients]
-        while waiting:
-            turn, waiting = waiting, []
-            for recipient, masters in turn:
-                for master in masters:
-                    if id(master) in self._asked or (only is not None and id(master) not in only):
-                        continue
-                    if master.key_id == recipient.key_id or master.key_id not in named:
-                        yield recipient, master
-                    if id(master) in self._asked:
-                        waiting.append((recipient, masters))
-                        break
-
-    def accepts(self, recipient: Recipient, master: MasterKey) -> bool:
-        """Whether ``master`` opens such recipients. May ask the KMS. Takes note of a failure."""
-        try:
-            accepted = master.accepts(recipient.key_id)
-        except BaseException as error:
-            failure = told(error, "open", master)
-            self._calls.heard(master, failure)
-            self._unsure.append((recipient.key_id, failure))
-            return False
-        if accepted:
-            self._accepted.add(recipient.key_id)
-        return accepted
-
-    def ask(self, recipient: Recipient, master: MasterKey) -> tuple[bytes, Lease] | None:
-        """The key and the lease that this recipient yields, if ``master`` opens it. Takes note of every failure."""
-        if id(master) in self._asked or not self.accepts(recipient, master):
-            return None
-        self._asked.add(id(master))
-        now = self._calls.clock.monotonic()
-        refusal, until = self._refusals.get(id(master), (None, -math.inf))
-        if refusal is not None and now < until:
-            self._errors.append(refusal.fresh())
-            return None
-        seconds = self._key_set.lease if self._key_set is not None else None
-        try:
-            return self._leases.unwrap(self._record, recipient, master, seconds)
-        except EnvelopeError as error:
-            self._errors.append(error)
-            if not isinstance(error, KmsUnavailable):
-                asked_again = now + self._refusal_ttl if isinstance(error, KeyDenied) else math.inf
-                self._refusals[id(master)] = error.fresh(), asked_again
-            return None
-
-    def outcome(self) -> EnvelopeError:
-        """What it all comes to, none having yielded the key. Who could not say whether a recipient is its own does not
-        matter where another knew that it is.
-        """
-        unsure = [error for key_id, error in self._unsure if key_id not in self._accepted]
-        return decisive([*self._errors, *unsure], "open")
 
 
 class OpeningKeys:
@@ -155,53 +58,44 @@ class OpeningKeys:
         self._hot: dict[bytes, OpeningKey] = {}
 
     def at_hand(self, record: Record) -> bytes | None:
-        """The key that ``record`` carries, if it is at hand. Never waits."""
+        """Return the key that ``record`` carries, if it is at hand. Never waits."""
         entry = self._hot.get(record.id)
-        if entry is not None and entry.allows(record) and entry.live(self._clock.monotonic(), self._clock.time()):
-            return entry.key
-        return None
+        if entry is None or not entry.allows(record):
+            return None
+        lease = entry.live_lease(self._clock.monotonic(), self._clock.time())
+        if lease is None:
+            return None
+        entry.serving = lease
+        return entry.key
 
-    def opened(self, record: Record) -> None:
+    def note_use(self, record: Record) -> None:
         """Take note that a payload has been opened with the key that was at hand: its lease is in use."""
         entry = self._hot.get(record.id)
         if entry is not None and entry.serving is not None:
             entry.serving.used = True
 
     async def get(self, record: Record, deadline: float) -> bytes:
-        """The key that ``record`` carries, by ``deadline`` (monotonic seconds). Errors as in `Keyring.opening_key`."""
+        """Return the key that ``record`` carries, by ``deadline`` (monotonic seconds).
+
+        Errors as in `Keyring.opening_key`.
+        """
         reference = spelling(record)
         renewed: set[Lease] = set()
         while True:
             with self._calls.lock:
                 if self._calls.closed:
-                    raise closed()
-                entry = self._entry(record)
-                live = entry is not None and entry.live(self._clock.monotonic(), self._clock.time())
-                if entry is not None and live and entry.allows(record):
-                    self._heat(record.id, entry)
-                    return entry.key
-                refusal = self._refused.get(reference)
-                if refusal is not None:
-                    raise refusal.fresh()
-                # One call renews a lease for all keys under it; only if that fails is this record asked for alone. It
-                # is not waited for where it is known to be in vain and there is another recipient to ask.
-                several = len(record.recipients) > 1
-                lapsed = [
-                    lease
-                    for lease in (entry.leases if entry is not None and not live else ())
-                    if lease not in renewed and not (lease.outage and several)
-                ]
+                    raise keyring_closed()
+                key = self._usable_key(record)
+                if key is not None:
+                    return key
+                self._refused.check(reference)
+                lapsed = self._lapsed(record, renewed)
                 flight, new = (None, False) if lapsed else self._flight(record, reference, deadline)
-            if flight is None:
-                renewal = self._leases.renewal(lapsed, renewed, deadline)
-                if renewal is None:
-                    renewed.update(lapsed)
-                else:
-                    await renewal.wait(self._clock, deadline)
-                continue
-            if new:
-                self._calls.fly(flight, lambda: self._flights.pop(reference, None))
-            return await flight.wait(self._clock, deadline)
+            if flight is not None:
+                if new:
+                    self._calls.fly(flight, lambda: self._flights.pop(reference, None))
+                return await flight.wait(self._clock, deadline)
+            await self._renew(lapsed, renewed, deadline)
 
     def wipe(self, lease: Lease) -> None:
         """Forget the keys that nothing but this lease, which was denied, vouched for. Runs in a thread.
@@ -214,7 +108,7 @@ class OpeningKeys:
             except KeyError:
                 return
             entry = self._keys.peek(record_id)
-            if entry is not None and all(one.ended for one in entry.leases):
+            if entry is not None and entry.is_denied():
                 self._keys.discard(record_id)
                 self._hot.pop(record_id, None)
             if number % _WIPED_AT_ONCE == 0:
@@ -226,8 +120,42 @@ class OpeningKeys:
             self._hot.clear()
             self._keys.clear()
 
+    def _serves(self, entry: OpeningKey) -> bool:
+        """Say whether ``entry`` may be used now, and remember the lease by which it may."""
+        lease = entry.live_lease(self._clock.monotonic(), self._clock.time())
+        if lease is not None:
+            entry.serving = lease
+        return lease is not None
+
+    def _usable_key(self, record: Record) -> bytes | None:
+        """Return the key of ``record``, if it may be used now. Called under the lock."""
+        entry = self._entry(record)
+        if entry is None or not self._serves(entry) or not entry.allows(record):
+            return None
+        self._heat(record.id, entry)
+        return entry.key
+
+    def _lapsed(self, record: Record, renewed: set[Lease]) -> list[Lease]:
+        """List the leases to renew for the key of ``record``: one call renews a lease for all keys under it.
+
+        Only if that fails is the record asked for alone. A renewal is not waited for where the KMS is known to be out
+        of reach and there is another recipient to ask.
+        """
+        entry = self._entry(record)
+        if entry is None or self._serves(entry):
+            return []
+        several = len(record.recipients) > 1
+        return [lease for lease in entry.leases if lease not in renewed and not (lease.outage and several)]
+
+    async def _renew(self, lapsed: list[Lease], renewed: set[Lease], deadline: float) -> None:
+        renewal = self._leases.renewal(lapsed, renewed, deadline)
+        if renewal is None:
+            renewed.update(lapsed)
+        else:
+            await renewal.wait(self._clock, deadline)
+
     def _flight(self, record: Record, reference: bytes, deadline: float) -> tuple[Flight[bytes], bool]:
-        """The flight that opens ``record``, joined, and whether it is new. Called under the lock."""
+        """Return the flight that opens ``record``, joined, and whether it is new. Called under the lock."""
         flight = self._flights.get(reference)
         new = flight is None
         if flight is None:
@@ -237,72 +165,68 @@ class OpeningKeys:
         return flight, new
 
     def _ask(self, record: Record, reference: bytes, refusals: Refusals | None = None) -> bytes:
-        """One attempt: ask each configured master key until one yields the key. Runs in a thread."""
+        """Ask each configured master key until one yields the key. One attempt; runs in a thread."""
         key_set = self._key_sets(record.namespace)
-        asking = self._asking(record, key_set, {} if refusals is None else refusals)
-        kept = self._kept(record, reference, asking)
+        inquiry = self._inquiry(record, key_set, {} if refusals is None else refusals)
+        kept = self._kept(record, reference, inquiry)
         if kept is not None:
             return kept
         unreachable: list[tuple[Recipient, MasterKey]] = []
-        for recipient, master in asking.pairs():
+        for recipient, master in inquiry.pairs():
             if self._calls.breaker(master).is_open:
                 unreachable.append((recipient, master))
-            elif (found := asking.ask(recipient, master)) is not None:
+            elif (found := inquiry.ask(recipient, master)) is not None:
                 self._keep(record, *found)
                 self._probe(record, unreachable)
                 return found[0]
-        for recipient, master in asking.pairs({id(master) for _, master in unreachable}):
-            if (found := asking.ask(recipient, master)) is not None:
+        for recipient, master in inquiry.pairs({id(master) for _, master in unreachable}):
+            if (found := inquiry.ask(recipient, master)) is not None:
                 self._keep(record, *found)
                 return found[0]
-        raise self._told(record, reference, asking.outcome())
+        raise self._record_refusal(record, reference, inquiry.outcome())
 
-    def _told(self, record: Record, reference: bytes, outcome: EnvelopeError) -> EnvelopeError:
-        """``outcome``, after note was taken of it."""
+    def _record_refusal(self, record: Record, reference: bytes, outcome: EnvelopeError) -> EnvelopeError:
+        """Take note of ``outcome``, and return it."""
         if isinstance(outcome, KeyNotConfigured):
-            # In the log alone, and quoted: whoever can write to Temporal can make these names up.
-            named = [recipient.key_id for recipient in record.recipients]
-            text = (
-                "no master key of %.600r is configured for namespace %.200r: add it to decrypt_keys, if it is one of "
-            )
-            text += "yours, and check with `envelope-codec doctor`"
-            logger.warning(text, named, record.namespace)
+            log_unconfigured(record)
         if not isinstance(outcome, KmsUnavailable):
             with self._calls.lock:
                 self._refused[reference] = outcome.fresh()
         return outcome
 
-    def _asking(self, record: Record, key_set: KeySet | None, refusals: Refusals) -> _Asking:
-        return _Asking(self._calls, self._leases, record, key_set, refusals, self._refusal_ttl)
+    def _inquiry(self, record: Record, key_set: KeySet | None, refusals: Refusals) -> Inquiry:
+        return Inquiry(self._calls, self._leases, record, key_set, refusals, self._refusal_ttl)
 
     def _probe(self, record: Record, unreachable: list[tuple[Recipient, MasterKey]]) -> None:
         """Find out in the background whether one of these master keys answers again."""
         for recipient, master in unreachable:
             if self._calls.breaker(master).take_probe(self._clock.monotonic()):
-                asking = self._asking(record, self._key_sets(record.namespace), {})
+                inquiry = self._inquiry(record, self._key_sets(record.namespace), {})
 
                 def probe(
-                    recipient: Recipient = recipient, master: MasterKey = master, asking: _Asking = asking
+                    recipient: Recipient = recipient, master: MasterKey = master, inquiry: Inquiry = inquiry
                 ) -> None:
-                    if (found := asking.ask(recipient, master)) is not None:
+                    if (found := inquiry.ask(recipient, master)) is not None:
                         self._keep(record, *found)
 
-                self._calls.fly(Flight(probe, -math.inf), lambda: None, urgent=True)
+                self._calls.fly(Flight(probe), lambda: None, urgent=True)
 
-    def _kept(self, record: Record, reference: bytes, asking: _Asking) -> bytes | None:
-        """The key at hand: since the last attempt, another record has renewed the lease for all, or this is another
-        spelling of a record that was opened before. Then one of its recipients, too, must be configured.
+    def _kept(self, record: Record, reference: bytes, inquiry: Inquiry) -> bytes | None:
+        """Return the key, if it is at hand by now.
+
+        Either another record has renewed the lease for all since the last attempt. Or this is another spelling of a
+        record that was opened before; then one of its recipients, too, must be configured.
 
         Raises:
-            EnvelopeError: none is.
+            EnvelopeError: none of its recipients is configured.
         """
         with self._calls.lock:
             entry = self._entry(record)
-            if entry is None or not entry.live(self._clock.monotonic(), self._clock.time()):
+            if entry is None or not self._serves(entry):
                 return None
         if not entry.allows(record):
-            if not any(asking.accepts(recipient, master) for recipient, master in asking.pairs()):
-                raise self._told(record, reference, asking.outcome())
+            if not any(inquiry.accepts(recipient, master) for recipient, master in inquiry.pairs()):
+                raise self._record_refusal(record, reference, inquiry.outcome())
             entry.allow(record, reference)
             with self._calls.lock:
                 self._heat(record.id, entry)

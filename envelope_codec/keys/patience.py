@@ -1,4 +1,4 @@
-"""Patience: a refusal to seal is waited out where user code has run, since giving up would run it a second time."""
+"""Patience: where user code has run, a refusal to seal is waited out. To give up would run that code a second time."""
 
 from __future__ import annotations
 
@@ -9,23 +9,25 @@ from contextvars import ContextVar
 from typing import Any
 from weakref import WeakSet
 
+from envelope_codec._backoff import lengthen
+
 _SHORTEST = 0.1  # seconds
 _SPREAD = 0.25
 
 _code_has_run: ContextVar[bool] = ContextVar("code_has_run", default=False)
 
 _spent: WeakSet[asyncio.Task[Any]] = WeakSet()
-"""Tasks whose patience has ended. What they seal next reports that, and gets no more of it."""
+"""Tasks whose patience has ended. What they seal after that is the report of it, and gets no patience."""
 
 
 def begin() -> None:
-    """From now on, what this task seals is what user code has left."""
+    """Mark the running task: from now on, what it seals is what user code has left."""
     _code_has_run.set(True)
 
 
 @contextmanager
-def begun() -> Iterator[None]:
-    """The same for the tasks that are made in this block."""
+def after_user_code() -> Iterator[None]:
+    """Mark the tasks that are made in this block, as `begin` does."""
     token = _code_has_run.set(True)
     try:
         yield
@@ -33,20 +35,20 @@ def begun() -> Iterator[None]:
         _code_has_run.reset(token)
 
 
-def left() -> bool:
-    """Whether the caller waits where the KMS refuses."""
+def is_left() -> bool:
+    """Say whether the caller waits where the KMS refuses."""
     return _code_has_run.get() and asyncio.current_task() not in _spent
 
 
 def spend() -> None:
-    """The caller has waited in vain."""
+    """Take note that the running task has waited in vain."""
     task = asyncio.current_task()
     if task is not None:
         _spent.add(task)
 
 
 def pause(refusal_ttl: float, remaining: float, jitter: float) -> float:
-    """Seconds until a KMS that has refused is asked again.
+    """Return the seconds until a KMS that has refused is asked again.
 
     Args:
         refusal_ttl: how long a refusal holds.
@@ -54,4 +56,4 @@ def pause(refusal_ttl: float, remaining: float, jitter: float) -> float:
         jitter: a number from 0 to 1.
     """
     seconds = refusal_ttl if refusal_ttl < remaining else remaining / 2
-    return max(_SHORTEST, seconds * (1 + _SPREAD * jitter))
+    return max(_SHORTEST, lengthen(seconds, jitter, _SPREAD))

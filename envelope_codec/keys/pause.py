@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable
 
 from envelope_codec.errors import EnvelopeError, KmsUnavailable
-from envelope_codec.keys.calls import KmsCalls, closed
+from envelope_codec.keys.calls import KmsCalls, keyring_closed
 from envelope_codec.keys.flight import Flight
 
 
 class Pauses:
-    """The pauses under way, by name. A pause is a flight that asks nobody, so that all that ends a wait ends it too:
-    a deadline, a cancellation, a worker's shutdown, and the end of the keyring.
+    """The pauses under way, by name.
+
+    A pause is a flight that makes no call. So whatever ends another wait ends a pause too: a deadline, a cancellation,
+    a worker's shutdown, and the end of the keyring.
     """
 
     def __init__(self, calls: KmsCalls) -> None:
@@ -20,11 +21,11 @@ class Pauses:
         self._flights: dict[Hashable, Flight[None]] = {}
 
     def join(self, name: Hashable, seconds: float, deadline: float, error: EnvelopeError | None = None) -> Flight[None]:
-        """The pause of this name, or a new one of ``seconds``, joined: call `Flight.wait` at once.
+        """Join the pause of this name, or a new one of ``seconds``: return it, and call `Flight.wait` at once.
 
         Args:
             name: callers with the same name wait for the same end.
-            seconds: how long a new one lasts, if `end` does not come first.
+            seconds: how long a new pause lasts, if `end` does not come first.
             deadline: of the caller, in monotonic seconds.
             error: raised to those whose wait ends before the pause does.
 
@@ -33,10 +34,10 @@ class Pauses:
         """
         with self._calls.lock:
             if self._calls.closed:
-                raise closed()
+                raise keyring_closed()
             flight = self._flights.get(name)
             if flight is None:
-                flight = Flight(lambda: None, -math.inf)
+                flight = Flight(lambda: None)
                 self._schedule(name, flight, seconds)
                 self._flights[name] = flight
             if error is not None:
@@ -53,13 +54,13 @@ class Pauses:
             flight.finish(None)
 
     def close(self) -> None:
-        """End all. Those who wait get `KmsUnavailable`."""
+        """End all pauses. Those who wait get `KmsUnavailable`."""
         with self._calls.lock:
             flights, self._flights = self._flights, {}
         for flight in flights.values():
             if flight.timer is not None:
                 flight.timer.cancel()
-            flight.fail(closed())
+            flight.fail(keyring_closed())
 
     def _schedule(self, name: Hashable, flight: Flight[None], seconds: float) -> None:
         def over() -> None:

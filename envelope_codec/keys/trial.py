@@ -1,11 +1,12 @@
-"""Trials: whether a master key that a wrapping key lacks wraps again, found out by few calls."""
+"""Trials: few calls find out whether a master key that a wrapping key lacks wraps again."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Container, Hashable, Iterable, Mapping
+from enum import Enum
 from typing import NamedTuple
 
+from envelope_codec._backoff import Backoff, lengthen
 from envelope_codec.errors import EnvelopeError
 from envelope_codec.keys.calls import KmsCalls
 from envelope_codec.keys.clock import Timer
@@ -13,8 +14,7 @@ from envelope_codec.keys.flight import Flight
 from envelope_codec.kms import MasterKey
 from envelope_codec.observe import logger
 
-_FIRST = 60.0  # seconds
-_LONGEST = 3_600.0
+_BACKOFF = Backoff(60.0, 3_600.0)
 _SPREAD = 0.25
 
 _Name = tuple[int, tuple[tuple[str, str], ...]]
@@ -24,8 +24,8 @@ class Lack(NamedTuple):
     """A master key that was to wrap a key and did not.
 
     Attributes:
-        master: which.
-        setting: its setting.
+        master: which master key.
+        setting: the setting that names it.
         error: why it did not.
     """
 
@@ -39,7 +39,7 @@ class Want(NamedTuple):
 
     Attributes:
         sealed: how many payloads the key has sealed; None if it is not in use any more.
-        wake: asks for `Trials.used` when the key is used next.
+        wake: asks for `Trials.start` when the key is used next.
         served: called once the master key wraps again.
     """
 
@@ -48,19 +48,51 @@ class Want(NamedTuple):
     served: Callable[[], None]
 
 
-class _Trial:
-    """State of one master key and context. The lock of the calls guards it."""
+class TrialState(Enum):
+    """What a trial waits for."""
 
-    __slots__ = ("asleep", "context", "failures", "flying", "master", "seen", "timer", "wants")
+    SCHEDULED = "a timer"
+    ASLEEP = "until something is sealed"
+    CALLING = "the KMS's answer"
+
+
+class _Trial:
+    """One master key and context, tried for all keys in use that lack it. The lock of the calls guards it."""
+
+    __slots__ = ("_seen", "context", "failures", "master", "state", "timer", "wants")
 
     def __init__(self, master: MasterKey, context: Mapping[str, str]) -> None:
         self.master = master
         self.context = context
         self.failures = 0
-        self.flying = self.asleep = False
+        self.state: TrialState | None = None  # it has not begun
         self.timer: Timer | None = None
         self.wants: dict[Hashable, Want] = {}
-        self.seen: dict[Hashable, int] = {}
+        self._seen: dict[Hashable, int] = {}
+
+    def add(self, scope: Hashable, want: Want) -> None:
+        """Take in a key in use."""
+        self.wants[scope] = want
+        self._seen[scope] = 0
+
+    def drop(self, scope: Hashable) -> bool:
+        """Let go of a key. Return whether there was one."""
+        self._seen.pop(scope, None)
+        return self.wants.pop(scope, None) is not None
+
+    def count(self, counts: Mapping[Hashable, int | None]) -> bool:
+        """Compare how much the keys have sealed with the last time. Return whether any has sealed more.
+
+        Lets go of those that are not in use any more.
+        """
+        used = False
+        for scope, count in counts.items():
+            if count is None:
+                self.drop(scope)
+            elif scope in self.wants:
+                used = used or count > self._seen.get(scope, 0)
+                self._seen[scope] = count
+        return used
 
 
 class Trials:
@@ -78,39 +110,40 @@ class Trials:
         self._calls = calls
         self._attempt = attempt
         self._trials: dict[_Name, _Trial] = {}
-        self._names: dict[Hashable, set[_Name]] = {}  # by place; some of them may have ended
+        self._names: dict[Hashable, set[_Name]] = {}  # by scope; some of them may have ended
 
-    def settle(self, place: Hashable, masters: Iterable[MasterKey], context: Mapping[str, str], want: Want) -> None:
-        """Try these ``masters`` for ``want``, and none else for ``place``."""
+    def settle(self, scope: Hashable, masters: Iterable[MasterKey], context: Mapping[str, str], want: Want) -> None:
+        """Try these ``masters`` for ``want``, and no others for ``scope``."""
         bound = tuple(sorted(context.items()))
         names = {(id(master), bound): master for master in masters}
         with self._calls.lock:
-            self.forget(place, but=names)
+            self.forget(scope, but=names)
             if names:
-                self._names[place] = set(names)
+                self._names[scope] = set(names)
             for name, master in names.items():
                 trial = self._trials.setdefault(name, _Trial(master, dict(context)))
-                trial.wants[place] = want
-                trial.seen[place] = 0
-                if trial.timer is None and not trial.flying:
-                    trial.asleep = False
+                trial.add(scope, want)
+                if trial.state is None or trial.state is TrialState.ASLEEP:
                     self._schedule(name, trial)
 
-    def forget(self, place: Hashable, *, but: Container[_Name] = ()) -> None:
-        """End what is tried for ``place``, the trials of these names apart. Called under the lock."""
-        for name in self._names.pop(place, ()):
+    def forget(self, scope: Hashable, *, but: Container[_Name] = ()) -> None:
+        """End what is tried for ``scope``, except the trials of the names ``but``. Called under the lock."""
+        for name in self._names.pop(scope, ()):
             trial = self._trials.get(name)
-            if trial is not None and name not in but and trial.wants.pop(place, None) is not None:
-                trial.seen.pop(place, None)
+            if trial is not None and name not in but and trial.drop(scope):
                 self._drop_idle(name, trial)
 
-    def used(self, place: Hashable) -> None:
-        """Something has been sealed at ``place``: begin the trials that have waited for that."""
+    def start(self, scope: Hashable) -> None:
+        """Begin the trials that have waited until something is sealed in ``scope``."""
         with self._calls.lock:
-            named = [(name, self._trials.get(name)) for name in self._names.get(place, ())]
-            due = [(name, trial) for name, trial in named if trial and trial.asleep and place in trial.wants]
+            named = [(name, self._trials.get(name)) for name in self._names.get(scope, ())]
+            due = [
+                (name, trial)
+                for name, trial in named
+                if trial is not None and trial.state is TrialState.ASLEEP and scope in trial.wants
+            ]
             for _, trial in due:
-                trial.asleep, trial.flying = False, True
+                trial.state = TrialState.CALLING
         for name, trial in due:
             self._fly(name, trial)
 
@@ -124,65 +157,56 @@ class Trials:
                     trial.timer.cancel()
 
     def _schedule(self, name: _Name, trial: _Trial) -> None:
-        """Called under the lock."""
+        """Set the timer of ``trial``. Called under the lock."""
         if self._calls.closed:
             return
-        delay = min(_LONGEST, _FIRST * 2.0 ** min(trial.failures, 16)) * (1 + _SPREAD * self._calls.jitter())
-        trial.timer = self._calls.clock.call_later(delay, lambda: self._due(name, trial))
+        delay = lengthen(_BACKOFF.seconds(trial.failures + 1), self._calls.jitter(), _SPREAD)
+        trial.state = TrialState.SCHEDULED
+        trial.timer = self._calls.clock.call_later(delay, lambda: self._fire(name, trial))
 
     def _drop_idle(self, name: _Name, trial: _Trial) -> None:
-        """Called under the lock."""
+        """End ``trial``, if it is for no key any more. Called under the lock."""
         if not trial.wants:
             if trial.timer is not None:
                 trial.timer.cancel()
             self._trials.pop(name, None)
 
-    def _due(self, name: _Name, trial: _Trial) -> None:
-        counts = {place: want.sealed() for place, want in list(trial.wants.items())}
+    def _fire(self, name: _Name, trial: _Trial) -> None:
+        """Try the master key if anything was sealed meanwhile; else let the trial sleep until something is."""
+        counts = {scope: want.sealed() for scope, want in list(trial.wants.items())}
         with self._calls.lock:
             trial.timer = None
             if self._calls.closed or self._trials.get(name) is not trial:
                 return
-            for place, count in counts.items():
-                if count is None:
-                    trial.wants.pop(place, None)
-                    trial.seen.pop(place, None)
-            in_use = any(
-                count is not None and count > trial.seen.get(place, 0) and place in trial.wants
-                for place, count in counts.items()
-            )
-            trial.seen.update({place: count for place, count in counts.items() if count is not None})
-            trial.flying, trial.asleep = in_use, not in_use
+            used = trial.count(counts)
+            trial.state = TrialState.CALLING if used else TrialState.ASLEEP
             wants = list(trial.wants.values())
             self._drop_idle(name, trial)
-        if not wants:
-            return
-        if in_use:
+        if wants and used:
             self._fly(name, trial)
-        else:
+        elif wants:
             for want in wants:
                 want.wake()
 
     def _fly(self, name: _Name, trial: _Trial) -> None:
-        def attempt() -> None:
-            try:
-                self._attempt(trial.master, trial.context)
-            except Exception as error:
-                if not isinstance(error, EnvelopeError):
-                    kind = type(error).__name__
-                    logger.error("the provider of %s failed unexpectedly in a trial: %s", trial.master.key_id, kind)
-                with self._calls.lock:
-                    trial.flying = False
-                    trial.failures += 1
-                    if self._trials.get(name) is trial:
-                        self._schedule(name, trial)
-                return
-            with self._calls.lock:
-                trial.flying = False
-                wants = list(trial.wants.values())
-                if self._trials.get(name) is trial:
-                    del self._trials[name]
-            for want in wants:
-                want.served()
+        self._calls.fly(Flight(lambda: self._call(name, trial)), lambda: None)
 
-        self._calls.fly(Flight(attempt, -math.inf), lambda: None)
+    def _call(self, name: _Name, trial: _Trial) -> None:
+        """Try the master key. Runs in a thread."""
+        try:
+            self._attempt(trial.master, trial.context)
+        except Exception as error:
+            if not isinstance(error, EnvelopeError):
+                kind = type(error).__name__
+                logger.error("the provider of %s failed unexpectedly in a trial: %s", trial.master.key_id, kind)
+            with self._calls.lock:
+                trial.failures += 1
+                if self._trials.get(name) is trial:
+                    self._schedule(name, trial)
+            return
+        with self._calls.lock:
+            wants = list(trial.wants.values())
+            if self._trials.get(name) is trial:
+                del self._trials[name]
+        for want in wants:
+            want.served()

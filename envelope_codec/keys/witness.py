@@ -1,4 +1,4 @@
-"""Witnesses: a successful KMS call that can be made again, to prove that the KMS would still make it."""
+"""Witnesses: successful KMS calls that can be made again, to prove that the KMS still does what it did."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Items = tuple[tuple[str, str], ...]
 
 
 class Witness(Protocol):
-    """One successful call. Immutable: what it proves can't be changed by whatever is read later."""
+    """One successful call. It is immutable: nothing that is read later can change what it proves."""
 
     operation: ClassVar[str]
 
@@ -26,7 +26,7 @@ class Witness(Protocol):
 
     @property
     def version(self) -> str | None:
-        """The version of it that the success proves; None for none."""
+        """The key version that the success proves; None for none."""
         ...
 
     def repeat(self) -> None:
@@ -39,8 +39,8 @@ class Witness(Protocol):
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Opened:
-    """A recipient that was unwrapped, to the secret that its record's id commits to."""
+class UnwrapWitness:
+    """An unwrap of a recipient, to the secret that its record's id commits to."""
 
     operation: ClassVar[str] = "unwrap"
     master: MasterKey
@@ -51,7 +51,11 @@ class Opened:
     version: str | None
 
     def repeat(self) -> None:
-        """See `Witness.repeat`."""
+        """Unwrap the same ciphertext again. The secret must be the record's, and the proved version the same.
+
+        Raises:
+            EnvelopeError: as the provider raised it; `InvalidCiphertext` if the answer is another than before.
+        """
         again = unwrapped_by(self.master, self.wrapped, dict(self.context))
         unlock_head(self.head, self.record_id, again.secret)
         if again.version != self.version:
@@ -59,8 +63,8 @@ class Opened:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Wrapped:
-    """A wrap, for roles that may only encrypt. It is repeated with a secret that nothing else knows."""
+class WrapWitness:
+    """A wrap, for roles that may only encrypt. It is repeated with a secret that is thrown away."""
 
     operation: ClassVar[str] = "wrap"
     master: MasterKey
@@ -69,14 +73,18 @@ class Wrapped:
     version: str | None
 
     def repeat(self) -> None:
-        """See `Witness.repeat`."""
+        """Wrap another secret. The key id and the key version must be the same.
+
+        Raises:
+            EnvelopeError: as the provider raised it; `InvalidCiphertext` if the answer is another than before.
+        """
         again = self.master.wrap(os.urandom(SECRET_LENGTH), dict(self.context))
         if (again.key_id, again.key_version) != (self.key_id, self.version):
             raise InvalidCiphertext("the KMS used another key or key version than before", operation="wrap")
 
 
-def open_recipient(record: Record, recipient: Recipient, master: MasterKey) -> tuple[bytes, Opened]:
-    """Unwrap one recipient: the key that the record carries, and the witness.
+def open_recipient(record: Record, recipient: Recipient, master: MasterKey) -> tuple[bytes, UnwrapWitness]:
+    """Unwrap one recipient: return the key that the record carries, and the witness.
 
     Raises:
         EnvelopeError: as the provider raised it; `InvalidCiphertext` if the secret is not the record's.
@@ -85,4 +93,4 @@ def open_recipient(record: Record, recipient: Recipient, master: MasterKey) -> t
     context: Mapping[str, str] = record.kms_context
     unwrapped = unwrapped_by(master, wrapped, dict(context))
     key = unlock_head(record.head, record.id, unwrapped.secret)
-    return key, Opened(master, wrapped, tuple(context.items()), record.head, record.id, unwrapped.version)
+    return key, UnwrapWitness(master, wrapped, tuple(context.items()), record.head, record.id, unwrapped.version)

@@ -41,7 +41,7 @@ from envelope_codec.errors import (
 )
 from envelope_codec.keys.keyring import Keyring
 from envelope_codec.keys.keyset import SealingContext
-from envelope_codec.keys.sealing import Place, SealingKey
+from envelope_codec.keys.sealing_key import Scope, SealingKey
 from envelope_codec.kms import MasterKey
 from envelope_codec.observe import Event, LogObserver, Observer, logger, report
 from envelope_codec.temporal.legacy import LegacyCodecs, with_legacy_codecs
@@ -174,18 +174,18 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
 
     async def _sealed(self, payloads: Sequence[Payload]) -> list[Payload]:
         keyring = self._keyring
-        place: Place = self._namespace
+        scope: Scope = self._namespace
         sealed: list[Payload] = []
         if self._resolves:
-            place = keyring.place(self._context or SealingContext(self._namespace))
+            scope = keyring.scope(self._context or SealingContext(self._namespace))
         marked = any_untouched(payloads)
         for payload in payloads:
             if marked and is_untouched(payload):
                 sealed.append(payload)
                 continue
-            key = keyring.try_sealing_key(place)
+            key = keyring.try_sealing_key(scope)
             if key is None:
-                key = await keyring.sealing_key(place)
+                key = await keyring.sealing_key(scope)
             wrapped_data_key, data = seal(payload.SerializeToString(), key.record, key.key)
             sealed.append(_payload(key, wrapped_data_key, data))
         return sealed
@@ -212,7 +212,7 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
             if key is None:
                 key = await keyring.opening_key(record, timeout=self._open_timeout)
             opened.append(_inner(open_envelope(envelope, key)))
-            keyring.opened(record)
+            keyring.note_opened(record)
         if not self._unwatched:
             counts = {"pass": passed, "legacy": legacy, "open": len(opened) - passed - legacy}
             for operation, count in counts.items():

@@ -26,9 +26,10 @@ from temporalio.worker import (
 from envelope_codec._frames import text_of
 from envelope_codec.errors import KmsUnavailable
 from envelope_codec.keys import patience
-from envelope_codec.keys.flight import Stop, stopping, waited
 from envelope_codec.keys.keyring import Keyring
 from envelope_codec.keys.keyset import SealingContext
+from envelope_codec.keys.stop import Stop, stopping
+from envelope_codec.keys.waiter import waited
 from envelope_codec.observe import logger
 from envelope_codec.temporal.failure_fallback import tellable
 from envelope_codec.temporal.system_payloads import SYSTEM_MARK
@@ -63,7 +64,7 @@ class Prewarm(Interceptor):
 
     async def ready(self, workflow_id: str | None = None) -> None:
         """Return when there is a key to seal with; raise as `Keyring.prewarm`."""
-        place = self.keyring.place(SealingContext(self._namespace, workflow_id or ""))
+        place = self.keyring.scope(SealingContext(self._namespace, workflow_id or ""))
         await self.keyring.prewarm(place, timeout=self.keyring.limits.timeout)
 
 
@@ -120,7 +121,7 @@ class _PatientHeartbeats(ActivityOutboundInterceptor):
         """See `ActivityOutboundInterceptor.heartbeat`."""
         token = stopping.set(self._stop)
         try:
-            with patience.begun():
+            with patience.after_user_code():
                 super().heartbeat(*details)
         finally:
             details = ()  # an error keeps this frame

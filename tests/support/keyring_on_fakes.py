@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
@@ -17,14 +16,13 @@ from envelope_codec.envelope import (
     Recipient,
     Record,
     build_record,
-    commit,
-    kms_context,
-    record_head,
 )
 from envelope_codec.errors import InvalidCiphertext, KeyDenied
-from envelope_codec.keys.keyring import Keyring, Limits
+from envelope_codec.keys.draft import Draft
+from envelope_codec.keys.keyring import Keyring
 from envelope_codec.keys.keyset import KeySet
-from envelope_codec.keys.sealing import SealingKey
+from envelope_codec.keys.limits import Limits
+from envelope_codec.keys.sealing_key import SealingKey
 from envelope_codec.kms import MasterKey, Unwrapped, WrappedSecret, context_bytes
 from envelope_codec.observe import Event
 from envelope_codec.testing import FakeKms, ManualClock
@@ -119,7 +117,7 @@ class Ring:
         key = self.keyring.try_opening_key(record)
         if key is None:
             key = await self.finish(self.keyring.opening_key(record, **options))
-        self.keyring.opened(record)
+        self.keyring.note_opened(record)
         return key
 
     def use(self, *records: Record) -> list[bytes | None]:
@@ -128,7 +126,7 @@ class Ring:
         for record in records:
             keys.append(self.keyring.try_opening_key(record))
             if keys[-1] is not None:
-                self.keyring.opened(record)
+                self.keyring.note_opened(record)
         return keys
 
     async def finish(self, work: Awaitable[T]) -> T:
@@ -162,7 +160,7 @@ class Ring:
         """Unwrapped keys in memory, for sealing and opening."""
         opening, sealing = self.keyring._opening, self.keyring._sealing
         kept = {id(entry) for entry in (*opening._keys.values(), *opening._hot.values())}
-        return len(kept) + sum(state.current is not None for state in sealing._states.values())
+        return len(kept) + sum(state.current is not None for state in sealing._slots.by_scope.values())
 
 
 async def settle() -> None:
@@ -180,12 +178,8 @@ def wrapped_by(
     context: Mapping[str, str] | None = None,
 ) -> tuple[Record, bytes]:
     """A record as another writer makes it, and the key that it carries."""
-    secret = secret or os.urandom(32)
-    head = record_head(purpose, created, {**(context or {}), NAMESPACE: namespace})
-    key, record_id = commit(secret, head)
-    bound = kms_context(purpose, [*(context or {}).items(), (NAMESPACE, namespace)], record_id)
-    wrapped = [master.wrap(secret, bound) for master in masters]
-    return build_record(head, record_id, [Recipient(w.key_id, w.key_version, w.ciphertext) for w in wrapped]), key
+    draft = Draft(purpose, created, {**(context or {}), NAMESPACE: namespace}, secret=secret)
+    return draft.record(draft.wrap_by(master).recipients[0] for master in masters), draft.key
 
 
 def corrupted(record: Record, *numbers: int) -> Record:

@@ -12,6 +12,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("tests/vectors/*.md")]
 
+LONGEST_LINE = 128
+LONGEST_CELL = 280
+
 
 def test_the_page_of_settings_is_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "docs"))
@@ -74,6 +77,33 @@ def test_a_broken_link_and_a_broken_anchor_are_found(tmp_path: Path) -> None:
         "utf-8",
     )
     assert broken_links(page) == ["#twice-2", "gone.md", "page.md#not-a-heading"]
+
+
+def unwieldy(document: Path) -> list[str]:
+    """Return lines that are too long, and cells of tables that hold a paragraph. A link may be as long as it is."""
+    found = []
+    for line in prose(document).splitlines():
+        if line.startswith("|"):
+            found += [cell.strip() for cell in line.strip("|").split("|") if len(cell.strip()) > LONGEST_CELL]
+        elif len(line) > LONGEST_LINE and " " in line.strip():
+            found.append(line)
+    return found
+
+
+@pytest.mark.parametrize(
+    "document",
+    [document for document in DOCUMENTS if document.name != "CHANGELOG.md"],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_no_line_and_no_cell_is_too_long(document: Path) -> None:
+    assert unwieldy(document) == []
+
+
+def test_a_long_line_and_a_long_cell_are_found(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    line, cell = "word " * 26, "word " * 60
+    page.write_text(f"{line}\n\n| a | {cell} |\n\n```sh\n{line}\n```\nhttps://example.com/{'x' * 200}\n", "utf-8")
+    assert unwieldy(page) == [line, cell.strip()]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

@@ -17,7 +17,7 @@ from benchmarks.fleet_prices import MONTH, dollars
 from benchmarks.fleet_shape import Fleet
 from benchmarks.fleet_table import STARTUP_HEAD, STEADY_HEAD, THROTTLED_HEAD, figure, line
 from benchmarks.fleet_time import SimulatedLoop, SimulatedThreads
-from envelope_codec.keys.keyring import Limits
+from envelope_codec.keys.limits import Limits
 
 PAGE = fleet.PAGE.read_text("utf-8")
 DAY, HOUR = 86_400.0, 3_600.0

@@ -158,11 +158,12 @@ import asyncio, gc, os, signal, sys, threading
 from envelope_codec import EnvelopeConfig, EnvelopeCodec, SealingContext
 from envelope_codec.cli.demo.command import Counts
 from envelope_codec.cli.doctor.keys import MasterKeys
-from envelope_codec.keys.flight import Flight, Stop
+from envelope_codec.keys.flight import Flight
+from envelope_codec.keys.stop import Stop
 from envelope_codec.kms import master_key
 from envelope_codec.keys.key_sets import KeySets
 from envelope_codec.server.audit import Audit
-from envelope_codec.storage.driver import Pool
+from envelope_codec.storage.pool import Pool
 from envelope_codec.storage.s3 import S3Store
 from envelope_codec.store import parse_store_url
 from envelope_codec.testing import FakeKms, ManualClock
@@ -187,9 +188,9 @@ async def use():
     codec = EnvelopeCodec(config, keyring=keys)
     sealed = await codec.encode([Payload(data=b"x")])
     assert (await codec.decode(sealed))[0].data == b"x"
-    await pool.here().store.put(id, b"kept")
-    assert await pool.here().store.get(id) == b"kept"
-    keys.place(SealingContext("default", "a"))
+    await pool.open_here().store.put(id, b"kept")
+    assert await pool.open_here().store.get(id) == b"kept"
+    keys.scope(SealingContext("default", "a"))
 
 def ask_providers():
     for master in providers:
@@ -275,7 +276,7 @@ def test_a_child_goes_on_though_every_lock_is_held_at_the_fork(tmp_path: Path) -
     for kind in (
         "calls.KmsCalls",
         "key_sets.KeySets",
-        "flight.Stop",
+        "stop.Stop",
         "driver._Loops",
         "clock.SystemClock",
         "provider._client.ProcessClient",
@@ -306,10 +307,10 @@ def test_a_fork_while_another_thread_builds_a_master_key_does_not_stop_the_child
     config = envelope_codec.EnvelopeConfig(key=FakeKms(), resolver=lambda context: f"fakekms://{context.workflow_id}")
     sets = KeySets(config)
     context = envelope_codec.SealingContext
-    building = threading.Thread(target=lambda: sets.resolved(context("default", "a")))
+    building = threading.Thread(target=lambda: sets.resolve(context("default", "a")))
     building.start()
     assert begun.wait(WAIT)
-    assert in_child(lambda: sets.resolved(context("default", "b")).sealing[0].key_id) == "fakekms://b"
+    assert in_child(lambda: sets.resolve(context("default", "b")).sealing[0].key_id) == "fakekms://b"
     go_on.set()
     building.join(WAIT)
 
@@ -334,11 +335,11 @@ def test_a_slow_build_holds_up_no_other_tenant_and_is_kept_once(monkeypatch: pyt
     )
     results: list[object] = []
     slow = envelope_codec.SealingContext("default", "slow")
-    building = threading.Thread(target=lambda: results.append(sets.resolved(slow)))
+    building = threading.Thread(target=lambda: results.append(sets.resolve(slow)))
     building.start()
     assert begun.wait(WAIT)
-    assert sets.resolved(envelope_codec.SealingContext("default", "quick")) is not None
-    second = sets.resolved(slow)
+    assert sets.resolve(envelope_codec.SealingContext("default", "quick")) is not None
+    second = sets.resolve(slow)
     go_on.set()
     building.join(WAIT)
     assert results == [second]

@@ -15,7 +15,7 @@ from envelope_codec.config import NamespaceKeys
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.kms import master_key, shown_path, shown_value
 from envelope_codec.server.config import ServerConfig
-from envelope_codec.storage.driver import Pool
+from envelope_codec.storage.pool import Pool
 from envelope_codec.store import parse_store_url
 from envelope_codec.temporal.codec import EnvelopeCodec
 from envelope_codec.testing import FakeKms

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -17,18 +16,14 @@ from envelope_codec.cli.doctor.settings import ConfiguredKey, opening_keys
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.envelope import (
     NAMESPACE,
-    SECRET_LENGTH,
     Purpose,
     Recipient,
     Record,
-    build_record,
-    commit,
-    kms_context,
-    record_head,
     unlock,
 )
 from envelope_codec.errors import ConfigurationError, EnvelopeError, InvalidCiphertext
-from envelope_codec.keys.calls import told
+from envelope_codec.keys.calls import translate_error
+from envelope_codec.keys.draft import Draft
 from envelope_codec.kms import MISSING_PACKAGE, MasterKey, WrappedSecret, master_key, unwrapped_by
 
 
@@ -217,7 +212,7 @@ class KeyCheck:
             work()
         except BaseException as error:
             seconds = time.perf_counter() - begun
-            return Answer(seconds, told(error, operation, master), self._words.taken())
+            return Answer(seconds, translate_error(error, operation, master), self._words.taken())
         return Answer(time.perf_counter() - begun)
 
 
@@ -232,12 +227,7 @@ def _notices(master: MasterKey) -> tuple[tuple[str, str], ...]:
 
 def _wrapped(master: MasterKey, key: ConfiguredKey, purpose: Purpose) -> Record:
     """A record with one recipient, made as the keyring makes it, of a secret that nothing else knows."""
-    secret = os.urandom(SECRET_LENGTH)
-    context = {**key.context, NAMESPACE: key.namespace}
-    head = record_head(purpose, int(time.time()), context)
-    _, record_id = commit(secret, head)
-    wrapped = master.wrap(secret, kms_context(purpose, context.items(), record_id))
-    return build_record(head, record_id, [Recipient(wrapped.key_id, wrapped.key_version, wrapped.ciphertext)])
+    return Draft(purpose, int(time.time()), {**key.context, NAMESPACE: key.namespace}).wrap_by(master)
 
 
 def _accepted(master: MasterKey, record: Record) -> None:

@@ -10,7 +10,7 @@ import pytest
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable
 from envelope_codec.keys.breaker import Breaker
 from envelope_codec.keys.keyset import KeySet
-from envelope_codec.keys.sealing import SealingKey
+from envelope_codec.keys.sealing_key import SealingKey
 from envelope_codec.testing import FakeKms
 from tests.support.keyring_on_fakes import LIMITS, Jobs, Ring, settle, wrapped_by
 
@@ -19,21 +19,21 @@ def test_a_breaker_opens_at_the_first_failure_and_lets_one_probe_through_at_a_ti
     breaker = Breaker()
     assert not breaker.is_open
     assert not breaker.take_probe(100)
-    breaker.unanswered(100, jitter=1)
+    breaker.open(100, jitter=1)
     assert breaker.is_open
     assert not breaker.take_probe(100.9)
     assert breaker.take_probe(101)
     assert not breaker.take_probe(101), "another one is finding out"
-    breaker.unanswered(101, jitter=1)
+    breaker.open(101, jitter=1)
     assert not breaker.take_probe(102.9)
     assert breaker.take_probe(103)
     for _ in range(100):
-        breaker.unanswered(200, jitter=1)
+        breaker.open(200, jitter=1)
     assert breaker.take_probe(230)
-    breaker.answered()
+    breaker.close()
     assert not breaker.is_open
     assert not breaker.take_probe(1_000)
-    breaker.unanswered(300, jitter=0)
+    breaker.open(300, jitter=0)
     assert breaker.take_probe(300.5), "it begins anew"
 
 

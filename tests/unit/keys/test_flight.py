@@ -16,7 +16,8 @@ import pytest
 from envelope_codec.errors import ConfigurationError, EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable
 from envelope_codec.keys.calls import KmsCalls
 from envelope_codec.keys.clock import SystemClock
-from envelope_codec.keys.flight import Flight, Stop, stopping
+from envelope_codec.keys.flight import Flight
+from envelope_codec.keys.stop import Stop, stopping
 from envelope_codec.testing import FakeKms, ManualClock
 from tests.support.keyring_on_fakes import Events, Jobs, inline, settle
 

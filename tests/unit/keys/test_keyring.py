@@ -18,8 +18,9 @@ import pytest
 from envelope_codec.envelope import open_envelope, parse, seal
 from envelope_codec.errors import EnvelopeError, KeyDenied, KmsUnavailable
 from envelope_codec.keys.clock import SystemClock
-from envelope_codec.keys.keyring import Keyring, Limits
+from envelope_codec.keys.keyring import Keyring
 from envelope_codec.keys.keyset import KeySet
+from envelope_codec.keys.limits import Limits
 from envelope_codec.observe import Event
 from envelope_codec.testing import FakeKms
 from tests.support.keyring_on_fakes import LEASE, LIMITS, MAX_AGE, Events, Jobs, Ring, key_sets, settle, wrapped_by
@@ -510,7 +511,7 @@ async def test_calls_that_return_after_the_closing_leave_nothing_behind(kms: Fak
         assert not thread.is_alive()
     assert not keyring._opening._keys
     assert not keyring._opening._hot
-    assert [state.current for state in keyring._sealing._states.values()] == [None]
+    assert [state.current for state in keyring._sealing._slots.by_scope.values()] == [None]
     assert keyring.try_opening_key(record) is None
 
 
@@ -584,7 +585,7 @@ def test_closing_at_any_moment_neither_hangs_nor_raises(kms: FakeKms) -> None:
         assert set(in_threads(4, run)) == {KmsUnavailable}
         assert not keyring._opening._keys
         assert not keyring._opening._hot
-        assert all(state.current is None for state in keyring._sealing._states.values())
+        assert all(state.current is None for state in keyring._sealing._slots.by_scope.values())
 
 
 # --- garbage ------------------------------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ import pytest
 
 from envelope_codec.envelope import Record
 from envelope_codec.errors import KmsUnavailable
-from envelope_codec.keys.keyring import Keyring, Limits
+from envelope_codec.keys.keyring import Keyring
+from envelope_codec.keys.limits import Limits
 from envelope_codec.testing import FakeKms
 from tests.support.forked_child import in_child
 from tests.support.keyring_on_fakes import Events, key_sets, wrapped_by
@@ -61,7 +62,7 @@ def sealed(keyring: Keyring) -> bytes:
 
 def opened(keyring: Keyring, record: Record) -> bytes:
     key = asyncio.run(keyring.opening_key(record))
-    keyring.opened(record)
+    keyring.note_opened(record)
     return key
 
 

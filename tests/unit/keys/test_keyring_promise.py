@@ -21,8 +21,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from envelope_codec.envelope import Purpose, Record
 from envelope_codec.errors import EnvelopeError, KeyDenied, KmsUnavailable
-from envelope_codec.keys.keyring import Limits
-from envelope_codec.keys.sealing import SealingKey
+from envelope_codec.keys.limits import Limits
+from envelope_codec.keys.sealing_key import SealingKey
 from envelope_codec.kms import Unwrapped, WrappedSecret
 from envelope_codec.testing import FakeKms
 from tests.support.keyring_on_fakes import Jobs, Ring, wrapped_by
@@ -103,8 +103,8 @@ class World:
         self.ring = Ring(self.kms, limits=dataclasses.replace(LIMITS, outage_grace=grace), jitter=jitter, spawn=Jobs())
         self.clock = self.ring.clock
         self.renewing = [False]
-        renew_once = self.ring.keyring._leases._renew_once
-        self.ring.keyring._leases._renew_once = lambda lease: self.within(True, lambda: renew_once(lease))  # type: ignore[method-assign]
+        renew_once = self.ring.keyring._leases.renewals.renew_once
+        self.ring.keyring._leases.renewals.renew_once = lambda lease: self.within(True, lambda: renew_once(lease))  # type: ignore[method-assign]
         self.start = self.clock.time()
         self.stepped = 0.0
         self.interruption: Callable[[], None] | None = None
@@ -386,7 +386,7 @@ class World:
         opening, sealing = self.ring.keyring._opening, self.ring.keyring._sealing
         for entry in (*opening._keys.values(), *opening._hot.values()):
             assert not all(lease.ended for lease in entry.leases), "a denied key is still in memory"
-        for state in sealing._states.values():
+        for state in sealing._slots.by_scope.values():
             if state.current is not None:
                 assert not all(lease.ended for lease in state.current.leases), "a denied key is still in memory"
         # Whatever is at hand without a wait is covered as well.
@@ -398,7 +398,7 @@ class World:
 
     def peek(self, look: Callable[[], bytes | None]) -> bytes | None:
         """Look without leaving a trace of use, so that leases lapse although the model looks at them."""
-        leases = list(self.ring.keyring._leases._known.values())
+        leases = list(self.ring.keyring._leases.register.known.values())
         used = [lease.used for lease in leases]
         found = look()
         for lease, before in zip(leases, used, strict=True):

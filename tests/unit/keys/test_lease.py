@@ -10,9 +10,11 @@ import pytest
 
 from envelope_codec.envelope import Record, build_record
 from envelope_codec.errors import InvalidCiphertext, KeyDenied, KmsUnavailable
-from envelope_codec.keys.keyring import Limits
 from envelope_codec.keys.keyset import KeySet
-from envelope_codec.keys.lease import Kin, Kind, Lease, Name, Sent
+from envelope_codec.keys.lease import Lease
+from envelope_codec.keys.lease_name import LeaseName, Request
+from envelope_codec.keys.limits import Limits
+from envelope_codec.keys.moment import Moment
 from envelope_codec.kms import Unwrapped, WrappedSecret
 from envelope_codec.testing import FakeKms, ManualClock
 from tests.support.keyring_on_fakes import GRACE, LEASE, Jobs, Ring, settle, wrapped_by
@@ -535,7 +537,7 @@ async def test_made_up_key_versions_leave_no_leases_behind() -> None:
         with pytest.raises(KeyDenied):
             await ring.open(build_record(record.head, record.id, made_up))
     gc.collect()
-    assert len(ring.keyring._leases._known) == 0
+    assert len(ring.keyring._leases.register.known) == 0
 
 
 async def test_a_record_that_is_renewed_with_and_no_longer_opens_takes_only_itself_down() -> None:
@@ -599,23 +601,23 @@ def wrapped_by_while_down(ring: Ring) -> Record:
 
 def test_a_denied_lease_is_not_live_even_before_its_keys_are_dropped_and_never_again() -> None:
     clock = ManualClock()
-    kind = Kind("unwrap", 0, "key", ())
-    lease = Lease(Name(kind, "1", b"", LEASE), Kin(kind))
+    request = Request("unwrap", 0, "key", ())
+    lease = Lease(LeaseName(request, "1", b"", LEASE), Moment.now(clock))
 
     def live(*, strict: bool = False) -> bool:
         return lease.live(clock.monotonic(), clock.time(), strict=strict)
 
-    lease.succeed(Sent.now(clock))
-    lease.unanswered(GRACE)
+    lease.succeed(Moment.now(clock))
+    lease.miss(GRACE)
     clock.advance(LEASE)
     assert live()
     assert not live(strict=True)
     lease.deny()
     assert lease.ended
     assert not live()
-    lease.unanswered(GRACE)
+    lease.miss(GRACE)
     assert not live()
-    lease.succeed(Sent.now(clock))
+    lease.succeed(Moment.now(clock))
     assert not live()
 
 

@@ -142,7 +142,7 @@ async def test_keys_that_expire_while_a_denial_is_dealt_with_do_no_harm(tick: fl
     with pytest.raises(KeyDenied):
         ring.keyring._opening._ask(wrapped_by_denied(ring), b"another")
     clock.tick = 0.0
-    assert ring.keyring._sealing._states["default"].current is None
+    assert ring.keyring._sealing._slots.by_scope["default"].current is None
     assert not ring.keyring._opening._hot
 
 

@@ -20,7 +20,7 @@ from envelope_codec.errors import (
     MalformedEnvelope,
 )
 from envelope_codec.keys.keyset import KeySet
-from envelope_codec.keys.sealing import SealingKey
+from envelope_codec.keys.sealing_key import SealingKey, WrappingKey
 from envelope_codec.kms import Unwrapped, WrappedSecret
 from envelope_codec.testing import FakeKms
 from tests.support.keyring_on_fakes import (
@@ -100,7 +100,8 @@ async def test_age_counts_from_before_the_first_call() -> None:
     begun = ring.clock.monotonic()
     key = await ring.seal()
     assert ring.clock.monotonic() == begun + 10
-    assert (key.due_monotonic, key.due_time) == (begun + MAX_AGE, key.record.created + MAX_AGE)
+    assert isinstance(key, WrappingKey)
+    assert key.due == (begun + MAX_AGE, key.record.created + MAX_AGE)
 
 
 async def test_the_next_key_is_prepared_in_the_background_before_max_payloads_are_sealed() -> None:

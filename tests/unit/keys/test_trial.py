@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import pytest
 
 from envelope_codec.keys.keyset import KeySet
+from envelope_codec.keys.sealing_key import WrappingKey
 from envelope_codec.kms import WrappedSecret
 from envelope_codec.testing import FakeKms
 from tests.support.keyring_on_fakes import Jobs, Ring, settle
@@ -74,7 +75,7 @@ async def test_it_is_used_at_once_when_a_trial_succeeds(lacking: Lacking) -> Non
     assert lacking.recipients == 1
     lacking.use(1, step=1)
     assert lacking.recipients == 2
-    assert lacking.ring.keyring._sealing._completion._trials._trials == {}
+    assert lacking.ring.keyring._sealing._succession.completion._trials._trials == {}
 
 
 async def test_one_that_comes_and_goes_makes_one_record_an_hour() -> None:
@@ -88,8 +89,9 @@ async def test_one_that_comes_and_goes_makes_one_record_an_hour() -> None:
         records.add(key.record.id)
         if len(key.record.recipients) == 2:  # it is lost again, and a new key is made without it
             lacking.break_again()
-            key.ripe = True
-            lacking.ring.keyring._sealing._prepare("default", key)
+            assert isinstance(key, WrappingKey)
+            key.ripen()
+            lacking.ring.keyring._sealing._succession.prepare("default", key)
         else:
             lacking.mend()
 
@@ -201,31 +203,31 @@ async def test_places_where_nothing_is_sealed_any_more_are_forgotten_with_their_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A resolver may give each of any number of tenants a key set of its own, and event loops wait for the lock."""
-    monkeypatch.setattr("envelope_codec.keys.sealing._MANY", 20)
-    monkeypatch.setattr("envelope_codec.keys.sealing._SWEPT_AT_ONCE", 5)
+    monkeypatch.setattr("envelope_codec.keys.slots._MANY", 20)
+    monkeypatch.setattr("envelope_codec.keys.slots._SWEPT_AT_ONCE", 5)
     kms, backup = FakeKms(), FakeKms()
     backup.denied = True
     ring = Ring(kms)
     sealing = ring.keyring._sealing
-    trials = sealing._completion._trials
+    trials = sealing._succession.completion._trials
 
     async def seal(tenant: int) -> None:
         await ring.keyring.sealing_key(("n", KeySet(kms, (backup,), context={"tenant": str(tenant)})))
 
     for tenant in range(100):
         await seal(tenant)
-    assert len(sealing._states) == len(trials._trials) == 100
+    assert len(sealing._slots.by_scope) == len(trials._trials) == 100
     ring.clock.advance(48 * HOUR)
-    before = len(sealing._states)
+    before = len(sealing._slots.by_scope)
     for tenant in range(100, 103):
         await seal(tenant)
-        assert before - 5 <= len(sealing._states) <= before + 1
-        before = len(sealing._states)
+        assert before - 5 <= len(sealing._slots.by_scope) <= before + 1
+        before = len(sealing._slots.by_scope)
     for tenant in range(103, 150):
         await seal(tenant)
-    assert len(sealing._states) == len(trials._trials) == len(trials._names) < 80
+    assert len(sealing._slots.by_scope) == len(trials._trials) == len(trials._names) < 80
     gc.collect()
-    assert len(ring.keyring._leases._known) == len(sealing._states)
+    assert len(ring.keyring._leases.register.known) == len(sealing._slots.by_scope)
 
 
 async def test_how_many_recipients_there_are_is_reported(lacking: Lacking) -> None:

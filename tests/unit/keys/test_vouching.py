@@ -15,7 +15,8 @@ from envelope_codec.config import EnvelopeConfig
 from envelope_codec.envelope import NAME_DATA_KEY, Purpose, Recipient, Record, build_record, seal
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable
 from envelope_codec.keys.keyset import KeySet
-from envelope_codec.keys.lease import Lease, Name
+from envelope_codec.keys.lease import Lease
+from envelope_codec.keys.lease_name import LeaseName
 from envelope_codec.kms import Unwrapped, WrappedSecret, unwrapped_by
 from envelope_codec.temporal.codec import EnvelopeCodec
 from envelope_codec.testing import FakeKms
@@ -36,9 +37,9 @@ from tests.support.keyring_on_fakes import (
 TENANT_A, TENANT_B = {"tenant": "a"}, {"tenant": "b"}
 
 
-def names(ring: Ring) -> set[Name]:
+def names(ring: Ring) -> set[LeaseName]:
     """The names of the leases that there are."""
-    return set(ring.keyring._leases._known)
+    return set(ring.keyring._leases.register.known)
 
 
 def lease_of(ring: Ring, record: Record) -> Lease:
@@ -122,9 +123,9 @@ async def test_2_each_version_context_purpose_and_master_key_has_a_lease_of_its_
         await ring.open(record)
     assert len(names(ring)) == 1 + len(others)
     for name in names(ring):
-        assert name.kind.operation == "unwrap"
+        assert name.request.operation == "unwrap"
         assert name.record_id == b""
-        assert "envelope-codec:id" not in dict(name.kind.context)
+        assert "envelope-codec:id" not in dict(name.request.context)
 
 
 async def test_2_another_object_for_the_same_master_key_may_have_other_credentials() -> None:
@@ -176,7 +177,7 @@ async def test_3_a_failed_unwrap_makes_no_lease(fault: EnvelopeError) -> None:
     ring.kms.fail_next(*[fault] * 100)
     with pytest.raises(type(fault)):
         await ring.open(record, timeout=1)
-    assert (names(ring), ring.keyring._leases._under_way) == (set(), {})
+    assert (names(ring), ring.keyring._leases.register.under_way) == (set(), {})
 
 
 async def test_3_a_secret_that_does_not_lead_to_the_id_makes_none() -> None:
@@ -503,13 +504,13 @@ async def test_8_what_was_denied_is_remembered_for_the_calls_that_were_sent_befo
     record, _ = wrapped_by(ring.kms)
     await ring.open(record)
     lease, leases = lease_of(ring, record), ring.keyring._leases
-    with leases._asking(lease.name.kind) as before:
+    with leases.register.call_under_way(lease.name.request) as before:
         ring.kms.fail_next(KeyDenied("no more"))
         leases.renew_now([lease])
-        with leases._asking(lease.name.kind) as after:
+        with leases.register.call_under_way(lease.name.request) as after:
             assert (before.denials, set(before.ended)) == (1, {lease.name})
             assert (after.denials, set(after.ended)) == (0, set())
-    assert leases._under_way == {}
+    assert leases.register.under_way == {}
 
 
 # --- 9: a denial walks nothing ---------------------------------------------------------------------------------------
@@ -596,8 +597,8 @@ async def test_11_wrapping_vouches_by_one_wrap_a_lease_for_the_version_and_conte
     key = await ring.seal()
     assert ring.calls == (2, 0)
     [name] = names(ring)
-    assert (name.kind.operation, name.version, name.record_id) == ("wrap", "1", b"")
-    assert "envelope-codec:id" not in dict(name.kind.context)
+    assert (name.request.operation, name.version, name.record_id) == ("wrap", "1", b"")
+    assert "envelope-codec:id" not in dict(name.request.context)
     ring.advance(3 * LEASE, step=10, use=lambda: ring.keyring.try_sealing_key("default"))
     assert 4 <= ring.kms.wraps - 2 + 1 <= 6
     assert ring.keyring.try_sealing_key("default") is key

@@ -41,8 +41,8 @@ from envelope_codec.envelope import (
     record_head,
     seal,
 )
-from envelope_codec.keys.keyring import Limits
 from envelope_codec.keys.keyset import KeySet
+from envelope_codec.keys.limits import Limits
 from envelope_codec.kms import Unwrapped, WrappedSecret
 from envelope_codec.testing import FakeKms, ManualClock
 

@@ -1,0 +1,199 @@
+"""A key to seal with: for one payload, or a wrapping key for many."""
+
+from __future__ import annotations
+
+import itertools
+from enum import Enum
+from typing import Any, NamedTuple
+
+from envelope_codec.envelope import Record
+from envelope_codec.keys.keyset import KeySet
+from envelope_codec.keys.lease import Lease
+from envelope_codec.keys.moment import Moment
+from envelope_codec.keys.trial import Lack
+
+PREPARE_AT = 0.9
+"""The share of its age or of its payloads after which a wrapping key is ripe."""
+
+Scope = str | tuple[str, KeySet]
+"""What has a sealing key of its own: a namespace with its usual master keys, or with others."""
+
+
+class Wrapped(NamedTuple):
+    """A key that the KMS has wrapped.
+
+    Attributes:
+        record: carries the key.
+        key: a wrapping key, or in direct mode a data key.
+        leases: vouch for a wrapping key. A data key has none.
+        lacks: the master keys that were to wrap the key and did not.
+    """
+
+    record: Record
+    key: bytes
+    leases: tuple[Lease, ...]
+    lacks: tuple[Lack, ...]
+
+    def __repr__(self) -> str:
+        return f"Wrapped({self.record.id.hex()})"  # a secret has no repr
+
+
+class SealingKey:
+    """A key to seal with. In direct mode it seals one payload.
+
+    Attributes:
+        record: carries the key.
+        key: a wrapping key, or in direct mode a data key.
+        lacks: the master keys that were to wrap the key and did not.
+        template: for the codec, to keep a payload in.
+    """
+
+    __slots__ = ("key", "lacks", "record", "template")
+
+    def __init__(self, wrapped: Wrapped) -> None:
+        self.record = wrapped.record
+        self.key = wrapped.key
+        self.lacks = wrapped.lacks
+        self.template: Any = None
+
+
+class Term(NamedTuple):
+    """For how long, and for how many payloads, a wrapping key may seal.
+
+    Attributes:
+        due: the moment at which the key is too old.
+        ripe_at: monotonic seconds from which on the next key is wanted.
+        max_payloads: how many payloads the key may seal.
+    """
+
+    due: Moment
+    ripe_at: float
+    max_payloads: int
+
+
+class Stage(Enum):
+    """How far a wrapping key has got. `STAGE_AFTER` has every change of it."""
+
+    FRESH = "seals, and no next key is wanted"
+    RIPE = "seals until there is a next key, whichever that is"
+    SPENT = "has sealed its number of payloads, and seals no more"
+    OVERDRAWN = "seals beyond its number of payloads, as there is an outage and no next key"
+
+
+class Turn(Enum):
+    """What moves a wrapping key from one stage to the next."""
+
+    RIPEN = "its time has come, nine tenths of its payloads are sealed, or a new key was asked for"
+    SPEND = "a payload came after its last one"
+    OVERDRAW = "in an outage it goes on although it is due"
+
+
+STAGE_AFTER: dict[tuple[Stage, Turn], Stage] = {
+    (Stage.FRESH, Turn.RIPEN): Stage.RIPE,
+    (Stage.FRESH, Turn.SPEND): Stage.SPENT,
+    (Stage.RIPE, Turn.SPEND): Stage.SPENT,
+    (Stage.FRESH, Turn.OVERDRAW): Stage.RIPE,  # too old, with payloads left: those still count
+    (Stage.SPENT, Turn.OVERDRAW): Stage.OVERDRAWN,
+}
+"""The stage that follows. Where a pair is missing, the stage stays. No key becomes fresh again."""
+
+
+class AtNextUse(Enum):
+    """What the next payload sets off, besides being sealed."""
+
+    NOTHING = "nothing, until nine tenths of the payloads are sealed"
+    PREPARE = "the next key is prepared: its time came while this one was not in use"
+    TRY = "trials of the lacking master keys begin: they wait until the key is used"
+    WAIT = "nothing: a timer asks for the next key again, and payloads do not"
+
+
+# Before Python 3.12, looking up an enum's member is slow, and these are looked up for each payload.
+_SPENT = Stage.SPENT
+
+
+class WrappingKey(SealingKey):
+    """A wrapping key that seals. Not locked: each change is one assignment.
+
+    Attributes:
+        leases: it seals only while one of these is live.
+        term: for how long it may seal. An outage may extend that.
+        prepare_from: the number of the payload from which on each one asks for the next key.
+        stage: how far it has got.
+        at_next_use: what the next payload sets off.
+        sealed: how many payloads it has sealed. Threads at the same moment may leave it behind by a few.
+    """
+
+    __slots__ = (
+        "_due_monotonic",
+        "_due_time",
+        "_numbers",
+        "at_next_use",
+        "leases",
+        "prepare_from",
+        "sealed",
+        "stage",
+        "term",
+    )
+
+    def __init__(self, wrapped: Wrapped, term: Term) -> None:
+        super().__init__(wrapped)
+        self.leases = wrapped.leases
+        self.term = term
+        self.prepare_from = term.max_payloads * PREPARE_AT
+        self.stage = Stage.FRESH
+        self.at_next_use = AtNextUse.NOTHING
+        self.sealed = 0
+        self._due_monotonic, self._due_time = term.due
+        self._numbers = itertools.count(1)  # next() is atomic, += is not
+
+    @property
+    def is_used(self) -> bool:
+        """Whether it has sealed anything."""
+        return self.sealed > 0
+
+    @property
+    def due(self) -> Moment:
+        """The moment from which on it is too old to seal."""
+        return Moment(self._due_monotonic, self._due_time)
+
+    def count(self) -> int:
+        """Count one more payload: return its number, from 1."""
+        self.sealed = number = next(self._numbers)
+        return number
+
+    def is_due(self, monotonic: float, time: float) -> bool:
+        """Say whether it is too old to seal at this moment, or has sealed enough."""
+        return monotonic >= self._due_monotonic or time >= self._due_time or self.stage is _SPENT
+
+    def live_lease(self, monotonic: float, time: float) -> Lease | None:
+        """Return a lease of it that is live at this moment."""
+        for lease in self.leases:
+            if lease.live(monotonic, time):
+                return lease
+        return None
+
+    def is_usable(self, now: Moment) -> bool:
+        """Say whether it may seal at this moment."""
+        return not self.is_due(*now) and self.live_lease(*now) is not None
+
+    def is_denied(self) -> bool:
+        """Say whether all of its leases were denied."""
+        return all(lease.ended for lease in self.leases)
+
+    def ripen(self) -> None:
+        """Have it replaced by whatever next key there is."""
+        self._turn(Turn.RIPEN)
+
+    def spend(self) -> None:
+        """End it: it has sealed as many payloads as it may."""
+        self._turn(Turn.SPEND)
+
+    def extend(self, now: Moment, seconds: float) -> None:
+        """In an outage, let it seal for so many seconds from ``now`` on, past its age and number of payloads."""
+        if self.is_due(*now):
+            self._turn(Turn.OVERDRAW)
+        self._due_monotonic = max(self._due_monotonic, now.monotonic + seconds)
+        self._due_time = max(self._due_time, now.time + seconds)
+
+    def _turn(self, turn: Turn) -> None:
+        self.stage = STAGE_AFTER.get((self.stage, turn), self.stage)

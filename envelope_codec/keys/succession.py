@@ -1,0 +1,193 @@
+"""Succession: the wrapping key in use is followed by another before it is due."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from envelope_codec.envelope import Purpose
+from envelope_codec.errors import EnvelopeError, KeyDenied, KmsUnavailable
+from envelope_codec.keys.calls import KmsCalls, keyring_closed
+from envelope_codec.keys.completion import Completion, report_recipients
+from envelope_codec.keys.decisions import (
+    Choice,
+    Start,
+    choose_key,
+    may_go_on,
+    start_for_caller,
+    start_in_background,
+)
+from envelope_codec.keys.flight import Flight
+from envelope_codec.keys.key_maker import KeyMaker
+from envelope_codec.keys.moment import Moment
+from envelope_codec.keys.sealing_key import PREPARE_AT, AtNextUse, Scope, Term, WrappingKey
+from envelope_codec.keys.sealing_waits import SealingWaits
+from envelope_codec.keys.slots import Slot, Slots
+from envelope_codec.keys.vouching import Leases
+
+_RETRY = 10.0  # seconds until the next key is asked for again
+_EXTENSION = 120.0  # seconds; more than `_RETRY` and an attempt in which each of eight recipients times out
+_SPREAD = 0.1  # the share of their age by which some keys are ripe before others
+
+
+class Succession:
+    """Gets the next wrapping key of each scope, and puts it into use.
+
+    Args:
+        calls: makes the calls.
+        maker: makes the keys.
+        leases: vouch.
+        max_age: seconds after which a key is replaced.
+        max_payloads: payloads after which a key is replaced.
+        refusal_ttl: seconds for which a refusal is repeated to callers without asking again.
+
+    Attributes:
+        slots: where the keys are.
+        waits: of callers.
+        completion: watches the keys in use.
+    """
+
+    def __init__(
+        self,
+        calls: KmsCalls,
+        maker: KeyMaker,
+        leases: Leases,
+        *,
+        max_age: float,
+        max_payloads: int,
+        refusal_ttl: float,
+    ) -> None:
+        self._calls = calls
+        self._clock = calls.clock
+        self._maker = maker
+        self._leases = leases
+        self._max_age = max_age
+        self._max_payloads = max_payloads
+        self._refusal_ttl = refusal_ttl
+        self.slots = Slots(calls, self._is_usable, self._forget)
+        self.waits = SealingWaits(calls, self.slots, refusal_ttl=refusal_ttl)
+        self.completion = Completion(calls, maker.try_out, self.prepare)
+
+    def _is_usable(self, slot: Slot) -> bool:
+        return slot.current is not None and slot.current.is_usable(Moment.now(self._clock))
+
+    def prepare(self, scope: Scope, key: WrappingKey) -> None:
+        """Get the key that follows ``key``, in the background."""
+
+        def start(slot: Slot) -> Start:
+            return start_in_background(in_use=slot.current is key, refused=slot.is_refused(self._clock.monotonic()))
+
+        self.slots.fly(scope, self.replace, start, None)
+
+    def request(self, scope: Scope, deadline: float) -> Flight[None] | None:
+        """Get a key for a caller, who waits for the flight. None if there is one by now."""
+
+        def start(slot: Slot) -> Start:
+            return start_for_caller(usable=self._is_usable(slot), refused=slot.is_refused(self._clock.monotonic()))
+
+        return self.slots.fly(scope, self.replace, start, deadline)
+
+    async def renew(self, scope: Scope, slot: Slot, deadline: float) -> None:
+        """Replace the key in use by one that is asked for from now on. Errors as in `Keyring.renew`."""
+        under_way = slot.flight
+        if under_way is not None:  # it may have asked the KMS already
+            with suppress(EnvelopeError):
+                await under_way.join(deadline).wait(self._clock, deadline)
+        old = slot.current
+        if old is None:
+            return
+        old.ripen()
+
+        def start(slot: Slot) -> Start:
+            return start_in_background(in_use=slot.current is old, refused=False)
+
+        flight = self.slots.fly(scope, self.replace, start, deadline)
+        if flight is not None:
+            await flight.wait(self._clock, deadline)
+        if slot.current is old:
+            raise KmsUnavailable("the KMS did not answer; the wrapping key in use goes on", operation="wrap")
+
+    def replace(self, scope: Scope, slot: Slot) -> None:
+        """Get the next key. One attempt; runs in a thread."""
+        begun = Moment.now(self._clock)
+        try:
+            made = self._maker.make(scope, Purpose.WRAPPING_KEY)
+        except KeyDenied as error:
+            self.slots.refuse(slot, error, self._refusal_ttl)
+            raise
+        except EnvelopeError as error:
+            if self._go_on(scope, slot, outage=isinstance(error, KmsUnavailable)):
+                return
+            raise
+        ripe_at = begun.monotonic + self._max_age * (PREPARE_AT - _SPREAD * self._calls.jitter())
+        new = WrappingKey(made, Term(begun.after(self._max_age), ripe_at, self._max_payloads))
+        chosen, choice = self._choose(slot, new, scope)
+        self.waits.end(scope)
+        self._schedule(scope, slot, chosen.term.ripe_at - self._clock.monotonic())
+        self.completion.watch(scope, chosen, lambda: slot.current is chosen)
+        if choice is Choice.NEW:
+            report_recipients(self._calls, *self._maker.find(scope), new)
+
+    def _choose(self, slot: Slot, new: WrappingKey, scope: Scope) -> tuple[WrappingKey, Choice]:
+        """Put ``new`` into use, if it is the better one. Return the key in use, or ``new`` where there is none."""
+        with self._calls.lock:
+            if self._calls.closed:
+                raise keyring_closed()
+            slot.refusal = None
+            old = slot.current
+            choice = choose_key(
+                denied=new.is_denied(),
+                usable=self._is_usable(slot),
+                old=old.stage if old is not None else None,
+                old_lacks=len(old.lacks) if old is not None else 0,
+                new_lacks=len(new.lacks),
+            )
+            if choice is Choice.OLD and old is not None:
+                old.at_next_use = AtNextUse.NOTHING
+                return old, choice
+            slot.current = new if choice is Choice.NEW else None
+            for lease in new.leases if choice is Choice.NEW else ():
+                lease.scopes.add(scope)
+            return new, choice
+
+    def _go_on(self, scope: Scope, slot: Slot, *, outage: bool) -> bool:
+        """Let the current key go on while the next can't be had. Say whether it does; the next is asked for again soon.
+
+        In an outage it goes on past its age and count, while its leases and their grace last.
+        """
+        key, now = slot.current, Moment.now(self._clock)
+        if key is None:
+            return False
+        if outage and key.live_lease(*now) is None:
+            self._leases.renew_now(key.leases)  # the outage has not been noticed while nothing was used
+        if not may_go_on(outage=outage, due=key.is_due(*now), vouched=key.live_lease(*now) is not None):
+            return False
+        if outage:
+            key.extend(now, _EXTENSION)
+        key.at_next_use = AtNextUse.WAIT
+        self._schedule(scope, slot, _RETRY)
+        return True
+
+    def _schedule(self, scope: Scope, slot: Slot, delay: float) -> None:
+        """Ask for the next key in so many seconds, if the current one is still in use then."""
+        key = slot.current
+
+        def ask() -> None:
+            if key is None or slot.current is not key or self._calls.closed:
+                return
+            if key.term.ripe_at - self._clock.monotonic() < 1e-6:
+                key.ripen()
+            if key.is_used:
+                self.prepare(scope, key)
+            elif key.at_next_use is not AtNextUse.TRY:  # it may grow old; the next is prepared when this one is used
+                key.at_next_use = AtNextUse.PREPARE
+
+        with self._calls.lock:
+            if slot.timer is not None:
+                slot.timer.cancel()
+            slot.timer = None if self._calls.closed else self._clock.call_later(delay, ask)
+
+    def _forget(self, scope: Scope, key: WrappingKey | None) -> None:
+        """Forget what is noted of ``scope`` elsewhere. Called under the lock."""
+        for lease in key.leases if key is not None else ():
+            lease.scopes.discard(scope)
+        self.completion.forget(scope)
