@@ -30,7 +30,7 @@ help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | \
 	  while IFS='|' read -r target text; do printf 'make %-16s %s\n' "$$target" "$$text"; done
 
-demo: $(DEMO) $(if $(filter aws,$(KMS)),localstack-venv) ## encrypt a workflow end to end; KMS=local (default), vault, aws or gcp
+demo: $(DEMO) $(if $(filter aws,$(KMS)),localstack-venv) ## encrypt a workflow end to end; KMS=local (default), vault, aws, gcp or azure
 	@$(VENV)/bin/envelope-codec demo --kms $(KMS)
 
 test: $(DEV) localstack-venv ## run all tests, real servers included; ARGS="-k NAME" for some, JOBS=2 for two files at a time

@@ -32,7 +32,8 @@ from temporalio.converter import StorageDriverRetrieveContext, StorageDriverStor
 from benchmarks.storage_bare import Bare, bare  # noqa: E402
 from benchmarks.storage_memory import print_memory  # noqa: E402
 from envelope_codec import EnvelopeConfig  # noqa: E402
-from envelope_codec.storage.driver import EnvelopeDriver, Pool  # noqa: E402
+from envelope_codec.storage.driver import EnvelopeDriver  # noqa: E402
+from envelope_codec.storage.pool import Pool  # noqa: E402
 from envelope_codec.store import PayloadStore, parse_store_url  # noqa: E402
 from envelope_codec.temporal.codec import EnvelopeCodec  # noqa: E402
 from envelope_codec.testing import FakeKms  # noqa: E402
@@ -131,7 +132,7 @@ async def added_by_the_driver(url: str) -> None:
     writing, reading = StorageDriverStoreContext(), StorageDriverRetrieveContext()
     for name, size in SIZES.items():
         [payload] = await driver.codec.encode([Payload(data=os.urandom(size))])
-        data, store = payload.SerializeToString(), pool.here().store
+        data, store = payload.SerializeToString(), pool.open_here().store
         seconds: list[list[float]] = [[], [], [], []]
         for _ in range(200):
             id, begun = os.urandom(16).hex(), time.perf_counter()

@@ -34,13 +34,14 @@ from envelope_codec.errors import ConfigurationError, EnvelopeError
 from envelope_codec.keys.keyring import Keyring
 from envelope_codec.kms import ENTRY_POINT_GROUP, MasterKey
 from envelope_codec.observe import Observer, fix, logger
-from envelope_codec.storage.driver import EnvelopeDriver, Pool
+from envelope_codec.storage.driver import EnvelopeDriver
 from envelope_codec.storage.external import (
     ScheduleMemos,
     configured_pools,
     with_our_storage,
     without_our_storage,
 )
+from envelope_codec.storage.pool import Pool
 from envelope_codec.temporal.chain import CodecChain
 from envelope_codec.temporal.client_check import Guard
 from envelope_codec.temporal.client_payloads import ClientPayloads

@@ -1,1 +1,1 @@
-"""What the AWS KMS provider and the S3 store share."""
+"""Parts that the AWS KMS provider and the S3 store share."""

@@ -1,8 +1,8 @@
-"""Keeps secrets out of botocore's log.
+"""The wire log of botocore, which must not hold secrets.
 
 At level DEBUG botocore logs the bodies of requests and replies: for Encrypt and Decrypt the secret itself, in base64,
-for AssumeRole the credentials, and what a metadata service gave that can't be parsed. Its warnings about credentials
-come with a traceback: the last line may be what a credential process wrote, and error reporters send the variables of
+for AssumeRole the credentials, and answers of a metadata service that can't be parsed. Its warnings about credentials
+have a traceback: its last line may repeat what a credential process wrote, and error reporters send the variables of
 each frame.
 """
 

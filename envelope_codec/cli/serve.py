@@ -76,7 +76,7 @@ def serve(
 
 def announcement(config: EnvelopeConfig, server: ServerConfig, addresses: Sequence[Address]) -> Iterator[str]:
     """What the server is, for whom, and how to connect to it."""
-    connect = load("pages.connect")
+    connect = load("pages.instructions")
     url = connect.public_url(server, addresses)
     yield f"envelope-codec {__version__}: codec server at {url}"
     yield f"  listens on  {', '.join(map(str, dict.fromkeys(addresses)))}, {'https' if server.tls_cert else 'http'}"
@@ -89,7 +89,7 @@ def announcement(config: EnvelopeConfig, server: ServerConfig, addresses: Sequen
     )
     yield f"  audit       {server.audit_file or 'standard output'}"
     yield f"  Web UI      {connect.dev_server_line(url)}"
-    yield f"              or: {connect.web_ui_setting(bool(server.auth))}"
+    yield f"              or: {connect.web_ui_steps(bool(server.auth))}"
     yield f"  CLI         {connect.command_line(url, bool(server.auth))}"
     if not server.on_loopback and not server.tls_cert:
         yield "  WARNING     plaintext goes over the network unless a proxy speaks https: see server.tls_cert"

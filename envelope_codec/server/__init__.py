@@ -1,4 +1,4 @@
-"""The codec server for Temporal's Web UI and command line: decodes for people what workers sealed.
+"""The codec server for Temporal's Web UI and command line. It decodes for people what workers sealed.
 
 ``create_app`` makes the ASGI application, `ServerConfig` holds its settings. docs/codec-server.md is its contract.
 """
@@ -21,14 +21,14 @@ _EXTRA = {"jwt", "prometheus_client", "starlette", "structlog", "uvicorn"}
 
 
 def __getattr__(name: str) -> Any:
-    """Names are loaded when they are used, so that whoever lacks the extra gets one line that names it."""
+    """Load a public name when it is used. Where the extra is missing, one line says so."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(load(_HOMES[name]), name)
 
 
 def load(module: str) -> Any:
-    """A module of this package; `ConfigurationError` if what it needs is not installed."""
+    """Load a module of this package. Raises `ConfigurationError` if a package that it needs is not installed."""
     try:
         return import_module(f"{__name__}.{module}")
     except ModuleNotFoundError as error:

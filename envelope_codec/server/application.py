@@ -1,4 +1,4 @@
-"""The ASGI application: from a request to its answer, its audit line and its metrics."""
+"""The ASGI application. It answers each request, and writes its audit line and its metrics."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from envelope_codec.config import EnvelopeConfig
 from envelope_codec.observe import logger
 from envelope_codec.server.audit import Entry
 from envelope_codec.server.config import ServerConfig
-from envelope_codec.server.pages.own import page
+from envelope_codec.server.pages.dispatch import answer_page
 from envelope_codec.server.service import Service
 from envelope_codec.server.web.body import Body
 from envelope_codec.server.web.cors import REQUEST_ID_HEADER
@@ -29,25 +29,26 @@ from envelope_codec.server.web.exchange import Exchange
 from envelope_codec.server.web.gate import Entrance
 from envelope_codec.server.web.refusal import Refusal
 from envelope_codec.server.web.reply import deliver
-from envelope_codec.server.web.target import Target
+from envelope_codec.server.web.route import Route
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_GONE = 499  # as nginx logs a client that went away
+_CLIENT_GONE = 499  # the status with which nginx logs a client that went away
 
-# What is still taken of a body whose caller is not even looked at.
-_SMALL = 65_536  # bytes
-_SHORT = 1.0  # seconds
+# How much is still read of the body of a request that is kept out at the gate.
+_DRAIN_BYTES = 65_536
+_DRAIN_SECONDS = 1.0
 
 
 def create_app(
     config: EnvelopeConfig, server: ServerConfig, storage: ExternalStorage | StorageDriver | None = None
 ) -> CodecServer:
-    """The codec server as an ASGI application, to be run by any server that sends it lifespan events.
+    """Make the codec server as an ASGI application. Any server that sends lifespan events can run it.
 
     Args:
         config: which master keys open and seal.
-        server: the settings of the server. ``listen``, TLS, workers, head and shutdown times are whose who runs it.
-        storage: what references to external storage lead to; what ``server.storage`` names, if None.
+        server: the settings of the server. ``listen``, TLS, ``workers``, ``header_timeout`` and the shutdown times have
+            no effect here: they are for whatever runs the application.
+        storage: where references to external storage lead; if None, what ``server.storage`` names.
 
     Raises:
         ConfigurationError: a key, a file or the storage can't be loaded.
@@ -59,8 +60,8 @@ class CodecServer:
     """The ASGI application.
 
     Args:
-        service: what it is made of.
-        on_start: called with it once the event loop runs.
+        service: everything that requests share.
+        on_start: called with the service once the event loop runs.
     """
 
     def __init__(self, service: Service, on_start: Callable[[Service], None] = lambda service: None) -> None:
@@ -69,7 +70,7 @@ class CodecServer:
         self._router = Router(default=self._serve, lifespan=self._lifespan)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See the ASGI specification."""
+        """Serve one connection scope, as the ASGI specification has it."""
         await self._router(scope, receive, send)
 
     @asynccontextmanager
@@ -89,19 +90,19 @@ class CodecServer:
         entry = Entry(_request_id(request.headers), request.client.host if request.client else "")
         with ExitStack() as held:
             try:
-                response = await self._answered(request, entry, held)
+                response = await self._answer_and_record(request, entry, held)
             except ClientDisconnect:
                 return
             await deliver(response, scope, receive, send)
 
-    async def _answered(self, request: Request, entry: Entry, held: ExitStack) -> Response:
-        """The answer, once it has been recorded. Raises `ClientDisconnect` if there is nobody to answer."""
+    async def _answer_and_record(self, request: Request, entry: Entry, held: ExitStack) -> Response:
+        """Return the answer, once it has been recorded. Raises `ClientDisconnect` if there is nobody to answer."""
         try:
             response, error = await self._answer(request, entry, held), ""
         except Refusal as refused:
             response, error = refused.response(entry.request_id), refused.code
         except ClientDisconnect:
-            self._record(request, entry, _GONE, "gone")
+            self._record(request, entry, _CLIENT_GONE, "gone")
             raise
         except Exception as unexpected:
             logger.error("request %s failed unexpectedly: %s", entry.request_id, place_of(unexpected))
@@ -118,31 +119,31 @@ class CodecServer:
 
     async def _answer(self, request: Request, entry: Entry, held: ExitStack) -> Response:
         service = self.service
-        target = Target.of(request.scope.get("raw_path") or request.scope["path"].encode(), service.server.prefix)
-        entry.verb = (target and target.verb) or ""
-        entrance = await self._entrance(request, entry) if request.method == "POST" else None
-        if target is None:
+        route = Route.parse(request.scope.get("raw_path") or request.scope["path"].encode(), service.server.prefix)
+        entry.verb = (route and route.verb) or ""
+        entrance = await self._pass_gate(request, entry) if request.method == "POST" else None
+        if route is None:
             raise Refusal(404, "not_found", "There is nothing at this path.")
-        methods = ("GET", "HEAD") if target.verb is None else ("POST",)
+        methods = ("GET", "HEAD") if route.verb is None else ("POST",)
         if request.method == "OPTIONS":
-            return self._options(request, methods)
+            return self._answer_options(request, methods)
         if request.method not in methods:
             allowed = {"Allow": ", ".join((*methods, "OPTIONS"))}
             raise Refusal(405, "wrong_method", f"Use {methods[0]}.", headers=allowed)
-        if target.verb is not None and entrance is not None:
-            return await Exchange(service, request, target.verb, target.namespace, entry, entrance, held).answer()
-        return await page(service, request, target.page or "")
+        if route.verb is not None and entrance is not None:
+            return await Exchange(service, request, route.verb, route.namespace, entry, entrance, held).answer()
+        return await answer_page(service, request, route.page or "")
 
-    async def _entrance(self, request: Request, entry: Entry) -> Entrance:
+    async def _pass_gate(self, request: Request, entry: Entry) -> Entrance:
         try:
             return self.service.gate.enter(request.headers, entry.client)
         except Refusal as refusal:
-            self.service.metrics.limited("address")
-            if not await Body(request, limit=_SMALL, timeout=_SHORT).drain():
+            self.service.metrics.count_limited("address")
+            if not await Body(request, limit=_DRAIN_BYTES, timeout=_DRAIN_SECONDS).drain():
                 refusal.headers["Connection"] = "close"
             raise
 
-    def _options(self, request: Request, methods: tuple[str, ...]) -> Response:
+    def _answer_options(self, request: Request, methods: tuple[str, ...]) -> Response:
         headers = request.headers
         origin = headers.get("origin")
         if origin is not None and not self.service.cors.allows(origin):
@@ -151,11 +152,11 @@ class CodecServer:
         return Response(status_code=204, headers={**allowed, **self.service.cors.preflight_headers(headers)})
 
     def _record(self, request: Request, entry: Entry, status: int, error: str) -> bool:
-        """Count a request and write its line, if it asked for payloads. Whether that was possible."""
+        """Count a request that asked for payloads, and write its audit line. Return False if that is not possible."""
         service = self.service
         if request.method == "OPTIONS" or (not entry.verb and request.method != "POST"):
             return True
-        service.metrics.answered(entry.verb, status, time.perf_counter() - entry.begun, entry.outcomes)
+        service.metrics.count_answer(entry.verb, status, time.perf_counter() - entry.begun, entry.outcomes)
         if error and not service.tally.has_line(entry, status, error):
             return True  # it has been counted
         try:
@@ -167,6 +168,6 @@ class CodecServer:
 
 
 def _request_id(headers: Headers) -> str:
-    """The client's own, if it can do no harm in a log."""
+    """Return the client's own request id, if it can do no harm in a log, or else a new one."""
     given = headers.get(REQUEST_ID_HEADER.lower(), "")
     return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex

@@ -1,4 +1,4 @@
-"""The audit trail: a line of JSON for each request, before it is answered. Who, what, where; never content."""
+"""The audit trail: one line of JSON for each request, written before the answer. It never holds content."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
@@ -16,17 +16,28 @@ import structlog
 from envelope_codec._process import renew_after_fork
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.server.auth.principal import Principal
-from envelope_codec.server.payloads.outcome import OPENED, PASSED, SEALED, Outcome, failures
+from envelope_codec.server.payloads.outcome import OPENED, PASSED, SEALED, Outcome, count_failures
 from envelope_codec.server.web.refusal import NOT_ALLOWED
 
-_MOST_NAMES = 16  # namespaces and key ids of one request
-_LONGEST = 200
+_MOST_NAMES = 16  # namespaces, and key ids, in one line
+_LONGEST_TEXT = 200  # characters
 _BUFFER = 65_536  # bytes
 
 
 @dataclass
 class Entry:
-    """What is known of a request so far."""
+    """The facts of a request, as far as they are known.
+
+    Attributes:
+        request_id: as the answer has it.
+        client: address that the request came from.
+        verb: the one that its path names; "" for pages and unknown paths.
+        namespace: the one that the request names; "" if it names none.
+        principal: who made the request; None while that is not known.
+        payloads: how many came.
+        outcomes: what became of them.
+        begun: when it came, by `time.perf_counter`.
+    """
 
     request_id: str
     client: str
@@ -38,13 +49,13 @@ class Entry:
     begun: float = field(default_factory=time.perf_counter)
 
     def line(self, status: int, error: str) -> dict[str, Any]:
-        """What is written of it.
+        """Return the audit line.
 
         Args:
-            status: that it is answered.
-            error: code of the refusal, "" if there is none.
+            status: of the answer.
+            error: code of the refusal; "" if the request was not refused.
         """
-        failed = failures(self.outcomes)
+        failed = count_failures(self.outcomes)
         kinds = [outcome.kind for outcome in self.outcomes]
         who = self.principal or Principal()
         line: dict[str, Any] = {
@@ -61,8 +72,8 @@ class Entry:
             "passed": kinds.count(PASSED),
             "denied": failed.pop(NOT_ALLOWED, 0),
             "failed": dict(failed),
-            "namespaces": _some(outcome.namespace for outcome in self.outcomes),
-            "key_ids": _some(outcome.key_id for outcome in self.outcomes),
+            "namespaces": _list_names(outcome.namespace for outcome in self.outcomes),
+            "key_ids": _list_names(outcome.key_id for outcome in self.outcomes),
             "status": status,
             "error": error,
             "ms": round((time.perf_counter() - self.begun) * 1_000, 3),
@@ -73,10 +84,10 @@ class Entry:
 
 
 class Audit:
-    """Where the lines go.
+    """The file that audit lines go to.
 
     Args:
-        path: a file, appended to; standard output if None.
+        path: of a file, which is appended to; None for standard output.
 
     Raises:
         ConfigurationError: the file can't be opened.
@@ -90,60 +101,60 @@ class Audit:
         self._file: BinaryIO = sys.stdout.buffer
         if path is not None:
             try:
-                self._file = _opened(path)
+                self._file = _open(path)
             except OSError as error:
                 raise ConfigurationError(f"server.audit_file: can't open {path!r}: {error.strerror}") from None
-        self._logger = self._bound()
+        self._logger = self._make_logger()
 
     def write(self, line: dict[str, Any]) -> None:
-        """Write ``line``. Raises OSError if that is not possible."""
+        """Write the line of one request. Raises OSError if that is not possible."""
         with self._lock:
             self._logger.info("request", **line)
 
     def write_summary(self, line: dict[str, Any]) -> None:
-        """Write a summary of requests without a line each. Raises OSError if that is not possible."""
+        """Write a summary of requests that get no line each. Raises OSError if that is not possible."""
         with self._lock:
             self._logger.info("refused", **line)
 
     def reopen(self) -> None:
-        """Open the file again, as after it was moved away."""
+        """Open the file again, as is needed after it was moved away."""
         if self._path is not None:
             with self._lock:
-                fresh = _opened(self._path)
+                fresh = _open(self._path)
                 self._file.close()
-                self._file, self._logger = fresh, self._bound(fresh)
+                self._file, self._logger = fresh, self._make_logger(fresh)
 
     def close(self) -> None:
-        """Write nothing more to the file."""
+        """Close the file."""
         if self._path is not None:
             with self._lock:
                 self._file.close()
 
-    def _bound(self, file: BinaryIO | None = None) -> Any:
-        # JSON leaves no line break and no control character as it is, so nobody can forge a line.
+    def _make_logger(self, file: BinaryIO | None = None) -> Any:
+        # JSON escapes line breaks and control characters, so nobody can forge a line.
         processors: list[Any] = [
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
-            structlog.processors.JSONRenderer(_json),
+            structlog.processors.JSONRenderer(_encode_json),
         ]
         return structlog.wrap_logger(structlog.BytesLogger(file or self._file), processors=processors)
 
 
-def _opened(path: str) -> BinaryIO:
-    # Each line goes to the end in one write, being shorter than the buffer: the lines of several workers don't mix.
+def _open(path: str) -> BinaryIO:
+    # A line is shorter than the buffer, and so goes to the file's end in one write: lines of several workers don't mix.
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
     return open(descriptor, "ab", buffering=_BUFFER)  # noqa: PTH123 - pathlib opens no descriptors
 
 
-def _json(line: Any, **options: Any) -> bytes:
+def _encode_json(line: Any, **options: Any) -> bytes:
     return json.dumps(line, ensure_ascii=True, default=str).encode()
 
 
-def _some(names: Any) -> list[str]:
+def _list_names(names: Iterable[str]) -> list[str]:
     found = [cut(name) for name in dict.fromkeys(names) if name]
     return found if len(found) <= _MOST_NAMES else [*found[:_MOST_NAMES], f"and {len(found) - _MOST_NAMES} more"]
 
 
 def cut(text: str) -> str:
-    """``text``, no longer than a line takes."""
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    """Cut ``text`` to the length that a line takes."""
+    return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}…"

@@ -1,4 +1,4 @@
-"""Whether the master keys do what they are for: what was wrapped at start is unwrapped again, now and then."""
+"""Readiness: whether the master keys unwrap what they wrapped when the server started."""
 
 from __future__ import annotations
 
@@ -23,14 +23,20 @@ from envelope_codec.keys.keyset import KeySet
 from envelope_codec.kms import MasterKey, WrappedSecret, unwrapped_by
 from envelope_codec.observe import logger
 
-_MOST_SETS = 16  # of key sets, the first are asked; a server for many tenants must not cost each a call every time
+_MOST_SETS = 16  # key sets that are asked: a server for many tenants must not cost each of them a call every time
 _THREADS = 4
 
 Finding = Literal["proved", "unproved", "failed"]
 
 
 class Readiness(NamedTuple):
-    """How many key sets unwrap what they wrapped, how many may not wrap, and how many do not work."""
+    """Numbers of key sets.
+
+    Attributes:
+        proved: they unwrap what they wrapped.
+        unproved: they may not wrap, so that nothing could be tried.
+        failed: they do not work.
+    """
 
     proved: int = 0
     unproved: int = 0
@@ -38,7 +44,7 @@ class Readiness(NamedTuple):
 
     @property
     def ready(self) -> bool:
-        """Whether payloads can be opened, as far as can be told. One tenant's key must not take the server from all."""
+        """Whether payloads can be opened, as far as that is known. One tenant's failing key does not count."""
         return self.proved > 0 or self.failed == 0
 
 
@@ -46,10 +52,10 @@ class Probes:
     """Asks the KMS of each key set, at most every few seconds.
 
     Args:
-        config: whose key sets.
-        namespace: for which the default keys wrap.
-        seconds: for which a good finding holds; a bad one holds a fifth of it.
-        timeout: seconds for all answers; who has not answered by then has failed.
+        config: the key sets are its.
+        namespace: the one for which the default keys wrap.
+        seconds: how long a good finding holds. A bad one holds a fifth of that.
+        timeout: seconds for all answers. A key set that has not answered by then has failed.
         clock: monotonic seconds.
     """
 
@@ -63,7 +69,7 @@ class Probes:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._key_sets = KeySets(config)
-        self._probes = list(_probes(self._key_sets, [namespace, *config.namespaces]))[:_MOST_SETS]
+        self._probes = list(_make_probes(self._key_sets, [namespace, *config.namespaces]))[:_MOST_SETS]
         self._seconds, self._timeout, self._clock = seconds, timeout, clock
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="envelope-codec-probe")
         self._asking: asyncio.Task[None] | None = None
@@ -71,7 +77,7 @@ class Probes:
         self._found = Readiness(failed=len(self._probes))
 
     async def check(self) -> Readiness:
-        """What was found, a moment ago or just now."""
+        """Return what was found lately, or ask now."""
         if self._clock() >= self._until:
             if self._asking is None:
                 self._asking = asyncio.create_task(self._ask())
@@ -79,7 +85,7 @@ class Probes:
         return self._found
 
     def close(self) -> None:
-        """Ask no more."""
+        """Stop asking."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         for master in self._key_sets.built:
             master.close()
@@ -92,7 +98,7 @@ class Probes:
             found = [future.result() for future in done]
             lost = len(asked) - len(found)
             self._found = Readiness(found.count("proved"), found.count("unproved"), found.count("failed") + lost)
-        except RuntimeError:  # `close` was faster
+        except RuntimeError:  # the probes have been closed
             self._found = Readiness(failed=len(self._probes))
         finally:
             self._until = self._clock() + (self._seconds if self._found.ready else self._seconds / 5)
@@ -100,7 +106,7 @@ class Probes:
 
 
 class _Probe:
-    """One key set, and what its master keys wrapped."""
+    """One key set, and the records that its master keys wrapped."""
 
     def __init__(self, namespace: str, keys: KeySet) -> None:
         self._namespace = namespace
@@ -108,12 +114,12 @@ class _Probe:
         self._records: dict[int, Record] = {}
 
     def check(self) -> Finding:
-        """Whether one of its master keys unwraps what it wrapped. Runs in a thread."""
+        """Find out whether one of its master keys unwraps what it wrapped. Runs in a thread."""
         failed = False
         for number, master in enumerate(self._keys.sealing):
             operation = "wrap"
             try:
-                record = self._records.get(number) or self._wrapped(master)
+                record = self._records.get(number) or self._wrap(master)
                 self._records[number] = record
                 operation = "unwrap"
                 recipient = record.recipients[0]
@@ -122,22 +128,22 @@ class _Probe:
             except Exception as error:
                 failure = error if isinstance(error, EnvelopeError) else translate_error(error, operation, master)
                 if operation == "wrap" and not isinstance(failure, KmsUnavailable):
-                    continue  # it need not be allowed to, where it only opens
+                    continue  # a server that only opens need not be allowed to wrap
                 logger.warning("the probe of namespace %.200r failed at %s: %s", self._namespace, operation, failure)
                 failed = True
             else:
                 return "proved"
         return "failed" if failed else "unproved"
 
-    def _wrapped(self, master: MasterKey) -> Record:
+    def _wrap(self, master: MasterKey) -> Record:
         context = {**self._keys.context, NAMESPACE: self._namespace}
         return Draft(Purpose.WRAPPING_KEY, int(time.time()), context).wrap_by(master)
 
 
-def _probes(key_sets: KeySets, names: list[str]) -> Iterator[_Probe]:
+def _make_probes(key_sets: KeySets, names: list[str]) -> Iterator[_Probe]:
     seen: set[int] = set()
     for name in names:
-        namespace = name.replace("*", "").replace("?", "x") or "x"  # one that the pattern stands for
+        namespace = name.replace("*", "").replace("?", "x") or "x"  # a namespace that fits the pattern
         keys = key_sets.sealing(namespace)
         if keys is not None and id(keys) not in seen:
             seen.add(id(keys))

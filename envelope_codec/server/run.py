@@ -1,4 +1,4 @@
-"""Running the server: its sockets, uvicorn, signals, and workers."""
+"""The running server: its sockets, uvicorn, signals, and workers."""
 
 from __future__ import annotations
 
@@ -25,22 +25,24 @@ from envelope_codec.server.application import CodecServer
 from envelope_codec.server.config import ServerConfig
 from envelope_codec.server.metrics import FOLDER
 from envelope_codec.server.service import Service
-from envelope_codec.server.web.address import Address, bind, bound_address
+from envelope_codec.server.web.address import Address
 from envelope_codec.server.web.certificate import Certificate, check_certificate
+from envelope_codec.server.web.connections import Connections
 from envelope_codec.server.web.limiter import Limiter
-from envelope_codec.server.web.protocol import LONGEST_HEAD, Connections, PatientProtocol
+from envelope_codec.server.web.listener import address_of, bind
+from envelope_codec.server.web.protocol import LONGEST_HEAD, PatientProtocol
 
-_KEEP_ALIVE = 65  # seconds: longer than load balancers keep theirs, or they would send into a closed connection
+_KEEP_ALIVE = 65  # seconds; longer than load balancers keep connections, or they would send into a closed one
 _CERTIFICATE_SECONDS = 2
 _WORKER_SECONDS = 30
-_STARTUP_FAILURE = 3  # what uvicorn takes for a reason not to start a worker again
+_STARTUP_FAILURE = 3  # the exit code with which uvicorn does not start a worker again
 
 
 class UvicornConfig(uvicorn.Config):
     """uvicorn's settings for a codec server.
 
     Args:
-        app: the application, or where workers find what makes it.
+        app: the application, or ``module:function`` of what makes it in a worker.
         server: the settings.
     """
 
@@ -70,7 +72,7 @@ class UvicornConfig(uvicorn.Config):
         self._certificate: Certificate | None = None
 
     def load(self) -> None:
-        """See `uvicorn.Config.load`."""
+        """Load the application and the certificate."""
         super().load()
         if self.ssl is not None:
             self._certificate = Certificate(self.ssl, str(self.ssl_certfile), str(self.ssl_keyfile))
@@ -84,33 +86,33 @@ class UvicornConfig(uvicorn.Config):
 def run(config: EnvelopeConfig, server: ServerConfig, listening: Callable[[list[Address]], None]) -> None:
     """Serve until SIGTERM or SIGINT, and return once what was under way has ended.
 
-    With several workers, each reads the settings from the environment anew, so ``config`` and ``server`` must be what
-    it says.
+    With several workers, each reads the settings from the environment. So ``config`` and ``server`` must come from
+    there as well.
 
     Args:
         config: which master keys open and seal.
         server: the settings.
-        listening: called once with the addresses where the server is about to listen.
+        listening: called once, with the addresses that the server is about to listen at.
 
     Raises:
         ConfigurationError: the server can't start.
     """
-    log()
+    log_to_stderr()
     if server.tls_cert is not None:
         check_certificate(server.tls_cert, server.tls_key or "")
     service = Service(config, server)
     sockets = [listener for address in server.addresses for listener in bind(address)]
     try:
-        listening([bound_address(listener) for listener in sockets])
-        with _ending_well():
+        listening([address_of(listener) for listener in sockets])
+        with _expect_signals():
             if server.workers == 1:
-                one = uvicorn.Server(UvicornConfig(CodecServer(service, heed), server))
+                one = uvicorn.Server(UvicornConfig(CodecServer(service, handle_signals), server))
                 one.run(sockets)
                 started = one.started
             else:
-                service.stop()  # it was made to see that all is well
-                with _metrics_folder():
-                    several = Multiprocess(UvicornConfig(f"{__name__}:worker", server), sockets)
+                service.stop()  # it was made only to find out now what is wrong
+                with _make_metrics_folder():
+                    several = Multiprocess(UvicornConfig(f"{__name__}:make_worker", server), sockets)
                     several.run()
                 started = all(process.exitcode != _STARTUP_FAILURE for process in several.processes)
             if not started:
@@ -120,63 +122,70 @@ def run(config: EnvelopeConfig, server: ServerConfig, listening: Callable[[list[
             listener.close()
 
 
-def worker() -> CodecServer:
-    """The application of one worker of several."""
-    log()
+def make_worker() -> CodecServer:
+    """Make the application of one of several workers."""
+    log_to_stderr()
     try:
-        return CodecServer(Service(EnvelopeConfig.from_env(), ServerConfig.from_env()), heed)
+        return CodecServer(Service(EnvelopeConfig.from_env(), ServerConfig.from_env()), handle_signals)
     except ConfigurationError as error:
         logger.error("%s", error)
         sys.exit(_STARTUP_FAILURE)
 
 
-def log() -> None:
-    """Let what is logged go to standard error."""
+def log_to_stderr() -> None:
+    """Send the log to standard error."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    logging.getLogger("uvicorn.error").addFilter(_SELDOM)
+    logging.getLogger("uvicorn.error").addFilter(_UVICORN_LOG)
 
 
-class Seldom(logging.Filter):
-    """Lets so many records of one text a minute through: whoever reaches the server can cause what uvicorn says."""
+class RateLimit(logging.Filter):
+    """A filter that bounds how often one text is logged: any client can cause uvicorn's warnings.
+
+    Args:
+        rate: for each text, such as ``20/minute``.
+    """
 
     def __init__(self, rate: str = "20/minute") -> None:
         super().__init__()
         self._limiter = Limiter(rate)
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """See `logging.Filter.filter`."""
+        """Return whether ``record`` is logged."""
         return record.levelno < logging.WARNING or not self._limiter.take(str(record.msg))
 
 
-_SELDOM = Seldom()
+_UVICORN_LOG = RateLimit()
 
 
-def heed(service: Service) -> None:
-    """Let ``service`` know of signals, before uvicorn does.
+def handle_signals(service: Service) -> None:
+    """Tell ``service`` of signals before uvicorn handles them.
 
-    At SIGTERM and SIGINT it is no longer ready, and serves on for ``shutdown_delay``. At SIGHUP it opens its audit file
-    again.
+    At SIGTERM and SIGINT the service is no longer ready, and serves on for ``shutdown_delay``. At SIGHUP it opens its
+    audit file again.
     """
     if threading.current_thread() is not threading.main_thread():
-        return  # nobody but the main thread can be told
+        return  # only the main thread gets signals
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, partial(_end, service, loop, signal.getsignal(number)))
+        signal.signal(number, partial(_begin_shutdown, service, loop, signal.getsignal(number)))
     if hasattr(signal, "SIGHUP"):
         loop.add_signal_handler(signal.SIGHUP, service.reopen)
 
 
-def _end(service: Service, loop: asyncio.AbstractEventLoop, uvicorns: Any, number: int, frame: Any) -> None:
+def _begin_shutdown(
+    service: Service, loop: asyncio.AbstractEventLoop, uvicorn_handler: Any, number: int, frame: Any
+) -> None:
     delay = 0.0 if service.stopping else service.server.shutdown_delay
     service.stopping = True
-    loop.call_soon_threadsafe(loop.call_later, delay, uvicorns, number, None)
+    loop.call_soon_threadsafe(loop.call_later, delay, uvicorn_handler, number, None)
 
 
 @contextmanager
-def _ending_well() -> Iterator[None]:
-    """Let an end that SIGTERM or SIGINT asked for be no failure.
+def _expect_signals() -> Iterator[None]:
+    """Let the block end without an error after SIGTERM or SIGINT.
 
-    uvicorn sends the signal to itself again once it has ended, for who was there before it. That is this here.
+    Once uvicorn has ended, it sends the signal to its own process again, for the handler that was there before. That
+    handler is the one here.
     """
 
     def end(number: int, frame: Any) -> NoReturn:
@@ -200,7 +209,7 @@ class _Ended(BaseException):
 
 
 @contextmanager
-def _metrics_folder() -> Iterator[None]:
+def _make_metrics_folder() -> Iterator[None]:
     folder = tempfile.mkdtemp(prefix="envelope-codec-metrics-")
     os.environ[FOLDER] = folder
     try:

@@ -1,10 +1,8 @@
-"""What a server is made of, and how it starts and stops."""
+"""Everything that the requests of a server share, and how a server starts and stops."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from temporalio.converter import ExternalStorage, StorageDriver
 
@@ -12,18 +10,18 @@ from envelope_codec.config import EnvelopeConfig
 from envelope_codec.observe import logger
 from envelope_codec.server.audit import Audit
 from envelope_codec.server.auth.access import Access
-from envelope_codec.server.auth.bearer import Tokens
+from envelope_codec.server.auth.authenticator import Authenticator
 from envelope_codec.server.config import ServerConfig
 from envelope_codec.server.metrics import Metrics
 from envelope_codec.server.payloads.opener import Opener
-from envelope_codec.server.payloads.reference import Stores, load_storage
 from envelope_codec.server.payloads.sealer import Sealer
+from envelope_codec.server.payloads.stores import Stores, load_storage
 from envelope_codec.server.readiness import Probes
+from envelope_codec.server.tally import Tally
 from envelope_codec.server.web.admission import Admission
 from envelope_codec.server.web.cors import Cors
 from envelope_codec.server.web.gate import Gate
-from envelope_codec.server.web.host import Hosts
-from envelope_codec.server.web.tally import Tally
+from envelope_codec.server.web.hosts import Hosts
 from envelope_codec.server.web.turns import KEYRING_THREADS, Turns
 from envelope_codec.storage.external import configured_pools, with_our_storage
 from envelope_codec.temporal.codec import EnvelopeCodec
@@ -36,7 +34,7 @@ class Service:
     Args:
         config: which master keys open and seal.
         server: the settings of the server.
-        storage: what references to external storage lead to, beside the datastores of ``config``; None for what
+        storage: where references to external storage lead, beside the datastores of ``config``; if None, what
             ``server.storage`` names.
 
     Raises:
@@ -48,10 +46,10 @@ class Service:
     ) -> None:
         if storage is None and server.storage is not None:
             storage = load_storage(server.storage)
-        # Plaintext passes here whatever workers may take: who reads is a person, who has to see what is there.
+        # Plaintext passes here, even where workers refuse it: a person reads, and has to see what is there.
         config = with_legacy_codecs(config).model_copy(update={"require_encryption": False})
         self.server = server
-        self.tokens = Tokens(server.auth)
+        self.authenticator = Authenticator(server.auth)
         self.access = Access(server, config.namespace_aliases)
         self.cors = Cors(server.origins)
         self.hosts = Hosts(server)
@@ -63,41 +61,29 @@ class Service:
         self.keyring = config.keyring(observer=self.metrics)
         codec = EnvelopeCodec(config, keyring=self.keyring)
         self._pools = configured_pools(config)
-        self.stores = Stores.together(storage, with_our_storage(None, self._pools, codec, threshold=None))
+        self.stores = Stores.merge(storage, with_our_storage(None, self._pools, codec, threshold=None))
         each = server.max_concurrent_kms_per_caller
-        at_kms = Turns(min(server.max_concurrent_kms, KEYRING_THREADS), each, self.metrics.waits)
+        at_kms = Turns(min(server.max_concurrent_kms, KEYRING_THREADS), each, self.metrics.add_waiting)
         at_stores = Turns(server.max_concurrent_kms, each)
         self.opener = Opener(codec, self.stores, at_kms, at_stores, each=each, timeout=server.request_timeout)
         self.sealer = Sealer(codec, at_kms, timeout=server.request_timeout)
         self.probes = Probes(config, server.default_namespace or codec.namespace)
         self.stopping = False
-        self._starting: asyncio.Task[None] | None = None
-        self._active = 0
-
-    @contextmanager
-    def under_way(self) -> Iterator[None]:
-        """A request, from when its body may come to its answer."""
-        self._active += 1
-        self.metrics.under_way(1)
-        try:
-            yield
-        finally:
-            self._active -= 1
-            self.metrics.under_way(-1)
+        self._first_check: asyncio.Task[None] | None = None
 
     def reopen(self) -> None:
-        """Open the audit file again, as after it was moved away."""
+        """Open the audit file again, as is needed after it was moved away."""
         try:
             self.audit.reopen()
         except OSError as error:
             logger.error("the audit file can't be opened again, the earlier one stays: %s", error.strerror)
 
     def start(self) -> None:
-        """Begin to find out whether all is well. The event loop runs."""
-        self._starting = asyncio.create_task(self._try_out())
+        """Begin to check the master keys and the issuers' keys. The event loop must run."""
+        self._first_check = asyncio.create_task(self._check())
 
-    async def _try_out(self) -> None:
-        keys, _ = await asyncio.gather(self.probes.check(), self.tokens.check())  # which log what they find
+    async def _check(self) -> None:
+        keys, _ = await asyncio.gather(self.probes.check(), self.authenticator.check())  # both log what they find
         if not keys.ready and not self.stopping:
             logger.warning(
                 "no master key answers, so that nothing can be opened yet: `envelope-codec doctor`, run as this "
@@ -105,7 +91,7 @@ class Service:
             )
 
     def stop(self) -> None:
-        """Forget every key. Requests under way have ended."""
+        """Forget every key. No request may be under way any more."""
         self.stopping = True
         self.probes.close()
         for pool in self._pools:

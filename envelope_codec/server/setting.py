@@ -1,20 +1,26 @@
-"""How settings of the server are read: sizes, patterns, and what is said of wrong ones."""
+"""Types of the server's settings, and the words for wrong ones."""
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from envelope_codec._grammar import Bytes, OneOrMore
 from envelope_codec.kms import shown_value
+from envelope_codec.server.web.address import Address
 
 _LONGEST_PATTERN = 256
 
+OFF = "off"
+"""Stands for no rate limit."""
 
-def _pattern(value: Any) -> Any:
+
+def _check_pattern(value: Any) -> Any:
     if not isinstance(value, str) or not value or "[" in value or len(value) > _LONGEST_PATTERN:
         raise ValueError(
             f"{shown_value(value)} is no pattern: give up to {_LONGEST_PATTERN} characters, with * for any number of "
@@ -23,32 +29,82 @@ def _pattern(value: Any) -> Any:
     return value
 
 
+def _check_addresses(value: tuple[str, ...]) -> tuple[str, ...]:
+    for text in value:
+        Address.parse(text)
+    return value
+
+
+def _check_origins(value: tuple[str, ...]) -> tuple[str, ...]:
+    for text in value:
+        if text != "*" and not re.fullmatch(r"https?://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::\d{1,5})?", text):
+            raise ValueError(
+                f"{shown_value(text)} is no origin: give scheme, host and, unless it is the scheme's own, port, in "
+                "lower case and with nothing behind, as https://cloud.temporal.io"
+            )
+    return value
+
+
+def _check_url(value: str | None) -> str | None:
+    if value is not None and (urlsplit(value).scheme not in ("http", "https") or not value.isprintable()):
+        raise ValueError("give an http or https URL")
+    return value.rstrip("/") if value else value
+
+
+def _check_prefix(value: str) -> str:
+    if value.strip("/") and not re.fullmatch(r"(?:/[A-Za-z0-9._~-]+)+", value.rstrip("/")):
+        raise ValueError("give a path that begins with a slash, such as /codec")
+    return value.rstrip("/")
+
+
+def _check_rate(value: str) -> str:
+    if value != OFF and not re.fullmatch(r"[1-9]\d*/(?:second|minute|hour|day)", value):
+        raise ValueError(f'{shown_value(value)} is no rate: give one such as "600/minute" or "10/second", or "off"')
+    return value
+
+
 Size = Annotated[Bytes, Field(ge=1)]
-"""Bytes, or texts such as ``"16MiB"``."""
+"""A number of bytes, or a text such as ``"16MiB"``."""
 
 Names = Annotated[tuple[str, ...], OneOrMore]
-"""Texts, or a single one."""
+"""A list of texts, or a single text."""
 
-Pattern = Annotated[str, BeforeValidator(_pattern)]
+Pattern = Annotated[str, BeforeValidator(_check_pattern)]
 """A text in which ``*`` stands for any characters and ``?`` for one."""
 
 Patterns = Annotated[tuple[Pattern, ...], OneOrMore]
-"""Patterns, or a single one."""
+"""A list of patterns, or a single pattern."""
 
 
-class Settings(BaseModel):
-    """Settings that belong together; none beside them, and none changed later."""
+Addresses = Annotated[Names, AfterValidator(_check_addresses)]
+"""A list of ``HOST:PORT``, or a single one."""
+
+Origins = Annotated[Names, AfterValidator(_check_origins)]
+"""A list of origins, or a single one; ``*`` for any."""
+
+Url = Annotated[str | None, AfterValidator(_check_url)]
+"""An http or https URL, or None. A slash at its end is dropped."""
+
+Prefix = Annotated[str, AfterValidator(_check_prefix)]
+"""The path in front of the server's own paths, or "". A slash at its end is dropped."""
+
+Rate = Annotated[str, AfterValidator(_check_rate)]
+"""A rate such as ``600/minute``, or `OFF`."""
+
+
+class SettingsTable(BaseModel):
+    """A table of settings. It takes no unknown setting, and no setting changes later."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 def explain(error: ValidationError, model: type[BaseModel], parts: Mapping[str, type[BaseModel]]) -> str:
-    """What is wrong, setting by setting.
+    """Return what is wrong, setting by setting.
 
     Args:
         error: what pydantic found.
-        model: what it was checking.
-        parts: the models of its settings that are lists of such.
+        model: the table that was checked.
+        parts: the tables in its settings that are lists of tables, by the names of these settings.
     """
     problems = []
     for problem in error.errors(include_url=False, include_input=False):
@@ -62,6 +118,6 @@ def explain(error: ValidationError, model: type[BaseModel], parts: Mapping[str, 
 
 
 def suggest(name: str, model: type[BaseModel]) -> str:
-    """What may have been meant by the setting ``name`` that ``model`` has not."""
+    """Return what may have been meant by ``name``, which is no setting of ``model``."""
     near = difflib.get_close_matches(name, model.model_fields, 1)
     return f"; did you mean {near[0]}?" if near else f" (known: {', '.join(model.model_fields)})"

@@ -1,1 +1,1 @@
-"""Sealed payloads in a datastore of your own, with sealed references in Temporal."""
+"""Stores of your own for sealed payloads: Temporal keeps a sealed reference to each."""

@@ -1,4 +1,4 @@
-"""What Temporal keeps in place of a stored payload: a claim, sealed like any payload."""
+"""The claim on a stored payload. Temporal keeps it, sealed like any payload, in place of that payload."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from envelope_codec.temporal.codec import EnvelopeCodec, is_envelope
 
 _FIELD = "envelope"
 _ENCODING = b"json/envelope-codec-claim"
-_LONGEST = 65_536
-_LARGEST = 2**31  # bytes, which no protobuf message has
+_LONGEST_TEXT = 65_536  # characters of a sealed claim
+_SIZE_LIMIT = 2**31  # bytes; no protobuf message is as large
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
 class Claim:
-    """Which bytes of a store are meant, and that they are these.
+    """A claim on stored bytes: under which id they are, and how to tell that they are unchanged.
 
     Attributes:
-        id: what the store keeps them under; random, so that it tells nothing.
+        id: the store keeps the bytes under it. It is random, so that it reveals nothing.
         digest: SHA-256 of the stored bytes, in hex.
-        size: how many they are.
+        size: number of the stored bytes.
     """
 
     id: str
@@ -41,57 +41,72 @@ class Claim:
 
     @classmethod
     def of(cls, id: str, data: bytes) -> Claim:
-        """The claim for ``data``."""
+        """Make the claim for ``data``."""
         return cls(id, sha256(data).hexdigest(), len(data))
 
     def check(self, data: bytes) -> None:
-        """Raises `InvalidCiphertext` if ``data`` is not what was stored."""
+        """Raise `InvalidCiphertext` if ``data`` is not what was stored."""
         if len(data) != self.size or not compare_digest(sha256(data).hexdigest(), self.digest):
             raise InvalidCiphertext("the datastore returned other bytes than were stored", operation="open")
 
-    async def sealed(self, codec: EnvelopeCodec) -> dict[str, str]:
-        """As Temporal keeps it: no id, no digest in clear."""
+    async def seal(self, codec: EnvelopeCodec) -> dict[str, str]:
+        """Return the claim data that Temporal keeps. Neither the id nor the digest is readable in it."""
         content = json.dumps({"id": self.id, "sha256": self.digest, "size": self.size})
         [payload] = await codec.encode([Payload(metadata={"encoding": _ENCODING}, data=content.encode())])
         return {_FIELD: base64.b64encode(payload.SerializeToString()).decode()}
 
-    @staticmethod
-    def is_sealed(data: Mapping[str, str]) -> bool:
-        """Whether ``data`` has the form of a sealed claim."""
-        return set(data) == {_FIELD}
-
     @classmethod
-    def envelope(cls, data: Mapping[str, str]) -> Payload:
-        """The envelope that `sealed` made of a claim. Raises `MalformedEnvelope` if it is none."""
-        text = data.get(_FIELD, "")
-        try:
-            if not cls.is_sealed(data) or len(text) > _LONGEST:
-                raise ValueError
-            sealed = Payload.FromString(base64.b64decode(text, validate=True))
-        except (ValueError, binascii.Error, DecodeError):
-            raise MalformedEnvelope("the reference to the datastore is not one of ours") from None
-        if not is_envelope(sealed):
-            raise MalformedEnvelope("the reference to the datastore is not sealed")
-        return sealed
-
-    @classmethod
-    async def opened(cls, data: Mapping[str, str], codec: EnvelopeCodec) -> Claim:
-        """The claim that `sealed` made.
+    async def open(cls, data: Mapping[str, str], codec: EnvelopeCodec) -> Claim:
+        """Open claim data that `seal` made.
 
         Raises:
-            MalformedEnvelope: it is none.
+            MalformedEnvelope: ``data`` is not such claim data.
             EnvelopeError: as `EnvelopeCodec.decode`.
         """
-        [payload] = await codec.decode([cls.envelope(data)])
+        [payload] = await codec.decode([parse_envelope(data)])
         try:
             if payload.metadata["encoding"] != _ENCODING:
                 raise ValueError
             content = json.loads(payload.data)
-            claim = cls(content["id"], content["sha256"], content["size"])
-            if not (is_id(claim.id) and _DIGEST.fullmatch(claim.digest)) or type(claim.size) is not int:
-                raise ValueError
-            if not 0 <= claim.size < _LARGEST:
-                raise ValueError
+            return cls._check_content(content["id"], content["sha256"], content["size"])
         except (ValueError, KeyError, TypeError, RecursionError):
             raise MalformedEnvelope("what was sealed is not a reference to the datastore") from None
-        return claim
+
+    @classmethod
+    def _check_content(cls, id: str, digest: str, size: int) -> Claim:
+        """Make a claim of values of any type. Raise ValueError or TypeError if no driver can have written them."""
+        if not (is_id(id) and _DIGEST.fullmatch(digest)) or type(size) is not int or not 0 <= size < _SIZE_LIMIT:
+            raise ValueError
+        return cls(id, digest, size)
+
+
+def is_sealed(data: Mapping[str, str]) -> bool:
+    """Return whether claim data has the form of a sealed claim of this library."""
+    return set(data) == {_FIELD}
+
+
+def parse_payload(data: Mapping[str, str]) -> Payload:
+    """Return the payload in claim data of this library, whether or not it is an envelope.
+
+    Raises:
+        MalformedEnvelope: the claim data is of another driver, or damaged.
+    """
+    text = data.get(_FIELD, "")
+    try:
+        if not is_sealed(data) or len(text) > _LONGEST_TEXT:
+            raise ValueError
+        return Payload.FromString(base64.b64decode(text, validate=True))
+    except (ValueError, binascii.Error, DecodeError):
+        raise MalformedEnvelope("the reference to the datastore is not one of ours") from None
+
+
+def parse_envelope(data: Mapping[str, str]) -> Payload:
+    """Return the envelope in claim data that `Claim.seal` made. Nothing is opened.
+
+    Raises:
+        MalformedEnvelope: there is no envelope in it.
+    """
+    sealed = parse_payload(data)
+    if not is_envelope(sealed):
+        raise MalformedEnvelope("the reference to the datastore is not sealed")
+    return sealed

@@ -1,4 +1,4 @@
-"""How our drivers stand beside a user's own, in the SDK's settings of external storage."""
+"""The SDK's settings of external storage, with drivers of this library beside those of the application."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ from temporalio.converter import (
 from envelope_codec._frames import frameless
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.errors import ConfigurationError
-from envelope_codec.storage.driver import EnvelopeDriver, Pool
-from envelope_codec.storage.foreign import ForeignDriver, ForeignSelector, foreign_drivers
+from envelope_codec.storage.driver import EnvelopeDriver
+from envelope_codec.storage.foreign import ForeignDriver, ForeignSelector, wrap_drivers
+from envelope_codec.storage.pool import Pool
 from envelope_codec.store import parse_store_url
 from envelope_codec.temporal.codec import EnvelopeCodec
 from envelope_codec.temporal.foreign import Extension
@@ -38,14 +39,14 @@ _making_a_schedule: ContextVar[bool] = ContextVar("making_a_schedule", default=F
 
 
 class ScheduleMemos(Interceptor):
-    """Has the memo of a schedule sealed, but not stored: with a reference in it, the server does not run the schedule.
+    """An interceptor that keeps the memo of a schedule out of the store. The memo is sealed like any payload.
 
-    The scheduler of Temporal's server is a workflow in Go, whose memo this is. Temporal's Go SDK refuses references
-    to external storage, and so each of its tasks fails.
+    Temporal's server runs a schedule as a workflow in Go, and the memo belongs to that workflow. Temporal's Go SDK
+    refuses references to external storage, so that each task of the workflow would fail.
     """
 
     def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:
-        """See `Interceptor.intercept_client`."""
+        """Wrap the client's calls."""
         return _ScheduleMemos(next)
 
 
@@ -54,7 +55,7 @@ class _ScheduleMemos(OutboundInterceptor):
         token = _making_a_schedule.set(True)
         try:
             making = [super().create_schedule(input)]
-            del input  # an error keeps this frame
+            del input  # an error would keep this frame, and so the memo
             return await making.pop()
         finally:
             _making_a_schedule.reset(token)
@@ -64,13 +65,16 @@ class _ScheduleMemos(OutboundInterceptor):
         try:
             await super().fail_async_activity(input)
         finally:
-            failing.reset(token)  # the caller's task goes on
+            failing.reset(token)  # the caller's task goes on, and stores again
 
 
 class _Selector:
-    """Ours for whatever is large enough, if we store at all; else as the user has it.
+    """The choice of a driver: this library's if it stores at all, or else as the application has it.
 
-    An object that can be compared: the same settings twice are the same.
+    Args:
+        ours: the driver that stores; None if this library only reads.
+        theirs: the application's own settings.
+        drivers: the application's drivers, wrapped.
     """
 
     def __init__(
@@ -85,18 +89,18 @@ class _Selector:
             return None
         if self.ours is not None:
             if failing.get() and payload.ByteSize() <= INLINE:
-                return None  # or the failure would wait for the store, and nobody would hear of it
-            # What the schedule is to start has a target; the schedule's own memo has none.
+                return None  # else the failure would wait for the store that it tells of
+            # Payloads of the workflow that the schedule starts have a target. The schedule's own memo has none.
             return None if _making_a_schedule.get() and context.target is None else self.ours
         return self._select(context, payload) if self._select is not None else None
 
 
 @dataclass(frozen=True)
 class _Storage(ExternalStorage, WithSerializationContext):
-    """Settings of external storage, whose drivers learn where a payload belongs. The SDK asks for that."""
+    """Settings of external storage whose drivers learn where a payload belongs."""
 
     def with_context(self, context: SerializationContext) -> ExternalStorage:  # type: ignore[override]
-        """See `WithSerializationContext.with_context`."""
+        """Return the settings for payloads that belong to ``context``."""
         selector: Any = self.driver_selector
         theirs = selector.theirs
         if isinstance(theirs, WithSerializationContext):
@@ -104,12 +108,12 @@ class _Storage(ExternalStorage, WithSerializationContext):
         ours = [driver.with_context(context) for driver in self.drivers if isinstance(driver, EnvelopeDriver)]
         foreign = [driver for driver in self.drivers if isinstance(driver, ForeignDriver)]
         known = foreign if theirs is selector.theirs else None
-        return _merged(theirs, ours, selector.ours is not None, self.payload_size_threshold, known)
+        return _merge(theirs, ours, selector.ours is not None, self.payload_size_threshold, known)
 
 
 @frameless
 def configured_pools(config: EnvelopeConfig) -> list[Pool]:
-    """The stores of a configuration: the one to store to first, if there is one, then those to read from."""
+    """Return the stores of a configuration: first the one to store in, if there is one, then those to read from."""
     urls = [config.storage] if config.storage is not None else []
     return [Pool(parse_store_url(url)) for url in (*urls, *config.former_storage)]
 
@@ -117,42 +121,43 @@ def configured_pools(config: EnvelopeConfig) -> list[Pool]:
 def with_our_storage(
     theirs: ExternalStorage | None, pools: Sequence[Pool], codec: EnvelopeCodec, *, threshold: int | None
 ) -> ExternalStorage | None:
-    """``theirs`` with a driver for each of ``pools``, with errors of ours where its own drivers fail.
+    """Return the application's settings with a driver of this library for each of ``pools``.
 
-    No driver gets what must reach Temporal as it is.
+    The errors of the application's own drivers become errors of this library. Payloads that must reach Temporal as they
+    are go to no driver.
 
     Args:
-        theirs: what the user has, without our drivers.
-        pools: the stores to read from; the first is stored to, unless ``threshold`` is None.
-        codec: seals and opens what Temporal keeps of a stored payload.
-        threshold: payloads of so many bytes, sealed, are stored.
+        theirs: the application's settings, without drivers of this library.
+        pools: the stores to read from. The first one is stored in, unless ``threshold`` is None.
+        codec: seals and opens the claims that Temporal keeps.
+        threshold: sealed payloads of this many bytes or more are stored.
 
     Raises:
         ConfigurationError: two stores have one name.
     """
-    if not pools:  # then it is as they have it, but for that
-        return _merged(theirs, [], False, theirs.payload_size_threshold) if theirs is not None else None
+    if not pools:  # the application's settings stay as they are, except for their errors
+        return _merge(theirs, [], False, theirs.payload_size_threshold) if theirs is not None else None
     size = threshold if threshold is not None else theirs.payload_size_threshold if theirs is not None else 0
     try:
-        return _merged(theirs, [EnvelopeDriver(pool, codec) for pool in pools], threshold is not None, size)
+        return _merge(theirs, [EnvelopeDriver(pool, codec) for pool in pools], threshold is not None, size)
     except ValueError:
         raise ConfigurationError("storage: two stores have one name; give each its own, with ?name=") from None
 
 
 def without_our_storage(storage: ExternalStorage | None) -> ExternalStorage | None:
-    """What the user had before `with_our_storage`."""
+    """Return the application's settings, as they were before `with_our_storage`."""
     selector: Any = storage.driver_selector if storage is not None else None
     return selector.theirs if isinstance(selector, _Selector) else storage
 
 
-def _merged(
+def _merge(
     theirs: ExternalStorage | None,
     ours: Sequence[EnvelopeDriver],
     stores: bool,
     threshold: int,
     known: Sequence[ForeignDriver] | None = None,
 ) -> ExternalStorage:
-    foreign = foreign_drivers(theirs) if known is None else known
+    foreign = wrap_drivers(theirs) if known is None else known
     return _Storage(
         drivers=[*ours, *foreign],
         driver_selector=_Selector(ours[0] if stores else None, theirs, foreign),

@@ -1,4 +1,4 @@
-"""Payloads as files in a directory, for development and tests, or on a file system that all workers share."""
+"""Payloads as files in a directory: for development and tests, or on a file system that all workers share."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _REFUSALS = {
 
 
 class FileStore:
-    """A `PayloadStore` in a directory: ``file:///path``. It must exist; files are readable by their owner alone."""
+    """A `PayloadStore` in a directory: ``file:///path``. It must exist. Only the owner can read the files."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -47,39 +47,39 @@ class FileStore:
         self._threads = PerProcess(lambda _: ThreadPoolExecutor(_THREADS, thread_name_prefix="envelope-codec-files"))
 
     async def put(self, id: str, data: bytes) -> None:
-        """See `PayloadStore.put`."""
+        """Keep ``data`` under ``id``."""
         kept = [data]
         del data  # or the thread holds a large one for a moment longer than this call lasts
-        await self._do("put", lambda: self._put(self._path(id), kept.pop()))
+        await self._call("put", lambda: self._write(self._path(id), kept.pop()))
 
     async def get(self, id: str) -> bytes:
-        """See `PayloadStore.get`."""
+        """Return what is kept under ``id``. Raises `PayloadMissing` if nothing is."""
         try:
             return await self._run(self._path(id).read_bytes)
         except FileNotFoundError:
-            await self._do("get", self._check_folder)
+            await self._call("get", self._check_folder)
             raise PayloadMissing("the datastore has no such payload", operation="get") from None
         except OSError as error:
-            raise _failure(error, "get") from None
+            raise _translate(error, "get") from None
 
     async def delete(self, id: str) -> None:
-        """See `PayloadStore.delete`."""
-        await self._do("delete", lambda: self._path(id).unlink(missing_ok=True))
+        """Delete what is kept under ``id``, if anything is."""
+        await self._call("delete", lambda: self._path(id).unlink(missing_ok=True))
 
     async def list_before(self, before: float) -> AsyncIterator[Stored]:
-        """See `PayloadStore.list_before`."""
-        for folder in await self._do("list", lambda: sorted(self._folder.iterdir())):
-            for stored in await self._do("list", partial(self._in, folder, before)):
+        """Yield all payloads that were put before ``before`` (Unix seconds)."""
+        for folder in await self._call("list", lambda: sorted(self._folder.iterdir())):
+            for stored in await self._call("list", partial(self._list_folder, folder, before)):
                 yield stored
 
     async def check(self) -> None:
-        """See `PayloadStore.check`."""
+        """Put and delete an empty file. Raises if that is not possible."""
         id = os.urandom(16).hex()
         await self.put(id, b"")
         await self.delete(id)
 
     async def close(self) -> None:
-        """See `PayloadStore.close`."""
+        """End the threads. Does not wait for calls under way."""
         threads = self._threads.take()
         if threads is not None:
             threads.shutdown(wait=False)
@@ -89,11 +89,11 @@ class FileStore:
             raise PayloadMissing("the datastore has no such payload", operation="get")
         return self._folder / id[:2] / id
 
-    def _put(self, path: Path, data: bytes) -> None:
+    def _write(self, path: Path, data: bytes) -> None:
         self._check_folder()
         if not path.parent.is_dir():
             path.parent.mkdir(mode=0o700, exist_ok=True)
-            _sync(self._folder)
+            _sync_folder(self._folder)
         descriptor, name = mkstemp(dir=path.parent, prefix=".")
         fresh = Path(name)
         try:
@@ -105,36 +105,36 @@ class FileStore:
         except BaseException:
             fresh.unlink(missing_ok=True)
             raise
-        _sync(path.parent)
+        _sync_folder(path.parent)
 
     def _check_folder(self) -> None:
         if not self._folder.is_dir():
             raise FileNotFoundError(errno.ENOENT, "no such directory")
 
-    def _in(self, folder: Path, before: float) -> list[Stored]:
+    def _list_folder(self, folder: Path, before: float) -> list[Stored]:
         found = []
         for path in folder.iterdir() if folder.is_dir() else ():
             if is_id(path.name):
                 try:
-                    facts = path.stat()
+                    status = path.stat()
                 except FileNotFoundError:
                     continue  # deleted meanwhile
-                if facts.st_mtime < before:
-                    found.append(Stored(path.name, facts.st_mtime, facts.st_size))
+                if status.st_mtime < before:
+                    found.append(Stored(path.name, status.st_mtime, status.st_size))
         return found
 
-    async def _do(self, operation: str, work: Callable[[], _T]) -> _T:
+    async def _call(self, operation: str, work: Callable[[], _T]) -> _T:
         try:
             return await self._run(work)
         except OSError as error:
-            raise _failure(error, operation) from None
+            raise _translate(error, operation) from None
 
     async def _run(self, work: Callable[[], _T]) -> _T:
-        """Run ``work`` in a thread of the store's own: those of a loop that a forked child inherits are not there."""
+        """Run ``work`` in a thread of the store. A forked child has no threads of an event loop that it inherits."""
         return await asyncio.get_running_loop().run_in_executor(self._threads.get(), work)
 
 
-def _failure(error: OSError, operation: str) -> StoreRefused | StoreUnavailable:
+def _translate(error: OSError, operation: str) -> StoreRefused | StoreUnavailable:
     code = errno.errorcode.get(error.errno or 0, "")
     _log.debug("a file %s failed: %s %s", operation, type(error).__name__, code)
     reason = _REFUSALS.get(error.errno or 0)
@@ -143,7 +143,7 @@ def _failure(error: OSError, operation: str) -> StoreRefused | StoreUnavailable:
     return StoreUnavailable("the file system did not do as it was asked", operation=operation)
 
 
-def _sync(folder: Path) -> None:
+def _sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""The application's own storage drivers and selectors, whose errors are ours."""
+"""The application's own storage drivers and selectors. Their errors become errors of this library."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _KIND = "application's storage driver"
 
 
 class ForeignDriver(StorageDriver):
-    """A driver of the application's. What it raises becomes `ExtensionFailed`, and so does an answer of no use."""
+    """A storage driver of the application. Whatever it raises becomes `ExtensionFailed`, and so does a bad answer."""
 
     def __init__(self, driver: StorageDriver) -> None:
         self.driver = driver
@@ -30,18 +30,18 @@ class ForeignDriver(StorageDriver):
         self._name = self._extension.called(driver.name)
 
     def name(self) -> str:
-        """See `StorageDriver.name`. Asked for once: the SDK asks while it encodes."""
+        """Return the driver's name. The driver was asked once, at the start: the SDK asks while it encodes."""
         return self._name
 
     def type(self) -> str:
-        """See `StorageDriver.type`."""
+        """Return the driver's own type."""
         return self._extension.called(self.driver.type)
 
     async def store(self, context: StorageDriverStoreContext, payloads: Sequence[Payload]) -> list[StorageDriverClaim]:
-        """See `StorageDriver.store`. Raises `EnvelopeError` and nothing else."""
+        """Let the driver store payloads. Raises `EnvelopeError` and nothing else."""
         answer = await self._extension.awaited(self.driver.store, context, payloads, operation="put")
-        claims = _claims(answer)
-        del answer  # the frames of an error may be shown
+        claims = _read_claims(answer)
+        del answer  # an error's frames may be shown, with their variables
         if claims is None or len(claims) != len(payloads):
             raise self._extension.failed("did not return a claim for each payload", operation="put")
         return claims
@@ -49,7 +49,7 @@ class ForeignDriver(StorageDriver):
     async def retrieve(
         self, context: StorageDriverRetrieveContext, claims: Sequence[StorageDriverClaim]
     ) -> list[Payload]:
-        """See `StorageDriver.retrieve`. Raises `EnvelopeError` and nothing else."""
+        """Let the driver fetch payloads. Raises `EnvelopeError` and nothing else."""
         answer = await self._extension.awaited(self.driver.retrieve, context, claims, operation="get")
         payloads = payloads_of(answer)
         del answer
@@ -59,11 +59,11 @@ class ForeignDriver(StorageDriver):
 
 
 class ForeignSelector:
-    """Which of the application's drivers stores a payload, by the application's own settings.
+    """The choice of the application's driver for a payload, by the application's own settings.
 
     Args:
         storage: the application's settings.
-        drivers: its drivers, as `foreign_drivers` made them.
+        drivers: its drivers, as `wrap_drivers` made them.
     """
 
     def __init__(self, storage: ExternalStorage, drivers: Sequence[ForeignDriver]) -> None:
@@ -72,7 +72,7 @@ class ForeignSelector:
         self._extension = Extension("application's driver selector", self._selector)
 
     def __call__(self, context: StorageDriverSelectContext, payload: Payload) -> StorageDriver | None:
-        """See `ExternalStorage.driver_selector`. Raises `EnvelopeError` and nothing else."""
+        """Return the driver that stores ``payload``, or None. Raises `EnvelopeError` and nothing else."""
         if self._selector is None:
             return self._drivers[0]
         chosen = self._extension.called(self._selector, context, payload, operation="put")
@@ -84,12 +84,12 @@ class ForeignSelector:
         raise self._extension.failed("chose a driver that is not registered", operation="put")
 
 
-def foreign_drivers(storage: ExternalStorage | None) -> list[ForeignDriver]:
-    """The drivers of the application's settings, each with errors of ours."""
+def wrap_drivers(storage: ExternalStorage | None) -> list[ForeignDriver]:
+    """Wrap each driver of the application's settings."""
     return [ForeignDriver(driver) for driver in storage.drivers] if storage is not None else []
 
 
-def _claims(answer: Any) -> list[StorageDriverClaim] | None:
+def _read_claims(answer: Any) -> list[StorageDriverClaim] | None:
     with suppress(Exception):
         claims = [StorageDriverClaim(dict(claim.claim_data)) for claim in answer]
         if all(isinstance(text, str) for claim in claims for entry in claim.claim_data.items() for text in entry):

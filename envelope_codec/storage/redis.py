@@ -48,8 +48,8 @@ _CONNECTIONS = 32
 class RedisStore:
     """A `PayloadStore` in Redis: ``redis://USER:PASSWORD@HOST:6379/0?prefix=envelope:``, or ``rediss://`` with TLS.
 
-    Everything in the URL but ``prefix`` is redis-py's. How durable a payload is, is for the server's own settings to
-    say (``appendonly``, ``appendfsync``, replicas); it must not evict keys.
+    Everything in the URL but ``prefix`` is redis-py's. The server's own settings decide how durable a payload is
+    (``appendonly``, ``appendfsync``, replicas). The server must not evict keys.
     """
 
     @frameless
@@ -62,126 +62,128 @@ class RedisStore:
         options.pop("decode_responses", None)  # payloads are bytes
         url = urlunsplit(parts._replace(query=urlencode(options)))
         try:
-            int(parts.path.strip("/") or 0)  # the database, which redis-py takes for 0 if it is no number
+            int(parts.path.strip("/") or 0)  # the database's number; redis-py takes any other text for 0
             with in_our_words("redis-py"):
                 pool = redis.asyncio.BlockingConnectionPool.from_url(url, **settings)
-                pool.connection_class(**pool.connection_kwargs)  # asks no network, and knows which options there are
+                pool.connection_class(**pool.connection_kwargs)  # asks no network, and checks the options
         except (ValueError, TypeError, RedisError):
             raise ConfigurationError("storage: redis-py can't read the URL, or does not know an option in it") from None
         self._redis = redis.asyncio.Redis.from_pool(pool)
 
     async def put(self, id: str, data: bytes) -> None:
-        """See `PayloadStore.put`."""
+        """Keep ``data`` under ``id``."""
         key, view = self._prefix + id, memoryview(data)
         kept = _HEAD.pack(int(time.time())) + view[:_PIECE]
         if len(data) <= _PIECE:
-            await self._do("put", self._redis.set(key, kept))
+            await self._call("put", self._redis.set(key, kept))
             return
-        # Each piece at its place, so that it does not matter which attempt it comes from.
-        await self._do("put", self._redis.setrange(key, 0, kept))
+        # Each piece is written at its place, so that it does not matter which attempt it comes from.
+        await self._call("put", self._redis.setrange(key, 0, kept))
         for start in range(_PIECE, len(data), _PIECE):
             piece = bytes(view[start : start + _PIECE])
-            await self._do("put", self._redis.setrange(key, _HEAD.size + start, piece))
+            await self._call("put", self._redis.setrange(key, _HEAD.size + start, piece))
 
     async def get(self, id: str) -> bytes:
-        """See `PayloadStore.get`."""
-        kept = await self._do("get", self._redis.get(self._prefix + id))
+        """Return what is kept under ``id``. Raises `PayloadMissing` if nothing is."""
+        kept = await self._call("get", self._redis.get(self._prefix + id))
         if kept is None:
             raise PayloadMissing("the datastore has no such payload", operation="get")
         return cast(bytes, kept)[_HEAD.size :]
 
     async def delete(self, id: str) -> None:
-        """See `PayloadStore.delete`."""
-        await self._do("delete", self._redis.delete(self._prefix + id))
+        """Delete what is kept under ``id``, if anything is."""
+        await self._call("delete", self._redis.delete(self._prefix + id))
 
     async def list_before(self, before: float) -> AsyncIterator[Stored]:
-        """See `PayloadStore.list_before`."""
+        """Yield all payloads that were put before ``before`` (Unix seconds)."""
         cursor, seen = 0, set[bytes]()
         pattern = "".join(f"\\{sign}" if sign in "*?[]\\" else sign for sign in self._prefix) + "*"
         while True:
-            cursor, keys = await self._do("list", self._redis.scan(cursor, match=pattern, count=_PAGE))
+            cursor, keys = await self._call("list", self._redis.scan(cursor, match=pattern, count=_PAGE))
             fresh = [key for key in keys if key not in seen]  # a scan may name a key twice
             seen.update(fresh)
-            for id, head, size in await self._facts(fresh):
+            for id, head, size in await self._read_heads(fresh):
                 if is_id(id) and len(head) == _HEAD.size and _HEAD.unpack(head)[0] < before:
                     yield Stored(id, float(_HEAD.unpack(head)[0]), size - _HEAD.size)
             if not cursor:
                 return
 
     async def check(self) -> None:
-        """See `PayloadStore.check`."""
+        """Put, get and delete a value that is no payload, and check that the server evicts no keys."""
         await try_out(self)
         try:
             policy = (await self._redis.config_get("maxmemory-policy")).get("maxmemory-policy", "noeviction")
         except RedisError:
-            return  # a server that lets nobody ask is not asked
+            return  # the server does not let us ask
         if not str(policy).startswith(_KEEPS_ALL):
             raise StoreRefused("the server evicts keys when it is full: set maxmemory-policy to noeviction")
 
     async def close(self) -> None:
-        """See `PayloadStore.close`."""
+        """Release the connections."""
         await self._redis.aclose()
 
-    async def _facts(self, keys: list[bytes]) -> list[tuple[str, bytes, int]]:
-        """Id, head and whole size of what is kept under ``keys``, as far as it is still there and a payload."""
-        asked = self._redis.pipeline(transaction=False)
+    async def _read_heads(self, keys: list[bytes]) -> list[tuple[str, bytes, int]]:
+        """Return id, head and whole size of what is kept under ``keys``. What is gone, or no payload, is left out."""
+        pipeline = self._redis.pipeline(transaction=False)
         for key in keys:
-            asked.getrange(key, 0, _HEAD.size - 1)
-            asked.strlen(key)
-        told = await self._do("list", asked.execute(raise_on_error=False)) if keys else []
+            pipeline.getrange(key, 0, _HEAD.size - 1)
+            pipeline.strlen(key)
+        replies = await self._call("list", pipeline.execute(raise_on_error=False)) if keys else []
         ids = [key.decode(errors="replace")[len(self._prefix) :] for key in keys]
-        facts = zip(ids, told[::2], told[1::2], strict=True)
+        facts = zip(ids, replies[::2], replies[1::2], strict=True)
         return [(id, head, size) for id, head, size in facts if isinstance(head, bytes) and isinstance(size, int)]
 
-    async def _do(self, operation: str, work: Any) -> Any:
+    async def _call(self, operation: str, work: Any) -> Any:
         try:
             return await work
         except (RedisError, OSError) as error:
             if isinstance(error, ReadOnlyError):
-                await self._redis.connection_pool.disconnect(inuse_connections=False)  # others may lead to the primary
-            raise _failure(error, operation) from None
+                await self._redis.connection_pool.disconnect(
+                    inuse_connections=False
+                )  # new connections may lead to the primary
+            raise _translate(error, operation) from None
 
 
-def _failure(error: Exception, operation: str) -> EnvelopeError:
+def _translate(error: Exception, operation: str) -> EnvelopeError:
     _log.debug("Redis %s failed: %s", operation, type(error).__name__)
     if isinstance(error, ReadOnlyError):
         return StoreUnavailable("the server takes no writes: it is a replica, or read-only", operation=operation)
     text = str(error)
-    for kind, words, told in _MEANINGS:
+    for kind, words, make_error in _MEANINGS:
         if isinstance(error, kind) and (not words or words in text):
-            return told(operation)
+            return make_error(operation)
     return StoreUnavailable("the server did not answer", operation=operation)
 
 
-_Told = Callable[[str], EnvelopeError]
+_MakeError = Callable[[str], EnvelopeError]
 
 
-def _refused(reason: str) -> _Told:
+def _refuse(reason: str) -> _MakeError:
     return lambda operation: StoreRefused(reason, operation=operation)
 
 
-def _out(reason: str) -> _Told:
+def _unavailable(reason: str) -> _MakeError:
     return lambda operation: StoreUnavailable(reason, operation=operation)
 
 
 # https://redis.io/docs/latest/develop/reference/protocol-spec/: redis-py has classes for some codes, and for others the
-# code in the text. The first that fits counts.
-_MEANINGS: tuple[tuple[type[Exception], str, _Told], ...] = (
-    (AuthenticationError, "", _refused("the server refused the login: wrong user or password")),
-    (AuthorizationError, "", _refused("the server refused the login: wrong user or password")),
-    (NoPermissionError, "", _refused("permission is missing: for a command, or for keys with the prefix")),
-    (OutOfMemoryError, "", _refused("the server is out of memory")),
-    (BusyLoadingError, "", _out("the server is starting: it loads its data")),
-    (RedisConnectionError, "max number of clients", _out("the server has too many connections")),
-    (RedisError, "NOREPLICAS", _out("the server has not enough replicas to take writes")),
-    (RedisError, "MISCONF", _out("the server can't save its data: look at its disk")),
-    (RedisError, "BUSY", _out("the server is busy with a script")),
-    (TryAgainError, "", _out("the server did not answer")),
-    (AskError, "", _refused("the server belongs to a Redis Cluster, which is not supported")),
-    (ClusterCrossSlotError, "", _refused("the server belongs to a Redis Cluster, which is not supported")),
-    (ClusterError, "", _out("the server did not answer")),
-    (ResponseError, "WRONGTYPE", _refused("what is there under the id is no payload")),
-    (ResponseError, "DB index", _refused("the server has no database of that number")),
-    (ResponseError, "unknown command", _refused("the server does not know a command that is needed")),
-    (ResponseError, "", _refused("the server refused, and its log may say why")),
+# code in the text. The first row that fits counts.
+_MEANINGS: tuple[tuple[type[Exception], str, _MakeError], ...] = (
+    (AuthenticationError, "", _refuse("the server refused the login: wrong user or password")),
+    (AuthorizationError, "", _refuse("the server refused the login: wrong user or password")),
+    (NoPermissionError, "", _refuse("permission is missing: for a command, or for keys with the prefix")),
+    (OutOfMemoryError, "", _refuse("the server is out of memory")),
+    (BusyLoadingError, "", _unavailable("the server is starting: it loads its data")),
+    (RedisConnectionError, "max number of clients", _unavailable("the server has too many connections")),
+    (RedisError, "NOREPLICAS", _unavailable("the server has not enough replicas to take writes")),
+    (RedisError, "MISCONF", _unavailable("the server can't save its data: look at its disk")),
+    (RedisError, "BUSY", _unavailable("the server is busy with a script")),
+    (TryAgainError, "", _unavailable("the server did not answer")),
+    (AskError, "", _refuse("the server belongs to a Redis Cluster, which is not supported")),
+    (ClusterCrossSlotError, "", _refuse("the server belongs to a Redis Cluster, which is not supported")),
+    (ClusterError, "", _unavailable("the server did not answer")),
+    (ResponseError, "WRONGTYPE", _refuse("what is there under the id is no payload")),
+    (ResponseError, "DB index", _refuse("the server has no database of that number")),
+    (ResponseError, "unknown command", _refuse("the server does not know a command that is needed")),
+    (ResponseError, "", _refuse("the server refused, and its log may say why")),
 )

@@ -3,59 +3,24 @@
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
-    String,
-    Table,
-    and_,
-    delete,
-    event,
-    exists,
-    func,
-    insert,
-    or_,
-    select,
-)
-from sqlalchemy.dialects import mysql
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy import and_, delete, exists, func, insert, or_, select
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from envelope_codec._frames import frameless
-from envelope_codec.errors import (
-    ConfigurationError,
-    EnvelopeError,
-    PayloadMissing,
-)
-from envelope_codec.storage.sql_error import CONSTRAINT, OPTIONS, described, is_read_only, meaning
-from envelope_codec.store import Stored, in_our_words, is_id, try_out
+from envelope_codec.errors import EnvelopeError, PayloadMissing
+from envelope_codec.storage.sql_engine import make_engine, parse_url
+from envelope_codec.storage.sql_error import describe, find_meaning, is_read_only
+from envelope_codec.storage.sql_meanings import CONSTRAINT, OPTIONS
+from envelope_codec.storage.sql_table import make_table, render_ddl
+from envelope_codec.store import Stored, is_id, try_out
 
 _log = logging.getLogger("envelope_codec.storage.sql")
 
-_DRIVERS = {
-    "postgresql": "postgresql+psycopg",
-    "sqlite": "sqlite+aiosqlite",
-    "mysql": "mysql+asyncmy",
-    "mariadb": "mariadb+asyncmy",
-}
-_TABLE = re.compile(r"([A-Za-z_][A-Za-z0-9_]{0,62}\.)?[A-Za-z_][A-Za-z0-9_]{0,47}")  # its index has a longer name
 _PAGE = 1_000
-_POOL = 16
-# Each statement commits itself, and so there is nothing to roll back either.
-_STATELESS: dict[str, Any] = {"isolation_level": "AUTOCOMMIT", "pool_reset_on_return": None}
-
 _ID_LENGTH = 32
 # Large payloads are kept in parts: MariaDB takes statements of 16 MiB if it is not told otherwise, asyncmy garbles
 # larger rows, and libpq keeps for each connection a buffer as large as the largest row that it has seen.
@@ -65,38 +30,25 @@ _PART = 2 * 2**20
 class SqlStore:
     """A `PayloadStore` in a table: ``postgresql+psycopg://USER@HOST/DATABASE?table=envelope_payloads``.
 
-    Everything in the URL but ``table`` (which may have a schema before it) is SQLAlchemy's; without a driver it is
-    ``psycopg``, ``aiosqlite`` or ``asyncmy``. The table is not made here: `ddl` says how. The first part of a payload
-    is written last: it is what makes a payload be there.
+    ``table`` may have a schema before it. Everything else in the URL is SQLAlchemy's. If the URL names no driver, the
+    driver is ``psycopg``, ``aiosqlite`` or ``asyncmy``. The store does not make the table: `ddl` has the statements.
+
+    A large payload is kept in parts. The first part is written last, so that a payload is there only when it is whole.
     """
 
     @frameless
     def __init__(self, url: str) -> None:
-        parsed = _url(url)
-        name = parsed.query.get("table", "envelope_payloads")
-        if not isinstance(name, str) or not _TABLE.fullmatch(name):
-            raise ConfigurationError("storage: table= must be letters, digits and '_', with a schema before it or not")
-        self._table = _table(name)
-        try:
-            with in_our_words("SQLAlchemy"):
-                self._engine = _engine(parsed.difference_update_query(["table"]))
-        except ModuleNotFoundError:
-            raise  # the extra is missing, which whoever looked this class up says
-        except (ArgumentError, NoSuchModuleError, SQLAlchemyError, TypeError, ValueError) as error:
-            raise ConfigurationError(
-                f"storage: SQLAlchemy can't make an engine of the URL: {type(error).__name__}"
-            ) from None
+        parsed = parse_url(url)
+        self._table = make_table(parsed.query.get("table", "envelope_payloads"))
+        self._engine = make_engine(parsed.difference_update_query(["table"]))
 
     @property
     def ddl(self) -> str:
-        """The statements that make the table and its index."""
-        dialect = self._engine.dialect
-        made: list[Any] = [CreateTable(self._table), *(CreateIndex(index) for index in self._table.indexes)]
-        text = "".join(f"{str(one.compile(dialect=dialect)).strip()};\n" for one in made)
-        return re.sub(r"[ \t]+\n", "\n", text)
+        """Statements that make the table and its index."""
+        return render_ddl(self._table, self._engine.dialect)
 
     async def put(self, id: str, data: bytes) -> None:
-        """See `PayloadStore.put`."""
+        """Keep ``data`` under ``id``."""
         now, count = int(time.time()), max(1, -(-len(data) // _PART))
         for number in range(count - 1, -1, -1):
             part = data[number * _PART : (number + 1) * _PART]
@@ -105,23 +57,26 @@ class SqlStore:
             await self._insert({**row, "data": part})
 
     async def get(self, id: str) -> bytes:
-        """See `PayloadStore.get`."""
-        count, first = await self._row(id)
+        """Return what is kept under ``id``. Raises `PayloadMissing` if nothing is."""
+        count, first = await self._read_part(id)
         if count == 1:
             return first
-        return b"".join([first, *[(await self._row(f"{id}.{number}"))[1] for number in range(1, count)]])
+        return b"".join([first, *[(await self._read_part(f"{id}.{number}"))[1] for number in range(1, count)]])
 
     async def delete(self, id: str) -> None:
-        """See `PayloadStore.delete`."""
-        rows = await self._do("delete", select(self._table.c.parts).where(self._table.c.id == id))
+        """Delete what is kept under ``id``, if anything is."""
+        rows = await self._run("delete", select(self._table.c.parts).where(self._table.c.id == id))
         if rows:
             parts = self._table.c.id.in_([id, *(f"{id}.{number}" for number in range(1, rows[0][0]))])
-        else:  # writing it was cut short: there is no telling how many there are
+        else:  # writing it was cut short, so that no row says how many parts there are
             parts = self._table.c.id.like(f"{id}.%")
-        await self._do("delete", delete(self._table).where(parts))
+        await self._run("delete", delete(self._table).where(parts))
 
     async def list_before(self, before: float) -> AsyncIterator[Stored]:
-        """See `PayloadStore.list_before`. The oldest first. Parts without a first one count as a payload."""
+        """Yield all payloads that were put before ``before`` (Unix seconds), the oldest first.
+
+        Parts without a first one count as a payload: its writing was cut short.
+        """
         table, first = self._table, self._table.alias()
         id, created = table.c.id, table.c.created
         cut_short = and_(table.c.parts < 0, ~exists().where(first.c.id == func.substr(id, 1, _ID_LENGTH)))
@@ -129,7 +84,7 @@ class SqlStore:
         while True:
             after = or_(created > last_created, and_(created == last_created, id > last_id))
             page = select(id, created, table.c.size).where(created < before, after, or_(table.c.parts > 0, cut_short))
-            rows = await self._do("list", page.order_by(created, id).limit(_PAGE))
+            rows = await self._run("list", page.order_by(created, id).limit(_PAGE))
             for row in rows:
                 if is_id(row[0][:_ID_LENGTH]) and row[0][_ID_LENGTH : _ID_LENGTH + 1] in ("", "."):
                     yield Stored(row[0][:_ID_LENGTH], float(row[1]), row[2])
@@ -138,30 +93,30 @@ class SqlStore:
             last_id, last_created = rows[-1][0], rows[-1][1]
 
     async def check(self) -> None:
-        """See `PayloadStore.check`."""
+        """Put, get and delete a row that is no payload. Raises if that is not possible."""
         await try_out(self)
 
     async def close(self) -> None:
-        """See `PayloadStore.close`."""
+        """Release the connections."""
         await self._engine.dispose()
 
     async def _insert(self, row: dict[str, Any]) -> None:
         try:
-            await self._do("put", insert(self._table).values(row))
+            await self._run("put", insert(self._table).values(row))
         except _Conflict:
-            if not await self._do("put", select(self._table.c.id).where(self._table.c.id == row["id"])):
+            # Else an earlier attempt has come through, and only its answer was lost.
+            if not await self._run("put", select(self._table.c.id).where(self._table.c.id == row["id"])):
                 raise CONSTRAINT.error("put") from None
-            # An earlier attempt has come through, and its answer has not.
 
-    async def _row(self, id: str) -> tuple[int, bytes]:
-        """How many parts there are, and what is in this one."""
-        rows = await self._do("get", select(self._table.c.parts, self._table.c.data).where(self._table.c.id == id))
+    async def _read_part(self, id: str) -> tuple[int, bytes]:
+        """Return the number of parts of the payload, and the bytes of this one."""
+        rows = await self._run("get", select(self._table.c.parts, self._table.c.data).where(self._table.c.id == id))
         if not rows:
             raise PayloadMissing("the datastore has no such payload", operation="get")
         return int(rows[0][0]), bytes(rows[0][1])
 
-    async def _do(self, operation: str, statement: Any) -> Any:
-        """Run one statement, which commits itself. Its rows, if it returns any."""
+    async def _run(self, operation: str, statement: Any) -> Any:
+        """Run one statement, which commits itself. Return its rows, if it has any."""
         connected = False
         try:
             async with self._engine.connect() as connection:
@@ -170,15 +125,15 @@ class SqlStore:
                     result = await connection.execute(statement)
                 except DBAPIError as error:
                     if is_read_only(error.orig):
-                        await connection.invalidate()  # the next one may lead to the primary
+                        await connection.invalidate()  # the next connection may lead to the primary
                     raise
                 return result.all() if result.returns_rows else None
         except IntegrityError as error:
             if operation == "put":
                 raise _Conflict from None
-            raise _failure(error, operation) from None
+            raise _translate(error, operation) from None
         except (SQLAlchemyError, OSError) as error:
-            raise _failure(error, operation) from None
+            raise _translate(error, operation) from None
         except (TypeError, ValueError):
             if connected:
                 raise
@@ -186,69 +141,9 @@ class SqlStore:
 
 
 class _Conflict(Exception):
-    """A constraint is against it: the id is there already, most likely."""
+    """A constraint refuses the row. Most likely its id is there already."""
 
 
-def _url(url: str) -> URL:
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError):
-        raise ConfigurationError("storage: SQLAlchemy can't read the URL of the database") from None
-    return parsed.set(drivername=_DRIVERS.get(parsed.drivername, parsed.drivername))
-
-
-def _table(name: str) -> Table:
-    schema, _, name = name.rpartition(".")
-    data = LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")
-    return Table(
-        name,
-        MetaData(),
-        Column("id", String(40), primary_key=True, comment="32 digits, and .NUMBER for further parts"),
-        Column("created", BigInteger, nullable=False, comment="Unix seconds"),
-        Column("size", BigInteger, nullable=False, comment="bytes of the whole payload"),
-        Column("parts", Integer, nullable=False, comment="of the payload, negative in its last part, else 0"),
-        Column("data", data, nullable=False),
-        Index(f"{name}_created", "created"),
-        schema=schema or None,
-    )
-
-
-def _engine(url: URL) -> AsyncEngine:
-    settings: dict[str, Any] = {**_STATELESS, "pool_size": _POOL, "max_overflow": _POOL, "pool_timeout": 10}
-    if url.get_backend_name() == "sqlite":
-        if url.database in (None, "", ":memory:"):
-            raise ConfigurationError("storage: SQLite in memory keeps nothing: give a file, sqlite:////path")
-        waits = {} if "timeout" in url.query else {"timeout": 5.0}  # seconds for other writers
-        engine = create_async_engine(url, **settings, connect_args=waits)
-        event.listen(engine.sync_engine, "connect", _prepare_sqlite)
-        return engine
-    if url.drivername == "postgresql+psycopg":
-        settings["connect_args"] = {"cursor_factory": _binary_cursor()}
-    return create_async_engine(url, **settings, pool_recycle=1_800)
-
-
-def _binary_cursor() -> type[Any]:
-    """Cursors of psycopg whose results are binary: else each payload comes as a text of hex digits, twice as long."""
-    from psycopg import AsyncCursor
-    from psycopg.pq import Format
-
-    class BinaryCursor(AsyncCursor[Any]):
-        def __init__(self, *arguments: Any, **options: Any) -> None:
-            super().__init__(*arguments, **options)
-            self.format = Format.BINARY
-
-    return BinaryCursor
-
-
-def _prepare_sqlite(connection: Any, _: object) -> None:
-    cursor = connection.cursor()
-    # Readers and the writer don't wait for each other. The file keeps this, so that it matters once.
-    with suppress(Exception):  # of whatever class the driver's is: read-only, or in use at this moment
-        cursor.execute("PRAGMA journal_mode = WAL")
-    cursor.close()
-
-
-def _failure(error: BaseException, operation: str) -> EnvelopeError:
-    found = meaning(error)
-    _log.debug("SQL %s failed: %s", operation, described(error))
-    return found.error(operation)
+def _translate(error: BaseException, operation: str) -> EnvelopeError:
+    _log.debug("SQL %s failed: %s", operation, describe(error))
+    return find_meaning(error).error(operation)

@@ -14,7 +14,9 @@ from botocore.credentials import AssumeRoleCredentialFetcher, Credentials, Defer
 from botocore.exceptions import BotoCoreError, NoCredentialsError
 from botocore.session import Session
 
-from envelope_codec.aws.credentials import CredentialsUnavailable, WatchedCredentials, told_apart, watch, watch_signing
+from envelope_codec.aws.credentials import WatchedCredentials, watch
+from envelope_codec.aws.credentials_error import CredentialsUnavailable
+from envelope_codec.aws.signing import separate_signing, watch_signing
 from envelope_codec.aws.wirelog import WIRE_LOG
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.provider import Failed, ProcessClient, check_no_options, meanings
@@ -90,7 +92,7 @@ class GivenConnection:
     @contextmanager
     def in_use(self) -> Iterator[KMSClient]:
         """Give the client for one call. Raises what `OwnConnection.in_use` raises."""
-        with WIRE_LOG.silenced(), told_apart():
+        with WIRE_LOG.silenced(), separate_signing():
             yield self.process.get()
 
     def close(self) -> None:

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 from botocore import exceptions as sdk
 
-from envelope_codec.aws.credentials import REJECTED, CredentialsUnavailable
+from envelope_codec.aws.credentials_error import REJECTED, CredentialsUnavailable
 from envelope_codec.aws.meanings import REFUSED as ROLE_REFUSED
 from envelope_codec.provider import ErrorTable, Meaning, Row, meanings, quote
 from envelope_codec_aws import _hints as hints

@@ -27,7 +27,7 @@ OPTIONS = (
     ),
     Option(
         "sign_key_refresh",
-        "how long the public key of a signing key is used before the vault is asked for it again",
+        "seconds for which the public key of a signing key is used before the vault is asked for it again",
         kind="seconds",
         default=f"{SIGN_KEY_REFRESH:g}",
     ),
@@ -46,8 +46,8 @@ OPTIONS = (
         "`https://HOST:PORT` of a test server or a tunnel on this machine. It is no part of the key id",
         default="`https://` and the vault's host",
     ),
-    Option("connect_timeout", "time for a connection", kind="seconds", default=f"{CONNECT_TIMEOUT:g}"),
-    Option("read_timeout", "time between two reads", kind="seconds", default=f"{READ_TIMEOUT:g}"),
+    Option("connect_timeout", "seconds for a connection", kind="seconds", default=f"{CONNECT_TIMEOUT:g}"),
+    Option("read_timeout", "seconds between two reads", kind="seconds", default=f"{READ_TIMEOUT:g}"),
 )
 
 _CLIENT_ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -87,7 +87,7 @@ def choose_route(
 ) -> Route:
     """Check the options and put them together. Raises `ConfigurationError`."""
     if client_id is not None and not _CLIENT_ID.fullmatch(client_id):
-        raise ConfigurationError(f"option client_id={shown_value(client_id)} must be a UUID")
+        raise ConfigurationError("option client_id must be a UUID")  # without repeating what may be a secret
     if ca_bundle is not None and not Path(ca_bundle).exists():
         raise ConfigurationError(f"option ca_bundle: {shown_path(ca_bundle)} does not exist")
     return Route(

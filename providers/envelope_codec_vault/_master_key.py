@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import logging
-import re
 import weakref
 from collections.abc import Mapping
 from typing import Any
 
 import hvac
-from hvac.adapters import JSONAdapter
 
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.kms import Unwrapped, WrappedSecret, context_bytes
 from envelope_codec.provider import (
     Failed,
-    ProcessClient,
     asks_kms,
     check_no_options,
     choose,
@@ -26,18 +23,16 @@ from envelope_codec.provider import (
 from envelope_codec_vault import _hints as hints
 from envelope_codec_vault._ask import Question, ask
 from envelope_codec_vault._auth import choose_login
-from envelope_codec_vault._endpoint import Endpoint, choose_endpoint
+from envelope_codec_vault._endpoint import choose_endpoint
 from envelope_codec_vault._environment import advice_on, ignored_variables, warn_of_ignored
 from envelope_codec_vault._errors import ABSENT_KEY_TYPE, UNWRAP, WRAP
 from envelope_codec_vault._facts import FACTS
 from envelope_codec_vault._key_id import DEFAULT_MOUNT, TransitKey
-from envelope_codec_vault._login import Login
+from envelope_codec_vault._options import check_no_secret
 from envelope_codec_vault._own_sessions import OwnSessions
-from envelope_codec_vault._session import GivenSession, Sessions, span
-from envelope_codec_vault._shared import shared
+from envelope_codec_vault._session import Sessions, hold, span
+from envelope_codec_vault._shared import share
 from envelope_codec_vault._wire import decode, encode, key_version, text_of
-
-_SECRET_OPTION = re.compile(r"[?&](token|secret_id|jwt|password)=", re.IGNORECASE)
 
 _log = logging.getLogger("envelope_codec.vault")
 
@@ -127,7 +122,7 @@ class VaultTransit:
         if client is not None:
             times = {"connect_timeout": connect_timeout, "read_timeout": read_timeout}
             check_no_options({"endpoint": url, "auth": auth, "ca_bundle": ca_bundle, **times, **credentials})
-            self._process = _hold(client, namespace)
+            self._process = hold(client, namespace)
             return
         login = choose_login(auth, credentials)
         where = choose_endpoint(
@@ -140,7 +135,7 @@ class VaultTransit:
         if where.is_exposed:
             _log.warning("Vault address %s is plain http: tokens and secrets can be read on the way", where.address)
         warn_of_ignored(namespace)
-        self._process = _share(where, login)
+        self._process = share(where, login)
         weakref.finalize(self, self._process.close).atexit = False
 
     @classmethod
@@ -152,13 +147,7 @@ class VaultTransit:
 
         A key URI never holds a token or a secret id: those come from the environment, from files, or as arguments.
         """
-        if isinstance(uri, str) and (found := _SECRET_OPTION.search(uri)):
-            # Without the URI in the text: it holds a credential.
-            name = found[1].lower()
-            raise ConfigurationError(
-                f"a key URI must not hold {name}=…: use VAULT_TOKEN, VAULT_SECRET_ID, token_file=PATH, "
-                "secret_id_file=PATH, or VaultTransit's own arguments"
-            )
+        check_no_secret(uri)
         parsed, options = parse_options(uri, FACTS)
         if parsed.path:
             raise ConfigurationError(
@@ -257,31 +246,3 @@ class VaultTransit:
     def _sessions(self) -> Sessions:
         """Get the sessions of this process. Raises `Failed`: the master key is closed."""
         return self._process.get()
-
-
-def _share(endpoint: Endpoint, login: Login) -> ProcessClient[Sessions]:
-    """Sessions that all keys of a process share which log in alike."""
-    return ProcessClient(lambda: shared.get().take(endpoint, login), close=_give_back)
-
-
-def _give_back(sessions: Sessions) -> None:
-    if isinstance(sessions, OwnSessions):
-        shared.get().give_back(sessions)
-
-
-def _hold(client: hvac.Client, namespace: str) -> ProcessClient[Sessions]:
-    """The session of a client that somebody else built.
-
-    Raises:
-        ConfigurationError: it can't be used with a key in this namespace.
-    """
-    if not isinstance(client.adapter, JSONAdapter):
-        raise ConfigurationError("the Vault client must have hvac's JSONAdapter, which is its default")
-    own = (client.adapter.namespace or "").strip("/")
-    if own != namespace:
-        raise ConfigurationError(
-            f"the Vault client is in namespace {own!r}, but the key is in {namespace!r}: give both the same namespace"
-        )
-    session: Sessions = GivenSession(client)
-    # Closing forgets connections, which are the parent's; the client opens others.
-    return ProcessClient.given(session, reconnect=lambda _: client.session.close())

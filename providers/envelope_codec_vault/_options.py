@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+
+from envelope_codec.errors import ConfigurationError
 from envelope_codec.provider import Option
 
 OPTIONS = (
@@ -32,3 +35,14 @@ OPTIONS = (
     Option("connect_timeout", "seconds for a connection", "seconds", default="2"),
     Option("read_timeout", "seconds between two reads", "seconds", default="5"),
 )
+
+_SECRET = re.compile(r"[?&](token|secret_id|jwt|password)=", re.IGNORECASE)
+
+
+def check_no_secret(uri: str) -> None:
+    """Raise `ConfigurationError` if a key URI holds a credential. Its text does not repeat the URI."""
+    if isinstance(uri, str) and (found := _SECRET.search(uri)):
+        raise ConfigurationError(
+            f"a key URI must not hold {found[1].lower()}=…: use VAULT_TOKEN, VAULT_SECRET_ID, token_file=PATH, "
+            "secret_id_file=PATH, or VaultTransit's own arguments"
+        )

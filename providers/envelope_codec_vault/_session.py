@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import hvac
+from hvac.adapters import JSONAdapter
 
-from envelope_codec.provider import Failed
+from envelope_codec.errors import ConfigurationError
+from envelope_codec.provider import Failed, ProcessClient
 from envelope_codec_vault._hints import CREDENTIALS
 from envelope_codec_vault._life import Life
 
@@ -70,6 +72,24 @@ class GivenSession:
 
     def close(self) -> None:
         """Leave the client open: its owner closes it."""
+
+
+def hold(client: hvac.Client, namespace: str) -> ProcessClient[Sessions]:
+    """The session of a client that somebody else built.
+
+    Raises:
+        ConfigurationError: it can't be used with a key in this namespace.
+    """
+    if not isinstance(client.adapter, JSONAdapter):
+        raise ConfigurationError("the Vault client must have hvac's JSONAdapter, which is its default")
+    own = (client.adapter.namespace or "").strip("/")
+    if own != namespace:
+        raise ConfigurationError(
+            f"the Vault client is in namespace {own!r}, but the key is in {namespace!r}: give both the same namespace"
+        )
+    session: Sessions = GivenSession(client)
+    # Closing forgets connections, which are the parent's; the client opens others.
+    return ProcessClient.given(session, reconnect=lambda _: client.session.close())
 
 
 def span(seconds: float) -> str:

@@ -6,14 +6,14 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
-from envelope_codec.provider import PerProcess, renew_after_fork
+from envelope_codec.provider import PerProcess, ProcessClient, renew_after_fork
 from envelope_codec_vault._connection import Connection
 from envelope_codec_vault._endpoint import Endpoint
 from envelope_codec_vault._keeper import Keeper
 from envelope_codec_vault._login import Login
 from envelope_codec_vault._own_sessions import OwnSessions
 from envelope_codec_vault._refusal import Refusals
-from envelope_codec_vault._session import Session
+from envelope_codec_vault._session import Session, Sessions
 
 _MOST_REFUSALS = 1_000
 
@@ -91,3 +91,13 @@ class SharedSessions:
 
 
 shared: PerProcess[SharedSessions] = PerProcess(SharedSessions)
+
+
+def share(endpoint: Endpoint, login: Login) -> ProcessClient[Sessions]:
+    """Sessions that all keys of a process share which log in alike."""
+    return ProcessClient(lambda: shared.get().take(endpoint, login), close=_give_back)
+
+
+def _give_back(sessions: Sessions) -> None:
+    if isinstance(sessions, OwnSessions):
+        shared.get().give_back(sessions)

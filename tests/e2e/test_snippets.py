@@ -33,10 +33,13 @@ FIRST_PAGE = ROOT / "docs" / "getting-started.md"
 # What is not run here, by its first line, and why.
 SERVES = "it serves until it is stopped: test_server_serve.py and test_codec_server_cli.py run it"
 ELSEWHERE = {
+    "az keyvault key create --vault-name example --name payloads --kty RSA --size 3072 --ops wrapKey unwrapKey": (
+        "it needs an Azure subscription: the tests make such keys on a server of this repository"
+    ),
     "make servers": "it installs, and serves until it is stopped: test_devstack.py runs it",
-    'pip install "temporal-envelope-codec[server,aws]"   # or gcp, vault: as your master keys need': SERVES,
-    "make demo   # a real Temporal server, a workflow, and what the server stored of it; KMS=vault, aws or gcp "
-    "for another KMS": "test_demo.py runs the demo; all of this is `make test`",
+    'pip install "temporal-envelope-codec[server,aws]"   # or gcp, azure, vault: as your master keys need': SERVES,
+    "make demo   # a real Temporal server, a workflow, and what the server stored of it; KMS=vault, aws, gcp "
+    "or azure for another KMS": "test_demo.py runs the demo; all of this is `make test`",
 }
 
 # Names of master keys in the documents. Each becomes a key file of its own.

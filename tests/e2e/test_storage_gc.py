@@ -271,7 +271,7 @@ async def finish_corners(client: Client, name: str) -> None:
 async def put_orphans(client: Client, count: int) -> set[str]:
     """As a workflow task leaves them that has to be done again."""
     driver = client.data_converter.external_storage.drivers[0]  # type: ignore[union-attr]
-    store = driver.pool.here().store  # type: ignore[attr-defined]
+    store = driver.pool.open_here().store  # type: ignore[attr-defined]
     before = {kept.id for kept in await listed(store)}
     await client.data_converter.encode([f"orphan {number}" for number in range(count)])
     return {kept.id for kept in await listed(store)} - before

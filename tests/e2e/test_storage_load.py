@@ -84,7 +84,7 @@ async def test_no_workflow_of_many_fails_while_the_store_is_away(
     kms: FakeKms,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("envelope_codec.storage.driver._CALL", 1.0)
+    monkeypatch.setattr("envelope_codec.storage.driver._CALL_SECONDS", 1.0)
     with run_server(SERVED[kind][0]()) if kind in DURABLE else nullcontext() as server:
         harness = SERVED[kind][1](server) if kind in DURABLE else stores[kind]
         url = await harness.place()

@@ -21,7 +21,7 @@ from temporalio.api.common.v1 import Payload
 
 from envelope_codec.server import ServerConfig
 from envelope_codec.testing import FakeKms
-from tests.support.codec_server import PLAIN, SECONDS, CodecServer, body, returned, sealed, serving
+from tests.support.codec_server import PLAIN, SECONDS, CodecServer, body, requests_under_way, returned, sealed, serving
 from tests.support.token_issuer import AUDIENCE, Issuer, Key, issuing
 
 KEY = FakeKms()
@@ -77,7 +77,7 @@ def server(running: CodecServer, good: dict[str, str], mine: Payload) -> Iterato
     threads = threading.active_count()
     yield running
     assert returned(running.post("/decode", [mine], good)) == [PLAIN]
-    assert running.service._active == 0
+    assert requests_under_way(running.service) == 0
     assert threading.active_count() <= threads + 40  # those of pools, which are bounded
 
 

@@ -31,6 +31,7 @@ from tests.support.codec_server import (
     CodecServer,
     body,
     refused,
+    requests_under_way,
     returned,
     sealed,
     serving,
@@ -103,7 +104,7 @@ async def test_bodies_that_do_not_come_take_no_place_from_others(issuer: Issuer)
     with serving(key, config) as server, ExitStack() as slow:
         for _ in range(6):
             slow.enter_context(begun(server, mallory, b"{", 1_000))
-        until(lambda: server.service._active == 6)
+        until(lambda: requests_under_way(server.service) == 6)
         limited(server.post("/decode", [PLAIN], {**mallory, **page}), "too_many_at_once")
         assert counted(server, "requests") == 1
         assert "envelope_codec_server_requests_under_way 6.0" in metrics(server)
@@ -111,7 +112,7 @@ async def test_bodies_that_do_not_come_take_no_place_from_others(issuer: Issuer)
             assert returned(server.post("/decode", envelopes, issuer.bearer())) == [PLAIN]
         alive(server)
         slow.close()
-        until(lambda: server.service._active == 0)
+        until(lambda: requests_under_way(server.service) == 0)
         assert returned(server.post("/decode", [PLAIN], mallory)) == [PLAIN]
 
 
@@ -155,7 +156,7 @@ async def test_records_of_one_caller_that_wait_keep_no_record_of_another_waiting
         finally:
             key.go.set()
         assert {flood.result().status_code for flood in floods} <= {400, 429}
-    assert server.service.opener._keys._turns.taken == 0
+    assert server.service.opener._single._keys._turns.taken == 0
 
 
 def test_what_a_kms_refused_is_bounded_for_each_caller(issuer: Issuer, tmp_path: Path) -> None:
@@ -431,12 +432,12 @@ def test_after_a_storm_of_failures_of_every_kind_every_budget_is_whole(issuer: I
         assert {400, 401, 403, 404, 413, 415, 429, 503} <= set(found), found
         service = server.service
         admission, opener = service.admission, service.opener
-        turns = (opener._keys._turns, opener._at_stores)
+        turns = (opener._single._keys._turns, opener._single._at_stores)
 
         def whole() -> bool:
             budgets = [admission._requests, admission._slots, admission._bytes]
             budgets += [budget for each in turns for budget in (each._callers, each._namespaces)]
-            return service._active == 0 and not any(budget.used or budget.callers for budget in budgets)
+            return requests_under_way(service) == 0 and not any(budget.used or budget.callers for budget in budgets)
 
         until(whole)
         assert [turn.waiting for turn in turns] == [0, 0]

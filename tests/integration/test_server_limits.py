@@ -19,7 +19,18 @@ from envelope_codec import EnvelopeConfig
 from envelope_codec.errors import KeyDenied
 from envelope_codec.server import ServerConfig
 from envelope_codec.testing import FakeKms
-from tests.support.codec_server import PLAIN, SECONDS, CodecServer, body, refused, returned, sealed, serving, until
+from tests.support.codec_server import (
+    PLAIN,
+    SECONDS,
+    CodecServer,
+    body,
+    refused,
+    requests_under_way,
+    returned,
+    sealed,
+    serving,
+    until,
+)
 from tests.support.token_issuer import Issuer, issuing
 
 KEY = FakeKms()
@@ -336,12 +347,12 @@ async def test_so_many_requests_are_served_at_once_and_others_are_told_to_wait()
     [envelope] = await sealed(EnvelopeConfig(key=key, verify_wraps=False), "default")
     with serving(key, ServerConfig(max_requests=2)) as server, ThreadPoolExecutor(2) as pool:
         first = [pool.submit(server.post, "/decode", [envelope]) for _ in range(2)]
-        until(lambda: server.service._active == 2)
+        until(lambda: requests_under_way(server.service) == 2)
         response = refused(server.post("/decode", [PLAIN]), 503, "busy")
         assert response.headers["retry-after"] == "1"
         key.go.set()
         assert [returned(answer.result()) for answer in first] == [[PLAIN]] * 2
-        until(lambda: server.service._active == 0)
+        until(lambda: requests_under_way(server.service) == 0)
         assert returned(server.post("/decode", [PLAIN])) == [PLAIN]
 
 
@@ -451,10 +462,10 @@ def test_a_client_that_goes_away_leaves_a_line_and_nothing_else(tmp_path: Path) 
         with connected(server) as connection:
             connection.sendall(b"POST /decode HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
             connection.sendall(b"Content-Length: 9\r\n\r\n{")
-            until(lambda: server.service._active == 1)
+            until(lambda: requests_under_way(server.service) == 1)
         until(lambda: server.lines())
         assert (server.lines()[0]["status"], server.lines()[0]["error"]) == (499, "gone")
-        until(lambda: server.service._active == 0)
+        until(lambda: requests_under_way(server.service) == 0)
 
 
 def test_a_refusal_by_the_kms_says_nothing_of_it() -> None:

@@ -368,7 +368,7 @@ async def test_claims_that_nobody_sealed_are_asked_for_like_any_record(tmp_path:
         before = key.unwraps
         refused(server.post("/decode", claims), 429, "too_many_refused")
         assert key.unwraps - before == 5
-        until(lambda: server.service.opener._keys._turns.taken == 0)
+        until(lambda: server.service.opener._single._keys._turns.taken == 0)
 
 
 def test_a_store_that_fails_is_logged_so_often_a_minute(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

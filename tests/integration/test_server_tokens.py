@@ -18,7 +18,7 @@ from temporalio.api.common.v1 import Payload
 
 from envelope_codec import ConfigurationError, EnvelopeConfig
 from envelope_codec.server import ServerConfig, create_app
-from envelope_codec.server.auth.bearer import Tokens
+from envelope_codec.server.auth.authenticator import Authenticator
 from envelope_codec.testing import FakeKms
 from tests.support.codec_server import PLAIN, CodecServer, refused, returned, sealed, serving
 from tests.support.token_issuer import AUDIENCE, Issuer, Key, issuing, private_pem
@@ -449,4 +449,4 @@ def test_without_issuers_there_is_nobody_to_tell(tmp_path: Path) -> None:
     with serving(KEY, ServerConfig(audit_file=str(tmp_path / "audit"))) as server:
         assert returned(server.post("/decode", [PLAIN], {"Authorization": "Bearer x"})) == [PLAIN]
         assert (server.lines()[-1]["subject"], server.lines()[-1]["issuer"]) == ("", "")
-    assert Tokens([])._issuers == {}
+    assert Authenticator([])._issuers == {}

@@ -33,8 +33,9 @@ from envelope_codec import (
     StoreUnavailable,
 )
 from envelope_codec.storage import driver as driver_module
-from envelope_codec.storage.driver import EnvelopeDriver, Pool
-from envelope_codec.storage.s3 import Boto3Client
+from envelope_codec.storage.driver import EnvelopeDriver
+from envelope_codec.storage.pool import Pool
+from envelope_codec.storage.s3_client import Boto3Client
 from envelope_codec.store import PayloadStore, parse_store_url
 from envelope_codec.temporal.codec import EnvelopeCodec
 from envelope_codec.testing import FakeKms
@@ -142,7 +143,7 @@ async def test_hundreds_at_once_in_two_event_loops(url: str) -> None:
 async def test_garbage_in_place_of_a_payload_is_told(harness: Harness, url: str) -> None:
     driver = driver_of(url)
     [claim] = await driver.store(STORING, await sealed(driver, b"a text"))
-    [kept] = await listed(driver.pool.here().store)
+    [kept] = await listed(driver.pool.open_here().store)
     for garbage in (b"garbage that is longer than any head", b"short", b""):
         await harness.overwrite(url, kept.id, garbage)
         with pytest.raises(InvalidCiphertext, match="other bytes than were stored"):

@@ -20,7 +20,8 @@ from temporalio.converter import ExternalStorage, StorageDriver
 from envelope_codec import EnvelopeCodec, EnvelopeConfig
 from envelope_codec.server import ServerConfig, create_app
 from envelope_codec.server.run import UvicornConfig
-from envelope_codec.server.web.address import Address, bind
+from envelope_codec.server.web.address import Address
+from envelope_codec.server.web.listener import bind
 
 LOOPBACK = "127.0.0.1"
 SECONDS = 30.0
@@ -134,3 +135,8 @@ def until(condition: Any) -> None:
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.005)
+
+
+def requests_under_way(service: Any) -> int:
+    """How many requests a server is receiving or answering."""
+    return int(service.metrics._registry.get_sample_value("envelope_codec_server_requests_under_way"))

@@ -27,35 +27,28 @@ class AsksVault(Protocol):
 
 
 class AzureHarness:
-    """Keys on the test server: made, used through the provider, and changed behind its back.
-
-    Args:
-        server: the test server.
-        kty: type of the keys.
-    """
+    """RSA keys on the test server: made, used through the provider, and changed behind its back."""
 
     tells_versions = True
+    kty = "RSA"
 
-    def __init__(self, server: AsksVault, kty: str = "RSA") -> None:
-        self._server = server
-        self._kty = kty
-        self.name = "azure" if kty == "RSA" else "azure-hsm"
-        self._before = {name: os.environ.get(name) for name in server.settings}
-        os.environ.update(server.settings)
-        if kty == "RSA":
-            server.ask("POST", f"/keys/{SIGNER}/create", {"kty": "EC", "crv": "P-256"})
+    def __init__(self, azure_vault: AsksVault) -> None:
+        self._server = azure_vault
+        self._before = {name: os.environ.get(name) for name in azure_vault.settings}
+        os.environ.update(azure_vault.settings)
+        azure_vault.ask("POST", f"/keys/{SIGNER}/create", {"kty": "EC", "crv": "P-256"})
 
     def create_key(self) -> str:
         name = f"key-{uuid.uuid4()}"
-        self._server.ask("POST", f"/keys/{name}/create", {"kty": self._kty})
-        options = {"sign_key": SIGNER} if self._kty == "RSA" else {}
+        self._server.ask("POST", f"/keys/{name}/create", {"kty": self.kty})
+        options = {"sign_key": SIGNER} if self.kty == "RSA" else {}
         return self._server.key_uri(name, **options)
 
     def open(self, uri: str, *, endpoint: str | None = None, read_timeout: float | None = None) -> MasterKey:
         parts = urlsplit(uri)
         options = dict(parse_qsl(parts.query))
         if endpoint is not None:
-            options["endpoint"] = endpoint.replace("http://", "https://")
+            options["endpoint"] = f"https://{endpoint}"
         if read_timeout is not None:
             options["read_timeout"] = str(read_timeout)
         return master_key(f"azurekv://{parts.netloc}{parts.path}?{urlencode(options)}")
@@ -85,6 +78,12 @@ class AzureHarness:
         for item in self._server.ask("GET", f"/keys/{_name(uri)}/versions")["value"]:
             version = item["kid"].rpartition("/")[2]
             self._server.ask("PATCH", f"/keys/{_name(uri)}/{version}", {"attributes": {"enabled": enabled}})
+
+
+class AzureHsmHarness(AzureHarness):
+    """The same with keys that bind the context themselves."""
+
+    kty = "oct-HSM"
 
 
 def _name(uri: str) -> str:

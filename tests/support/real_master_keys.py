@@ -31,7 +31,7 @@ class RealKms:
 
     def key_id(self, uri: str) -> str:
         """As it stands in records."""
-        schemes = {"awskms": "aws", "gcpkms": "gcp", "hashivault": "vault", "localfile": "local"}
+        schemes = {"awskms": "aws", "gcpkms": "gcp", "hashivault": "vault", "azurekv": "azure", "localfile": "local"}
         key = self[schemes[uri.partition("://")[0]]].open(uri)
         key.close()
         return str(key.key_id)
@@ -54,6 +54,10 @@ class RealKms:
             from tests.support.harness_vault import VaultHarness
 
             return VaultHarness(server("openbao"))
+        if provider == "azure":
+            from tests.support.harness_azure import AzureHarness
+
+            return AzureHarness(server("azure_vault"))
         from tests.support.harness_local import LocalHarness
 
         return LocalHarness(server("tmp_path_factory"))

@@ -18,7 +18,8 @@ from temporalio.api.common.v1 import Payload
 from temporalio.converter import StorageDriverRetrieveContext, StorageDriverStoreContext
 
 from envelope_codec import EnvelopeCodec
-from envelope_codec.storage.driver import EnvelopeDriver, Pool
+from envelope_codec.storage.driver import EnvelopeDriver
+from envelope_codec.storage.pool import Pool
 from envelope_codec.store import parse_store_url
 from envelope_codec.testing import FakeKms
 

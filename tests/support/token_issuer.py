@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import jwt
@@ -16,6 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key as generate_rsa_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+from tests.support.jwks_listener import Answer, listening
 
 AUDIENCE = "codec"
 
@@ -87,29 +87,15 @@ def issuing(name: str = "https://login.example.com/") -> Iterator[Issuer]:
     """An issuer whose JWKS is served until the end."""
     issuer = Issuer(name)
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            issuer.fetches += 1
-            body = json.dumps({"keys": [key.jwk for key in issuer.keys]}).encode()
-            self.send_response(503 if issuer.down else 200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    def answer() -> Answer:
+        issuer.fetches += 1
+        body = json.dumps({"keys": [key.jwk for key in issuer.keys]}).encode()
+        headers = {"Content-Type": "application/json", "Content-Length": str(len(body))}
+        return Answer(503 if issuer.down else 200, body, headers)
 
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    issuer.jwks_url = f"http://127.0.0.1:{server.server_address[1]}/jwks.json"
-    thread = threading.Thread(target=lambda: server.serve_forever(0.02))
-    thread.start()
-    try:
+    with listening(answer) as listener:
+        issuer.jwks_url = listener.url
         yield issuer
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @lru_cache(maxsize=64)

@@ -25,7 +25,8 @@ from envelope_codec.keys.keyring import Keyring
 from envelope_codec.keys.keyset import KeySet
 from envelope_codec.kms import WrappedSecret
 from envelope_codec.plugin import envelope_data_converter
-from envelope_codec.storage.driver import EnvelopeDriver, Pool
+from envelope_codec.storage.driver import EnvelopeDriver
+from envelope_codec.storage.pool import Pool
 from envelope_codec.store import parse_store_url
 from envelope_codec.temporal import codec
 from envelope_codec.temporal.chain import CodecChain

@@ -163,7 +163,7 @@ from envelope_codec.keys.stop import Stop
 from envelope_codec.kms import master_key
 from envelope_codec.keys.key_sets import KeySets
 from envelope_codec.server.audit import Audit
-from envelope_codec.storage.driver import Pool
+from envelope_codec.storage.pool import Pool
 from envelope_codec.storage.s3 import S3Store
 from envelope_codec.store import parse_store_url
 from envelope_codec.testing import FakeKms, ManualClock
@@ -188,8 +188,8 @@ async def use():
     codec = EnvelopeCodec(config, keyring=keys)
     sealed = await codec.encode([Payload(data=b"x")])
     assert (await codec.decode(sealed))[0].data == b"x"
-    await pool.here().store.put(id, b"kept")
-    assert await pool.here().store.get(id) == b"kept"
+    await pool.open_here().store.put(id, b"kept")
+    assert await pool.open_here().store.get(id) == b"kept"
     keys.scope(SealingContext("default", "a"))
 
 def ask_providers():

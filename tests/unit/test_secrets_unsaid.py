@@ -15,7 +15,7 @@ from envelope_codec.config import NamespaceKeys
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.kms import master_key, shown_path, shown_value
 from envelope_codec.server.config import ServerConfig
-from envelope_codec.storage.driver import Pool
+from envelope_codec.storage.pool import Pool
 from envelope_codec.store import parse_store_url
 from envelope_codec.temporal.codec import EnvelopeCodec
 from envelope_codec.testing import FakeKms
@@ -62,6 +62,14 @@ KEYS = [
     f"awskms:///{AWS}?aws_secret_access_key={SESAME}",
     f"awskms:///AKIAXXXX:{SESAME}@{AWS}",
     f"awskms://AKIAXXXX:{SESAME}@host/{AWS}",
+    f"azurekv://example.vault.azure.net/key?client_secret={SESAME}",
+    f"azurekv://example.vault.azure.net/key?client_id={SESAME}",
+    f"azurekv://example.vault.azure.net/key?sign_key=signer@{SESAME}",
+    f"azurekv://example.vault.azure.net/key?endpoint=https://user:{SESAME}@127.0.0.1",
+    f"azurekv://example.vault.azure.net/key?endpoint=https://127.0.0.1/?token={SESAME}",
+    f"azurekv://example.vault.azure.net/key?ca_bundle={SESAME}",
+    f"azurekv://user:{SESAME}@example.vault.azure.net/key",
+    f"azurekv://{SESAME}@example.vault.azure.net/key",
     f"hashivault://key?token={SESAME}",
     f"hashivault://key?address=https://user:{SESAME}@host",
     f"hashivault://key?address=https://host/?token={SESAME}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,8 @@ import pytest
 
 from envelope_codec.kms import ENTRY_POINT_GROUP
 
-SOURCE = Path(__file__).parents[1] / "third_party_provider"
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "examples" / "third_party"
 
 
 def install(source: Path, target: Path) -> Path:
@@ -27,16 +29,12 @@ def install(source: Path, target: Path) -> Path:
 def copy(target: Path, **renamed: str) -> Path:
     """The distribution's source under another name."""
     shutil.copytree(SOURCE, target)
-    package = target / "envelope_codec_test_provider"
-    text = (target / "pyproject.toml").read_text()
-    for old, new in {
-        "envelope-codec-test-provider": renamed["distribution"],
-        "envelope_codec_test_provider": renamed["package"],
-    }.items():
-        assert old in text
-        text = text.replace(old, new)
-    (target / "pyproject.toml").write_text(text)
-    package.rename(target / renamed["package"])
+    for file in [target / "pyproject.toml", *(target / "acme_kms").glob("*.py")]:
+        text = file.read_text()
+        for old, new in {"acme-kms-envelope": renamed["distribution"], "acme_kms": renamed["package"]}.items():
+            text = text.replace(old, new)
+        file.write_text(text)
+    (target / "acme_kms").rename(target / renamed["package"])
     return target
 
 
@@ -72,24 +70,65 @@ except ConfigurationError as error:
 
 
 def test_the_scheme_is_unknown_before_the_provider_is_installed() -> None:
-    assert python(REFUSED.format(uri="testkms://x")).startswith("no provider for key URI scheme 'testkms'")
+    assert python(REFUSED.format(uri="acmekms://x?endpoint=http://127.0.0.1:1")).startswith(
+        "no provider for key URI scheme 'acmekms'"
+    )
 
 
-def test_an_installed_provider_is_found_by_its_scheme_and_wraps_and_unwraps(provider: Path) -> None:
+def test_an_installed_provider_is_found_by_its_scheme(provider: Path) -> None:
     code = """
-from envelope_codec.errors import InvalidCiphertext
 from envelope_codec.kms import MasterKey, master_key
-key = master_key("testkms://x")
+key = master_key("acmekms://x?endpoint=http://127.0.0.1:1")
 assert isinstance(key, MasterKey)
-wrapped = key.wrap(bytes(range(32)), {"temporal-namespace": "default"})
-assert key.accepts(wrapped.key_id)
-assert key.unwrap(wrapped, {"temporal-namespace": "default"}).secret == bytes(range(32))
-try:
-    key.unwrap(wrapped, {"temporal-namespace": "other"})
-except InvalidCiphertext:
-    print(type(key).__module__, key.key_id)
+print(type(key).__module__, key.key_id)
 """
-    assert python(code, provider) == "envelope_codec_test_provider testkms://x"
+    assert python(code, provider) == "acme_kms._master_key acmekms://x"
+
+
+def test_the_example_passes_the_suites_that_are_shipped(provider: Path, tmp_path: Path) -> None:
+    """As its author runs them: with pytest alone, and the names that are public."""
+    command = [sys.executable, "-m", "pytest", "-q", "-c", os.devnull, "-p", "no:cacheprovider"]
+    environment = {**os.environ, "PYTHONPATH": str(provider)}
+    command += ["--rootdir", str(SOURCE), str(SOURCE / "tests")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=150, env=environment, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert "105 passed" in done.stdout
+
+
+def test_the_example_imports_nothing_but_what_is_public() -> None:
+    public = {"errors", "kms", "provider", "store", "testing.conformance", "testing.store_conformance"}
+    named = re.findall(r"^(?:from|import) (envelope_codec\S*)", example_code(), re.MULTILINE)
+    assert named
+    assert {name.removeprefix("envelope_codec.") for name in named} <= public
+
+
+def test_the_page_shows_the_example_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    import example_code as tool  # type: ignore[import-not-found]
+
+    (page,) = tool.PAGES
+    text = page.read_text("utf-8")
+    assert tool.page(text) == text, "run: python tools/example_code.py"
+    shown = set(tool.shown_files(text))
+    there = {str(path.relative_to(SOURCE)) for path in SOURCE.rglob("*.py")} - {"tests/acme_server.py"}
+    assert shown == there | {"pyproject.toml"}
+    sys.modules.pop("example_code")
+
+
+def example_code() -> str:
+    return "\n".join(path.read_text("utf-8") for path in SOURCE.rglob("*.py"))
+
+
+def test_the_doctor_knows_the_hints_of_a_third_party(provider: Path) -> None:
+    code = """
+from envelope_codec._facts import facts_of
+from envelope_codec.cli.doctor.hint import hint
+facts = facts_of("acmekms")
+(meaning,) = [meaning for meaning in facts.meanings if meaning.code == "not-permitted"]
+error = meaning.make_error(operation="unwrap", key_id="acmekms://x")
+print(hint(facts, "unwrap", error, namespace="n", purpose="p", key_id="acmekms://x"))
+"""
+    assert python(code, provider) == "acme kms grant decrypt x"
 
 
 STORING = """
@@ -97,13 +136,14 @@ import asyncio
 from temporalio.client import Client
 from envelope_codec import EnvelopePlugin
 from envelope_codec.store import PayloadStore, parse_store_url
+from envelope_codec.testing import FakeKms
 
 async def main():
-    with EnvelopePlugin("testkms://x", storage="teststore://shelf?name=theirs", storage_threshold=0) as plugin:
+    with EnvelopePlugin(FakeKms(), storage="acmestore://shelf?name=theirs", storage_threshold=0) as plugin:
         converter = (await Client.connect("127.0.0.1:1", lazy=True, plugins=[plugin])).data_converter
         stored = await converter.encode(["a text"])
         assert await converter.decode(stored) == ["a text"]
-        store = parse_store_url("teststore://shelf").open()
+        store = parse_store_url("acmestore://shelf").open()
         assert isinstance(store, PayloadStore)
         [kept] = [kept async for kept in store.list_before(2.0**40)]
         assert b"a text" not in await store.get(kept.id)
@@ -122,35 +162,37 @@ def test_two_distributions_that_claim_one_scheme_of_stores_are_refused(provider:
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.store import parse_store_url
 try:
-    parse_store_url("teststore://shelf").open()
+    parse_store_url("acmestore://shelf").open()
 except ConfigurationError as error:
     print(error)
 """
     said = python(code, provider, rival)
-    assert said == "storage: more than one installed store claims URL scheme 'teststore'"
+    assert said == "storage: more than one installed store claims URL scheme 'acmestore'"
 
 
 def test_an_unknown_scheme_is_refused_with_all_that_are_installed(provider: Path) -> None:
     said = python(REFUSED.format(uri="nosuchkms://x"), provider)
     assert said == (
-        "no provider for key URI scheme 'nosuchkms' (installed: awskms, gcpkms, hashivault, localfile, testkms)"
+        "no provider for key URI scheme 'nosuchkms' (installed: acmekms, awskms, gcpkms, hashivault, localfile)"
     )
 
 
 def test_two_distributions_that_claim_one_scheme_are_refused(provider: Path, rival: Path) -> None:
-    said = python(REFUSED.format(uri="testkms://x"), provider, rival)
-    assert said == "more than one installed provider claims key URI scheme 'testkms'"
+    said = python(REFUSED.format(uri="acmekms://x?endpoint=http://127.0.0.1:1"), provider, rival)
+    assert said == "more than one installed provider claims key URI scheme 'acmekms'"
 
 
 def test_the_rival_alone_is_found(rival: Path) -> None:
-    code = "from envelope_codec.kms import master_key; print(type(master_key('testkms://x')).__module__)"
-    assert python(code, rival) == "rival_provider"
+    code = "from envelope_codec.kms import master_key; print(type(master_key('acmekms://x?endpoint=http://127.0.0.1:1')).__module__)"
+    assert python(code, rival) == "rival_provider._master_key"
 
 
 def test_two_distributions_that_name_the_same_provider_are_no_rivals(provider: Path, tmp_path: Path) -> None:
-    source = copy(tmp_path / "source", distribution="repackaged", package="envelope_codec_test_provider")
-    code = "from envelope_codec.kms import master_key; print(master_key('testkms://x').key_id)"
-    assert python(code, provider, install(source, tmp_path / "installed")) == "testkms://x"
+    source = copy(tmp_path / "source", distribution="repackaged", package="acme_kms")
+    code = (
+        "from envelope_codec.kms import master_key; print(master_key('acmekms://x?endpoint=http://127.0.0.1:1').key_id)"
+    )
+    assert python(code, provider, install(source, tmp_path / "installed")) == "acmekms://x"
 
 
 WITHOUT = """
@@ -183,10 +225,16 @@ def test_a_missing_sdk_is_one_error_that_names_the_extra(missing: str, uri: str,
 
 def test_a_provider_from_outside_whose_sdk_is_missing_names_the_package(tmp_path: Path) -> None:
     source = copy(tmp_path / "source", distribution="needy-provider", package="needy_provider")
-    module = source / "needy_provider" / "__init__.py"
-    module.write_text(module.read_text().replace("import os\n", "import os\nimport sdk_that_is_not_there\n", 1))
-    said = python(REFUSED.format(uri="testkms://x"), install(source, tmp_path / "installed"))
-    assert said == "the provider for testkms:// needs a missing package: install 'sdk_that_is_not_there'"
+    module = source / "needy_provider" / "_connection.py"
+    module.write_text(module.read_text().replace("import json\n", "import json\nimport sdk_that_is_not_there\n", 1))
+    said = python(
+        REFUSED.format(uri="acmekms://x?endpoint=http://127.0.0.1:1"), install(source, tmp_path / "installed")
+    )
+    assert said == 'the provider for acmekms:// needs a missing package: pip install "needy-provider"'
+    facts = source / "needy_provider" / "_facts.py"
+    facts.write_text(facts.read_text().replace('    requirement="needy-provider",\n', ""))
+    said = python(REFUSED.format(uri="acmekms://x"), install(source, tmp_path / "without-facts"))
+    assert said == "the provider for acmekms:// needs a missing package: install 'sdk_that_is_not_there'"
 
 
 def test_the_library_itself_claims_four_schemes_once() -> None:

@@ -11,7 +11,7 @@ from envelope_codec.cli.doctor.finding import Code, Finding, advice, problem
 from envelope_codec.config import read_toml
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.server import ServerConfig, load
-from envelope_codec.server.auth.jwks import shown
+from envelope_codec.server.auth.jwks_fetch import redact_url
 
 _PREFIX = "ENVELOPE_CODEC_SERVER_"
 _FILE = "ENVELOPE_CODEC_FILE"
@@ -39,18 +39,18 @@ async def issuer_findings(server: ServerConfig | None, deadline: Deadline) -> li
     if server is None or not server.auth:
         return []
     try:
-        tokens = load("auth.bearer").Tokens(server.auth)
+        authenticator = load("auth.authenticator").Authenticator(server.auth)
     except ConfigurationError as error:
         if "extra" in str(error):
             text = "the codec server's issuers were not asked for their keys, since its extra is not installed here"
             return [advice(Code.issuers_not_asked, "server.auth", text, "run this where the codec server runs")]
         return [problem(Code.configuration_invalid, "server.auth", str(error), "correct the setting that is named")]
     try:
-        found: dict[str, str] = await asyncio.wait_for(tokens.check(), deadline.remaining)
+        found: dict[str, str] = await asyncio.wait_for(authenticator.check(), deadline.remaining)
     except asyncio.TimeoutError:
         text = "the keys of the issuers did not come in time"
         return [problem(Code.no_answer_in_time, "server.auth", text, "see whether jwks_url can be reached from here")]
-    urls = {issuer.issuer: shown(issuer.jwks_url or "") for issuer in server.auth}
+    urls = {issuer.issuer: redact_url(issuer.jwks_url or "") for issuer in server.auth}
     return [
         problem(
             Code.issuer_keys_unavailable,

@@ -23,10 +23,10 @@ from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import History, HistoryEvent, MarkerRecordedEventAttributes
 from temporalio.api.workflow.v1 import PendingActivityInfo, WorkflowExecutionInfo
 
-from envelope_codec.cli.inspection.claim import claim_in, claim_of, is_reference
+from envelope_codec.cli.inspection.claim import claim_in, claim_of
 from envelope_codec.cli.inspection.document import Unreadable
 from envelope_codec.cli.inspection.failure import tells_in_clear
-from envelope_codec.temporal.system_payloads import CORE_MARKERS
+from envelope_codec.temporal.system_payloads import CORE_MARKERS, is_reference
 
 MAX_DEPTH = 200
 """Of objects and lists in each other. Protobuf itself allows for 100 messages."""

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from google.protobuf.message import DecodeError, Message
 from temporalio.api.common.v1 import Payload
 
 from envelope_codec.cli.demo.search import payloads_in
 from envelope_codec.errors import MalformedEnvelope
-from envelope_codec.storage.claim import Claim
+from envelope_codec.storage.claim import Claim, is_sealed
+from envelope_codec.storage.reference import is_encoded_reference, parse_reference, strip_mark
 from envelope_codec.temporal.codec import EnvelopeCodec
 from envelope_codec.temporal.system_payloads import is_reference, system_nexus_message
-
-_MARK = "__temporal_external_storage_reference"  # of a reference that the SDK's codec has encoded
 
 
 async def ids_in(message: Message, codec: EnvelopeCodec) -> set[str]:
@@ -29,7 +27,7 @@ async def ids_in(message: Message, codec: EnvelopeCodec) -> set[str]:
     for payload in _payloads(message):
         claim = _claim(await _decoded(payload, codec))
         if claim is not None:
-            ids.add((await Claim.opened(claim, codec)).id)
+            ids.add((await Claim.open(claim, codec)).id)
     return ids
 
 
@@ -46,27 +44,19 @@ def _payloads(message: Message) -> Iterator[Payload]:
 
 
 async def _decoded(payload: Payload, codec: EnvelopeCodec) -> Payload:
-    if payload.metadata.get(_MARK) != b"true":
+    if not is_encoded_reference(payload):
         return payload
-    encoded = Payload()
-    encoded.CopyFrom(payload)
-    del encoded.metadata[_MARK]
-    del encoded.external_payloads[:]
-    [reference] = await codec.decode([encoded])
+    [reference] = await codec.decode([strip_mark(payload)])
     if not is_reference(reference):  # another codec has encoded it besides
         raise MalformedEnvelope("a reference to external storage can't be read")
     return reference
 
 
-def _claim(payload: Payload) -> dict[str, str] | None:
+def _claim(payload: Payload) -> Mapping[str, str] | None:
     """The claim data, if ``payload`` is a reference that one of our drivers made."""
     if not is_reference(payload):
         return None
-    try:
-        reference = json.loads(payload.data)
-        data = reference.get("claimData", reference.get("claim_data"))
-        if data is None:  # what earlier versions of the SDK wrote
-            data = reference["driver_claim"]["claim_data"]
-        return dict(data) if Claim.is_sealed(data) else None
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        raise MalformedEnvelope("a reference to external storage can't be read") from None
+    claim = parse_reference(payload).claim_data
+    if not claim:  # every driver says something
+        raise MalformedEnvelope("a reference to external storage can't be read")
+    return claim if is_sealed(claim) else None

@@ -1,1 +1,1 @@
-"""Who a caller of the codec server is, and what the caller may do."""
+"""Authentication and authorization: who a caller is, and what the caller may do."""

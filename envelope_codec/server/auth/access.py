@@ -1,4 +1,4 @@
-"""Who may do what: rules, peers and former names of namespaces, put together for one caller."""
+"""The permissions of callers, by rules, by peers of namespaces, and by namespaces' former names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Access:
 
     Args:
         server: its settings. Without ``auth`` and ``rules``, everyone may do everything.
-        aliases: old name = new name of namespaces: who may read the new may read the old.
+        aliases: old names of namespaces, each with its new name. Who may read the new namespace may read the old one.
     """
 
     def __init__(self, server: ServerConfig, aliases: Mapping[str, str]) -> None:
@@ -24,41 +24,44 @@ class Access:
         self._peers = dict(server.peers)
         self._aliases = dict(aliases)
 
-    def of(self, principal: Principal) -> Grants:
-        """What ``principal`` may do."""
+    def grants_of(self, principal: Principal) -> Grants:
+        """Return what ``principal`` may do."""
         return Grants([rule for rule in self._rules if rule.fits(principal.claims)], self._peers, self._aliases)
 
 
 class Grants:
-    """What one caller may do. For one request: it remembers its answers."""
+    """The permissions of one caller, for one request. Answers are remembered."""
 
     def __init__(self, rules: list[Rule], peers: Mapping[str, tuple[str, ...]], aliases: Mapping[str, str]) -> None:
         self._rules = rules
         self._peers = peers
         self._aliases = aliases
-        self._known: dict[tuple[Verb, str], bool] = {}
+        self._answers: dict[tuple[Verb, str], bool] = {}
 
     def any(self, verb: Verb) -> bool:
-        """Whether there is a namespace where this may be done."""
+        """Return whether the caller may do ``verb`` in any namespace."""
         return any(verb in rule.verbs for rule in self._rules)
 
     def may(self, verb: Verb, namespace: str) -> bool:
-        """Whether this may be done with what ``namespace`` sealed, or is to seal."""
-        known = self._known.get((verb, namespace))
-        if known is None:
-            known = self._known[(verb, namespace)] = self._find(verb, namespace)
-        return known
+        """Return whether the caller may do ``verb`` with payloads of ``namespace``."""
+        answer = self._answers.get((verb, namespace))
+        if answer is None:
+            answer = self._answers[(verb, namespace)] = self._decide(verb, namespace)
+        return answer
 
-    def _find(self, verb: Verb, namespace: str) -> bool:
+    def _decide(self, verb: Verb, namespace: str) -> bool:
         if verb == "encode":
-            return self._by_rule(verb, namespace)
+            return self._allowed_by_rule(verb, namespace)
         names = [namespace, self._aliases.get(namespace)]
-        return any(self._by_rule(verb, name) or self._by_peer(verb, name) for name in names if name is not None)
+        return any(
+            self._allowed_by_rule(verb, name) or self._allowed_by_peer(verb, name) for name in names if name is not None
+        )
 
-    def _by_rule(self, verb: Verb, namespace: str) -> bool:
+    def _allowed_by_rule(self, verb: Verb, namespace: str) -> bool:
         return any(verb in rule.verbs and rule.covers(namespace) for rule in self._rules)
 
-    def _by_peer(self, verb: Verb, namespace: str) -> bool:
+    def _allowed_by_peer(self, verb: Verb, namespace: str) -> bool:
         return any(
-            covers(patterns, namespace) and self._by_rule(verb, reader) for reader, patterns in self._peers.items()
+            covers(patterns, namespace) and self._allowed_by_rule(verb, reader)
+            for reader, patterns in self._peers.items()
         )

@@ -1,4 +1,4 @@
-"""Issuers: whose tokens are believed, and by which keys."""
+"""An issuer of tokens, and where its keys are."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from envelope_codec._grammar import Seconds
-from envelope_codec.server.setting import Names, Settings
+from envelope_codec.server.setting import Names, SettingsTable
 from envelope_codec.server.web.address import Address
 
 TEMPORAL_CLOUD = "temporal-cloud"
@@ -26,38 +26,42 @@ ASYMMETRIC = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES
 SYMMETRIC = ("HS256", "HS384", "HS512")
 
 
-class Issuer(Settings):
-    """Whose tokens are believed."""
+class Issuer(SettingsTable):
+    """An issuer whose tokens the server accepts."""
 
     issuer: str = Field(
         min_length=1,
-        description='The `iss` of its tokens, to the letter. `"temporal-cloud"` stands for Temporal Cloud, and needs '
-        "nothing else.",
+        description='The `iss` in tokens of this issuer, to the letter. `"temporal-cloud"` stands for Temporal '
+        "Cloud with all its settings.",
     )
-    audience: Names = Field((), description="The `aud` of its access tokens: one of these. Required.")
+    audience: Names = Field((), description="Accepted values of `aud` in access tokens. Required.")
     id_token_audience: Names = Field(
-        (), description="The `aud` of its ID tokens, which is the client's id. As `audience` if it is not set."
+        (), description="Accepted values of `aud` in ID tokens: the client's id. Unless it is set, `audience` counts."
     )
     jwks_url: str | None = Field(
-        None, description="Where its public keys are, as a JWKS. `https`, or on loopback `http`."
+        None, description="URL of the issuer's public keys, as a JWKS. `https`, or on loopback `http`."
     )
     key_file: str | None = Field(
-        None, description="Or a file with them: a JWKS, or one public key or certificate in PEM."
+        None,
+        description="File with the issuer's public keys, instead of `jwks_url`: a JWKS, or one public key or "
+        "certificate in PEM.",
     )
     secret_file: str | None = Field(
-        None, description="Or a file with a secret of 32 bytes or more that it shares, for `HS256` and its like."
+        None,
+        description="File with a secret of 32 bytes or more that the issuer shares, instead of public keys. For "
+        "`HS256`, `HS384` and `HS512`.",
     )
     algorithms: Names = Field(
         (),
-        description="What its tokens may be signed with. Unless it is set, " + ", ".join(ASYMMETRIC) + "; with "
+        description="Algorithms that tokens may be signed with. Unless it is set: " + ", ".join(ASYMMETRIC) + "; with "
         "`secret_file`, `HS256`.",
     )
-    leeway: Seconds = Field(30.0, ge=0, le=300, description="How far its clock may be wrong.")
-    email_claim: str = Field("email", min_length=1, description="The claim that holds the email address.")
+    leeway: Seconds = Field(30.0, ge=0, le=300, description="How far the issuer's clock may be wrong.")
+    email_claim: str = Field("email", min_length=1, description="Name of the claim that holds the email address.")
 
     @model_validator(mode="before")
     @classmethod
-    def _named(cls, value: Any) -> Any:
+    def _fill_in_temporal_cloud(cls, value: Any) -> Any:
         if isinstance(value, dict) and value.get("issuer") in (TEMPORAL_CLOUD, _TEMPORAL_CLOUD["issuer"]):
             keys = {"key_file", "secret_file"} & set(value)
             known = {name: known for name, known in _TEMPORAL_CLOUD.items() if not (keys and name == "jwks_url")}
@@ -65,7 +69,7 @@ class Issuer(Settings):
         return value
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
+    def _check_consistency(self) -> Self:
         if not self.audience:
             raise ValueError("audience: missing; without one, tokens that were made for others would do")
         if sum(given is not None for given in (self.jwks_url, self.key_file, self.secret_file)) != 1:
@@ -81,7 +85,7 @@ class Issuer(Settings):
 
     @property
     def allowed_algorithms(self) -> tuple[str, ...]:
-        """What its tokens may be signed with."""
+        """Algorithms that its tokens may be signed with."""
         return self.algorithms or (ASYMMETRIC if self.secret_file is None else ("HS256",))
 
 

@@ -1,1 +1,1 @@
-"""The codec server's own pages."""
+"""The server's own pages: health, readiness, metrics, its description, and the start page for people."""

@@ -1,4 +1,4 @@
-"""The server's own description, at ``/openapi.json``."""
+"""The server's description of itself, at ``/openapi.json``."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Any
 
 from envelope_codec import __version__
 from envelope_codec.server.config import ServerConfig
-from envelope_codec.server.payloads.message import BASE64
+from envelope_codec.server.payloads.protobuf_json import BASE64
 from envelope_codec.server.web.cors import FAILED_HEADER, REQUEST_ID_HEADER
-from envelope_codec.server.web.target import LONGEST_NAMESPACE
+from envelope_codec.server.web.route import LONGEST_NAMESPACE
 
 _BYTES = {"type": "string", "pattern": f"^{BASE64}$", "description": "Bytes, as base64."}
 _SIZE = {
@@ -16,7 +16,7 @@ _SIZE = {
     "oneOf": [{"type": "string", "pattern": r"^-?\d{1,19}$"}, {"type": "integer", "format": "int64"}],
 }
 
-# Namespaces. The server takes other printable characters as well, which not every client can send.
+# Namespaces. The server takes further printable characters, which not every client can send.
 _IN_HEADER = r"[!-~]([ -~]*[!-~])?"
 _IN_PATH = r"[!-\-0-~]([ -~]*[!-~])?"  # no dot and no slash at the start: clients resolve such paths
 
@@ -86,22 +86,22 @@ _VERBS = {
 }
 
 
-def description(server: ServerConfig) -> dict[str, Any]:
-    """The OpenAPI document of a server with these settings."""
+def describe_server(server: ServerConfig) -> dict[str, Any]:
+    """Return the OpenAPI document of a server with these settings."""
     paths: dict[str, Any] = {}
     for verb, summary in _VERBS.items():
-        in_path = {"name": "namespace", "in": "path", "required": True, "schema": _namespace(_IN_PATH)}
+        in_path = {"name": "namespace", "in": "path", "required": True, "schema": _describe_namespace(_IN_PATH)}
         needed = verb == "encode" and server.default_namespace is None
-        schema = _namespace(_IN_HEADER if needed else f"({_IN_HEADER})?")
+        schema = _describe_namespace(_IN_HEADER if needed else f"({_IN_HEADER})?")
         in_header = {"name": "X-Namespace", "in": "header", "required": needed, "schema": schema}
-        paths[f"{server.prefix}/{verb}"] = {"post": _operation(verb, verb, summary, [in_header])}
-        operation = _operation(f"{verb}_in_namespace", verb, summary, [in_path])
+        paths[f"{server.prefix}/{verb}"] = {"post": _describe_operation(verb, verb, summary, [in_header])}
+        operation = _describe_operation(f"{verb}_in_namespace", verb, summary, [in_path])
         paths[f"{server.prefix}/{{namespace}}/{verb}"] = {"post": operation}
-    paths[f"{server.prefix}/healthz"] = _page("Whether the process is up.", {"type": "object"})
-    ready = _page("Whether payloads can be opened.", {"$ref": "#/components/schemas/Readiness"})
+    paths[f"{server.prefix}/healthz"] = _describe_page("Whether the process is up.", {"type": "object"})
+    ready = _describe_page("Whether payloads can be opened.", {"$ref": "#/components/schemas/Readiness"})
     ready["get"]["responses"]["503"] = ready["get"]["responses"]["200"]
     paths[f"{server.prefix}/readyz"] = ready
-    paths[f"{server.prefix}/openapi.json"] = _page("This description.", {"type": "object"})
+    paths[f"{server.prefix}/openapi.json"] = _describe_page("This description.", {"type": "object"})
     document: dict[str, Any] = {
         "openapi": "3.0.3",
         "info": {
@@ -122,7 +122,7 @@ def description(server: ServerConfig) -> dict[str, Any]:
     return document
 
 
-def _operation(name: str, verb: str, summary: str, where: list[dict[str, Any]]) -> dict[str, Any]:
+def _describe_operation(name: str, verb: str, summary: str, where: list[dict[str, Any]]) -> dict[str, Any]:
     keep = {
         "name": "preserveStorageRefs",
         "in": "query",
@@ -139,7 +139,7 @@ def _operation(name: str, verb: str, summary: str, where: list[dict[str, Any]]) 
         REQUEST_ID_HEADER: {"description": "As in the audit trail.", "schema": {"type": "string"}},
     }
     refusal = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
-    refusals = {status: {"description": said, "content": refusal} for status, said in _REFUSALS.items()}
+    refusals = {status: {"description": text, "content": refusal} for status, text in _REFUSALS.items()}
     return {
         "operationId": name,
         "summary": summary,
@@ -149,10 +149,10 @@ def _operation(name: str, verb: str, summary: str, where: list[dict[str, Any]]) 
     }
 
 
-def _page(summary: str, schema: dict[str, Any]) -> dict[str, Any]:
+def _describe_page(summary: str, schema: dict[str, Any]) -> dict[str, Any]:
     content = {"application/json": {"schema": schema}}
     return {"get": {"summary": summary, "responses": {"200": {"description": summary, "content": content}}}}
 
 
-def _namespace(pattern: str) -> dict[str, Any]:
+def _describe_namespace(pattern: str) -> dict[str, Any]:
     return {"type": "string", "pattern": f"^{pattern}$", "maxLength": LONGEST_NAMESPACE}

@@ -1,1 +1,1 @@
-"""Opening and sealing of the payloads that a request brings."""
+"""The payloads of a request: reading, opening, sealing and writing them."""

@@ -1,4 +1,4 @@
-"""What became of each payload of a request."""
+"""The outcome of each payload of a request."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ OPENED, PASSED, SEALED = "opened", "passed", "sealed"
 
 
 class Outcome(NamedTuple):
-    """What became of one payload.
+    """The outcome of one payload.
 
     Attributes:
-        payload: what goes back: as it came, unless it was opened or sealed.
-        kind: `OPENED`, `PASSED` or `SEALED`; else the name of its failure.
-        namespace: that its envelope names, whether or not it could be opened; "" if it is none.
+        payload: the one that goes back: as it came, unless it was opened or sealed.
+        kind: `OPENED`, `PASSED` or `SEALED`, or else the name of its failure.
+        namespace: the one that its envelope names, whether or not it could be opened; "" if it is no envelope.
         key_id: of the master key that it was sealed with; "" unless it was opened or sealed.
     """
 
@@ -28,10 +28,10 @@ class Outcome(NamedTuple):
 
     @property
     def failed(self) -> bool:
-        """Whether nothing became of it."""
+        """Whether the payload could be neither opened nor sealed, nor passed."""
         return self.kind not in (OPENED, PASSED, SEALED)
 
 
-def failures(outcomes: Sequence[Outcome]) -> Counter[str]:
-    """How many failed, by the names of their failures."""
+def count_failures(outcomes: Sequence[Outcome]) -> Counter[str]:
+    """Return how many payloads failed, by the names of their failures."""
     return Counter(outcome.kind for outcome in outcomes if outcome.failed)

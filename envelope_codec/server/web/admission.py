@@ -1,4 +1,4 @@
-"""Who is let in, and how much of the server one caller may have: requests, bytes, and refusals by a KMS."""
+"""The budgets of callers: requests, bytes, and refusals by a KMS."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BUSY_SECONDS = 1
 
 
 class TooManyRefused(Exception):
-    """So many records of the caller were refused by a KMS that no other is asked about for a while."""
+    """A KMS has refused so many records of the caller that it is asked about no others for a while."""
 
 
 class Admission:
@@ -29,24 +29,24 @@ class Admission:
     def __init__(self, server: ServerConfig, metrics: Metrics) -> None:
         self._rate = Limiter(server.rate)
         self._refused = Limiter(server.refused_rate)
-        # Those whose body still comes take nothing from others, and so only a caller's own are counted.
+        # A request whose body still comes takes nothing from others. So only each caller's own number is bounded.
         self._requests = Budget(UNBOUNDED, server.max_requests_per_caller)
         self._slots = Budget(server.max_requests, server.max_requests_per_caller)
         self._bytes = Budget(server.max_body_bytes, server.max_body_bytes_per_caller)
         self._metrics = metrics
 
     def visit(self, caller: str) -> Visit:
-        """Let a request of ``caller`` in; its `Visit.leave` must be called.
+        """Let a request of ``caller`` in. `Visit.leave` must be called at its end.
 
         Raises:
             Refusal: the caller asks too often, or has too many requests under way.
         """
         seconds = self._rate.take(caller)
         if seconds:
-            self._metrics.limited("rate")
+            self._metrics.count_limited("rate")
             raise Refusal(429, "too_many_requests", f"More than {self._rate.rate}.", headers=retry_after(seconds))
         if self._requests.take(caller):
-            self._metrics.limited("requests")
+            self._metrics.count_limited("requests")
             raise Refusal(
                 429,
                 "too_many_at_once",
@@ -57,23 +57,24 @@ class Admission:
 
 
 class Visit:
-    """What one request holds of the budgets, until it leaves.
+    """The share of the budgets that one request holds until it leaves.
 
     Attributes:
-        caller: whose request it is.
+        caller: the one who made the request.
     """
 
     def __init__(self, admission: Admission, caller: str) -> None:
         self.caller = caller
         self._admission = admission
         self._bytes = 0
-        self._over = False  # what was cancelled may end after the request, and must take and give back nothing then
+        # A cancelled task may end after its request. It must neither take nor give back anything then.
+        self._over = False
 
     def take_bytes(self, count: int) -> None:
-        """Count memory that the request needs from now on, to its end.
+        """Count memory that the request needs from now on until its end.
 
         Raises:
-            Refusal: there is no room for them.
+            Refusal: there is no room for so many.
         """
         if self._over:
             raise _busy()
@@ -81,9 +82,9 @@ class Visit:
         lack = budget.take(self.caller, count)
         if lack is None:
             self._bytes += count
-            metrics.holds_bytes(count)
+            metrics.add_body_bytes(count)
             return
-        metrics.limited("bytes")
+        metrics.count_limited("bytes")
         if lack is Lack.own:
             raise Refusal(
                 429,
@@ -94,45 +95,45 @@ class Visit:
         raise _busy()
 
     def give_back_bytes(self, count: int) -> None:
-        """Count ``count`` bytes no more that were counted."""
+        """Give back ``count`` bytes that were taken."""
         if self._over:
             return
         self._bytes -= count
         self._admission._bytes.give_back(self.caller, count)
-        self._admission._metrics.holds_bytes(-count)
+        self._admission._metrics.add_body_bytes(-count)
 
     @contextmanager
     def slot(self) -> Iterator[None]:
-        """One of the places for requests that are being answered.
+        """Hold one of the slots for requests that are being answered.
 
         Raises:
-            Refusal: there is none.
+            Refusal: no slot is free.
         """
         slots = self._admission._slots
         if slots.take(self.caller):
-            self._admission._metrics.limited("slots")
+            self._admission._metrics.count_limited("slots")
             raise _busy()
         try:
             yield
         finally:
             slots.give_back(self.caller)
 
-    def ask(self) -> None:
-        """Before a KMS is asked about a record.
+    def check_refused(self) -> None:
+        """Check that a KMS may still be asked about a record of the caller.
 
         Raises:
             TooManyRefused: it must not be.
         """
-        if self._admission._refused.late(self.caller):
-            self._admission._metrics.limited("refused_unwraps")
+        if self._admission._refused.wait_time(self.caller):
+            self._admission._metrics.count_limited("refused_unwraps")
             raise TooManyRefused
 
-    def was_refused(self) -> None:
-        """Count a record that a KMS has refused. Those that were asked about meanwhile may be too many."""
+    def count_refused(self) -> None:
+        """Count a record that a KMS has refused, even if it is one too many by now."""
         self._admission._refused.count(self.caller)
 
     def leave(self) -> None:
-        """Give back everything."""
+        """Give back everything that the request holds."""
         self._admission._requests.give_back(self.caller)
         if self._bytes:
             self.give_back_bytes(self._bytes)

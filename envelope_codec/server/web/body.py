@@ -1,4 +1,4 @@
-"""A request's body: read no further than it may be large, and no longer than it may be slow."""
+"""The body of a request, read within bounds of size and time."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _DRAIN_SECONDS = 2.0
 
 
 class Body:
-    """What a client sends, as far as it has come.
+    """The body of one request.
 
     Args:
-        request: whose body nobody else reads.
-        limit: bytes.
+        request: nobody else may read its body.
+        limit: of bytes.
         timeout: seconds for all of it.
     """
 
@@ -30,14 +30,17 @@ class Body:
         self._more = True
 
     async def read(self, take: Callable[[int], None]) -> bytearray:
-        """All of it. ``take`` is told of bytes before they are kept, and may raise `Refusal`.
+        """Read all of it.
+
+        Args:
+            take: called with a number of bytes before they are kept. It may raise `Refusal`.
 
         Raises:
-            Refusal: it is too large, or too slow, or its length is no number, or there is no room for it.
+            Refusal: the body is too large, too slow, or has a length that is no number; or ``take`` raised it.
             ClientDisconnect: the client went away.
         """
-        if self._announced() > self._limit:
-            raise await self._too_large()
+        if self._announced_length() > self._limit:
+            raise await self._refuse_size()
         taken = bytearray()
         end = time.monotonic() + self._timeout
         try:
@@ -48,13 +51,13 @@ class Body:
         except asyncio.TimeoutError:
             raise Refusal(408, "too_slow", "The body took too long to arrive.", close=True) from None
         if len(taken) > self._limit:
-            raise await self._too_large()
+            raise await self._refuse_size()
         return taken
 
     async def drain(self) -> bool:
-        """Take what still comes of a body that nobody wants, for a while, and say whether that was all of it.
+        """Read the rest of a body that nobody wants, for a while. Return whether that was all of it.
 
-        A client that is still sending when its connection ends may never see the answer.
+        A client that still sends when its connection ends may never see the answer.
         """
         if self._headers.get("expect", "").lower() == "100-continue":
             return False
@@ -74,11 +77,11 @@ class Body:
         body: bytes = message.get("body", b"")
         return body
 
-    async def _too_large(self) -> Refusal:
+    async def _refuse_size(self) -> Refusal:
         done = await self.drain()
         return Refusal(413, "too_large", f"The body is larger than {self._limit} bytes.", close=not done)
 
-    def _announced(self) -> int:
+    def _announced_length(self) -> int:
         given = self._headers.get("content-length", "0")
         if not (given.isascii() and given.isdecimal() and len(given) < 20):
             raise Refusal(400, "bad_length", "The length of the body is no number.", close=True)

@@ -1,4 +1,4 @@
-"""What callers share: so much in all, so much for each, and for nobody so much that nothing is left for the next."""
+"""An amount that callers share, with a bound for all, a bound for each, and something left for the next caller."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ _TOO_FEW_TO_SHARE = 4
 
 
 class Lack(Enum):
-    """Why nothing more is given."""
+    """The reason why a caller gets nothing more."""
 
     own = "own"
-    """The caller holds as much as one may."""
+    """The caller holds as much as one caller may."""
     all = "all"
     """There is not enough left for anybody."""
 
 
 class Budget:
-    """An amount of something, such as bytes or requests under way. Of one event loop.
+    """An amount of something, such as bytes or requests under way. One event loop uses it.
 
-    A caller who holds something gets no more than twice what is left. So a few callers, or one under several names,
-    leave room: n that take what they can get leave one part in 2n + 1.
+    A caller who holds something may hold no more than twice what is left. So a few callers, or one under several names,
+    leave room for others: n callers that take what they can get leave one part in 2n + 1.
 
     Args:
-        total: so much is there; infinity for any.
-        each: and so much for one caller.
+        total: the whole amount; infinity if it is not bounded.
+        each: the most that one caller may hold.
     """
 
     def __init__(self, total: float, each: float) -> None:
@@ -35,8 +35,8 @@ class Budget:
         self.used = 0.0
         self._held: Counter[str] = Counter()
 
-    def lack(self, caller: str, amount: float = 1) -> Lack | None:
-        """Why ``caller`` can't have ``amount`` more, or None if it can."""
+    def find_lack(self, caller: str, amount: float = 1) -> Lack | None:
+        """Return why ``caller`` can't have ``amount`` more, or None if it can."""
         held, left = self._held.get(caller, 0), self.total - self.used
         if held + amount > self.each:
             return Lack.own
@@ -47,8 +47,8 @@ class Budget:
         return None
 
     def take(self, caller: str, amount: float = 1) -> Lack | None:
-        """Give ``caller`` so much; or why not."""
-        found = self.lack(caller, amount)
+        """Give ``caller`` that much, and return None; or give nothing, and return why."""
+        found = self.find_lack(caller, amount)
         if found is None:
             self._held[caller] += amount  # type: ignore[assignment]
             self.used += amount
@@ -58,14 +58,14 @@ class Budget:
         """Take back what ``caller`` no longer needs."""
         self.used -= amount
         self._held[caller] -= amount  # type: ignore[assignment]
-        if self._held[caller] <= 0:  # who holds nothing is not remembered
+        if self._held[caller] <= 0:  # a caller that holds nothing is forgotten
             del self._held[caller]
 
     @property
     def callers(self) -> int:
-        """How many hold something."""
+        """Number of callers that hold something."""
         return len(self._held)
 
 
 UNBOUNDED = math.inf
-"""A total that is not bounded by itself."""
+"""A total without bound."""

@@ -1,4 +1,4 @@
-"""The server's TLS certificate, which is renewed while the server runs."""
+"""The server's TLS certificate, which may be renewed while the server runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Certificate:
     """A certificate and its key, in files.
 
     Args:
-        context: what connections are made with; it has loaded them.
+        context: connections are made with it. It has loaded the files.
         cert: file with the chain.
         key: file with the private key.
     """
@@ -21,17 +21,18 @@ class Certificate:
     def __init__(self, context: ssl.SSLContext, cert: str, key: str) -> None:
         self._context = context
         self._cert, self._key = cert, key
-        self._stamp = self._stamped()
+        self._stamp = self._read_stamp()
 
     def refresh(self) -> None:
-        """Load the files again if they have changed, for connections from now on. As long as they don't fit together,
-        as in the middle of their renewal, the earlier ones stay.
+        """Load the files again if they have changed, for connections from now on.
+
+        While the two files don't fit together, as in the middle of their renewal, the earlier ones stay in use.
         """
-        stamp = self._stamped()
+        stamp = self._read_stamp()
         if stamp is None or stamp == self._stamp:
             return
         try:
-            # In a context of its own: half a change would spoil the one in use.
+            # First in another context: half a change would spoil the one in use.
             check_certificate(self._cert, self._key)
             self._context.load_cert_chain(self._cert, self._key, _no_password)
         except (ConfigurationError, OSError) as error:
@@ -40,16 +41,16 @@ class Certificate:
         self._stamp = stamp
         logger.info("the TLS certificate has been loaded again")
 
-    def _stamped(self) -> tuple[tuple[int, int, int], ...] | None:
+    def _read_stamp(self) -> tuple[tuple[int, int, int], ...] | None:
         try:
-            found = [os.stat(path) for path in (self._cert, self._key)]  # noqa: PTH116 - of what links lead to
+            found = [os.stat(path) for path in (self._cert, self._key)]  # noqa: PTH116 - follows links
         except OSError:
             return None
         return tuple((stat.st_mtime_ns, stat.st_size, stat.st_ino) for stat in found)
 
 
 def check_certificate(cert: str, key: str) -> None:
-    """Raises `ConfigurationError` if these files can't be loaded, or don't fit together."""
+    """Raise `ConfigurationError` if these files can't be loaded, or don't fit together."""
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, _no_password)
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
@@ -58,5 +59,5 @@ def check_certificate(cert: str, key: str) -> None:
 
 
 def _no_password() -> str:
-    """Instead of asking for one on the terminal."""
+    """Return no password. Without this function, OpenSSL would ask for one on the terminal."""
     return ""

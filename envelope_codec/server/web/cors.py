@@ -1,4 +1,4 @@
-"""Which pages may use the server from a browser (CORS, the Fetch standard)."""
+"""The origins whose pages may use the server from a browser (CORS, the Fetch standard)."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _PREFLIGHT_SECONDS = "600"
 
 
 class Cors:
-    """The origins that may.
+    """The origins whose pages may use the server.
 
     Args:
-        origins: compared to the letter; ``*`` is any.
+        origins: compared to the letter; ``*`` stands for any.
     """
 
     def __init__(self, origins: Sequence[str]) -> None:
@@ -27,11 +27,11 @@ class Cors:
         self._any = "*" in self._origins
 
     def allows(self, origin: str) -> bool:
-        """Whether pages of ``origin`` may."""
+        """Return whether pages of ``origin`` may use the server."""
         return origin in self._origins or (self._any and origin != "null")
 
     def headers(self, request: Headers) -> Mapping[str, str]:
-        """What every answer carries."""
+        """Return the headers that the answer to ``request`` carries."""
         origin = request.get("origin")
         if origin is None or not self.allows(origin):
             return {"Vary": "Origin"}
@@ -43,7 +43,7 @@ class Cors:
         }
 
     def preflight_headers(self, request: Headers) -> Mapping[str, str]:
-        """What the answer to a preflight carries beside those."""
+        """Return the headers that the answer to a preflight carries besides."""
         origin = request.get("origin")
         if origin is None or not self.allows(origin):
             return {}
@@ -52,7 +52,7 @@ class Cors:
             "Access-Control-Allow-Headers": REQUEST_HEADERS,
             "Access-Control-Max-Age": _PREFLIGHT_SECONDS,
         }
-        # Asked by browsers before a page of the internet reaches into a network like this one.
+        # Browsers ask this before a page of the internet reaches into a private network.
         if request.get("access-control-request-private-network") == "true":
             headers["Access-Control-Allow-Private-Network"] = "true"
         return headers

@@ -1,4 +1,4 @@
-"""The gate before the token: where too many requests came from without one that is believed, others are kept out."""
+"""The gate before the token is verified: an address that sent too many requests without a valid token is kept out."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ from starlette.datastructures import Headers
 
 from envelope_codec.observe import logger
 from envelope_codec.server.auth.principal import Principal
-from envelope_codec.server.web.address import network_of
 from envelope_codec.server.web.limiter import Limiter, retry_after
+from envelope_codec.server.web.network import network_of
 from envelope_codec.server.web.refusal import Refusal
 
 _KNOWN = 10_000
 
 
 class Gate:
-    """Counts requests by address until it is known who makes them.
+    """Counts requests by address until their tokens are verified.
 
-    Behind one address there may be a whole company. So whoever has been believed there of late is let through, by the
-    same token or by another of the same subject, while others from that address are kept out.
+    Behind one address there may be a whole company. So callers who were verified there lately are let through, with the
+    same token or with another of the same subject, while others from that address are kept out.
 
     Args:
-        rate: how many there may be from one address, such as ``600/minute``; None for any.
-        behind_proxies: whether addresses are told by proxies that the settings name.
+        rate: how many such requests may come from one address, such as ``600/minute``; None for any number.
+        behind_proxies: whether the settings name proxies, which tell the addresses.
     """
 
     def __init__(self, rate: str | None, *, behind_proxies: bool) -> None:
         self._addresses = Limiter(rate)
-        self._returning = Limiter(rate)  # whoever knows a subject's name may pretend to be it: only so often
-        # Apart: one caller may have any number of tokens, and must not make the gate forget others by them.
+        self._returning = Limiter(rate)  # anyone who knows a subject's name can pretend to be it, but only so often
+        # Two caches: one caller may have any number of tokens, and must not make the gate forget others by them.
         self._tokens: LRUCache[str, None] = LRUCache(_KNOWN)
         self._subjects: LRUCache[str, None] = LRUCache(_KNOWN)
         self._warned = behind_proxies
 
     def enter(self, headers: Headers, client: str) -> Entrance:
-        """Let a request in that nobody is known to make yet.
+        """Let a request in whose token is not verified yet.
 
         Raises:
-            Refusal: too many such have come from there.
+            Refusal: too many such requests have come from its address.
         """
         if not self._warned and "x-forwarded-for" in headers:
             self._warned = True
@@ -50,13 +50,13 @@ class Gate:
             )
         address, token = network_of(client), headers.get("authorization", "")
         entrance = Entrance(self, address, token)
-        if self._tokens.pop(_digest(token), _MISSING) is not _MISSING:  # until it is believed again
+        if self._tokens.pop(_digest(token), _MISSING) is not _MISSING:  # `remember` puts it back
             return entrance
         seconds = self._addresses.take(address)
         if not seconds:
             entrance.counted.append((self._addresses, address))
             return entrance
-        subject = _digest(address, *_claimed(token))
+        subject = _digest(address, *_read_claims(token))
         if subject not in self._subjects or self._returning.take(subject):
             raise Refusal(
                 429,
@@ -68,7 +68,7 @@ class Gate:
         return entrance
 
     def remember(self, address: str, token: str, principal: Principal) -> None:
-        """Take note of who has been believed."""
+        """Remember a token that was verified, and its subject."""
         if principal.issuer:
             self._tokens[_digest(token)] = None
             self._subjects[_digest(address, principal.issuer, principal.subject)] = None
@@ -78,7 +78,7 @@ class Entrance:
     """One request at the gate.
 
     Attributes:
-        counted: where, and as what.
+        counted: the limiters that counted it, each with the name that it was counted under.
     """
 
     def __init__(self, gate: Gate, address: str, token: str) -> None:
@@ -87,13 +87,13 @@ class Entrance:
         self._token = token
         self.counted: list[tuple[Limiter, str]] = []
 
-    def believed(self, principal: Principal) -> None:
-        """It is known now who makes it: it does not count any more."""
+    def uncount(self) -> None:
+        """Count the request no more: its token is valid."""
         for limiter, name in self.counted:
             limiter.give_back(name)
 
-    def admitted(self, principal: Principal) -> None:
-        """It was let in, so that the next of the same caller may be."""
+    def remember(self, principal: Principal) -> None:
+        """Remember the caller, who was let in, so that the gate lets in the next request as well."""
         self._gate.remember(self._address, self._token, principal)
 
 
@@ -104,8 +104,8 @@ def _digest(*texts: str) -> str:
     return hashlib.sha256("\0".join(texts).encode("utf-8", "replace")).hexdigest()
 
 
-def _claimed(authorization: str) -> tuple[str, str]:
-    """Issuer and subject that a token names, whether or not it is to be believed."""
+def _read_claims(authorization: str) -> tuple[str, str]:
+    """Return the issuer and the subject that a token names. The token is not verified."""
     try:
         claims = jwt.decode(authorization.partition(" ")[2].strip(), options={"verify_signature": False})
     except jwt.PyJWTError:

@@ -1,4 +1,4 @@
-"""How often a caller may do something: each has a bucket that fills evenly, in memory that is bounded."""
+"""A limit on how often a caller may do something: one bucket for each, which fills evenly, in bounded memory."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Limiter:
     generic cell rate algorithm: one number for each caller).
 
     Args:
-        rate: such as ``600/minute``; None for any.
-        callers: so many are remembered, those of late. Who is forgotten begins anew.
+        rate: such as ``600/minute``; None for no limit.
+        callers: how many are remembered, the latest ones. A caller that was forgotten begins anew.
         clock: monotonic seconds.
     """
 
@@ -34,33 +34,33 @@ class Limiter:
         self._burst = _PERIODS[period]
         self._each = self._burst / int(number)
 
-    def late(self, caller: str) -> float:
-        """The seconds until another of ``caller`` may be counted, 0 for now. Nothing is counted."""
+    def wait_time(self, caller: str) -> float:
+        """Return the seconds until ``caller`` may do it again; 0 for now. Nothing is counted."""
         if self.rate is None:
             return 0.0
         now = self._clock()
-        late = max(now, self._owed.get(caller, now)) + self._each - now - self._burst
-        return late if late > self._each * 1e-6 else 0.0  # more than what adding up many small numbers may come to
+        seconds = max(now, self._owed.get(caller, now)) + self._each - now - self._burst
+        return seconds if seconds > self._each * 1e-6 else 0.0  # else it is the rounding error of a long sum
 
     def count(self, caller: str) -> None:
-        """Count one of ``caller``, whether or not it is one too many."""
+        """Count one for ``caller``, even if it is one too many."""
         now = self._clock()
         self._owed[caller] = max(now, self._owed.get(caller, now)) + self._each
 
     def take(self, caller: str) -> float:
-        """Count one of ``caller`` unless it is one too many; then the seconds until it may be, else 0."""
-        late = self.late(caller)
-        if not late and self.rate is not None:
+        """Count one for ``caller`` and return 0. If it would be one too many, return the seconds to wait instead."""
+        seconds = self.wait_time(caller)
+        if not seconds and self.rate is not None:
             self.count(caller)
-        return late
+        return seconds
 
     def give_back(self, caller: str) -> None:
-        """Take back one that was counted."""
+        """Give back one that was counted."""
         owed = self._owed.get(caller)
         if owed is not None:
             self._owed[caller] = owed - self._each
 
 
 def retry_after(seconds: float) -> dict[str, str]:
-    """The header that tells when to come back."""
+    """Return the header that says when to come back."""
     return {"Retry-After": str(max(1, math.ceil(seconds)))}

@@ -1,4 +1,4 @@
-"""What a request is answered that gets nothing: a status, a code for programs, a sentence for people."""
+"""The answer to a request that is refused: a status, a code for programs, a sentence for people."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from envelope_codec.errors import EnvelopeError
 
 RETRY_SECONDS = 5
 
-# Failures of single payloads, by class name of the error or, if the server itself refuses, by a name of its own.
+# Names of the failures of single payloads. Others are class names of the library's errors.
 NOT_ALLOWED = "NotAllowed"
 NOT_AN_ENVELOPE = "NotAnEnvelope"
 BAD_REFERENCE = "BadReference"
@@ -37,14 +37,14 @@ _OTHER = (400, "not_openable", "The payload can't be opened.")
 
 
 class Refusal(Exception):
-    """Ends a request.
+    """An error that ends a request, and its answer.
 
     Args:
         status: of HTTP.
         code: for programs.
         message: for people; never content, a key id, or a provider's words.
         headers: to send along.
-        close: whether the connection must end, since the body was not read to its end.
+        close: whether the connection must end, because the body was not read to its end.
     """
 
     def __init__(
@@ -59,19 +59,20 @@ class Refusal(Exception):
             self.headers.setdefault("Retry-After", str(RETRY_SECONDS))
 
     def response(self, request_id: str) -> Response:
-        """As it is sent."""
+        """Return the answer that is sent."""
         document = {"error": self.code, "message": self.message, "request_id": request_id}
         return Response(json.dumps(document), self.status, self.headers, "application/json")
 
 
 def refusal_of(failures: Mapping[str, int]) -> Refusal:
-    """What a request comes to whose payloads failed like this: an outage before a limit, that before what is not
-    allowed, and that before the rest.
+    """Return the refusal of a request whose payloads failed, by the names of their failures.
+
+    An outage counts before a limit, a limit before a missing permission, and that before everything else.
     """
     known = sorted((_FAILURES.get(kind, _OTHER) for kind in failures), key=lambda found: -found[0])
     return Refusal(*known[0])
 
 
 def failure_of(error: EnvelopeError) -> str:
-    """The name of a payload's failure."""
+    """Return the name of a payload's failure."""
     return type(error).__name__

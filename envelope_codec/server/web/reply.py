@@ -1,4 +1,4 @@
-"""Sending an answer: in pieces, so that what a client does not take does not lie in memory uncounted."""
+"""Sending of answers in pieces, so that the part that a client does not read yet is still counted."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 PIECE = 65_536
-"""Bytes."""
+"""Bytes that are sent at once."""
 
 
 async def deliver(response: Response, scope: Scope, receive: Receive, send: Send) -> None:
-    """Send ``response``. It returns once all but the last piece is on its way, or the client is gone."""
+    """Send ``response``. Return once all but the last piece is on its way, or the client is gone."""
     body = memoryview(response.body)
     if len(body) <= PIECE:
         await response(scope, receive, send)

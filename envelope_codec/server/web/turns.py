@@ -1,4 +1,4 @@
-"""Turns at something slow, of which so many go at once: given in rotation, so that nobody waits behind a crowd."""
+"""Turns at something slow that only so many may use at once. They are given in rotation, so that no crowd blocks it."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from collections.abc import Callable
 from envelope_codec.server.web.budget import Budget
 
 KEYRING_THREADS = 32
-"""So many KMS calls the keyring makes at once. Beyond these its own queue would begin, in which all are alike."""
+"""Number of KMS calls that the keyring makes at once. Further calls would wait in its queue, which knows no callers."""
 
 _Group = tuple[str, str]
 
 
 class Turns:
-    """Turns for callers, at what belongs to a namespace. Of one event loop.
+    """Turns for callers, at a KMS or a store of a namespace. One event loop uses them.
 
-    Who has many waiting gets one of them on, then the next has its turn. Neither a caller nor a namespace gets them
-    all: where a KMS hangs, the turns of its namespace are taken for as long as that lasts, and others go on.
+    A caller that waits for many turns gets one, and then the next caller has its turn. Neither a caller nor a namespace
+    gets all turns: while a KMS hangs, it holds the turns of its namespace, and others go on.
 
     Args:
-        total: so many at once.
-        each: so many of one caller.
-        observe: is told how many wait, and how many more than before.
+        total: how many there are at once.
+        each: how many one caller may have at once.
+        observe: called with 1 when somebody begins to wait, and with -1 when the waiting ends.
     """
 
     def __init__(self, total: int, each: int, observe: Callable[[int], object] = lambda change: None) -> None:
@@ -34,18 +34,18 @@ class Turns:
 
     @property
     def taken(self) -> int:
-        """How many are under way."""
+        """Number of turns that are taken."""
         return int(self._callers.used)
 
     @property
     def waiting(self) -> int:
-        """How many wait."""
+        """Number of those who wait for a turn."""
         return sum(map(len, self._waiting.values()))
 
     async def take(self, caller: str, namespace: str) -> Callable[[], None]:
-        """Wait for a turn. What is returned ends it, and must be called once."""
+        """Wait for a turn. Return the function that ends it, which must be called once."""
         group = caller, namespace
-        if group in self._waiting or not self._given(group):
+        if group in self._waiting or not self._try_give(group):
             await self._wait(group)
 
         def end() -> None:
@@ -60,7 +60,7 @@ class Turns:
         self._waiting.setdefault(group, deque()).append(turn)
         self._observe(1)
         try:
-            # Shielded, so that cancelling leaves it as it is: one that is given meanwhile has to be passed on.
+            # Shielded, so that cancelling leaves the turn as it is. If it is given meanwhile, it has to be passed on.
             await asyncio.shield(turn)
         except asyncio.CancelledError:
             if turn.done():
@@ -73,24 +73,24 @@ class Turns:
         finally:
             self._observe(-1)
 
-    def _given(self, group: _Group) -> bool:
+    def _try_give(self, group: _Group) -> bool:
         caller, namespace = group
-        if self._callers.lack(caller) or self._namespaces.lack(namespace):
+        if self._callers.find_lack(caller) or self._namespaces.find_lack(namespace):
             return False
         self._callers.take(caller)
         self._namespaces.take(namespace)
         return True
 
     def _pass_on(self) -> None:
-        """Give turns to those who wait, one to each in rotation, as long as there are any."""
+        """Give turns to those who wait, one to each group in rotation, while there are any."""
         given = True
         while given:
             given = False
             for group, queue in list(self._waiting.items()):
-                if self._given(group):
+                if self._try_give(group):
                     given = True
                     queue.popleft().set_result(None)
-                    self._waiting.move_to_end(group)  # the others come first now
+                    self._waiting.move_to_end(group)  # the other groups come first now
                     self._tidy(group)
 
     def _forget(self, group: _Group, turn: asyncio.Future[None]) -> None:

@@ -1,41 +1,52 @@
-"""All that a datastore needs: a callable that takes a URL and returns a `PayloadStore`, and an entry point."""
+"""`AcmeStore`: a datastore in memory, gone with the process."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
 
-from envelope_codec.errors import PayloadMissing
-from envelope_codec.store import Stored
+from envelope_codec.errors import PayloadMissing, StoreRefused
+from envelope_codec.store import Stored, is_id
 
-_kept: dict[tuple[str, str], tuple[float, bytes]] = {}
+_places: dict[str, dict[str, tuple[float, bytes]]] = {}
 
 
-class MemoryStore:
-    """``teststore://NAME``: gone with the process."""
+class AcmeStore:
+    """``acmestore://NAME``. A name that begins with ``no-`` names no place, and every call of it is refused."""
 
     def __init__(self, url: str, /) -> None:
-        self._name = url
+        self._name = urlsplit(url).netloc
 
     async def put(self, id: str, data: bytes) -> None:
-        _kept[self._name, id] = (time.time(), data)
+        """See `PayloadStore.put`."""
+        self._place("put")[id] = (time.time(), data)
 
     async def get(self, id: str) -> bytes:
-        if (self._name, id) not in _kept:
+        """See `PayloadStore.get`."""
+        place = self._place("get")
+        if id not in place:
             raise PayloadMissing("the datastore has no such payload", operation="get")
-        return _kept[self._name, id][1]
+        return place[id][1]
 
     async def delete(self, id: str) -> None:
-        _kept.pop((self._name, id), None)
+        """See `PayloadStore.delete`."""
+        self._place("delete").pop(id, None)
 
     async def list_before(self, before: float) -> AsyncIterator[Stored]:
-        for (name, id), (created, data) in list(_kept.items()):
-            if name == self._name and created < before:
+        """See `PayloadStore.list_before`."""
+        for id, (created, data) in list(self._place("list").items()):
+            if is_id(id) and created < before:
                 yield Stored(id, created, len(data))
 
     async def check(self) -> None:
-        await self.put("check", b"")
-        await self.delete("check")
+        """See `PayloadStore.check`."""
+        self._place("check")
 
     async def close(self) -> None:
-        pass
+        """Nothing is open."""
+
+    def _place(self, operation: str) -> dict[str, tuple[float, bytes]]:
+        if self._name.startswith("no-"):
+            raise StoreRefused("the datastore has no such place", operation=operation)
+        return _places.setdefault(self._name, {})

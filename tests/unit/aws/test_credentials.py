@@ -643,7 +643,7 @@ def test_a_source_that_hangs_is_told_and_asked_again_later(
     clock: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A credential process that waits for a password, or a token's file that is a pipe which nobody writes to."""
-    monkeypatch.setattr("envelope_codec.aws.credentials._LONGEST_WAIT", 0.05)
+    monkeypatch.setattr("envelope_codec.aws.credentials._SOURCE_SECONDS", 0.05)
     go = threading.Event()
     asked: list[bool] = []
 
@@ -665,7 +665,7 @@ def test_a_source_that_hangs_is_told_and_asked_again_later(
     clock(61)
     assert _reason(credentials) == SILENT
     clock(60)
-    monkeypatch.setattr("envelope_codec.aws.credentials._LONGEST_WAIT", 60)
+    monkeypatch.setattr("envelope_codec.aws.credentials._SOURCE_SECONDS", 60)
     assert credentials.get_frozen_credentials().token == "t"
     go.set()
 
@@ -676,7 +676,7 @@ from envelope_codec import EnvelopeConfig, SealingContext
 from temporalio.api.common.v1 import Payload
 import asyncio, envelope_codec.aws.credentials as credentials
 from envelope_codec.temporal.codec import EnvelopeCodec
-credentials._LONGEST_WAIT = 0.2
+credentials._SOURCE_SECONDS = 0.2
 codec = EnvelopeCodec(EnvelopeConfig(key=sys.argv[1], timeout=1.0))
 try:
     asyncio.run(codec.encode([Payload(data=b"x")]))

@@ -36,6 +36,11 @@ VAULT = "hashivault://key"
 SPELLINGS = {
     "aws": (AWS, f"awskms:///{AWS}?read_timeout=3", AWS),
     "gcp": (GCP, f"gcpkms://{GCP}?timeout=3", GCP),
+    "azure": (
+        "azurekv://example.vault.azure.net/key?sign_key=signer",
+        "azurekv://example.vault.azure.net/key?read_timeout=3&sign_key=other,signer",
+        "azurekv://example.vault.azure.net/key",
+    ),
     "vault": (VAULT, "hashivault://key?read_timeout=3&mount=transit", "hashivault://key?mount=transit"),
     "vault of a cluster": (
         "hashivault://key?mount=m&cluster=c",

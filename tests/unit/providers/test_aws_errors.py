@@ -27,7 +27,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from envelope_codec.aws.credentials import described
+from envelope_codec.aws.credentials_error import describe
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable
 from envelope_codec.kms import WrappedSecret
 from envelope_codec.provider import Failed
@@ -813,7 +813,7 @@ def test_the_log_of_a_request_that_boto3_refuses_holds_none_of_it(
 def test_the_log_repeats_no_header_that_could_not_be_sent() -> None:
     error = sdk.HTTPClientError(error=ValueError("Invalid header value b'hush\\nhush'"))
     assert ERRORS.describe(error) == "HTTPClientError: ValueError"
-    assert described(error) == "HTTPClientError: ValueError"
+    assert describe(error) == "HTTPClientError: ValueError"
 
 
 def test_secrets_and_credentials_stay_out_of_botocores_debug_log(aws: Aws, caplog: pytest.LogCaptureFixture) -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from envelope_codec import ConfigurationError, EnvelopeConfig
 from envelope_codec.server import ServerConfig
-from envelope_codec.server.web.address import Address, bind, bound_address
+from envelope_codec.server.web.address import Address
+from envelope_codec.server.web.listener import address_of, bind
 
 KEY = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 CLOUD = {"issuer": "temporal-cloud"}
@@ -196,11 +197,11 @@ def test_a_table_that_is_none_is_named(tmp_path: Path) -> None:
 def test_sockets_are_bound_where_they_should_be_and_to_nothing_that_is_taken() -> None:
     listeners = bind(Address.parse("localhost:0"))
     try:
-        assert all(bound_address(listener).is_loopback for listener in listeners)
-        assert len({bound_address(listener).port for listener in listeners}) == 1
+        assert all(address_of(listener).is_loopback for listener in listeners)
+        assert len({address_of(listener).port for listener in listeners}) == 1
         assert {listener.proto for listener in listeners} == {socket.IPPROTO_TCP}  # or Nagle's algorithm stays on
         listeners[0].listen()
-        taken = bound_address(listeners[0])
+        taken = address_of(listeners[0])
         with pytest.raises(ConfigurationError, match=r"server\.listen: can't listen on .*: Address already in use"):
             bind(taken)
         with pytest.raises(ConfigurationError, match=r"server\.listen: can't listen on no\.invalid:1: "):
@@ -248,3 +249,10 @@ def test_importing_the_server_loads_no_cloud_sdk() -> None:
     assert not set(packages.split()) & {"boto3", "botocore", "grpc", "hvac", "typer"}
     assert not {name for name in packages.split() if name.startswith("envelope_codec_")}
     assert google == ""
+
+
+def test_bodies_are_no_larger_than_there_is_room() -> None:
+    with pytest.raises(ConfigurationError, match=r"server\.body_limit: larger than max_body_bytes"):
+        ServerConfig(body_limit="64MiB")
+    with pytest.raises(ConfigurationError, match=r"server\.address_rate_limit: 'some' is no rate"):
+        ServerConfig(address_rate_limit="some")

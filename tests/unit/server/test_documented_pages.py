@@ -43,6 +43,6 @@ def test_every_field_of_an_audit_line_is_named() -> None:
 def test_every_status_and_metric_is_named() -> None:
     table = TEXT[TEXT.index("| status | means |") : TEXT.index("If payloads of one request")]
     assert set(re.findall(r"\b\d{3}\b", table)) == {"200", "204", *_REFUSALS}
-    for line in Metrics().exposition().decode().splitlines():
+    for line in Metrics().render().decode().splitlines():
         if line.startswith("# TYPE ") and "_created" not in line:
             assert f"`{line.split()[2]}`" in TEXT, line

@@ -17,7 +17,7 @@ from envelope_codec.cli.doctor.store_hint import store_hint
 from envelope_codec.cli.storage.stores import _threads_of_sqlite_ended
 from envelope_codec.errors import StoreRefused, StoreUnavailable
 from envelope_codec.storage.sql import SqlStore
-from envelope_codec.storage.sql_error import described, is_read_only, meaning
+from envelope_codec.storage.sql_error import describe, find_meaning, is_read_only
 
 
 class DriverError(Exception):
@@ -127,25 +127,25 @@ CONNECTING = [
 
 def assert_told(original: BaseException, kind: type[Exception], said: str) -> None:
     error = wrapped(original)
-    found = meaning(error)
+    found = find_meaning(error)
     assert found.kind is kind
     assert said in found.reason
     fixed = found.error("put")
     assert (type(fixed), fixed.operation, str(fixed)) == (kind, "put", found.reason)
-    assert "hush" not in described(error)
+    assert "hush" not in describe(error)
     assert store_hint("postgresql", fixed, writes=True)
 
 
 @pytest.mark.parametrize(("state", "kind", "said"), STATES)
 def test_each_sqlstate_of_postgresql(state: str, kind: type[Exception], said: str) -> None:
     assert_told(DriverError("hush", sqlstate=state), kind, said)
-    assert state in described(wrapped(DriverError("hush", sqlstate=state)))
+    assert state in describe(wrapped(DriverError("hush", sqlstate=state)))
 
 
 @pytest.mark.parametrize(("number", "kind", "said"), NUMBERS)
 def test_each_number_of_mariadb_and_mysql(number: int, kind: type[Exception], said: str) -> None:
     assert_told(DriverError(number, "hush"), kind, said)
-    assert str(number) in described(wrapped(DriverError(number, "hush")))
+    assert str(number) in describe(wrapped(DriverError(number, "hush")))
 
 
 @pytest.mark.parametrize(("text", "kind", "said"), CONNECTING)
@@ -163,28 +163,28 @@ def test_each_text_of_libpq_that_has_no_code(text: str, kind: type[Exception], s
     ],
 )
 def test_the_way_to_the_server_has_reasons_of_its_own(error: Exception, said: str) -> None:
-    found = meaning(error)
+    found = find_meaning(error)
     assert found.kind is StoreUnavailable
     assert said in found.reason
-    assert "hush" not in f"{found.reason} {described(error)}"
+    assert "hush" not in f"{found.reason} {describe(error)}"
 
 
 def test_a_refused_certificate_of_mariadb_is_tls() -> None:
     text = "Can't connect to MySQL server on 'hush' ([SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed)"
     assert_told(DriverError(2003, text), OUTAGE, "TLS")
-    assert "TLS" in meaning(ssl.SSLCertVerificationError("hush")).reason
+    assert "TLS" in find_meaning(ssl.SSLCertVerificationError("hush")).reason
 
 
 def test_a_lost_connection_is_no_refusal() -> None:
     lost = wrapped(DriverError("hush", sqlstate="42P01"), lost=True)
-    assert meaning(lost).kind is OUTAGE
-    assert "stopping" in meaning(wrapped(DriverError("hush", sqlstate="57P01"), lost=True)).reason
+    assert find_meaning(lost).kind is OUTAGE
+    assert "stopping" in find_meaning(wrapped(DriverError("hush", sqlstate="57P01"), lost=True)).reason
 
 
 def test_what_is_no_error_of_a_database_is_no_answer() -> None:
     for error in (OSError("hush"), PoolTimeout("hush"), wrapped(DriverError())):
-        assert meaning(error).reason == "the database did not answer"
-        assert "hush" not in described(error)
+        assert find_meaning(error).reason == "the database did not answer"
+        assert "hush" not in describe(error)
 
 
 def test_read_only_is_known_so_that_the_next_connection_may_lead_elsewhere() -> None:

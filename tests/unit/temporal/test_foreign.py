@@ -35,7 +35,8 @@ from envelope_codec import (
     StoreUnavailable,
     envelope_data_converter,
 )
-from envelope_codec.storage.driver import EnvelopeDriver, Pool
+from envelope_codec.storage.driver import EnvelopeDriver
+from envelope_codec.storage.pool import Pool
 from envelope_codec.temporal.chain import CodecChain
 from envelope_codec.temporal.codec import EnvelopeCodec
 from envelope_codec.testing import FakeKms

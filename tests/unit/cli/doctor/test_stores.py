@@ -27,7 +27,7 @@ from envelope_codec.cli.doctor.settings import Settings
 from envelope_codec.cli.doctor.store_hint import STORE_HINTS, store_hint
 from envelope_codec.cli.keygen import create_key_file, key_uri
 from envelope_codec.errors import ConfigurationError, EnvelopeError
-from envelope_codec.storage import files, mongodb, redis, s3, sql, sql_error
+from envelope_codec.storage import files, mongodb, redis, s3_error, sql_engine, sql_meanings
 from envelope_codec.storage.sql import SqlStore
 from envelope_codec.store import Stored
 from envelope_codec.testing import FakeKms
@@ -422,27 +422,25 @@ def reasons() -> dict[str, set[str]]:
     """Every text with which a store of this project refuses or gives no answer, by its module."""
     found: dict[str, set[str]] = {}
     for path in Path(files.__file__).parent.glob("*.py"):
-        if path.stem not in ("driver", "store", "sql_error"):
+        if path.stem not in ("driver", "pool", "loop_store"):
             text = re.sub(r"\s+", " ", path.read_text("utf-8"))
             raised = re.findall(r'Store(?:Refused|Unavailable)\( ?"([^"]*)"', text)
             if raised:
-                found[path.stem] = set(raised)
+                found[path.stem.removesuffix("_error")] = set(raised)
     found["files"] |= set(files._REFUSALS.values())
     found["redis"] |= {told("put").reason for _, _, told in redis._MEANINGS}
     found["mongodb"] |= {*mongodb._REASONS.values(), mongodb._REFUSED}
-    found["sql"] = {meaning.reason for meaning in sql_error.MEANINGS}
-    advised = {*s3._ADVICE.values(), "it is full", "the log has its code"}
-    found["s3"] |= {f"the bucket refused: {one}" for one in advised} | {
-        s3._CREDENTIALS,
-        s3._NOT_S3,
-        *(one.text for one in CREDENTIALS),
-    }
+    found["sql"] = {meaning.reason for meaning in sql_meanings.MEANINGS}
+    advised = {*s3_error._ADVICE.values(), "it is full", "the log has its code"}
+    found["s3"] |= {f"the bucket refused: {one}" for one in advised}
+    found["s3"] |= {s3_error._CREDENTIALS, s3_error._NOT_S3, s3_error._NO_ANSWER}
+    found["s3"] |= {one.text for one in CREDENTIALS}
     return found
 
 
 SCHEMES = {
     "s3": ["s3"],
-    "sql": list(sql._DRIVERS),
+    "sql": list(sql_engine._DRIVERS),
     "redis": ["redis", "rediss"],
     "mongodb": ["mongodb"],
     "files": ["file"],

@@ -41,7 +41,7 @@ def reference(claim_data: dict[str, str], driver: str = "envelope-file") -> Payl
 
 
 async def sealed_reference(codec: EnvelopeCodec, id: str, driver: str = "envelope-file") -> Payload:
-    return reference(await Claim.of(id, b"data").sealed(codec), driver)
+    return reference(await Claim.of(id, b"data").seal(codec), driver)
 
 
 async def test_finds_references_wherever_they_stand(codec: EnvelopeCodec) -> None:
@@ -76,7 +76,7 @@ async def test_a_reference_that_another_codec_encoded_besides_is_an_error(codec:
 
 
 async def test_finds_references_of_earlier_sdks(codec: EnvelopeCodec) -> None:
-    claim = await Claim.of(IDS[0], b"data").sealed(codec)
+    claim = await Claim.of(IDS[0], b"data").seal(codec)
     legacy = JSONPlainPayloadConverter(encoding="json/external-storage-reference").to_payload(
         {"driver_name": "envelope-file", "driver_claim": {"claim_data": claim}}
     )

@@ -1,0 +1,113 @@
+"""The meaning of errors of S3: which part is at fault, and whether the same call may succeed later.
+
+Source: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from botocore.exceptions import ChecksumError, ClientError, FlexibleChecksumError, ParamValidationError
+
+from envelope_codec.aws.credentials_error import REJECTED, CredentialsUnavailable
+from envelope_codec.errors import EnvelopeError, PayloadMissing, StoreRefused, StoreUnavailable
+
+_log = logging.getLogger("envelope_codec.storage.s3")
+
+MISSING = {"NoSuchKey", "404", "NotFound"}
+"""Codes with which S3 says that there is no such object."""
+
+# These codes say nothing of the request, and may pass.
+_PASSING = {
+    *("InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeout", "Throttling", "ThrottlingException"),
+    *("TooManyRequests", "OperationAborted", "500", "502", "503", "504"),
+}
+_OTHER_REGION = "the bucket is in another region: give ?region="
+_CHECKSUM = "its server does not take the checksums that boto3 sends"
+_ADVICE = {
+    "NoSuchBucket": "the bucket does not exist",
+    "PermanentRedirect": _OTHER_REGION,
+    "AuthorizationHeaderMalformed": _OTHER_REGION,
+    "IllegalLocationConstraintException": _OTHER_REGION,
+    "301": _OTHER_REGION,
+    "AccessDenied": "permission is missing (S3 says so of a missing object, too, to who may not list the bucket)",
+    "403": "permission is missing",
+    "NotImplemented": "its server does not do what was asked for",
+    "501": "its server does not do what was asked for",
+    "BadDigest": _CHECKSUM,
+    "InvalidDigest": _CHECKSUM,
+    "XAmzContentChecksumMismatch": _CHECKSUM,
+    "XAmzContentSHA256Mismatch": _CHECKSUM,
+    "MissingContentLength": _CHECKSUM,
+    "411": _CHECKSUM,
+}
+_NO_ANSWER = "the bucket did not answer"
+_NOT_S3 = "the answer is not one of S3: a proxy or a gateway before it gave it"
+_CREDENTIALS = "S3 did not take the credentials: expired, unknown or wrongly signed"
+_FULL = {"QuotaExceeded", "XMinioStorageFull"}
+# Statuses of servers that speak a part of S3, and of redirects. Their answers have no body, and so no code.
+_WITHOUT_CODE = {301, 411}
+# Services that are not Amazon's have their own words for a refused checksum. One of these is in them.
+_CHECKSUM_WORDS = ("checksum", "x-amz-sdk", "x-amz-trailer", "aws-chunked", "streaming-unsigned-payload-trailer")
+
+
+def translate(error: Exception, operation: str) -> EnvelopeError:
+    """Return the error to raise for ``error``, which came up in ``operation``. The log has its code."""
+    if isinstance(error, CredentialsUnavailable):
+        _log.debug("S3 %s failed: %s", operation, error.said)
+        return StoreUnavailable(error.meaning.text, operation=operation)
+    _log.debug("S3 %s failed: %s", operation, code_of(error) or type(error).__name__)
+    if isinstance(error, ClientError):
+        return _translate_answer(error, operation)
+    if isinstance(error, ParamValidationError):
+        return StoreRefused("the bucket refused: its name, or the prefix, is not valid", operation=operation)
+    if isinstance(error, (ChecksumError, FlexibleChecksumError)):
+        return StoreUnavailable("what the bucket sent does not fit its checksum", operation=operation)
+    return StoreUnavailable(_NO_ANSWER, operation=operation)
+
+
+def code_of(error: Exception) -> str:
+    """Return the code in an answer of S3, or "" if there is none."""
+    return str(error.response.get("Error", {}).get("Code", "")) if isinstance(error, ClientError) else ""
+
+
+def _translate_answer(error: ClientError, operation: str) -> EnvelopeError:
+    code, status = code_of(error), _status(error)
+    if not _is_from_s3(error):
+        _log.warning("what answered an S3 %s is not S3: HTTP status %d", operation, status)
+        return StoreUnavailable(_NOT_S3, operation=operation)
+    if code in MISSING and operation == "get":
+        return PayloadMissing("the datastore has no such payload", operation=operation)
+    if code in REJECTED:
+        return StoreUnavailable(_CREDENTIALS, operation=operation)
+    advice = _advice(error)
+    if advice is None and (code in _PASSING or status >= 500):
+        return StoreUnavailable(_NO_ANSWER, operation=operation)
+    if advice is None:
+        _log.warning("S3 refused a %s: code %.64r", operation, code)
+    return StoreRefused(f"the bucket refused: {advice or 'the log has its code'}", operation=operation)
+
+
+def _advice(error: ClientError) -> str | None:
+    """Return what people are told of a refusal, or None if its cause is not known."""
+    code, status = code_of(error), _status(error)
+    words = str(error.response.get("Error", {}).get("Message", "")).lower()
+    if code in _FULL:
+        return "it is full"
+    if status >= 500 and status != 501:  # all of these may pass, except 501
+        return None
+    if any(word in words for word in _CHECKSUM_WORDS):
+        return _CHECKSUM
+    return _ADVICE.get("501" if status == 501 else code)
+
+
+def _is_from_s3(error: ClientError) -> bool:
+    """Return whether S3 itself seems to have answered: the answer has a code, or headers that S3 sets."""
+    code, status = code_of(error), _status(error)
+    metadata = error.response.get("ResponseMetadata", {})
+    has_code = (bool(code) and not code.isdigit()) or status in _WITHOUT_CODE or status >= 500
+    return has_code or bool(metadata.get("RequestId") or metadata.get("HostId"))
+
+
+def _status(error: ClientError) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
