@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from azure.core.credentials import AccessTokenInfo
 from azure.keyvault.keys import KeyClient
+from azure.keyvault.keys._shared import http_challenge_cache
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -454,11 +456,38 @@ def test_sixty_bytes_under_an_rsa_key_are_refused_by_the_vault(azure: Azure, for
 # Processes and clients
 
 
+class OneToken:
+    """A credential whose token was issued before any fork: one that a child has issued does not reach the vault."""
+
+    def __init__(self, azure: Azure) -> None:
+        self._token = AccessTokenInfo(azure.vault.issue_token(), int(time.time()) + 3600)
+
+    def get_token_info(self, *scopes: str, options: Any = None) -> AccessTokenInfo:
+        return self._token
+
+
+def test_a_lock_of_the_sdk_that_is_held_at_the_fork_does_not_stop_the_child(azure: Azure) -> None:
+    key = azure.open("rsa", sign_key="signer", credential=OneToken(azure))
+    wrapped = key.wrap(SECRET, CONTEXT)
+    held, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with http_challenge_cache._lock:
+            held.set()
+            release.wait(60)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert held.wait(60)
+    try:
+        assert in_child(lambda: key.unwrap(wrapped, CONTEXT)).secret == SECRET
+    finally:
+        release.set()
+        holder.join()
+
+
 def test_a_forked_child_has_connections_of_its_own(azure: Azure) -> None:
-    token = AccessTokenInfo(azure.vault.issue_token(), int(time.time()) + 3600)  # a child's would not reach the vault
-    credential = GivenToken(azure.vault)
-    credential.get_token_info = lambda *scopes, options=None: token  # type: ignore[method-assign]
-    key = azure.open("rsa", sign_key="signer", credential=credential)
+    key = azure.open("rsa", sign_key="signer", credential=OneToken(azure))
     wrapped = key.wrap(SECRET, CONTEXT)
     assert in_child(lambda: key.unwrap(wrapped, CONTEXT)).secret == SECRET
     assert key.unwrap(wrapped, CONTEXT).secret == SECRET
