@@ -85,7 +85,11 @@ class PatientCredential:
 
 
 def default_credential(route: Route) -> Any:
-    """Make the SDK's own chain: environment, workload identity, managed identity, the command lines of developers."""
+    """Make the SDK's own chain: environment, workload identity, managed identity, the command lines of developers.
+
+    Raises:
+        NoCredentials: the SDK can't make it of what the environment says.
+    """
     settings: dict[str, Any] = {}
     if route.client_id is not None:
         settings["managed_identity_client_id"] = route.client_id
@@ -94,9 +98,9 @@ def default_credential(route: Route) -> Any:
     if route.is_local:
         # Otherwise Microsoft's own servers are asked whether there is a token service of that name.
         settings.update(disable_instance_discovery=True, use_env_settings=False)
-    return DefaultAzureCredential(
-        retry_total=0,
-        connection_timeout=route.connect_timeout,
-        read_timeout=route.read_timeout,
-        **settings,
-    )
+    settings.update(retry_total=0, connection_timeout=route.connect_timeout, read_timeout=route.read_timeout)
+    try:
+        return DefaultAzureCredential(**settings)
+    # Any class: a variable with a wrong value, a certificate that can't be read.
+    except Exception as error:
+        raise NoCredentials(type(error).__name__) from None

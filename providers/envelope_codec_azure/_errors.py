@@ -62,7 +62,9 @@ class VaultRefused(Exception):
     """
 
     def __init__(self, status: int, code: str | None, inner: str, text: str, *, work: str, signing: bool) -> None:
-        super().__init__(f"{work}{' (signing key)' if signing else ''}: {status} {code} {inner} {text}")
+        words = f"{work}{' of the signing key' if signing else ''}: {status} {code} {inner} {text}"
+        # One line, whatever the reply says.
+        super().__init__(" ".join("".join(c if c.isprintable() else " " for c in words).split()))
         self.status = status
         self.code = code
         self.inner = inner

@@ -53,7 +53,7 @@ class AzureKeyVault:
 
     Each wrap reads the key from the vault, and uses its latest version. For an RSA key the secret is encrypted in this
     process, with the public key just read, so it does not travel; then the vault signs. Unwrapping, decrypting and
-    signing are always done by the vault, with exactly the version that the record names. A success proves that version.
+    signing are always done by the vault; what opens is exactly the version that the record names.
 
     Records open as long as the version that wrapped them, and the version that signed them, is enabled. Neither has to
     be the latest. Expired versions open records; they make no new ones.
@@ -152,16 +152,20 @@ class AzureKeyVault:
 
     @asks_kms("unwrap", ERRORS)
     def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> Unwrapped:
-        """Decrypt with exactly the version that the record names; the vault's success proves it."""
+        """Decrypt with exactly the version that the record names.
+
+        The vault's success proves that version, and for an RSA key the version that signed as well: a lease that one of
+        them has is none for what another version signed.
+        """
         bound = context_bytes(context)
         version, ciphertext = wrapped.key_version, wrapped.ciphertext
         if not is_version(version):
             raise Failed(meanings.BAD_CIPHERTEXT)
         if len(ciphertext) == _NONCE + _SECRET + _TAG:
-            secret = self._decrypt(version, ciphertext, bound)
-        else:
-            secret = self._vault.unwrap_key(self._key.name, version, self._verify(version, ciphertext, bound))
-        return Unwrapped(secret, version)
+            return Unwrapped(self._decrypt(version, ciphertext, bound), version)
+        signed = self._verify(version, ciphertext, bound)
+        secret = self._vault.unwrap_key(self._key.name, version, signed.oaep)
+        return Unwrapped(secret, f"{version} {signed.signer}")
 
     def close(self) -> None:
         """Close the connection that this object made. Final: a later call gets `KmsUnavailable`."""
@@ -210,8 +214,8 @@ class AzureKeyVault:
             raise Failed(meanings.NO_ANSWER)
         return bytes(signed)
 
-    def _verify(self, version: str, ciphertext: bytes, bound: bytes) -> bytes:
-        """The OAEP ciphertext, if a configured key signed it together with this key, ``version`` and context."""
+    def _verify(self, version: str, ciphertext: bytes, bound: bytes) -> SignedCiphertext:
+        """Read the ciphertext, if a configured key signed it together with this key, ``version`` and context."""
         try:
             signed = SignedCiphertext.parse(ciphertext)
         except NotSigned:
@@ -221,7 +225,7 @@ class AzureKeyVault:
         public = self._signers.find_public_key(signed.signer)
         if not signed.is_signed_by(public, self._digest(version, signed.signer, signed.oaep, bound)):
             raise Failed(BAD_SIGNATURE)
-        return signed.oaep
+        return signed
 
     def _digest(self, version: str, signer: Signer, oaep: bytes, bound: bytes) -> bytes:
         return digest_of(key_id=self._key.id, key_version=version, signer=signer, context=bound, oaep=oaep)

@@ -34,7 +34,7 @@ def open_recipient(
 
     Raises:
         ValueError: the recipient is corrupt.
-        Denied: the version that signed is disabled.
+        Denied: the version that signed is disabled, or the one that wrapped is gone.
     """
     _require(re.fullmatch("[0-9a-f]{32}", key_version) is not None, "key version")
     oaep, signer, r, s = _parse(ciphertext)
@@ -53,7 +53,8 @@ def open_recipient(
     except InvalidSignature:
         raise ValueError("signature") from None
     private = vault["rsa"].get(key_version)
-    _require(private is not None, "a version of the RSA key that there never was")
+    if private is None:
+        raise Denied
     secret = private_key(private).decrypt(oaep, OAEP(MGF1(SHA256()), SHA256(), None))
     _require(len(secret) == 32, "a secret of another length")
     return secret

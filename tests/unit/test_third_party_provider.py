@@ -173,7 +173,8 @@ except ConfigurationError as error:
 def test_an_unknown_scheme_is_refused_with_all_that_are_installed(provider: Path) -> None:
     said = python(REFUSED.format(uri="nosuchkms://x"), provider)
     assert said == (
-        "no provider for key URI scheme 'nosuchkms' (installed: acmekms, awskms, gcpkms, hashivault, localfile)"
+        "no provider for key URI scheme 'nosuchkms' (installed: acmekms, awskms, azurekv, gcpkms, hashivault, "
+        "localfile)"
     )
 
 
@@ -237,9 +238,10 @@ def test_a_provider_from_outside_whose_sdk_is_missing_names_the_package(tmp_path
     assert said == "the provider for acmekms:// needs a missing package: install 'sdk_that_is_not_there'"
 
 
-def test_the_library_itself_claims_four_schemes_once() -> None:
+def test_the_library_itself_claims_five_schemes_once() -> None:
     assert sorted({(point.name, point.value.partition(":")[0]) for point in entry_points(group=ENTRY_POINT_GROUP)}) == [
         ("awskms", "envelope_codec_aws"),
+        ("azurekv", "envelope_codec_azure"),
         ("gcpkms", "envelope_codec_gcp"),
         ("hashivault", "envelope_codec_vault"),
         ("localfile", "envelope_codec_local"),

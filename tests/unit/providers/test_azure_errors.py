@@ -298,7 +298,28 @@ def test_an_environment_without_credentials_is_an_outage(
     assert failure(azure.open("rsa", sign_key="signer", credential=None), wrapped).code == "no-credentials"
 
 
+def test_an_environment_that_the_sdk_does_not_understand_is_an_outage(
+    azure: Azure, wrapped: WrappedSecret, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("AZURE_TOKEN_CREDENTIALS", "nonsense")
+    assert failure(azure.open("rsa", sign_key="signer", credential=None), wrapped).code == "no-credentials"
+
+
 # The log
+
+
+def test_a_reply_forges_no_line_of_the_log(
+    azure: Azure, key: AzureKeyVault, wrapped: WrappedSecret, caplog: pytest.LogCaptureFixture
+) -> None:
+    error = {
+        "code": "Forbidden\nroot",
+        "message": "refused\r\nINFO all is well\u2028 \x1b[2J",
+        "innererror": {"code": "\n"},
+    }
+    azure.answer("unwrapkey", 403, {"error": error})
+    failure(key, wrapped)
+    [record] = [record for record in caplog.records if record.name == "envelope_codec.azure"]
+    assert record.getMessage().isprintable()
 
 
 def test_the_log_has_the_words_of_the_vault_and_no_secret(

@@ -75,8 +75,20 @@ def test_unwrapping_asks_for_exactly_the_recorded_version(azure: Azure, key: Azu
     wrapped = key.wrap(SECRET, CONTEXT)
     azure.create("rsa", "RSA")
     azure.forget()
-    assert key.unwrap(wrapped, CONTEXT) == Unwrapped(SECRET, wrapped.key_version)
+    assert key.unwrap(wrapped, CONTEXT).secret == SECRET
     assert azure.vault.calls[-1] == ("unwrapkey", "rsa", wrapped.key_version)
+
+
+def test_what_is_proved_is_the_version_that_unwraps_and_the_one_that_signed(azure: Azure) -> None:
+    """Otherwise a lease that a good signing key keeps alive would vouch for what a withdrawn one has signed."""
+    signer = azure.create("proving", "EC")
+    key = azure.open("rsa", sign_key="proving", sign_key_refresh=0.000001)
+    wrapped = key.wrap(SECRET, CONTEXT)
+    assert key.unwrap(wrapped, CONTEXT) == Unwrapped(SECRET, f"{wrapped.key_version} proving/{signer}")
+    signer = azure.create("proving", "EC")
+    later = key.wrap(SECRET, CONTEXT)
+    assert later.key_version == wrapped.key_version
+    assert key.unwrap(later, CONTEXT).version == f"{wrapped.key_version} proving/{signer}"
 
 
 def test_a_reader_reads_the_public_key_once(azure: Azure, key: AzureKeyVault) -> None:
