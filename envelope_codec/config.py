@@ -24,7 +24,7 @@ from envelope_codec.keys.keyring import Keyring
 from envelope_codec.keys.keyset import SealingContext
 from envelope_codec.keys.limits import Limits
 from envelope_codec.keys.namespaces import check_patterns
-from envelope_codec.kms import MasterKey, shown_key
+from envelope_codec.kms import MasterKey, show_key
 from envelope_codec.observe import Observer
 from envelope_codec.store import parse_store_url
 
@@ -87,9 +87,9 @@ class _MasterKeys(BaseModel):
         """Leave out the options of key URIs, which may hold a credential by mistake."""
         for name, value in super().__repr_args__():
             if name == "key":
-                value = shown_key(value)
+                value = show_key(value)
             elif name in ("backup_keys", "decrypt_keys"):
-                value = tuple(map(shown_key, value))
+                value = tuple(map(show_key, value))
             yield name, value
 
 
