@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from sqlalchemy.dialects import mysql, postgresql, sqlite
+from sqlalchemy.engine import Dialect
 
 from envelope_codec import ConfigurationError
 from envelope_codec.storage.sql_table import make_table, render_ddl
@@ -22,10 +23,10 @@ def test_a_table_may_have_a_schema() -> None:
 
 @pytest.mark.parametrize(
     ("dialect", "type_of_data"),
-    [(postgresql.dialect(), "BYTEA"), (mysql.dialect(), "LONGBLOB"), (sqlite.dialect(), "BLOB")],
+    [(postgresql.dialect, "BYTEA"), (mysql.dialect, "LONGBLOB"), (sqlite.dialect, "BLOB")],
 )
-def test_statements_are_the_dialects(dialect: object, type_of_data: str) -> None:
-    text = render_ddl(make_table("payloads"), dialect)  # type: ignore[arg-type]
+def test_statements_are_the_dialects(dialect: type[Dialect], type_of_data: str) -> None:
+    text = render_ddl(make_table("payloads"), dialect())
     create, index, rest = text.split(";\n")
     assert create.startswith("CREATE TABLE payloads")
     assert f"data {type_of_data} NOT NULL" in create

@@ -17,7 +17,7 @@ from tests.support.token_issuer import Key, private_pem
 
 
 def issuer(**settings: Any) -> Issuer:
-    return Issuer(issuer="i", audience="a", **settings)
+    return Issuer(issuer="i", audience=("a",), **settings)
 
 
 async def test_each_form_is_loaded(tmp_path: Path) -> None:
