@@ -88,23 +88,9 @@ class Keyring:
             pause=limits.refusal_ttl,
             wipe=self._wipe,
         )
-        self._opening = OpeningKeys(
-            self._opening_key_sets,
-            self._calls,
-            self._leases,
-            ttl=limits.cache_ttl,
-            size=limits.cache_size,
-            refusal_ttl=limits.refusal_ttl,
-        )
+        self._opening = OpeningKeys(self._opening_key_sets, self._calls, self._leases, limits)
         maker = KeyMaker(self._key_sets, self._opening_key_sets, self._calls, self._leases, verify=self._verify_wraps)
-        succession = Succession(
-            self._calls,
-            maker,
-            self._leases,
-            max_age=limits.max_age,
-            max_payloads=limits.max_payloads,
-            refusal_ttl=limits.refusal_ttl,
-        )
+        succession = Succession(self._calls, maker, self._leases, limits)
         self._waits = succession.waits
         self._sealing = SealingKeys(self._calls, self._leases, succession)
         self._direct = DirectKeys(

@@ -14,9 +14,9 @@ class OpeningKey:
     """The key of one record.
 
     Attributes:
-        head: of its record; with the id it is all that the key was proved to belong to.
+        head: the head of its record. Head and id are all that the key was proved to belong to.
         key: a wrapping key, or in direct mode a data key.
-        leases: of the recipients that opened this very record: a record's list of them is not authenticated.
+        leases: of the recipients that opened this very record. A record's list of recipients is not authenticated.
         expires: monotonic seconds after which it is not used.
         serving: the lease under which it was used last; None if it has not been used.
         strict: whether it is of direct mode, which knows no grace.
@@ -68,7 +68,7 @@ class OpeningKey:
         return True
 
     def follow(self, known: OpeningKey) -> None:
-        """Take the place of ``known``, which is of the same record."""
+        """Take over from ``known``, which is a key of the same record, what spellings it allows."""
         self._mark, self._spellings = known._mark, known._spellings
 
     def _leave_mark(self, record: Record) -> None:
