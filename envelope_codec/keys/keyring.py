@@ -121,7 +121,7 @@ class Keyring:
         """Whether more than the namespace decides which master keys seal."""
         return self._resolve is not None
 
-    def scope(self, context: SealingContext) -> Scope:
+    def find_scope(self, context: SealingContext) -> Scope:
         """Return what `sealing_key` needs to know of a payload: its namespace, with master keys of its own, if any.
 
         Raises:

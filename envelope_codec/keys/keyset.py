@@ -64,7 +64,7 @@ class KeySet:
         return sorted(masters, key=lambda master: master.key_id != key_id)
 
 
-def decisive(errors: list[EnvelopeError], operation: str) -> EnvelopeError:
+def pick_decisive(errors: list[EnvelopeError], operation: str) -> EnvelopeError:
     """Return the one error that decides, of several recipients' errors.
 
     A recipient that could not be asked may still say yes, so an outage wins over refusals; a refusal wins over a

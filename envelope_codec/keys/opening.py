@@ -16,7 +16,7 @@ from envelope_codec.keys.keycache import KeyCache
 from envelope_codec.keys.keyset import KeySet
 from envelope_codec.keys.lease import Lease
 from envelope_codec.keys.limits import Limits
-from envelope_codec.keys.opening_key import OpeningKey, spelling
+from envelope_codec.keys.opening_key import OpeningKey, digest_of
 from envelope_codec.keys.refusal_cache import RefusalCache
 from envelope_codec.keys.vouching import Leases
 from envelope_codec.kms import MasterKey
@@ -71,7 +71,7 @@ class OpeningKeys:
 
         Errors as in `Keyring.opening_key`.
         """
-        reference = spelling(record)
+        reference = digest_of(record)
         renewed: set[Lease] = set()
         while True:
             with self._calls.lock:
@@ -140,7 +140,7 @@ class OpeningKeys:
         return [lease for lease in entry.leases if lease not in renewed and not (lease.outage and several)]
 
     async def _renew(self, lapsed: list[Lease], renewed: set[Lease], deadline: float) -> None:
-        renewal = self._leases.renewal(lapsed, renewed, deadline)
+        renewal = self._leases.renew_first(lapsed, renewed, deadline)
         if renewal is None:
             renewed.update(lapsed)
         else:
@@ -236,7 +236,7 @@ class OpeningKeys:
             entry = OpeningKey(record, key, (lease, *others[:7]), self._clock.monotonic() + self._limits.cache_ttl)
             if known is not None:
                 entry.follow(known)
-            entry.allow(record, spelling(record))
+            entry.allow(record, digest_of(record))
             entry.serving = lease
             self._keys[record.id] = entry
             self._heat(record.id, entry)

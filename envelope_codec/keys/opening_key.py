@@ -62,7 +62,7 @@ class OpeningKey:
         """Say whether ``record`` is its own, in a spelling of which a recipient is known to be configured."""
         if record.allowed is self._mark:
             return True
-        if record.head != self.head or spelling(record) not in self._spellings:
+        if record.head != self.head or digest_of(record) not in self._spellings:
             return False
         self._leave_mark(record)
         return True
@@ -75,6 +75,6 @@ class OpeningKey:
         object.__setattr__(record, "allowed", self._mark)  # the next payload costs one comparison
 
 
-def spelling(record: Record) -> bytes:
+def digest_of(record: Record) -> bytes:
     """Return a digest of the record with all its recipients."""
     return sha256(record.header_tail).digest()

@@ -189,7 +189,7 @@ async def use():
     assert (await codec.decode(sealed))[0].data == b"x"
     await pool.here().store.put(id, b"kept")
     assert await pool.here().store.get(id) == b"kept"
-    keys.scope(SealingContext("default", "a"))
+    keys.find_scope(SealingContext("default", "a"))
 
 def ask_providers():
     for master in providers:

@@ -225,7 +225,7 @@ async def test_a_resolver_s_key_set_has_a_lease_of_its_own() -> None:
     }
     sets = KeySets(config(key=kms, resolver=lambda context: answers.get(context.workflow_id)))
     ring = Keyring(sets.sealing, resolve=sets.resolve, clock=clock, spawn=lambda job: job())
-    strict, same = (ring.scope(SealingContext("n", workflow_id)) for workflow_id in ("strict/1", "same/1"))
+    strict, same = (ring.find_scope(SealingContext("n", workflow_id)) for workflow_id in ("strict/1", "same/1"))
     assert strict != same
     for place in (strict, same):
         await ring.sealing_key(place)
