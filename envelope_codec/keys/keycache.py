@@ -1,4 +1,4 @@
-"""What is kept for opening, bounded in number and in time."""
+"""The cache of keys for opening, bounded in number and in time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which key seals now, and which keys are at hand for opening."""
+"""The keyring: the key that seals now, and the keys at hand for opening."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which master keys a namespace has."""
+"""Key sets: the master keys of a namespace."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from envelope_codec.kms import MasterKey
 
 
 class SealingContext(NamedTuple):
-    """What is known of a payload that is to be sealed.
+    """A payload that is to be sealed: what is known of it.
 
     Attributes:
         namespace: the Temporal namespace that seals.
