@@ -177,7 +177,7 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
         scope: Scope = self._namespace
         sealed: list[Payload] = []
         if self._resolves:
-            scope = keyring.scope(self._context or SealingContext(self._namespace))
+            scope = keyring.find_scope(self._context or SealingContext(self._namespace))
         marked = any_untouched(payloads)
         for payload in payloads:
             if marked and is_untouched(payload):

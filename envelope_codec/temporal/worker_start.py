@@ -64,8 +64,8 @@ class Prewarm(Interceptor):
 
     async def ready(self, workflow_id: str | None = None) -> None:
         """Return when there is a key to seal with; raise as `Keyring.prewarm`."""
-        place = self.keyring.scope(SealingContext(self._namespace, workflow_id or ""))
-        await self.keyring.prewarm(place, timeout=self.keyring.limits.timeout)
+        scope = self.keyring.find_scope(SealingContext(self._namespace, workflow_id or ""))
+        await self.keyring.prewarm(scope, timeout=self.keyring.limits.timeout)
 
 
 class _PrewarmActivity(ActivityInboundInterceptor):
