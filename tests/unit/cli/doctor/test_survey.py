@@ -45,7 +45,7 @@ from envelope_codec.cli.doctor.survey_findings import (
     unconfigured_finding,
 )
 from envelope_codec.cli.inspection.kind import Kind
-from envelope_codec.errors import KeyDenied
+from envelope_codec.provider.meanings import NOT_PERMITTED
 from envelope_codec.testing import FakeKms
 
 PLAIN = Payload(metadata={"encoding": b"json/plain"}, data=b'"marigold"')
@@ -312,7 +312,7 @@ async def test_of_several_recipients_one_is_enough(seal: Sealer, kms: FakeKms) -
 async def test_a_key_that_cannot_tell_gives_no_false_alarm(seal: Sealer, kms: FakeKms) -> None:
     class Alias(FakeKms):
         def accepts(self, key_id: str) -> bool:
-            raise KeyDenied("permission to use the key is missing")
+            raise NOT_PERMITTED.make_error(operation="wrap", key_id=self.key_id)
 
     sealed = await seal(kms)
     for keys in ({"key": Alias()}, {"key": FakeKms(), "decrypt_keys": ("what://k",)}):
@@ -329,7 +329,7 @@ class DecryptOnly(FakeKms):
 
     def wrap(self, secret: bytes, context: Any) -> Any:
         if not self.may_wrap:
-            raise KeyDenied("permission to use the key is missing")
+            raise NOT_PERMITTED.make_error(operation="wrap", key_id=self.key_id)
         return super().wrap(secret, context)
 
 
