@@ -48,7 +48,7 @@ from envelope_codec.temporal.codec import EnvelopeCodec
 from envelope_codec.temporal.failure_converter import encoding_failures, hides, reading_failures
 from envelope_codec.temporal.failure_encoding import sealing_failures, seals_failures
 from envelope_codec.temporal.legacy import with_legacy_codecs
-from envelope_codec.temporal.memo_interceptor import NullMemos
+from envelope_codec.temporal.client_memos import NullMemos
 from envelope_codec.temporal.replay import explained
 from envelope_codec.temporal.worker_client import WorkerClient
 from envelope_codec.temporal.worker_start import Prewarm, ready_or_ended, run_until_stopped

@@ -37,7 +37,7 @@ from envelope_codec.temporal.client_check import Guard
 from envelope_codec.temporal.client_payloads import ClientPayloads
 from envelope_codec.temporal.codec import EnvelopeCodec, is_envelope
 from envelope_codec.temporal.failure_converter import EnvelopeFailureConverter
-from envelope_codec.temporal.memo_interceptor import NullMemos
+from envelope_codec.temporal.client_memos import NullMemos
 from envelope_codec.temporal.worker_start import Prewarm
 from envelope_codec.temporal.workflow_instance import settles
 from envelope_codec.testing import FakeKms

@@ -28,7 +28,7 @@ from temporalio.converter import (
 )
 
 from envelope_codec import EnvelopePlugin
-from envelope_codec.temporal.memo_interceptor import NullMemos
+from envelope_codec.temporal.client_memos import NullMemos
 from envelope_codec.testing import FakeKms
 
 NULL = Payload(metadata={"encoding": b"json/plain"}, data=b"null")
