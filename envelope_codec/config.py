@@ -13,10 +13,11 @@ from types import UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-from typing_extensions import Self
+from typing_extensions import Self, Unpack
 
 from envelope_codec._frames import frameless
 from envelope_codec._grammar import Bytes, OneOrMore, OneOrMoreOrBool, Seconds, is_bool, listed
+from envelope_codec._settings import ConfigSettings
 from envelope_codec.envelope import NAMESPACE, Purpose, record_head
 from envelope_codec.errors import ConfigurationError, EnvelopeError
 from envelope_codec.keys.key_sets import KeySets
@@ -195,9 +196,10 @@ class EnvelopeConfig(_MasterKeys):
     )
 
     @frameless
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, **settings: Unpack[ConfigSettings]) -> None:
+        values: Mapping[str, Any] = settings
         try:
-            super().__init__(**settings)
+            super().__init__(**values)
         except ValidationError as error:
             raise ConfigurationError(_explain(error, type(self))) from None
 

@@ -1,29 +1,14 @@
-"""Leaves null memo fields out of what a client sends, as Temporal's server would leave them out."""
+"""Null memo fields in what a client sends. They are left out, as Temporal's server would leave them out."""
 
 from __future__ import annotations
 
 import copy
-import dataclasses
-import inspect
 from collections.abc import Mapping
-from typing import Any, cast
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
 
 from temporalio.api.common.v1 import Payload
-from temporalio.client import (
-    CreateScheduleInput,
-    Interceptor,
-    OutboundInterceptor,
-    Schedule,
-    ScheduleActionStartWorkflow,
-    ScheduleHandle,
-    ScheduleUpdate,
-    ScheduleUpdateInput,
-    StartWorkflowInput,
-    StartWorkflowUpdateWithStartInput,
-    UpdateScheduleInput,
-    WorkflowHandle,
-    WorkflowUpdateHandle,
-)
+from temporalio.client import Interceptor, OutboundInterceptor, ScheduleActionStartWorkflow
 from temporalio.converter import (
     DataConverter,
     PayloadConverter,
@@ -31,70 +16,52 @@ from temporalio.converter import (
     WorkflowSerializationContext,
 )
 
-from envelope_codec.temporal.client_check import client_of
+from envelope_codec.temporal.client_calls import ClientCalls, find_client
 from envelope_codec.temporal.memo import is_dropped
+
+if TYPE_CHECKING:
+    from envelope_codec.temporal.client_calls import AnyStart
 
 
 class NullMemos(Interceptor):
     """Leaves null memo fields out. Put it behind the interceptors that may add some."""
 
     def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:
-        """See `Interceptor.intercept_client`."""
-        return _NullMemos(next)
+        """Put the look at memos before ``next``."""
+        return _NullMemoCalls(next)
 
 
-class _NullMemos(OutboundInterceptor):
-    async def start_workflow(self, input: StartWorkflowInput) -> WorkflowHandle[Any, Any]:
+class _NullMemoCalls(ClientCalls):
+    """Each method of the SDK's client that takes a memo."""
+
+    async def change_start(self, start: AnyStart) -> AnyStart:
+        """Leave null fields out of the workflow's memo."""
         try:
-            input.memo = self._kept(input.memo, input.id)
-            running = [super().start_workflow(input)]
+            return replace(start, memo=self._drop_nulls(start.memo, start.id))
         finally:
-            del input  # an error keeps this frame, here and below
-        return await running.pop()
+            del start  # an error keeps this frame, here and below
 
-    async def start_update_with_start_workflow(
-        self, input: StartWorkflowUpdateWithStartInput
-    ) -> WorkflowUpdateHandle[Any]:
+    async def change_schedule_memo(self, memo: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        """Leave null fields out of the schedule's own memo."""
         try:
-            start = input.start_workflow_input
-            start.memo = self._kept(start.memo, start.id)
-            running = [super().start_update_with_start_workflow(input)]
+            return self._drop_nulls(memo, None)
         finally:
-            start = None  # type: ignore[assignment]
-            del input
-        return await running.pop()
+            del memo
 
-    async def create_schedule(self, input: CreateScheduleInput) -> ScheduleHandle:
+    async def change_action(self, action: ScheduleActionStartWorkflow) -> ScheduleActionStartWorkflow:
+        """Leave null fields out of the memo of the workflow that is to start."""
         try:
-            input.memo = self._kept(input.memo, None)
-            input.schedule = self._settled(input.schedule)
-            running = [super().create_schedule(input)]
+            if not action.memo:
+                return action
+            changed = copy.copy(action)
+            changed.memo = self._drop_nulls(action.memo, action.id)
+            return changed
         finally:
-            del input
-        return await running.pop()
+            changed = None  # type: ignore[assignment]
+            del action
 
-    async def update_schedule(self, input: UpdateScheduleInput) -> None:
-        updater = input.updater
-
-        async def settling(given: ScheduleUpdateInput) -> ScheduleUpdate | None:
-            update = updater(given)
-            if inspect.isawaitable(update):
-                update = await update
-            return update and dataclasses.replace(update, schedule=self._settled(update.schedule))
-
-        input.updater = settling
-        await super().update_schedule(input)
-
-    def _settled(self, schedule: Schedule) -> Schedule:
-        action = schedule.action
-        if not isinstance(action, ScheduleActionStartWorkflow) or not action.memo:
-            return schedule
-        action = copy.copy(action)
-        action.memo = self._kept(action.memo, action.id)
-        return dataclasses.replace(schedule, action=action)
-
-    def _kept(self, memo: Mapping[str, Any] | None, workflow_id: str | None) -> Mapping[str, Any] | None:
-        """``memo`` without the fields that the server drops: another mapping, since this one is the caller's."""
+    def _drop_nulls(self, memo: Mapping[str, Any] | None, workflow_id: str | None) -> Mapping[str, Any] | None:
+        """Return another mapping, without the fields that the server drops. ``memo`` itself is the caller's."""
         try:
             if not memo:
                 return memo
@@ -104,7 +71,7 @@ class _NullMemos(OutboundInterceptor):
             del memo
 
     def _payload_converter(self, workflow_id: str | None) -> PayloadConverter:
-        client = client_of(self.next)
+        client = find_client(self.next)
         if client is None:
             return DataConverter.default.payload_converter
         converter = client.data_converter.payload_converter
@@ -119,6 +86,6 @@ def _is_dropped(value: Any, converter: PayloadConverter) -> bool:
         return is_dropped(value)
     try:
         [payload] = converter.to_payloads([value])
-    except Exception:  # the SDK converts it again, and tells the caller
+    except Exception:  # the SDK converts the value again, and its error reaches the caller
         return False
     return is_dropped(payload)

@@ -34,12 +34,12 @@ from envelope_codec.envelope import parse
 from envelope_codec.kms import ENTRY_POINT_GROUP
 from envelope_codec.storage.external import without_our_storage
 from envelope_codec.temporal.client_check import Guard
+from envelope_codec.temporal.client_memos import NullMemos
 from envelope_codec.temporal.client_payloads import ClientPayloads
 from envelope_codec.temporal.codec import EnvelopeCodec, is_envelope
 from envelope_codec.temporal.failure_converter import EnvelopeFailureConverter
-from envelope_codec.temporal.client_memos import NullMemos
-from envelope_codec.temporal.worker_start import Prewarm
-from envelope_codec.temporal.workflow_instance import settles
+from envelope_codec.temporal.prewarm import Prewarm
+from envelope_codec.temporal.workflow_instance import is_guarded_runner
 from envelope_codec.testing import FakeKms
 
 PLAIN = Payload(metadata={"encoding": b"json/plain"}, data=b'"text"')
@@ -343,7 +343,7 @@ async def test_what_workflows_hand_over_is_settled_by_any_runner(make: Any) -> N
         config = await worker_config(plugin, workflow_runner=make(), unsandboxed_workflow_runner=make())
         again = plugin.configure_worker(config)  # type: ignore[arg-type]
         for name in ("workflow_runner", "unsandboxed_workflow_runner"):
-            assert settles(config[name])
+            assert is_guarded_runner(config[name])
             assert isinstance(config[name], make)
             assert isinstance(again[name], make)  # type: ignore[literal-required]
             assert type(again[name]) is type(config[name])  # type: ignore[literal-required]

@@ -20,7 +20,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from envelope_codec import EncryptionRequired, EnvelopePlugin, envelope_data_converter
 from envelope_codec.temporal.activation import refuse_system_payloads
-from envelope_codec.temporal.worker_start import _unmarked
+from envelope_codec.temporal.prewarm import _unmark_result
 from envelope_codec.testing import FakeKms
 
 
@@ -115,9 +115,9 @@ async def test_workers_and_replayers_refuse_it(runner: Any, required: bool, monk
 def test_an_operation_gives_no_payload_away_by_the_sdks_mark() -> None:
     payload = marked(MESSAGES[1])
     given = StartOperationResultSync(RawValue(payload))
-    result: Any = _unmarked(given)
+    result: Any = _unmark_result(given)
     assert dict(result.value.payload.metadata).keys() == {"encoding", "messageType"}
     assert result.value.payload.data == payload.data
     assert payload == marked(MESSAGES[1]), "the user's own stays as it is"
     for other in (StartOperationResultSync("text"), StartOperationResultSync(RawValue(Payload(data=b"x")))):
-        assert _unmarked(other) is other
+        assert _unmark_result(other) is other

@@ -29,7 +29,7 @@ from temporalio.exceptions import ApplicationError
 from envelope_codec import ConfigurationError, EncryptionRequired, EnvelopeConfig, EnvelopePlugin, InvalidCiphertext
 from envelope_codec.observe import Event
 from envelope_codec.temporal.codec import EnvelopeCodec
-from envelope_codec.temporal.system_payloads import written_in_clear
+from envelope_codec.temporal.system_payloads import describe_clear_payload
 from envelope_codec.testing import FakeKms
 
 PLAIN = Payload(metadata={"encoding": b"json/plain"}, data=b'"text"')
@@ -221,7 +221,7 @@ assert REFERENCE is not None
     ],
 )
 async def test_what_temporal_writes_itself_passes_although_encryption_is_required(payload: Payload) -> None:
-    assert written_in_clear(payload)
+    assert describe_clear_payload(payload)
     assert await codec(require_encryption=True).decode([payload]) == [payload]
 
 
@@ -244,7 +244,7 @@ async def test_what_temporal_writes_itself_passes_although_encryption_is_require
     ],
 )
 async def test_plaintext_dressed_up_as_temporals_own_is_refused(payload: Payload) -> None:
-    assert written_in_clear(payload) is None
+    assert describe_clear_payload(payload) is None
     await refused(payload)
 
 

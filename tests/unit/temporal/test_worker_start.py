@@ -9,6 +9,7 @@ import pytest
 
 from envelope_codec import EnvelopeConfig, EnvelopePlugin
 from envelope_codec.errors import KmsUnavailable
+from envelope_codec.temporal.worker_start import prewarm_worker
 from envelope_codec.testing import FakeKms
 from tests.support.keyring_on_fakes import Ring, settle
 
@@ -47,7 +48,7 @@ async def test_a_worker_whose_key_is_at_hand_does_not_wait(wrapping: str) -> Non
     plugin = EnvelopePlugin(EnvelopeConfig(key=FakeKms(), wrapping=wrapping, startup_jitter=24 * HOUR))
     with plugin:
         await plugin.keyring.sealing_key("default")
-        await asyncio.wait_for(plugin._prewarm("default"), 10)
+        await asyncio.wait_for(prewarm_worker(plugin.keyring, "default", 24 * HOUR), 10)
 
 
 async def test_a_worker_that_starts_later_does_not_wait(wrapping: str) -> None:
