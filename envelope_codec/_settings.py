@@ -14,19 +14,19 @@ from envelope_codec.kms import MasterKey
 if TYPE_CHECKING:
     from temporalio.converter import PayloadCodec
 
-AnyKey: TypeAlias = "MasterKey | str"
+AnyKey: TypeAlias = MasterKey | str
 """A master key, or a text that names one: an AWS KMS ARN, a GCP CryptoKey name or a key URI."""
 
-Keys: TypeAlias = "str | Sequence[MasterKey | str]"
+Keys: TypeAlias = str | Sequence[MasterKey | str]
 """Master keys. A single text stands for a list of one."""
 
-Duration: TypeAlias = "float | str"
+Duration: TypeAlias = float | str
 """Seconds, or a text with a unit: ``"90s"``, ``"5m"``, ``"24h"``, ``"1d"``."""
 
-Size: TypeAlias = "int | str"
+Size: TypeAlias = int | str
 """Bytes, or a text with a unit: ``"256KiB"``, ``"1MiB"``, ``"1MB"``."""
 
-Names: TypeAlias = "str | Sequence[str]"
+Names: TypeAlias = str | Sequence[str]
 """Texts. A single text stands for a list of one."""
 
 
