@@ -201,9 +201,8 @@ class EnvelopeConfig(_MasterKeys):
 
     @frameless
     def __init__(self, **settings: Unpack[ConfigSettings]) -> None:
-        values: Mapping[str, Any] = settings
         try:
-            super().__init__(**values)
+            super().__init__(**dict[str, Any](settings))
         except ValidationError as error:
             raise ConfigurationError(_explain(error, type(self))) from None
 
