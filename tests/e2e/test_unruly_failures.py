@@ -37,7 +37,7 @@ from envelope_codec.testing import FakeKms
 from tests.support.memory_storage_driver import Shelf, storage
 from tests.support.server_records import events, eventually, pending_activity, result_of
 from tests.support.surface_nexus import make_endpoint
-from tests.support.unruly_errors import (
+from tests.support.unruly_workflows import (
     KINDS,
     Account,
     BankHandler,
