@@ -4,87 +4,39 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
-from decimal import Decimal
-from typing import Any
 
 import nexusrpc
 from temporalio import activity, workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, ChildWorkflowError, FailureError, NexusOperationError
 
-KINDS = ("details", "speechless", "cyclic", "deep", "surrogate", "type", "ends")
-ASKED = ("category", "class")
+from tests.support.unruly_errors import UNRULY
+
+DETAILS = "details that are not serializable"
+KINDS = (
+    DETAILS,
+    "text that raises",
+    "cyclic causes",
+    "more causes than protobuf reads",
+    "lone surrogate",
+    "type that is no text",
+    "BaseException",
+)
+ASKED = ("category that raises", "class that raises")
 """What the SDK asks of an activity's error before it makes a failure of it."""
 
 _ONCE = RetryPolicy(maximum_attempts=1)
 _PATIENT = timedelta(seconds=100)
 
 
-class Speechless(ApplicationError):
-    def __init__(self, secret: str) -> None:
-        super().__init__(secret, type="Speechless")
-
-    def __str__(self) -> str:
-        raise RuntimeError(f"{self.message} can't be told")
-
-
-class Dumb(Exception):
-    def __str__(self) -> str:
-        raise RuntimeError(f"{self.args[0]} can't be told")
-
-
-class Ends(BaseException):
-    pass
-
-
-class Uncategorized(ApplicationError):
-    @property
-    def category(self) -> Any:
-        raise RuntimeError(f"{self.message} has none")
-
-
-class Classless(Exception):
-    @property  # type: ignore[misc]
-    def __class__(self) -> Any:
-        raise RuntimeError(f"{self.args[0]} has none")
-
-
-def unruly(kind: str, secret: str) -> BaseException:
-    """An error with ``secret`` in it that a failure converter has trouble with."""
-    if kind == "speechless":
-        return Dumb(secret)
-    if kind == "cyclic":
-        one, other = ApplicationError(secret), ValueError(secret)
-        one.__cause__, other.__cause__ = other, one
-        return one
-    if kind == "deep":
-        error: BaseException = ValueError(secret)
-        for _ in range(200):
-            outer = ValueError(secret)
-            outer.__cause__ = error
-            error = outer
-        return error
-    if kind == "surrogate":
-        return ApplicationError(f"{secret} \ud800", type="Surrogate")
-    if kind == "type":
-        return ApplicationError(secret, type=7)  # type: ignore[arg-type]
-    if kind == "ends":
-        return Ends(secret)
-    if kind == "category":
-        return Uncategorized(secret)
-    if kind == "class":
-        return Classless(secret)
-    return ApplicationError(f"{secret} has too little", Decimal("12.50"), type="Declined", non_retryable=True)
-
-
 @activity.defn
 async def refuse(kind: str, secret: str) -> None:
-    raise unruly(kind, secret)
+    raise UNRULY[kind](secret)
 
 
 @activity.defn
 def refuse_in_a_thread(kind: str, secret: str) -> None:
-    raise unruly(kind, secret)
+    raise UNRULY[kind](secret)
 
 
 @activity.defn
@@ -103,19 +55,19 @@ class BankHandler:
     @nexusrpc.handler.sync_operation
     async def refuse(self, ctx: nexusrpc.handler.StartOperationContext, given: list[str]) -> str:
         error = nexusrpc.HandlerError(f"{given[1]} is unknown", type=nexusrpc.HandlerErrorType.BAD_REQUEST)
-        raise error from unruly(*given)
+        raise error from UNRULY[given[0]](given[1])
 
     @nexusrpc.handler.sync_operation
     async def decline(self, ctx: nexusrpc.handler.StartOperationContext, given: list[str]) -> str:
         error = nexusrpc.OperationError(f"{given[1]} is declined", state=nexusrpc.OperationErrorState.FAILED)
-        raise error from unruly(*given)
+        raise error from UNRULY[given[0]](given[1])
 
 
 @workflow.defn
 class Child:
     @workflow.run
     async def run(self, secret: str) -> None:
-        raise unruly("details", secret)
+        raise UNRULY[DETAILS](secret)
 
 
 @workflow.defn
@@ -129,11 +81,9 @@ class Account:
     async def run(self, secret: str, endpoint: str) -> None:
         for kind in (*KINDS, *ASKED):
             await _met(workflow.execute_activity(refuse, args=[kind, secret], **_activity()), ActivityError)
+        await _met(workflow.execute_activity(refuse_in_a_thread, args=[DETAILS, secret], **_activity()), ActivityError)
         await _met(
-            workflow.execute_activity(refuse_in_a_thread, args=["details", secret], **_activity()), ActivityError
-        )
-        await _met(
-            workflow.execute_local_activity(refuse, args=["details", secret], **_activity()),
+            workflow.execute_local_activity(refuse, args=[DETAILS, secret], **_activity()),
             ActivityError,
         )
         others = workflow.execute_activity(leave_it_to_others, activity_id="others", **_activity())
@@ -142,14 +92,14 @@ class Account:
         if endpoint:
             bank = workflow.create_nexus_client(service=Bank, endpoint=endpoint)
             for operation in (Bank.refuse, Bank.decline):
-                await _met(bank.execute_operation(operation, ["details", secret]), NexusOperationError)
+                await _met(bank.execute_operation(operation, [DETAILS, secret]), NexusOperationError)
         await workflow.wait_condition(lambda: self._done)
-        raise unruly("details", secret)
+        raise UNRULY[DETAILS](secret)
 
     @workflow.update
     async def withdraw(self, kind: str, secret: str) -> None:
         await asyncio.sleep(0)
-        raise unruly(kind, secret)
+        raise UNRULY[kind](secret)
 
     @workflow.update
     def close(self, kind: str, secret: str) -> None:
@@ -158,11 +108,11 @@ class Account:
     @close.validator
     def may_close(self, kind: str, secret: str) -> None:
         if kind:
-            raise unruly(kind, secret)
+            raise UNRULY[kind](secret)
 
     @workflow.query
     def balance(self, kind: str, secret: str) -> None:
-        raise unruly(kind, secret)
+        raise UNRULY[kind](secret)
 
 
 def _activity() -> dict[str, object]:
@@ -187,4 +137,4 @@ class NeverGetsOn:
 
     @workflow.run
     async def run(self, secret: str) -> None:
-        raise Dumb(secret)
+        raise UNRULY["text that raises"](secret)

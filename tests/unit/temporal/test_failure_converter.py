@@ -46,6 +46,7 @@ from envelope_codec.temporal.failure_converter import (
     make_reading_converter,
 )
 from envelope_codec.temporal.failure_fallback import replace_unruly
+from tests.support.unruly_errors import UNRULY, Speechless, cyclic, deep
 
 PAYLOADS = DefaultPayloadConverter()
 SECRET = "marigold"
@@ -374,77 +375,16 @@ def hidden(failure: Failure) -> bool:
     return all((level.message, level.stack_trace) == ("Encoded failure", "") for level in levels(failure))
 
 
-class Speechless(Exception):
-    def __str__(self) -> str:
-        raise RuntimeError(SECRET)
-
-    __repr__ = __str__
-
-
-class Ends(BaseException):
-    def __str__(self) -> str:
-        raise Ends(SECRET)
-
-
-class NoCause(Exception):
-    @property
-    def __cause__(self) -> BaseException:  # type: ignore[override]
-        raise RuntimeError(SECRET)
-
-
-def cyclic() -> BaseException:
-    one, other = ApplicationError(f"one {SECRET}"), ValueError(f"other {SECRET}")
-    one.__cause__, other.__cause__ = other, one
-    return one
-
-
-def deep(levels: int) -> BaseException:
-    error: BaseException = ValueError(SECRET)
-    for _ in range(levels):
-        outer = ValueError(SECRET)
-        outer.__cause__ = error
-        error = outer
-    return error
-
-
-def grouped() -> BaseException:
-    try:
-        return eval("ExceptionGroup")(SECRET, [ValueError(SECRET), KeyError(SECRET)])  # type: ignore[no-any-return]
-    except NameError:
-        return ValueError(SECRET)
-
-
-UNRULY = {
-    "details that are not serializable": lambda: ApplicationError(SECRET, Decimal("12.50"), type="Declined"),
-    "text that raises": Speechless,
-    "text that raises a BaseException": Ends,
-    "cause that raises": NoCause,
-    "cyclic causes": cyclic,
-    "more causes than protobuf reads": lambda: deep(120),
-    "more causes than Python recurses": lambda: deep(3_000),
-    "lone surrogate": lambda: ApplicationError(f"{SECRET} \ud800", type="Declined"),
-    "lone surrogate in the type": lambda: ApplicationError(SECRET, type="Declined \ud800"),
-    "type that is no text": lambda: ApplicationError(SECRET, type=7),  # type: ignore[arg-type]
-    "message that is no text": lambda: ApplicationError(Decimal(7)),  # type: ignore[arg-type]
-    "BaseException": lambda: BaseException(SECRET),
-    "exit": lambda: SystemExit(SECRET),
-    "interrupt": lambda: KeyboardInterrupt(SECRET),
-    "group": grouped,
-    "huge message": lambda: ApplicationError(SECRET + "x" * 3_000_000),
-    "delay that is no delay": lambda: ApplicationError(SECRET, next_retry_delay="soon"),  # type: ignore[arg-type]
-}
-
-
 @pytest.mark.parametrize("make", UNRULY.values(), ids=UNRULY)
 @pytest.mark.parametrize(
     "converter",
     [DefaultFailureConverter, DefaultFailureConverterWithEncodedAttributes, partial(DefaultFailureConverter)],
     ids=["default", "encoding", "partial"],
 )
-def test_unruly_exception_ends_in_a_hidden_failure(make: Callable[[], BaseException], converter: Any) -> None:
+def test_unruly_exception_ends_in_a_hidden_failure(make: Callable[[str], BaseException], converter: Any) -> None:
     wrapped = make_hiding_converter(converter)
-    outer = thrown(ApplicationError(f"outer {SECRET}"), thrown(make()))
-    for error in (thrown(make()), outer):
+    outer = thrown(ApplicationError(f"outer {SECRET}"), thrown(make(SECRET)))
+    for error in (thrown(make(SECRET)), outer):
         failure = converted(error, wrapped)
         assert hidden(failure)
         assert SECRET.encode() not in without_attributes(failure)
@@ -483,7 +423,7 @@ def test_what_workflows_go_by_is_kept_without_details() -> None:
         (ApplicationError(SECRET, type=ValueError), "application_failure_info", "ValueError"),  # type: ignore[arg-type]
         (ApplicationError(SECRET, type=7), "application_failure_info", "ApplicationError"),  # type: ignore[arg-type]
         (ApplicationError(f"{SECRET} \ud800", type="Declined"), "application_failure_info", "Declined"),
-        (Speechless(), "application_failure_info", "Speechless"),
+        (Speechless(SECRET), "application_failure_info", "Speechless"),
         (
             nexusrpc.HandlerError(f"{SECRET} \ud800", type=nexusrpc.HandlerErrorType.BAD_REQUEST),
             "nexus_handler_failure_info",
@@ -576,16 +516,16 @@ def test_causes_that_do_not_end_are_not_gone_through_by_recursion() -> None:
             asked.append(exception)
 
     asked: list[BaseException] = []
-    for error in (cyclic(), deep(MAX_LEVELS)):
+    for error in (cyclic(SECRET), deep(SECRET, MAX_LEVELS)):
         converted(error, make_hiding_converter(Asked))
     assert not asked
-    converted(deep(MAX_LEVELS - 1), make_hiding_converter(Asked))
+    converted(deep(SECRET, MAX_LEVELS - 1), make_hiding_converter(Asked))
     assert len(asked) == 1
 
 
 def test_causes_beyond_the_last_that_can_be_sent_are_cut() -> None:
-    assert len(list(levels(converted(deep(MAX_LEVELS - 1))))) == MAX_LEVELS
-    assert len(list(levels(converted(deep(MAX_LEVELS))))) == MAX_LEVELS
+    assert len(list(levels(converted(deep(SECRET, MAX_LEVELS - 1))))) == MAX_LEVELS
+    assert len(list(levels(converted(deep(SECRET, MAX_LEVELS))))) == MAX_LEVELS
 
 
 def test_reading_is_the_converters_own_and_its_errors_know_nothing_of_the_failure() -> None:
