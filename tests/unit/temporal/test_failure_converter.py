@@ -45,7 +45,6 @@ from envelope_codec.temporal.failure_converter import (
     make_hiding_converter,
     make_reading_converter,
 )
-from envelope_codec.temporal.failure_fallback import replace_unruly
 from tests.support.unruly_errors import UNRULY, Speechless, cyclic, deep
 
 PAYLOADS = DefaultPayloadConverter()
@@ -739,23 +738,6 @@ def test_a_factory_that_fails_later_is_done_without(raised: BaseException) -> No
     converter().to_failure(ApplicationError(SECRET, type="Declined"), PAYLOADS, failure)
     assert_untold(failure)
     assert failure.application_failure_info.type == "Declined"
-
-
-@pytest.mark.parametrize("raised", RAISED.values(), ids=RAISED)
-@pytest.mark.parametrize(("kind", "attribute"), [(ApplicationError, "category"), (ValueError, "__class__")])
-def test_what_the_sdk_asks_of_an_activitys_error_can_be_told(
-    kind: type[BaseException], attribute: str, raised: BaseException
-) -> None:
-    error = mute(kind, attribute, raised)
-    if attribute == "__class__" and isinstance(raised, AttributeError):
-        assert replace_unruly(error) is error  # Python goes by its real class then
-        return
-    told = replace_unruly(error)
-    assert isinstance(told, ApplicationError)
-    assert told.type == "Mute"
-    assert told.category == ApplicationErrorCategory.UNSPECIFIED
-    for plain in (ApplicationError(SECRET), ValueError(SECRET), CancelledError(SECRET), asyncio.CancelledError()):
-        assert replace_unruly(plain) is plain
 
 
 def assert_untold(failure: Failure) -> None:
