@@ -27,7 +27,7 @@ from envelope_codec.storage.external import ScheduleMemos
 from envelope_codec.temporal import client_check
 from envelope_codec.temporal.chain import find_codec
 from envelope_codec.temporal.client_memos import NullMemos
-from envelope_codec.temporal.client_payloads import ClientPayloads
+from envelope_codec.temporal.client_payloads import ClientPayloads, drop_client_payloads
 from envelope_codec.temporal.codec import EnvelopeCodec
 from envelope_codec.temporal.converter import apply_codec, merge_codec
 from envelope_codec.temporal.legacy import load_legacy_codecs
@@ -158,20 +158,18 @@ class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
 
     def _add_interceptors(self, config: ClientConfig) -> list[ClientInterceptor]:
         """Return the client's interceptors with ours: first those that check, last those that see what others add."""
-        sealing = self._config.sealing
+        sealing, keyring = self._config.sealing, self._keyring
         interceptors = list(config["interceptors"])
-        if not any(isinstance(each, client_check.Guard) and each.keyring is self._keyring for each in interceptors):
+        if not client_check.has_guard(interceptors, keyring):
             memos = [ScheduleMemos()] if self._config.storage is not None and sealing else []
             nulls = [NullMemos()] if sealing else []
-            interceptors = [client_check.Guard(self._keyring, self.verify), *memos, *interceptors, *nulls]
-        # Another client's, where this one is made of it, seals with that client's converter.
-        others = [
-            each for each in interceptors if not (isinstance(each, ClientPayloads) and each.keyring is self._keyring)
-        ]
+            interceptors = [client_check.Guard(keyring, self.verify), *memos, *interceptors, *nulls]
+        # Where this client is made of another, that client's own seals with that client's converter.
+        others = drop_client_payloads(interceptors, keyring)
         if not sealing:
             return others
         converter, namespace = config["data_converter"], config["namespace"]
-        return [*others, ClientPayloads(self._keyring, converter, namespace, headers=self._config.headers)]
+        return [*others, ClientPayloads(keyring, converter, namespace, headers=self._config.headers)]
 
     async def connect_service_client(
         self, config: ConnectConfig, next: Callable[[ConnectConfig], Awaitable[ServiceClient]]

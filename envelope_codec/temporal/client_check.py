@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from temporalio.client import Client, ClientConfig, Interceptor, OutboundInterceptor
 from temporalio.common import HeaderCodecBehavior
@@ -34,6 +34,11 @@ class Guard(Interceptor):
         if client is not None:
             self._verify(client)
         return next
+
+
+def has_guard(interceptors: Iterable[Interceptor], keyring: Keyring) -> bool:
+    """Whether the plugin with ``keyring`` has put a `Guard` among ``interceptors``."""
+    return any(isinstance(each, Guard) and each.keyring is keyring for each in interceptors)
 
 
 def check_codec(client: Client, keyring: Keyring) -> None:

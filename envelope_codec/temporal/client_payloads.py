@@ -59,6 +59,11 @@ class ClientPayloads(Interceptor):
         return _SealingCalls(next, self)
 
 
+def drop_client_payloads(interceptors: Sequence[Interceptor], keyring: Keyring) -> list[Interceptor]:
+    """Return ``interceptors`` without each `ClientPayloads` that has ``keyring``."""
+    return [each for each in interceptors if not (isinstance(each, ClientPayloads) and each.keyring is keyring)]
+
+
 class _SealingCalls(ClientCalls):
     """Each method of the SDK's client that takes a ready-made payload in place of a value."""
 
