@@ -180,27 +180,28 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
         return sealed
 
     async def _open(self, payloads: Sequence[Payload], begun: float) -> list[Payload]:
-        keyring = self._keyring
+        keyring, expected = self._keyring, self._expected
         opened: list[Payload] = []
-        counts = {"pass": 0, "legacy": 0, "open": 0}
+        others = {"pass": 0, "legacy": 0}
         for payload in payloads:
             envelope = parse(payload.metadata, payload.data)
             if envelope is None:
                 operation, plain = await self._open_other(payload)
                 opened.append(plain)
-                counts[operation] += 1
+                others[operation] += 1
                 continue
             record = envelope.record
-            self._check_namespace(record)
+            if expected is not None and record.namespace != expected:
+                self._check_alias(record)
             key = keyring.try_opening_key(record)
             if key is None:
                 key = await keyring.opening_key(record, timeout=self._open_timeout)
             opened.append(parse_inner_payload(open_envelope(envelope, key)))
-            counts["open"] += 1
             keyring.opened(record)
-        for operation, count in counts.items():
-            if count:
-                self._events.report_success(operation, count, begun)
+        if self._events.wants_successes:
+            counts = {**others, "open": len(opened) - sum(others.values())}
+            for operation in filter(counts.get, counts):
+                self._events.report_success(operation, counts[operation], begun)
         return opened
 
     async def _open_other(self, payload: Payload) -> tuple[str, Payload]:
@@ -213,11 +214,8 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
             raise EncryptionRequired("the payload is not encrypted, and encryption is required", operation="open")
         return "pass", passing
 
-    def _check_namespace(self, record: Record) -> None:
-        expected = self._expected
-        if expected is None or record.namespace == expected:
-            return
-        if self._config.namespace_aliases.get(record.namespace) != expected:
+    def _check_alias(self, record: Record) -> None:
+        if self._config.namespace_aliases.get(record.namespace) != self._expected:
             raise ContextMismatch("the envelope was sealed for another namespace", operation="open")
 
     def _add_variant(self, namespace: str | None, activity: bool) -> EnvelopeCodec:

@@ -15,12 +15,15 @@ class CodecEvents:
     Args:
         observer: receives the events.
         namespace: stands in each event.
+
+    Attributes:
+        wants_successes: whether the observer does anything with a success.
     """
 
     def __init__(self, observer: Observer, namespace: str) -> None:
         self._observer = observer
         self._namespace = namespace
-        self._wants_successes = type(observer) is not LogObserver  # which logs nothing about a success
+        self.wants_successes = type(observer) is not LogObserver  # `LogObserver` logs nothing about a success
 
     def for_namespace(self, namespace: str) -> CodecEvents:
         """Return what reports events of ``namespace`` to the same observer."""
@@ -28,7 +31,7 @@ class CodecEvents:
 
     def report_success(self, operation: str, count: int, begun: float) -> None:
         """Report ``count`` payloads. ``begun`` is when the call began, by `time.perf_counter`."""
-        if self._wants_successes:
+        if self.wants_successes:
             self._report(operation, count, begun, None)
 
     def prepare_failure(self, operation: str, count: int, begun: float, error: BaseException) -> BaseException:
