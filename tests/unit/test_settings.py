@@ -47,7 +47,8 @@ def written(annotation: Any) -> set[Any]:
     if origin in (Union, UnionType):
         return set().union(*map(written, arguments))
     if origin is dict:
-        return {Mapping[arguments[0], Union[tuple(written(arguments[1]))]]}  # type: ignore[misc] # noqa: UP007
+        values: Any = Union[tuple(written(arguments[1]))]  # noqa: UP007
+        return {Mapping[arguments[0], values]}  # type: ignore[valid-type]
     return {annotation}
 
 

@@ -71,7 +71,7 @@ class Changing(ClientCalls):
 
 async def test_nothing_changes_by_default() -> None:
     last = Last()
-    calls = ClientCalls(last)
+    calls: Any = ClientCalls(last)
     start = Call(memo={"field": "given"})
     assert await calls.start_workflow(cast(Any, start)) == "started"
     assert await calls.start_update_with_start_workflow(cast(Any, Call(start_workflow_input=start))) == "updated"
@@ -87,7 +87,7 @@ async def test_nothing_changes_by_default() -> None:
 
 async def test_every_part_can_be_changed_and_what_the_caller_has_stays() -> None:
     last = Last()
-    calls = Changing(last)
+    calls: Any = Changing(last)
     start, outer, create = Call(memo="given"), Call(start_workflow_input=Call(memo="given")), Call(schedule=SCHEDULE)
     assert await calls.start_workflow(cast(Any, start)) == "started"
     assert await calls.start_update_with_start_workflow(cast(Any, outer)) == "updated"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from temporalio.client import Client, OutboundInterceptor
 from temporalio.common import HeaderCodecBehavior
-from temporalio.converter import DataConverter, DefaultFailureConverter
+from temporalio.converter import DataConverter, DefaultFailureConverter, PayloadCodec
 
 from envelope_codec import ConfigurationError, EnvelopePlugin
 from envelope_codec.keys.keyring import Keyring
@@ -28,7 +28,7 @@ async def changed(plugin: EnvelopePlugin, **changes: Any) -> Client:
     """A client of ``plugin`` with other settings, which nothing has checked."""
     config = (await Client.connect("127.0.0.1:1", lazy=True, plugins=[plugin])).config(active_config=True)
     interceptors = [each for each in config["interceptors"] if not isinstance(each, Guard)]
-    return Client(**{**config, "plugins": [], "interceptors": interceptors, **changes})  # type: ignore[typeddict-item]
+    return Client(**{**config, "plugins": [], "interceptors": interceptors, **changes})
 
 
 def all_checks(client: Client, keyring: Keyring) -> list[str]:
@@ -92,7 +92,7 @@ async def test_headers_are_not_given_to_a_codec_that_did_not_get_them(behavior: 
     config = (await Client.connect("127.0.0.1:1", lazy=True)).config(active_config=True)
     config["header_codec_behavior"] = behavior
     refuse_headers_of_others(config)  # there is no codec
-    refuse_headers_of_others({**config, "data_converter": ours["data_converter"]})  # type: ignore[typeddict-item]
+    refuse_headers_of_others({**config, "data_converter": ours["data_converter"]})
     theirs = dataclasses.replace(DataConverter.default, payload_codec=Theirs())
     config["data_converter"] = theirs
     with pytest.raises(ConfigurationError, match="set headers=False"):
@@ -101,7 +101,7 @@ async def test_headers_are_not_given_to_a_codec_that_did_not_get_them(behavior: 
     refuse_headers_of_others(config)
 
 
-class Theirs:
+class Theirs(PayloadCodec):
     """A payload codec of the user's."""
 
     async def encode(self, payloads: Any) -> Any:

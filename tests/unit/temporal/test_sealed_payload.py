@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from temporalio.api.common.v1 import Payload
 
@@ -24,7 +26,7 @@ async def sealed_by(keyring: Keyring, payload: Payload) -> Payload:
 
 
 @pytest.mark.parametrize("wrapping", ["wrapping-key", "direct"])
-async def test_what_is_sealed_comes_back(wrapping: str) -> None:
+async def test_what_is_sealed_comes_back(wrapping: Any) -> None:
     keyring = EnvelopeConfig(key=FakeKms(), wrapping=wrapping).keyring()
     first, second = [await sealed_by(keyring, PLAIN) for _ in range(2)]
     assert first != second

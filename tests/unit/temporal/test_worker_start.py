@@ -20,8 +20,8 @@ HOUR = 3_600.0
 
 
 @pytest.fixture(params=["wrapping-key", "direct"])
-def wrapping(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+def wrapping(request: pytest.FixtureRequest) -> Any:
+    return request.param
 
 
 def ring(wrapping: str) -> Ring:
@@ -33,7 +33,7 @@ async def start(ring: Ring, seconds: float, place: str = "default") -> None:
     await ring.keyring.prewarm(place)
 
 
-async def test_a_first_call_is_waited_for(wrapping: str) -> None:
+async def test_a_first_call_is_waited_for(wrapping: Any) -> None:
     here = ring(wrapping)
     starting = asyncio.ensure_future(start(here, 10))
     await settle()
@@ -46,7 +46,7 @@ async def test_a_first_call_is_waited_for(wrapping: str) -> None:
     assert here.kms.wraps == 1
 
 
-async def test_a_worker_whose_key_is_at_hand_does_not_wait(wrapping: str) -> None:
+async def test_a_worker_whose_key_is_at_hand_does_not_wait(wrapping: Any) -> None:
     """As that of a client which has started workflows, or of another worker."""
     plugin = EnvelopePlugin(EnvelopeConfig(key=FakeKms(), wrapping=wrapping, startup_jitter=24 * HOUR))
     with plugin:
@@ -54,7 +54,7 @@ async def test_a_worker_whose_key_is_at_hand_does_not_wait(wrapping: str) -> Non
         await asyncio.wait_for(prewarm_worker(plugin.keyring, "default", 24 * HOUR), 10)
 
 
-async def test_a_worker_that_starts_later_does_not_wait(wrapping: str) -> None:
+async def test_a_worker_that_starts_later_does_not_wait(wrapping: Any) -> None:
     """Even if the lease has lapsed, for want of use, and the KMS has to be asked."""
     here = ring(wrapping)
     await here.finish(start(here, 10))
@@ -64,7 +64,7 @@ async def test_a_worker_that_starts_later_does_not_wait(wrapping: str) -> None:
     assert here.clock.monotonic() == before
 
 
-async def test_workers_that_start_together_wait_together(wrapping: str) -> None:
+async def test_workers_that_start_together_wait_together(wrapping: Any) -> None:
     here = ring(wrapping)
     starting = [asyncio.ensure_future(start(here, seconds)) for seconds in (5, 10, 1_000)]
     await settle()
@@ -74,7 +74,7 @@ async def test_workers_that_start_together_wait_together(wrapping: str) -> None:
     assert here.kms.wraps == 1
 
 
-async def test_a_client_that_seals_meanwhile_waits_for_nobody_and_ends_the_wait(wrapping: str) -> None:
+async def test_a_client_that_seals_meanwhile_waits_for_nobody_and_ends_the_wait(wrapping: Any) -> None:
     here = ring(wrapping)
     starting = asyncio.ensure_future(start(here, 10))
     await settle()
@@ -84,7 +84,7 @@ async def test_a_client_that_seals_meanwhile_waits_for_nobody_and_ends_the_wait(
     assert here.kms.wraps == 1
 
 
-async def test_another_namespace_is_another_first_call(wrapping: str) -> None:
+async def test_another_namespace_is_another_first_call(wrapping: Any) -> None:
     here = ring(wrapping)
     await here.seal()
     starting = asyncio.ensure_future(start(here, 10, "another"))
@@ -94,7 +94,7 @@ async def test_another_namespace_is_another_first_call(wrapping: str) -> None:
     await starting
 
 
-async def test_it_can_be_cancelled_and_ends_with_the_keyring(wrapping: str) -> None:
+async def test_it_can_be_cancelled_and_ends_with_the_keyring(wrapping: Any) -> None:
     here = ring(wrapping)
     one, other = (asyncio.ensure_future(start(here, 10)) for _ in range(2))
     await settle()
@@ -106,7 +106,7 @@ async def test_it_can_be_cancelled_and_ends_with_the_keyring(wrapping: str) -> N
         await other
 
 
-def test_workers_in_several_threads_wait_together(wrapping: str) -> None:
+def test_workers_in_several_threads_wait_together(wrapping: Any) -> None:
     here = ring(wrapping)
     ready = threading.Barrier(5)
     ended: list[bool] = []
