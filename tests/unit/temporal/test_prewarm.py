@@ -42,7 +42,7 @@ class Running:
 
     def run(self) -> Any:
         self.wraps.append(self.kms.wraps)
-        self.was_patient = patience.left()
+        self.was_patient = patience.is_left()
         return self.work()
 
 
@@ -91,7 +91,7 @@ async def in_activity(prewarm: Prewarm, running: Running) -> Any:
         try:
             return await prewarm.intercept_activity(Activity(running)).execute_activity(cast(Any, None))
         finally:
-            seen.append(patience.left())
+            seen.append(patience.is_left())
 
     seen: list[bool] = []
     try:
@@ -160,7 +160,7 @@ class Outbound(ActivityOutboundInterceptor):
         self.seen: list[Any] = []
 
     def heartbeat(self, *details: Any) -> None:
-        self.seen.append((details, patience.left(), stopping.get()))
+        self.seen.append((details, patience.is_left(), stopping.get()))
         if self.error is not None:
             raise self.error
 
@@ -180,7 +180,7 @@ async def test_a_heartbeat_is_sealed_with_patience_until_the_worker_stops(
             running.outbound.heartbeat(1, 2)
     assert outbound.seen == [((1, 2), True, stop)]
     assert stopping.get() is None
-    assert not patience.left()
+    assert not patience.is_left()
 
 
 @pytest.fixture
@@ -202,7 +202,7 @@ async def test_the_key_is_there_before_an_operation_starts(
         result = await prewarm.intercept_nexus_operation(Operation(running)).execute_nexus_operation_start(
             cast(Any, None)
         )
-        return result, patience.left()
+        return result, patience.is_left()
 
     running = Running(kms, lambda: StartOperationResultSync("result"))
     result, is_patient = await asyncio.create_task(start())
@@ -225,7 +225,7 @@ async def test_an_operation_whose_result_can_not_be_sealed_does_not_start(
 async def test_an_operation_is_cancelled_without_a_key(prewarm: Prewarm, kms: FakeKms, worker_client: object) -> None:
     async def cancel() -> bool:
         await prewarm.intercept_nexus_operation(Operation(running)).execute_nexus_operation_cancel(cast(Any, None))
-        return patience.left()
+        return patience.is_left()
 
     kms.denied = True
     running = Running(kms)
