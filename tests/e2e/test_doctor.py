@@ -25,10 +25,10 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from envelope_codec import EnvelopeConfig, NamespaceKeys
 from envelope_codec.cli.doctor.call import Calls, Deadline, quiet_logs
+from envelope_codec.cli.doctor.configured_keys import Settings
 from envelope_codec.cli.doctor.diagnosis import Request, diagnose
 from envelope_codec.cli.doctor.finding import Code, Finding
-from envelope_codec.cli.doctor.server import target_of
-from envelope_codec.cli.doctor.settings import Settings
+from envelope_codec.cli.doctor.histories import target_of
 from envelope_codec.cli.keygen import create_key_file, key_uri
 from tests.support.harness_aws import AwsHarness
 from tests.support.harness_gcp import GcpHarness

@@ -15,7 +15,7 @@ from temporalio.worker import Worker
 
 from envelope_codec.cli.inspection.document import json_values
 from envelope_codec.cli.inspection.inventory import Inventory
-from envelope_codec.cli.inspection.place import places_in
+from envelope_codec.cli.payloads.walk import places_in
 from envelope_codec.envelope import parse
 from envelope_codec.testing import FakeKms
 from tests.support.server_records import run

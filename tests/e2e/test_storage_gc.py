@@ -43,7 +43,7 @@ from envelope_codec.cli import main
 from envelope_codec.cli.demo.search import payloads_in
 from envelope_codec.cli.keygen import create_key_file, key_uri
 from envelope_codec.cli.storage.garbage import Collection, Stopped
-from envelope_codec.cli.storage.reading import Kind, Reader, Source
+from envelope_codec.cli.storage.reader import Kind, Reader, Source
 from envelope_codec.cli.storage.state import State
 from envelope_codec.store import parse_store_url
 from envelope_codec.temporal.codec import EnvelopeCodec
@@ -418,7 +418,7 @@ async def test_what_is_listed_late_is_read_as_well(
     shed: Shed, connect: Any, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As what was reset, a moment ago, from a run that is being deleted: it has its old payloads."""
-    monkeypatch.setattr("envelope_codec.cli.storage.reading._PAGE", 1)
+    monkeypatch.setattr("envelope_codec.cli.storage.reader._PAGE", 1)
     client, plugin = await connect(shed.key, namespace="late", storage=shed.url, storage_threshold=0)
     for number in range(3):
         await client.start_workflow(Hello.run, "Ada", id=f"{name} {number}", task_queue=name)

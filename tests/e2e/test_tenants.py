@@ -28,7 +28,7 @@ from envelope_codec import (
 )
 from envelope_codec.cli.demo.search import payloads_in
 from envelope_codec.cli.inspection.inventory import Inventory
-from envelope_codec.cli.inspection.place import places_in
+from envelope_codec.cli.payloads.walk import places_in
 from envelope_codec.envelope import parse
 from envelope_codec.temporal.codec import EnvelopeCodec
 from tests.e2e.test_workflows import Journey

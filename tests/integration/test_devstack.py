@@ -38,7 +38,7 @@ from temporalio.client import Client, WorkflowExecutionStatus
 
 from envelope_codec import EnvelopeConfig
 from envelope_codec.cli.keygen import create_key_file, key_uri
-from envelope_codec.cli.storage.stores import check_store, opened
+from envelope_codec.cli.stores import check_store, opened
 from envelope_codec.store import parse_store_url
 from envelope_codec.temporal.codec import EnvelopeCodec
 

@@ -10,12 +10,12 @@ from typing import Annotated
 import typer
 
 from envelope_codec.cli.doctor.call import Calls, Deadline, quiet_logs
+from envelope_codec.cli.doctor.configured_keys import NothingConfigured, load_settings, namespaces_of
 from envelope_codec.cli.doctor.diagnosis import Diagnosis, Request, diagnose
 from envelope_codec.cli.doctor.finding import Code, problem
+from envelope_codec.cli.doctor.histories import ProfileUnusable, target_of
 from envelope_codec.cli.doctor.issuers import load_server
 from envelope_codec.cli.doctor.report import diagnosis_document, print_diagnosis
-from envelope_codec.cli.doctor.server import ProfileUnusable, target_of
-from envelope_codec.cli.doctor.settings import NothingConfigured, load_settings, namespaces_of
 from envelope_codec.cli.output import Page, json_text, printable
 from envelope_codec.errors import ConfigurationError
 

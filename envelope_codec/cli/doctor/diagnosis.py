@@ -9,13 +9,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from envelope_codec.cli.doctor.call import Calls, Deadline, ProviderWords
+from envelope_codec.cli.doctor.configured_keys import Settings, configuration_findings, purpose_of, sealing_keys
 from envelope_codec.cli.doctor.finding import Code, Finding, Level
+from envelope_codec.cli.doctor.histories import Reading, ServerFailed, Target, read_server
 from envelope_codec.cli.doctor.issuers import issuer_findings
 from envelope_codec.cli.doctor.key_findings import key_findings
 from envelope_codec.cli.doctor.keys import KeyCheck, MasterKeys, Probe
 from envelope_codec.cli.doctor.recipients import Recipients, count_recipients, recipient_findings
-from envelope_codec.cli.doctor.server import Reading, ServerFailed, Target, read_server
-from envelope_codec.cli.doctor.settings import Settings, configuration_findings, purpose_of, sealing_keys
 from envelope_codec.cli.doctor.store_findings import store_findings
 from envelope_codec.cli.doctor.stores import StoreProbe, probe_stores
 from envelope_codec.cli.doctor.survey import Survey

@@ -12,7 +12,7 @@ from typing import Any
 
 from envelope_codec._process import renew_after_fork
 from envelope_codec.cli.doctor.call import Calls, Deadline, ProviderWords
-from envelope_codec.cli.doctor.settings import ConfiguredKey, opening_keys
+from envelope_codec.cli.doctor.configured_keys import ConfiguredKey, opening_keys
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.envelope import (
     NAMESPACE,

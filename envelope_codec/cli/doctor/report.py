@@ -10,8 +10,8 @@ from envelope_codec.cli.doctor.keys import Answer, Probe
 from envelope_codec.cli.doctor.recipients import Recipients
 from envelope_codec.cli.doctor.stores import StoreProbe
 from envelope_codec.cli.doctor.survey import Survey
-from envelope_codec.cli.inspection.kind import Kind
 from envelope_codec.cli.output import Page, plural
+from envelope_codec.cli.payloads.kind import Kind
 from envelope_codec.config import EnvelopeConfig
 
 FORMAT = "envelope-codec/doctor-1"

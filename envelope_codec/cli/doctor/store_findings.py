@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from envelope_codec.cli.doctor.finding import Code, Finding, advice, problem
-from envelope_codec.cli.doctor.store_hint import store_hint
 from envelope_codec.cli.doctor.stores import StoreProbe
-from envelope_codec.cli.storage.stores import proves_nothing
+from envelope_codec.cli.store_hint import store_hint
+from envelope_codec.cli.stores import proves_nothing
 from envelope_codec.errors import EnvelopeError, StoreRefused, StoreUnavailable
 
 

@@ -9,7 +9,7 @@ from functools import partial
 
 from envelope_codec.cli.doctor.call import Calls, Deadline, ProviderWords
 from envelope_codec.cli.doctor.keys import Answer
-from envelope_codec.cli.storage.stores import check_store, opened, stores_by_setting
+from envelope_codec.cli.stores import check_store, opened, stores_by_setting
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.errors import ConfigurationError, EnvelopeError, StoreUnavailable
 from envelope_codec.store import PayloadStore, StoreUrl

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from envelope_codec.cli.doctor.server import History, Reading
+from envelope_codec.cli.doctor.histories import History, Reading
 from envelope_codec.cli.inspection.document import Unreadable
-from envelope_codec.cli.inspection.kind import Kind, Verdict, judge
-from envelope_codec.cli.inspection.place import Place, Role, places_in_event
+from envelope_codec.cli.payloads.kind import Kind, Verdict, judge
+from envelope_codec.cli.payloads.walk import Place, Role, places_in_event
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.envelope import Record
 

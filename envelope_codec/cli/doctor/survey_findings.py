@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from envelope_codec.cli.doctor.finding import Code, Finding, advice, problem
-from envelope_codec.cli.doctor.server import LATE, MISSING, REFUSED, UNREACHABLE, ServerFailed, Target
+from envelope_codec.cli.doctor.histories import LATE, MISSING, REFUSED, UNREACHABLE, ServerFailed, Target
 from envelope_codec.cli.doctor.survey import Survey
-from envelope_codec.cli.inspection.kind import Kind
 from envelope_codec.cli.output import plural
+from envelope_codec.cli.payloads.kind import Kind
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.envelope import Record
 

@@ -9,9 +9,9 @@ import typer
 
 from envelope_codec.cli.inspection.document import Unreadable, read_document
 from envelope_codec.cli.inspection.inventory import Inventory
-from envelope_codec.cli.inspection.place import places_in
 from envelope_codec.cli.inspection.report import print_inventory
 from envelope_codec.cli.output import Page, json_text, printable
+from envelope_codec.cli.payloads.walk import places_in
 
 
 def inspect(

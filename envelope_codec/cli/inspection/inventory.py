@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from envelope_codec.cli.inspection.kind import Kind, Verdict, judge
-from envelope_codec.cli.inspection.place import Place
+from envelope_codec.cli.payloads.kind import Kind, Verdict, judge
+from envelope_codec.cli.payloads.walk import Place
 from envelope_codec.envelope import Record
 
 FORMAT = "envelope-codec/inspect-1"

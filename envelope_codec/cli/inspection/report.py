@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 from envelope_codec.cli.inspection.inventory import Inventory, Item, KeyNeed, created_of, purpose_of
-from envelope_codec.cli.inspection.kind import Kind
 from envelope_codec.cli.output import Page, plural
+from envelope_codec.cli.payloads.kind import Kind
 from envelope_codec.envelope import Record
 
 _LISTED = (Kind.envelope, Kind.malformed, Kind.later_version)

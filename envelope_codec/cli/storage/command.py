@@ -16,12 +16,11 @@ from temporalio.service import RPCError
 
 from envelope_codec._grammar import Seconds
 from envelope_codec.cli.doctor.call import quiet_logs
-from envelope_codec.cli.doctor.server import ProfileUnusable, Target, target_of
-from envelope_codec.cli.doctor.settings import NothingConfigured, load_settings
-from envelope_codec.cli.doctor.store_hint import store_hint
+from envelope_codec.cli.doctor.configured_keys import NothingConfigured, load_settings
+from envelope_codec.cli.doctor.histories import ProfileUnusable, Target, target_of
 from envelope_codec.cli.output import Page, json_text, printable
 from envelope_codec.cli.storage.garbage import Collection, Findings, Stopped
-from envelope_codec.cli.storage.reading import Reader
+from envelope_codec.cli.storage.reader import Reader
 from envelope_codec.cli.storage.report import (
     Check,
     Progress,
@@ -33,7 +32,8 @@ from envelope_codec.cli.storage.report import (
     stats_document,
 )
 from envelope_codec.cli.storage.state import State
-from envelope_codec.cli.storage.stores import (
+from envelope_codec.cli.store_hint import store_hint
+from envelope_codec.cli.stores import (
     check_store,
     chosen_store,
     configured_stores,

@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 from temporalio.api.common.v1 import Payload
 from temporalio.service import RPCError, RPCStatusCode
 
-from envelope_codec.cli.storage.reading import Kind, Reader, Source
+from envelope_codec.cli.storage.reader import Kind, Reader, Source
 from envelope_codec.cli.storage.references import ids_in
 from envelope_codec.cli.storage.state import Run, State
 from envelope_codec.envelope import parse

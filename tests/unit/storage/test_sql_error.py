@@ -13,8 +13,8 @@ from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from envelope_codec.cli.doctor.store_hint import store_hint
-from envelope_codec.cli.storage.stores import _threads_of_sqlite_ended
+from envelope_codec.cli.store_hint import store_hint
+from envelope_codec.cli.stores import _threads_of_sqlite_ended
 from envelope_codec.errors import StoreRefused, StoreUnavailable
 from envelope_codec.storage.sql import SqlStore
 from envelope_codec.storage.sql_error import described, is_read_only, meaning

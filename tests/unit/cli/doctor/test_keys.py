@@ -18,10 +18,7 @@ import pytest
 from envelope_codec import ConfigurationError, EnvelopeConfig, NamespaceKeys
 from envelope_codec.cli import main
 from envelope_codec.cli.doctor.call import Calls, Deadline, quiet_logs
-from envelope_codec.cli.doctor.diagnosis import Diagnosis, Request, diagnose
-from envelope_codec.cli.doctor.finding import Code, Finding, Level
-from envelope_codec.cli.doctor.hint import HINTS, hint
-from envelope_codec.cli.doctor.settings import (
+from envelope_codec.cli.doctor.configured_keys import (
     NothingConfigured,
     Settings,
     load_settings,
@@ -29,6 +26,9 @@ from envelope_codec.cli.doctor.settings import (
     opening_keys,
     sealing_keys,
 )
+from envelope_codec.cli.doctor.diagnosis import Diagnosis, Request, diagnose
+from envelope_codec.cli.doctor.finding import Code, Finding, Level
+from envelope_codec.cli.doctor.hint import HINTS, hint
 from envelope_codec.cli.keygen import create_key_file, key_uri
 from envelope_codec.envelope import Purpose, commit, record_head
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable

@@ -20,10 +20,9 @@ from temporalio.api.history.v1 import (
 
 from envelope_codec import EnvelopeCodec, EnvelopeConfig, NamespaceKeys
 from envelope_codec.cli.doctor.call import Calls, Deadline, quiet_logs
+from envelope_codec.cli.doctor.configured_keys import purpose_of, sealing_keys
 from envelope_codec.cli.doctor.finding import Code, Finding, Level
-from envelope_codec.cli.doctor.key_findings import key_findings
-from envelope_codec.cli.doctor.keys import KeyCheck, MasterKeys
-from envelope_codec.cli.doctor.server import (
+from envelope_codec.cli.doctor.histories import (
     LATE,
     MISSING,
     REFUSED,
@@ -35,7 +34,8 @@ from envelope_codec.cli.doctor.server import (
     Target,
     target_of,
 )
-from envelope_codec.cli.doctor.settings import purpose_of, sealing_keys
+from envelope_codec.cli.doctor.key_findings import key_findings
+from envelope_codec.cli.doctor.keys import KeyCheck, MasterKeys
 from envelope_codec.cli.doctor.survey import Survey
 from envelope_codec.cli.doctor.survey_findings import (
     clock_findings,
@@ -44,7 +44,7 @@ from envelope_codec.cli.doctor.survey_findings import (
     survey_findings,
     unconfigured_finding,
 )
-from envelope_codec.cli.inspection.kind import Kind
+from envelope_codec.cli.payloads.kind import Kind
 from envelope_codec.errors import KeyDenied
 from envelope_codec.testing import FakeKms
 

@@ -29,8 +29,8 @@ from temporalio.api.sdk.v1 import ExternalStorageReference, UserMetadata
 from envelope_codec import EnvelopeCodec, EnvelopeConfig, MalformedEnvelope
 from envelope_codec.cli import main
 from envelope_codec.cli.inspection import document as inspect_document
-from envelope_codec.cli.inspection.kind import Kind, judge
-from envelope_codec.cli.inspection.place import Place, places_in
+from envelope_codec.cli.payloads.kind import Kind, judge
+from envelope_codec.cli.payloads.walk import Place, places_in
 from envelope_codec.envelope import Purpose, Recipient, build_record, commit, parse, record_head, seal
 from envelope_codec.storage.claim import Claim
 from envelope_codec.testing import FakeKms

@@ -23,9 +23,9 @@ from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import History, HistoryEvent, MarkerRecordedEventAttributes
 from temporalio.api.workflow.v1 import PendingActivityInfo, WorkflowExecutionInfo
 
-from envelope_codec.cli.inspection.claim import claim_in, claim_of, is_reference
 from envelope_codec.cli.inspection.document import Unreadable
-from envelope_codec.cli.inspection.failure import tells_in_clear
+from envelope_codec.cli.payloads.claim import claim_in, claim_of, is_reference
+from envelope_codec.cli.payloads.failure import tells_in_clear
 from envelope_codec.temporal.system_payloads import CORE_MARKERS
 
 MAX_DEPTH = 200
