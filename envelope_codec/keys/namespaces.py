@@ -104,12 +104,15 @@ class Entries:
         usual = self._usual(namespace)
         return usual if namespace not in self._aliases or usual == self.opening(namespace) else None
 
+    def is_required(self, namespace: str) -> bool:
+        """Whether ``namespace`` must have keys of its own, and never gets the default key."""
+        return any(fnmatchcase(namespace, pattern) for pattern in self._required)
+
     def _usual(self, namespace: str) -> str | None:
         listed = self._listed(namespace)
         if listed is not None:
             return listed
-        kept = any(fnmatchcase(namespace, pattern) for pattern in self._required)
-        return "" if self._has_default and not kept else None
+        return "" if self._has_default and not self.is_required(namespace) else None
 
     def _listed(self, namespace: str) -> str | None:
         if namespace in self._exact:

@@ -29,7 +29,8 @@ from temporalio.worker import Worker
 import envelope_codec
 import envelope_codec_local
 from envelope_codec import EnvelopeCodec, Event
-from envelope_codec.cli.demo.search import Needles, payloads_in
+from envelope_codec.cli.demo.search import Needles
+from envelope_codec.cli.payloads.message import payloads_in
 from envelope_codec.envelope import Envelope, Purpose, parse
 from envelope_codec.temporal.codec import is_envelope
 from envelope_codec.temporal.system_payloads import written_in_clear

@@ -12,7 +12,8 @@ from temporalio.api.common.v1 import Header, Memo, Payload, Payloads
 from temporalio.api.failure.v1 import ApplicationFailureInfo, Failure
 from temporalio.api.history.v1 import HistoryEvent, WorkflowExecutionStartedEventAttributes
 
-from envelope_codec.cli.demo.search import Needles, payloads_in
+from envelope_codec.cli.demo.search import Needles
+from envelope_codec.cli.payloads.message import payloads_in
 
 SECRET = "marigold>>>??"  # with characters that the two alphabets of base64 spell differently
 

@@ -18,7 +18,8 @@ from temporalio.plugin import SimplePlugin
 from temporalio.worker import Worker
 
 from envelope_codec import ConfigurationError, EnvelopePlugin, Event, KmsUnavailable
-from envelope_codec.cli.demo.search import Needles, payloads_in
+from envelope_codec.cli.demo.search import Needles
+from envelope_codec.cli.payloads.message import payloads_in
 from envelope_codec.temporal.client_check import Guard
 from envelope_codec.temporal.codec import is_envelope
 from envelope_codec.temporal.memo_interceptor import NullMemos

@@ -40,10 +40,10 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from envelope_codec import EnvelopePlugin
 from envelope_codec.cli import main
-from envelope_codec.cli.demo.search import payloads_in
 from envelope_codec.cli.keygen import create_key_file, key_uri
+from envelope_codec.cli.payloads.message import payloads_in
 from envelope_codec.cli.storage.garbage import Collection, Stopped
-from envelope_codec.cli.storage.reader import Kind, Reader, Source
+from envelope_codec.cli.storage.reader import Reader, Source, SourceKind
 from envelope_codec.cli.storage.state import State
 from envelope_codec.store import parse_store_url
 from envelope_codec.temporal.codec import EnvelopeCodec
@@ -167,7 +167,7 @@ async def test_deletes_orphans_and_nothing_that_any_corner_refers_to(
         async for message in reader.messages(source):
             for payload in payloads_in(message):
                 await client.data_converter._transform_inbound_payload(payload)
-    assert kinds == {Kind.workflow, Kind.schedule, Kind.activity}
+    assert kinds == {SourceKind.workflow, SourceKind.schedule, SourceKind.activity}
     await store.close()
     await finish_corners(client, name)
 

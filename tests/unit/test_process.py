@@ -157,7 +157,7 @@ EVERYTHING = """
 import asyncio, gc, os, signal, sys, threading
 from envelope_codec import EnvelopeConfig, EnvelopeCodec, SealingContext
 from envelope_codec.cli.demo.command import Counts
-from envelope_codec.cli.doctor.keys import MasterKeys
+from envelope_codec.cli.doctor.master_keys import MasterKeys
 from envelope_codec.keys.flight import Flight, Stop
 from envelope_codec.kms import master_key
 from envelope_codec.keys.key_sets import KeySets

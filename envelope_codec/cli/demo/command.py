@@ -27,9 +27,10 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from envelope_codec._process import renew_after_fork
 from envelope_codec.cli.demo.report import Report
-from envelope_codec.cli.demo.search import Needles, payloads_in
+from envelope_codec.cli.demo.search import Needles
 from envelope_codec.cli.demo.servers import SERVERS, Kms, NoCheckout, devstack, start
 from envelope_codec.cli.demo.workflow import REGISTERS, Customer, OpenAccount, look_up
+from envelope_codec.cli.payloads.message import payloads_in
 from envelope_codec.envelope import parse
 from envelope_codec.errors import EnvelopeError
 from envelope_codec.observe import Event

@@ -8,9 +8,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
-from google.protobuf.message import Message
-from temporalio.api.common.v1 import Payload
-
 
 class Needles:
     """Texts to look for, as UTF-8 and as base64.
@@ -44,22 +41,6 @@ class Needles:
                 for row in database.execute(f"SELECT * FROM {quoted}"):  # noqa: S608 - a table's own name, quoted
                     found |= self.found_in(b"\0".join(_bytes(value) for value in row))
         return found
-
-
-def payloads_in(message: Message) -> Iterator[Payload]:
-    """Every payload in a protobuf message, at any depth."""
-    if isinstance(message, Payload):
-        yield message
-        return
-    for field, value in message.ListFields():
-        if field.message_type is None:
-            continue
-        if field.message_type.GetOptions().map_entry:
-            inner = value.values() if field.message_type.fields_by_name["value"].message_type else ()
-        else:
-            inner = [value] if isinstance(value, Message) else value
-        for one in inner:
-            yield from payloads_in(one)
 
 
 def _spellings(text: bytes) -> Iterator[bytes]:

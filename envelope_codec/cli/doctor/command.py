@@ -9,13 +9,15 @@ from typing import Annotated
 
 import typer
 
-from envelope_codec.cli.doctor.call import Calls, Deadline, quiet_logs
-from envelope_codec.cli.doctor.configured_keys import NothingConfigured, load_settings, namespaces_of
+from envelope_codec.cli.configuration import NothingConfigured, load_configuration
+from envelope_codec.cli.connection import ConnectionUnusable, load_connection
+from envelope_codec.cli.doctor.call import Calls, Deadline
+from envelope_codec.cli.doctor.configured_keys import namespaces_of
 from envelope_codec.cli.doctor.diagnosis import Diagnosis, Request, diagnose
 from envelope_codec.cli.doctor.finding import Code, problem
-from envelope_codec.cli.doctor.histories import ProfileUnusable, target_of
 from envelope_codec.cli.doctor.issuers import load_server
 from envelope_codec.cli.doctor.report import diagnosis_document, print_diagnosis
+from envelope_codec.cli.logs import quiet_logs
 from envelope_codec.cli.output import Page, json_text, printable
 from envelope_codec.errors import ConfigurationError
 
@@ -48,12 +50,12 @@ def doctor(
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC writes to standard error by itself
     request, calls = None, Calls()
     try:
-        settings = load_settings(key, config)
+        settings = load_configuration(key, config)
         server = load_server(key, config)
-        target = target_of(address, profile)
-        names = namespace or namespaces_of(settings.config, target.namespace if target else None)
-        request = Request(settings, list(dict.fromkeys(names)), bool(namespace), target, server)
-    except (NothingConfigured, ProfileUnusable) as error:
+        connection = load_connection(address, profile)
+        names = namespace or namespaces_of(settings.config, connection.namespace if connection else None)
+        request = Request(settings, list(dict.fromkeys(names)), bool(namespace), connection, server)
+    except (NothingConfigured, ConnectionUnusable) as error:
         print(f"envelope-codec: {printable(str(error))}", file=sys.stderr)
         raise typer.Exit(2) from None
     except ConfigurationError as error:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from envelope_codec._process import renew_after_fork
-from envelope_codec.cli.doctor.call import Calls, Deadline, ProviderWords
+from envelope_codec.cli.doctor.answer import Answer
+from envelope_codec.cli.doctor.call import Calls, Deadline
 from envelope_codec.cli.doctor.configured_keys import ConfiguredKey, opening_keys
+from envelope_codec.cli.doctor.master_keys import MasterKeys
+from envelope_codec.cli.logs import ProviderWords
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.envelope import (
     NAMESPACE,
@@ -26,26 +27,11 @@ from envelope_codec.envelope import (
     record_head,
     unlock,
 )
-from envelope_codec.errors import ConfigurationError, EnvelopeError, InvalidCiphertext
+from envelope_codec.errors import ConfigurationError, InvalidCiphertext
 from envelope_codec.keys.calls import told
-from envelope_codec.kms import MasterKey, WrappedSecret, master_key, unwrapped_by
+from envelope_codec.kms import MasterKey, WrappedSecret, unwrapped_by
 
 _CLASSES = {"envelope_codec_aws": "awskms", "envelope_codec_gcp": "gcpkms", "envelope_codec_vault": "hashivault"}
-
-
-@dataclass(frozen=True)
-class Answer:
-    """How one call ended.
-
-    Attributes:
-        seconds: how long it took.
-        error: None if it went well.
-        words: what the KMS said itself.
-    """
-
-    seconds: float
-    error: EnvelopeError | None = None
-    words: str = ""
 
 
 @dataclass
@@ -82,40 +68,6 @@ class Probe:
     def ended(self) -> bool:
         """Whether there is nothing more to come."""
         return bool(self.defect or self.unwrap or (self.wrap and self.wrap.error))
-
-
-@dataclass
-class MasterKeys:
-    """The configured master keys, loaded when they are needed. Only for threads that may hang.
-
-    A key that was named by its URI is loaded twice: one object wraps, another opens, as another process would. So an
-    alias has to be looked up, which takes a permission of its own.
-    """
-
-    _loaded: dict[tuple[Any, bool], MasterKey] = field(default_factory=dict)
-    _lock: threading.Lock = field(init=False)
-
-    def __post_init__(self) -> None:
-        renew_after_fork(self, _lock=threading.Lock)
-
-    def get(self, given: Any, *, opens: bool) -> MasterKey:
-        """Raises `ConfigurationError`: its provider can't be loaded, or refuses the URI."""
-        if not isinstance(given, str):
-            return given  # type: ignore[no-any-return]
-        with self._lock:
-            found = self._loaded.get((given, opens))
-        if found is None:
-            made = master_key(given)
-            with self._lock:
-                found = self._loaded.setdefault((given, opens), made)
-        return found
-
-    def close(self) -> None:
-        """Close those that were loaded here."""
-        with self._lock:
-            loaded, self._loaded = self._loaded, {}
-        for master in loaded.values():
-            master.close()
 
 
 class KeyCheck:
@@ -209,13 +161,13 @@ class KeyCheck:
         probe.notices = _notices(sealer)
 
     def _ask(self, operation: str, master: MasterKey, work: Callable[[], None]) -> Answer:
-        self._words.taken()
+        self._words.take()
         begun = time.perf_counter()
         try:
             work()
         except BaseException as error:
             seconds = time.perf_counter() - begun
-            return Answer(seconds, told(error, operation, master), self._words.taken())
+            return Answer(seconds, told(error, operation, master), self._words.take())
         return Answer(time.perf_counter() - begun)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from envelope_codec.cli.doctor.answer import Answer
 from envelope_codec.cli.doctor.diagnosis import Diagnosis, Request
 from envelope_codec.cli.doctor.finding import Finding, Level
-from envelope_codec.cli.doctor.keys import Answer, Probe
+from envelope_codec.cli.doctor.keys import Probe
 from envelope_codec.cli.doctor.recipients import Recipients
 from envelope_codec.cli.doctor.stores import StoreProbe
 from envelope_codec.cli.doctor.survey import Survey
@@ -23,7 +24,7 @@ def print_diagnosis(request: Request | None, diagnosis: Diagnosis, page: Page) -
     """All of it, for people. ``request`` is None where the configuration could not be loaded."""
     if request is not None:
         page.heading("Configuration")
-        page.facts([("from", request.settings.source), *_settings(request.settings.config)])
+        page.facts([("from", request.configuration.source), *_settings(request.configuration.config)])
         page.heading("Master keys")
         for probe in diagnosis.probes:
             _print_probe(probe, page)
@@ -34,10 +35,10 @@ def print_diagnosis(request: Request | None, diagnosis: Diagnosis, page: Page) -
         for store in diagnosis.stores:
             page.fact(store.name, f"{store.setting}: {_used(store)}")
         page.heading("Temporal server")
-        if request.target is None:
+        if request.connection is None:
             page.fact("not asked", "give --address or --profile to have its newest histories looked at")
         else:
-            page.fact("address", request.target.address)
+            page.fact("address", request.connection.address)
         for survey in diagnosis.surveys:
             unread = survey.reading.failure is not None and not survey.events
             page.fact(survey.namespace, "could not be read" if unread else _counts(survey))
@@ -51,7 +52,7 @@ def print_diagnosis(request: Request | None, diagnosis: Diagnosis, page: Page) -
 
 def diagnosis_document(request: Request | None, diagnosis: Diagnosis) -> dict[str, Any]:
     """All of it, for programs. docs/command-line.md tells what the names mean."""
-    config = request.settings.config if request else None
+    config = request.configuration.config if request else None
     return {
         "format": FORMAT,
         "status": diagnosis.status,
@@ -65,7 +66,7 @@ def diagnosis_document(request: Request | None, diagnosis: Diagnosis) -> dict[st
         "keys": [_probe(probe) for probe in diagnosis.probes],
         "recipients": [_recipient_counts(counted) for counted in diagnosis.recipients],
         "stores": [_store(store) for store in diagnosis.stores],
-        "server": request and request.target and {"address": request.target.address},
+        "server": request and request.connection and {"address": request.connection.address},
         "histories": [_survey(survey) for survey in diagnosis.surveys],
         "findings": [
             {

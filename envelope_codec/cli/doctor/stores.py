@@ -7,8 +7,9 @@ import time
 from dataclasses import dataclass, replace
 from functools import partial
 
-from envelope_codec.cli.doctor.call import Calls, Deadline, ProviderWords
-from envelope_codec.cli.doctor.keys import Answer
+from envelope_codec.cli.doctor.answer import Answer
+from envelope_codec.cli.doctor.call import Calls, Deadline
+from envelope_codec.cli.logs import ProviderWords
 from envelope_codec.cli.stores import check_store, opened, stores_by_setting
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.errors import ConfigurationError, EnvelopeError, StoreUnavailable
@@ -73,14 +74,14 @@ async def _use(probe: StoreProbe, words: ProviderWords) -> None:
 
 
 async def _asked(store: PayloadStore, writes: bool, words: ProviderWords) -> Answer:
-    words.taken()
+    words.take()
     begun = time.perf_counter()
     try:
         await check_store(store, writes=writes)
     except Exception as error:
         seconds = time.perf_counter() - begun
         if isinstance(error, EnvelopeError):
-            return Answer(seconds, error, words.taken())
+            return Answer(seconds, error, words.take())
         # Which no store may raise, and whose text may hold anything.
         return Answer(seconds, StoreUnavailable("the datastore failed unexpectedly"), type(error).__name__)
     return Answer(time.perf_counter() - begun)

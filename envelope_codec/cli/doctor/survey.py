@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from envelope_codec.cli.doctor.histories import History, Reading
-from envelope_codec.cli.inspection.document import Unreadable
 from envelope_codec.cli.payloads.kind import Kind, Verdict, judge
-from envelope_codec.cli.payloads.walk import Place, Role, places_in_event
+from envelope_codec.cli.payloads.location import Location, Role
+from envelope_codec.cli.payloads.walk import Unreadable, locations_in_event
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.envelope import Record
 
@@ -70,7 +70,7 @@ class Survey:
         """How many payloads there are, whatever they are."""
         return sum(self.kinds.values()) + self.clear_headers
 
-    def _count(self, place: Place, config: EnvelopeConfig) -> None:
+    def _count(self, place: Location, config: EnvelopeConfig) -> None:
         if place.is_failure:
             self.failures += 1
             self.first.setdefault(None, place.path)
@@ -89,7 +89,7 @@ class Survey:
             self.reasons[verdict.why] += 1
         self._count_envelope(place, verdict, config)
 
-    def _count_envelope(self, place: Place, verdict: Verdict, config: EnvelopeConfig) -> None:
+    def _count_envelope(self, place: Location, verdict: Verdict, config: EnvelopeConfig) -> None:
         if verdict.envelope is None:
             return
         record = verdict.envelope.record
@@ -103,13 +103,13 @@ class Survey:
             self.foreign[origin] += 1
 
 
-def _places(history: History) -> Iterator[Place]:
+def _places(history: History) -> Iterator[Location]:
     """Payloads and failures, with their places as people find them: by workflow and event."""
     for event in history.events:
         start = f"workflow {history.workflow_id!r}, event {event.event_id}"
         try:
-            for place in places_in_event(event):
+            for place in locations_in_event(event):
                 path = f"{start}: {place.path}"
-                yield Place(path, place.payload, place.defect, place.role)
+                yield Location(path, place.payload, place.defect, place.role)
         except Unreadable:  # nested more deeply than any tool of Temporal's would read
-            yield Place(start, None, "nested too deeply")
+            yield Location(start, None, "nested too deeply")

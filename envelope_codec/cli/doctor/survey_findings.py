@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from envelope_codec.cli.connection import Connection
 from envelope_codec.cli.doctor.finding import Code, Finding, advice, problem
-from envelope_codec.cli.doctor.histories import LATE, MISSING, REFUSED, UNREACHABLE, ServerFailed, Target
+from envelope_codec.cli.doctor.histories import ReadFailure, ServerFailed
 from envelope_codec.cli.doctor.survey import Survey
 from envelope_codec.cli.output import plural
 from envelope_codec.cli.payloads.kind import Kind
@@ -23,18 +24,18 @@ _TLS = {
 _PERMISSION = "give an API key or certificate that may read the namespace and its histories"
 
 
-def server_finding(error: ServerFailed, target: Target) -> Finding:
+def server_finding(error: ServerFailed, connection: Connection) -> Finding:
     """Nothing could be read."""
-    address = target.address
-    if error.failure == REFUSED:
+    address = connection.address
+    if error.failure == ReadFailure.refused:
         text = "the Temporal server refused these credentials"
         return problem(Code.server_refused, address, text, _PERMISSION, error.words)
     text = (
         "the Temporal server gave no answer in time"
-        if error.failure == LATE
+        if error.failure == ReadFailure.late
         else "the Temporal server can't be reached"
     )
-    return problem(Code.server_unreachable, address, text, _CONNECTION + _TLS[target.tls], error.words)
+    return problem(Code.server_unreachable, address, text, _CONNECTION + _TLS[connection.tls], error.words)
 
 
 def survey_findings(survey: Survey, config: EnvelopeConfig, asked: bool) -> Iterator[Finding]:
@@ -46,14 +47,14 @@ def survey_findings(survey: Survey, config: EnvelopeConfig, asked: bool) -> Iter
         asked: whether somebody named this namespace.
     """
     name, reading = survey.namespace, survey.reading
-    if reading.failure == MISSING:
+    if reading.failure == ReadFailure.missing:
         make = problem if asked else advice
         text = "the Temporal server has no such namespace"
         yield make(Code.namespace_missing, name, text, "name the ones to examine with --namespace", reading.words)
-    elif reading.failure == REFUSED:
+    elif reading.failure == ReadFailure.refused:
         text = "the Temporal server does not let these credentials read this namespace"
         yield problem(Code.server_refused, name, text, _PERMISSION, reading.words)
-    elif reading.failure in (LATE, UNREACHABLE):
+    elif reading.failure in (ReadFailure.late, ReadFailure.unreachable):
         text = "not all of the newest histories could be read"
         yield problem(Code.server_unreachable, name, text, f"{_CONNECTION}; or set a longer --timeout", reading.words)
     elif not survey.payloads:

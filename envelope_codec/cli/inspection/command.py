@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from envelope_codec.cli.inspection.document import Unreadable, read_document
+from envelope_codec.cli.inspection.document import read_document
 from envelope_codec.cli.inspection.inventory import Inventory
 from envelope_codec.cli.inspection.report import print_inventory
 from envelope_codec.cli.output import Page, json_text, printable
-from envelope_codec.cli.payloads.walk import places_in
+from envelope_codec.cli.payloads.walk import Unreadable, locations_in
 
 
 def inspect(
@@ -28,7 +28,7 @@ def inspect(
     if file == "-" and sys.stdin.isatty():
         print("envelope-codec: reading JSON from the terminal; end it with Ctrl-D", file=sys.stderr)
     try:
-        inventory = Inventory.of(places_in(read_document(file)))
+        inventory = Inventory.of(locations_in(read_document(file)))
     except Unreadable as error:
         print(f"envelope-codec: {printable(str(error))}", file=sys.stderr)
         raise typer.Exit(2) from None

@@ -8,12 +8,10 @@ from json import JSONDecodeError, JSONDecoder
 from pathlib import Path
 from typing import Any
 
+from envelope_codec.cli.payloads.walk import Unreadable
+
 MAX_BYTES = 256 * 1024 * 1024
 """More is not read. The server ends a workflow whose history is larger than 50 MiB."""
-
-
-class Unreadable(Exception):
-    """The input can't be read; the text is one line and says why. It may repeat a path, and none of the input."""
 
 
 def read_document(source: str) -> list[Any]:

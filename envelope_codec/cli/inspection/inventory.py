@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from envelope_codec.cli.payloads.kind import Kind, Verdict, judge
-from envelope_codec.cli.payloads.walk import Place
+from envelope_codec.cli.payloads.location import Location
 from envelope_codec.envelope import Record
 
 FORMAT = "envelope-codec/inspect-1"
@@ -49,7 +49,7 @@ class Inventory:
     failures: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, places: Iterable[Place]) -> Inventory:
+    def of(cls, places: Iterable[Location]) -> Inventory:
         """Take stock of ``places``."""
         inventory, numbers = cls(), dict[tuple[bytes, bytes], int]()
         for place in places:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from envelope_codec.cli.payloads.walk import Place, Role
+from envelope_codec.cli.payloads.location import Location, Role
 from envelope_codec.envelope import ENCODING, ENCODING_FAMILY, NAME_ENCODING, Envelope, parse
 from envelope_codec.errors import MalformedEnvelope
 from envelope_codec.temporal.system_payloads import written_in_clear
@@ -42,7 +42,7 @@ class Verdict:
     envelope: Envelope | None = None
 
 
-def judge(place: Place) -> Verdict:
+def judge(place: Location) -> Verdict:
     """What the payload at ``place`` is. Nothing is decrypted, and nobody is asked."""
     payload = place.payload
     if payload is None:

@@ -1,19 +1,15 @@
-"""Where the payloads of a document stand: in a history, a payload, or a list of them, as protobuf-JSON.
+"""The walk through a document in protobuf's JSON, which finds its payloads: in a history, a payload, or a list of them.
 
-Where the document says what it is (a history, an event, ``Payloads``), the protobuf definitions lead the way, so that
-payloads are found that Temporal's tools print as the values they hold. Elsewhere every object that looks like a
-payload counts as one.
+Where the document says what it is (a history, an event, ``Payloads``), the walk follows the protobuf definitions. So it
+finds payloads too that Temporal's tools print as the values they hold. Elsewhere every object that looks like a payload
+counts as one.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -23,9 +19,10 @@ from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import History, HistoryEvent, MarkerRecordedEventAttributes
 from temporalio.api.workflow.v1 import PendingActivityInfo, WorkflowExecutionInfo
 
-from envelope_codec.cli.inspection.document import Unreadable
 from envelope_codec.cli.payloads.claim import claim_in, claim_of, is_reference
 from envelope_codec.cli.payloads.failure import tells_in_clear
+from envelope_codec.cli.payloads.location import Location, Role
+from envelope_codec.cli.payloads.protobuf_json import NotBase64, is_payload, payload_of_value, read_payload
 from envelope_codec.temporal.system_payloads import CORE_MARKERS
 
 MAX_DEPTH = 200
@@ -33,17 +30,7 @@ MAX_DEPTH = 200
 
 _PAYLOAD, _PAYLOADS, _FAILURE = (kind.DESCRIPTOR.full_name for kind in (Payload, Payloads, Failure))
 _MARKER = MarkerRecordedEventAttributes.DESCRIPTOR.full_name
-_PAYLOAD_MEMBERS = frozenset(("metadata", "data", "externalPayloads", "external_payloads"))
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-
-
-class Role(str, Enum):
-    """What a payload is for, as far as it makes a difference to what may be in clear."""
-
-    user = "user data"
-    header = "header"
-    search_attribute = "search attribute"
-    marker = "marker of the SDK's core"
 
 
 _ROLES = {SearchAttributes.DESCRIPTOR.full_name: Role.search_attribute, Header.DESCRIPTOR.full_name: Role.header}
@@ -56,29 +43,11 @@ _NAMED: Mapping[str, Descriptor] = {  # what Temporal's tools call these in what
 }
 
 
-@dataclass(frozen=True)
-class Place:
-    """Something that was found.
-
-    Attributes:
-        path: where it stands, as ``jq`` spells it; ``.`` for the whole document.
-        payload: the payload, or None where there is none that could be read, or what was found is a failure.
-        defect: why the payload can't be read, else empty.
-        role: what it is for.
-    """
-
-    path: str
-    payload: Payload | None = None
-    defect: str = ""
-    role: Role = Role.user
-
-    @property
-    def is_failure(self) -> bool:
-        """Whether it is a failure whose message or stack trace is in clear, by an application."""
-        return self.payload is None and not self.defect
+class Unreadable(Exception):
+    """The input can't be read. The text is one line and says why. It may repeat a path, but nothing of the input."""
 
 
-def places_in(values: list[Any]) -> Iterator[Place]:
+def locations_in(values: list[Any]) -> Iterator[Location]:
     """Every payload, and every failure message in clear, in document order. Several values count as one list.
 
     Raises:
@@ -90,7 +59,7 @@ def places_in(values: list[Any]) -> Iterator[Place]:
         raise Unreadable("nothing in the input is a payload, or the history of a workflow")
 
 
-def places_in_event(event: HistoryEvent) -> Iterator[Place]:
+def locations_in_event(event: HistoryEvent) -> Iterator[Location]:
     """The same for one event; paths begin at the event.
 
     Raises:
@@ -103,7 +72,7 @@ def _shape_of(value: Any, name: str) -> Descriptor | None:
     """The message that ``value`` is, by what is in it or by its ``name``."""
     if not isinstance(value, dict):
         return None
-    if _is_payload(value):
+    if is_payload(value):
         return Payload.DESCRIPTOR
     if isinstance(value.get("payloads"), list):
         return Payloads.DESCRIPTOR
@@ -124,7 +93,7 @@ class _Finder:
     def __init__(self) -> None:
         self.known = False
 
-    def untyped(self, value: Any, path: str, depth: int, name: str = "") -> Iterator[Place]:
+    def untyped(self, value: Any, path: str, depth: int, name: str = "") -> Iterator[Location]:
         shape = _shape_of(value, name)
         if shape is not None:
             self.known = True
@@ -135,15 +104,15 @@ class _Finder:
                 inner_name = name if isinstance(step, int) else step
                 yield from self.untyped(inner, _joined(path, step), _deeper(depth), inner_name)
 
-    def message(self, value: Any, kind: Descriptor, path: str, depth: int, role: Role) -> Iterator[Place]:
+    def message(self, value: Any, kind: Descriptor, path: str, depth: int, role: Role) -> Iterator[Location]:
         if kind.full_name == _PAYLOAD:
-            yield from _payload(value, path or ".", role)
+            yield from _locate_payload(value, path or ".", role)
         elif kind.full_name == _PAYLOADS and isinstance(value, list):
             for index, one in enumerate(value):
-                yield from _payload(one, f"{path}[{index}]", role)
+                yield from _locate_payload(one, f"{path}[{index}]", role)
         elif isinstance(value, dict):
             if kind.full_name == _FAILURE and tells_in_clear(value):
-                yield Place(path or ".")
+                yield Location(path or ".")
             role = _ROLES.get(kind.full_name, role)
             core = CORE_MARKERS.get(_core_marker(value, kind))
             for name, inner in value.items():
@@ -156,7 +125,7 @@ class _Finder:
 
     def _field(
         self, value: Any, field: FieldDescriptor, path: str, depth: int, role: Role, core: str | None
-    ) -> Iterator[Place]:
+    ) -> Iterator[Location]:
         kind: Any = field.message_type
         if kind.GetOptions().map_entry:
             inner = kind.fields_by_name["value"].message_type
@@ -171,43 +140,21 @@ class _Finder:
             yield from self.message(value, kind, path, depth, role)
 
 
-def _payload(value: Any, path: str, role: Role) -> Iterator[Place]:
-    """The payload, and if it is a reference to external storage, the claim in it."""
-    if not _is_payload(value):
-        payload = Payload(metadata=_metadata_of_shorthand(value))
-        claim = claim_in(value) if is_reference(payload) else None
-    else:
+def _locate_payload(value: Any, path: str, role: Role) -> Iterator[Location]:
+    """Yield the payload, and if it is a reference to external storage, the claim in it."""
+    if is_payload(value):
         try:
-            payload = Payload(data=_bytes(value.get("data") or ""))
-            for name, text in value["metadata"].items():
-                payload.metadata[name] = _bytes(text)
-        except (binascii.Error, ValueError):
-            yield Place(path, None, "its metadata and data must be base64, and are not", role)
+            payload = read_payload(value)
+        except NotBase64:
+            yield Location(path, None, "its metadata and data must be base64, and are not", role)
             return
         claim = claim_of(payload) if is_reference(payload) else None
-    yield Place(path, payload, role=role)
+    else:
+        payload = payload_of_value(value)
+        claim = claim_in(value) if is_reference(payload) else None
+    yield Location(path, payload, role=role)
     if claim is not None:
-        yield Place(f"{path} (claim)", claim, role=role)
-
-
-def _is_payload(value: Any) -> bool:
-    """Whether it is a payload written out, and not the mere value of one."""
-    if not isinstance(value, dict) or not value.keys() <= _PAYLOAD_MEMBERS:
-        return False
-    metadata = value.get("metadata")
-    if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
-        return False
-    return "encoding" in metadata or any(name.startswith("encryption-") for name in metadata)
-
-
-def _metadata_of_shorthand(value: Any) -> dict[str, bytes]:
-    """https://github.com/temporalio/api-go/blob/master/internal/temporalcommonv1/README.md"""
-    if value is None:
-        return {"encoding": b"binary/null"}
-    message = value.get("_protoMessageType") if isinstance(value, dict) else None
-    if isinstance(message, str):
-        return {"encoding": b"json/protobuf", "messageType": message.encode("utf-8", "replace")}
-    return {"encoding": b"json/plain"}
+        yield Location(f"{path} (claim)", claim, role=role)
 
 
 def _is_repeated(field: Any) -> bool:
@@ -239,11 +186,3 @@ def _deeper(depth: int) -> int:
     if depth >= MAX_DEPTH:
         raise Unreadable("the input is nested too deeply")
     return depth + 1
-
-
-def _bytes(text: str) -> bytes:
-    """Base64 as protobuf's JSON takes it: of either alphabet, padded or not."""
-    if not isinstance(text, str):
-        raise ValueError
-    plain = text.rstrip("=").translate(str.maketrans("-_", "+/"))
-    return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)

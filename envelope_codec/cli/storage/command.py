@@ -15,9 +15,9 @@ from temporalio.runtime import Runtime, TelemetryConfig
 from temporalio.service import RPCError
 
 from envelope_codec._grammar import Seconds
-from envelope_codec.cli.doctor.call import quiet_logs
-from envelope_codec.cli.doctor.configured_keys import NothingConfigured, load_settings
-from envelope_codec.cli.doctor.histories import ProfileUnusable, Target, target_of
+from envelope_codec.cli.configuration import NothingConfigured, load_configuration
+from envelope_codec.cli.connection import Connection, ConnectionUnusable, load_connection
+from envelope_codec.cli.logs import quiet_logs
 from envelope_codec.cli.output import Page, json_text, printable
 from envelope_codec.cli.storage.garbage import Collection, Findings, Stopped
 from envelope_codec.cli.storage.reader import Reader
@@ -169,12 +169,12 @@ def gc(
         raise typer.BadParameter("name all namespaces that use the store", param_hint="--namespace")
     settings = _config(config)
     url = chosen_store(settings, store)
-    target = _target(address, profile)
-    names = list(dict.fromkeys(namespace or [target.namespace or "default"]))
+    connection = _target(address, profile)
+    names = list(dict.fromkeys(namespace or [connection.namespace or "default"]))
     before = time.time() - seconds
     with quiet_logs():
         try:
-            findings = asyncio.run(_collect(settings, url, target, names, before, state, delete))
+            findings = asyncio.run(_collect(settings, url, connection, names, before, state, delete))
         except Stopped as stopped:
             _leave(f"stopped, and nothing was deleted: {stopped}", 1)
     if as_json:
@@ -186,17 +186,17 @@ def gc(
 async def _collect(
     config: EnvelopeConfig,
     url: StoreUrl,
-    target: Target,
+    connection: Connection,
     names: list[str],
     before: float,
     state: Path | None,
     delete: bool,
 ) -> Findings:
-    client = await _connected(target)
+    client = await _connected(connection)
     codec = EnvelopeCodec(config, namespace=names[0])
     readers = [Reader(client, name) for name in names]
     try:
-        with State(state, target.address) as known, Progress() as progress:
+        with State(state, connection.address) as known, Progress() as progress:
             async with opened(url) as store:
                 collection = Collection(store, before, readers, codec, known, progress)
                 findings = await collection.search()
@@ -205,32 +205,32 @@ async def _collect(
         codec.close()
 
 
-async def _connected(target: Target) -> Client:
-    settings: dict[str, Any] = dict(target.connection)
+async def _connected(connection: Connection) -> Client:
+    settings: dict[str, Any] = dict(connection.connection)
     try:
         runtime = Runtime(telemetry=TelemetryConfig(logging=None))
-        return await asyncio.wait_for(Client.connect(target.address, runtime=runtime, **settings), 30)
+        return await asyncio.wait_for(Client.connect(connection.address, runtime=runtime, **settings), 30)
     except asyncio.TimeoutError:
-        raise Stopped(f"no answer from {target.address}") from None
+        raise Stopped(f"no answer from {connection.address}") from None
     except (RuntimeError, ValueError, RPCError) as error:
-        raise Stopped(f"no connection to {target.address}: {target.without_secrets(str(error))}") from None
+        raise Stopped(f"no connection to {connection.address}: {connection.without_secrets(str(error))}") from None
 
 
 def _config(file: str | None) -> EnvelopeConfig:
     try:
-        return load_settings(None, file).config
+        return load_configuration(None, file).config
     except NothingConfigured:
         _leave("nothing is configured: name a file with --config, or set ENVELOPE_CODEC_FILE", 2)
 
 
-def _target(address: str | None, profile: str | None) -> Target:
+def _target(address: str | None, profile: str | None) -> Connection:
     try:
-        target = target_of(address, profile)
-    except ProfileUnusable as error:
+        connection = load_connection(address, profile)
+    except ConnectionUnusable as error:
         _leave(str(error), 2)
-    if target is None:
+    if connection is None:
         _leave("no Temporal server is named: give --address or --profile", 2)
-    return target
+    return connection
 
 
 def _age(text: str) -> float:

@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 from temporalio.api.common.v1 import Payload
 from temporalio.service import RPCError, RPCStatusCode
 
-from envelope_codec.cli.storage.reader import Kind, Reader, Source
+from envelope_codec.cli.storage.reader import Reader, Source, SourceKind
 from envelope_codec.cli.storage.references import ids_in
 from envelope_codec.cli.storage.state import Run, State
 from envelope_codec.envelope import parse
@@ -93,7 +93,7 @@ class Collection:
         self._watcher = watcher
         self._old: dict[str, Stored] = {}
         self._seen: set[Run] = set()
-        self._begun: set[tuple[str, Kind, str, str]] = set()
+        self._begun: set[tuple[str, SourceKind, str, str]] = set()
         self._samples: set[str] = set()
         self.findings = Findings()
 

@@ -17,19 +17,14 @@ import pytest
 
 from envelope_codec import ConfigurationError, EnvelopeConfig, NamespaceKeys
 from envelope_codec.cli import main
-from envelope_codec.cli.doctor.call import Calls, Deadline, quiet_logs
-from envelope_codec.cli.doctor.configured_keys import (
-    NothingConfigured,
-    Settings,
-    load_settings,
-    namespaces_of,
-    opening_keys,
-    sealing_keys,
-)
+from envelope_codec.cli.configuration import Configuration, NothingConfigured, load_configuration
+from envelope_codec.cli.doctor.call import Calls, Deadline
+from envelope_codec.cli.doctor.configured_keys import namespaces_of, opening_keys, sealing_keys
 from envelope_codec.cli.doctor.diagnosis import Diagnosis, Request, diagnose
 from envelope_codec.cli.doctor.finding import Code, Finding, Level
 from envelope_codec.cli.doctor.hint import HINTS, hint
 from envelope_codec.cli.keygen import create_key_file, key_uri
+from envelope_codec.cli.logs import quiet_logs
 from envelope_codec.envelope import Purpose, commit, record_head
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable
 from envelope_codec.keys.key_sets import KeySets
@@ -43,7 +38,7 @@ SECONDS = 60.0
 
 
 async def examine(config: EnvelopeConfig, *namespaces: str) -> Diagnosis:
-    request = Request(Settings(config, "a test"), namespaces or ("default",), True, None)
+    request = Request(Configuration(config, "a test"), namespaces or ("default",), True, None)
     with quiet_logs() as words:
         return await diagnose(request, Deadline(SECONDS), Calls(), words)
 
@@ -289,7 +284,7 @@ async def test_it_ends_in_time_when_the_kms_hangs(operation: str) -> None:
 
     kms, calls = FakeKms(), Calls()
     kms.before_call = hang
-    request = Request(Settings(EnvelopeConfig(key=kms), "a test"), ["default"], True, None)
+    request = Request(Configuration(EnvelopeConfig(key=kms), "a test"), ["default"], True, None)
     try:
         with quiet_logs() as words:
             diagnosis = await diagnose(request, OnceReached(reached), calls, words)
@@ -345,7 +340,7 @@ async def test_no_secret_is_in_what_is_told(capsys: pytest.CaptureFixture[str]) 
 
     kms = Talkative()
     config = EnvelopeConfig(key=kms)
-    request = Request(Settings(config, "a test"), ("good", "odd"), True, None)
+    request = Request(Configuration(config, "a test"), ("good", "odd"), True, None)
     with quiet_logs() as words:
         diagnosis = await diagnose(request, Deadline(SECONDS), Calls(), words)
     assert problems(diagnosis) == [Code.wrap_unavailable]
@@ -530,21 +525,21 @@ async def test_what_is_said_of_backups_names_the_namespace() -> None:
 def test_the_configuration_comes_from_the_key_the_file_or_the_environment(tmp_path: Path) -> None:
     (tmp_path / "e.toml").write_text('key = "localfile:///file"\nlease = "1m"\n')
     file, environment = str(tmp_path / "e.toml"), {"ENVELOPE_CODEC_KEY": "localfile:///environment"}
-    assert load_settings("localfile:///key", file, environment).config.key == "localfile:///key"
-    assert load_settings(None, file, environment).config.key == "localfile:///file"
-    assert load_settings(None, None, environment).config.key == "localfile:///environment"
-    assert load_settings(None, None, {"ENVELOPE_CODEC_FILE": file}).config.lease == 60.0
+    assert load_configuration("localfile:///key", file, environment).config.key == "localfile:///key"
+    assert load_configuration(None, file, environment).config.key == "localfile:///file"
+    assert load_configuration(None, None, environment).config.key == "localfile:///environment"
+    assert load_configuration(None, None, {"ENVELOPE_CODEC_FILE": file}).config.lease == 60.0
     for others in ({"PATH": "/bin"}, {"ENVELOPE_CODEC_SERVER_PORT": "8081"}):
         with pytest.raises(NothingConfigured):
-            load_settings(None, None, others)
+            load_configuration(None, None, others)
     with pytest.raises(ConfigurationError, match="ENVELOPE_CODEC_LEASES: unknown setting; did you mean lease"):
-        load_settings(None, None, {"ENVELOPE_CODEC_LEASES": "1"})
+        load_configuration(None, None, {"ENVELOPE_CODEC_LEASES": "1"})
 
 
 def test_legacy_codecs_are_loaded(tmp_path: Path) -> None:
     (tmp_path / "e.toml").write_text('key = "localfile:///file"\nlegacy_codecs = ["no_such_module:codec"]\n')
     with pytest.raises(ConfigurationError, match="no_such_module"):
-        load_settings(None, str(tmp_path / "e.toml"), {})
+        load_configuration(None, str(tmp_path / "e.toml"), {})
 
 
 def test_which_namespaces_are_examined_where_none_is_named() -> None:

@@ -19,12 +19,13 @@ import pytest
 from envelope_codec import EnvelopeConfig, PayloadMissing, StoreRefused, StoreUnavailable
 from envelope_codec.aws.credentials import REASONS
 from envelope_codec.cli import main
-from envelope_codec.cli.doctor.call import Calls, Deadline, quiet_logs
-from envelope_codec.cli.doctor.configured_keys import Settings
+from envelope_codec.cli.configuration import Configuration
+from envelope_codec.cli.doctor.call import Calls, Deadline
 from envelope_codec.cli.doctor.diagnosis import Diagnosis, Request, diagnose
 from envelope_codec.cli.doctor.finding import Code, Finding, Level
 from envelope_codec.cli.doctor.report import diagnosis_document
 from envelope_codec.cli.keygen import create_key_file, key_uri
+from envelope_codec.cli.logs import quiet_logs
 from envelope_codec.cli.store_hint import STORE_HINTS, store_hint
 from envelope_codec.errors import ConfigurationError, EnvelopeError
 from envelope_codec.storage import files, mongodb, redis, s3, sql, sql_error
@@ -43,7 +44,7 @@ GONE = "the directory does not exist, or is none"
 
 def requested(**settings: Any) -> Request:
     config = EnvelopeConfig(key=FakeKms("fakekms://k"), **settings)
-    return Request(Settings(config, "a test"), ("default",), True, None)
+    return Request(Configuration(config, "a test"), ("default",), True, None)
 
 
 async def examine(**settings: Any) -> Diagnosis:

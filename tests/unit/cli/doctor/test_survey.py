@@ -19,23 +19,14 @@ from temporalio.api.history.v1 import (
 )
 
 from envelope_codec import EnvelopeCodec, EnvelopeConfig, NamespaceKeys
-from envelope_codec.cli.doctor.call import Calls, Deadline, quiet_logs
+from envelope_codec.cli.connection import Connection, ConnectionUnusable, load_connection
+from envelope_codec.cli.doctor.call import Calls, Deadline
 from envelope_codec.cli.doctor.configured_keys import purpose_of, sealing_keys
 from envelope_codec.cli.doctor.finding import Code, Finding, Level
-from envelope_codec.cli.doctor.histories import (
-    LATE,
-    MISSING,
-    REFUSED,
-    UNREACHABLE,
-    History,
-    ProfileUnusable,
-    Reading,
-    ServerFailed,
-    Target,
-    target_of,
-)
+from envelope_codec.cli.doctor.histories import History, ReadFailure, Reading, ServerFailed
 from envelope_codec.cli.doctor.key_findings import key_findings
-from envelope_codec.cli.doctor.keys import KeyCheck, MasterKeys
+from envelope_codec.cli.doctor.keys import KeyCheck
+from envelope_codec.cli.doctor.master_keys import MasterKeys
 from envelope_codec.cli.doctor.survey import Survey
 from envelope_codec.cli.doctor.survey_findings import (
     clock_findings,
@@ -44,6 +35,7 @@ from envelope_codec.cli.doctor.survey_findings import (
     survey_findings,
     unconfigured_finding,
 )
+from envelope_codec.cli.logs import quiet_logs
 from envelope_codec.cli.payloads.kind import Kind
 from envelope_codec.errors import KeyDenied
 from envelope_codec.testing import FakeKms
@@ -216,11 +208,11 @@ async def test_an_alias_or_a_nexus_operation_explains_another_namespace(seal: Se
 @pytest.mark.parametrize(
     ("failure", "asked", "code", "level"),
     [
-        (MISSING, True, "namespace-missing", Level.problem),
-        (MISSING, False, "namespace-missing", Level.advice),
-        (REFUSED, False, "server-refused", Level.problem),
-        (LATE, False, "server-unreachable", Level.problem),
-        (UNREACHABLE, False, "server-unreachable", Level.problem),
+        (ReadFailure.missing, True, "namespace-missing", Level.problem),
+        (ReadFailure.missing, False, "namespace-missing", Level.advice),
+        (ReadFailure.refused, False, "server-refused", Level.problem),
+        (ReadFailure.late, False, "server-unreachable", Level.problem),
+        (ReadFailure.unreachable, False, "server-unreachable", Level.problem),
         (None, False, "no-payloads", Level.advice),
     ],
 )
@@ -234,11 +226,13 @@ def test_what_could_not_be_read_is_told(
 
 
 def test_a_server_that_is_not_there_is_told_from_one_that_refuses() -> None:
-    target = Target("host:1", None, {"tls": True})
-    refused, down = (server_finding(ServerFailed(kind, "words"), target) for kind in (REFUSED, UNREACHABLE))
+    target = Connection("host:1", None, {"tls": True})
+    refused, down = (
+        server_finding(ServerFailed(kind, "words"), target) for kind in (ReadFailure.refused, ReadFailure.unreachable)
+    )
     assert (refused.code, down.code) == (Code.server_refused, Code.server_unreachable)
     assert "TLS is on" in down.fix
-    assert "TLS is off" in server_finding(ServerFailed(LATE, ""), Target("host:1", None, {})).fix
+    assert "TLS is off" in server_finding(ServerFailed(ReadFailure.late, ""), Connection("host:1", None, {})).fix
 
 
 # Keys
@@ -395,7 +389,7 @@ async def test_encryption_should_be_required_once_there_are_envelopes_only(seal:
     assert fix(sealed) == "the newest histories of default hold envelopes only: turn it on, if older ones do too"
     assert fix(sealed, plain) is None
     assert "once the namespaces hold nothing but envelopes" in str(fix())
-    unread = surveyed(config, namespace="c", failure=LATE)
+    unread = surveyed(config, namespace="c", failure=ReadFailure.late)
     assert "histories of default hold" in str(fix(sealed, unread))
     for settings in ({"require_encryption": True}, {"sealing": False}):
         assert requirement_finding(EnvelopeConfig(key=kms, **settings), {"default": sealed}) is None
@@ -405,29 +399,29 @@ async def test_encryption_should_be_required_once_there_are_envelopes_only(seal:
 
 
 def test_the_server_is_asked_only_if_it_is_asked_for() -> None:
-    assert target_of(None, None, {}) is None
-    assert target_of(None, None, {"TEMPORAL_NAMESPACE": "n", "TEMPORAL_API_KEY": "k"}) is None
+    assert load_connection(None, None, {}) is None
+    assert load_connection(None, None, {"TEMPORAL_NAMESPACE": "n", "TEMPORAL_API_KEY": "k"}) is None
 
 
 def test_the_connection_is_the_profiles(tmp_path: Any) -> None:
     file = tmp_path / "temporal.toml"
     file.write_text('[profile.prod]\naddress = "prod:7233"\nnamespace = "p"\napi_key = "marigold"\n')
     environment = {"TEMPORAL_CONFIG_FILE": str(file)}
-    target = target_of(None, "prod", environment)
-    assert target == Target("prod:7233", "p", {"api_key": "marigold", "tls": True})
+    target = load_connection(None, "prod", environment)
+    assert target == Connection("prod:7233", "p", {"api_key": "marigold", "tls": True})
     assert "marigold" not in repr(target)
     assert target.without_secrets("Bearer marigold") == "Bearer (left out)"
-    elsewhere = target_of("elsewhere:1", "prod", environment)
+    elsewhere = load_connection("elsewhere:1", "prod", environment)
     assert elsewhere is not None
     assert (elsewhere.address, elsewhere.namespace) == ("elsewhere:1", "p")
-    with pytest.raises(ProfileUnusable, match="'none' not found"):
-        target_of(None, "none", environment)
+    with pytest.raises(ConnectionUnusable, match="'none' not found"):
+        load_connection(None, "none", environment)
 
 
 def test_the_environment_names_a_server_too() -> None:
-    target = target_of(None, None, {"TEMPORAL_ADDRESS": "a:1", "TEMPORAL_NAMESPACE": "n", "TEMPORAL_TLS": "true"})
+    target = load_connection(None, None, {"TEMPORAL_ADDRESS": "a:1", "TEMPORAL_NAMESPACE": "n", "TEMPORAL_TLS": "true"})
     assert target is not None
     assert (target.address, target.namespace, target.tls) == ("a:1", "n", True)
-    plain = target_of("b:2", None, {"TEMPORAL_ADDRESS": "a:1"})
+    plain = load_connection("b:2", None, {"TEMPORAL_ADDRESS": "a:1"})
     assert plain is not None
     assert (plain.address, plain.namespace, plain.tls) == ("b:2", None, False)

@@ -30,7 +30,8 @@ from envelope_codec import EnvelopeCodec, EnvelopeConfig, MalformedEnvelope
 from envelope_codec.cli import main
 from envelope_codec.cli.inspection import document as inspect_document
 from envelope_codec.cli.payloads.kind import Kind, judge
-from envelope_codec.cli.payloads.walk import Place, places_in
+from envelope_codec.cli.payloads.location import Location
+from envelope_codec.cli.payloads.walk import locations_in
 from envelope_codec.envelope import Purpose, Recipient, build_record, commit, parse, record_head, seal
 from envelope_codec.storage.claim import Claim
 from envelope_codec.testing import FakeKms
@@ -261,7 +262,7 @@ def test_base64_of_either_alphabet_padded_or_not_is_read(run: Run) -> None:
     payload = Payload(metadata={"encoding": b"binary/plain"}, data=b"\xfb\xff\xfe\x01")
     for encoded in ("+//+AQ==", "-__-AQ", "-__-AQ=="):
         document = {"metadata": {"encoding": base64.b64encode(b"binary/plain").decode()}, "data": encoded}
-        (place,) = places_in([document])
+        (place,) = locations_in([document])
         assert place.payload == payload
 
 
@@ -296,7 +297,7 @@ def test_each_malformed_vector_is_shown_with_its_reason(vector: Vector) -> None:
     payload = Payload(metadata=vector.metadata, data=vector.data)
     with pytest.raises(MalformedEnvelope) as refused:
         parse(payload.metadata, payload.data)
-    (place,) = places_in([as_json(payload)])
+    (place,) = locations_in([as_json(payload)])
     assert judge(place).why == str(refused.value)
     later = vector.metadata.get("encoding", b"").startswith(b"binary/envelope-") and (
         vector.metadata["encoding"] != b"binary/envelope-v1"
@@ -308,14 +309,14 @@ def test_each_malformed_vector_is_shown_with_its_reason(vector: Vector) -> None:
     "vector", load(lambda vector: vector.expect in ("ok", "InvalidCiphertext")), ids=lambda v: v.name
 )
 def test_each_well_formed_vector_is_an_envelope(vector: Vector) -> None:
-    (place,) = places_in([as_json(Payload(metadata=vector.metadata, data=vector.data))])
+    (place,) = locations_in([as_json(Payload(metadata=vector.metadata, data=vector.data))])
     assert judge(place).kind is Kind.envelope
 
 
 @pytest.mark.parametrize("vector", load(lambda vector: vector.expect == "untouched"), ids=lambda v: v.name)
 def test_what_is_no_envelope_is_not_taken_for_one(vector: Vector) -> None:
     payload = Payload(metadata=vector.metadata, data=vector.data)
-    assert judge(Place(".", payload)).kind in (Kind.clear, Kind.legacy)
+    assert judge(Location(".", payload)).kind in (Kind.clear, Kind.legacy)
 
 
 def test_something_malformed_is_status_1_and_named(run: Run) -> None:
