@@ -46,7 +46,7 @@ def chosen_store(config: EnvelopeConfig, name: str | None) -> StoreUrl:
 
 
 @asynccontextmanager
-async def opened(url: StoreUrl) -> AsyncIterator[PayloadStore]:
+async def open_store(url: StoreUrl) -> AsyncIterator[PayloadStore]:
     """The store, each of whose calls ends in time; closed afterwards."""
     store = url.open()
     try:

@@ -239,7 +239,7 @@ if child == 0:
     ask_providers()
     flight.finish(None)
     stop.set()
-    counts.taken()
+    counts.copy()
     masters.close()
     audit.write({"status": 200})
     clock.call_later(1, print)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
-import envelope_codec
+from envelope_codec.cli.checkout import DEVSTACK, is_checkout
 from envelope_codec.cli.keygen import create_key_file, key_uri
 
 
@@ -27,39 +27,39 @@ class Kms(str, Enum):
 
 
 class NoCheckout(Exception):
-    """There is no source checkout around the installed package."""
+    """There is no source checkout around this package. The text says what to do."""
 
 
-def devstack() -> Any:
-    """The module ``devstack`` of the source checkout.
+def load_devstack() -> Any:
+    """Import the module ``devstack`` of the source checkout.
 
     Raises:
-        NoCheckout: this is an installation without one.
+        NoCheckout: this package is installed without a checkout.
     """
-    folder = Path(envelope_codec.__file__).resolve().parent.parent / "localstack"
-    if not (folder / "devstack.py").is_file():
+    if not is_checkout():
         raise NoCheckout(
-            "it starts servers by a script that only the source checkout has (localstack/devstack.py): "
+            "it starts servers with a script that only a source checkout has (localstack/devstack.py): "
             "clone the repository and run `make demo` there"
         )
-    if str(folder) not in sys.path:
-        sys.path.append(str(folder))
+    if str(DEVSTACK) not in sys.path:
+        sys.path.append(str(DEVSTACK))
     return importlib.import_module("devstack")
 
 
 async def start(server: Any, stack: AsyncExitStack) -> None:
-    """Start a server of the devstack and let ``stack`` stop it, also while it starts."""
+    """Start a server of the devstack. ``stack`` stops it later, even if starting it fails."""
     stack.callback(server.stop)
     await asyncio.to_thread(server.start)
 
 
 class KmsServer(NamedTuple):
-    """How to come by a master key.
+    """How to get a master key in one kind of KMS.
 
     Attributes:
-        title: what to call the KMS.
-        server: name of its class in `devstack`, or None where no server is needed.
-        create_key: makes a master key, given the running server and an empty folder; returns its key URI.
+        title: the name of the KMS, for people.
+        server: name of the server's class in ``devstack``. None where no server is needed.
+        create_key: a function that makes a master key, from the running server and an empty folder. It returns the key
+            URI.
     """
 
     title: str
@@ -67,13 +67,13 @@ class KmsServer(NamedTuple):
     create_key: Callable[[Any, Path], str]
 
 
-def _local_key(_: Any, folder: Path) -> str:
+def _create_local_key(_: Any, folder: Path) -> str:
     path = folder / "master-key.json"
     create_key_file(path)
     return key_uri(path)
 
 
-def _vault_key(server: Any, _: Path) -> str:
+def _create_vault_key(server: Any, _: Path) -> str:
     import hvac
 
     os.environ["VAULT_TOKEN"] = server.token  # a key URI holds no credentials
@@ -83,11 +83,11 @@ def _vault_key(server: Any, _: Path) -> str:
     return f"hashivault://demo?{urlencode({'mount': 'transit', 'address': server.address, 'auth': 'token'})}"
 
 
-def _aws_key(server: Any, _: Path) -> str:
+def _create_aws_key(server: Any, _: Path) -> str:
     import boto3
 
     for name in [name for name in os.environ if name.startswith("AWS_")]:
-        del os.environ[name]  # what the user is logged in to has no business here
+        del os.environ[name]  # the user's own account must not be used here
     os.environ.update(server.settings, AWS_CONFIG_FILE=os.devnull, AWS_SHARED_CREDENTIALS_FILE=os.devnull)
     del os.environ["AWS_ENDPOINT_URL"]  # the key URI names it
     client = boto3.client("kms", endpoint_url=server.endpoint)
@@ -96,7 +96,7 @@ def _aws_key(server: Any, _: Path) -> str:
     return f"awskms:///{arn}?{urlencode({'endpoint': server.endpoint})}"
 
 
-def _gcp_key(server: Any, _: Path) -> str:
+def _create_gcp_key(server: Any, _: Path) -> str:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     import grpc  # type: ignore[import-untyped,unused-ignore]
     from google.cloud import kms_v1
@@ -112,8 +112,8 @@ def _gcp_key(server: Any, _: Path) -> str:
 
 
 SERVERS = {
-    Kms.local: KmsServer("key file", None, _local_key),
-    Kms.vault: KmsServer("OpenBao (Vault Transit)", "OpenBao", _vault_key),
-    Kms.aws: KmsServer("LocalStack (AWS KMS)", "LocalStack", _aws_key),
-    Kms.gcp: KmsServer("GCP KMS server", "GcpKmsServer", _gcp_key),
+    Kms.local: KmsServer("key file", None, _create_local_key),
+    Kms.vault: KmsServer("OpenBao (Vault Transit)", "OpenBao", _create_vault_key),
+    Kms.aws: KmsServer("LocalStack (AWS KMS)", "LocalStack", _create_aws_key),
+    Kms.gcp: KmsServer("GCP KMS server", "GcpKmsServer", _create_gcp_key),
 }

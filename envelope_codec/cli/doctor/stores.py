@@ -10,7 +10,7 @@ from functools import partial
 from envelope_codec.cli.doctor.answer import Answer
 from envelope_codec.cli.doctor.call import Calls, Deadline
 from envelope_codec.cli.logs import ProviderWords
-from envelope_codec.cli.stores import check_store, opened, stores_by_setting
+from envelope_codec.cli.stores import check_store, open_store, stores_by_setting
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.errors import ConfigurationError, EnvelopeError, StoreUnavailable
 from envelope_codec.store import PayloadStore, StoreUrl
@@ -69,7 +69,7 @@ def _examine(probe: StoreProbe, words: ProviderWords) -> None:
 
 
 async def _use(probe: StoreProbe, words: ProviderWords) -> None:
-    async with opened(probe.url) as store:
+    async with open_store(probe.url) as store:
         probe.answer = await _asked(store, probe.writes, words)
 
 

@@ -45,7 +45,7 @@ _NOT_THERE = (RPCStatusCode.UNIMPLEMENTED,)
 """What a server says that has no such thing as standalone activities, or has it turned off."""
 
 
-class Kind(str, Enum):
+class SourceKind(str, Enum):
     """What it is."""
 
     workflow = "workflow"
@@ -65,7 +65,7 @@ class Source(NamedTuple):
         listed: what the list says of it, which may hold payloads itself.
     """
 
-    kind: Kind
+    kind: SourceKind
     id: str
     run_id: str
     ended: bool
@@ -100,33 +100,33 @@ class Reader:
     async def sources(self) -> AsyncIterator[Source]:
         """All that holds payloads. Schedules come first: what they start meanwhile is listed after them."""
         async for entry in self._listed(self._service.list_schedules, ListSchedulesRequest, "schedules"):
-            yield Source(Kind.schedule, entry.schedule_id, "", False, entry)
+            yield Source(SourceKind.schedule, entry.schedule_id, "", False, entry)
         async for entry in self._listed(
             self._service.list_activity_executions, ListActivityExecutionsRequest, "executions", optional=True
         ):
-            yield Source(Kind.activity, entry.activity_id, entry.run_id, False, entry)
+            yield Source(SourceKind.activity, entry.activity_id, entry.run_id, False, entry)
         async for entry in self._listed(
             self._service.list_nexus_operation_executions,
             ListNexusOperationExecutionsRequest,
             "operations",
             optional=True,
         ):
-            yield Source(Kind.operation, entry.operation_id, entry.run_id, False, entry)
+            yield Source(SourceKind.operation, entry.operation_id, entry.run_id, False, entry)
         async for entry in self._listed(
             self._service.list_workflow_executions, ListWorkflowExecutionsRequest, "executions"
         ):
             ended = entry.status in _ENDED
-            yield Source(Kind.workflow, entry.execution.workflow_id, entry.execution.run_id, ended, entry)
+            yield Source(SourceKind.workflow, entry.execution.workflow_id, entry.execution.run_id, ended, entry)
 
     async def messages(self, source: Source) -> AsyncIterator[Message]:
         """All that ``source`` holds. What is pending comes before the history that it may get into meanwhile."""
         yield source.listed
-        if source.kind is Kind.schedule:
+        if source.kind is SourceKind.schedule:
             yield await self._asked(
                 self._service.describe_schedule,
                 DescribeScheduleRequest(namespace=self.namespace, schedule_id=source.id),
             )
-        elif source.kind is Kind.activity:
+        elif source.kind is SourceKind.activity:
             yield await self._asked(
                 self._service.describe_activity_execution,
                 DescribeActivityExecutionRequest(
@@ -139,7 +139,7 @@ class Reader:
                     include_last_failure=True,
                 ),
             )
-        elif source.kind is Kind.operation:
+        elif source.kind is SourceKind.operation:
             yield await self._asked(
                 self._service.describe_nexus_operation_execution,
                 DescribeNexusOperationExecutionRequest(
@@ -156,7 +156,7 @@ class Reader:
 
     async def is_gone(self, source: Source) -> bool:
         """Whether the server, which could not find ``source``, does not list it any more either."""
-        if source.kind is not Kind.workflow:
+        if source.kind is not SourceKind.workflow:
             return True
         request = ListWorkflowExecutionsRequest(
             namespace=self.namespace, query=f"RunId = '{source.run_id}'", page_size=1

@@ -19,7 +19,7 @@ from envelope_codec import ConfigurationError, EnvelopeConfig, NamespaceKeys
 from envelope_codec.cli import main
 from envelope_codec.cli.configuration import Configuration, NothingConfigured, load_configuration
 from envelope_codec.cli.doctor.call import Calls, Deadline
-from envelope_codec.cli.doctor.configured_keys import namespaces_of, opening_keys, sealing_keys
+from envelope_codec.cli.doctor.configured_keys import NothingToExamine, namespaces_of, opening_keys, sealing_keys
 from envelope_codec.cli.doctor.diagnosis import Diagnosis, Request, diagnose
 from envelope_codec.cli.doctor.finding import Code, Finding, Level
 from envelope_codec.cli.doctor.hint import HINTS, hint
@@ -299,26 +299,31 @@ async def test_what_has_ended_does_not_hang() -> None:
     calls = Calls()
     for number in range(100):
         assert await calls.result(lambda number=number: number, Deadline(SECONDS)) == number  # type: ignore[misc]
-        assert not calls.hang, "or the process would be ended by force"
+        assert not calls.hang, "none of them runs any more"
 
 
 HANGS = """
 import threading
-from envelope_codec.cli import main
-from envelope_codec.cli.doctor import keys as doctor_keys
+from envelope_codec.cli import run
+from envelope_codec.cli.doctor import master_keys
 from envelope_codec.testing import FakeKms
 
 class Hanging(FakeKms):
     def wrap(self, secret, context):
         threading.Event().wait()
 
-doctor_keys.master_key = lambda uri: Hanging()
-main(["doctor", "hanging://", "--timeout", "0.5"])
+master_keys.master_key = lambda uri: Hanging()
+run()
 """
 
 
 def test_the_process_ends_too() -> None:
-    done = subprocess.run([sys.executable, "-c", HANGS], capture_output=True, text=True, timeout=SECONDS)
+    done = subprocess.run(
+        [sys.executable, "-c", HANGS, "doctor", "hanging://", "--timeout", "0.5"],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
     assert (done.returncode, done.stderr) == (1, "")
     assert "no-answer-in-time" in done.stdout
     assert done.stdout.endswith("2 pieces of advice.\n")
@@ -498,7 +503,7 @@ async def test_keys_by_pattern_are_named_as_they_are_configured() -> None:
 async def test_a_namespace_that_is_kept_off_the_default_key_is_told() -> None:
     diagnosis = await examine(EnvelopeConfig(key=FakeKms(), required=("prod-*",)), "prod-eu")
     assert problems(diagnosis) == [Code.namespace_without_key]
-    assert "required keeps it off the default key" in diagnosis.findings[0].text
+    assert "required keeps the default key from it" in diagnosis.findings[0].text
 
 
 async def test_one_master_key_under_two_names_is_told(tmp_path: Path) -> None:
@@ -552,7 +557,7 @@ def test_which_namespaces_are_examined_where_none_is_named() -> None:
     patterns = {"b-*": NamespaceKeys(key=FakeKms())}
     assert namespaces_of(EnvelopeConfig(namespaces={**listed, **patterns}), None) == ["b", "a"]
     assert namespaces_of(EnvelopeConfig(namespaces=patterns), "b-1") == ["b-1"]
-    with pytest.raises(NothingConfigured, match="--namespace"):
+    with pytest.raises(NothingToExamine, match="--namespace"):
         namespaces_of(EnvelopeConfig(namespaces=patterns), None)
     assert namespaces_of(EnvelopeConfig(key=FakeKms()), "mine") == ["mine"]
 

@@ -263,7 +263,7 @@ async def test_it_ends_in_time_when_a_store_hangs(theirs: type[Theirs], operatio
 HANGS = """
 import sys, threading
 from importlib import metadata
-from envelope_codec.cli import main
+from envelope_codec.cli import run
 from envelope_codec.storage.files import FileStore
 
 class Hanging(FileStore):
@@ -277,14 +277,19 @@ sys.modules["hanging"] = sys.modules["__main__"]
 stores = [metadata.EntryPoint("hanging", "hanging:Hanging", "envelope_codec.stores")]
 others = metadata.entry_points
 metadata.entry_points = lambda **asked: stores if asked == {"group": "envelope_codec.stores"} else others(**asked)
-main(["doctor", "--config", sys.argv[1], "--timeout", "2"])
+run()
 """
 
 
 def test_the_process_ends_too(tmp_path: Path) -> None:
     file = tmp_path / "envelope.toml"
     file.write_text('key = "what://k"\nformer_storage = ["hanging://x?name=mine"]\n')
-    done = subprocess.run([sys.executable, "-c", HANGS, str(file)], capture_output=True, text=True, timeout=SECONDS)
+    done = subprocess.run(
+        [sys.executable, "-c", HANGS, "doctor", "--config", str(file), "--timeout", "2"],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
     assert (done.returncode, done.stderr) == (1, "")
     assert "no-answer-in-time: mine" in done.stdout
     assert "  mine                former_storage[0]: no answer\n" in done.stdout
