@@ -1,4 +1,4 @@
-"""The command line: ``keygen``, errors as one line, and what happens without its extra."""
+"""The command ``envelope-codec keygen``."""
 
 from __future__ import annotations
 
@@ -14,14 +14,11 @@ from urllib.parse import unquote
 
 import pytest
 
-import envelope_codec
-from envelope_codec import cli
 from envelope_codec.cli import main
 from envelope_codec.cli.keygen import change_key_file, create_key_file, key_uri
-from envelope_codec.errors import ConfigurationError, KeyDenied, KmsUnavailable
+from envelope_codec.errors import KeyDenied
 from envelope_codec.kms import master_key
 from envelope_codec_local.key_file import KeyFile
-from tests.support.missing_package import WITHOUT
 
 SECRET = bytes(32)
 CONTEXT = {"temporal-namespace": "default"}
@@ -255,75 +252,6 @@ def test_the_uri_of_a_path_that_starts_with_two_slashes_opens_it(tmp_path: Path)
     assert master_key(key_uri(Path(f"/{tmp_path}/key.json")))
 
 
-# The command line as such
-
-
-def test_version(run) -> None:
-    outcome = run("--version")
-    assert (outcome.status, outcome.out) == (0, f"envelope-codec {envelope_codec.__version__}\n")
-
-
-def test_help_names_every_command(run) -> None:
-    outcome = run("--help")
-    assert outcome.status == 0
-    for command in cli.COMMANDS:
-        assert command in outcome.out
-
-
-@pytest.mark.parametrize("arguments", [["kegen"], ["keygen"], ["keygen", "--nothing"], ["--nothing"]])
-def test_wrong_usage_is_status_2(run, arguments: list[str]) -> None:
-    outcome = run(*arguments)
-    assert outcome.status == 2
-    assert "Usage" in outcome.err
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        ConfigurationError('it needs pip install "temporal-envelope-codec[aws]"\nand a second line'),
-        KmsUnavailable("time-out"),
-    ],
-)
-def test_an_error_of_a_command_is_one_line_and_status_1(
-    run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception
-) -> None:
-    def fail(path: str) -> None:
-        raise error
-
-    monkeypatch.setattr("envelope_codec.cli.keygen.keygen", fail)
-    outcome = run("keygen", "x")
-    assert (outcome.status, outcome.out) == (1, "")
-    assert outcome.err == f"envelope-codec: {' '.join(str(error).splitlines())}\n"
-
-
-def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60)
-
-
-@pytest.mark.parametrize("arguments", [["keygen", "x"], ["--version"], ["--help"], []])
-def test_without_its_extra_it_says_how_to_install_it(arguments: list[str]) -> None:
-    outcome = python(WITHOUT.format(missing="typer"), *arguments)
-    assert outcome.returncode == 2
-    assert outcome.stdout == ""
-    assert outcome.stderr == (
-        'envelope-codec: the command line needs its extra: pip install "temporal-envelope-codec[cli]"\n'
-    )
-
-
-def test_another_missing_module_is_not_blamed_on_the_extra() -> None:
-    outcome = python(WITHOUT.format(missing="envelope_codec_local"), "keygen", "x")
-    assert outcome.returncode == 1
-    assert "No module named 'envelope_codec_local'" in outcome.stderr
-    assert "cli]" not in outcome.stderr
-
-
-def test_the_installed_script_runs_the_command_line() -> None:
-    from importlib.metadata import entry_points
-
-    (script,) = entry_points(group="console_scripts", name="envelope-codec")
-    assert script.load() is cli.run
-
-
 def test_keygen_imports_no_cloud_sdk(tmp_path: Path) -> None:
     code = """
 import atexit, sys
@@ -331,5 +259,7 @@ from envelope_codec.cli import main
 atexit.register(lambda: print(sorted({"boto3", "google.cloud.kms", "hvac"} & sys.modules.keys())))
 main()
 """
-    outcome = python(code, "keygen", str(tmp_path / "key.json"))
+    outcome = subprocess.run(
+        [sys.executable, "-c", code, "keygen", str(tmp_path / "key.json")], capture_output=True, text=True, timeout=60
+    )
     assert outcome.stdout.splitlines()[-1] == "[]"
