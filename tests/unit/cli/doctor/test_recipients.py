@@ -10,8 +10,8 @@ from envelope_codec import EnvelopeCodec, EnvelopeConfig
 from envelope_codec.cli.doctor.keys import Probe
 from envelope_codec.cli.doctor.recipients import Recipients, count_recipients, recipient_findings
 from envelope_codec.testing import FakeKms
-from tests.unit.cli.doctor.test_keys import examine
-from tests.unit.cli.doctor.test_survey import started, surveyed
+from tests.support.doctor_runs import examine
+from tests.support.doctor_surveys import started, surveyed
 
 
 async def sealed(config: EnvelopeConfig) -> HistoryEvent:

@@ -1,4 +1,4 @@
-"""``envelope-codec doctor``: what it finds in the datastores that are configured, and that it ends and shows no URL."""
+"""Datastores, as the doctor examines them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from typing import Any, ClassVar
 import pytest
 
 from envelope_codec import EnvelopeConfig, PayloadMissing, StoreRefused, StoreUnavailable
-from envelope_codec.aws.credentials import REASONS
 from envelope_codec.cli import main
 from envelope_codec.cli.configuration import Configuration
 from envelope_codec.cli.doctor.call import Calls, Deadline
@@ -26,9 +25,7 @@ from envelope_codec.cli.doctor.finding import Code, Finding, Level
 from envelope_codec.cli.doctor.report import diagnosis_document
 from envelope_codec.cli.keygen import create_key_file, key_uri
 from envelope_codec.cli.logs import quiet_logs
-from envelope_codec.cli.store_hint import STORE_HINTS, store_hint
 from envelope_codec.errors import ConfigurationError, EnvelopeError
-from envelope_codec.storage import files, mongodb, redis, s3, sql, sql_error
 from envelope_codec.storage.sql import SqlStore
 from envelope_codec.store import Stored
 from envelope_codec.testing import FakeKms
@@ -37,8 +34,13 @@ from tests.support.missing_package import WITHOUT
 SECONDS = 60.0
 """How long anything may take that must end. Reached only where it does not."""
 
+
 PERMISSION = "permission on the directory, or on a file in it, is missing"
+
+
 READ_ONLY = "the file system is read-only"
+
+
 GONE = "the directory does not exist, or is none"
 
 
@@ -70,9 +72,6 @@ def told(**settings: Any) -> Any:
     stores = diagnosis_document(requested(**settings), diagnosis)["stores"]
     assert all(set(store) == {"name", "role", "outcome", "milliseconds", "reason"} for store in stores)
     return [(store["name"], store["role"], store["outcome"], store["reason"]) for store in stores]
-
-
-# A store of somebody else's
 
 
 class Theirs:
@@ -221,9 +220,6 @@ async def test_two_stores_with_one_name_are_told(theirs: type[Theirs]) -> None:
     assert found(diagnosis, Code.configuration_invalid).text.startswith("storage and former_storage[1] have this one ")
 
 
-# What hangs
-
-
 class OnceReached(Deadline):
     """Over as soon as an event is set."""
 
@@ -295,9 +291,6 @@ def test_the_process_ends_too(tmp_path: Path) -> None:
     assert "  mine                former_storage[0]: no answer\n" in done.stdout
 
 
-# Real stores
-
-
 def test_a_directory_and_a_sqlite_table(tmp_path: Path) -> None:
     good = f"sqlite:///{tmp_path}/p.db"
     with sqlite3.connect(tmp_path / "p.db") as database:
@@ -341,9 +334,6 @@ def test_a_directory_that_may_only_be_read_is_a_good_former_store() -> None:
     assert told(former_storage=["file:///sys/kernel"]) == [("envelope-file", "former_storage", "ok", "")]
     ((_, _, kind, reason),) = told(storage="file:///sys/kernel")
     assert (kind, reason) in [("StoreRefused", PERMISSION), ("StoreRefused", READ_ONLY)]
-
-
-# The command
 
 
 @pytest.fixture
@@ -419,64 +409,3 @@ def test_a_missing_extra_is_told_with_its_pip_line(tmp_path: Path, missing: str,
     (finding,) = [one for one in json.loads(done.stdout)["findings"] if one["code"] == "store-unusable"]
     assert finding["fix"] == f'pip install "temporal-envelope-codec[{extra}]"'
     assert "sesame" not in done.stdout
-
-
-# Hints
-
-
-def reasons() -> dict[str, set[str]]:
-    """Every text with which a store of this project refuses or gives no answer, by its module."""
-    found: dict[str, set[str]] = {}
-    for path in Path(files.__file__).parent.glob("*.py"):
-        if path.stem not in ("driver", "store", "sql_error"):
-            text = re.sub(r"\s+", " ", path.read_text("utf-8"))
-            raised = re.findall(r'Store(?:Refused|Unavailable)\( ?"([^"]*)"', text)
-            if raised:
-                found[path.stem] = set(raised)
-    found["files"] |= set(files._REFUSALS.values())
-    found["redis"] |= {told("put").reason for _, _, told in redis._MEANINGS}
-    found["mongodb"] |= {*mongodb._REASONS.values(), mongodb._REFUSED}
-    found["sql"] = {meaning.reason for meaning in sql_error.MEANINGS}
-    advised = {*s3._ADVICE.values(), "it is full", "the log has its code"}
-    found["s3"] |= {f"the bucket refused: {one}" for one in advised} | {s3._CREDENTIALS, s3._NOT_S3, *REASONS}
-    return found
-
-
-SCHEMES = {
-    "s3": ["s3"],
-    "sql": list(sql._DRIVERS),
-    "redis": ["redis", "rediss"],
-    "mongodb": ["mongodb"],
-    "files": ["file"],
-}
-
-
-def test_there_is_a_hint_for_every_error_of_every_store_and_no_other() -> None:
-    known = reasons()
-    assert set(known) == set(SCHEMES)
-    assert set(STORE_HINTS) == {scheme for schemes in SCHEMES.values() for scheme in schemes}
-    for module, schemes in SCHEMES.items():
-        for scheme in schemes:
-            assert set(STORE_HINTS[scheme]) == known[module]
-            for reason in known[module]:
-                for writes in (True, False):
-                    hint = store_hint(scheme, StoreRefused(reason), writes=writes)
-                    assert hint
-                    assert not set("{}") & set(hint)
-
-
-@pytest.mark.parametrize(
-    ("scheme", "reason", "writes", "said"),
-    [
-        ("s3", "the bucket refused: permission is missing", True, "allow s3:PutObject and s3:GetObject for what"),
-        ("s3", "the bucket refused: permission is missing", False, "allow s3:GetObject for what"),
-        ("s3", "S3 did not take the credentials: expired, unknown or wrongly signed", True, "AWS_ACCESS_KEY_ID"),
-        ("s3", "no AWS credentials could be had: the token service refused", True, "AWS_WEB_IDENTITY_TOKEN_FILE"),
-        ("s3", "the bucket refused: its server does not take the checksums that boto3 sends", True, "endpoint"),
-        ("mysql", "permission on the table or the database is missing", True, "grant SELECT and INSERT on the table"),
-        ("mysql", "permission on the table or the database is missing", False, "grant SELECT on the table"),
-        ("theirs", "whatever", True, "these credentials may use it"),
-    ],
-)
-def test_a_hint_names_what_is_needed(scheme: str, reason: str, writes: bool, said: str) -> None:
-    assert said in store_hint(scheme, StoreRefused(reason), writes=writes)
