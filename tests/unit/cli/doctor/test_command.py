@@ -156,6 +156,7 @@ def test_a_wrong_configuration_is_a_problem_that_names_the_setting(
         ([], "envelope-codec: nothing to examine: name a key, or a file with --config"),
         (["localfile:///k", "--profile", "no\x1bne"], "envelope-codec: the connection profile can't be loaded: "),
         (["localfile:///k", "--config", "f"], "KEY or --config, not both"),
+        (["localfile:///k", "--address", "localhost"], "--address 'localhost' has no port: give HOST:PORT"),
         (["localfile:///k", "--timeout", "0"], "--timeout"),
         (["localfile:///k", "--nothing"], "No such option"),
     ],
