@@ -45,11 +45,14 @@ def leave(message: str, status: int) -> NoReturn:
     raise typer.Exit(status)
 
 
-def fold(line: str, width: int) -> list[str]:
-    """Cut ``line`` at blanks into pieces of at most ``width`` characters. A short line keeps its own blanks."""
+def fold(line: str, width: int, *, breaking_words: bool = False) -> list[str]:
+    """Cut ``line`` at blanks into pieces of at most ``width`` characters. A short line keeps its own blanks.
+
+    A word that is longer stays whole, so that it can be copied, unless ``breaking_words``.
+    """
     if len(line) <= width:
         return [line]
-    return textwrap.wrap(line, width, break_on_hyphens=False, break_long_words=False)
+    return textwrap.wrap(line, width, break_on_hyphens=False, break_long_words=breaking_words)
 
 
 def make_console(stream: TextIO) -> Console:

@@ -37,7 +37,7 @@ class Report:
             yield remarks.append
         seconds = f"{time.monotonic() - begun:5.1f} s"
         room = max(20, self._width - _STEP - len(seconds) - 1)
-        for number, part in enumerate(fold(remarks[-1], room)):
+        for number, part in enumerate(fold(remarks[-1], room, breaking_words=True)):
             self._print(f"{'' if number else doing:{_STEP}}{part:{room}} {'' if number else seconds}")
 
     def print_workflow(self, customer: Customer, result: str) -> None:
@@ -105,7 +105,7 @@ class Report:
     def _facts(self, facts: Mapping[str, str]) -> None:
         room = max(20, self._width - 2 - _LABEL)
         for label, fact in facts.items():
-            parts = [part for line in fact.splitlines() for part in fold(line, room)]
+            parts = [part for line in fact.splitlines() for part in fold(line, room, breaking_words=True)]
             for number, part in enumerate(parts):
                 self._print(f"  {'' if number else label:{_LABEL}}{part}")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import ssl
 import threading
@@ -13,18 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from envelope_codec import ConfigurationError, __version__
-from envelope_codec.cli import _application
-from envelope_codec.cli.doctor import issuers as doctor_issuers
-from envelope_codec.cli.doctor.call import Deadline
-from envelope_codec.cli.keygen import create_key_file, key_uri
-from envelope_codec.server import ServerConfig
+from envelope_codec import __version__
 from envelope_codec.server.auth.jwks import LARGEST, FetchFailed, _opener, fetch_jwks
 from tests.support.certificates import write_certificate
 from tests.support.misbehaving_listeners import closed_port, silent_port
-from tests.support.token_issuer import issuing
 
 VARIABLES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy")
 
@@ -217,78 +209,3 @@ def test_a_proxy_that_is_no_url_is_told_without_its_password(monkeypatch: pytest
         fetch_jwks("https://login.example.com/", timeout=30)
     assert "HTTPS_PROXY" in str(raised.value)
     assert "secret" not in str(raised.value)
-
-
-# --- doctor and serve --check ----------------------------------------------------------------------------------------
-
-
-def settings(jwks_url: str) -> str:
-    return (
-        '[server]\n[[server.auth]]\nissuer = "https://login.example.com/"\naudience = "codec"\n'
-        f'jwks_url = "{jwks_url}"\n[[server.rules]]\nnamespaces = "*"\n'
-    )
-
-
-async def test_the_doctor_asks_the_issuers_of_the_codec_server(tmp_path: Path) -> None:
-    file = tmp_path / "envelope.toml"
-    with issuing() as issuer:
-        file.write_text('key = "x"\n' + settings(issuer.jwks_url))
-        for server in (
-            doctor_issuers.load_server(None, str(file), {}),
-            doctor_issuers.load_server(None, None, {"ENVELOPE_CODEC_FILE": str(file)}),
-        ):
-            assert await doctor_issuers.issuer_findings(server, Deadline(30)) == []
-        issuer.down = True
-        [found] = await doctor_issuers.issuer_findings(doctor_issuers.load_server(None, str(file), {}), Deadline(30))
-        assert (found.level.value, found.code.value) == ("problem", "issuer-keys-unavailable")
-        assert found.subject == issuer.name
-        assert found.words == "it is answered with status 503"
-    [late] = await doctor_issuers.issuer_findings(doctor_issuers.load_server(None, str(file), {}), Deadline(0))
-    assert late.code.value == "no-answer-in-time"
-
-
-def test_the_doctor_knows_whether_there_is_a_codec_server(tmp_path: Path) -> None:
-    file = tmp_path / "envelope.toml"
-    file.write_text('key = "x"\n')
-    assert doctor_issuers.load_server("key", None, {"ENVELOPE_CODEC_SERVER_URL": "http://x"}) is None
-    assert doctor_issuers.load_server(None, str(file), {"ENVELOPE_CODEC_SERVER_URL": "http://x"}) is None
-    assert doctor_issuers.load_server(None, None, {"ENVELOPE_CODEC_KEY": "x"}) is None
-    assert doctor_issuers.load_server(None, None, {"ENVELOPE_CODEC_SERVER_URL": "http://x"}) == ServerConfig(
-        url="http://x"
-    )
-    file.write_text('key = "x"\n[server]\nlistn = "x"\n')
-    with pytest.raises(ConfigurationError, match="did you mean listen"):
-        doctor_issuers.load_server(None, str(file), {})
-
-
-async def test_without_the_extra_the_doctor_says_that_it_did_not_ask(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(name: str) -> Any:
-        raise ConfigurationError("the codec server needs its extra, jwt is missing")
-
-    monkeypatch.setattr(doctor_issuers, "load", missing)
-    server = ServerConfig(auth=[{"issuer": "temporal-cloud"}], rules=[{"namespaces": "*"}])
-    [found] = await doctor_issuers.issuer_findings(server, Deadline(30))
-    assert (found.level.value, found.code.value) == ("advice", "issuers-not-asked")
-
-
-def test_serve_check_says_what_is_so_and_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    create_key_file(tmp_path / "key.json")
-    file = tmp_path / "envelope.toml"
-    for name in ("FILE", "KEY"):
-        monkeypatch.setenv(f"ENVELOPE_CODEC_{name}", "")  # so that it is put back
-        monkeypatch.delenv(f"ENVELOPE_CODEC_{name}")
-
-    def checked() -> tuple[int, str]:
-        arguments = ["serve", "--check", "--config", str(file)]
-        done = CliRunner().invoke(_application(arguments), arguments)
-        return done.exit_code, done.output
-
-    with issuing() as issuer:
-        file.write_text(f'key = "{key_uri(tmp_path / "key.json")}"\n' + settings(issuer.jwks_url))
-        status, said = checked()
-        assert (status, "master keys: 1 unwrap" in said, "its keys are known" in said) == (0, True, True), said
-        issuer.down = True
-        status, said = checked()
-        assert (status, "gives no keys" in said, "status 503" in said) == (1, True, True), said
-    file.write_text(f'key = "{json.dumps(str(tmp_path))[1:-1]}"\n')
-    assert checked()[0] != 0

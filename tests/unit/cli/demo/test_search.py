@@ -8,12 +8,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from temporalio.api.common.v1 import Header, Memo, Payload, Payloads
-from temporalio.api.failure.v1 import ApplicationFailureInfo, Failure
-from temporalio.api.history.v1 import HistoryEvent, WorkflowExecutionStartedEventAttributes
 
 from envelope_codec.cli.demo.search import Needles
-from envelope_codec.cli.payloads.message import payloads_in
 
 SECRET = "marigold>>>??"  # with characters that the two alphabets of base64 spell differently
 
@@ -88,18 +84,3 @@ def test_finds_what_only_the_write_ahead_log_has(database: Path) -> None:
         connection.commit()
         assert SECRET.encode() not in database.read_bytes()
         assert Needles([SECRET]).found_in_database(database) == {SECRET}
-
-
-def test_payloads_at_any_depth() -> None:
-    one, two, three, four, five = (Payload(data=bytes([number])) for number in range(5))
-    event = HistoryEvent(
-        workflow_execution_started_event_attributes=WorkflowExecutionStartedEventAttributes(
-            input=Payloads(payloads=[one, two]),
-            header=Header(fields={"a": three}),
-            memo=Memo(fields={"b": four}),
-            continued_failure=Failure(
-                cause=Failure(application_failure_info=ApplicationFailureInfo(details=Payloads(payloads=[five])))
-            ),
-        )
-    )
-    assert sorted(payload.data for payload in payloads_in(event)) == [bytes([number]) for number in range(5)]
