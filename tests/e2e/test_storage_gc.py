@@ -341,7 +341,7 @@ async def test_goes_on_from_where_it_was_stopped(
     shed: Shed, connect: Any, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     namespace = "resumed"
-    monkeypatch.setattr("envelope_codec.cli.storage.garbage._AT_ONCE", 1)
+    monkeypatch.setattr("envelope_codec.cli.storage.garbage.AT_ONCE", 1)
     client, plugin = await connect(shed.key, namespace=namespace, storage=shed.url, storage_threshold=0)
     async with Worker(client, task_queue=name, workflows=[Hello], workflow_runner=UnsandboxedWorkflowRunner()):
         for number in range(12):

@@ -18,7 +18,7 @@ from envelope_codec.cli.connection import Connection, ConnectionFailed, Connecti
 from envelope_codec.cli.logs import quiet_logs
 from envelope_codec.cli.options import AddressOption, ConfigOption, JsonOption, ProfileOption
 from envelope_codec.cli.output import Page, json_text, leave
-from envelope_codec.cli.storage.garbage import Collection, Findings, Stopped
+from envelope_codec.cli.storage.garbage import Collection, Stopped
 from envelope_codec.cli.storage.progress import Progress
 from envelope_codec.cli.storage.reader import Reader
 from envelope_codec.cli.storage.report import (
@@ -30,6 +30,7 @@ from envelope_codec.cli.storage.report import (
     print_stats,
     stats_document,
 )
+from envelope_codec.cli.storage.search_result import SearchResult
 from envelope_codec.cli.storage.state import State
 from envelope_codec.cli.store_hint import store_hint
 from envelope_codec.cli.stores import (
@@ -155,13 +156,13 @@ def gc(
     before = time.time() - seconds
     with quiet_logs():
         try:
-            findings = asyncio.run(_collect(settings, url, connection, names, before, state, delete))
+            result = asyncio.run(_collect(settings, url, connection, names, before, state, delete))
         except Stopped as stopped:
             leave(f"stopped, and nothing was deleted: {stopped}", 1)
     if as_json:
-        print(json_text(gc_document(url.name, names, before, findings, deleting=delete)))
+        print(json_text(gc_document(url.name, names, before, result, deleting=delete)))
     else:
-        print_gc(url.name, names, before, findings, Page(), deleting=delete)
+        print_gc(url.name, names, before, result, Page(), deleting=delete)
 
 
 async def _check(url: StoreUrl, *, writes: bool) -> Check:
@@ -195,7 +196,7 @@ async def _collect(
     before: float,
     state: Path | None,
     delete: bool,
-) -> Findings:
+) -> SearchResult:
     try:
         client = await connection.open(_TO_CONNECT)
     except ConnectionFailed as error:
@@ -208,8 +209,8 @@ async def _collect(
             async with open_store(url) as store:
                 collection = Collection(store, before, readers, codec, known, progress)
                 with _leaving_with_a_fix(url):
-                    findings = await collection.search()
-                return await collection.delete() if delete else findings
+                    result = await collection.search()
+                return await collection.delete() if delete else result
     finally:
         codec.close()
 

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import sys
+from typing import Protocol
 
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 from typing_extensions import Self
 
 from envelope_codec.cli.output import make_console
+
+
+class Watcher(Protocol):
+    """Is told how far a search has come."""
+
+    def expect(self, doing: str, total: int | None) -> None:
+        """Begin the next step, which has ``total`` things to do. ``total`` is None where nobody knows."""
+        ...
+
+    def advance(self) -> None:
+        """Count one of these things as done."""
+        ...
 
 
 class Progress:
@@ -28,10 +41,10 @@ class Progress:
         self._bar.stop()
 
     def expect(self, doing: str, total: int | None) -> None:
-        """Begin a new bar for the next step. ``total`` is None where nobody knows how much there is to do."""
+        """Begin a new bar for the next step, as `Watcher.expect` says."""
         self._bar.remove_task(self._task)
         self._task = self._bar.add_task(doing.replace("[", "\\["), total=total)
 
     def advance(self) -> None:
-        """Count one of the things to do."""
+        """Move the bar on by one."""
         self._bar.advance(self._task)

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from envelope_codec.cli.output import Page, plural
-from envelope_codec.cli.storage.garbage import Findings
+from envelope_codec.cli.storage.search_result import SearchResult
 from envelope_codec.store import Stored
 
 STATS_FORMAT = "envelope-codec/storage-stats-1"
@@ -85,7 +85,7 @@ def stats_document(found: Sequence[Stats]) -> dict[str, Any]:
 
 
 def print_gc(
-    name: str, namespaces: Sequence[str], before: float, findings: Findings, page: Page, *, deleting: bool
+    name: str, namespaces: Sequence[str], before: float, result: SearchResult, page: Page, *, deleting: bool
 ) -> None:
     """Print for people what a search found, and what was deleted.
 
@@ -93,33 +93,33 @@ def print_gc(
         name: of the store.
         namespaces: those that were read.
         before: Unix seconds: payloads that were put earlier were looked at.
-        findings: what was found.
+        result: what the search found.
         page: where to print.
         deleting: whether orphans were to be deleted.
     """
-    size = _size(sum(stored.size for stored in findings.orphans))
+    size = _size(sum(stored.size for stored in result.orphans))
     page.heading(f"Payloads in {name}, put before {_time(before)}")
-    page.fact("old enough", str(findings.listed))
-    page.fact("referred to", str(findings.referenced))
-    if findings.listed:
+    page.fact("old enough", str(result.listed))
+    page.fact("referred to", str(result.referenced))
+    if result.listed:
         what = "workflow, schedule or standalone activity", "workflows, schedules and standalone activities"
-        page.fact("read", f"{plural(findings.read, *what)} of {', '.join(namespaces)}")
-    if findings.foreign:
-        page.fact("left", f"{findings.foreign} that were sealed for other namespaces")
-    if findings.unknown:
-        page.fact("left", f"{findings.unknown} that are no envelopes")
-    page.fact("orphans", f"{len(findings.orphans)}, {size}")
+        page.fact("read", f"{plural(result.read, *what)} of {', '.join(namespaces)}")
+    if result.foreign:
+        page.fact("left", f"{result.foreign} that were sealed for other namespaces")
+    if result.unknown:
+        page.fact("left", f"{result.unknown} that are no envelopes")
+    page.fact("orphans", f"{len(result.orphans)}, {size}")
     if deleting:
-        page.fact("deleted", str(findings.deleted))
+        page.fact("deleted", str(result.deleted))
         return
-    for stored in findings.orphans:
+    for stored in result.orphans:
         page.line(f"{stored.id}  {_time(stored.created)}  {_size(stored.size)}", indent=2)
-    if findings.orphans:
+    if result.orphans:
         page.line("Nothing was deleted: --delete does that.", indent=2)
 
 
 def gc_document(
-    name: str, namespaces: Sequence[str], before: float, findings: Findings, *, deleting: bool
+    name: str, namespaces: Sequence[str], before: float, result: SearchResult, *, deleting: bool
 ) -> dict[str, Any]:
     """Make the JSON document for programs. docs/storage.md says what its names mean."""
     return {
@@ -128,13 +128,13 @@ def gc_document(
         "namespaces": list(namespaces),
         "before": before,
         "deleting": deleting,
-        "payloads": findings.listed,
-        "referenced": findings.referenced,
-        "read": findings.read,
-        "other_namespaces": findings.foreign,
-        "no_envelopes": findings.unknown,
-        "orphans": [{"id": one.id, "created": one.created, "bytes": one.size} for one in findings.orphans],
-        "deleted": findings.deleted,
+        "payloads": result.listed,
+        "referenced": result.referenced,
+        "read": result.read,
+        "other_namespaces": result.foreign,
+        "no_envelopes": result.unknown,
+        "orphans": [{"id": one.id, "created": one.created, "bytes": one.size} for one in result.orphans],
+        "deleted": result.deleted,
     }
 
 
