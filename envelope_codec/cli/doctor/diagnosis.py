@@ -1,4 +1,4 @@
-"""All that the doctor does: ask the KMSs, the datastores and the Temporal server, and say what is wrong."""
+"""The diagnosis: it asks the KMSs, the datastores and the Temporal server, and collects what is wrong."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class Request:
 
     Attributes:
         configuration: the settings, and where they come from.
-        namespaces: which of its namespaces.
-        asked: whether somebody named them.
+        namespaces: the namespaces to examine.
+        asked: whether somebody named these namespaces.
         connection: the Temporal server, or None if it is not to be asked.
         server: the settings of the codec server, if there are any.
     """
@@ -71,14 +71,14 @@ class Diagnosis:
 
 
 async def diagnose(request: Request, deadline: Deadline, calls: Calls, words: ProviderWords) -> Diagnosis:
-    """Examine everything. Ends at ``deadline`` at the latest, whatever hangs; what still runs then is in ``calls``."""
+    """Examine everything, and end at ``deadline`` at the latest. Calls that hang are left to ``calls``."""
     config, masters = request.configuration.config, MasterKeys()
     findings = list(configuration_findings(config, request.namespaces))
     check, purpose = KeyCheck(calls, masters, words), purpose_of(config)
     unusable = {finding.subject for finding in findings if finding.code is Code.namespace_unusable}
     namespaces = [namespace for namespace in request.namespaces if namespace not in unusable]
     keys = [key for namespace in namespaces for key in sealing_keys(config, namespace)]
-    # Awaited last: a store that does not answer takes all the time, which the rest is not to miss.
+    # Awaited last: a store that gives no answer takes all the time there is, which the other calls need too.
     stores = asyncio.create_task(probe_stores(config, deadline, calls, words))
     probes, read, issuers = await asyncio.gather(
         check.run(keys, purpose, deadline),

@@ -1,4 +1,4 @@
-"""What the probes of master keys come to."""
+"""The findings on master keys."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _NOT_PERMITTED = ("permission to use the key is missing", "the KMS refused: perm
 
 
 def key_findings(probes: Sequence[Probe], config: EnvelopeConfig, purpose: Purpose) -> Iterator[Finding]:
-    """What is wrong with the master keys, and what could not be proved.
+    """Say what is wrong with the master keys, and what could not be proved.
 
-    A key that can't be loaded is told once, for whichever namespace.
+    A key that can't be loaded is one finding, however many namespaces have it.
     """
     told: set[tuple[str, str]] = set()
     yield from _twice(probes)
@@ -45,7 +45,7 @@ def key_findings(probes: Sequence[Probe], config: EnvelopeConfig, purpose: Purpo
 
 
 def _twice(probes: Sequence[Probe]) -> Iterator[Finding]:
-    """Master keys that one namespace has under two URIs: `KeySets` refuses them."""
+    """Find master keys that one namespace has under two URIs. `KeySets` refuses them."""
     first: dict[tuple[str, str], str] = {}
     for probe in probes:
         if (

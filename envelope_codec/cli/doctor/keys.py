@@ -1,4 +1,4 @@
-"""Whether the master keys wrap and unwrap, each bound to the context that a record of its namespace has."""
+"""The test of the master keys: whether each wraps and unwraps, with the context that records of its namespace have."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ _CLASSES = {"envelope_codec_aws": "awskms", "envelope_codec_gcp": "gcpkms", "env
 
 @dataclass
 class Probe:
-    """One master key of one namespace, and what has been found so far; a thread goes on filling it in.
+    """One master key of one namespace, and what is known of it. A thread fills it in while it works.
 
     Attributes:
-        key: which.
-        key_id: its key id; empty before it has been loaded.
-        defect: why it can't be loaded.
-        stage: what is being done, or was last.
-        wrap, unwrap: how these ended; None if they have not been tried, or not ended.
-        record: what it wrapped.
-        proved: whether a payload's own record was unwrapped, instead of one made for the purpose.
-        notices: what its provider says will be trouble, and what to do about it.
+        key: the master key, as it is configured.
+        key_id: its key id; empty until it is loaded.
+        defect: why it can't be loaded; empty if it can.
+        stage: what is being done with it, or was done last.
+        wrap, unwrap: how these ended. None for what was not tried, or has not ended.
+        record: the record that it wrapped.
+        proved: whether the record of a payload was unwrapped, and not one that was made for the test.
+        notices: what its provider expects to go wrong, each with what to do about it.
     """
 
     key: ConfiguredKey
@@ -61,17 +61,17 @@ class Probe:
 
     @property
     def scheme(self) -> str:
-        """Of its key URI: names the provider. Empty if it is unknown."""
+        """The scheme of its key URI, which names the provider. Empty if it is unknown."""
         return scheme_of(self.key.given)
 
     @property
     def ended(self) -> bool:
-        """Whether there is nothing more to come."""
+        """Whether its test has ended."""
         return bool(self.defect or self.unwrap or (self.wrap and self.wrap.error))
 
 
 class KeyCheck:
-    """Asks the KMSs, each master key in a thread of its own."""
+    """Tests master keys, each in a thread of its own."""
 
     def __init__(self, calls: Calls, masters: MasterKeys, words: ProviderWords) -> None:
         self._calls = calls
@@ -79,17 +79,17 @@ class KeyCheck:
         self._words = words
 
     async def run(self, keys: Sequence[ConfiguredKey], purpose: Purpose, deadline: Deadline) -> list[Probe]:
-        """Have each key wrap and unwrap, as far as that ends before ``deadline``."""
+        """Have each key wrap and unwrap, and return what is known at ``deadline`` at the latest."""
         probes = [Probe(key) for key in keys]
         by_key: dict[Any, list[Probe]] = {}
         for probe in probes:
             given = probe.key.given
             by_key.setdefault(given if isinstance(given, str) else id(given), []).append(probe)
         await self._calls.results([partial(self._examine_all, group, purpose) for group in by_key.values()], deadline)
-        return [replace(probe) for probe in probes]  # as they are now: threads that are late go on with theirs
+        return [replace(probe) for probe in probes]  # copies: threads that are late go on to fill in the originals
 
     async def prove(self, probe: Probe, records: Sequence[Record], deadline: Deadline) -> None:
-        """Have a key that could not wrap unwrap one of these records, if one of them is its own."""
+        """Have a key that could not wrap unwrap one of ``records``, if the key has wrapped one of them."""
 
         def work() -> Answer | None:
             opener = self._masters.get(probe.key.given, opens=True)
@@ -101,7 +101,7 @@ class KeyCheck:
 
         try:
             answer = await self._calls.result(work, deadline)
-        except Exception:  # it can't tell whether a record is its own
+        except Exception:  # the key can't tell whether it has wrapped a record
             answer = None
         if answer is not None:
             probe.unwrap, probe.proved = answer, True
@@ -109,9 +109,9 @@ class KeyCheck:
     async def without_key(
         self, records: Sequence[Record], config: EnvelopeConfig, deadline: Deadline
     ) -> list[Record] | None:
-        """Those of the records that no master key opens which is configured for their namespace.
+        """Find the records that no master key opens which is configured for their namespace.
 
-        None if it could not be found out, since a key can't be loaded or its KMS does not tell what is its own.
+        None if nobody knows, because a key can't be loaded, or can't tell which records it has wrapped.
         """
 
         def work() -> list[Record]:
@@ -151,14 +151,14 @@ class KeyCheck:
         probe.stage = "wrap"
 
         def wrap() -> None:
-            probe.record = _wrapped(sealer, probe.key, purpose)
+            probe.record = _wrap_record(sealer, probe.key, purpose)
 
         probe.wrap = self._ask("wrap", sealer, wrap)
         record = probe.record
         if probe.wrap.error is None and record is not None:
             probe.stage = "unwrap"
-            probe.unwrap = self._ask("unwrap", opener, partial(_accepted, opener, record))
-        probe.notices = _notices(sealer)
+            probe.unwrap = self._ask("unwrap", opener, partial(_unwrap_own, opener, record))
+        probe.notices = _ask_for_notices(sealer)
 
     def _ask(self, operation: str, master: MasterKey, work: Callable[[], None]) -> Answer:
         self._words.take()
@@ -171,17 +171,17 @@ class KeyCheck:
         return Answer(time.perf_counter() - begun)
 
 
-def _notices(master: MasterKey) -> tuple[tuple[str, str], ...]:
-    """What a provider has to say that has the method ``notices``, which none needs to have."""
+def _ask_for_notices(master: MasterKey) -> tuple[tuple[str, str], ...]:
+    """Ask the provider what it expects to go wrong. A provider need not have the method ``notices``."""
     try:
         ask: Any = getattr(master, "notices", None)
         return tuple(ask()) if ask is not None else ()
-    except Exception:  # a provider of a third party may have something else by that name
+    except Exception:  # the provider of a third party may have something else of this name
         return ()
 
 
 def scheme_of(given: Any) -> str:
-    """The scheme of a key URI or of a bare key name; of a `MasterKey` of this project's, its provider's."""
+    """Give the scheme of a key URI or of a bare key name. Of a `MasterKey` of this project, that of its provider."""
     if not isinstance(given, str):
         return _CLASSES.get(type(given).__module__.partition(".")[0], "")
     if given.startswith("arn:"):
@@ -189,8 +189,8 @@ def scheme_of(given: Any) -> str:
     return "gcpkms" if given.startswith("projects/") else given.partition("://")[0]
 
 
-def _wrapped(master: MasterKey, key: ConfiguredKey, purpose: Purpose) -> Record:
-    """A record with one recipient, made as the keyring makes it, of a secret that nothing else knows."""
+def _wrap_record(master: MasterKey, key: ConfiguredKey, purpose: Purpose) -> Record:
+    """Wrap a random secret, which nothing else knows, and make a record with one recipient, as the keyring does."""
     secret = os.urandom(SECRET_LENGTH)
     context = {**key.context, NAMESPACE: key.namespace}
     head = record_head(purpose, int(time.time()), context)
@@ -199,7 +199,7 @@ def _wrapped(master: MasterKey, key: ConfiguredKey, purpose: Purpose) -> Record:
     return build_record(head, record_id, [Recipient(wrapped.key_id, wrapped.key_version, wrapped.ciphertext)])
 
 
-def _accepted(master: MasterKey, record: Record) -> None:
+def _unwrap_own(master: MasterKey, record: Record) -> None:
     recipient = record.recipients[0]
     if not master.accepts(recipient.key_id):
         raise InvalidCiphertext("the key does not know what it wrapped as its own", operation="unwrap")

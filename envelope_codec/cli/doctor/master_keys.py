@@ -12,10 +12,10 @@ from envelope_codec.kms import MasterKey, master_key
 
 @dataclass
 class MasterKeys:
-    """The configured master keys, loaded when they are needed. Only for threads that may hang.
+    """The configured master keys, loaded when they are needed. Loading may hang, so only threads may ask for them.
 
-    A key that was named by its URI is loaded twice: one object wraps, another opens, as another process would. So an
-    alias has to be looked up, which takes a permission of its own.
+    A key that is named by its URI is loaded twice: one object wraps, and another one opens, as another process would.
+    So an alias is looked up for opening too, which needs a permission of its own.
     """
 
     _loaded: dict[tuple[Any, bool], MasterKey] = field(default_factory=dict)
@@ -25,7 +25,11 @@ class MasterKeys:
         renew_after_fork(self, _lock=threading.Lock)
 
     def get(self, given: Any, *, opens: bool) -> MasterKey:
-        """Raises `ConfigurationError`: its provider can't be loaded, or refuses the URI."""
+        """Load the master key that is ``given`` by its URI, unless that was done. An object is returned as it is.
+
+        Raises:
+            ConfigurationError: its provider can't be loaded, or refuses the URI.
+        """
         if not isinstance(given, str):
             return given  # type: ignore[no-any-return]
         with self._lock:
@@ -37,7 +41,7 @@ class MasterKeys:
         return found
 
     def close(self) -> None:
-        """Close those that were loaded here."""
+        """Close the keys that were loaded here."""
         with self._lock:
             loaded, self._loaded = self._loaded, {}
         for master in loaded.values():

@@ -26,16 +26,14 @@ from envelope_codec.cli.payloads.protobuf_json import NotBase64, is_payload, pay
 from envelope_codec.temporal.system_payloads import CORE_MARKERS
 
 MAX_DEPTH = 200
-"""Of objects and lists in each other. Protobuf itself allows for 100 messages."""
+"""How deep objects and lists may be nested. Protobuf itself allows 100 messages."""
 
 _PAYLOAD, _PAYLOADS, _FAILURE = (kind.DESCRIPTOR.full_name for kind in (Payload, Payloads, Failure))
 _MARKER = MarkerRecordedEventAttributes.DESCRIPTOR.full_name
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-
-
 _ROLES = {SearchAttributes.DESCRIPTOR.full_name: Role.search_attribute, Header.DESCRIPTOR.full_name: Role.header}
 
-_NAMED: Mapping[str, Descriptor] = {  # what Temporal's tools call these in whatever they print
+_NAMED: Mapping[str, Descriptor] = {  # the names that Temporal's tools give these messages
     "memo": Memo.DESCRIPTOR,
     "searchAttributes": SearchAttributes.DESCRIPTOR,
     "workflowExecutionInfo": WorkflowExecutionInfo.DESCRIPTOR,
@@ -48,10 +46,10 @@ class Unreadable(Exception):
 
 
 def locations_in(values: list[Any]) -> Iterator[Location]:
-    """Every payload, and every failure message in clear, in document order. Several values count as one list.
+    """Find every payload, and every failure in clear, in document order. Several values count as one list.
 
     Raises:
-        Unreadable: nested too deeply, or nothing in it is a history, an event or a payload.
+        Unreadable: the document is nested too deeply, or holds no history, event or payload.
     """
     finder = _Finder()
     yield from finder.untyped(values[0] if len(values) == 1 else values, "", 0)
@@ -60,16 +58,16 @@ def locations_in(values: list[Any]) -> Iterator[Location]:
 
 
 def locations_in_event(event: HistoryEvent) -> Iterator[Location]:
-    """The same for one event; paths begin at the event.
+    """Find the same in one event. Paths begin at the event.
 
     Raises:
-        Unreadable: nested too deeply.
+        Unreadable: the event is nested too deeply.
     """
     return _Finder().message(MessageToDict(event), HistoryEvent.DESCRIPTOR, "", 0, Role.user)
 
 
 def _shape_of(value: Any, name: str) -> Descriptor | None:
-    """The message that ``value`` is, by what is in it or by its ``name``."""
+    """The protobuf message that ``value`` is, to judge by its members or by its ``name``. None if it is none."""
     if not isinstance(value, dict):
         return None
     if is_payload(value):
@@ -84,10 +82,10 @@ def _shape_of(value: Any, name: str) -> Descriptor | None:
 
 
 class _Finder:
-    """Walks through a document.
+    """One walk through a document.
 
     Attributes:
-        known: whether it has come upon anything that it knows.
+        known: whether it has met anything that it knows.
     """
 
     def __init__(self) -> None:
@@ -99,10 +97,10 @@ class _Finder:
             self.known = True
             yield from self.message(value, shape, path, depth, Role.user)
         else:
-            for step, inner in _steps(value):
-                # The elements of a list are called what the list is called.
+            for step, inner in _members(value):
+                # The elements of a list have the name of the list.
                 inner_name = name if isinstance(step, int) else step
-                yield from self.untyped(inner, _joined(path, step), _deeper(depth), inner_name)
+                yield from self.untyped(inner, _join(path, step), _deeper(depth), inner_name)
 
     def message(self, value: Any, kind: Descriptor, path: str, depth: int, role: Role) -> Iterator[Location]:
         if kind.full_name == _PAYLOAD:
@@ -117,7 +115,7 @@ class _Finder:
             core = CORE_MARKERS.get(_core_marker(value, kind))
             for name, inner in value.items():
                 field = kind.fields_by_camelcase_name.get(name) or kind.fields_by_name.get(name)
-                here, below = _joined(path, name), _deeper(depth)
+                here, below = _join(path, name), _deeper(depth)
                 if field is None:
                     yield from self.untyped(inner, here, below)
                 elif field.message_type is not None and inner is not None:
@@ -132,7 +130,7 @@ class _Finder:
             if inner is not None and isinstance(value, dict):
                 for key, one in value.items():
                     its_role = Role.marker if key == core else role
-                    yield from self.message(one, inner, _joined(path, key), _deeper(depth), its_role)
+                    yield from self.message(one, inner, _join(path, key), _deeper(depth), its_role)
         elif isinstance(value, list) and _is_repeated(field):
             for index, one in enumerate(value):
                 yield from self.message(one, kind, f"{path}[{index}]", _deeper(depth), role)
@@ -158,7 +156,7 @@ def _locate_payload(value: Any, path: str, role: Role) -> Iterator[Location]:
 
 
 def _is_repeated(field: Any) -> bool:
-    """``field.label`` is all that protobuf has before version 6, and nothing that version 8 will have."""
+    """Whether ``field`` is repeated. Before version 6 protobuf has only ``label``, which version 8 will not have."""
     return bool(field.is_repeated if hasattr(field, "is_repeated") else field.label == field.LABEL_REPEATED)
 
 
@@ -167,14 +165,14 @@ def _core_marker(value: Mapping[str, Any], kind: Descriptor) -> str:
     return name if isinstance(name, str) else ""
 
 
-def _steps(value: Any) -> Iterator[tuple[str | int, Any]]:
+def _members(value: Any) -> Iterator[tuple[str | int, Any]]:
     if isinstance(value, dict):
         yield from value.items()
     elif isinstance(value, list):
         yield from enumerate(value)
 
 
-def _joined(path: str, step: str | int) -> str:
+def _join(path: str, step: str | int) -> str:
     if isinstance(step, int):
         return f"{path}[{step}]"
     if _IDENTIFIER.fullmatch(step):

@@ -1,4 +1,4 @@
-"""Which payloads in a datastore the messages of Temporal's API refer to."""
+"""The references in messages of Temporal's API to payloads in a datastore."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _MARK = "__temporal_external_storage_reference"  # of a reference that the SDK's
 
 
 async def ids_in(message: Message, codec: EnvelopeCodec) -> set[str]:
-    """Ids of all stored payloads that ``message`` refers to.
+    """Find the ids of all stored payloads that ``message`` refers to.
 
-    References of other drivers don't count: no id of ours is in them.
+    References of other drivers don't count, because they hold no id of this project's.
 
     Raises:
         EnvelopeError: one of them can't be opened.
@@ -34,7 +34,7 @@ async def ids_in(message: Message, codec: EnvelopeCodec) -> set[str]:
 
 
 def _payloads(message: Message) -> Iterator[Payload]:
-    """All payloads, also those inside what Temporal writes as a payload itself."""
+    """Find all payloads, and those inside payloads that Temporal itself writes."""
     for payload in payloads_in(message):
         yield payload
         try:
@@ -53,7 +53,7 @@ async def _decoded(payload: Payload, codec: EnvelopeCodec) -> Payload:
     del encoded.metadata[_MARK]
     del encoded.external_payloads[:]
     [reference] = await codec.decode([encoded])
-    if not is_reference(reference):  # another codec has encoded it besides
+    if not is_reference(reference):  # another codec has encoded it as well
         raise MalformedEnvelope("a reference to external storage can't be read")
     return reference
 

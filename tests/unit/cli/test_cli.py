@@ -42,12 +42,12 @@ def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60)
 
 
-def test_version(run) -> None:
+def test_version(run: Any) -> None:
     outcome = run("--version")
     assert (outcome.status, outcome.out) == (0, f"envelope-codec {envelope_codec.__version__}\n")
 
 
-def test_help_names_every_command(run) -> None:
+def test_help_names_every_command(run: Any) -> None:
     outcome = run("--help")
     assert outcome.status == 0
     for command in cli.COMMANDS:
@@ -55,7 +55,7 @@ def test_help_names_every_command(run) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["kegen"], ["keygen"], ["keygen", "--nothing"], ["--nothing"]])
-def test_wrong_usage_is_status_2(run, arguments: list[str]) -> None:
+def test_wrong_usage_is_status_2(run: Any, arguments: list[str]) -> None:
     outcome = run(*arguments)
     assert outcome.status == 2
     assert "Usage" in outcome.err
@@ -69,7 +69,7 @@ def test_wrong_usage_is_status_2(run, arguments: list[str]) -> None:
     ],
 )
 def test_an_error_of_a_command_is_one_line_and_status_1(
-    run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception
+    run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception
 ) -> None:
     def fail(path: str) -> None:
         raise error

@@ -22,7 +22,7 @@ from envelope_codec.testing import FakeKms
 def configured(folder: Path, **settings: object) -> EnvelopeConfig:
     former = [f"file://{folder}/old?name=old", f"file://{folder}/older?name=older"]
     given = {"storage": f"file://{folder}/new", "former_storage": former, **settings}
-    return EnvelopeConfig(key=FakeKms(), **given)  # type: ignore[arg-type]
+    return EnvelopeConfig(key=FakeKms(), **given)
 
 
 def test_stores_are_named_by_their_settings(tmp_path: Path) -> None:
