@@ -75,9 +75,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run() -> NoReturn:
     """Run `main` as a process of its own, and exit with its status.
 
-    Where the SDK of Temporal is loaded, the process ends at once. Its threads still run when the interpreter ends, and
-    now and then abort it (https://github.com/temporalio/sdk-python/issues/300). So would a call that hangs, of a KMS or
-    a datastore that gives no answer.
+    Where the SDK of Temporal is loaded, the process ends at once, and the interpreter does not clean up. The SDK's
+    threads still run then, and now and then abort an interpreter that ends
+    (https://github.com/temporalio/sdk-python/issues/300). Also, the doctor leaves calls behind that hang, of a KMS or a
+    datastore that gives no answer, and nobody must wait for them.
     """
     status = 0
     try:

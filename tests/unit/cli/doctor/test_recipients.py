@@ -59,7 +59,7 @@ async def test_the_newest_wrapping_key_in_the_histories(mended: bool) -> None:
     (finding,) = recipient_findings([counted])
     assert (finding.code.value, finding.subject) == ("recipient-lacking", "namespace default")
     assert "has 1 of 2 recipients: backup_keys[0]" in finding.text
-    assert finding.fix.startswith("nothing" if mended else "mend backup_keys[0]")
+    assert finding.fix.startswith("nothing" if mended else "repair backup_keys[0]")
 
 
 async def test_one_that_has_all_is_no_finding() -> None:
