@@ -26,14 +26,14 @@ def stores_by_setting(config: EnvelopeConfig) -> dict[str, StoreUrl]:
     return {setting: parse_store_url(url) for setting, url in urls.items()}
 
 
-def configured_stores(config: EnvelopeConfig) -> list[StoreUrl]:
+def list_stores(config: EnvelopeConfig) -> list[StoreUrl]:
     """List the stores: ``storage``, if it is set, and ``former_storage``."""
     return list(stores_by_setting(config).values())
 
 
-def chosen_store(config: EnvelopeConfig, name: str | None) -> StoreUrl:
+def choose_store(config: EnvelopeConfig, name: str | None) -> StoreUrl:
     """Choose the store of that name. Without a name, ``storage``."""
-    stores = configured_stores(config)
+    stores = list_stores(config)
     if name is None:
         if config.storage is None:
             raise ConfigurationError("storage: not set; name one of former_storage with --store, or set it")

@@ -167,7 +167,7 @@ async def test_users_failure_converter_has_its_say_and_lets_nothing_out(
         *_, refused = await handle.result()
     assert refused == f"{message}, details of marigold"
     stored = await events(plain, name)
-    assert Needles(["marigold"]).found_in(b"".join(event.SerializeToString() for event in stored)) == set()
+    assert Needles(["marigold"]).find_in(b"".join(event.SerializeToString() for event in stored)) == set()
     assert any(event.activity_task_failed_event_attributes.failure.message == "Encoded failure" for event in stored)
 
 

@@ -58,7 +58,7 @@ async def test_what_is_stored_outside_is_ciphertext(
     assert bool(shelf.stored) == (outside != "none")
     assert all(map(is_envelope, shelf.stored))
     needle = Needles(["marigold-"])
-    assert all(needle.found_in(payload.SerializeToString()) == set() for payload in [*payloads, *shelf.stored])
+    assert all(needle.find_in(payload.SerializeToString()) == set() for payload in [*payloads, *shelf.stored])
     assert EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED not in {event.event_type for event in history}
 
     replayer = Replayer(

@@ -231,4 +231,4 @@ async def test_plugin_of_a_language_model(
     stored = await events(plain, name)
     assert all(is_envelope(payload) for event in stored for payload in payloads_in(event))
     needles = Needles(["Marigold"])
-    assert all(needles.found_in(event.SerializeToString()) == set() for event in stored)
+    assert all(needles.find_in(event.SerializeToString()) == set() for event in stored)

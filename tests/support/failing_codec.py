@@ -344,8 +344,8 @@ class Stage:
         plaintext = Needles([SECRET])
         others = Needles([PLACE, self._kms.key_id, "CancelledError"])
         for message in self.seen:
-            assert plaintext.found_in(message.SerializeToString()) == set()
-            assert others.found_in(without_payloads(message)) == set()
+            assert plaintext.find_in(message.SerializeToString()) == set()
+            assert others.find_in(without_payloads(message)) == set()
 
 
 async def lapsed(plugin: EnvelopePlugin) -> None:

@@ -54,7 +54,7 @@ class Walk:
     def found(self, needles: Needles) -> set[str]:
         """What of ``needles`` is in anything that the server told."""
         messages = (*self.told, *self.own)
-        return set[str]().union(*(needles.found_in(message.SerializeToString()) for message in messages))
+        return set[str]().union(*(needles.find_in(message.SerializeToString()) for message in messages))
 
     def hidden(self, where: str) -> str:
         return mark(self.secret, where)

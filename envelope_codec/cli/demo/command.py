@@ -66,7 +66,7 @@ def demo(
 
 
 async def _demo(kms: Kms, without_plugin: bool, saved_history: Path | None) -> int:
-    servers, report, customer, counts = load_devstack(), Report(), Customer.invented(), Counts()
+    servers, report, customer, counts = load_devstack(), Report(), Customer.invent(), Counts()
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="envelope-demo-")))
         plugins = []
@@ -140,13 +140,13 @@ def _search(needles: Needles, histories: list[History], database: Path, report: 
     """Search for plaintext, report what was found, and return the exit status: 0 if there is none."""
     payloads = [payload for history in histories for payload in payloads_in(history)]
 
-    def found_in(messages: Iterable[Message]) -> set[str]:
-        return set().union(*(needles.found_in(message.SerializeToString()) for message in messages))
+    def find_in(messages: Iterable[Message]) -> set[str]:
+        return set().union(*(needles.find_in(message.SerializeToString()) for message in messages))
 
     places = {
-        f"stored payloads ({len(payloads)})": found_in(payloads),
-        f"stored histories ({len(histories)})": found_in(histories),
-        "the server's database": needles.found_in_database(database),
+        f"stored payloads ({len(payloads)})": find_in(payloads),
+        f"stored histories ({len(histories)})": find_in(histories),
+        "the server's database": needles.find_in_database(database),
     }
     report.print_search(places)
     clean = not any(places.values())

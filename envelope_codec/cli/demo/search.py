@@ -19,11 +19,11 @@ class Needles:
     def __init__(self, texts: Iterable[str]) -> None:
         self._spellings = {text: tuple(_spell(text.encode())) for text in texts}
 
-    def found_in(self, haystack: bytes) -> set[str]:
+    def find_in(self, haystack: bytes) -> set[str]:
         """Find the texts that ``haystack`` holds, in any spelling."""
         return {text for text, spellings in self._spellings.items() if any(one in haystack for one in spellings)}
 
-    def found_in_database(self, path: Path) -> set[str]:
+    def find_in_database(self, path: Path) -> set[str]:
         """Find the texts that the SQLite database at ``path`` holds.
 
         Both its files and its rows are searched: the files have deleted rows and the journal too, and a row has in one
@@ -32,14 +32,14 @@ class Needles:
         found: set[str] = set()
         for suffix in ("", "-journal", "-wal"):
             with suppress(FileNotFoundError):
-                found |= self.found_in(path.with_name(path.name + suffix).read_bytes())
+                found |= self.find_in(path.with_name(path.name + suffix).read_bytes())
         # Not read-only: the first reader after the last writer may have to recover the write-ahead log.
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, timeout=30)) as database:
             tables = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
             for (table,) in tables:
                 quoted = '"' + table.replace('"', '""') + '"'
                 for row in database.execute(f"SELECT * FROM {quoted}"):  # noqa: S608 - a table's own name, quoted
-                    found |= self.found_in(b"\0".join(_bytes(value) for value in row))
+                    found |= self.find_in(b"\0".join(_bytes(value) for value in row))
         return found
 
 

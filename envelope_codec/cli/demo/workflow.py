@@ -21,7 +21,7 @@ class Customer:
     passport: str
 
     @classmethod
-    def invented(cls) -> Customer:
+    def invent(cls) -> Customer:
         """Invent a customer with a name that occurs nowhere else."""
         mark = secrets.token_hex(8)
         return cls(f"Marigold Quill {mark}", f"marigold.{mark}@example.com", f"X{mark.upper()}")

@@ -136,7 +136,7 @@ def purpose_name(record: Record) -> str:
     return record.kms_context["envelope-codec:purpose"]
 
 
-def created_text(record: Record) -> str | None:
+def creation_text(record: Record) -> str | None:
     """Write in UTC when ``record`` was made. None if it is a time that no calendar has."""
     try:
         return f"{_EPOCH + timedelta(seconds=record.created):%Y-%m-%dT%H:%M:%SZ}"
@@ -161,7 +161,7 @@ def _record_document(record: Record) -> dict[str, Any]:
     return {
         "purpose": purpose_name(record),
         "created": record.created,
-        "created_utc": created_text(record),
+        "created_utc": creation_text(record),
         "id": record.id.hex(),
         "context": dict(record.context),
         "recipients": [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from envelope_codec.cli.inspection.inventory import Inventory, Item, KeyNeed, created_text, purpose_name
+from envelope_codec.cli.inspection.inventory import Inventory, Item, KeyNeed, creation_text, purpose_name
 from envelope_codec.cli.output import Page, plural
 from envelope_codec.cli.payloads.kind import Kind
 from envelope_codec.envelope import Record
@@ -42,7 +42,7 @@ def _print_record(number: int, record: Record, page: Page) -> None:
     page.facts(
         [
             ("purpose", purpose_name(record)),
-            ("created", created_text(record) or f"{record.created} s after 1970, which is no date"),
+            ("created", creation_text(record) or f"{record.created} s after 1970, which is no date"),
             ("id", record.id.hex()),
             *(
                 ("context" if not index else "", f"{name} = {value}")

@@ -35,8 +35,8 @@ from envelope_codec.cli.storage.state import State
 from envelope_codec.cli.store_hint import store_hint
 from envelope_codec.cli.stores import (
     check_store,
-    chosen_store,
-    configured_stores,
+    choose_store,
+    list_stores,
     open_store,
     proves_nothing,
     stores_by_setting,
@@ -65,7 +65,7 @@ def ddl(
 
     No database is asked, and nothing is run.
     """
-    store = parse_store_url(url) if url is not None else chosen_store(_load_config(config), None)
+    store = parse_store_url(url) if url is not None else choose_store(_load_config(config), None)
     statements = getattr(store.open(), "ddl", None)
     if statements is None:
         raise ConfigurationError(f"the store {store.name} has no table: it needs no statements")
@@ -97,7 +97,7 @@ def check(config: ConfigOption = None) -> None:
 @storage.command()
 def stats(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Count the payloads and bytes in every configured store."""
-    stores = configured_stores(_load_config(config))
+    stores = list_stores(_load_config(config))
     if not stores:
         raise ConfigurationError("storage: not set")
 
@@ -150,7 +150,7 @@ def gc(
     if delete and not namespace:
         raise typer.BadParameter("name all namespaces that use the store", param_hint="--namespace")
     settings = _load_config(config)
-    url = chosen_store(settings, store)
+    url = choose_store(settings, store)
     connection = _load_connection(address, profile)
     names = list(dict.fromkeys(namespace or [connection.namespace or "default"]))
     before = time.time() - seconds

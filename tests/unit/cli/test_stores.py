@@ -9,8 +9,8 @@ import pytest
 from envelope_codec import EnvelopeConfig
 from envelope_codec.cli.stores import (
     check_store,
-    chosen_store,
-    configured_stores,
+    choose_store,
+    list_stores,
     open_store,
     proves_nothing,
     stores_by_setting,
@@ -32,23 +32,23 @@ def test_stores_are_named_by_their_settings(tmp_path: Path) -> None:
         "former_storage[0]": "old",
         "former_storage[1]": "older",
     }
-    assert [url.name for url in configured_stores(config)] == ["envelope-file", "old", "older"]
+    assert [url.name for url in list_stores(config)] == ["envelope-file", "old", "older"]
     assert stores_by_setting(EnvelopeConfig(key=FakeKms())) == {}
 
 
 def test_a_store_is_chosen_by_name_else_the_one_that_is_written_to(tmp_path: Path) -> None:
     config = configured(tmp_path)
-    assert chosen_store(config, None).name == "envelope-file"
-    assert chosen_store(config, "older").name == "older"
+    assert choose_store(config, None).name == "envelope-file"
+    assert choose_store(config, "older").name == "older"
     with pytest.raises(ConfigurationError, match=r"no store is called 'x' \(configured: envelope-file, old, older\)"):
-        chosen_store(config, "x")
+        choose_store(config, "x")
     with pytest.raises(ConfigurationError, match="name one of former_storage with --store"):
-        chosen_store(configured(tmp_path, storage=None), None)
+        choose_store(configured(tmp_path, storage=None), None)
 
 
 async def test_checking_writes_only_where_it_is_to(tmp_path: Path) -> None:
     for writes in (False, True):
-        async with open_store(chosen_store(configured(tmp_path), None)) as store:
+        async with open_store(choose_store(configured(tmp_path), None)) as store:
             (tmp_path / "new").mkdir(exist_ok=True)
             await check_store(store, writes=writes)
             assert bool(list((tmp_path / "new").iterdir())) is writes

@@ -44,7 +44,7 @@ def test_calls_and_failures_are_counted(failures: int, capsys: pytest.CaptureFix
 
 
 def test_plaintext_that_was_found_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    report, customer = Report(), Customer.invented()
+    report, customer = Report(), Customer.invent()
     report.print_search({"histories": {customer.name, customer.passport}, "database": set()})
     report.print_verdict(False)
     printed = capsys.readouterr().out
