@@ -84,32 +84,26 @@ def serve(
 
 
 def announcement(config: EnvelopeConfig, server: ServerConfig, addresses: Sequence[Address]) -> Iterator[str]:
-    """Yield lines that say what the server is, for whom it decodes, and how to connect to it."""
+    """What the server is, for whom, and how to connect to it."""
     connect = load("pages.connect")
     url = connect.public_url(server, addresses)
     yield f"envelope-codec {__version__}: codec server at {url}"
     yield f"  listens on  {', '.join(map(str, dict.fromkeys(addresses)))}, {'https' if server.tls_cert else 'http'}"
     yield f"  opens for   {_namespaces(config)}"
     yield f"  for whom    {_for_whom(server)}"
-    yield f"  for pages   {_for_pages(server)}"
+    yield (
+        f"  for pages   of {', '.join(server.origins)}"
+        if server.origins
+        else ("  for pages   of no Web UI: name its origin as server.origins, or with --origin")
+    )
     yield f"  audit       {server.audit_file or 'standard output'}"
     yield f"  Web UI      {connect.dev_server_line(url)}"
     yield f"              or: {connect.web_ui_setting(bool(server.auth))}"
     yield f"  CLI         {connect.command_line(url, bool(server.auth))}"
-    yield from _warnings(server)
-
-
-def _warnings(server: ServerConfig) -> Iterator[str]:
     if not server.on_loopback and not server.tls_cert:
         yield "  WARNING     plaintext goes over the network unless a proxy speaks https: see server.tls_cert"
     if not server.on_loopback and not server.auth:
         yield "  WARNING     whoever reaches the server may read everything: see server.auth"
-
-
-def _for_pages(server: ServerConfig) -> str:
-    if server.origins:
-        return f"of {', '.join(server.origins)}"
-    return "of no Web UI: name its origin as server.origins, or with --origin"
 
 
 def _namespaces(config: EnvelopeConfig) -> str:

@@ -67,13 +67,13 @@ class KmsServer(NamedTuple):
     create_key: Callable[[Any, Path], str]
 
 
-def _create_local_key(_: Any, folder: Path) -> str:
+def _local_key(_: Any, folder: Path) -> str:
     path = folder / "master-key.json"
     create_key_file(path)
     return key_uri(path)
 
 
-def _create_vault_key(server: Any, _: Path) -> str:
+def _vault_key(server: Any, _: Path) -> str:
     import hvac
 
     os.environ["VAULT_TOKEN"] = server.token  # a key URI holds no credentials
@@ -83,11 +83,11 @@ def _create_vault_key(server: Any, _: Path) -> str:
     return f"hashivault://demo?{urlencode({'mount': 'transit', 'address': server.address, 'auth': 'token'})}"
 
 
-def _create_aws_key(server: Any, _: Path) -> str:
+def _aws_key(server: Any, _: Path) -> str:
     import boto3
 
     for name in [name for name in os.environ if name.startswith("AWS_")]:
-        del os.environ[name]  # the user's own account must not be used here
+        del os.environ[name]  # what the user is logged in to has no business here
     os.environ.update(server.settings, AWS_CONFIG_FILE=os.devnull, AWS_SHARED_CREDENTIALS_FILE=os.devnull)
     del os.environ["AWS_ENDPOINT_URL"]  # the key URI names it
     client = boto3.client("kms", endpoint_url=server.endpoint)
@@ -96,7 +96,7 @@ def _create_aws_key(server: Any, _: Path) -> str:
     return f"awskms:///{arn}?{urlencode({'endpoint': server.endpoint})}"
 
 
-def _create_gcp_key(server: Any, _: Path) -> str:
+def _gcp_key(server: Any, _: Path) -> str:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     import grpc  # type: ignore[import-untyped,unused-ignore]
     from google.cloud import kms_v1
@@ -112,8 +112,8 @@ def _create_gcp_key(server: Any, _: Path) -> str:
 
 
 SERVERS = {
-    Kms.local: KmsServer("key file", None, _create_local_key),
-    Kms.vault: KmsServer("OpenBao (Vault Transit)", "OpenBao", _create_vault_key),
-    Kms.aws: KmsServer("LocalStack (AWS KMS)", "LocalStack", _create_aws_key),
-    Kms.gcp: KmsServer("GCP KMS server", "GcpKmsServer", _create_gcp_key),
+    Kms.local: KmsServer("key file", None, _local_key),
+    Kms.vault: KmsServer("OpenBao (Vault Transit)", "OpenBao", _vault_key),
+    Kms.aws: KmsServer("LocalStack (AWS KMS)", "LocalStack", _aws_key),
+    Kms.gcp: KmsServer("GCP KMS server", "GcpKmsServer", _gcp_key),
 }

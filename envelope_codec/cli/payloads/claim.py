@@ -1,4 +1,4 @@
-"""The sealed claim in a reference to external storage. To read the payload there takes the key of this envelope."""
+"""The envelope in a reference to external storage: what is kept there under it can't be read without its key."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from temporalio.api.sdk.v1 import ExternalStorageReference
 
 REFERENCE = ExternalStorageReference.DESCRIPTOR.full_name
 
-_FIELD = "envelope"  # the only field that `envelope_codec.storage.claim` writes
+_FIELD = "envelope"  # what `envelope_codec.storage.claim` writes, and all of it
 _LONGEST = 65_536
 
 
 def is_reference(payload: Payload) -> bool:
-    """Whether ``payload`` is a reference to external storage, of any driver."""
+    """Whether ``payload`` is a reference to external storage, by whatever driver."""
     metadata = payload.metadata
     return metadata.get("encoding") == b"json/protobuf" and metadata.get("messageType") == REFERENCE.encode()
 
 
 def claim_of(payload: Payload) -> Payload | None:
-    """Take the sealed claim out of a reference. Nothing is opened. None if the reference is of another driver."""
+    """The sealed claim in a reference that this project's drivers made, else None. Nothing is opened."""
     try:
         reference = json.loads(payload.data)
     except (ValueError, RecursionError):
@@ -32,7 +32,7 @@ def claim_of(payload: Payload) -> Payload | None:
 
 
 def claim_in(reference: Any) -> Payload | None:
-    """Take the sealed claim out of a reference that is parsed JSON, as `claim_of` does."""
+    """The same for a reference that is JSON already."""
     names = ("claimData", "claim_data")
     data = next((reference[name] for name in names if name in reference), None) if isinstance(reference, dict) else None
     text = data.get(_FIELD) if isinstance(data, dict) and data.keys() == {_FIELD} else None

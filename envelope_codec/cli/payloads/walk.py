@@ -19,11 +19,11 @@ from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import History, HistoryEvent, MarkerRecordedEventAttributes
 from temporalio.api.workflow.v1 import PendingActivityInfo, WorkflowExecutionInfo
 
-from envelope_codec.cli.payloads.claim import claim_in, claim_of, is_reference
+from envelope_codec.cli.payloads.claim import claim_in, claim_of
 from envelope_codec.cli.payloads.failure import tells_in_clear
 from envelope_codec.cli.payloads.location import Location, Role
 from envelope_codec.cli.payloads.protobuf_json import NotBase64, is_payload, payload_of_value, read_payload
-from envelope_codec.temporal.system_payloads import CORE_MARKERS
+from envelope_codec.temporal.system_payloads import CORE_MARKERS, is_reference
 
 MAX_DEPTH = 200
 """How deep objects and lists may be nested. Protobuf itself allows 100 messages."""

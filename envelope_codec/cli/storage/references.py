@@ -1,4 +1,4 @@
-"""The references in messages of Temporal's API to payloads in a datastore."""
+"""Which payloads in a datastore the messages of Temporal's API refer to."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _MARK = "__temporal_external_storage_reference"  # of a reference that the SDK's
 
 
 async def ids_in(message: Message, codec: EnvelopeCodec) -> set[str]:
-    """Find the ids of all stored payloads that ``message`` refers to.
+    """Ids of all stored payloads that ``message`` refers to.
 
-    References of other drivers don't count, because they hold no id of this project's.
+    References of other drivers don't count: no id of ours is in them.
 
     Raises:
         EnvelopeError: one of them can't be opened.
@@ -34,7 +34,7 @@ async def ids_in(message: Message, codec: EnvelopeCodec) -> set[str]:
 
 
 def _payloads(message: Message) -> Iterator[Payload]:
-    """Find all payloads, and those inside payloads that Temporal itself writes."""
+    """All payloads, also those inside what Temporal writes as a payload itself."""
     for payload in payloads_in(message):
         yield payload
         try:
@@ -53,7 +53,7 @@ async def _decoded(payload: Payload, codec: EnvelopeCodec) -> Payload:
     del encoded.metadata[_MARK]
     del encoded.external_payloads[:]
     [reference] = await codec.decode([encoded])
-    if not is_reference(reference):  # another codec has encoded it as well
+    if not is_reference(reference):  # another codec has encoded it besides
         raise MalformedEnvelope("a reference to external storage can't be read")
     return reference
 
