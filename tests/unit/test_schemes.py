@@ -1,4 +1,4 @@
-"""URLs of datastores, and what is said where one names no store."""
+"""What is said where the scheme of a URL is unknown, and which one is likely meant."""
 
 from __future__ import annotations
 
