@@ -438,10 +438,10 @@ class Without(Reader):
 
     lacks: tuple[type[Message], ...]
 
-    async def _asked(self, call: Any, request: Message) -> Any:
+    async def _ask(self, call: Any, request: Message) -> Any:
         if isinstance(request, self.lacks):
             raise RPCError("no such call", RPCStatusCode.UNIMPLEMENTED, b"")
-        return await super()._asked(call, request)
+        return await super()._ask(call, request)
 
 
 async def test_only_what_a_server_may_lack_counts_as_nothing(shed: Shed, connect: Any, name: str) -> None:
@@ -463,16 +463,16 @@ class Paged(Reader):
 
     pages = 0
 
-    async def _asked(self, call: Any, request: Message) -> Any:
+    async def _ask(self, call: Any, request: Message) -> Any:
         self.pages += isinstance(request, GetWorkflowExecutionHistoryRequest)
-        return await super()._asked(call, request)
+        return await super()._ask(call, request)
 
 
 class Empty(Reader):
     """Histories come without their events."""
 
-    async def _asked(self, call: Any, request: Message) -> Any:
-        answer = await super()._asked(call, request)
+    async def _ask(self, call: Any, request: Message) -> Any:
+        answer = await super()._ask(call, request)
         if isinstance(answer, GetWorkflowExecutionHistoryResponse):
             answer.ClearField("history")
             for blob in answer.raw_history:
