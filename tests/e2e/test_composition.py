@@ -29,7 +29,8 @@ from temporalio.worker import Worker
 import envelope_codec
 import envelope_codec_local
 from envelope_codec import EnvelopeCodec, Event
-from envelope_codec.cli.demo.search import Needles, payloads_in
+from envelope_codec.cli.demo.search import Needles
+from envelope_codec.cli.payloads.message import payloads_in
 from envelope_codec.envelope import Envelope, Purpose, parse
 from envelope_codec.temporal.codec import is_envelope
 from envelope_codec.temporal.system_payloads import describe_clear_payload
@@ -166,7 +167,7 @@ async def test_users_failure_converter_has_its_say_and_lets_nothing_out(
         *_, refused = await handle.result()
     assert refused == f"{message}, details of marigold"
     stored = await events(plain, name)
-    assert Needles(["marigold"]).found_in(b"".join(event.SerializeToString() for event in stored)) == set()
+    assert Needles(["marigold"]).find_in(b"".join(event.SerializeToString() for event in stored)) == set()
     assert any(event.activity_task_failed_event_attributes.failure.message == "Encoded failure" for event in stored)
 
 

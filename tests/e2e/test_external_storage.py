@@ -11,7 +11,8 @@ from temporalio.client import Client
 from temporalio.converter import DataConverter
 from temporalio.worker import Replayer, Worker
 
-from envelope_codec.cli.demo.search import Needles, payloads_in
+from envelope_codec.cli.demo.search import Needles
+from envelope_codec.cli.payloads.message import payloads_in
 from envelope_codec.temporal.codec import is_envelope
 from envelope_codec.temporal.system_payloads import describe_clear_payload
 from envelope_codec.testing import FakeKms
@@ -57,7 +58,7 @@ async def test_what_is_stored_outside_is_ciphertext(
     assert bool(shelf.stored) == (outside != "none")
     assert all(map(is_envelope, shelf.stored))
     needle = Needles(["marigold-"])
-    assert all(needle.found_in(payload.SerializeToString()) == set() for payload in [*payloads, *shelf.stored])
+    assert all(needle.find_in(payload.SerializeToString()) == set() for payload in [*payloads, *shelf.stored])
     assert EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED not in {event.event_type for event in history}
 
     replayer = Replayer(

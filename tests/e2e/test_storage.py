@@ -93,10 +93,10 @@ async def test_temporal_has_nothing_but_sealed_references(
 
     needles = Needles([base, *ids])
     for text in [run.text() for run in stored] + journey.snapshots:
-        assert needles.found_in(text) == set()
+        assert needles.find_in(text) == set()
         assert [id for id in ids if bytes.fromhex(id) in text] == []
     assert temporal_server.db_path is not None
-    assert Needles([base]).found_in_database(temporal_server.db_path) == set()
+    assert Needles([base]).find_in_database(temporal_server.db_path) == set()
     database = b"".join(
         path.read_bytes() for path in temporal_server.db_path.parent.glob(temporal_server.db_path.name + "*")
     )

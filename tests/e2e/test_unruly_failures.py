@@ -156,9 +156,9 @@ async def test_no_word_of_a_failure_gets_to_temporal(
             await stuck.terminate()
     told = [*await events(plain, name), *stuck_events]
     needles = Needles([secret])
-    assert not needles.found_in(b"".join(event.SerializeToString() for event in told))
+    assert not needles.find_in(b"".join(event.SerializeToString() for event in told))
     assert temporal_server.db_path is not None
-    assert not needles.found_in_database(temporal_server.db_path)
+    assert not needles.find_in_database(temporal_server.db_path)
 
 
 async def _go_through(account: WorkflowHandle[Any, Any], client: Client, plain: Client, secret: str) -> None:
@@ -182,7 +182,7 @@ async def _go_through(account: WorkflowHandle[Any, Any], client: Client, plain: 
                     query=WorkflowQuery(query_type="balance", query_args=Payloads(payloads=arguments)),
                 )
             )
-        assert not Needles([secret]).found_in(asked.value.raw_grpc_status)
+        assert not Needles([secret]).find_in(asked.value.raw_grpc_status)
     await asyncio.wait_for(account.execute_update(Account.close, args=["", secret]), 60)
 
 

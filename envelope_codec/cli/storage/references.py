@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from google.protobuf.message import DecodeError, Message
 from temporalio.api.common.v1 import Payload
 
-from envelope_codec.cli.demo.search import payloads_in
+from envelope_codec.cli.payloads.message import payloads_in
 from envelope_codec.errors import MalformedEnvelope
 from envelope_codec.storage.claim import Claim, is_sealed
 from envelope_codec.storage.reference import is_encoded_reference, parse_reference, strip_mark

@@ -8,11 +8,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from temporalio.api.common.v1 import Header, Memo, Payload, Payloads
-from temporalio.api.failure.v1 import ApplicationFailureInfo, Failure
-from temporalio.api.history.v1 import HistoryEvent, WorkflowExecutionStartedEventAttributes
 
-from envelope_codec.cli.demo.search import Needles, payloads_in
+from envelope_codec.cli.demo.search import Needles
 
 SECRET = "marigold>>>??"  # with characters that the two alphabets of base64 spell differently
 
@@ -23,11 +20,11 @@ SECRET = "marigold>>>??"  # with characters that the two alphabets of base64 spe
 def test_finds_text_and_base64_at_any_place(encode: type[bytes], before: int, after: int) -> None:
     needles = Needles([SECRET, "another secret"])
     haystack = b"\xff" * before + SECRET.encode() + b"\xff" * after
-    assert needles.found_in(b"..." + encode(haystack) + b"...") == {SECRET}
+    assert needles.find_in(b"..." + encode(haystack) + b"...") == {SECRET}
 
 
 def test_does_not_find_what_is_not_there() -> None:
-    assert Needles([SECRET]).found_in(b"marigold" * 100 + base64.b64encode(b"marigold" * 100)) == set()
+    assert Needles([SECRET]).find_in(b"marigold" * 100 + base64.b64encode(b"marigold" * 100)) == set()
 
 
 @pytest.fixture
@@ -49,22 +46,22 @@ def change(database: Path, statement: str, *values: object, pragma: str = "secur
 @pytest.mark.parametrize("value", [SECRET, SECRET.encode(), b"\0" + SECRET.encode() + b"\0"])
 def test_finds_rows_of_a_database(value: object, database: Path) -> None:
     needles = Needles([SECRET])
-    assert needles.found_in_database(database) == set()
+    assert needles.find_in_database(database) == set()
     change(database, 'INSERT INTO "odd "" name" VALUES (?, ?, 7)', "key", value)
-    assert needles.found_in_database(database) == {SECRET}
+    assert needles.find_in_database(database) == {SECRET}
 
 
 def test_finds_a_row_that_has_been_deleted(database: Path) -> None:
     change(database, 'INSERT INTO "odd "" name" VALUES (?, ?, 7)', "key", SECRET)
     change(database, 'DELETE FROM "odd "" name"')
-    assert Needles([SECRET]).found_in_database(database) == {SECRET}
+    assert Needles([SECRET]).find_in_database(database) == {SECRET}
 
 
 def test_finds_a_text_that_is_split_between_two_pages(database: Path) -> None:
     secret = "".join(f"{number:04}" for number in range(3_000))
     change(database, 'INSERT INTO "odd "" name" VALUES (?, ?, 7)', "key", secret)
     assert secret.encode() not in database.read_bytes()
-    assert Needles([secret]).found_in_database(database) == {secret}
+    assert Needles([secret]).find_in_database(database) == {secret}
 
 
 def test_finds_what_only_the_journal_has(database: Path) -> None:
@@ -75,7 +72,7 @@ def test_finds_what_only_the_journal_has(database: Path) -> None:
         connection.execute('DELETE FROM "odd "" name"')
         connection.commit()
         assert SECRET.encode() not in database.read_bytes()
-        assert Needles([SECRET]).found_in_database(database) == {SECRET}
+        assert Needles([SECRET]).find_in_database(database) == {SECRET}
 
 
 def test_finds_what_only_the_write_ahead_log_has(database: Path) -> None:
@@ -86,19 +83,4 @@ def test_finds_what_only_the_write_ahead_log_has(database: Path) -> None:
         connection.execute('DELETE FROM "odd "" name"')
         connection.commit()
         assert SECRET.encode() not in database.read_bytes()
-        assert Needles([SECRET]).found_in_database(database) == {SECRET}
-
-
-def test_payloads_at_any_depth() -> None:
-    one, two, three, four, five = (Payload(data=bytes([number])) for number in range(5))
-    event = HistoryEvent(
-        workflow_execution_started_event_attributes=WorkflowExecutionStartedEventAttributes(
-            input=Payloads(payloads=[one, two]),
-            header=Header(fields={"a": three}),
-            memo=Memo(fields={"b": four}),
-            continued_failure=Failure(
-                cause=Failure(application_failure_info=ApplicationFailureInfo(details=Payloads(payloads=[five])))
-            ),
-        )
-    )
-    assert sorted(payload.data for payload in payloads_in(event)) == [bytes([number]) for number in range(5)]
+        assert Needles([SECRET]).find_in_database(database) == {SECRET}

@@ -1,4 +1,4 @@
-"""What to do about an error of a datastore, by its kind and by the error's reason, which is fixed text."""
+"""What to do about an error of a datastore, by the kind of store and by the error's reason, which is fixed text."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ STORE_HINTS: Mapping[str, Mapping[str, str]] = {
 """By scheme and reason."""
 
 _PERMISSIONS = {
-    # to store and to read, and to read alone
+    # for storing and reading, and for reading only
     "s3": ("s3:PutObject and s3:GetObject", "s3:GetObject"),
     **dict.fromkeys(("postgresql", "sqlite", "mysql", "mariadb"), ("SELECT and INSERT", "SELECT")),
     **dict.fromkeys(("redis", "rediss"), ("SET, SETRANGE and GET", "GET")),
@@ -168,18 +168,18 @@ _BY_KIND: tuple[tuple[type[EnvelopeError], str], ...] = (
 
 
 def store_hint(scheme: str, error: EnvelopeError, *, writes: bool) -> str:
-    """What to do about ``error``.
+    """Say what to do about ``error``.
 
     Args:
-        scheme: of the store's URL, up to a ``+``.
+        scheme: the scheme of the store's URL, up to a ``+``.
         error: what the store raised.
-        writes: whether it was to store, or to read alone.
+        writes: whether the store was to be written to, or only to be read.
     """
     text = STORE_HINTS.get(scheme, {}).get(error.reason)
     if text is None:
         text = next(general for kind, general in _BY_KIND if isinstance(error, kind))
     permission = _PERMISSIONS.get(scheme, ("", ""))[0 if writes else 1]
-    told = text.format(permission=permission)
+    fix = text.format(permission=permission)
     if writes and "{permission}" in text:
-        told += "; if this role only reads, name the store in former_storage"
-    return told
+        fix += "; if this role only reads, name the store in former_storage"
+    return fix

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from envelope_codec.cli.inspection.place import Place, Role
+from envelope_codec.cli.payloads.location import Location, Role
 from envelope_codec.envelope import ENCODING, ENCODING_FAMILY, NAME_ENCODING, Envelope, parse
 from envelope_codec.errors import MalformedEnvelope
 from envelope_codec.temporal.system_payloads import describe_clear_payload
 
 LEGACY_ENCODING = b"binary/encrypted"
-"""Of what the codec in Temporal's samples seals, with one static key."""
+"""The encoding that the codec in Temporal's samples gives to what it seals, with one static key."""
 
 
 class Kind(str, Enum):
-    """The kinds, by the names that programs read."""
+    """The kinds of payloads, by the names that programs read."""
 
     envelope = "envelope"
     malformed = "malformed"
@@ -31,8 +31,8 @@ class Verdict:
 
     Attributes:
         kind: the kind.
-        encoding: the payload's own; empty where it has none.
-        why: of what is malformed or of a later version, the reason; of what Temporal writes in clear, its name.
+        encoding: the payload's encoding; empty where it has none.
+        why: the reason, if it is malformed or of a later version; its name, if Temporal writes it in clear; else empty.
         envelope: the envelope, if it is one.
     """
 
@@ -42,11 +42,11 @@ class Verdict:
     envelope: Envelope | None = None
 
 
-def judge(place: Place) -> Verdict:
-    """What the payload at ``place`` is. Nothing is decrypted, and nobody is asked."""
-    payload = place.payload
+def judge(location: Location) -> Verdict:
+    """Decide what the payload at ``location`` is. Nothing is decrypted, and no KMS is asked."""
+    payload = location.payload
     if payload is None:
-        return Verdict(Kind.malformed, "", place.defect)
+        return Verdict(Kind.malformed, "", location.defect)
     raw = payload.metadata.get(NAME_ENCODING, b"")
     encoding = raw.decode("utf-8", "backslashreplace")
     try:
@@ -58,5 +58,9 @@ def judge(place: Place) -> Verdict:
         return Verdict(Kind.envelope, encoding, envelope=envelope)
     if raw == LEGACY_ENCODING:
         return Verdict(Kind.legacy, encoding)
-    name = place.role.value if place.role in (Role.search_attribute, Role.marker) else describe_clear_payload(payload)
+    name = (
+        location.role.value
+        if location.role in (Role.search_attribute, Role.marker)
+        else describe_clear_payload(payload)
+    )
     return Verdict(Kind.temporal, encoding, name) if name else Verdict(Kind.clear, encoding)

@@ -1,4 +1,4 @@
-"""All that a namespace of a Temporal server holds, message by message, as far as its API gives it."""
+"""What a namespace of a Temporal server holds, message by message, as far as the server's API gives it."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ _ENDED = frozenset(
     )
 )
 _NOT_THERE = (RPCStatusCode.UNIMPLEMENTED,)
-"""What a server says that has no such thing as standalone activities, or has it turned off."""
+"""What a server answers that has no standalone activities, or has turned them off."""
 
 
-class Kind(str, Enum):
-    """What it is."""
+class SourceKind(str, Enum):
+    """What a source of payloads is."""
 
     workflow = "workflow"
     schedule = "schedule"
@@ -60,12 +60,12 @@ class Source(NamedTuple):
     Attributes:
         kind: what it is.
         id: its id.
-        run_id: of its run; empty for schedules.
-        ended: whether it is a workflow that has ended: nothing in it changes any more.
-        listed: what the list says of it, which may hold payloads itself.
+        run_id: the id of its run; empty for schedules.
+        ended: whether it is a workflow that has ended. Nothing in it changes any more.
+        listed: its entry in the server's list, which may hold payloads too.
     """
 
-    kind: Kind
+    kind: SourceKind
     id: str
     run_id: str
     ended: bool
@@ -73,12 +73,14 @@ class Source(NamedTuple):
 
 
 class Reader:
-    """Reads one namespace. Raises `RPCError` where it may not, or can't, and `MalformedEnvelope` where a history has a
-    form that can't be read.
+    """Reads one namespace.
+
+    Its methods raise `RPCError` where they may not read something or get no answer, and `MalformedEnvelope` where a
+    history has a form that can't be read.
 
     Args:
-        client: connected to the server.
-        namespace: what to read.
+        client: a client that is connected to the server.
+        namespace: the namespace to read.
     """
 
     def __init__(self, client: Client, namespace: str) -> None:
@@ -86,48 +88,48 @@ class Reader:
         self._service = client.workflow_service
 
     async def check(self) -> None:
-        """`RPCError` if there is no such namespace, or nobody to ask."""
-        await self._asked(self._service.describe_namespace, DescribeNamespaceRequest(namespace=self.namespace))
+        """Raise `RPCError` if there is no such namespace, or no answer."""
+        await self._ask(self._service.describe_namespace, DescribeNamespaceRequest(namespace=self.namespace))
 
     async def count(self) -> int | None:
-        """How many workflows there are, about; None if the server does not tell."""
+        """Ask about how many workflows there are. None if the server does not tell."""
         request = CountWorkflowExecutionsRequest(namespace=self.namespace)
         try:
-            return int((await self._asked(self._service.count_workflow_executions, request)).count)
+            return int((await self._ask(self._service.count_workflow_executions, request)).count)
         except RPCError:
             return None
 
     async def sources(self) -> AsyncIterator[Source]:
-        """All that holds payloads. Schedules come first: what they start meanwhile is listed after them."""
-        async for entry in self._listed(self._service.list_schedules, ListSchedulesRequest, "schedules"):
-            yield Source(Kind.schedule, entry.schedule_id, "", False, entry)
-        async for entry in self._listed(
+        """List everything that holds payloads. Schedules come first: what they start meanwhile is listed later."""
+        async for entry in self._list(self._service.list_schedules, ListSchedulesRequest, "schedules"):
+            yield Source(SourceKind.schedule, entry.schedule_id, "", False, entry)
+        async for entry in self._list(
             self._service.list_activity_executions, ListActivityExecutionsRequest, "executions", optional=True
         ):
-            yield Source(Kind.activity, entry.activity_id, entry.run_id, False, entry)
-        async for entry in self._listed(
+            yield Source(SourceKind.activity, entry.activity_id, entry.run_id, False, entry)
+        async for entry in self._list(
             self._service.list_nexus_operation_executions,
             ListNexusOperationExecutionsRequest,
             "operations",
             optional=True,
         ):
-            yield Source(Kind.operation, entry.operation_id, entry.run_id, False, entry)
-        async for entry in self._listed(
+            yield Source(SourceKind.operation, entry.operation_id, entry.run_id, False, entry)
+        async for entry in self._list(
             self._service.list_workflow_executions, ListWorkflowExecutionsRequest, "executions"
         ):
             ended = entry.status in _ENDED
-            yield Source(Kind.workflow, entry.execution.workflow_id, entry.execution.run_id, ended, entry)
+            yield Source(SourceKind.workflow, entry.execution.workflow_id, entry.execution.run_id, ended, entry)
 
     async def messages(self, source: Source) -> AsyncIterator[Message]:
-        """All that ``source`` holds. What is pending comes before the history that it may get into meanwhile."""
+        """Read everything that ``source`` holds. What is pending is read before the history, into which it may move."""
         yield source.listed
-        if source.kind is Kind.schedule:
-            yield await self._asked(
+        if source.kind is SourceKind.schedule:
+            yield await self._ask(
                 self._service.describe_schedule,
                 DescribeScheduleRequest(namespace=self.namespace, schedule_id=source.id),
             )
-        elif source.kind is Kind.activity:
-            yield await self._asked(
+        elif source.kind is SourceKind.activity:
+            yield await self._ask(
                 self._service.describe_activity_execution,
                 DescribeActivityExecutionRequest(
                     namespace=self.namespace,
@@ -139,8 +141,8 @@ class Reader:
                     include_last_failure=True,
                 ),
             )
-        elif source.kind is Kind.operation:
-            yield await self._asked(
+        elif source.kind is SourceKind.operation:
+            yield await self._ask(
                 self._service.describe_nexus_operation_execution,
                 DescribeNexusOperationExecutionRequest(
                     namespace=self.namespace,
@@ -151,26 +153,26 @@ class Reader:
                 ),
             )
         else:
-            async for message in self._of_workflow(source):
+            async for message in self._read_workflow(source):
                 yield message
 
     async def is_gone(self, source: Source) -> bool:
-        """Whether the server, which could not find ``source``, does not list it any more either."""
-        if source.kind is not Kind.workflow:
+        """Whether ``source``, which the server did not find, is no longer listed either."""
+        if source.kind is not SourceKind.workflow:
             return True
         request = ListWorkflowExecutionsRequest(
             namespace=self.namespace, query=f"RunId = '{source.run_id}'", page_size=1
         )
-        return not (await self._asked(self._service.list_workflow_executions, request)).executions
+        return not (await self._ask(self._service.list_workflow_executions, request)).executions
 
-    async def _of_workflow(self, source: Source) -> AsyncIterator[Message]:
+    async def _read_workflow(self, source: Source) -> AsyncIterator[Message]:
         execution = WorkflowExecution(workflow_id=source.id, run_id=source.run_id)
         if not source.ended:
             request = DescribeWorkflowExecutionRequest(namespace=self.namespace, execution=execution)
-            yield await self._asked(self._service.describe_workflow_execution, request)
+            yield await self._ask(self._service.describe_workflow_execution, request)
         token, events = b"", 0
         while True:
-            page = await self._asked(
+            page = await self._ask(
                 self._service.get_workflow_execution_history,
                 GetWorkflowExecutionHistoryRequest(
                     namespace=self.namespace, execution=execution, next_page_token=token
@@ -178,8 +180,8 @@ class Reader:
             )
             yield page
             events += len(page.history.events)
-            for blob in page.raw_history:  # which the server sends instead, where it is set up so
-                batch = _events(blob)
+            for blob in page.raw_history:  # some servers are set up to send this instead
+                batch = _parse(blob)
                 yield batch
                 events += len(batch.events)
             token = page.next_page_token
@@ -188,7 +190,7 @@ class Reader:
         if not events:
             raise MalformedEnvelope("the server gave a history without events")
 
-    async def _listed(
+    async def _list(
         self, call: Callable[..., Any], request_type: type[Any], field: str, *, optional: bool = False
     ) -> AsyncIterator[Any]:
         token = b""
@@ -196,7 +198,7 @@ class Reader:
             size: Any = {"maximum_page_size" if request_type is ListSchedulesRequest else "page_size": _PAGE}
             request = request_type(namespace=self.namespace, next_page_token=token, **size)
             try:
-                page = await self._asked(call, request)
+                page = await self._ask(call, request)
             except RPCError as error:
                 if optional and error.status in _NOT_THERE:
                     return
@@ -207,11 +209,11 @@ class Reader:
             if not token:
                 return
 
-    async def _asked(self, call: Callable[..., Coroutine[Any, Any, Any]], request: Message) -> Any:
+    async def _ask(self, call: Callable[..., Coroutine[Any, Any, Any]], request: Message) -> Any:
         return await call(request, retry=True, timeout=_TIMEOUT)
 
 
-def _events(blob: DataBlob) -> History:
+def _parse(blob: DataBlob) -> History:
     try:
         if blob.encoding_type != EncodingType.ENCODING_TYPE_PROTO3:
             raise DecodeError

@@ -1,11 +1,11 @@
-"""Which failures in a history tell something of an application's, in clear."""
+"""Failures in a history that tell something of an application in clear."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-_ENCODED = "Encoded failure"  # the message of a failure whose own message is in its encoded attributes
+_ENCODED = "Encoded failure"  # stands in place of the message that is in the encoded attributes
 _FIXED_MESSAGES = (
     "Activity task failed",
     "Child Workflow execution failed",
@@ -16,9 +16,9 @@ _OF_THE_SDK = ("[TMPRL", "Failed encoding completion: ", "Failed converting ", "
 
 
 def tells_in_clear(failure: Mapping[str, Any]) -> bool:
-    """Whether a failure has a message or stack trace of an application's, in clear.
+    """Whether a failure has a message or stack trace of an application in clear.
 
-    The reason of a reset, which stands in one, is for Temporal to read.
+    The failure of a reset does not count: its message is the reason of the reset, which is for Temporal to read.
     """
 
     def get(camel_case: str, snake_case: str) -> Any:

@@ -1,4 +1,4 @@
-"""The datastores that a configuration names, for commands that ask them without the SDK."""
+"""The datastores that a configuration names, for commands that use them without the SDK."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from envelope_codec.store import PayloadStore, Stored, StoreUrl, parse_store_url
 
 _T = TypeVar("_T")
 
-_SECONDS = 120.0  # for one call: of 20 MB, over a slow line
+_SECONDS = 120.0  # for one call, which may carry 20 MB over a slow line
 _TO_CLOSE = 5.0
 
 
 def stores_by_setting(config: EnvelopeConfig) -> dict[str, StoreUrl]:
-    """``storage``, if it is set, then ``former_storage[0]`` and so on."""
+    """List the stores by setting: ``storage``, if it is set, then ``former_storage[0]`` and so on."""
     urls = {"storage": config.storage} if config.storage is not None else {}
     urls |= {f"former_storage[{index}]": url for index, url in enumerate(config.former_storage)}
     return {setting: parse_store_url(url) for setting, url in urls.items()}
 
 
-def configured_stores(config: EnvelopeConfig) -> list[StoreUrl]:
-    """``storage``, if it is set, and ``former_storage``."""
+def list_stores(config: EnvelopeConfig) -> list[StoreUrl]:
+    """List the stores: ``storage``, if it is set, and ``former_storage``."""
     return list(stores_by_setting(config).values())
 
 
-def chosen_store(config: EnvelopeConfig, name: str | None) -> StoreUrl:
-    """The store of that name; without a name, ``storage``."""
-    stores = configured_stores(config)
+def choose_store(config: EnvelopeConfig, name: str | None) -> StoreUrl:
+    """Choose the store of that name. Without a name, ``storage``."""
+    stores = list_stores(config)
     if name is None:
         if config.storage is None:
             raise ConfigurationError("storage: not set; name one of former_storage with --store, or set it")
@@ -46,21 +46,24 @@ def chosen_store(config: EnvelopeConfig, name: str | None) -> StoreUrl:
 
 
 @asynccontextmanager
-async def opened(url: StoreUrl) -> AsyncIterator[PayloadStore]:
-    """The store, each of whose calls ends in time; closed afterwards."""
+async def open_store(url: StoreUrl) -> AsyncIterator[PayloadStore]:
+    """Open the store, limit the time of each of its calls, and close it afterwards."""
     store = url.open()
     try:
         yield _Timed(store)
     finally:
-        with suppress(Exception):  # the server is gone, for instance, or does not answer
+        with suppress(Exception):  # the server may be gone, or give no answer
             await asyncio.wait_for(store.close(), _TO_CLOSE)
-        await _threads_of_sqlite_ended()
+        await _wait_for_sqlite_threads()
 
 
 async def check_store(store: PayloadStore, *, writes: bool) -> None:
-    """Raise if the store can't be used. See `PayloadStore.check`; where nothing is to be stored, it is only read.
+    """Raise if the store can't be used, as `PayloadStore.check` does. Unless it ``writes``, the store is only read.
 
-    What is read is not there: a store that says so has been reached, and permits to read.
+    It is asked for a payload that is not there. A store that says so was reached, and permits reading.
+
+    Raises:
+        EnvelopeError: it can't be used.
     """
     if writes:
         await store.check()
@@ -72,16 +75,16 @@ async def check_store(store: PayloadStore, *, writes: bool) -> None:
 def proves_nothing(error: EnvelopeError, *, writes: bool) -> bool:
     """Whether reading may be permitted in spite of this error of `check_store`.
 
-    S3 tells nobody that an object is missing who may not list the bucket, and to read needs no such permission.
+    S3 says that an object is missing only to those who may list the bucket. Reading does not need that permission.
     """
     return not writes and isinstance(error, StoreRefused) and "S3 says so of a missing object, too" in error.reason
 
 
-async def _threads_of_sqlite_ended() -> None:
+async def _wait_for_sqlite_threads() -> None:
     """Wait a moment for threads of aiosqlite.
 
-    It does not, where a connection could not be made, and such a thread prints a traceback if the event loop that
-    it tells of its end is closed by then.
+    aiosqlite does not wait for its thread where a connection could not be made. Such a thread tells the event loop that
+    it ends, and prints a traceback if the loop is closed by then.
     """
     for _ in range(100):
         if not any(thread.name.endswith("(_connection_worker_thread)") for thread in threading.enumerate()):
@@ -90,7 +93,7 @@ async def _threads_of_sqlite_ended() -> None:
 
 
 class _Timed:
-    """A store that gives up what takes too long."""
+    """A store whose calls end after `_SECONDS`."""
 
     def __init__(self, store: PayloadStore) -> None:
         self._store = store
