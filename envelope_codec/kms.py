@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from envelope_codec._facts import bare_keys, facts_of
 from envelope_codec._frames import frameless
+from envelope_codec._schemes import suggest_scheme
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.observe import logger
 
@@ -25,6 +26,7 @@ MISSING_PACKAGE = "missing-package"
 
 _CONTEXT_PREFIX = b"envelope-codec/1 context\0"
 _PATH = re.compile(r"(?:~|\.{0,2}/)[ -~]{0,254}|[\w ./~-]{1,250}\.[a-z]{1,5}")
+_KEY_FILE = re.compile(r"[~.]{0,2}/|[\w .-]*\.json$")
 _HARMLESS = re.compile(r"[^@{}\r]{0,400}")
 _KEY_NAME = re.compile(r"arn:|projects/|(?:key|alias)/|mrk-|[a-z]{1,16}:|[0-9a-f]{8}-[0-9a-f]{4}-|[\w./-]{1,16}$")
 _told_of_bytes: set[type] = set()
@@ -182,8 +184,9 @@ def master_key(uri: str) -> MasterKey:
     scheme = uri.split("://", 1)[0]
     matches = [point for point in metadata.entry_points(group=ENTRY_POINT_GROUP) if point.name == scheme]
     if not matches:
-        known = ", ".join(sorted({p.name for p in metadata.entry_points(group=ENTRY_POINT_GROUP)}))
-        raise ConfigurationError(f"no provider for key URI scheme {scheme!r} (installed: {known or 'none'})")
+        known = sorted({p.name for p in metadata.entry_points(group=ENTRY_POINT_GROUP)})
+        installed, likely = ", ".join(known) or "none", suggest_scheme(scheme, known)
+        raise ConfigurationError(f"no provider for key URI scheme {scheme!r} (installed: {installed}){likely}")
     if len({point.value for point in matches}) > 1:
         raise ConfigurationError(f"more than one installed provider claims key URI scheme {scheme!r}")
     return _load(matches[0])(uri)
@@ -302,4 +305,5 @@ def _with_scheme(uri: str) -> str:
     if uris:
         raise ConfigurationError(f"more than one installed provider takes {_shown(uri)!r}: give SCHEME://…")
     names = ", ".join([*(spelling.name for spelling in bare_keys()), "or SCHEME://…"])
-    raise ConfigurationError(f"{_shown(uri)!r} is not a key URI: give {names}")
+    likely = "; of a key file, localfile:///ABSOLUTE/PATH" if _KEY_FILE.match(uri) else ""
+    raise ConfigurationError(f"{_shown(uri)!r} is not a key URI: give {names}{likely}")

@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from envelope_codec._frames import frameless
+from envelope_codec._schemes import suggest_scheme
 from envelope_codec.errors import ConfigurationError, StoreRefused
 from envelope_codec.observe import logger
 
@@ -193,8 +194,9 @@ def _scheme(url: str) -> str:
 def _provider(scheme: str) -> StoreProvider:
     matches = [point for point in metadata.entry_points(group=ENTRY_POINT_GROUP) if point.name == scheme]
     if not matches:
-        known = ", ".join(sorted({point.name for point in metadata.entry_points(group=ENTRY_POINT_GROUP)}))
-        raise ConfigurationError(f"storage: no store for URL scheme {scheme!r} (installed: {known or 'none'})")
+        known = sorted({point.name for point in metadata.entry_points(group=ENTRY_POINT_GROUP)})
+        installed, likely = ", ".join(known) or "none", suggest_scheme(scheme, known)
+        raise ConfigurationError(f"storage: no store for URL scheme {scheme!r} (installed: {installed}){likely}")
     if len({point.value for point in matches}) > 1:
         raise ConfigurationError(f"storage: more than one installed store claims URL scheme {scheme!r}")
     point = matches[0]

@@ -20,43 +20,46 @@ from envelope_codec_local.key_file import ALL, KeyFile
 
 
 def keygen(
-    path: Annotated[Path, typer.Argument(help="The key file.")],
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="The key file.")],
     rotate: Annotated[bool, typer.Option("--rotate", help="Add a version and make it primary.")] = False,
     disable: Annotated[
         list[str] | None,
-        typer.Option(metavar="VERSION", help='Let this version, or "all", neither wrap nor unwrap.'),
+        typer.Option(metavar="VERSION", help='Let a version, or "all", neither wrap nor unwrap.'),
     ] = None,
     enable: Annotated[
         list[str] | None,
-        typer.Option(metavar="VERSION", help='Undo --disable for this version, or for "all".'),
+        typer.Option(metavar="VERSION", help='Undo --disable for a version, or for "all".'),
     ] = None,
 ) -> None:
-    """Make a master key in a file, for development and tests.
+    """Make or change a master key in a file, for development and tests.
 
-    Without options, a new key; an existing file is never overwritten. With options, the existing key is changed.
+    Without options it makes a new key, and never overwrites a file. With options it changes the key that the file
+    holds. It prints the key URI, the key id and the versions.
+
+    Exit status: 0, or 1 if the file can't be made or changed.
     """
     if not str(path).isprintable():
         raise ConfigurationError(f"{str(path)!r} is no path that a key URI can hold: choose a printable one")
     disable, enable = disable or [], enable or []
     if rotate or disable or enable:
-        file = change_key_file(path, lambda file: _changed(file, rotate, disable, enable))
+        file = change_key_file(path, lambda file: _change(file, rotate, disable, enable))
     else:
         file = create_key_file(path)
     print(f"key URI:  {key_uri(path)}")
     print(f"key id:   {LocalKeyFile(path.absolute()).key_id}")
-    print(f"versions: {', '.join(_described(file))}")
+    print(f"versions: {', '.join(_describe_versions(file))}")
 
 
 def create_key_file(path: Path) -> KeyFile:
     """Write a new key to ``path``, with mode 0600.
 
     Raises:
-        ConfigurationError: something is there already, or the file can't be written.
+        ConfigurationError: there is a file already, or it can't be written.
     """
     file = KeyFile.generate()
-    with _written(path, file) as fresh:
+    with _write_beside(path, file) as fresh:
         try:
-            # Unlike a rename, a link never replaces what is there.
+            # Unlike a rename, a link never replaces a file that is there.
             os.link(fresh, path)
         except FileExistsError:
             raise ConfigurationError(
@@ -66,26 +69,28 @@ def create_key_file(path: Path) -> KeyFile:
 
 
 def change_key_file(path: Path, change: Callable[[KeyFile], KeyFile]) -> KeyFile:
-    """Replace the key file at ``path`` by ``change`` of it, at once; of a symbolic link, the target.
+    """Replace the key file at ``path``, in one step, by what ``change`` makes of it.
+
+    Where ``path`` is a symbolic link, the file that it points at is replaced.
 
     Raises:
         ConfigurationError: the file is missing, not private or not valid, or it can't be written.
     """
     LocalKeyFile(path.absolute())
     target = path.resolve()
-    with _alone_in(target.parent):
+    with _lock(target.parent):
         file = change(KeyFile.parse(target.read_bytes()))
-        with _written(target, file) as fresh:
+        with _write_beside(target, file) as fresh:
             fresh.replace(target)
     return file
 
 
 def key_uri(path: Path) -> str:
-    """The key URI of the key file at ``path``."""
+    """Give the key URI of the key file at ``path``."""
     return "localfile://" + quote(str(path.absolute()))
 
 
-def _changed(file: KeyFile, rotate: bool, disable: Sequence[str], enable: Sequence[str]) -> KeyFile:
+def _change(file: KeyFile, rotate: bool, disable: Sequence[str], enable: Sequence[str]) -> KeyFile:
     if both := set(disable) & set(enable):
         raise ConfigurationError(f"--disable and --enable both name {sorted(both)[0]!r}: give one of them")
     for version in [*disable, *enable]:
@@ -97,15 +102,15 @@ def _changed(file: KeyFile, rotate: bool, disable: Sequence[str], enable: Sequen
     return replace(file, disabled=file.disabled - {*enable} | {*disable})
 
 
-def _described(file: KeyFile) -> Iterator[str]:
+def _describe_versions(file: KeyFile) -> Iterator[str]:
     for version in file.versions:
         notes = ["primary"] * (version == file.primary) + ["disabled"] * file.is_disabled(version)
         yield f"{version} ({', '.join(notes)})" if notes else version
 
 
 @contextmanager
-def _written(path: Path, file: KeyFile) -> Iterator[Path]:
-    """A finished temporary file, beside ``path``, for the caller to put in place; gone afterwards."""
+def _write_beside(path: Path, file: KeyFile) -> Iterator[Path]:
+    """Write ``file`` to a temporary file beside ``path``, which the caller puts in place. Afterwards it is removed."""
     try:
         descriptor, name = mkstemp(dir=path.parent, prefix=".envelope-codec-")
         fresh = Path(name)
@@ -123,8 +128,11 @@ def _written(path: Path, file: KeyFile) -> Iterator[Path]:
 
 
 @contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Two changes at once would lose a version, and with it what that version wrapped."""
+def _lock(folder: Path) -> Iterator[None]:
+    """Keep other changes of key files in ``folder`` waiting.
+
+    Two changes at once would lose a version, and with it everything that this version wrapped.
+    """
     descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -1,66 +1,111 @@
-"""What the commands print: lines for people, with text from elsewhere made harmless."""
+"""What the commands print: lines for people, in which text from elsewhere is made harmless."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import textwrap
 from collections.abc import Iterable
+from typing import NoReturn, TextIO
 
+import typer
 from rich.console import Console
 from rich.text import Text
 
 WIDTH = 100
-"""Lines are folded here where they can be, or at the terminal's width."""
+"""Lines are folded here where they can be, or at the terminal's width if that is less."""
 
 _NARROWEST = 20
 
 
 def printable(text: str) -> str:
-    """``text`` with whatever a terminal might obey, or that hides or reorders what is shown, spelled out."""
-    return "".join(char if char.isprintable() else _spelled(char) for char in text)
+    """Spell out what a terminal might obey, and what hides or reorders other text."""
+    return "".join(char if char.isprintable() else _spell(char) for char in text)
 
 
 def plural(count: int, one: str, many: str = "") -> str:
-    """``1 envelope``, ``2 envelopes``."""
+    """Give the count with its noun: ``1 envelope``, ``2 envelopes``."""
     return f"{count} {one if count == 1 else many or one + 's'}"
 
 
 def json_text(document: object) -> str:
-    """``document`` as JSON in printable ASCII."""
-    return json.dumps(document, indent=2)  # whatever is not printable ASCII is escaped
+    """Write ``document`` as JSON in printable ASCII."""
+    return json.dumps(document, indent=2)  # json escapes whatever is not printable ASCII
+
+
+def complain(message: str) -> None:
+    """Print ``message`` as one line on standard error."""
+    print(f"envelope-codec: {printable(message)}", file=sys.stderr)
+
+
+def leave(message: str, status: int) -> NoReturn:
+    """Complain, and end the command with ``status``."""
+    complain(message)
+    raise typer.Exit(status)
+
+
+def fold(line: str, width: int, *, breaking_words: bool = False) -> list[str]:
+    """Cut ``line`` at blanks into pieces of at most ``width`` characters. A short line keeps its own blanks.
+
+    A word that is longer stays whole, so that it can be copied, unless ``breaking_words``.
+    """
+    if len(line) <= width:
+        return [line]
+    return textwrap.wrap(line, width, break_on_hyphens=False, break_long_words=breaking_words)
+
+
+def make_console(stream: TextIO) -> Console:
+    """A console on ``stream``: styled on a terminal, plain text elsewhere.
+
+    With ``NO_COLOR`` (https://no-color.org) it is plain text on a terminal too, without a progress bar or a spinner.
+    Rich by itself would leave the colours out, and go on with bold type and moves of the cursor.
+    """
+    plain = bool(os.environ.get("NO_COLOR"))
+    return Console(
+        file=stream,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        color_system=None if plain else "auto",
+        force_terminal=False if plain else None,
+    )
+
+
+def width_of(console: Console) -> int:
+    """How wide lines on ``console`` may be: `WIDTH`, or less on a narrow terminal."""
+    return min(console.width, WIDTH) if console.file.isatty() else WIDTH
 
 
 class Page:
-    """Standard output: styled on a terminal, plain text elsewhere. What it is given may come from anywhere."""
+    """Standard output. What is printed may come from anywhere, and is made harmless."""
 
     def __init__(self) -> None:
         reconfigure = getattr(sys.stdout, "reconfigure", None)
-        if reconfigure is not None:  # a terminal or file that knows fewer characters gets their numbers
+        if reconfigure is not None:  # a terminal or file that lacks a character gets its number
             reconfigure(errors="backslashreplace")
-        self._console = Console(highlight=False, markup=False, emoji=False)
+        self._console = make_console(sys.stdout)
         self._started = False
-        self._width = min(self._console.width, WIDTH) if self._console.is_terminal else WIDTH
+        self._width = width_of(self._console)
 
     def heading(self, text: str) -> None:
-        """The title of what follows, after a blank line."""
+        """Print a title for what follows, after a blank line."""
         if self._started:
             self.line()
         self.line(text, style="bold")
 
     def line(self, text: str = "", *, indent: int = 0, style: str = "") -> None:
-        """One line, however long it is: what has no blanks in it can be copied whole."""
+        """Print one line, however long it is: so text without blanks can be copied whole."""
         self._print(" " * indent + printable(text), style)
 
     def fact(self, label: str, text: str, *, indent: int = 2, column: int = 20, style: str = "") -> None:
-        """``text`` beside a label, folded at blanks."""
-        room = max(_NARROWEST, self._width - indent - column)
-        lines = _folded(printable(text), room) or [""]
+        """Print ``text`` beside a label, folded at blanks."""
+        lines = fold(printable(text), max(_NARROWEST, self._width - indent - column)) or [""]
         for number, part in enumerate(lines):
             self._print(f"{'':{indent}}{'' if number else printable(label) + ' ':{column}}{part}", style)
 
     def facts(self, facts: Iterable[tuple[str, str]], *, indent: int = 2, column: int = 20) -> None:
-        """Several of them."""
+        """Print several labels and texts."""
         for label, text in facts:
             self.fact(label, text, indent=indent, column=column)
 
@@ -69,12 +114,6 @@ class Page:
         self._console.print(Text(text.rstrip(), style), soft_wrap=True)
 
 
-def _spelled(char: str) -> str:
+def _spell(char: str) -> str:
     number = ord(char)
     return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
-
-
-def _folded(line: str, room: int) -> list[str]:
-    if len(line) <= room:
-        return [line]
-    return textwrap.wrap(line, room, break_on_hyphens=False, break_long_words=False)

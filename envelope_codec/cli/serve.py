@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from envelope_codec import __version__
+from envelope_codec.cli.configuration import NothingConfigured, is_configured
+from envelope_codec.cli.output import leave
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.server import ServerConfig, load
 
@@ -22,18 +24,20 @@ _PREFIX = "ENVELOPE_CODEC_SERVER_"
 def serve(
     config: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="A TOML file of settings; else ENVELOPE_CODEC_*, which override it as well."),
+        typer.Option(metavar="FILE", help="A TOML file of settings. ENVELOPE_CODEC_* are read too, and override it."),
     ] = None,
     listen: Annotated[
-        list[str] | None, typer.Option(metavar="HOST:PORT", help="Where to listen; may be given again.")
+        list[str] | None, typer.Option(metavar="HOST:PORT", help="Where to listen. Repeat it for several addresses.")
     ] = None,
     origin: Annotated[
         list[str] | None,
-        typer.Option(metavar="ORIGIN", help="Of a Web UI whose pages may use it; may be given again."),
+        typer.Option(metavar="ORIGIN", help="A Web UI whose pages may use the server. Repeat it for several."),
     ] = None,
-    workers: Annotated[int | None, typer.Option(metavar="N", help="Processes.", min=1)] = None,
-    tls_cert: Annotated[str | None, typer.Option(metavar="FILE", help="Certificate chain, in PEM.")] = None,
-    tls_key: Annotated[str | None, typer.Option(metavar="FILE", help="Its private key, in PEM.")] = None,
+    workers: Annotated[int | None, typer.Option(metavar="N", help="How many processes serve.", min=1)] = None,
+    tls_cert: Annotated[str | None, typer.Option(metavar="FILE", help="The certificate chain, in PEM.")] = None,
+    tls_key: Annotated[
+        str | None, typer.Option(metavar="FILE", help="The private key of the certificate, in PEM.")
+    ] = None,
     allow_unauthenticated_network: Annotated[
         bool,
         typer.Option(
@@ -42,24 +46,29 @@ def serve(
         ),
     ] = False,
     check: Annotated[
-        bool, typer.Option("--check", help="Try out settings, master keys and issuers' keys, say what is so, and end.")
+        bool,
+        typer.Option(
+            "--check", help="Try the settings, the master keys and the issuers' keys, print what was found, and end."
+        ),
     ] = False,
 ) -> None:
-    """Decode for people what workers sealed: the codec server.
+    """Run the codec server for Temporal's Web UI and CLI.
 
-    Temporal's Web UI and command line ask it. It listens on 127.0.0.1:8081 unless
-    told otherwise. Options override the environment, which overrides the file.
+    It decodes for people what workers sealed. It listens on 127.0.0.1:8081 unless it is told otherwise. Options
+    override the environment, and the environment overrides the file.
 
-    Exit status: 0 after SIGTERM or SIGINT, once what was under way has ended; 1 if it
-    could not start, or --check found something wrong.
+    Exit status: 0 after SIGTERM or SIGINT, once the requests under way have ended; 1 if the server could not start, or
+    if --check found something wrong; 2 if nothing is configured.
     """
-    # Through the environment, where workers find them too.
+    # Worker processes read their settings from the environment.
     if config is not None:
         os.environ["ENVELOPE_CODEC_FILE"] = config
     given = {"LISTEN": ",".join(listen or []), "ORIGINS": ",".join(origin or []), "WORKERS": workers}
     given |= {"TLS_CERT": tls_cert, "TLS_KEY": tls_key}
     given |= {"ALLOW_UNAUTHENTICATED_NETWORK": "true" if allow_unauthenticated_network else None}
     os.environ.update({f"{_PREFIX}{name}": str(value) for name, value in given.items() if value})
+    if not is_configured():
+        leave(str(NothingConfigured()), 2)
     keys, server = EnvelopeConfig.from_env(), ServerConfig.from_env()
 
     if check:
@@ -67,11 +76,11 @@ def serve(
         print(*lines, sep="\n")
         raise typer.Exit(0 if well else 1)
 
-    def listening(addresses: Sequence[Address]) -> None:
+    def announce(addresses: Sequence[Address]) -> None:
         for line in announcement(keys, server, addresses):
             print(line, file=sys.stderr, flush=True)  # standard output is for the audit trail
 
-    load("run").run(keys, server, listening)
+    load("run").run(keys, server, announce)
 
 
 def announcement(config: EnvelopeConfig, server: ServerConfig, addresses: Sequence[Address]) -> Iterator[str]:

@@ -31,8 +31,8 @@ from temporalio.converter import DataConverter
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, Worker
 
 from envelope_codec import EnvelopePlugin, Event
-from envelope_codec.cli.demo.search import payloads_in
 from envelope_codec.cli.keygen import create_key_file, key_uri
+from envelope_codec.cli.payloads.message import payloads_in
 from envelope_codec.envelope import ENCODING as ENVELOPE
 from envelope_codec.testing import FakeKms
 from tests.support.context_header import ContextHeader

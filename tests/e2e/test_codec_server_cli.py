@@ -19,7 +19,7 @@ from temporalio.client import Client, WorkflowHistory
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from envelope_codec import EnvelopeConfig
-from envelope_codec.cli.demo.search import payloads_in
+from envelope_codec.cli.payloads.message import payloads_in
 from envelope_codec.envelope import parse
 from envelope_codec.server import ServerConfig
 from envelope_codec.temporal.codec import is_envelope

@@ -29,10 +29,11 @@ from temporalio.worker import Worker
 import envelope_codec
 import envelope_codec_local
 from envelope_codec import EnvelopeCodec, Event
-from envelope_codec.cli.demo.search import Needles, payloads_in
+from envelope_codec.cli.demo.search import Needles
+from envelope_codec.cli.payloads.message import payloads_in
 from envelope_codec.envelope import Envelope, Purpose, parse
 from envelope_codec.temporal.codec import is_envelope
-from envelope_codec.temporal.system_payloads import written_in_clear
+from envelope_codec.temporal.system_payloads import describe_clear_payload
 from envelope_codec.testing import FakeKms
 from tests.support.context_header import ContextHeader
 from tests.support.importing_workflow import ImportsTheLibrary
@@ -166,7 +167,7 @@ async def test_users_failure_converter_has_its_say_and_lets_nothing_out(
         *_, refused = await handle.result()
     assert refused == f"{message}, details of marigold"
     stored = await events(plain, name)
-    assert Needles(["marigold"]).found_in(b"".join(event.SerializeToString() for event in stored)) == set()
+    assert Needles(["marigold"]).find_in(b"".join(event.SerializeToString() for event in stored)) == set()
     assert any(event.activity_task_failed_event_attributes.failure.message == "Encoded failure" for event in stored)
 
 
@@ -189,7 +190,7 @@ async def test_pydantic_compression_failures_and_external_storage_together(
     assert paid.lines == {**invoice.lines, "fee": 1}
 
     stored = [payload for event in await events(plain, name) for payload in payloads_in(event)]
-    assert {written_in_clear(payload) for payload in stored} == {"reference to external storage"}
+    assert {describe_clear_payload(payload) for payload in stored} == {"reference to external storage"}
     assert len(shelf.stored) == 2
     assert all(map(is_envelope, shelf.stored))
     plainest = len(invoice.model_dump_json())

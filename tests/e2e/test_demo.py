@@ -16,7 +16,7 @@ import pytest
 from devstack import AzureKeyVaultServer, GcpKmsServer, LocalStack, OpenBao, Server, ServerMissing
 from temporalio.api.history.v1 import History
 
-from envelope_codec.cli.demo.search import payloads_in
+from envelope_codec.cli.payloads.message import payloads_in
 from envelope_codec.envelope import parse
 
 ROOT = Path(__file__).resolve().parents[2]

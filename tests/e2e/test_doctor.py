@@ -24,12 +24,13 @@ from temporalio.service import RPCError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from envelope_codec import EnvelopeConfig, NamespaceKeys
-from envelope_codec.cli.doctor.call import Calls, Deadline, quiet_logs
+from envelope_codec.cli.configuration import Configuration
+from envelope_codec.cli.connection import load_connection
+from envelope_codec.cli.doctor.call import Calls, Deadline
 from envelope_codec.cli.doctor.diagnosis import Request, diagnose
 from envelope_codec.cli.doctor.finding import Code, Finding
-from envelope_codec.cli.doctor.server import target_of
-from envelope_codec.cli.doctor.settings import Settings
 from envelope_codec.cli.keygen import create_key_file, key_uri
+from envelope_codec.cli.logs import quiet_logs
 from envelope_codec.testing.listeners import silent_port
 from tests.support.harness_aws import AwsHarness
 from tests.support.harness_gcp import GcpHarness
@@ -334,10 +335,10 @@ async def test_histories_of_temporal(
 async def diagnosed(server: TemporalServer, namespace: str, key: str) -> list[Finding]:
     """What is found in one namespace with this key."""
     config = EnvelopeConfig(namespaces={namespace: NamespaceKeys(key=key)}, require_encryption=True)
-    target = target_of(server.address, None, {})
+    target = load_connection(server.address, None, {})
     calls = Calls()
     with quiet_logs() as words:
-        request = Request(Settings(config, "a test"), [namespace], True, target)
+        request = Request(Configuration(config, "a test"), [namespace], True, target)
         diagnosis = await diagnose(request, Deadline(60), calls, words)
     assert not calls.hang
     return diagnosis.findings

@@ -15,7 +15,7 @@ from temporalio.worker import Worker
 
 from envelope_codec.cli.inspection.document import json_values
 from envelope_codec.cli.inspection.inventory import Inventory
-from envelope_codec.cli.inspection.place import places_in
+from envelope_codec.cli.payloads.walk import locations_in
 from envelope_codec.envelope import parse
 from envelope_codec.testing import FakeKms
 from tests.support.server_records import run
@@ -88,4 +88,4 @@ async def test_it_reads_what_temporals_own_command_prints(
 
 
 def taken_stock_of(document: str) -> Inventory:
-    return Inventory.of(places_in(json_values(document.encode())))
+    return Inventory.of(locations_in(json_values(document.encode())))

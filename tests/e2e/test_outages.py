@@ -17,8 +17,9 @@ from temporalio.client import Client
 from temporalio.common import RawValue
 from temporalio.worker import Worker
 
-from envelope_codec.cli.demo.search import Needles, payloads_in
+from envelope_codec.cli.demo.search import Needles
 from envelope_codec.cli.keygen import change_key_file, create_key_file, key_uri
+from envelope_codec.cli.payloads.message import payloads_in
 from envelope_codec.kms import MasterKey, master_key
 from envelope_codec.testing import FakeKms
 from envelope_codec_local.key_file import ALL
@@ -229,13 +230,13 @@ async def test_history_of_a_failing_codec_names_neither_key_nor_place(
         told = [*await events(plain, listening.id), *await events(plain, delegating.id)]
         told += [await describe(plain, listening.id), await describe(plain, delegating.id)]
         for message in told:
-            assert key.needles.found_in(without_payloads(message)) == set()
+            assert key.needles.find_in(without_payloads(message)) == set()
         key.enable()
         assert await result_of(listening) == "something"
         assert await result_of(delegating) == "waited with care"
     for message in [*await events(plain, listening.id), *await events(plain, delegating.id)]:
-        assert key.needles.found_in(without_payloads(message)) == set()
-    assert any(key.needles.found_in(message.SerializeToString()) for message in told), "the search works"
+        assert key.needles.find_in(without_payloads(message)) == set()
+    assert any(key.needles.find_in(message.SerializeToString()) for message in told), "the search works"
 
 
 def without_payloads(message: Message) -> bytes:

@@ -18,11 +18,12 @@ from temporalio.plugin import SimplePlugin
 from temporalio.worker import Worker
 
 from envelope_codec import ConfigurationError, EnvelopePlugin, Event, KmsUnavailable
-from envelope_codec.cli.demo.search import Needles, payloads_in
+from envelope_codec.cli.demo.search import Needles
+from envelope_codec.cli.payloads.message import payloads_in
 from envelope_codec.temporal.client_check import Guard
+from envelope_codec.temporal.client_memos import NullMemos
 from envelope_codec.temporal.codec import is_envelope
-from envelope_codec.temporal.memo_interceptor import NullMemos
-from envelope_codec.temporal.worker_start import Prewarm
+from envelope_codec.temporal.prewarm import Prewarm
 from envelope_codec.testing import FakeKms
 from tests.support.context_header import NAME as HEADER
 from tests.support.context_header import ContextHeader
@@ -230,4 +231,4 @@ async def test_plugin_of_a_language_model(
     stored = await events(plain, name)
     assert all(is_envelope(payload) for event in stored for payload in payloads_in(event))
     needles = Needles(["Marigold"])
-    assert all(needles.found_in(event.SerializeToString()) == set() for event in stored)
+    assert all(needles.find_in(event.SerializeToString()) == set() for event in stored)

@@ -19,8 +19,8 @@ from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, Worker
 from temporalio.workflow import NondeterminismError
 
 from envelope_codec import EnvelopePlugin, Event, NamespaceKeys
-from envelope_codec.cli.demo.search import payloads_in
 from envelope_codec.cli.keygen import create_key_file, key_uri
+from envelope_codec.cli.payloads.message import payloads_in
 from envelope_codec.errors import (
     ContextMismatch,
     EncryptionRequired,

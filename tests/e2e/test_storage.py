@@ -26,7 +26,7 @@ from envelope_codec.cli.demo.search import Needles
 from envelope_codec.cli.keygen import create_key_file, key_uri
 from envelope_codec.storage.s3_client import Boto3Client
 from envelope_codec.temporal.codec import is_envelope
-from envelope_codec.temporal.system_payloads import written_in_clear
+from envelope_codec.temporal.system_payloads import describe_clear_payload
 from envelope_codec.testing import FakeKms
 from tests.e2e.test_workflows import WORKFLOWS, Journey, user_payloads
 from tests.support.all_data_workflow import mark
@@ -60,7 +60,7 @@ async def kept_in(url: str) -> list[str]:
 
 def assert_sealed_reference(payload: Payload, driver: str) -> None:
     """``payload`` leads to the store, and tells neither where that is nor what it is called there."""
-    assert written_in_clear(payload) == "reference to external storage"
+    assert describe_clear_payload(payload) == "reference to external storage"
     reference = json.loads(payload.data)
     assert reference.keys() == {"driverName", "claimData"}
     assert reference["driverName"] == driver
@@ -93,10 +93,10 @@ async def test_temporal_has_nothing_but_sealed_references(
 
     needles = Needles([base, *ids])
     for text in [run.text() for run in stored] + journey.snapshots:
-        assert needles.found_in(text) == set()
+        assert needles.find_in(text) == set()
         assert [id for id in ids if bytes.fromhex(id) in text] == []
     assert temporal_server.db_path is not None
-    assert Needles([base]).found_in_database(temporal_server.db_path) == set()
+    assert Needles([base]).find_in_database(temporal_server.db_path) == set()
     database = b"".join(
         path.read_bytes() for path in temporal_server.db_path.parent.glob(temporal_server.db_path.name + "*")
     )

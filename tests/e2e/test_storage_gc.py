@@ -40,10 +40,10 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from envelope_codec import EnvelopePlugin
 from envelope_codec.cli import main
-from envelope_codec.cli.demo.search import payloads_in
 from envelope_codec.cli.keygen import create_key_file, key_uri
+from envelope_codec.cli.payloads.message import payloads_in
 from envelope_codec.cli.storage.garbage import Collection, Stopped
-from envelope_codec.cli.storage.reading import Kind, Reader, Source
+from envelope_codec.cli.storage.reader import Reader, Source, SourceKind
 from envelope_codec.cli.storage.state import State
 from envelope_codec.store import parse_store_url
 from envelope_codec.temporal.codec import EnvelopeCodec
@@ -167,7 +167,7 @@ async def test_deletes_orphans_and_nothing_that_any_corner_refers_to(
         async for message in reader.messages(source):
             for payload in payloads_in(message):
                 await client.data_converter._transform_inbound_payload(payload)
-    assert kinds == {Kind.workflow, Kind.schedule, Kind.activity}
+    assert kinds == {SourceKind.workflow, SourceKind.schedule, SourceKind.activity}
     await store.close()
     await finish_corners(client, name)
 
@@ -341,7 +341,7 @@ async def test_goes_on_from_where_it_was_stopped(
     shed: Shed, connect: Any, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     namespace = "resumed"
-    monkeypatch.setattr("envelope_codec.cli.storage.garbage._AT_ONCE", 1)
+    monkeypatch.setattr("envelope_codec.cli.storage.garbage.AT_ONCE", 1)
     client, plugin = await connect(shed.key, namespace=namespace, storage=shed.url, storage_threshold=0)
     async with Worker(client, task_queue=name, workflows=[Hello], workflow_runner=UnsandboxedWorkflowRunner()):
         for number in range(12):
@@ -418,7 +418,7 @@ async def test_what_is_listed_late_is_read_as_well(
     shed: Shed, connect: Any, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As what was reset, a moment ago, from a run that is being deleted: it has its old payloads."""
-    monkeypatch.setattr("envelope_codec.cli.storage.reading._PAGE", 1)
+    monkeypatch.setattr("envelope_codec.cli.storage.reader._PAGE", 1)
     client, plugin = await connect(shed.key, namespace="late", storage=shed.url, storage_threshold=0)
     for number in range(3):
         await client.start_workflow(Hello.run, "Ada", id=f"{name} {number}", task_queue=name)
@@ -438,10 +438,10 @@ class Without(Reader):
 
     lacks: tuple[type[Message], ...]
 
-    async def _asked(self, call: Any, request: Message) -> Any:
+    async def _ask(self, call: Any, request: Message) -> Any:
         if isinstance(request, self.lacks):
             raise RPCError("no such call", RPCStatusCode.UNIMPLEMENTED, b"")
-        return await super()._asked(call, request)
+        return await super()._ask(call, request)
 
 
 async def test_only_what_a_server_may_lack_counts_as_nothing(shed: Shed, connect: Any, name: str) -> None:
@@ -463,16 +463,16 @@ class Paged(Reader):
 
     pages = 0
 
-    async def _asked(self, call: Any, request: Message) -> Any:
+    async def _ask(self, call: Any, request: Message) -> Any:
         self.pages += isinstance(request, GetWorkflowExecutionHistoryRequest)
-        return await super()._asked(call, request)
+        return await super()._ask(call, request)
 
 
 class Empty(Reader):
     """Histories come without their events."""
 
-    async def _asked(self, call: Any, request: Message) -> Any:
-        answer = await super()._asked(call, request)
+    async def _ask(self, call: Any, request: Message) -> Any:
+        answer = await super()._ask(call, request)
         if isinstance(answer, GetWorkflowExecutionHistoryResponse):
             answer.ClearField("history")
             for blob in answer.raw_history:

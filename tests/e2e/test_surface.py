@@ -199,14 +199,14 @@ def _check(walk: Walk, corner: Corner, server: TemporalServer) -> None:
     assert kinds_in_clear(walk.told) == corner.in_clear
     secret = Needles([walk.secret])
     assert not walk.found(secret)
-    assert not secret.found_in_database(_database(server))
+    assert not secret.find_in_database(_database(server))
 
 
 def _check_guard(walk: Walk, corner: Corner, server: TemporalServer) -> None:
     hidden, readable = marks_found(walk, corner)
     assert hidden == set(corner.hidden)
     assert readable == {*corner.readable, *corner.names}
-    assert Needles([walk.secret]).found_in_database(_database(server))
+    assert Needles([walk.secret]).find_in_database(_database(server))
 
 
 def _database(server: TemporalServer) -> Path:

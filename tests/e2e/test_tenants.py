@@ -26,9 +26,9 @@ from envelope_codec import (
     KeyDenied,
     SealingContext,
 )
-from envelope_codec.cli.demo.search import payloads_in
 from envelope_codec.cli.inspection.inventory import Inventory
-from envelope_codec.cli.inspection.place import places_in
+from envelope_codec.cli.payloads.message import payloads_in
+from envelope_codec.cli.payloads.walk import locations_in
 from envelope_codec.envelope import parse
 from envelope_codec.temporal.codec import EnvelopeCodec
 from tests.e2e.test_workflows import Journey
@@ -155,7 +155,7 @@ WITHOUT_CONTEXT = {
 
 def key_ids_by_place(run: Run) -> Iterator[tuple[str, str]]:
     """Where each payload of a history stands, without numbers, and whose key it needs."""
-    inventory = Inventory.of(places_in([json.loads(run.json)]))
+    inventory = Inventory.of(locations_in([json.loads(run.json)]))
     for item in inventory.items:
         if item.record is not None:
             (recipient,) = inventory.records[item.record].recipients

@@ -16,7 +16,8 @@ from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, Work
 from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.worker import Worker
 
-from envelope_codec.cli.demo.search import Needles, payloads_in
+from envelope_codec.cli.demo.search import Needles
+from envelope_codec.cli.payloads.message import payloads_in
 from envelope_codec.temporal.codec import is_envelope
 from envelope_codec.testing import FakeKms
 from tests.support.all_data_workflow import (
@@ -223,11 +224,11 @@ async def test_user_data_arrives_everywhere_and_the_server_sees_none_of_it(
     stored = await journey.stored()
     needles = Needles([journey.base, STACK_TRACE_MARK])
     for run in stored:
-        assert needles.found_in(run.text()) == set()
+        assert needles.find_in(run.text()) == set()
     for snapshot in journey.snapshots:
-        assert needles.found_in(snapshot) == set()
+        assert needles.find_in(snapshot) == set()
     assert temporal_server.db_path is not None
-    assert Needles([journey.base]).found_in_database(temporal_server.db_path) == set()
+    assert Needles([journey.base]).find_in_database(temporal_server.db_path) == set()
 
     payloads = [payload for run in stored for event in run.history.events for payload in user_payloads(event)]
     assert len(payloads) > len(STORED)
@@ -247,10 +248,8 @@ async def test_search_finds_each_piece_of_user_data_where_the_plugin_is_missing(
     marks = [journey.mark(where) for where in STORED if where not in UNSTORED]
     needles = Needles([*marks, STACK_TRACE_MARK])
     stored = await journey.stored()
-    found = set[str]().union(
-        *(needles.found_in(run.text()) for run in stored), *map(needles.found_in, journey.snapshots)
-    )
+    found = set[str]().union(*(needles.find_in(run.text()) for run in stored), *map(needles.find_in, journey.snapshots))
     assert found == {*marks, STACK_TRACE_MARK}
     assert temporal_server.db_path is not None
-    assert len(Needles(marks).found_in_database(temporal_server.db_path)) > len(marks) / 2
+    assert len(Needles(marks).find_in_database(temporal_server.db_path)) > len(marks) / 2
     assert not any(is_envelope(payload) for payload in journey.queried)

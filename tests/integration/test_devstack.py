@@ -41,7 +41,7 @@ from temporalio.client import Client, WorkflowExecutionStatus
 
 from envelope_codec import EnvelopeConfig
 from envelope_codec.cli.keygen import create_key_file, key_uri
-from envelope_codec.cli.storage.stores import check_store, opened
+from envelope_codec.cli.stores import check_store, open_store
 from envelope_codec.store import parse_store_url
 from envelope_codec.temporal.codec import EnvelopeCodec
 
@@ -398,7 +398,7 @@ async def test_what_is_made_for_trials_can_be_used(
     assert await codec.decode(await codec.encode([payload])) == [payload]
     codec.close()
     if "ENVELOPE_CODEC_STORAGE" in made:
-        async with opened(parse_store_url(made["ENVELOPE_CODEC_STORAGE"])) as store:
+        async with open_store(parse_store_url(made["ENVELOPE_CODEC_STORAGE"])) as store:
             await check_store(store, writes=True)
 
 

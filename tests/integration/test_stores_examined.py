@@ -11,12 +11,13 @@ import pytest
 
 from envelope_codec import EnvelopeConfig
 from envelope_codec.cli import main
-from envelope_codec.cli.doctor.call import Calls, Deadline, quiet_logs
+from envelope_codec.cli.configuration import Configuration
+from envelope_codec.cli.doctor.call import Calls, Deadline
 from envelope_codec.cli.doctor.diagnosis import Diagnosis, Request, diagnose
 from envelope_codec.cli.doctor.finding import Code, Level
 from envelope_codec.cli.doctor.report import diagnosis_document
-from envelope_codec.cli.doctor.settings import Settings
 from envelope_codec.cli.keygen import create_key_file, key_uri
+from envelope_codec.cli.logs import quiet_logs
 from envelope_codec.testing import FakeKms
 from tests.support.harness_stores import KINDS, Stores, aws_environment, listed, opened
 from tests.support.s3_replies import S3Replies
@@ -33,7 +34,7 @@ def credentials() -> Iterator[None]:
 
 async def examined(*, storage: str | None = None, former_storage: tuple[str, ...] = ()) -> Diagnosis:
     config = EnvelopeConfig(key=FakeKms("fakekms://k"), storage=storage, former_storage=former_storage)
-    request, calls = Request(Settings(config, "a test"), ("default",), True, None), Calls()
+    request, calls = Request(Configuration(config, "a test"), ("default",), True, None), Calls()
     with quiet_logs() as words:
         diagnosis = await diagnose(request, Deadline(60), calls, words)
     assert not calls.hang

@@ -21,7 +21,8 @@ from temporalio.service import RPCError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from envelope_codec import EnvelopePlugin, Event
-from envelope_codec.cli.demo.search import Needles, payloads_in
+from envelope_codec.cli.demo.search import Needles
+from envelope_codec.cli.payloads.message import payloads_in
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable, MalformedEnvelope
 from envelope_codec.testing import FakeKms
 from tests.support.kms_connection import Line
@@ -343,8 +344,8 @@ class Stage:
         plaintext = Needles([SECRET])
         others = Needles([PLACE, self._kms.key_id, "CancelledError"])
         for message in self.seen:
-            assert plaintext.found_in(message.SerializeToString()) == set()
-            assert others.found_in(without_payloads(message)) == set()
+            assert plaintext.find_in(message.SerializeToString()) == set()
+            assert others.find_in(without_payloads(message)) == set()
 
 
 async def lapsed(plugin: EnvelopePlugin) -> None:

@@ -17,7 +17,8 @@ from temporalio.client import Client
 from temporalio.common import SearchAttributeKey
 from temporalio.service import RPCError
 
-from envelope_codec.cli.demo.search import Needles, payloads_in
+from envelope_codec.cli.demo.search import Needles
+from envelope_codec.cli.payloads.message import payloads_in
 from envelope_codec.temporal.codec import is_envelope
 from tests.support.server_records import runs
 from tests.support.surface_marks import mark
@@ -53,7 +54,7 @@ class Walk:
     def found(self, needles: Needles) -> set[str]:
         """What of ``needles`` is in anything that the server told."""
         messages = (*self.told, *self.own)
-        return set[str]().union(*(needles.found_in(message.SerializeToString()) for message in messages))
+        return set[str]().union(*(needles.find_in(message.SerializeToString()) for message in messages))
 
     def hidden(self, where: str) -> str:
         return mark(self.secret, where)

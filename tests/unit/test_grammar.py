@@ -88,6 +88,6 @@ def test_a_single_text_is_a_list_of_one_everywhere() -> None:
 
 
 def test_the_command_line_takes_the_same_durations() -> None:
-    from envelope_codec.cli.storage.command import _age
+    from envelope_codec.cli.storage.command import _read_age
 
-    assert _age("30D") == _age("30d") == 30 * 86_400.0
+    assert _read_age("30D") == _read_age("30d") == 30 * 86_400.0

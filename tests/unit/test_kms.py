@@ -202,6 +202,41 @@ def test_an_unknown_scheme_is_refused_with_those_installed() -> None:
 
 
 @pytest.mark.parametrize(
+    ("uri", "likely"),
+    [
+        ("vault://transit/k", "hashivault"),
+        ("aws://k", "awskms"),
+        ("gcp://k", "gcpkms"),
+        ("file:///etc/key.json", "localfile"),
+        ("hashivalt://k", "hashivault"),
+    ],
+)
+def test_a_likely_slip_in_the_scheme_is_named(uri: str, likely: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"did you mean {likely}://…\?$"):
+        master_key(uri)
+
+
+@pytest.mark.parametrize("uri", ["nosuchkms://x", "kms://x", "s://x"])
+def test_where_none_or_several_may_be_meant_none_is_named(uri: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"localfile.*\)$"):
+        master_key(uri)
+
+
+@pytest.mark.parametrize(
+    "path", ["key.json", "./key", "../keys/key.json", "/etc/key.json", "~/key.json", "my key.json"]
+)
+def test_a_path_is_told_how_a_key_file_is_named(path: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"of a key file, localfile:///ABSOLUTE/PATH$"):
+        master_key(path)
+
+
+@pytest.mark.parametrize("text", ["my-key", "alias/my-key", "key:value"])
+def test_what_is_no_path_is_not_taken_for_a_key_file(text: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"SCHEME://…$"):
+        master_key(text)
+
+
+@pytest.mark.parametrize(
     ("bare", "scheme", "path"),
     [
         ("arn:aws:kms:eu-west-1:111122223333:key/1234", "awskms", "arn:aws:kms:eu-west-1:111122223333:key/1234"),

@@ -161,7 +161,7 @@ EVERYTHING = """
 import asyncio, gc, os, signal, sys, threading
 from envelope_codec import EnvelopeConfig, EnvelopeCodec, SealingContext
 from envelope_codec.cli.demo.command import Counts
-from envelope_codec.cli.doctor.keys import MasterKeys
+from envelope_codec.cli.doctor.master_keys import MasterKeys
 from envelope_codec.keys.flight import Flight
 from envelope_codec.keys.stop import Stop
 from envelope_codec.kms import master_key
@@ -245,7 +245,7 @@ if child == 0:
     ask_providers()
     flight.finish(None)
     stop.set()
-    counts.taken()
+    counts.copy()
     masters.close()
     audit.write({"status": 200})
     clock.call_later(1, print)

@@ -27,9 +27,11 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from envelope_codec._process import renew_after_fork
 from envelope_codec.cli.demo.report import Report
-from envelope_codec.cli.demo.search import Needles, payloads_in
-from envelope_codec.cli.demo.servers import SERVERS, Kms, NoCheckout, devstack, start
+from envelope_codec.cli.demo.search import Needles
+from envelope_codec.cli.demo.servers import SERVERS, Kms, NoCheckout, load_devstack, start
 from envelope_codec.cli.demo.workflow import REGISTERS, Customer, OpenAccount, look_up
+from envelope_codec.cli.output import complain
+from envelope_codec.cli.payloads.message import payloads_in
 from envelope_codec.envelope import parse
 from envelope_codec.errors import EnvelopeError
 from envelope_codec.observe import Event
@@ -37,37 +39,39 @@ from envelope_codec.plugin import EnvelopePlugin
 
 _TASK_QUEUE = "demo"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_PATIENCE = 120.0  # seconds for the whole workflow
+_TIMEOUT = 120.0  # seconds for the whole workflow
 
 
 def demo(
-    kms: Annotated[Kms, typer.Option(help="Where the master key lives.")] = Kms.local,
+    kms: Annotated[Kms, typer.Option(help="The KMS that has the master key.")] = Kms.local,
     without_plugin: Annotated[bool, typer.Option("--without-plugin", hidden=True)] = False,
     history: Annotated[Path | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Encrypt a workflow end to end, on real servers that it starts and stops, and look at what Temporal stored.
+    """Encrypt a workflow end to end, and look at what Temporal stored.
+
+    It starts real servers, and stops them when it is done. It needs a source checkout.
 
     Exit status: 0 if no plaintext was found; 1 if some was; 2 if the demo could not run.
     """
-    log = _hushed()
+    log = _quiet_logs()
     try:
-        status = asyncio.run(_interruptible(_demo(kms, without_plugin, history)))
+        status = asyncio.run(_run_until_signal(_demo(kms, without_plugin, history)))
     except ModuleNotFoundError:
-        status = _cannot(f'it needs packages: pip install "temporal-envelope-codec[cli,{kms.value}]"', log)
+        status = _explain(f'it needs packages: pip install "temporal-envelope-codec[cli,{kms.value}]"', log)
     except asyncio.TimeoutError:
-        status = _cannot(f"the workflow did not end within {_PATIENCE:g} s", log)
+        status = _explain(f"the workflow did not end within {_TIMEOUT:g} s", log)
     except (NoCheckout, EnvelopeError, TemporalError, RPCError, RuntimeError) as error:
-        status = _cannot(str(error), log)
+        status = _explain(str(error), log)
     raise typer.Exit(status)
 
 
 async def _demo(kms: Kms, without_plugin: bool, saved_history: Path | None) -> int:
-    servers, report, customer, counts = devstack(), Report(), Customer.invented(), Counts()
+    servers, report, customer, counts = load_devstack(), Report(), Customer.invent(), Counts()
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="envelope-demo-")))
         plugins = []
         if not without_plugin:
-            uri = await _master_key(kms, folder, servers, report, stack)
+            uri = await _create_key(kms, folder, servers, report, stack)
             plugins.append(stack.enter_context(EnvelopePlugin(uri, observer=counts, startup_jitter=0)))
         temporal = servers.TemporalServer()
         with report.step("Temporal dev server") as remark:
@@ -76,28 +80,28 @@ async def _demo(kms: Kms, without_plugin: bool, saved_history: Path | None) -> i
         runtime = Runtime(telemetry=TelemetryConfig(logging=None))
         with report.step("worker and workflow") as remark:
             client = await Client.connect(temporal.address, plugins=plugins, runtime=runtime)
-            handle, result = await asyncio.wait_for(_run(client, customer), _PATIENCE)
+            handle, result = await asyncio.wait_for(_run(client, customer), _TIMEOUT)
             remark(f"workflows: 1, activities: {REGISTERS}")
         with report.step("histories, fetched raw") as remark:
             plain = await Client.connect(temporal.address, runtime=runtime)
-            histories = await _histories(plain, handle)
+            histories = await _fetch_histories(plain, handle)
             remark(f"histories: {len(histories)}, events: {sum(len(one.events) for one in histories)}")
         if saved_history:
             await asyncio.to_thread(saved_history.write_bytes, histories[0].SerializeToString())
 
-        report.seen(customer, result)
+        report.print_workflow(customer, result)
         stored = histories[0].events[0].workflow_execution_started_event_attributes.input.payloads[0]
-        report.stored(stored)
+        report.print_stored(stored)
         envelope = parse(stored.metadata, stored.data)
         if envelope is not None:
-            report.header(envelope.record)
-            report.calls(counts.taken())
+            report.print_header(envelope.record)
+            report.print_calls(counts.copy())
         needles = Needles(customer.secrets)
         return _search(needles, histories, temporal.db_path, report)
 
 
-async def _master_key(kms: Kms, folder: Path, servers: Any, report: Report, stack: AsyncExitStack) -> str:
-    """Start the KMS and make a master key in it; returns its key URI."""
+async def _create_key(kms: Kms, folder: Path, servers: Any, report: Report, stack: AsyncExitStack) -> str:
+    """Start the KMS, make a master key in it, and return the key URI."""
     chosen, server = SERVERS[kms], None
     if chosen.server is not None:
         server = getattr(servers, chosen.server)()
@@ -122,8 +126,8 @@ async def _run(client: Client, customer: Customer) -> tuple[WorkflowHandle[Any, 
         return handle, await handle.result()
 
 
-async def _histories(plain: Client, handle: WorkflowHandle[Any, str]) -> list[History]:
-    """Every history of the namespace, with the one of ``handle`` first."""
+async def _fetch_histories(plain: Client, handle: WorkflowHandle[Any, str]) -> list[History]:
+    """Fetch every history of the namespace. The one of ``handle`` comes first."""
     ids = [handle.id, *[execution.id async for execution in plain.list_workflows() if execution.id != handle.id]]
     histories = []
     for workflow_id in ids:
@@ -133,25 +137,25 @@ async def _histories(plain: Client, handle: WorkflowHandle[Any, str]) -> list[Hi
 
 
 def _search(needles: Needles, histories: list[History], database: Path, report: Report) -> int:
-    """Exit status: 0 if no plaintext is found."""
+    """Search for plaintext, report what was found, and return the exit status: 0 if there is none."""
     payloads = [payload for history in histories for payload in payloads_in(history)]
 
-    def found_in(messages: Iterable[Message]) -> set[str]:
-        return set().union(*(needles.found_in(message.SerializeToString()) for message in messages))
+    def find_in(messages: Iterable[Message]) -> set[str]:
+        return set().union(*(needles.find_in(message.SerializeToString()) for message in messages))
 
     places = {
-        f"stored payloads ({len(payloads)})": found_in(payloads),
-        f"stored histories ({len(histories)})": found_in(histories),
-        "the server's database": needles.found_in_database(database),
+        f"stored payloads ({len(payloads)})": find_in(payloads),
+        f"stored histories ({len(histories)})": find_in(histories),
+        "the server's database": needles.find_in_database(database),
     }
-    report.search(places)
+    report.print_search(places)
     clean = not any(places.values())
-    report.verdict(clean)
+    report.print_verdict(clean)
     return 0 if clean else 1
 
 
 class Counts:
-    """An `Observer` that counts: events by operation and outcome, and for payloads, payloads."""
+    """An `Observer` that counts events by operation and outcome. An event of several payloads counts as so many."""
 
     _lock: threading.Lock
 
@@ -160,27 +164,27 @@ class Counts:
         renew_after_fork(self, _lock=threading.Lock)
 
     def on_event(self, event: Event) -> None:
-        """See `Observer.on_event`."""
+        """Count ``event``."""
         with self._lock:
             self._counts[event.operation, event.outcome] += event.payloads or 1
 
-    def taken(self) -> Counter[tuple[str, str]]:
-        """The counts so far."""
+    def copy(self) -> Counter[tuple[str, str]]:
+        """Copy the counts so far."""
         with self._lock:
             return self._counts.copy()
 
 
-async def _interruptible(work: Coroutine[Any, Any, int]) -> int:
-    """Exit status of ``work``, or 128 and the signal's number if a signal ended it.
+async def _run_until_signal(work: Coroutine[Any, Any, int]) -> int:
+    """Do ``work`` and return its exit status, or 128 and the signal's number if a signal ended it.
 
-    Only the first signal counts: ``work`` cleans up in peace, and the process ends right after.
+    Only the first signal counts. ``work`` then cleans up undisturbed, and the process ends.
     """
     loop, task, received = asyncio.get_running_loop(), asyncio.ensure_future(work), list[int]()
 
     def interrupt(number: int, _: object) -> None:
         if not received:
             received.append(number)
-            with suppress(RuntimeError):  # all is done, and the loop closed
+            with suppress(RuntimeError):  # the work is done, and the loop is closed
                 loop.call_soon_threadsafe(task.cancel)
 
     for number in _SIGNALS:
@@ -192,17 +196,18 @@ async def _interruptible(work: Coroutine[Any, Any, int]) -> int:
             raise
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_IGN)
-        print("envelope-codec: interrupted; everything is stopped and removed", file=sys.stderr)
+        complain("interrupted; everything is stopped and removed")
         return 128 + received[0]
 
 
-def _cannot(why: str, log: Iterable[str]) -> int:
-    print("\n".join([f"envelope-codec: the demo can't run: {why}", *log]), file=sys.stderr)
+def _explain(why: str, log: Iterable[str]) -> int:
+    complain(f"the demo can't run: {why}")
+    print(*log, sep="\n", end="\n" * bool(log), file=sys.stderr)
     return 2
 
 
-def _hushed() -> deque[str]:
-    """Keep logs off the screen. Returns the last of them, kept up to date."""
+def _quiet_logs() -> deque[str]:
+    """Keep logs off the screen. The list that is returned always has the last three lines."""
     last: deque[str] = deque(maxlen=3)
 
     class Keep(logging.Handler):

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
-import textwrap
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime, timezone
 
-from rich.console import Console
 from rich.text import Text
 from temporalio.api.common.v1 import Payload
 
 from envelope_codec.cli.demo.workflow import Customer
+from envelope_codec.cli.output import fold, make_console, width_of
 from envelope_codec.envelope import NAME_ENCODING, NAME_KEY_ID, Record
-
-WIDTH = 100
-"""No line is longer, in characters."""
 
 _STEP = 25
 _LABEL = 23
@@ -26,30 +23,30 @@ _DUMPED = 64
 
 
 class Report:
-    """Progress lines and findings on standard output: plain text where that is no terminal."""
+    """Standard output: a line for each step, then what was found."""
 
     def __init__(self) -> None:
-        self._console = Console(highlight=False, markup=False, emoji=False)
-        self._width = min(self._console.width, WIDTH) if self._console.is_terminal else WIDTH
+        self._console = make_console(sys.stdout)
+        self._width = width_of(self._console)
 
     @contextmanager
     def step(self, doing: str) -> Iterator[Callable[[str], None]]:
-        """A line for something that takes time. The caller gets a function that adds a remark to the line."""
+        """Print a line for a step that takes time. The caller gets a function that puts a remark into the line."""
         begun, remarks = time.monotonic(), [""]
         with self._console.status(doing, spinner="line"):
             yield remarks.append
         seconds = f"{time.monotonic() - begun:5.1f} s"
         room = max(20, self._width - _STEP - len(seconds) - 1)
-        for number, part in enumerate(_folded(remarks[-1], room)):
+        for number, part in enumerate(fold(remarks[-1], room, breaking_words=True)):
             self._print(f"{'' if number else doing:{_STEP}}{part:{room}} {'' if number else seconds}")
 
-    def seen(self, customer: Customer, result: str) -> None:
-        """What went in and came out, as the workflow saw it."""
+    def print_workflow(self, customer: Customer, result: str) -> None:
+        """Print what the workflow was given and what it returned."""
         self._heading("What the workflow saw")
         self._facts({"input": json.dumps(asdict(customer)), "result": result})
 
-    def stored(self, payload: Payload) -> None:
-        """What the server has of the workflow's input."""
+    def print_stored(self, payload: Payload) -> None:
+        """Print what the server has stored of the workflow's input."""
         self._heading("What Temporal stored for the same input, fetched back from history without the plugin")
         shown = {
             name: value.decode() if name in (NAME_ENCODING, NAME_KEY_ID) else f"{len(value)} bytes"
@@ -58,8 +55,8 @@ class Report:
         dump = "\n".join(_hexdump(payload.data[:_DUMPED]))
         self._facts({**shown, "data": f"{len(payload.data)} bytes, which begin:\n{dump}"})
 
-    def header(self, record: Record) -> None:
-        """What the envelope says of itself."""
+    def print_header(self, record: Record) -> None:
+        """Print what the header of the envelope says."""
         self._heading("The decoded envelope header")
         created = datetime.fromtimestamp(record.created, timezone.utc)
         facts = {
@@ -76,8 +73,8 @@ class Report:
             }
         self._facts(facts)
 
-    def calls(self, counts: Mapping[tuple[str, str], int]) -> None:
-        """What it took; ``counts`` are events by operation and outcome."""
+    def print_calls(self, counts: Mapping[tuple[str, str], int]) -> None:
+        """Print how many KMS calls were needed. ``counts`` are events by operation and outcome."""
         self._heading("How many KMS calls it took")
         wraps, unwraps, sealed = counts["wrap", "ok"], counts["unwrap", "ok"], counts["seal", "ok"]
         calls = wraps + unwraps
@@ -89,15 +86,15 @@ class Report:
         failures = sum(count for (_, outcome), count in counts.items() if outcome != "ok")
         self._facts({**facts, "failures": str(failures)} if failures else facts)
 
-    def search(self, places: Mapping[str, set[str]]) -> None:
-        """Where plaintext was looked for, and what was found there."""
+    def print_search(self, places: Mapping[str, set[str]]) -> None:
+        """Print for each place that was searched which of the plaintexts it has."""
         self._heading("The search for plaintext: name, e-mail address and passport, as text and as base64")
         self._facts(
             {place: f"FOUND: {', '.join(sorted(found))}" if found else "not found" for place, found in places.items()}
         )
 
-    def verdict(self, clean: bool) -> None:
-        """The last line."""
+    def print_verdict(self, clean: bool) -> None:
+        """Print the last line: whether plaintext was found."""
         self._print()
         self._print("No plaintext was found." if clean else "PLAINTEXT WAS FOUND.", "green" if clean else "bold red")
 
@@ -108,17 +105,12 @@ class Report:
     def _facts(self, facts: Mapping[str, str]) -> None:
         room = max(20, self._width - 2 - _LABEL)
         for label, fact in facts.items():
-            parts = [part for line in fact.splitlines() for part in _folded(line, room)]
+            parts = [part for line in fact.splitlines() for part in fold(line, room, breaking_words=True)]
             for number, part in enumerate(parts):
                 self._print(f"  {'' if number else label:{_LABEL}}{part}")
 
     def _print(self, text: str = "", style: str = "") -> None:
         self._console.print(Text(text.rstrip(), style), soft_wrap=True)
-
-
-def _folded(line: str, room: int) -> list[str]:
-    """``line`` in pieces no longer than ``room``; its own spaces are kept where it fits."""
-    return [line] if len(line) <= room else textwrap.wrap(line, room, break_on_hyphens=False)
 
 
 def _hexdump(data: bytes) -> Iterator[str]:

@@ -8,64 +8,45 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
-from google.protobuf.message import Message
-from temporalio.api.common.v1 import Payload
-
 
 class Needles:
-    """Texts to look for, as UTF-8 and as base64.
+    """Texts to search for, as UTF-8 and as base64.
 
     Args:
-        texts: at least 8 bytes of UTF-8 each, so that what is found is no coincidence.
+        texts: at least 8 bytes of UTF-8 each, so that finding one is no coincidence.
     """
 
     def __init__(self, texts: Iterable[str]) -> None:
-        self._spellings = {text: tuple(_spellings(text.encode())) for text in texts}
+        self._spellings = {text: tuple(_spell(text.encode())) for text in texts}
 
-    def found_in(self, haystack: bytes) -> set[str]:
-        """Those of the texts that ``haystack`` holds in any spelling."""
+    def find_in(self, haystack: bytes) -> set[str]:
+        """Find the texts that ``haystack`` holds, in any spelling."""
         return {text for text, spellings in self._spellings.items() if any(one in haystack for one in spellings)}
 
-    def found_in_database(self, path: Path) -> set[str]:
-        """Those of the texts that the SQLite database at ``path`` holds.
+    def find_in_database(self, path: Path) -> set[str]:
+        """Find the texts that the SQLite database at ``path`` holds.
 
-        Looks at the files themselves (deleted rows and the journal are there too) and at each row (a long value is
-        scattered over the file's pages).
+        Both its files and its rows are searched: the files have deleted rows and the journal too, and a row has in one
+        piece what the file scatters over its pages.
         """
         found: set[str] = set()
         for suffix in ("", "-journal", "-wal"):
             with suppress(FileNotFoundError):
-                found |= self.found_in(path.with_name(path.name + suffix).read_bytes())
-        # Not read-only: who comes first after a moment without writers may have to recover the write-ahead log.
+                found |= self.find_in(path.with_name(path.name + suffix).read_bytes())
+        # Not read-only: the first reader after the last writer may have to recover the write-ahead log.
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, timeout=30)) as database:
             tables = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
             for (table,) in tables:
                 quoted = '"' + table.replace('"', '""') + '"'
                 for row in database.execute(f"SELECT * FROM {quoted}"):  # noqa: S608 - a table's own name, quoted
-                    found |= self.found_in(b"\0".join(_bytes(value) for value in row))
+                    found |= self.find_in(b"\0".join(_bytes(value) for value in row))
         return found
 
 
-def payloads_in(message: Message) -> Iterator[Payload]:
-    """Every payload in a protobuf message, at any depth."""
-    if isinstance(message, Payload):
-        yield message
-        return
-    for field, value in message.ListFields():
-        if field.message_type is None:
-            continue
-        if field.message_type.GetOptions().map_entry:
-            inner = value.values() if field.message_type.fields_by_name["value"].message_type else ()
-        else:
-            inner = [value] if isinstance(value, Message) else value
-        for one in inner:
-            yield from payloads_in(one)
-
-
-def _spellings(text: bytes) -> Iterator[bytes]:
+def _spell(text: bytes) -> Iterator[bytes]:
     yield text
     for shift in range(3):
-        # Of the first and last characters, some bits belong to whatever stands before and after the text.
+        # Some bits of the first and the last character belong to what stands before and after the text.
         encoded = base64.b64encode(b"\0" * shift + text).rstrip(b"=")
         first = -(-shift * 8 // 6)
         last = len(encoded) - (1 if (shift + len(text)) % 3 else 0)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
-import envelope_codec
+from envelope_codec.cli.checkout import DEVSTACK, is_checkout
 from envelope_codec.cli.keygen import create_key_file, key_uri
 
 
@@ -28,39 +28,39 @@ class Kms(str, Enum):
 
 
 class NoCheckout(Exception):
-    """There is no source checkout around the installed package."""
+    """There is no source checkout around this package. The text says what to do."""
 
 
-def devstack() -> Any:
-    """The module ``devstack`` of the source checkout.
+def load_devstack() -> Any:
+    """Import the module ``devstack`` of the source checkout.
 
     Raises:
-        NoCheckout: this is an installation without one.
+        NoCheckout: this package is installed without a checkout.
     """
-    folder = Path(envelope_codec.__file__).resolve().parent.parent / "localstack"
-    if not (folder / "devstack.py").is_file():
+    if not is_checkout():
         raise NoCheckout(
-            "it starts servers by a script that only the source checkout has (localstack/devstack.py): "
+            "it starts servers with a script that only a source checkout has (localstack/devstack.py): "
             "clone the repository and run `make demo` there"
         )
-    if str(folder) not in sys.path:
-        sys.path.append(str(folder))
+    if str(DEVSTACK) not in sys.path:
+        sys.path.append(str(DEVSTACK))
     return importlib.import_module("devstack")
 
 
 async def start(server: Any, stack: AsyncExitStack) -> None:
-    """Start a server of the devstack and let ``stack`` stop it, also while it starts."""
+    """Start a server of the devstack. ``stack`` stops it later, even if starting it fails."""
     stack.callback(server.stop)
     await asyncio.to_thread(server.start)
 
 
 class KmsServer(NamedTuple):
-    """How to come by a master key.
+    """How to get a master key in one kind of KMS.
 
     Attributes:
-        title: what to call the KMS.
-        server: name of its class in `devstack`, or None where no server is needed.
-        create_key: makes a master key, given the running server and an empty folder; returns its key URI.
+        title: the name of the KMS, for people.
+        server: name of the server's class in ``devstack``. None where no server is needed.
+        create_key: a function that makes a master key, from the running server and an empty folder. It returns the key
+            URI.
     """
 
     title: str

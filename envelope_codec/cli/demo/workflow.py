@@ -1,4 +1,4 @@
-"""The workflow of the demo: it opens an account for an invented customer, who is looked up in many registers first."""
+"""The workflow of the demo: it looks up an invented customer in many registers, and opens an account."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ REGISTERS = 50
 
 @dataclass
 class Customer:
-    """Somebody who does not exist."""
+    """A customer who does not exist."""
 
     name: str
     email: str
     passport: str
 
     @classmethod
-    def invented(cls) -> Customer:
-        """A new one, with a name that occurs nowhere else."""
+    def invent(cls) -> Customer:
+        """Invent a customer with a name that occurs nowhere else."""
         mark = secrets.token_hex(8)
         return cls(f"Marigold Quill {mark}", f"marigold.{mark}@example.com", f"X{mark.upper()}")
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What nobody but the customer and the workflow should see."""
+        """What only the customer and the workflow should see."""
         return self.name, self.email, self.passport
 
 
 @activity.defn
 async def look_up(customer: Customer, register: int, reason: str) -> str:
-    """Pretends to look up the customer."""
+    """Pretend to look up the customer."""
     return f"{customer.name}, passport {customer.passport}: nothing in register {register} ({reason})"
 
 
@@ -44,7 +44,7 @@ class OpenAccount:
 
     @workflow.run
     async def run(self, customer: Customer) -> str:
-        """Returns the message to the customer."""
+        """Look up the customer everywhere, and return the message to the customer."""
         findings = await asyncio.gather(*(self._look_up(customer, register) for register in range(REGISTERS)))
         return f"Welcome, {customer.name}! {len(findings)} registers know nothing of you."
 

@@ -4,58 +4,56 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
-from envelope_codec.cli.doctor.call import Calls, Deadline, quiet_logs
+from envelope_codec.cli.configuration import WAYS_TO_CONFIGURE, NothingConfigured, load_configuration
+from envelope_codec.cli.connection import ConnectionUnusable, load_connection
+from envelope_codec.cli.doctor.call import Calls, Deadline
+from envelope_codec.cli.doctor.configured_keys import NothingToExamine, namespaces_of
 from envelope_codec.cli.doctor.diagnosis import Diagnosis, Request, diagnose
 from envelope_codec.cli.doctor.finding import Code, problem
 from envelope_codec.cli.doctor.issuers import load_server
 from envelope_codec.cli.doctor.report import diagnosis_document, print_diagnosis
-from envelope_codec.cli.doctor.server import ProfileUnusable, target_of
-from envelope_codec.cli.doctor.settings import NothingConfigured, load_settings, namespaces_of
-from envelope_codec.cli.output import Page, json_text, printable
+from envelope_codec.cli.logs import quiet_logs
+from envelope_codec.cli.options import AddressOption, ConfigOption, JsonOption, ProfileOption
+from envelope_codec.cli.output import Page, json_text, leave
 from envelope_codec.errors import ConfigurationError
 
 
 def doctor(
-    key: Annotated[str | None, typer.Argument(help="The master key; else --config, else ENVELOPE_CODEC_*.")] = None,
-    config: Annotated[str | None, typer.Option(metavar="FILE", help="A TOML file of settings.")] = None,
+    key: Annotated[
+        str | None,
+        typer.Argument(metavar="KEY", help="The master key. Without it, the settings come from --config."),
+    ] = None,
+    config: ConfigOption = None,
     namespace: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="A namespace to examine; may be given again.")
+        list[str] | None, typer.Option(metavar="NAME", help="A namespace to examine. Repeat it for several.")
     ] = None,
-    address: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="The Temporal server; its newest histories are read.")
-    ] = None,
-    profile: Annotated[
-        str | None, typer.Option(metavar="NAME", help="How to connect, as the temporal command's --profile.")
-    ] = None,
-    timeout: Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="It ends by then.")] = 30.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document, for programs.")] = False,
+    address: AddressOption = None,
+    profile: ProfileOption = None,
+    timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.1, help="End by then, even if a server gives no answer.")
+    ] = 30.0,
+    as_json: JsonOption = False,
 ) -> None:
-    """Try the configuration: every master key and datastore, and what Temporal stored.
+    """Say what is wrong with a configuration, and how to fix it.
 
-    It says in plain words what to fix. It writes nothing but requests to wrap and
-    unwrap a random secret, and an empty payload to the datastore in `storage`.
+    It tries every master key and datastore, and reads the newest histories of the Temporal server. It writes nothing
+    to Temporal. Master keys are asked to wrap and unwrap a random secret, and an empty payload is stored in the
+    datastore that `storage` names.
 
-    Exit status: 0 if all is well, advice or not; 1 if there are problems; 2 if
-    nothing could be examined.
+    Exit status: 0 if there is no problem, with or without advice; 1 if there are problems; 2 if nothing could be
+    examined.
     """
     if key is not None and config is not None:
         raise typer.BadParameter("give KEY or --config, not both", param_hint="KEY")
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC writes to standard error by itself
     request, calls = None, Calls()
     try:
-        settings = load_settings(key, config)
-        server = load_server(key, config)
-        target = target_of(address, profile)
-        names = namespace or namespaces_of(settings.config, target.namespace if target else None)
-        request = Request(settings, list(dict.fromkeys(names)), bool(namespace), target, server)
-    except (NothingConfigured, ProfileUnusable) as error:
-        print(f"envelope-codec: {printable(str(error))}", file=sys.stderr)
-        raise typer.Exit(2) from None
+        request = _load_request(key, config, namespace, address, profile)
     except ConfigurationError as error:
         fix = "correct the setting or the file that is named"
         finding = problem(Code.configuration_invalid, "configuration", str(error), fix)
@@ -67,11 +65,19 @@ def doctor(
         print(json_text(diagnosis_document(request, diagnosis)))
     else:
         print_diagnosis(request, diagnosis, Page())
-    _leave(diagnosis.status, calls)
+    raise typer.Exit(diagnosis.status)
 
 
-def _leave(status: int, calls: Calls) -> None:
-    if calls.hang:  # whatever it is that hangs, it must not keep the process from ending
-        sys.stdout.flush()
-        os._exit(status)
-    raise typer.Exit(status)
+def _load_request(
+    key: str | None, file: str | None, named: Sequence[str] | None, address: str | None, profile: str | None
+) -> Request:
+    try:
+        configuration = load_configuration(key, file)
+        server = load_server(key, file)
+        connection = load_connection(address, profile)
+        names = named or namespaces_of(configuration.config, connection.namespace if connection else None)
+    except NothingConfigured:
+        leave(f"nothing to examine: name a key, or {WAYS_TO_CONFIGURE}", 2)
+    except (NothingToExamine, ConnectionUnusable) as error:
+        leave(str(error), 2)
+    return Request(configuration, list(dict.fromkeys(names)), bool(named), connection, server)

@@ -1,4 +1,4 @@
-"""All that the doctor does: ask the KMSs, the datastores and the Temporal server, and say what is wrong."""
+"""The diagnosis: it asks the KMSs, the datastores and the Temporal server, and collects what is wrong."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from envelope_codec.cli.doctor.call import Calls, Deadline, ProviderWords
+from envelope_codec.cli.configuration import Configuration
+from envelope_codec.cli.connection import Connection
+from envelope_codec.cli.doctor.call import Calls, Deadline
+from envelope_codec.cli.doctor.configuration_findings import configuration_findings
+from envelope_codec.cli.doctor.configured_keys import purpose_of, sealing_keys
 from envelope_codec.cli.doctor.finding import Code, Finding, Level
+from envelope_codec.cli.doctor.histories import Reading, ServerFailed, read_server
 from envelope_codec.cli.doctor.issuers import issuer_findings
 from envelope_codec.cli.doctor.key_findings import key_findings
-from envelope_codec.cli.doctor.keys import KeyCheck, MasterKeys, Probe
+from envelope_codec.cli.doctor.keys import KeyCheck, Probe
+from envelope_codec.cli.doctor.master_keys import MasterKeys
 from envelope_codec.cli.doctor.recipients import Recipients, count_recipients, recipient_findings
-from envelope_codec.cli.doctor.server import Reading, ServerFailed, Target, read_server
-from envelope_codec.cli.doctor.settings import Settings, configuration_findings, purpose_of, sealing_keys
 from envelope_codec.cli.doctor.store_findings import store_findings
 from envelope_codec.cli.doctor.stores import StoreProbe, probe_stores
 from envelope_codec.cli.doctor.survey import Survey
@@ -26,6 +30,7 @@ from envelope_codec.cli.doctor.survey_findings import (
     survey_findings,
     unconfigured_finding,
 )
+from envelope_codec.cli.logs import ProviderWords
 from envelope_codec.errors import KeyDenied
 from envelope_codec.server import ServerConfig
 
@@ -35,17 +40,17 @@ class Request:
     """What is to be examined.
 
     Attributes:
-        settings: the configuration.
-        namespaces: which of its namespaces.
-        asked: whether somebody named them.
-        target: the Temporal server, or None if it is not to be asked.
+        configuration: the settings, and where they come from.
+        namespaces: the namespaces to examine.
+        asked: whether somebody named these namespaces.
+        connection: the Temporal server, or None if it is not to be asked.
         server: the settings of the codec server, if there are any.
     """
 
-    settings: Settings
+    configuration: Configuration
     namespaces: Sequence[str]
     asked: bool
-    target: Target | None
+    connection: Connection | None
     server: ServerConfig | None = None
 
 
@@ -66,18 +71,18 @@ class Diagnosis:
 
 
 async def diagnose(request: Request, deadline: Deadline, calls: Calls, words: ProviderWords) -> Diagnosis:
-    """Examine everything. Ends at ``deadline`` at the latest, whatever hangs; what still runs then is in ``calls``."""
-    config, masters = request.settings.config, MasterKeys()
+    """Examine everything, and end at ``deadline`` at the latest. Calls that hang are left to ``calls``."""
+    config, masters = request.configuration.config, MasterKeys()
     findings = list(configuration_findings(config, request.namespaces))
     check, purpose = KeyCheck(calls, masters, words), purpose_of(config)
     unusable = {finding.subject for finding in findings if finding.code is Code.namespace_unusable}
     namespaces = [namespace for namespace in request.namespaces if namespace not in unusable]
     keys = [key for namespace in namespaces for key in sealing_keys(config, namespace)]
-    # Awaited last: a store that does not answer takes all the time, which the rest is not to miss.
+    # Awaited last: a store that gives no answer takes all the time there is, which the other calls need too.
     stores = asyncio.create_task(probe_stores(config, deadline, calls, words))
     probes, read, issuers = await asyncio.gather(
         check.run(keys, purpose, deadline),
-        _read(request.target, namespaces, deadline),
+        _read(request.connection, namespaces, deadline),
         issuer_findings(request.server, deadline),
     )
     now = time.time()
@@ -90,8 +95,8 @@ async def diagnose(request: Request, deadline: Deadline, calls: Calls, words: Pr
     findings += [*key_findings(probes, config, purpose), *issuers]
     recipients = count_recipients(probes, surveys.values(), config)
     findings += recipient_findings(recipients)
-    if isinstance(read, ServerFailed) and request.target is not None:
-        findings.append(server_finding(read, request.target))
+    if isinstance(read, ServerFailed) and request.connection is not None:
+        findings.append(server_finding(read, request.connection))
     for survey in surveys.values():
         findings += survey_findings(survey, config, request.asked)
         if without := await check.without_key(list(survey.records), config, deadline):
@@ -106,10 +111,12 @@ async def diagnose(request: Request, deadline: Deadline, calls: Calls, words: Pr
     return Diagnosis(probes, list(surveys.values()), findings, stores.result(), recipients)
 
 
-async def _read(target: Target | None, namespaces: Sequence[str], deadline: Deadline) -> list[Reading] | ServerFailed:
-    if target is None:
+async def _read(
+    connection: Connection | None, namespaces: Sequence[str], deadline: Deadline
+) -> list[Reading] | ServerFailed:
+    if connection is None:
         return []
     try:
-        return await read_server(target, namespaces, deadline)
+        return await read_server(connection, namespaces, deadline)
     except ServerFailed as error:
         return error

@@ -1,4 +1,4 @@
-"""What the doctor finds."""
+"""The findings of the doctor, and their codes."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from enum import Enum
 
 
 class Level(str, Enum):
-    """How bad it is: with a problem something fails or leaks; advice may be left alone."""
+    """How bad a finding is. With a problem something fails or leaks. Advice need not be followed."""
 
     problem = "problem"
     advice = "advice"
 
 
 class Code(str, Enum):
-    """What was found, by the names that programs read. docs/command-line.md has the meaning of each."""
+    """The kinds of findings, by the names that programs read. docs/command-line.md has the meaning of each."""
 
     configuration_invalid = "configuration-invalid"
     namespace_unusable = "namespace-unusable"
@@ -63,15 +63,15 @@ class Code(str, Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing to know.
+    """One thing that was found.
 
     Attributes:
         level: problem or advice.
-        code: which.
+        code: which kind of finding.
         subject: the setting, key, datastore or namespace concerned.
-        text: what is so. May hold text from elsewhere.
+        text: what was found, in words for people. It may hold text from elsewhere.
         fix: what to do about it.
-        words: what the KMS, the datastore or the server said itself, if anything.
+        words: what the KMS, the datastore or the server said itself; empty if nothing.
     """
 
     level: Level
@@ -83,10 +83,10 @@ class Finding:
 
 
 def problem(code: Code, subject: str, text: str, fix: str = "", words: str = "") -> Finding:
-    """A finding that makes the exit status 1."""
+    """Make a finding that makes the exit status 1."""
     return Finding(Level.problem, code, subject, text, fix, words)
 
 
 def advice(code: Code, subject: str, text: str, fix: str = "", words: str = "") -> Finding:
-    """A finding that does not."""
+    """Make a finding that leaves the exit status as it is."""
     return Finding(Level.advice, code, subject, text, fix, words)

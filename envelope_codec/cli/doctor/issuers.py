@@ -1,4 +1,4 @@
-"""The issuers of the codec server's table ``[server]``: whether their keys can be had from here."""
+"""The issuers in the codec server's table ``[server]``: whether they give their keys to this machine."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _FILE = "ENVELOPE_CODEC_FILE"
 
 
 def load_server(key: str | None, file: str | None, environ: Mapping[str, str] | None = None) -> ServerConfig | None:
-    """The settings of the codec server where the configuration comes from, or None if it has none.
+    """Load the settings of the codec server from where the configuration comes from. None if there are none.
 
     Raises:
-        ConfigurationError: they are wrong.
+        ConfigurationError: one of them is wrong.
     """
     variables = os.environ if environ is None else environ
     if key is not None:
@@ -35,7 +35,7 @@ def load_server(key: str | None, file: str | None, environ: Mapping[str, str] | 
 
 
 async def issuer_findings(server: ServerConfig | None, deadline: Deadline) -> list[Finding]:
-    """What is wrong with the keys of its issuers."""
+    """Ask the issuers of ``server`` for their keys, and say which give none."""
     if server is None or not server.auth:
         return []
     try:

@@ -55,7 +55,7 @@ def _lacks_permission(probe: Probe, error: EnvelopeError) -> bool:
 
 
 def _twice(probes: Sequence[Probe]) -> Iterator[Finding]:
-    """Find master keys that one namespace has under two URIs: `KeySets` refuses them."""
+    """Find master keys that one namespace has under two URIs. `KeySets` refuses them."""
     first: dict[tuple[str, str], str] = {}
     for probe in probes:
         if (

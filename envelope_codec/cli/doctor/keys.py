@@ -1,18 +1,19 @@
-"""Whether the master keys wrap and unwrap, each bound to the context that a record of its namespace has."""
+"""The test of the master keys: whether each wraps and unwraps, with the context that records of its namespace have."""
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from envelope_codec._facts import ProviderFacts, facts_of_key
-from envelope_codec._process import renew_after_fork
-from envelope_codec.cli.doctor.call import Calls, Deadline, ProviderWords
-from envelope_codec.cli.doctor.settings import ConfiguredKey, opening_keys
+from envelope_codec.cli.doctor.answer import Answer
+from envelope_codec.cli.doctor.call import Calls, Deadline
+from envelope_codec.cli.doctor.configured_keys import ConfiguredKey, opening_keys
+from envelope_codec.cli.doctor.master_keys import MasterKeys
+from envelope_codec.cli.logs import ProviderWords
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.envelope import (
     NAMESPACE,
@@ -21,41 +22,26 @@ from envelope_codec.envelope import (
     Record,
     unlock,
 )
-from envelope_codec.errors import ConfigurationError, EnvelopeError, InvalidCiphertext
+from envelope_codec.errors import ConfigurationError, InvalidCiphertext
 from envelope_codec.keys.calls import translate_error
 from envelope_codec.keys.draft import Draft
-from envelope_codec.kms import MISSING_PACKAGE, MasterKey, WrappedSecret, master_key, unwrap_with
-
-
-@dataclass(frozen=True)
-class Answer:
-    """How one call ended.
-
-    Attributes:
-        seconds: how long it took.
-        error: None if it went well.
-        words: what the KMS said itself.
-    """
-
-    seconds: float
-    error: EnvelopeError | None = None
-    words: str = ""
+from envelope_codec.kms import MISSING_PACKAGE, MasterKey, WrappedSecret, unwrap_with
 
 
 @dataclass
 class Probe:
-    """One master key of one namespace, and what has been found so far; a thread goes on filling it in.
+    """One master key of one namespace, and what is known of it. A thread fills it in while it works.
 
     Attributes:
-        key: which.
-        key_id: its key id; empty before it has been loaded.
-        defect: why it can't be loaded.
+        key: the master key, as it is configured.
+        key_id: its key id; empty until it is loaded.
+        defect: why it can't be loaded; empty if it can.
         lacks_package: whether it can't be loaded because a package is not installed.
-        stage: what is being done, or was last.
-        wrap, unwrap: how these ended; None if they have not been tried, or not ended.
-        record: what it wrapped.
-        proved: whether a payload's own record was unwrapped, instead of one made for the purpose.
-        notices: what its provider says will be trouble, and what to do about it.
+        stage: what is being done with it, or was done last.
+        wrap, unwrap: how these ended. None for what was not tried, or has not ended.
+        record: the record that it wrapped.
+        proved: whether the record of a payload was unwrapped, and not one that was made for the test.
+        notices: what its provider expects to go wrong, each with what to do about it.
     """
 
     key: ConfiguredKey
@@ -76,46 +62,12 @@ class Probe:
 
     @property
     def ended(self) -> bool:
-        """Whether there is nothing more to come."""
+        """Whether its test has ended."""
         return bool(self.defect or self.unwrap or (self.wrap and self.wrap.error))
 
 
-@dataclass
-class MasterKeys:
-    """The configured master keys, loaded when they are needed. Only for threads that may hang.
-
-    A key that was named by its URI is loaded twice: one object wraps, another opens, as another process would. So an
-    alias has to be looked up, which takes a permission of its own.
-    """
-
-    _loaded: dict[tuple[Any, bool], MasterKey] = field(default_factory=dict)
-    _lock: threading.Lock = field(init=False)
-
-    def __post_init__(self) -> None:
-        renew_after_fork(self, _lock=threading.Lock)
-
-    def get(self, given: Any, *, opens: bool) -> MasterKey:
-        """Raises `ConfigurationError`: its provider can't be loaded, or refuses the URI."""
-        if not isinstance(given, str):
-            return given  # type: ignore[no-any-return]
-        with self._lock:
-            found = self._loaded.get((given, opens))
-        if found is None:
-            made = master_key(given)
-            with self._lock:
-                found = self._loaded.setdefault((given, opens), made)
-        return found
-
-    def close(self) -> None:
-        """Close those that were loaded here."""
-        with self._lock:
-            loaded, self._loaded = self._loaded, {}
-        for master in loaded.values():
-            master.close()
-
-
 class KeyCheck:
-    """Asks the KMSs, each master key in a thread of its own."""
+    """Tests master keys, each in a thread of its own."""
 
     def __init__(self, calls: Calls, masters: MasterKeys, words: ProviderWords) -> None:
         self._calls = calls
@@ -123,17 +75,17 @@ class KeyCheck:
         self._words = words
 
     async def run(self, keys: Sequence[ConfiguredKey], purpose: Purpose, deadline: Deadline) -> list[Probe]:
-        """Have each key wrap and unwrap, as far as that ends before ``deadline``."""
+        """Have each key wrap and unwrap, and return what is known at ``deadline`` at the latest."""
         probes = [Probe(key) for key in keys]
         by_key: dict[Any, list[Probe]] = {}
         for probe in probes:
             given = probe.key.given
             by_key.setdefault(given if isinstance(given, str) else id(given), []).append(probe)
         await self._calls.results([partial(self._examine_all, group, purpose) for group in by_key.values()], deadline)
-        return [replace(probe) for probe in probes]  # as they are now: threads that are late go on with theirs
+        return [replace(probe) for probe in probes]  # copies: threads that are late go on to fill in the originals
 
     async def prove(self, probe: Probe, records: Sequence[Record], deadline: Deadline) -> None:
-        """Have a key that could not wrap unwrap one of these records, if one of them is its own."""
+        """Have a key that could not wrap unwrap one of ``records``, if the key has wrapped one of them."""
 
         def work() -> Answer | None:
             opener = self._masters.get(probe.key.given, opens=True)
@@ -145,7 +97,7 @@ class KeyCheck:
 
         try:
             answer = await self._calls.result(work, deadline)
-        except Exception:  # it can't tell whether a record is its own
+        except Exception:  # the key can't tell whether it has wrapped a record
             answer = None
         if answer is not None:
             probe.unwrap, probe.proved = answer, True
@@ -153,9 +105,9 @@ class KeyCheck:
     async def without_key(
         self, records: Sequence[Record], config: EnvelopeConfig, deadline: Deadline
     ) -> list[Record] | None:
-        """Those of the records that no master key opens which is configured for their namespace.
+        """Find the records that no master key opens which is configured for their namespace.
 
-        None if it could not be found out, since a key can't be loaded or its KMS does not tell what is its own.
+        None if nobody knows, because a key can't be loaded, or can't tell which records it has wrapped.
         """
 
         def work() -> list[Record]:
@@ -196,41 +148,41 @@ class KeyCheck:
         probe.stage = "wrap"
 
         def wrap() -> None:
-            probe.record = _wrapped(sealer, probe.key, purpose)
+            probe.record = _wrap_record(sealer, probe.key, purpose)
 
         probe.wrap = self._ask("wrap", sealer, wrap)
         record = probe.record
         if probe.wrap.error is None and record is not None:
             probe.stage = "unwrap"
-            probe.unwrap = self._ask("unwrap", opener, partial(_accepted, opener, record))
-        probe.notices = _notices(sealer)
+            probe.unwrap = self._ask("unwrap", opener, partial(_unwrap_own, opener, record))
+        probe.notices = _ask_for_notices(sealer)
 
     def _ask(self, operation: str, master: MasterKey, work: Callable[[], None]) -> Answer:
-        self._words.taken()
+        self._words.take()
         begun = time.perf_counter()
         try:
             work()
         except BaseException as error:
             seconds = time.perf_counter() - begun
-            return Answer(seconds, translate_error(error, operation, master), self._words.taken())
+            return Answer(seconds, translate_error(error, operation, master), self._words.take())
         return Answer(time.perf_counter() - begun)
 
 
-def _notices(master: MasterKey) -> tuple[tuple[str, str], ...]:
-    """Ask a provider for its notices. It need not have the method ``notices``."""
+def _ask_for_notices(master: MasterKey) -> tuple[tuple[str, str], ...]:
+    """Ask the provider what it expects to go wrong. A provider need not have the method ``notices``."""
     try:
         ask: Any = getattr(master, "notices", None)
         return tuple(ask()) if ask is not None else ()
-    except Exception:  # a provider of a third party may have something else by that name
+    except Exception:  # the provider of a third party may have something else of this name
         return ()
 
 
-def _wrapped(master: MasterKey, key: ConfiguredKey, purpose: Purpose) -> Record:
+def _wrap_record(master: MasterKey, key: ConfiguredKey, purpose: Purpose) -> Record:
     """Make a record with one recipient, as the keyring makes it, of a secret that nothing else knows."""
     return Draft(purpose, int(time.time()), {**key.context, NAMESPACE: key.namespace}).wrap_by(master)
 
 
-def _accepted(master: MasterKey, record: Record) -> None:
+def _unwrap_own(master: MasterKey, record: Record) -> None:
     recipient = record.recipients[0]
     if not master.accepts(recipient.key_id):
         raise InvalidCiphertext("the key does not know what it wrapped as its own", operation="unwrap")

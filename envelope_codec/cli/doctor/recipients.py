@@ -1,4 +1,4 @@
-"""How many recipients the wrapping keys of a namespace have: the newest in its histories, and one that is made now."""
+"""The recipients of a namespace's wrapping keys: of the newest one in its histories, and of one that is made now."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from envelope_codec.envelope import Purpose, Record
 
 @dataclass(frozen=True)
 class Recipients:
-    """What is known of one namespace that has several master keys to seal with.
+    """How many recipients the wrapping keys of one namespace have, if it seals with several master keys.
 
     Attributes:
-        namespace: which.
-        wanted: how many recipients a key is to have.
+        namespace: the namespace.
+        wanted: how many recipients a wrapping key is to have.
         lacking: settings of the master keys that do not wrap now, or do not unwrap what they have wrapped.
-        newest: recipients of the newest wrapping key in the histories that were read; None if there is none.
-        newest_lacking: settings of the master keys that it lacks.
+        newest: how many the newest wrapping key has in the histories that were read; None if there is none.
+        newest_lacking: settings of the master keys that the newest wrapping key lacks.
     """
 
     namespace: str
@@ -32,12 +32,12 @@ class Recipients:
 
     @property
     def now(self) -> int:
-        """How many recipients a key has that is made now."""
+        """How many recipients a wrapping key would have if it were made now."""
         return self.wanted - len(self.lacking)
 
 
 def count_recipients(probes: Sequence[Probe], surveys: Iterable[Survey], config: EnvelopeConfig) -> list[Recipients]:
-    """Of each namespace with several master keys to seal with."""
+    """Count the recipients for each namespace that seals with several master keys."""
     if not config.sealing:
         return []
     newest = {survey.namespace: _newest(survey) for survey in surveys}
@@ -61,7 +61,7 @@ def count_recipients(probes: Sequence[Probe], surveys: Iterable[Survey], config:
 
 
 def recipient_findings(counted: Iterable[Recipients]) -> Iterator[Finding]:
-    """What to know of keys in use that lack a recipient. Of master keys that do not wrap, others tell."""
+    """Say which wrapping keys in use lack a recipient. Master keys that do not wrap have findings of their own."""
     for one in counted:
         if not one.newest_lacking:
             continue
@@ -71,9 +71,10 @@ def recipient_findings(counted: Iterable[Recipients]) -> Iterator[Finding]:
         )
         still = [setting for setting in one.newest_lacking if setting in one.lacking]
         fix = (
-            f"mend {', '.join(still)}, of which more is told here: a worker tries it again within an hour"
+            f"repair {', '.join(still)}, as its own finding says: a worker tries it again within an hour"
             if still
-            else "nothing, if the master key was out or refused: a worker tries it within an hour, and replaces the key"
+            else "nothing, if the master key gave no answer or refused for a while: a worker tries it again within an "
+            "hour, and then replaces the wrapping key"
         )
         yield advice(Code.recipient_lacking, f"namespace {one.namespace}", text, fix)
 
@@ -85,7 +86,7 @@ def _serves(probe: Probe, config: EnvelopeConfig) -> bool:
 
 
 def _key_id(probe: Probe) -> str:
-    """As it stands in records: an alias names the key that it points at."""
+    """Give the key id as it stands in records: for an alias, that of the key that it points at."""
     return probe.record.recipients[0].key_id if probe.record is not None else probe.key_id
 
 

@@ -1,17 +1,18 @@
-"""What the doctor prints."""
+"""What the doctor prints, for people and for programs."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from envelope_codec.cli.doctor.answer import Answer
 from envelope_codec.cli.doctor.diagnosis import Diagnosis, Request
 from envelope_codec.cli.doctor.finding import Finding, Level
-from envelope_codec.cli.doctor.keys import Answer, Probe
+from envelope_codec.cli.doctor.keys import Probe
 from envelope_codec.cli.doctor.recipients import Recipients
 from envelope_codec.cli.doctor.stores import StoreProbe
 from envelope_codec.cli.doctor.survey import Survey
-from envelope_codec.cli.inspection.kind import Kind
 from envelope_codec.cli.output import Page, plural
+from envelope_codec.cli.payloads.kind import Kind
 from envelope_codec.config import EnvelopeConfig
 
 FORMAT = "envelope-codec/doctor-1"
@@ -20,24 +21,24 @@ _STYLES = {Level.problem: "red", Level.advice: "yellow"}
 
 
 def print_diagnosis(request: Request | None, diagnosis: Diagnosis, page: Page) -> None:
-    """All of it, for people. ``request`` is None where the configuration could not be loaded."""
+    """Print the diagnosis for people. ``request`` is None where the configuration could not be loaded."""
     if request is not None:
         page.heading("Configuration")
-        page.facts([("from", request.settings.source), *_settings(request.settings.config)])
+        page.facts([("from", request.configuration.source), *_settings(request.configuration.config)])
         page.heading("Master keys")
         for probe in diagnosis.probes:
             _print_probe(probe, page)
         for counted in diagnosis.recipients:
-            page.fact(counted.namespace, _recipients(counted))
+            page.fact(counted.namespace, _describe_recipients(counted))
         if diagnosis.stores:
             page.heading("Datastores")
         for store in diagnosis.stores:
-            page.fact(store.name, f"{store.setting}: {_used(store)}")
+            page.fact(store.name, f"{store.setting}: {_describe_use(store)}")
         page.heading("Temporal server")
-        if request.target is None:
-            page.fact("not asked", "give --address or --profile to have its newest histories looked at")
+        if request.connection is None:
+            page.fact("not asked", "give --address or --profile, and its newest histories are read")
         else:
-            page.fact("address", request.target.address)
+            page.fact("address", request.connection.address)
         for survey in diagnosis.surveys:
             unread = survey.reading.failure is not None and not survey.events
             page.fact(survey.namespace, "could not be read" if unread else _counts(survey))
@@ -50,8 +51,8 @@ def print_diagnosis(request: Request | None, diagnosis: Diagnosis, page: Page) -
 
 
 def diagnosis_document(request: Request | None, diagnosis: Diagnosis) -> dict[str, Any]:
-    """All of it, for programs. docs/command-line.md tells what the names mean."""
-    config = request.settings.config if request else None
+    """Make the JSON document for programs. docs/command-line.md says what its names mean."""
+    config = request.configuration.config if request else None
     return {
         "format": FORMAT,
         "status": diagnosis.status,
@@ -62,11 +63,11 @@ def diagnosis_document(request: Request | None, diagnosis: Diagnosis) -> dict[st
             "wrapping": config.wrapping,
             "namespaces": list(request.namespaces if request else ()),
         },
-        "keys": [_probe(probe) for probe in diagnosis.probes],
-        "recipients": [_recipient_counts(counted) for counted in diagnosis.recipients],
-        "stores": [_store(store) for store in diagnosis.stores],
-        "server": request and request.target and {"address": request.target.address},
-        "histories": [_survey(survey) for survey in diagnosis.surveys],
+        "keys": [_probe_document(probe) for probe in diagnosis.probes],
+        "recipients": [_recipients_document(counted) for counted in diagnosis.recipients],
+        "stores": [_store_document(store) for store in diagnosis.stores],
+        "server": request and request.connection and {"address": request.connection.address},
+        "histories": [_survey_document(survey) for survey in diagnosis.surveys],
         "findings": [
             {
                 "level": finding.level.value,
@@ -95,13 +96,15 @@ def _on(setting: bool) -> str:
 
 def _print_probe(probe: Probe, page: Page) -> None:
     page.fact(probe.key.namespace, f"{probe.key.setting}: {probe.key_id or 'not loaded'}")
-    told = [f"{name} {_told(answer)}" for name, answer in (("wrap", probe.wrap), ("unwrap", probe.unwrap)) if answer]
+    outcomes = [
+        f"{name} {_outcome(answer)}" for name, answer in (("wrap", probe.wrap), ("unwrap", probe.unwrap)) if answer
+    ]
     if probe.proved:
-        told[-1] += " (of a payload in a history)"
-    page.fact("", ", ".join(told) or "could not be asked")
+        outcomes[-1] += " (of a payload in a history)"
+    page.fact("", ", ".join(outcomes) or "could not be asked")
 
 
-def _recipients(counted: Recipients) -> str:
+def _describe_recipients(counted: Recipients) -> str:
     text = f"a key that is made now has {counted.now} of {counted.wanted} recipients"
     if counted.lacking:
         text += f", without {', '.join(counted.lacking)}"
@@ -110,7 +113,7 @@ def _recipients(counted: Recipients) -> str:
     return text
 
 
-def _recipient_counts(counted: Recipients) -> dict[str, Any]:
+def _recipients_document(counted: Recipients) -> dict[str, Any]:
     return {
         "namespace": counted.namespace,
         "wanted": counted.wanted,
@@ -121,15 +124,15 @@ def _recipient_counts(counted: Recipients) -> dict[str, Any]:
     }
 
 
-def _told(answer: Answer) -> str:
+def _outcome(answer: Answer) -> str:
     outcome = "ok" if answer.error is None else "failed"
     return f"{outcome} in {answer.seconds * 1000:.1f} ms"
 
 
-def _used(store: StoreProbe) -> str:
+def _describe_use(store: StoreProbe) -> str:
     if store.answer is None:
         return "can't be opened" if store.defect else "no answer"
-    return _told(store.answer) + ("" if store.writes else " (only read)")
+    return _outcome(store.answer) + ("" if store.writes else " (only read)")
 
 
 def _counts(survey: Survey) -> str:
@@ -157,25 +160,25 @@ def _print_finding(finding: Finding, page: Page) -> None:
     page.facts([fact for fact in facts if fact[1]], column=10)
 
 
-def _probe(probe: Probe) -> dict[str, Any]:
+def _probe_document(probe: Probe) -> dict[str, Any]:
     return {
         "namespace": probe.key.namespace,
         "setting": probe.key.setting,
         "key_id": probe.key_id,
-        "wrap": _answer(probe.wrap),
-        "unwrap": _answer(probe.unwrap),
+        "wrap": _answer_document(probe.wrap),
+        "unwrap": _answer_document(probe.unwrap),
         "unwrapped_record_of_history": probe.proved,
     }
 
 
-def _store(store: StoreProbe) -> dict[str, Any]:
-    answer = _answer(store.answer) or {"outcome": None, "milliseconds": None, "reason": ""}
+def _store_document(store: StoreProbe) -> dict[str, Any]:
+    answer = _answer_document(store.answer) or {"outcome": None, "milliseconds": None, "reason": ""}
     if store.defect:
         answer |= {"outcome": "ConfigurationError", "reason": store.defect}
     return {"name": store.name, "role": store.role, **answer}
 
 
-def _answer(answer: Answer | None) -> dict[str, Any] | None:
+def _answer_document(answer: Answer | None) -> dict[str, Any] | None:
     if answer is None:
         return None
     error = answer.error
@@ -186,7 +189,7 @@ def _answer(answer: Answer | None) -> dict[str, Any] | None:
     }
 
 
-def _survey(survey: Survey) -> dict[str, Any]:
+def _survey_document(survey: Survey) -> dict[str, Any]:
     kinds = survey.kinds
     return {
         "namespace": survey.namespace,

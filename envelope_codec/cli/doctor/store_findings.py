@@ -1,18 +1,18 @@
-"""What the probes of datastores come to."""
+"""The findings on datastores."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 from envelope_codec.cli.doctor.finding import Code, Finding, advice, problem
-from envelope_codec.cli.doctor.store_hint import store_hint
 from envelope_codec.cli.doctor.stores import StoreProbe
-from envelope_codec.cli.storage.stores import proves_nothing
+from envelope_codec.cli.store_hint import store_hint
+from envelope_codec.cli.stores import proves_nothing
 from envelope_codec.errors import EnvelopeError, StoreRefused, StoreUnavailable
 
 
 def store_findings(probes: Sequence[StoreProbe]) -> Iterator[Finding]:
-    """What is wrong with the datastores, and what could not be proved."""
+    """Say what is wrong with the datastores, and what could not be proved."""
     yield from _twice(probes)
     for probe in probes:
         if probe.defect:
@@ -31,11 +31,11 @@ def store_findings(probes: Sequence[StoreProbe]) -> Iterator[Finding]:
                 "check the network to it, and that it runs; or set a longer --timeout",
             )
         elif probe.answer.error is not None:
-            yield _failed(probe, probe.answer.error, probe.answer.words)
+            yield _failure_finding(probe, probe.answer.error, probe.answer.words)
 
 
 def _twice(probes: Sequence[StoreProbe]) -> Iterator[Finding]:
-    """Stores with one name: no client is made with them."""
+    """Find stores with the same name. No client starts with them."""
     first: dict[str, str] = {}
     for probe in probes:
         if first.setdefault(probe.name, probe.setting) != probe.setting:
@@ -43,17 +43,17 @@ def _twice(probes: Sequence[StoreProbe]) -> Iterator[Finding]:
                 Code.configuration_invalid,
                 probe.name,
                 f"{first[probe.name]} and {probe.setting} have this one name: no client or worker starts",
-                "give each its own, with ?name=; what was stored already keeps the name that it has",
+                "give each a name of its own, with ?name=; a store that has payloads already must keep its name",
             )
 
 
-def _failed(probe: StoreProbe, error: EnvelopeError, words: str) -> Finding:
+def _failure_finding(probe: StoreProbe, error: EnvelopeError, words: str) -> Finding:
     if proves_nothing(error, writes=probe.writes):
         return advice(
             Code.reading_unproved,
             probe.name,
-            "these credentials may not list the bucket, so that S3 does not tell whether they may read",
-            "allow s3:ListBucket for the prefix to have it proved; or see that they have s3:GetObject",
+            "these credentials may not list the bucket, and then S3 does not tell whether they may read",
+            "allow s3:ListBucket for the prefix, to have it proved; or make sure that they have s3:GetObject",
             words,
         )
     refused, unavailable = isinstance(error, StoreRefused), isinstance(error, StoreUnavailable)

@@ -1,4 +1,4 @@
-"""What the newest histories of a namespace hold."""
+"""The survey of a namespace: counts of what its newest histories hold."""
 
 from __future__ import annotations
 
@@ -6,33 +6,33 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from envelope_codec.cli.doctor.server import History, Reading
-from envelope_codec.cli.inspection.document import Unreadable
-from envelope_codec.cli.inspection.kind import Kind, Verdict, judge
-from envelope_codec.cli.inspection.place import Place, Role, places_in_event
+from envelope_codec.cli.doctor.histories import History, Reading
+from envelope_codec.cli.payloads.kind import Kind, Verdict, judge
+from envelope_codec.cli.payloads.location import Location, Role
+from envelope_codec.cli.payloads.walk import Unreadable, locations_in_event
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.envelope import Record
 
-_MAY_BE_FOREIGN = "nexusOperation"  # how the attributes of events begin that bring payloads from other namespaces
+_MAY_BE_FOREIGN = "nexusOperation"  # begins the attributes of events that bring payloads from other namespaces
 
 
 @dataclass
 class Survey:
-    """What was counted.
+    """What the newest histories of one namespace hold.
 
     Attributes:
-        reading: what it was counted in.
-        events: how many were read.
-        kinds: payloads by kind; without those that ``headers = false`` leaves in clear.
-        clear_headers: how many those are.
-        encodings: of what is in clear, by encoding.
-        temporal: of what Temporal writes in clear, by name.
-        reasons: of what is malformed, by reason.
-        failures: how many failure messages are in clear.
-        first: where the first of each kind stands, and the first failure under None.
+        reading: the histories that were read.
+        events: how many events they have.
+        kinds: how many payloads there are of each kind, without the headers that ``headers = false`` leaves in clear.
+        clear_headers: how many headers ``headers = false`` leaves in clear.
+        encodings: how many payloads in clear there are of each encoding.
+        temporal: how many payloads Temporal writes in clear, by name.
+        reasons: how many payloads are malformed, by reason.
+        failures: how many failures are in clear.
+        first: where the first payload of each kind stands. Under None, where the first failure in clear stands.
         records: how many envelopes each record has.
-        foreign: envelopes of other namespaces, by namespace.
-        newest_event: Unix seconds; 0 if there is none.
+        foreign: how many envelopes are of other namespaces, by namespace.
+        newest_event: when the newest event was written, in Unix seconds; 0 if there is none.
     """
 
     reading: Reading
@@ -50,14 +50,14 @@ class Survey:
 
     @classmethod
     def of(cls, reading: Reading, config: EnvelopeConfig) -> Survey:
-        """Count what is in ``reading``."""
+        """Count what ``reading`` holds."""
         survey = cls(reading)
         for history in reading.histories:
             for event in history.events:
                 survey.events += 1
                 survey.newest_event = max(survey.newest_event, event.event_time.ToNanoseconds() / 1e9)
-            for place in _places(history):
-                survey._count(place, config)
+            for location in _locations(history):
+                survey._count(location, config)
         return survey
 
     @property
@@ -67,29 +67,29 @@ class Survey:
 
     @property
     def payloads(self) -> int:
-        """How many payloads there are, whatever they are."""
+        """How many payloads there are, of all kinds."""
         return sum(self.kinds.values()) + self.clear_headers
 
-    def _count(self, place: Place, config: EnvelopeConfig) -> None:
-        if place.is_failure:
+    def _count(self, location: Location, config: EnvelopeConfig) -> None:
+        if location.is_failure:
             self.failures += 1
-            self.first.setdefault(None, place.path)
+            self.first.setdefault(None, location.path)
             return
-        verdict = judge(place)
-        if verdict.kind is Kind.clear and place.role is Role.header and not config.headers:
+        verdict = judge(location)
+        if verdict.kind is Kind.clear and location.role is Role.header and not config.headers:
             self.clear_headers += 1
             return
         self.kinds[verdict.kind] += 1
-        self.first.setdefault(verdict.kind, place.path)
+        self.first.setdefault(verdict.kind, location.path)
         if verdict.kind is Kind.clear:
             self.encodings[verdict.encoding or "no encoding"] += 1
         elif verdict.kind is Kind.temporal:
             self.temporal[verdict.why] += 1
         elif verdict.kind is Kind.malformed:
             self.reasons[verdict.why] += 1
-        self._count_envelope(place, verdict, config)
+        self._count_envelope(location, verdict, config)
 
-    def _count_envelope(self, place: Place, verdict: Verdict, config: EnvelopeConfig) -> None:
+    def _count_envelope(self, location: Location, verdict: Verdict, config: EnvelopeConfig) -> None:
         if verdict.envelope is None:
             return
         record = verdict.envelope.record
@@ -98,18 +98,18 @@ class Survey:
         if (
             origin != self.namespace
             and config.namespace_aliases.get(origin) != self.namespace
-            and _MAY_BE_FOREIGN not in place.path
+            and _MAY_BE_FOREIGN not in location.path
         ):
             self.foreign[origin] += 1
 
 
-def _places(history: History) -> Iterator[Place]:
-    """Payloads and failures, with their places as people find them: by workflow and event."""
+def _locations(history: History) -> Iterator[Location]:
+    """Find payloads and failures in ``history``. Their paths begin with the workflow and the event, as people look."""
     for event in history.events:
         start = f"workflow {history.workflow_id!r}, event {event.event_id}"
         try:
-            for place in places_in_event(event):
-                path = f"{start}: {place.path}"
-                yield Place(path, place.payload, place.defect, place.role)
-        except Unreadable:  # nested more deeply than any tool of Temporal's would read
-            yield Place(start, None, "nested too deeply")
+            for location in locations_in_event(event):
+                path = f"{start}: {location.path}"
+                yield Location(path, location.payload, location.defect, location.role)
+        except Unreadable:  # no tool of Temporal's reads it either
+            yield Location(start, None, "nested too deeply")

@@ -1,63 +1,66 @@
-"""What the histories of the namespaces come to."""
+"""The findings on the histories of the namespaces."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from envelope_codec.cli.connection import Connection
 from envelope_codec.cli.doctor.finding import Code, Finding, advice, problem
-from envelope_codec.cli.doctor.server import LATE, MISSING, REFUSED, UNREACHABLE, ServerFailed, Target
+from envelope_codec.cli.doctor.histories import ReadFailure, ServerFailed
 from envelope_codec.cli.doctor.survey import Survey
-from envelope_codec.cli.inspection.kind import Kind
 from envelope_codec.cli.output import plural
+from envelope_codec.cli.payloads.kind import Kind
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.envelope import Record
 
 TOLERANCE = 10.0
-"""Seconds by which clocks may differ without a word."""
+"""By how many seconds clocks may differ before there is a finding."""
 
-_CONNECTION = "check the address, and that the server runs"
+_CONNECTION = "check the address (HOST:PORT), and that the server runs"
 _TLS = {
-    True: "; TLS is on, since TEMPORAL_TLS, the profile or an API key asks for it",
+    True: "; TLS is on, because TEMPORAL_TLS, the profile or an API key asks for it",
     False: "; TLS is off, and TEMPORAL_TLS=true turns it on",
 }
 _PERMISSION = "give an API key or certificate that may read the namespace and its histories"
 
 
-def server_finding(error: ServerFailed, target: Target) -> Finding:
-    """Nothing could be read."""
-    address = target.address
-    if error.failure == REFUSED:
+def server_finding(error: ServerFailed, connection: Connection) -> Finding:
+    """Say why nothing could be read."""
+    address = connection.address
+    if error.failure == ReadFailure.refused:
         text = "the Temporal server refused these credentials"
         return problem(Code.server_refused, address, text, _PERMISSION, error.words)
     text = (
         "the Temporal server gave no answer in time"
-        if error.failure == LATE
+        if error.failure == ReadFailure.late
         else "the Temporal server can't be reached"
     )
-    return problem(Code.server_unreachable, address, text, _CONNECTION + _TLS[target.tls], error.words)
+    return problem(Code.server_unreachable, address, text, _CONNECTION + _TLS[connection.tls], error.words)
 
 
 def survey_findings(survey: Survey, config: EnvelopeConfig, asked: bool) -> Iterator[Finding]:
-    """What the histories of one namespace show.
+    """Say what is wrong with the histories of one namespace.
 
     Args:
-        survey: what was counted.
+        survey: what was counted in them.
         config: the configuration.
         asked: whether somebody named this namespace.
     """
     name, reading = survey.namespace, survey.reading
-    if reading.failure == MISSING:
+    if reading.failure == ReadFailure.missing:
         make = problem if asked else advice
         text = "the Temporal server has no such namespace"
         yield make(Code.namespace_missing, name, text, "name the ones to examine with --namespace", reading.words)
-    elif reading.failure == REFUSED:
+    elif reading.failure == ReadFailure.refused:
         text = "the Temporal server does not let these credentials read this namespace"
         yield problem(Code.server_refused, name, text, _PERMISSION, reading.words)
-    elif reading.failure in (LATE, UNREACHABLE):
+    elif reading.failure in (ReadFailure.late, ReadFailure.unreachable):
         text = "not all of the newest histories could be read"
         yield problem(Code.server_unreachable, name, text, f"{_CONNECTION}; or set a longer --timeout", reading.words)
     elif not survey.payloads:
-        yield advice(Code.no_payloads, name, "its newest histories hold no payloads, so nothing can be said of them")
+        yield advice(
+            Code.no_payloads, name, "its newest histories hold no payloads, so nothing can be said about payloads"
+        )
     yield from _clear_findings(survey, config)
     yield from _envelope_findings(survey)
 
@@ -72,7 +75,7 @@ def _clear_findings(survey: Survey, config: EnvelopeConfig) -> Iterator[Finding]
             name,
             f"{clear} of {plural(survey.payloads, 'payload')} in its newest histories are in clear ({encodings}); the "
             f"first is at {survey.first[Kind.clear]}",
-            "give EnvelopePlugin to every client and worker, last among plugins; what was written before stays in "
+            "give EnvelopePlugin to every client and worker, as the last plugin; what was written before stays in "
             "clear until its retention ends",
         )
     if clear and config.require_encryption:
@@ -88,7 +91,7 @@ def _clear_findings(survey: Survey, config: EnvelopeConfig) -> Iterator[Finding]
             name,
             f"{plural(survey.failures, 'failure message or stack trace', 'failure messages or stack traces')} in its "
             f"newest histories are in clear; the first is at {survey.first[None]}",
-            "as for payloads; a plugin that replaces the failure converter must stand before EnvelopePlugin",
+            "do the same as for payloads; a plugin that replaces the failure converter must come before EnvelopePlugin",
         )
     legacy = survey.kinds[Kind.legacy]
     if legacy and not config.legacy_codecs:
@@ -126,13 +129,13 @@ def _envelope_findings(survey: Survey) -> Iterator[Finding]:
             Code.foreign_namespace,
             name,
             f"envelopes in its newest histories were sealed for other namespaces: {origins}",
-            "workers refuse them; if the namespace was renamed, list the old name in namespace_aliases, else find out "
-            "who copied them here",
+            "workers refuse them: if the namespace was renamed, list the old name in namespace_aliases; otherwise find "
+            "out who copied them here",
         )
 
 
 def unconfigured_finding(survey: Survey, without: Sequence[Record]) -> Finding:
-    """Envelopes that nobody with this configuration opens."""
+    """Say which envelopes nobody with this configuration can open."""
     envelopes = sum(survey.records[record] for record in without)
     key_ids = dict.fromkeys(recipient.key_id for record in without for recipient in record.recipients)
     shown = ", ".join(list(key_ids)[:5])
@@ -146,7 +149,7 @@ def unconfigured_finding(survey: Survey, without: Sequence[Record]) -> Finding:
 
 
 def clock_findings(surveys: Sequence[Survey], now: float) -> Iterator[Finding]:
-    """Times that lie in the future of this machine's clock, ``now`` in Unix seconds."""
+    """Find times in the future of this machine's clock, which says ``now`` in Unix seconds."""
     event = max((survey.newest_event for survey in surveys), default=0.0)
     created = max((record.created for survey in surveys for record in survey.records), default=0)
     if event > now + TOLERANCE:
@@ -166,7 +169,7 @@ def clock_findings(surveys: Sequence[Survey], now: float) -> Iterator[Finding]:
 
 
 def requirement_finding(config: EnvelopeConfig, surveys: Mapping[str, Survey]) -> Finding | None:
-    """What to say of ``require_encryption`` where it is off."""
+    """Say what to do about ``require_encryption`` where it is off. None if nothing."""
     if config.require_encryption or not config.sealing:
         return None
     read = [survey for survey in surveys.values() if survey.reading.failure is None and survey.payloads]

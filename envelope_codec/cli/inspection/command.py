@@ -7,31 +7,32 @@ from typing import Annotated
 
 import typer
 
-from envelope_codec.cli.inspection.document import Unreadable, read_document
+from envelope_codec.cli.inspection.document import read_document
 from envelope_codec.cli.inspection.inventory import Inventory
-from envelope_codec.cli.inspection.place import places_in
 from envelope_codec.cli.inspection.report import print_inventory
-from envelope_codec.cli.output import Page, json_text, printable
+from envelope_codec.cli.options import JsonOption
+from envelope_codec.cli.output import Page, complain, json_text, leave
+from envelope_codec.cli.payloads.walk import Unreadable, locations_in
 
 
 def inspect(
-    file: Annotated[str, typer.Argument(help="JSON to read; - is standard input.", metavar="[FILE]")] = "-",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document, for programs.")] = False,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="JSON to read. - is standard input.")] = "-",
+    as_json: JsonOption = False,
 ) -> None:
-    """Print the header of every envelope in a history or payload. Nothing is decrypted, and no KMS is asked.
+    """Print the header of every envelope in a history or payload.
 
-    It reads protobuf-JSON: a payload, several, a workflow's history, or lines of these, such as
-    `temporal workflow show -o json` prints.
+    It reads protobuf's JSON, such as `temporal workflow show -o json` prints: a payload, several of them, the history
+    of a workflow, or lines of these. It decrypts nothing, and asks no KMS.
 
-    Exit status: 0; 1 if an envelope is malformed or of a later version; 2 if the input can't be read.
+    Exit status: 0 if every envelope is well-formed; 1 if one is malformed or of a later version; 2 if the input can't
+    be read.
     """
     if file == "-" and sys.stdin.isatty():
-        print("envelope-codec: reading JSON from the terminal; end it with Ctrl-D", file=sys.stderr)
+        complain("reading JSON from the terminal; end it with Ctrl-D")
     try:
-        inventory = Inventory.of(places_in(read_document(file)))
+        inventory = Inventory.of(locations_in(read_document(file)))
     except Unreadable as error:
-        print(f"envelope-codec: {printable(str(error))}", file=sys.stderr)
-        raise typer.Exit(2) from None
+        leave(str(error), 2)
     if as_json:
         print(json_text(inventory.document()))
     else:

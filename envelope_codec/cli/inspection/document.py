@@ -1,4 +1,4 @@
-"""What ``inspect`` is given, read as JSON."""
+"""The JSON that ``inspect`` reads."""
 
 from __future__ import annotations
 
@@ -8,19 +8,17 @@ from json import JSONDecodeError, JSONDecoder
 from pathlib import Path
 from typing import Any
 
+from envelope_codec.cli.payloads.walk import Unreadable
+
 MAX_BYTES = 256 * 1024 * 1024
-"""More is not read. The server ends a workflow whose history is larger than 50 MiB."""
-
-
-class Unreadable(Exception):
-    """The input can't be read; the text is one line and says why. It may repeat a path, and none of the input."""
+"""How many bytes are read at most. The server ends a workflow whose history is larger than 50 MiB."""
 
 
 def read_document(source: str) -> list[Any]:
-    """The JSON values in the file ``source``, or on standard input if it is ``-``: one, or several as in JSON lines.
+    """Read the JSON values in the file ``source``, or on standard input if it is ``-``. JSON lines are several values.
 
     Raises:
-        Unreadable: it can't be opened, is too large, is not text, or is not JSON.
+        Unreadable: the input can't be opened, is too large, is not text, or is not JSON.
     """
     try:
         if source == "-":
@@ -28,16 +26,16 @@ def read_document(source: str) -> list[Any]:
         else:
             with Path(source).open("rb") as stream:
                 data = stream.read(MAX_BYTES + 1)
-    except (OSError, ValueError) as error:  # ValueError: a path that no file can have
+    except (OSError, ValueError) as error:  # ValueError: no file can have this path
         raise Unreadable(f"can't read {source!r}: {getattr(error, 'strerror', None) or 'no such file'}") from None
     return json_values(data)
 
 
 def json_values(data: bytes) -> list[Any]:
-    """The JSON values in ``data``, which is in UTF-8, UTF-16 or UTF-32.
+    """Read the JSON values in ``data``, which is in UTF-8, UTF-16 or UTF-32.
 
     Raises:
-        Unreadable: as `read_document`.
+        Unreadable: for the same reasons as in `read_document`.
     """
     if len(data) > MAX_BYTES:
         raise Unreadable(f"the input is larger than {MAX_BYTES} bytes")
@@ -45,14 +43,14 @@ def json_values(data: bytes) -> list[Any]:
         text = data.decode(json.detect_encoding(data))
     except UnicodeDecodeError:
         raise Unreadable("the input is not text: it must be JSON, in UTF-8") from None
-    decoder, values, position = JSONDecoder(), list[Any](), _start(text, 0)
+    decoder, values, position = JSONDecoder(), list[Any](), _skip_blanks(text, 0)
     if position == len(text):
         raise Unreadable("the input is empty")
     try:
         while position < len(text):
             value, position = decoder.raw_decode(text, position)
             values.append(value)
-            position = _start(text, position)
+            position = _skip_blanks(text, position)
     except RecursionError:
         raise Unreadable("the input is nested too deeply") from None
     except JSONDecodeError as error:
@@ -62,8 +60,8 @@ def json_values(data: bytes) -> list[Any]:
     return values
 
 
-def _start(text: str, position: int) -> int:
-    """Where the next value begins."""
+def _skip_blanks(text: str, position: int) -> int:
+    """Find where the next value begins."""
     while position < len(text) and text[position] in " \t\n\r":
         position += 1
     return position

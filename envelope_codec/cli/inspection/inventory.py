@@ -1,4 +1,4 @@
-"""What a document holds: the header of every envelope, and a summary."""
+"""The inventory of a document: the header of every envelope, and a summary."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from envelope_codec.cli.inspection.kind import Kind, Verdict, judge
-from envelope_codec.cli.inspection.place import Place
+from envelope_codec.cli.payloads.kind import Kind, Verdict, judge
+from envelope_codec.cli.payloads.location import Location
 from envelope_codec.envelope import Record
 
 FORMAT = "envelope-codec/inspect-1"
@@ -22,10 +22,10 @@ class Item:
     """One payload.
 
     Attributes:
-        path: where it stands.
-        verdict: what it is.
-        size: bytes of its data.
-        record: of an envelope, the number of its record in `Inventory.records`.
+        path: where the payload stands.
+        verdict: what the payload is.
+        size: how many bytes of data it has.
+        record: the index of its record in `Inventory.records`, if it is an envelope.
     """
 
     path: str
@@ -40,8 +40,8 @@ class Inventory:
 
     Attributes:
         items: the payloads, in document order.
-        records: distinct records, in the order in which they were met.
-        failures: where failure messages or stack traces are in clear.
+        records: the distinct records, in document order.
+        failures: the paths of failures whose message or stack trace is in clear.
     """
 
     items: list[Item] = field(default_factory=list)
@@ -49,34 +49,34 @@ class Inventory:
     failures: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, places: Iterable[Place]) -> Inventory:
-        """Take stock of ``places``."""
+    def of(cls, locations: Iterable[Location]) -> Inventory:
+        """Take the inventory of what was found at ``locations``."""
         inventory, numbers = cls(), dict[tuple[bytes, bytes], int]()
-        for place in places:
-            if place.is_failure:
-                inventory.failures.append(place.path)
+        for location in locations:
+            if location.is_failure:
+                inventory.failures.append(location.path)
                 continue
-            verdict, number = judge(place), None
+            verdict, number = judge(location), None
             if verdict.envelope is not None:
                 record = verdict.envelope.record
                 number = numbers.setdefault((record.wire, record.key_id_bytes), len(inventory.records))
                 if number == len(inventory.records):
                     inventory.records.append(record)
-            size = len(place.payload.data) if place.payload is not None else 0
-            inventory.items.append(Item(place.path, verdict, size, number))
+            size = len(location.payload.data) if location.payload is not None else 0
+            inventory.items.append(Item(location.path, verdict, size, number))
         return inventory
 
     def of_kind(self, *kinds: Kind) -> list[Item]:
-        """The payloads of these kinds."""
+        """List the payloads of these kinds."""
         return [item for item in self.items if item.verdict.kind in kinds]
 
     @property
     def is_sound(self) -> bool:
-        """Whether all that claims to be an envelope is one of a version that is known here."""
+        """Whether every payload that claims to be an envelope is well-formed and of a version that is known here."""
         return not self.of_kind(Kind.malformed, Kind.later_version)
 
     def keys(self) -> dict[str, KeyNeed]:
-        """What the envelopes need, by key id. Of several recipients, any one will do."""
+        """Say by key id which master keys the envelopes need. Of several recipients of a record, one is enough."""
         needs: dict[str, KeyNeed] = {}
         envelopes = Counter(item.record for item in self.items)
         for number, record in enumerate(self.records):
@@ -87,11 +87,11 @@ class Inventory:
         return needs
 
     def document(self) -> dict[str, Any]:
-        """All of it, for programs. docs/command-line.md tells what the names mean."""
+        """Make the JSON document for programs. docs/command-line.md says what its names mean."""
         return {
             "format": FORMAT,
-            "payloads": [_item(item) for item in self.items],
-            "records": [_record(record) for record in self.records],
+            "payloads": [_item_document(item) for item in self.items],
+            "records": [_record_document(record) for record in self.records],
             "failures_in_clear": self.failures,
             "summary": self._summary(),
         }
@@ -120,26 +120,31 @@ class Inventory:
 
 @dataclass
 class KeyNeed:
-    """How many envelopes one master key opens, and which of its versions wrapped their records; "" is unknown."""
+    """What the envelopes need of one master key.
+
+    Attributes:
+        envelopes: how many of them it opens.
+        versions: its versions that wrapped their records; "" where the KMS does not tell.
+    """
 
     envelopes: int = 0
     versions: set[str] = field(default_factory=set)
 
 
-def purpose_of(record: Record) -> str:
-    """The purpose, as the KMS is told it."""
+def purpose_name(record: Record) -> str:
+    """Name the purpose of ``record`` as the KMS is told it."""
     return record.kms_context["envelope-codec:purpose"]
 
 
-def created_of(record: Record) -> str | None:
-    """When the record was made, in UTC; None where no calendar has such a time."""
+def creation_text(record: Record) -> str | None:
+    """Write in UTC when ``record`` was made. None if it is a time that no calendar has."""
     try:
         return f"{_EPOCH + timedelta(seconds=record.created):%Y-%m-%dT%H:%M:%SZ}"
     except OverflowError:
         return None
 
 
-def _item(item: Item) -> dict[str, Any]:
+def _item_document(item: Item) -> dict[str, Any]:
     verdict = item.verdict
     shown: dict[str, Any] = {"place": item.path, "kind": verdict.kind.value, "encoding": verdict.encoding}
     if verdict.envelope is not None:
@@ -152,11 +157,11 @@ def _item(item: Item) -> dict[str, Any]:
     return shown
 
 
-def _record(record: Record) -> dict[str, Any]:
+def _record_document(record: Record) -> dict[str, Any]:
     return {
-        "purpose": purpose_of(record),
+        "purpose": purpose_name(record),
         "created": record.created,
-        "created_utc": created_of(record),
+        "created_utc": creation_text(record),
         "id": record.id.hex(),
         "context": dict(record.context),
         "recipients": [

@@ -4,29 +4,29 @@ from __future__ import annotations
 
 from collections import Counter
 
-from envelope_codec.cli.inspection.inventory import Inventory, Item, KeyNeed, created_of, purpose_of
-from envelope_codec.cli.inspection.kind import Kind
+from envelope_codec.cli.inspection.inventory import Inventory, Item, KeyNeed, creation_text, purpose_name
 from envelope_codec.cli.output import Page, plural
+from envelope_codec.cli.payloads.kind import Kind
 from envelope_codec.envelope import Record
 
 _LISTED = (Kind.envelope, Kind.malformed, Kind.later_version)
 
 
 def print_inventory(inventory: Inventory, page: Page) -> None:
-    """Every envelope and where it stands, every record once, and a summary."""
+    """Print every envelope with its path, every record once, and a summary."""
     listed = inventory.of_kind(*_LISTED)
     if listed:
         page.heading("Envelopes")
     for item in listed:
         page.line(item.path, indent=2)
-        text, style = _told(item)
+        text, style = _describe(item)
         page.line(text, indent=4, style=style)
     for number, record in enumerate(inventory.records, 1):
         _print_record(number, record, page)
     _print_summary(inventory, page)
 
 
-def _told(item: Item) -> tuple[str, str]:
+def _describe(item: Item) -> tuple[str, str]:
     verdict = item.verdict
     if verdict.kind is Kind.malformed:
         return f"malformed: {verdict.why}", "red"
@@ -41,8 +41,8 @@ def _print_record(number: int, record: Record, page: Page) -> None:
     page.heading(f"Record {number}")
     page.facts(
         [
-            ("purpose", purpose_of(record)),
-            ("created", created_of(record) or f"{record.created} s after 1970, which is no date"),
+            ("purpose", purpose_name(record)),
+            ("created", creation_text(record) or f"{record.created} s after 1970, which is no date"),
             ("id", record.id.hex()),
             *(
                 ("context" if not index else "", f"{name} = {value}")
@@ -83,7 +83,7 @@ def _print_summary(inventory: Inventory, page: Page) -> None:
 
 
 def _print_counts(names: dict[str, str], page: Page) -> None:
-    """How often each name occurs, and where first; ``names`` by place."""
+    """Print how often each name occurs, and where it occurs first. ``names`` are by path."""
     first: dict[str, str] = {}
     for path, name in names.items():
         first.setdefault(name, path)

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bar
-from typing_extensions import Self
-
 from envelope_codec.cli.output import Page, plural
-from envelope_codec.cli.storage.garbage import Findings
+from envelope_codec.cli.storage.search_result import SearchResult
 from envelope_codec.store import Stored
 
 STATS_FORMAT = "envelope-codec/storage-stats-1"
@@ -23,41 +17,15 @@ GC_FORMAT = "envelope-codec/storage-gc-1"
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
-class Progress:
-    """A bar on standard error, while that is a terminal."""
-
-    def __init__(self) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        console = Console(file=sys.stderr, highlight=False, markup=False, emoji=False)
-        self._bar = Bar(*columns, console=console, disable=not console.is_terminal, transient=True)
-        self._task = self._bar.add_task("", total=None)
-
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._bar.stop()
-
-    def expect(self, doing: str, total: int | None) -> None:
-        """See `storage_gc.Watcher.expect`."""
-        self._bar.remove_task(self._task)
-        self._task = self._bar.add_task(doing.replace("[", "\\["), total=total)
-
-    def advance(self) -> None:
-        """See `storage_gc.Watcher.advance`."""
-        self._bar.advance(self._task)
-
-
 @dataclass
 class Stats:
     """What a store holds.
 
     Attributes:
         name: of the store.
-        payloads: how many.
+        payloads: how many there are.
         bytes: how large they are together.
-        oldest: Unix seconds; None if it is empty.
+        oldest: when the oldest was put, in Unix seconds; None if there is none.
     """
 
     name: str
@@ -66,7 +34,7 @@ class Stats:
     oldest: float | None = None
 
     def add(self, stored: Stored) -> None:
-        """Count one."""
+        """Count one payload."""
         self.payloads += 1
         self.bytes += stored.size
         self.oldest = stored.created if self.oldest is None else min(self.oldest, stored.created)
@@ -74,12 +42,12 @@ class Stats:
 
 @dataclass
 class Check:
-    """How using one store ended.
+    """Whether one store can be used.
 
     Attributes:
         name: of the store.
-        outcome: what is wrong; empty if nothing is.
-        fix: what to do about it, if anything is known.
+        outcome: what is wrong; empty if the store can be used.
+        fix: what to do about it; empty if nobody knows.
         failed: whether the store can't be used.
     """
 
@@ -90,7 +58,7 @@ class Check:
 
 
 def print_checks(checks: Sequence[Check], page: Page) -> None:
-    """For people."""
+    """Print for people which stores can be used."""
     for check in checks:
         page.fact(check.name, check.outcome or "can be used", indent=0, style="red" if check.outcome else "")
         if check.fix:
@@ -98,7 +66,7 @@ def print_checks(checks: Sequence[Check], page: Page) -> None:
 
 
 def print_stats(found: Sequence[Stats], page: Page) -> None:
-    """For people."""
+    """Print for people what each store holds."""
     for stats in found:
         page.heading(stats.name)
         page.fact("payloads", str(stats.payloads))
@@ -107,7 +75,7 @@ def print_stats(found: Sequence[Stats], page: Page) -> None:
 
 
 def stats_document(found: Sequence[Stats]) -> dict[str, Any]:
-    """For programs. docs/storage.md tells what the names mean."""
+    """Make the JSON document for programs. docs/storage.md says what its names mean."""
     return {
         "format": STATS_FORMAT,
         "stores": [
@@ -117,47 +85,56 @@ def stats_document(found: Sequence[Stats]) -> dict[str, Any]:
 
 
 def print_gc(
-    name: str, namespaces: Sequence[str], before: float, findings: Findings, page: Page, *, deleting: bool
+    name: str, namespaces: Sequence[str], before: float, result: SearchResult, page: Page, *, deleting: bool
 ) -> None:
-    """For people."""
-    size = _size(sum(stored.size for stored in findings.orphans))
+    """Print for people what a search found, and what was deleted.
+
+    Args:
+        name: of the store.
+        namespaces: those that were read.
+        before: Unix seconds: payloads that were put earlier were looked at.
+        result: what the search found.
+        page: where to print.
+        deleting: whether orphans were to be deleted.
+    """
+    size = _size(sum(stored.size for stored in result.orphans))
     page.heading(f"Payloads in {name}, put before {_time(before)}")
-    page.fact("old enough", str(findings.listed))
-    page.fact("referred to", str(findings.referenced))
-    if findings.listed:
+    page.fact("old enough", str(result.listed))
+    page.fact("referred to", str(result.referenced))
+    if result.listed:
         what = "workflow, schedule or standalone activity", "workflows, schedules and standalone activities"
-        page.fact("read", f"{plural(findings.read, *what)} of {', '.join(namespaces)}")
-    if findings.foreign:
-        page.fact("left", f"{findings.foreign} that were sealed for other namespaces")
-    if findings.unknown:
-        page.fact("left", f"{findings.unknown} that are no envelopes")
-    page.fact("orphans", f"{len(findings.orphans)}, {size}")
+        page.fact("read", f"{plural(result.read, *what)} of {', '.join(namespaces)}")
+    if result.foreign:
+        page.fact("left", f"{result.foreign} that were sealed for other namespaces")
+    if result.unknown:
+        page.fact("left", f"{result.unknown} that are no envelopes")
+    page.fact("orphans", f"{len(result.orphans)}, {size}")
     if deleting:
-        page.fact("deleted", str(findings.deleted))
+        page.fact("deleted", str(result.deleted))
         return
-    for stored in findings.orphans:
+    for stored in result.orphans:
         page.line(f"{stored.id}  {_time(stored.created)}  {_size(stored.size)}", indent=2)
-    if findings.orphans:
+    if result.orphans:
         page.line("Nothing was deleted: --delete does that.", indent=2)
 
 
 def gc_document(
-    name: str, namespaces: Sequence[str], before: float, findings: Findings, *, deleting: bool
+    name: str, namespaces: Sequence[str], before: float, result: SearchResult, *, deleting: bool
 ) -> dict[str, Any]:
-    """For programs. docs/storage.md tells what the names mean."""
+    """Make the JSON document for programs. docs/storage.md says what its names mean."""
     return {
         "format": GC_FORMAT,
         "store": name,
         "namespaces": list(namespaces),
         "before": before,
         "deleting": deleting,
-        "payloads": findings.listed,
-        "referenced": findings.referenced,
-        "read": findings.read,
-        "other_namespaces": findings.foreign,
-        "no_envelopes": findings.unknown,
-        "orphans": [{"id": one.id, "created": one.created, "bytes": one.size} for one in findings.orphans],
-        "deleted": findings.deleted,
+        "payloads": result.listed,
+        "referenced": result.referenced,
+        "read": result.read,
+        "other_namespaces": result.foreign,
+        "no_envelopes": result.unknown,
+        "orphans": [{"id": one.id, "created": one.created, "bytes": one.size} for one in result.orphans],
+        "deleted": result.deleted,
     }
 
 

@@ -1,4 +1,4 @@
-"""What `storage gc` has read already, in a file: workflows that have ended never change, and need not be read again."""
+"""The file of what `storage gc` has read: a workflow that has ended never changes, and need not be read again."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Run(NamedTuple):
 
 
 class State:
-    """The ids that each run refers to, for runs that have ended.
+    """The ids of payloads that each run refers to, for runs that have ended.
 
-    The file has one line of JSON for each. It is this process's alone, and readable by its owner alone.
+    The file has one line of JSON for each run. Only one process uses it at a time, and only its owner can read it.
 
     Args:
-        path: of the file, which is made if there is none; nothing is kept if None.
-        server: what was read; a file that was made for another server is refused.
+        path: the file, which is made if there is none. None keeps nothing.
+        server: the address of the server. A file that was made for another server is refused.
     """
 
     def __init__(self, path: Path | None, server: str) -> None:
@@ -42,7 +42,7 @@ class State:
 
     def __enter__(self) -> Self:
         if self._path is not None:
-            self._file = self._opened(self._path)
+            self._file = self._open(self._path)
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -50,18 +50,18 @@ class State:
             self._file.close()
 
     def ids(self, run: Run) -> list[str] | None:
-        """What ``run`` refers to, if it was read."""
+        """The ids that ``run`` refers to. None if it was not read yet."""
         return self._read.get(run)
 
     def add(self, run: Run, ids: Iterable[str]) -> None:
-        """Note that ``run`` was read, all of it."""
+        """Note the ids that ``run`` refers to, once all of it is read."""
         if self._file is not None:
             self._read[run] = sorted(ids)
             self._write(self._file, run)
             self._file.flush()
 
     def keep(self, runs: set[Run]) -> None:
-        """Forget all but ``runs``: the server has the others no longer."""
+        """Forget all runs but ``runs``: the server no longer has the others."""
         if self._file is None or self._path is None or self._read.keys() <= runs:
             return
         self._read = {run: ids for run, ids in self._read.items() if run in runs}
@@ -72,7 +72,7 @@ class State:
             self._write(self._file, run)
         self._file.flush()
 
-    def _opened(self, path: Path) -> IO[str]:
+    def _open(self, path: Path) -> IO[str]:
         try:
             file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+", encoding="utf-8")
         except OSError as error:
@@ -99,7 +99,7 @@ class State:
         if json.loads(lines[0]) != self._head:
             raise ValueError
         whole = len(lines[0].encode()) + 1
-        for line in lines[1:-1]:  # what follows the last line's end was cut short
+        for line in lines[1:-1]:  # a last line without an end was cut short
             entry = json.loads(line)
             self._read[Run(*entry["run"])] = list(entry["ids"])
             whole += len(line.encode()) + 1

@@ -1,4 +1,4 @@
-"""The command line: ``keygen``, errors as one line, and what happens without its extra."""
+"""The command ``envelope-codec keygen``."""
 
 from __future__ import annotations
 
@@ -10,18 +10,16 @@ import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
 
-import envelope_codec
-from envelope_codec import cli
 from envelope_codec.cli import main
 from envelope_codec.cli.keygen import change_key_file, create_key_file, key_uri
-from envelope_codec.errors import ConfigurationError, KeyDenied, KmsUnavailable
+from envelope_codec.errors import KeyDenied
 from envelope_codec.kms import master_key
 from envelope_codec_local.key_file import KeyFile
-from tests.support.missing_package import WITHOUT
 
 SECRET = bytes(32)
 CONTEXT = {"temporal-namespace": "default"}
@@ -36,7 +34,7 @@ class Outcome:
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]):
+def run(capsys: pytest.CaptureFixture[str]) -> Any:
     def run(*arguments: object) -> Outcome:
         with pytest.raises(SystemExit) as left:
             main([str(argument) for argument in arguments])
@@ -46,7 +44,7 @@ def run(capsys: pytest.CaptureFixture[str]):
     return run
 
 
-def test_it_makes_a_key_that_the_printed_uri_opens(run, tmp_path: Path) -> None:
+def test_it_makes_a_key_that_the_printed_uri_opens(run: Any, tmp_path: Path) -> None:
     outcome = run("keygen", tmp_path / "key.json")
     assert (outcome.status, outcome.err) == (0, "")
     key = master_key(outcome.told("key URI"))
@@ -55,7 +53,7 @@ def test_it_makes_a_key_that_the_printed_uri_opens(run, tmp_path: Path) -> None:
     assert key.unwrap(key.wrap(SECRET, CONTEXT), CONTEXT).secret == SECRET
 
 
-def test_the_file_is_private_whatever_the_umask(run, tmp_path: Path) -> None:
+def test_the_file_is_private_whatever_the_umask(run: Any, tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         run("keygen", tmp_path / "key.json")
@@ -65,7 +63,7 @@ def test_the_file_is_private_whatever_the_umask(run, tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "key.json").stat().st_mode) == 0o600
 
 
-def test_nothing_else_is_left_in_the_folder(run, tmp_path: Path) -> None:
+def test_nothing_else_is_left_in_the_folder(run: Any, tmp_path: Path) -> None:
     run("keygen", tmp_path / "key.json")
     run("keygen", tmp_path / "key.json", "--rotate")
     run("keygen", tmp_path / "key.json")
@@ -73,11 +71,11 @@ def test_nothing_else_is_left_in_the_folder(run, tmp_path: Path) -> None:
     assert [found.name for found in tmp_path.iterdir()] == ["key.json"]
 
 
-def test_two_keys_differ(run, tmp_path: Path) -> None:
+def test_two_keys_differ(run: Any, tmp_path: Path) -> None:
     assert run("keygen", tmp_path / "a").told("key id") != run("keygen", tmp_path / "b").told("key id")
 
 
-def test_no_key_is_printed(run, tmp_path: Path) -> None:
+def test_no_key_is_printed(run: Any, tmp_path: Path) -> None:
     path = tmp_path / "key.json"
     printed = "".join(
         outcome.out + outcome.err
@@ -99,14 +97,14 @@ def test_the_printed_uri_is_one_line_percent_encoded_and_absolute(
 
 
 @pytest.mark.parametrize("name", ["a\nb", "a\udcffb"])
-def test_a_path_that_no_key_uri_can_hold_is_refused(run, tmp_path: Path, name: str) -> None:
+def test_a_path_that_no_key_uri_can_hold_is_refused(run: Any, tmp_path: Path, name: str) -> None:
     outcome = run("keygen", tmp_path / name)
     assert outcome.status == 1
     assert "choose a printable one" in outcome.err
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_existing_file_is_left_as_it_is(run, tmp_path: Path) -> None:
+def test_an_existing_file_is_left_as_it_is(run: Any, tmp_path: Path) -> None:
     (tmp_path / "key.json").write_text("precious")
     outcome = run("keygen", tmp_path / "key.json")
     assert outcome.status == 1
@@ -114,13 +112,13 @@ def test_an_existing_file_is_left_as_it_is(run, tmp_path: Path) -> None:
     assert (tmp_path / "key.json").read_text() == "precious"
 
 
-def test_a_link_to_nowhere_is_left_as_it_is(run, tmp_path: Path) -> None:
+def test_a_link_to_nowhere_is_left_as_it_is(run: Any, tmp_path: Path) -> None:
     (tmp_path / "key.json").symlink_to(tmp_path / "target")
     assert run("keygen", tmp_path / "key.json").status == 1
     assert not (tmp_path / "target").exists()
 
 
-def test_rotation_adds_a_primary_version_and_keeps_key_id_and_old_versions(run, tmp_path: Path) -> None:
+def test_rotation_adds_a_primary_version_and_keeps_key_id_and_old_versions(run: Any, tmp_path: Path) -> None:
     made = run("keygen", tmp_path / "key.json")
     key = master_key(made.told("key URI"))
     old = key.wrap(SECRET, CONTEXT)
@@ -138,7 +136,7 @@ def test_a_version_number_is_never_used_again(tmp_path: Path) -> None:
     assert without_1.rotated().versions.keys() == {"2", "3"}
 
 
-def test_rotation_through_a_link_replaces_the_target_and_keeps_the_link(run, tmp_path: Path) -> None:
+def test_rotation_through_a_link_replaces_the_target_and_keeps_the_link(run: Any, tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     run("keygen", tmp_path / "real" / "key.json")
     (tmp_path / "link").symlink_to(tmp_path / "real" / "key.json")
@@ -147,7 +145,7 @@ def test_rotation_through_a_link_replaces_the_target_and_keeps_the_link(run, tmp
     assert '"primary": 2' in (tmp_path / "real" / "key.json").read_text()
 
 
-def test_disable_and_enable_a_version(run, tmp_path: Path) -> None:
+def test_disable_and_enable_a_version(run: Any, tmp_path: Path) -> None:
     path = tmp_path / "key.json"
     key = master_key(run("keygen", path).told("key URI"))
     old = key.wrap(SECRET, CONTEXT)
@@ -160,7 +158,7 @@ def test_disable_and_enable_a_version(run, tmp_path: Path) -> None:
     assert key.unwrap(old, CONTEXT).secret == SECRET
 
 
-def test_disable_and_enable_the_whole_key(run, tmp_path: Path) -> None:
+def test_disable_and_enable_the_whole_key(run: Any, tmp_path: Path) -> None:
     path = tmp_path / "key.json"
     key = master_key(run("keygen", path).told("key URI"))
     run("keygen", path, "--rotate", "--disable", "1")
@@ -179,7 +177,7 @@ def test_disable_and_enable_the_whole_key(run, tmp_path: Path) -> None:
         (["--enable", "1", "--disable", "1"], "both name '1'"),
     ],
 )
-def test_wrong_versions_change_nothing(run, tmp_path: Path, arguments: list[str], said: str) -> None:
+def test_wrong_versions_change_nothing(run: Any, tmp_path: Path, arguments: list[str], said: str) -> None:
     path = tmp_path / "key.json"
     run("keygen", path)
     before = path.read_bytes()
@@ -189,14 +187,14 @@ def test_wrong_versions_change_nothing(run, tmp_path: Path, arguments: list[str]
     assert path.read_bytes() == before
 
 
-def test_a_missing_file_is_not_made_by_rotating(run, tmp_path: Path) -> None:
+def test_a_missing_file_is_not_made_by_rotating(run: Any, tmp_path: Path) -> None:
     outcome = run("keygen", tmp_path / "key.json", "--rotate")
     assert outcome.status == 1
     assert "is missing" in outcome.err
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_that_is_no_key_file_is_not_changed(run, tmp_path: Path) -> None:
+def test_a_file_that_is_no_key_file_is_not_changed(run: Any, tmp_path: Path) -> None:
     path = tmp_path / "key.json"
     path.touch(mode=0o600)
     path.write_text("{}")
@@ -206,7 +204,7 @@ def test_a_file_that_is_no_key_file_is_not_changed(run, tmp_path: Path) -> None:
     assert path.read_text() == "{}"
 
 
-def test_a_missing_folder_is_said(run, tmp_path: Path) -> None:
+def test_a_missing_folder_is_said(run: Any, tmp_path: Path) -> None:
     outcome = run("keygen", tmp_path / "none" / "key.json")
     assert outcome.status == 1
     assert "No such file or directory" in outcome.err
@@ -255,75 +253,6 @@ def test_the_uri_of_a_path_that_starts_with_two_slashes_opens_it(tmp_path: Path)
     assert master_key(key_uri(Path(f"/{tmp_path}/key.json")))
 
 
-# The command line as such
-
-
-def test_version(run) -> None:
-    outcome = run("--version")
-    assert (outcome.status, outcome.out) == (0, f"envelope-codec {envelope_codec.__version__}\n")
-
-
-def test_help_names_every_command(run) -> None:
-    outcome = run("--help")
-    assert outcome.status == 0
-    for command in cli.COMMANDS:
-        assert command in outcome.out
-
-
-@pytest.mark.parametrize("arguments", [["kegen"], ["keygen"], ["keygen", "--nothing"], ["--nothing"]])
-def test_wrong_usage_is_status_2(run, arguments: list[str]) -> None:
-    outcome = run(*arguments)
-    assert outcome.status == 2
-    assert "Usage" in outcome.err
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        ConfigurationError('it needs pip install "temporal-envelope-codec[aws]"\nand a second line'),
-        KmsUnavailable("time-out"),
-    ],
-)
-def test_an_error_of_a_command_is_one_line_and_status_1(
-    run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception
-) -> None:
-    def fail(path: str) -> None:
-        raise error
-
-    monkeypatch.setattr("envelope_codec.cli.keygen.keygen", fail)
-    outcome = run("keygen", "x")
-    assert (outcome.status, outcome.out) == (1, "")
-    assert outcome.err == f"envelope-codec: {' '.join(str(error).splitlines())}\n"
-
-
-def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60)
-
-
-@pytest.mark.parametrize("arguments", [["keygen", "x"], ["--version"], ["--help"], []])
-def test_without_its_extra_it_says_how_to_install_it(arguments: list[str]) -> None:
-    outcome = python(WITHOUT.format(missing="typer"), *arguments)
-    assert outcome.returncode == 2
-    assert outcome.stdout == ""
-    assert outcome.stderr == (
-        'envelope-codec: the command line needs its extra: pip install "temporal-envelope-codec[cli]"\n'
-    )
-
-
-def test_another_missing_module_is_not_blamed_on_the_extra() -> None:
-    outcome = python(WITHOUT.format(missing="envelope_codec_local"), "keygen", "x")
-    assert outcome.returncode == 1
-    assert "No module named 'envelope_codec_local'" in outcome.stderr
-    assert "cli]" not in outcome.stderr
-
-
-def test_the_installed_script_runs_the_command_line() -> None:
-    from importlib.metadata import entry_points
-
-    (script,) = entry_points(group="console_scripts", name="envelope-codec")
-    assert script.load() is cli.run
-
-
 def test_keygen_imports_no_cloud_sdk(tmp_path: Path) -> None:
     code = """
 import atexit, sys
@@ -331,5 +260,7 @@ from envelope_codec.cli import main
 atexit.register(lambda: print(sorted({"boto3", "google.cloud.kms", "hvac"} & sys.modules.keys())))
 main()
 """
-    outcome = python(code, "keygen", str(tmp_path / "key.json"))
+    outcome = subprocess.run(
+        [sys.executable, "-c", code, "keygen", str(tmp_path / "key.json")], capture_output=True, text=True, timeout=60
+    )
     assert outcome.stdout.splitlines()[-1] == "[]"

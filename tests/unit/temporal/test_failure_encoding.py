@@ -37,7 +37,7 @@ from envelope_codec import (
     KeyDenied,
     envelope_data_converter,
 )
-from envelope_codec.cli.demo.search import payloads_in
+from envelope_codec.cli.payloads.message import payloads_in
 from envelope_codec.envelope import ENCODING
 from envelope_codec.temporal.codec import is_envelope
 from envelope_codec.temporal.failure_attributes import is_hidden

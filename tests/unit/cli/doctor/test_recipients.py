@@ -10,8 +10,8 @@ from envelope_codec import EnvelopeCodec, EnvelopeConfig
 from envelope_codec.cli.doctor.keys import Probe
 from envelope_codec.cli.doctor.recipients import Recipients, count_recipients, recipient_findings
 from envelope_codec.testing import FakeKms
-from tests.unit.cli.doctor.test_keys import examine
-from tests.unit.cli.doctor.test_survey import started, surveyed
+from tests.support.doctor_runs import examine
+from tests.support.doctor_surveys import started, surveyed
 
 
 async def sealed(config: EnvelopeConfig) -> HistoryEvent:
@@ -59,7 +59,7 @@ async def test_the_newest_wrapping_key_in_the_histories(mended: bool) -> None:
     (finding,) = recipient_findings([counted])
     assert (finding.code.value, finding.subject) == ("recipient-lacking", "namespace default")
     assert "has 1 of 2 recipients: backup_keys[0]" in finding.text
-    assert finding.fix.startswith("nothing" if mended else "mend backup_keys[0]")
+    assert finding.fix.startswith("nothing" if mended else "repair backup_keys[0]")
 
 
 async def test_one_that_has_all_is_no_finding() -> None:

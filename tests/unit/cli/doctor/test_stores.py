@@ -1,4 +1,4 @@
-"""``envelope-codec doctor``: what it finds in the datastores that are configured, and that it ends and shows no URL."""
+"""Datastores, as the doctor examines them."""
 
 from __future__ import annotations
 
@@ -17,17 +17,15 @@ from typing import Any, ClassVar
 import pytest
 
 from envelope_codec import EnvelopeConfig, PayloadMissing, StoreRefused, StoreUnavailable
-from envelope_codec.aws.meanings import CREDENTIALS
 from envelope_codec.cli import main
-from envelope_codec.cli.doctor.call import Calls, Deadline, quiet_logs
+from envelope_codec.cli.configuration import Configuration
+from envelope_codec.cli.doctor.call import Calls, Deadline
 from envelope_codec.cli.doctor.diagnosis import Diagnosis, Request, diagnose
 from envelope_codec.cli.doctor.finding import Code, Finding, Level
 from envelope_codec.cli.doctor.report import diagnosis_document
-from envelope_codec.cli.doctor.settings import Settings
-from envelope_codec.cli.doctor.store_hint import STORE_HINTS, store_hint
 from envelope_codec.cli.keygen import create_key_file, key_uri
+from envelope_codec.cli.logs import quiet_logs
 from envelope_codec.errors import ConfigurationError, EnvelopeError
-from envelope_codec.storage import files, mongodb, redis, s3_error, sql_engine, sql_meanings
 from envelope_codec.storage.sql import SqlStore
 from envelope_codec.store import Stored
 from envelope_codec.testing import FakeKms
@@ -36,14 +34,19 @@ from tests.support.missing_package import WITHOUT
 SECONDS = 60.0
 """How long anything may take that must end. Reached only where it does not."""
 
+
 PERMISSION = "permission on the directory, or on a file in it, is missing"
+
+
 READ_ONLY = "the file system is read-only"
+
+
 GONE = "the directory does not exist, or is none"
 
 
 def requested(**settings: Any) -> Request:
     config = EnvelopeConfig(key=FakeKms("fakekms://k"), **settings)
-    return Request(Settings(config, "a test"), ("default",), True, None)
+    return Request(Configuration(config, "a test"), ("default",), True, None)
 
 
 async def examine(**settings: Any) -> Diagnosis:
@@ -69,9 +72,6 @@ def told(**settings: Any) -> Any:
     stores = diagnosis_document(requested(**settings), diagnosis)["stores"]
     assert all(set(store) == {"name", "role", "outcome", "milliseconds", "reason"} for store in stores)
     return [(store["name"], store["role"], store["outcome"], store["reason"]) for store in stores]
-
-
-# A store of somebody else's
 
 
 class Theirs:
@@ -220,9 +220,6 @@ async def test_two_stores_with_one_name_are_told(theirs: type[Theirs]) -> None:
     assert found(diagnosis, Code.configuration_invalid).text.startswith("storage and former_storage[1] have this one ")
 
 
-# What hangs
-
-
 class OnceReached(Deadline):
     """Over as soon as an event is set."""
 
@@ -262,7 +259,7 @@ async def test_it_ends_in_time_when_a_store_hangs(theirs: type[Theirs], operatio
 HANGS = """
 import sys, threading
 from importlib import metadata
-from envelope_codec.cli import main
+from envelope_codec.cli import run
 from envelope_codec.storage.files import FileStore
 
 class Hanging(FileStore):
@@ -276,20 +273,22 @@ sys.modules["hanging"] = sys.modules["__main__"]
 stores = [metadata.EntryPoint("hanging", "hanging:Hanging", "envelope_codec.stores")]
 others = metadata.entry_points
 metadata.entry_points = lambda **asked: stores if asked == {"group": "envelope_codec.stores"} else others(**asked)
-main(["doctor", "--config", sys.argv[1], "--timeout", "2"])
+run()
 """
 
 
 def test_the_process_ends_too(tmp_path: Path) -> None:
     file = tmp_path / "envelope.toml"
     file.write_text('key = "what://k"\nformer_storage = ["hanging://x?name=mine"]\n')
-    done = subprocess.run([sys.executable, "-c", HANGS, str(file)], capture_output=True, text=True, timeout=SECONDS)
+    done = subprocess.run(
+        [sys.executable, "-c", HANGS, "doctor", "--config", str(file), "--timeout", "2"],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
     assert (done.returncode, done.stderr) == (1, "")
     assert "no-answer-in-time: mine" in done.stdout
     assert "  mine                former_storage[0]: no answer\n" in done.stdout
-
-
-# Real stores
 
 
 def test_a_directory_and_a_sqlite_table(tmp_path: Path) -> None:
@@ -335,9 +334,6 @@ def test_a_directory_that_may_only_be_read_is_a_good_former_store() -> None:
     assert told(former_storage=["file:///sys/kernel"]) == [("envelope-file", "former_storage", "ok", "")]
     ((_, _, kind, reason),) = told(storage="file:///sys/kernel")
     assert (kind, reason) in [("StoreRefused", PERMISSION), ("StoreRefused", READ_ONLY)]
-
-
-# The command
 
 
 @pytest.fixture
@@ -413,66 +409,3 @@ def test_a_missing_extra_is_told_with_its_pip_line(tmp_path: Path, missing: str,
     (finding,) = [one for one in json.loads(done.stdout)["findings"] if one["code"] == "store-unusable"]
     assert finding["fix"] == f'pip install "temporal-envelope-codec[{extra}]"'
     assert "sesame" not in done.stdout
-
-
-# Hints
-
-
-def reasons() -> dict[str, set[str]]:
-    """Every text with which a store of this project refuses or gives no answer, by its module."""
-    found: dict[str, set[str]] = {}
-    for path in Path(files.__file__).parent.glob("*.py"):
-        if path.stem not in ("driver", "pool", "loop_store"):
-            text = re.sub(r"\s+", " ", path.read_text("utf-8"))
-            raised = re.findall(r'Store(?:Refused|Unavailable)\( ?"([^"]*)"', text)
-            if raised:
-                found[path.stem.removesuffix("_error")] = set(raised)
-    found["files"] |= set(files._REFUSALS.values())
-    found["redis"] |= {told("put").reason for _, _, told in redis._MEANINGS}
-    found["mongodb"] |= {*mongodb._REASONS.values(), mongodb._REFUSED}
-    found["sql"] = {meaning.reason for meaning in sql_meanings.MEANINGS}
-    advised = {*s3_error._ADVICE.values(), "it is full", "the log has its code"}
-    found["s3"] |= {f"the bucket refused: {one}" for one in advised}
-    found["s3"] |= {s3_error._CREDENTIALS, s3_error._NOT_S3, s3_error._NO_ANSWER}
-    found["s3"] |= {one.text for one in CREDENTIALS}
-    return found
-
-
-SCHEMES = {
-    "s3": ["s3"],
-    "sql": list(sql_engine._DRIVERS),
-    "redis": ["redis", "rediss"],
-    "mongodb": ["mongodb"],
-    "files": ["file"],
-}
-
-
-def test_there_is_a_hint_for_every_error_of_every_store_and_no_other() -> None:
-    known = reasons()
-    assert set(known) == set(SCHEMES)
-    assert set(STORE_HINTS) == {scheme for schemes in SCHEMES.values() for scheme in schemes}
-    for module, schemes in SCHEMES.items():
-        for scheme in schemes:
-            assert set(STORE_HINTS[scheme]) == known[module]
-            for reason in known[module]:
-                for writes in (True, False):
-                    hint = store_hint(scheme, StoreRefused(reason), writes=writes)
-                    assert hint
-                    assert not set("{}") & set(hint)
-
-
-@pytest.mark.parametrize(
-    ("scheme", "reason", "writes", "said"),
-    [
-        ("s3", "the bucket refused: permission is missing", True, "allow s3:PutObject and s3:GetObject for what"),
-        ("s3", "the bucket refused: permission is missing", False, "allow s3:GetObject for what"),
-        ("s3", "S3 did not take the credentials: expired, unknown or wrongly signed", True, "AWS_ACCESS_KEY_ID"),
-        ("s3", "no AWS credentials could be had: the token service refused", True, "AWS_WEB_IDENTITY_TOKEN_FILE"),
-        ("s3", "the bucket refused: its server does not take the checksums that boto3 sends", True, "endpoint"),
-        ("mysql", "permission on the table or the database is missing", True, "grant SELECT and INSERT on the table"),
-        ("mysql", "permission on the table or the database is missing", False, "grant SELECT on the table"),
-        ("theirs", "whatever", True, "these credentials may use it"),
-    ],
-)
-def test_a_hint_names_what_is_needed(scheme: str, reason: str, writes: bool, said: str) -> None:
-    assert said in store_hint(scheme, StoreRefused(reason), writes=writes)

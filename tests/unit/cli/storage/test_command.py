@@ -93,7 +93,10 @@ def test_every_configured_store_is_looked_at(run: Any, tmp_path: Path, command: 
             "                    To do: make the directory, or mount it, or correct the path in the URL\n"
         )
     else:
-        assert told.complained == "envelope-codec: the directory does not exist, or is none\n"
+        assert told.complained == (
+            "envelope-codec: gone: the directory does not exist, or is none. To do: make the directory, or mount it, "
+            "or correct the path in the URL\n"
+        )
     assert "astray" not in told.printed + told.complained
 
 
@@ -129,7 +132,7 @@ def test_nothing_is_written_to_a_former_store(run: Any, tmp_path: Path) -> None:
     assert run("check", "--config", settings(tmp_path, storage, former)).status == 0
     assert list((tmp_path / "new").iterdir()), "or this would not notice"
     assert not list((tmp_path / "old").iterdir())
-    assert "former_storage are only read from" in " ".join(run("check", "--help").printed.replace("│", " ").split())
+    assert "`former_storage` are only read from" in " ".join(run("check", "--help").printed.split())
 
 
 def test_stats_count(run: Any, tmp_path: Path) -> None:
@@ -149,6 +152,22 @@ def test_stats_count(run: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("sqlite:///{folder}/p.db", "make the table: envelope-codec storage ddl prints the statements"),
+        ("file://{folder}/nowhere", "make the directory, or mount it, or correct the path in the URL"),
+    ],
+)
+def test_a_store_that_can_t_be_listed_is_told_with_what_to_do(run: Any, tmp_path: Path, url: str, said: str) -> None:
+    sqlite3.connect(tmp_path / "p.db").close()
+    told = run("stats", "--config", settings(tmp_path, f'storage = "{url.format(folder=tmp_path)}"'))
+    assert (told.status, told.printed) == (1, "")
+    assert told.complained.startswith(f"envelope-codec: envelope-{url.partition(':')[0]}: ")
+    assert f". To do: {said}" in told.complained
+    assert told.complained.count("\n") == 1
+
+
+@pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
         (["ddl"], 2, "nothing is configured"),
@@ -159,6 +178,7 @@ def test_stats_count(run: Any, tmp_path: Path) -> None:
         (["stats", "--config", "FILE"], 1, "storage: not set"),
         (["gc", "--config", "FILE", "--older-than", "30d"], 1, "storage: not set"),
         (["gc", "--config", "STORE", "--older-than", "30d"], 2, "no Temporal server is named"),
+        (["gc", "--config", "STORE", "--older-than", "30d", "--address", "host"], 2, "has no port: give HOST:PORT"),
         (["gc", "--config", "STORE", "--older-than", "soon"], 2, "give a duration"),
         (["gc", "--config", "STORE"], 2, "--older-than"),
         (["gc", "--config", "STORE", "--older-than", "23h", "--delete"], 2, "younger than 1d"),

@@ -181,6 +181,3 @@ def test_a_proxy_that_is_no_url_is_told_without_its_password(monkeypatch: pytest
         fetch_jwks("https://login.example.com/", timeout=30)
     assert "HTTPS_PROXY" in str(raised.value)
     assert "secret" not in str(raised.value)
-
-
-# --- doctor and serve --check ----------------------------------------------------------------------------------------

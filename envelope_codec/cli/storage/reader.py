@@ -1,0 +1,222 @@
+"""What a namespace of a Temporal server holds, message by message, as far as the server's API gives it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Coroutine
+from datetime import timedelta
+from enum import Enum
+from typing import Any, NamedTuple
+
+from google.protobuf.message import DecodeError, Message
+from temporalio.api.common.v1 import DataBlob, WorkflowExecution
+from temporalio.api.enums.v1 import EncodingType, WorkflowExecutionStatus
+from temporalio.api.history.v1 import History
+from temporalio.api.workflowservice.v1 import (
+    CountWorkflowExecutionsRequest,
+    DescribeActivityExecutionRequest,
+    DescribeNamespaceRequest,
+    DescribeNexusOperationExecutionRequest,
+    DescribeScheduleRequest,
+    DescribeWorkflowExecutionRequest,
+    GetWorkflowExecutionHistoryRequest,
+    ListActivityExecutionsRequest,
+    ListNexusOperationExecutionsRequest,
+    ListSchedulesRequest,
+    ListWorkflowExecutionsRequest,
+)
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+
+from envelope_codec.errors import MalformedEnvelope
+
+_PAGE = 200
+_TIMEOUT = timedelta(seconds=60)
+_ENDED = frozenset(
+    (
+        WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_COMPLETED,
+        WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_FAILED,
+        WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_CANCELED,
+        WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_TERMINATED,
+        WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_CONTINUED_AS_NEW,
+        WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_TIMED_OUT,
+    )
+)
+_NOT_THERE = (RPCStatusCode.UNIMPLEMENTED,)
+"""What a server answers that has no standalone activities, or has turned them off."""
+
+
+class SourceKind(str, Enum):
+    """What a source of payloads is."""
+
+    workflow = "workflow"
+    schedule = "schedule"
+    activity = "standalone activity"
+    operation = "standalone Nexus operation"
+
+
+class Source(NamedTuple):
+    """Something that holds payloads.
+
+    Attributes:
+        kind: what it is.
+        id: its id.
+        run_id: the id of its run; empty for schedules.
+        ended: whether it is a workflow that has ended. Nothing in it changes any more.
+        listed: its entry in the server's list, which may hold payloads too.
+    """
+
+    kind: SourceKind
+    id: str
+    run_id: str
+    ended: bool
+    listed: Message
+
+
+class Reader:
+    """Reads one namespace.
+
+    Its methods raise `RPCError` where they may not read something or get no answer, and `MalformedEnvelope` where a
+    history has a form that can't be read.
+
+    Args:
+        client: a client that is connected to the server.
+        namespace: the namespace to read.
+    """
+
+    def __init__(self, client: Client, namespace: str) -> None:
+        self.namespace = namespace
+        self._service = client.workflow_service
+
+    async def check(self) -> None:
+        """Raise `RPCError` if there is no such namespace, or no answer."""
+        await self._ask(self._service.describe_namespace, DescribeNamespaceRequest(namespace=self.namespace))
+
+    async def count(self) -> int | None:
+        """Ask about how many workflows there are. None if the server does not tell."""
+        request = CountWorkflowExecutionsRequest(namespace=self.namespace)
+        try:
+            return int((await self._ask(self._service.count_workflow_executions, request)).count)
+        except RPCError:
+            return None
+
+    async def sources(self) -> AsyncIterator[Source]:
+        """List everything that holds payloads. Schedules come first: what they start meanwhile is listed later."""
+        async for entry in self._list(self._service.list_schedules, ListSchedulesRequest, "schedules"):
+            yield Source(SourceKind.schedule, entry.schedule_id, "", False, entry)
+        async for entry in self._list(
+            self._service.list_activity_executions, ListActivityExecutionsRequest, "executions", optional=True
+        ):
+            yield Source(SourceKind.activity, entry.activity_id, entry.run_id, False, entry)
+        async for entry in self._list(
+            self._service.list_nexus_operation_executions,
+            ListNexusOperationExecutionsRequest,
+            "operations",
+            optional=True,
+        ):
+            yield Source(SourceKind.operation, entry.operation_id, entry.run_id, False, entry)
+        async for entry in self._list(
+            self._service.list_workflow_executions, ListWorkflowExecutionsRequest, "executions"
+        ):
+            ended = entry.status in _ENDED
+            yield Source(SourceKind.workflow, entry.execution.workflow_id, entry.execution.run_id, ended, entry)
+
+    async def messages(self, source: Source) -> AsyncIterator[Message]:
+        """Read everything that ``source`` holds. What is pending is read before the history, into which it may move."""
+        yield source.listed
+        if source.kind is SourceKind.schedule:
+            yield await self._ask(
+                self._service.describe_schedule,
+                DescribeScheduleRequest(namespace=self.namespace, schedule_id=source.id),
+            )
+        elif source.kind is SourceKind.activity:
+            yield await self._ask(
+                self._service.describe_activity_execution,
+                DescribeActivityExecutionRequest(
+                    namespace=self.namespace,
+                    activity_id=source.id,
+                    run_id=source.run_id,
+                    include_input=True,
+                    include_outcome=True,
+                    include_heartbeat_details=True,
+                    include_last_failure=True,
+                ),
+            )
+        elif source.kind is SourceKind.operation:
+            yield await self._ask(
+                self._service.describe_nexus_operation_execution,
+                DescribeNexusOperationExecutionRequest(
+                    namespace=self.namespace,
+                    operation_id=source.id,
+                    run_id=source.run_id,
+                    include_input=True,
+                    include_outcome=True,
+                ),
+            )
+        else:
+            async for message in self._read_workflow(source):
+                yield message
+
+    async def is_gone(self, source: Source) -> bool:
+        """Whether ``source``, which the server did not find, is no longer listed either."""
+        if source.kind is not SourceKind.workflow:
+            return True
+        request = ListWorkflowExecutionsRequest(
+            namespace=self.namespace, query=f"RunId = '{source.run_id}'", page_size=1
+        )
+        return not (await self._ask(self._service.list_workflow_executions, request)).executions
+
+    async def _read_workflow(self, source: Source) -> AsyncIterator[Message]:
+        execution = WorkflowExecution(workflow_id=source.id, run_id=source.run_id)
+        if not source.ended:
+            request = DescribeWorkflowExecutionRequest(namespace=self.namespace, execution=execution)
+            yield await self._ask(self._service.describe_workflow_execution, request)
+        token, events = b"", 0
+        while True:
+            page = await self._ask(
+                self._service.get_workflow_execution_history,
+                GetWorkflowExecutionHistoryRequest(
+                    namespace=self.namespace, execution=execution, next_page_token=token
+                ),
+            )
+            yield page
+            events += len(page.history.events)
+            for blob in page.raw_history:  # some servers are set up to send this instead
+                batch = _parse(blob)
+                yield batch
+                events += len(batch.events)
+            token = page.next_page_token
+            if not token:
+                break
+        if not events:
+            raise MalformedEnvelope("the server gave a history without events")
+
+    async def _list(
+        self, call: Callable[..., Any], request_type: type[Any], field: str, *, optional: bool = False
+    ) -> AsyncIterator[Any]:
+        token = b""
+        while True:
+            size: Any = {"maximum_page_size" if request_type is ListSchedulesRequest else "page_size": _PAGE}
+            request = request_type(namespace=self.namespace, next_page_token=token, **size)
+            try:
+                page = await self._ask(call, request)
+            except RPCError as error:
+                if optional and error.status in _NOT_THERE:
+                    return
+                raise
+            for entry in getattr(page, field):
+                yield entry
+            token = page.next_page_token
+            if not token:
+                return
+
+    async def _ask(self, call: Callable[..., Coroutine[Any, Any, Any]], request: Message) -> Any:
+        return await call(request, retry=True, timeout=_TIMEOUT)
+
+
+def _parse(blob: DataBlob) -> History:
+    try:
+        if blob.encoding_type != EncodingType.ENCODING_TYPE_PROTO3:
+            raise DecodeError
+        return History.FromString(blob.data)
+    except DecodeError:
+        raise MalformedEnvelope("the server gave a history in a form that can't be read") from None

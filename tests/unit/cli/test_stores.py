@@ -1,0 +1,69 @@
+"""The datastores that a configuration names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from envelope_codec import EnvelopeConfig
+from envelope_codec.cli.stores import (
+    check_store,
+    choose_store,
+    list_stores,
+    open_store,
+    proves_nothing,
+    stores_by_setting,
+)
+from envelope_codec.errors import ConfigurationError, PayloadMissing, StoreRefused, StoreUnavailable
+from envelope_codec.testing import FakeKms
+
+
+def configured(folder: Path, **settings: object) -> EnvelopeConfig:
+    former = [f"file://{folder}/old?name=old", f"file://{folder}/older?name=older"]
+    given = {"storage": f"file://{folder}/new", "former_storage": former, **settings}
+    return EnvelopeConfig(key=FakeKms(), **given)
+
+
+def test_stores_are_named_by_their_settings(tmp_path: Path) -> None:
+    config = configured(tmp_path)
+    assert {setting: url.name for setting, url in stores_by_setting(config).items()} == {
+        "storage": "envelope-file",
+        "former_storage[0]": "old",
+        "former_storage[1]": "older",
+    }
+    assert [url.name for url in list_stores(config)] == ["envelope-file", "old", "older"]
+    assert stores_by_setting(EnvelopeConfig(key=FakeKms())) == {}
+
+
+def test_a_store_is_chosen_by_name_else_the_one_that_is_written_to(tmp_path: Path) -> None:
+    config = configured(tmp_path)
+    assert choose_store(config, None).name == "envelope-file"
+    assert choose_store(config, "older").name == "older"
+    with pytest.raises(ConfigurationError, match=r"no store is called 'x' \(configured: envelope-file, old, older\)"):
+        choose_store(config, "x")
+    with pytest.raises(ConfigurationError, match="name one of former_storage with --store"):
+        choose_store(configured(tmp_path, storage=None), None)
+
+
+async def test_checking_writes_only_where_it_is_to(tmp_path: Path) -> None:
+    for writes in (False, True):
+        async with open_store(choose_store(configured(tmp_path), None)) as store:
+            (tmp_path / "new").mkdir(exist_ok=True)
+            await check_store(store, writes=writes)
+            assert bool(list((tmp_path / "new").iterdir())) is writes
+            with pytest.raises(PayloadMissing):
+                await store.get("0" * 32)
+
+
+@pytest.mark.parametrize(
+    ("error", "writes", "proves"),
+    [
+        (StoreRefused("permission is missing (S3 says so of a missing object, too)"), False, False),
+        (StoreRefused("permission is missing (S3 says so of a missing object, too)"), True, True),
+        (StoreRefused("permission is missing"), False, True),
+        (StoreUnavailable("no answer"), False, True),
+    ],
+)
+def test_what_s3_says_to_those_who_may_not_list_proves_nothing(error: StoreRefused, writes: bool, proves: bool) -> None:
+    assert proves_nothing(error, writes=writes) is not proves
