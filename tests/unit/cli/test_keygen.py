@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote
@@ -35,8 +36,11 @@ class Outcome:
         return next(line.removeprefix(f"{name}:").strip() for line in self.out.splitlines() if line.startswith(name))
 
 
+Run = Callable[..., Outcome]
+
+
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]):
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
     def run(*arguments: object) -> Outcome:
         with pytest.raises(SystemExit) as left:
             main([str(argument) for argument in arguments])
@@ -46,7 +50,7 @@ def run(capsys: pytest.CaptureFixture[str]):
     return run
 
 
-def test_it_makes_a_key_that_the_printed_uri_opens(run, tmp_path: Path) -> None:
+def test_it_makes_a_key_that_the_printed_uri_opens(run: Run, tmp_path: Path) -> None:
     outcome = run("keygen", tmp_path / "key.json")
     assert (outcome.status, outcome.err) == (0, "")
     key = master_key(outcome.told("key URI"))
@@ -55,7 +59,7 @@ def test_it_makes_a_key_that_the_printed_uri_opens(run, tmp_path: Path) -> None:
     assert key.unwrap(key.wrap(SECRET, CONTEXT), CONTEXT).secret == SECRET
 
 
-def test_the_file_is_private_whatever_the_umask(run, tmp_path: Path) -> None:
+def test_the_file_is_private_whatever_the_umask(run: Run, tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         run("keygen", tmp_path / "key.json")
@@ -65,7 +69,7 @@ def test_the_file_is_private_whatever_the_umask(run, tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "key.json").stat().st_mode) == 0o600
 
 
-def test_nothing_else_is_left_in_the_folder(run, tmp_path: Path) -> None:
+def test_nothing_else_is_left_in_the_folder(run: Run, tmp_path: Path) -> None:
     run("keygen", tmp_path / "key.json")
     run("keygen", tmp_path / "key.json", "--rotate")
     run("keygen", tmp_path / "key.json")
@@ -73,11 +77,11 @@ def test_nothing_else_is_left_in_the_folder(run, tmp_path: Path) -> None:
     assert [found.name for found in tmp_path.iterdir()] == ["key.json"]
 
 
-def test_two_keys_differ(run, tmp_path: Path) -> None:
+def test_two_keys_differ(run: Run, tmp_path: Path) -> None:
     assert run("keygen", tmp_path / "a").told("key id") != run("keygen", tmp_path / "b").told("key id")
 
 
-def test_no_key_is_printed(run, tmp_path: Path) -> None:
+def test_no_key_is_printed(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "key.json"
     printed = "".join(
         outcome.out + outcome.err
@@ -89,7 +93,7 @@ def test_no_key_is_printed(run, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a b", "50%", "what?", "a#b", "schlüssel", "[x]", "x" * 200])
 def test_the_printed_uri_is_one_line_percent_encoded_and_absolute(
-    run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     uri = run("keygen", name).told("key URI")
@@ -99,14 +103,14 @@ def test_the_printed_uri_is_one_line_percent_encoded_and_absolute(
 
 
 @pytest.mark.parametrize("name", ["a\nb", "a\udcffb"])
-def test_a_path_that_no_key_uri_can_hold_is_refused(run, tmp_path: Path, name: str) -> None:
+def test_a_path_that_no_key_uri_can_hold_is_refused(run: Run, tmp_path: Path, name: str) -> None:
     outcome = run("keygen", tmp_path / name)
     assert outcome.status == 1
     assert "choose a printable one" in outcome.err
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_existing_file_is_left_as_it_is(run, tmp_path: Path) -> None:
+def test_an_existing_file_is_left_as_it_is(run: Run, tmp_path: Path) -> None:
     (tmp_path / "key.json").write_text("precious")
     outcome = run("keygen", tmp_path / "key.json")
     assert outcome.status == 1
@@ -114,13 +118,13 @@ def test_an_existing_file_is_left_as_it_is(run, tmp_path: Path) -> None:
     assert (tmp_path / "key.json").read_text() == "precious"
 
 
-def test_a_link_to_nowhere_is_left_as_it_is(run, tmp_path: Path) -> None:
+def test_a_link_to_nowhere_is_left_as_it_is(run: Run, tmp_path: Path) -> None:
     (tmp_path / "key.json").symlink_to(tmp_path / "target")
     assert run("keygen", tmp_path / "key.json").status == 1
     assert not (tmp_path / "target").exists()
 
 
-def test_rotation_adds_a_primary_version_and_keeps_key_id_and_old_versions(run, tmp_path: Path) -> None:
+def test_rotation_adds_a_primary_version_and_keeps_key_id_and_old_versions(run: Run, tmp_path: Path) -> None:
     made = run("keygen", tmp_path / "key.json")
     key = master_key(made.told("key URI"))
     old = key.wrap(SECRET, CONTEXT)
@@ -138,7 +142,7 @@ def test_a_version_number_is_never_used_again(tmp_path: Path) -> None:
     assert without_1.rotated().versions.keys() == {"2", "3"}
 
 
-def test_rotation_through_a_link_replaces_the_target_and_keeps_the_link(run, tmp_path: Path) -> None:
+def test_rotation_through_a_link_replaces_the_target_and_keeps_the_link(run: Run, tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     run("keygen", tmp_path / "real" / "key.json")
     (tmp_path / "link").symlink_to(tmp_path / "real" / "key.json")
@@ -147,7 +151,7 @@ def test_rotation_through_a_link_replaces_the_target_and_keeps_the_link(run, tmp
     assert '"primary": 2' in (tmp_path / "real" / "key.json").read_text()
 
 
-def test_disable_and_enable_a_version(run, tmp_path: Path) -> None:
+def test_disable_and_enable_a_version(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "key.json"
     key = master_key(run("keygen", path).told("key URI"))
     old = key.wrap(SECRET, CONTEXT)
@@ -160,7 +164,7 @@ def test_disable_and_enable_a_version(run, tmp_path: Path) -> None:
     assert key.unwrap(old, CONTEXT).secret == SECRET
 
 
-def test_disable_and_enable_the_whole_key(run, tmp_path: Path) -> None:
+def test_disable_and_enable_the_whole_key(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "key.json"
     key = master_key(run("keygen", path).told("key URI"))
     run("keygen", path, "--rotate", "--disable", "1")
@@ -179,7 +183,7 @@ def test_disable_and_enable_the_whole_key(run, tmp_path: Path) -> None:
         (["--enable", "1", "--disable", "1"], "both name '1'"),
     ],
 )
-def test_wrong_versions_change_nothing(run, tmp_path: Path, arguments: list[str], said: str) -> None:
+def test_wrong_versions_change_nothing(run: Run, tmp_path: Path, arguments: list[str], said: str) -> None:
     path = tmp_path / "key.json"
     run("keygen", path)
     before = path.read_bytes()
@@ -189,14 +193,14 @@ def test_wrong_versions_change_nothing(run, tmp_path: Path, arguments: list[str]
     assert path.read_bytes() == before
 
 
-def test_a_missing_file_is_not_made_by_rotating(run, tmp_path: Path) -> None:
+def test_a_missing_file_is_not_made_by_rotating(run: Run, tmp_path: Path) -> None:
     outcome = run("keygen", tmp_path / "key.json", "--rotate")
     assert outcome.status == 1
     assert "is missing" in outcome.err
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_that_is_no_key_file_is_not_changed(run, tmp_path: Path) -> None:
+def test_a_file_that_is_no_key_file_is_not_changed(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "key.json"
     path.touch(mode=0o600)
     path.write_text("{}")
@@ -206,7 +210,7 @@ def test_a_file_that_is_no_key_file_is_not_changed(run, tmp_path: Path) -> None:
     assert path.read_text() == "{}"
 
 
-def test_a_missing_folder_is_said(run, tmp_path: Path) -> None:
+def test_a_missing_folder_is_said(run: Run, tmp_path: Path) -> None:
     outcome = run("keygen", tmp_path / "none" / "key.json")
     assert outcome.status == 1
     assert "No such file or directory" in outcome.err
@@ -258,12 +262,12 @@ def test_the_uri_of_a_path_that_starts_with_two_slashes_opens_it(tmp_path: Path)
 # The command line as such
 
 
-def test_version(run) -> None:
+def test_version(run: Run) -> None:
     outcome = run("--version")
     assert (outcome.status, outcome.out) == (0, f"envelope-codec {envelope_codec.__version__}\n")
 
 
-def test_help_names_every_command(run) -> None:
+def test_help_names_every_command(run: Run) -> None:
     outcome = run("--help")
     assert outcome.status == 0
     for command in cli.COMMANDS:
@@ -271,7 +275,7 @@ def test_help_names_every_command(run) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["kegen"], ["keygen"], ["keygen", "--nothing"], ["--nothing"]])
-def test_wrong_usage_is_status_2(run, arguments: list[str]) -> None:
+def test_wrong_usage_is_status_2(run: Run, arguments: list[str]) -> None:
     outcome = run(*arguments)
     assert outcome.status == 2
     assert "Usage" in outcome.err
@@ -285,7 +289,7 @@ def test_wrong_usage_is_status_2(run, arguments: list[str]) -> None:
     ],
 )
 def test_an_error_of_a_command_is_one_line_and_status_1(
-    run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception
 ) -> None:
     def fail(path: str) -> None:
         raise error

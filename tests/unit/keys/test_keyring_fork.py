@@ -56,7 +56,7 @@ def keyring(kms: FakeKms) -> Iterator[Keyring]:
 
 
 def sealed(keyring: Keyring) -> bytes:
-    return asyncio.run(keyring.sealing_key("default")).record.id  # type: ignore[arg-type]
+    return asyncio.run(keyring.sealing_key("default")).record.id
 
 
 def opened(keyring: Keyring, record: Record) -> bytes:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import pytest
 
 from envelope_codec.keys.keyset import KeySet
-from envelope_codec.kms import WrappedSecret
+from envelope_codec.kms import Unwrapped, WrappedSecret
 from envelope_codec.testing import FakeKms
 from tests.support.keyring_on_fakes import Jobs, Ring, settle
 
@@ -157,7 +157,7 @@ async def test_a_key_that_is_used_now_and_then_costs_one_trial_a_use() -> None:
 
 async def test_one_that_wraps_and_does_not_unwrap_makes_no_record() -> None:
     class EncryptOnly(FakeKms):
-        def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> bytes:
+        def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> Unwrapped:
             self.denied = True
             try:
                 return super().unwrap(wrapped, context)

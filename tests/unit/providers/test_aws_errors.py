@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
@@ -32,6 +33,7 @@ from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, K
 from envelope_codec.kms import WrappedSecret
 from envelope_codec_aws import AwsKms
 from envelope_codec_aws._errors import Closed, describe, translate
+from tests.support.calls_in_turn import in_turn
 from tests.support.frame_walker import Sentinels, leaks
 
 KEY = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
@@ -593,7 +595,7 @@ def test_a_connection_made_after_close_by_a_call_under_way_is_ended_with_it(
     key = AwsKms(KEY, endpoint=aws.endpoint)
     client = key._own_client.get()
     close = client.close
-    monkeypatch.setattr(client, "close", lambda: (closed.append(",".join(aws.requests)), close()))
+    monkeypatch.setattr(client, "close", in_turn(lambda: closed.append(",".join(aws.requests)), close))
     client.meta.events.register("before-call.kms", lambda **_: key.close())
     aws.kms = (200, json.dumps({"KeyId": KEY, "CiphertextBlob": "YQ=="}))
     assert key.wrap(SECRET, CONTEXT) == WrappedSecret(KEY, "", b"a")
@@ -602,7 +604,7 @@ def test_a_connection_made_after_close_by_a_call_under_way_is_ended_with_it(
 
 def test_the_bounds_of_a_client_built_here(aws: Aws) -> None:
     key = AwsKms(KEY, endpoint=aws.endpoint)
-    config = key._own_client.get().meta.config
+    config: Any = key._own_client.get().meta.config
     assert (config.connect_timeout, config.read_timeout) == (2.0, 5.0)
     assert config.retries["total_max_attempts"] == 1
     assert config.max_pool_connections >= 16

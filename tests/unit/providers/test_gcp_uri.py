@@ -161,7 +161,7 @@ def test_a_client_handed_in_excludes_the_settings_that_would_build_another() -> 
         assert GcpKms(NAME, client=client, timeout=3).key_id == NAME
         for setting in ({"endpoint": "127.0.0.1:1"}, {"insecure": True}, {"credentials": "/dev/null"}):
             with pytest.raises(ConfigurationError, match="can't be given together with client"):
-                GcpKms(NAME, client=client, **setting)  # type: ignore[arg-type]
+                GcpKms(NAME, client=client, **setting)
 
 
 def test_a_client_over_rest_is_refused() -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from envelope_codec.errors import ConfigurationError
 from envelope_codec_vault import VaultTransit, _environment
+from envelope_codec_vault._failure import LOGIN_LOCKED, LOGIN_REFUSED
 from envelope_codec_vault._life import life_of
-from envelope_codec_vault._refusal import APPROLE, LOGIN_LOCKED, LOGIN_REFUSED, UNLOCKED, Refusals
+from envelope_codec_vault._refusal import APPROLE, UNLOCKED, Refusals
 
 VAULT, BAO, OWN = "https://vault.invalid:8200", "https://bao.invalid:8200", "https://own.invalid:8200"
 
@@ -71,7 +73,7 @@ def test_a_ca_and_a_client_certificate_of_the_environment_are_used(
     monkeypatch.setenv("VAULT_CLIENT_CERT", str(tmp_path / "client.pem"))
     monkeypatch.setenv("BAO_CLIENT_KEY", str(tmp_path / "client.key"))
     key = VaultTransit("k", token="t")
-    client = key._sessions().current().client
+    client: Any = key._sessions().current().client
     assert client.session.verify == str(tmp_path / "ca.pem")
     assert client.adapter._kwargs["cert"] == (str(tmp_path / "client.pem"), str(tmp_path / "client.key"))
     key.close()

@@ -171,7 +171,7 @@ async def test_every_key_is_asked_for_every_namespace() -> None:
     ],
 )
 async def test_wrap_and_unwrap_failures_are_told_apart(operation: str, error: Exception, code: Code) -> None:
-    kms = Recording(**{operation: error})
+    kms = Recording(None, **{operation: error})
     diagnosis = await examine(EnvelopeConfig(key=kms))
     assert (problems(diagnosis), diagnosis.status) == ([code], 1)
     finding = found(diagnosis, code)
@@ -374,7 +374,7 @@ def reasons() -> list[tuple[str, EnvelopeError]]:
     }
     for scheme, module in (("awskms", aws), ("hashivault", vault)):
         for value in vars(module).values():
-            if isinstance(value, tuple) and hasattr(value, "reason"):
+            if isinstance(value, (aws._Meaning, vault.Meaning)):
                 found[scheme, value.reason] = value.kind(value.reason)
     verdicts = [value for value in vars(gcp).values() if isinstance(value, tuple) and len(value) == 2]
     for kind, reason in [*verdicts, *gcp.BY_STATUS.values()]:
