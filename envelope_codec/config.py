@@ -68,16 +68,19 @@ class _MasterKeys(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, hide_input_in_errors=True)
 
     backup_keys: Annotated[tuple[Key, ...], OneOrMore] = Field(
-        (), description="Wrap the same wrapping keys, so that any one of them opens what was sealed."
+        default=(), description="Wrap the same wrapping keys, so that any one of them opens what was sealed."
     )
     decrypt_keys: Annotated[tuple[Key, ...], OneOrMore] = Field(
-        (), description="Open only: master keys that sealed before, or that others seal with."
+        default=(), description="Open only: master keys that sealed before, or that others seal with."
     )
     context: dict[str, str] = Field(
-        {}, description="Further names and values to bind to whatever is sealed, beside the namespace."
+        default={}, description="Further names and values to bind to whatever is sealed, beside the namespace."
     )
     min_recipients: int = Field(
-        1, ge=1, le=8, description="How many of `key` and `backup_keys` must wrap before a wrapping key may seal."
+        default=1,
+        ge=1,
+        le=8,
+        description="How many of `key` and `backup_keys` must wrap before a wrapping key may seal.",
     )
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
@@ -95,7 +98,7 @@ class NamespaceKeys(_MasterKeys):
 
     key: Key = Field(description="Seals, and opens.")
     lease: Seconds | None = Field(
-        None,
+        default=None,
         gt=0,
         description="For so long a success vouches for one of these master keys. Default: the general `lease`.",
     )

@@ -78,7 +78,7 @@ class Connection:
             return KeyManagementServiceClient(transport=transport)
         credentials = None
         if self._credentials is not None:
-            credentials, _ = google.auth.load_credentials_from_file(  # type: ignore[no-untyped-call]
+            credentials, _ = google.auth.load_credentials_from_file(
                 self._credentials, default_scopes=KeyManagementServiceGrpcTransport.AUTH_SCOPES
             )
         return KeyManagementServiceClient(
@@ -123,4 +123,4 @@ class _Opened:
     def close(self) -> None:
         client, self.client = self.client, None
         if client is not None:
-            client.transport.close()  # type: ignore[no-untyped-call]
+            client.transport.close()

@@ -55,7 +55,7 @@ class Seals:
     """An observer that counts sealed payloads."""
 
     def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
+        self.counts: Counter[tuple[str, str]] = Counter()
         self._lock = threading.Lock()
 
     def on_event(self, event: Event) -> None:

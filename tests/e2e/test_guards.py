@@ -146,7 +146,7 @@ async def test_what_temporal_itself_writes_in_clear_passes_where_encryption_is_r
         ):
             run = client.execute_workflow(Exempt.run, args=["a text", f"{name} other"], id=name, task_queue=name)
             assert await asyncio.wait_for(run, 60) == "echo of a text"
-            other = client.get_workflow_handle_for(Listen.run, f"{name} other")
+            other = client.get_workflow_handle(f"{name} other", result_type=str)
             assert await result_of(other) == "echo of a text"
 
         stored = await events(plain, name)
@@ -404,8 +404,8 @@ def _message(message: Any, *, encoding: bytes = b"binary/protobuf", **metadata: 
     return lambda: Payload(metadata={"encoding": encoding, "messageType": kind, **metadata}, data=data)
 
 
-MARK = {"__temporal_system_payload": b"true"}
-REFERENCE = {"__temporal_external_storage_reference": b"true"}
+MARK: Any = {"__temporal_system_payload": b"true"}
+REFERENCE: Any = {"__temporal_external_storage_reference": b"true"}
 DRESSED_UP = {
     "system mark": _json(**MARK),
     "reference mark": _json(**REFERENCE),

@@ -85,12 +85,13 @@ class Warm:
         self._journals = [Journal(clock.monotonic), Journal(clock.monotonic)]
 
     async def connect(self, connect: Any, name: str, *, patience: float) -> Load:
-        clients = []
+        clients: list[Client] = []
         for journal in self._journals:
             client, plugin = await connect(self.kms.key(patience=patience), observer=journal)
             self._clock.rules(plugin)
             clients.append(client)
-        return Load(*clients, f"{name} {self.kms.name}")
+        starter, worker = clients
+        return Load(starter, worker, f"{name} {self.kms.name}")
 
     def heard(self, outcome: str) -> int:
         """How many KMS calls came to this so far."""

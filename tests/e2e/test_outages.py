@@ -226,7 +226,7 @@ async def test_history_of_a_failing_codec_names_neither_key_nor_place(
         pending = await pending_activity(plain, delegating.id, lambda one: one.HasField("last_failure"))
         assert failed.workflow_task_failed_event_attributes.failure.message
         assert pending.last_failure.message
-        told = [*await events(plain, listening.id), *await events(plain, delegating.id)]
+        told: list[Message] = [*await events(plain, listening.id), *await events(plain, delegating.id)]
         told += [await describe(plain, listening.id), await describe(plain, delegating.id)]
         for message in told:
             assert key.needles.found_in(without_payloads(message)) == set()

@@ -103,7 +103,7 @@ async def _fill(archive: Archive, address: str) -> None:
 
 async def _trip(starter: Client, name: str, companion: Client, *, task_queue: str = "") -> None:
     await starter.start_workflow(Trip.run, "ab", id=name, task_queue=task_queue or name, memo={"note": "n"})
-    handle = companion.get_workflow_handle_for(Trip.run, name)
+    handle = companion.get_workflow_handle(name, result_type=int)
     await handle.signal(Trip.say, "s")
     await handle.execute_update(Trip.change, "c")
     await handle.result()

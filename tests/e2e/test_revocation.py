@@ -166,7 +166,7 @@ async def test_after_a_revocation_nothing_is_sealed_or_opened_later_than_one_lea
         for process in scene.processes:
             assert await process.refusals(scene.kept) == [KeyDenied, KeyDenied]
             assert revoked <= process.journal.last_use() < revoked + LEASE
-        await plain.get_workflow_handle(handle.id).signal(Listen.say, RawValue(scene.kept))
+        await plain.get_workflow_handle(handle.id).signal("say", RawValue(scene.kept))
         await eventually(lambda: _failed_task(plain, handle.id), "a failed workflow task")
         assert all(process.journal.last_use() < revoked + LEASE for process in scene.processes)
 

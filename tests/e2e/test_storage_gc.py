@@ -241,7 +241,7 @@ async def finish_corners(client: Client, name: str) -> None:
         activities=[Work().echo],
         workflow_runner=UnsandboxedWorkflowRunner(),
     ):
-        assert await client.get_workflow_handle_for(Listen.run, f"{name} open").result() == "said"
+        assert await client.get_workflow_handle(f"{name} open", result_type=str).result() == "said"
         assert await client.get_activity_handle(f"{name} waits").result() == "echo of wait"
 
     @activity.defn(name="resume")
@@ -271,7 +271,7 @@ async def finish_corners(client: Client, name: str) -> None:
 async def put_orphans(client: Client, count: int) -> set[str]:
     """As a workflow task leaves them that has to be done again."""
     driver = client.data_converter.external_storage.drivers[0]  # type: ignore[union-attr]
-    store = driver.pool.here().store  # type: ignore[attr-defined]
+    store = driver.pool.here().store  # type: ignore[union-attr]
     before = {kept.id for kept in await listed(store)}
     await client.data_converter.encode([f"orphan {number}" for number in range(count)])
     return {kept.id for kept in await listed(store)} - before
@@ -502,4 +502,4 @@ async def test_histories_are_read_in_each_form_that_a_server_gives_them(
         assert reader.pages > 1
         with pytest.raises(Stopped, match="the server gave a history"):
             await orphans_that_are_found(shed, plugin, Empty(client, "default"))
-        await client.data_converter.external_storage.drivers[0].pool.aclose()  # type: ignore[union-attr,attr-defined]
+        await client.data_converter.external_storage.drivers[0].pool.aclose()  # type: ignore[union-attr]

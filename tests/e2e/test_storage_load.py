@@ -86,9 +86,9 @@ async def test_no_workflow_of_many_fails_while_the_store_is_away(
 ) -> None:
     monkeypatch.setattr("envelope_codec.storage.driver._CALL", 1.0)
     with run_server(SERVED[kind][0]()) if kind in DURABLE else nullcontext() as server:
-        harness = SERVED[kind][1](server) if kind in DURABLE else stores[kind]
+        harness: Any = SERVED[kind][1](server) if kind in DURABLE else stores[kind]
         url = await harness.place()
-        outage = killed(server) if kind in DURABLE else paused(harness.server) if kind == "s3" else locked(url)
+        outage = killed(harness.server) if kind in DURABLE else paused(harness.server) if kind == "s3" else locked(url)
         watch = Watch()
         client, _ = await connect(
             kms, storage=url + BRIEF.get(kind, ""), storage_threshold=0, observer=watch, timeout=150

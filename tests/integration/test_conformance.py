@@ -69,7 +69,8 @@ def harness(request: pytest.FixtureRequest) -> Iterator[Any]:
 
 @pytest.fixture
 def uri(harness: Any) -> str:
-    return harness.create_key()
+    made: str = harness.create_key()
+    return made
 
 
 @pytest.fixture
@@ -509,10 +510,11 @@ def test_close_may_be_called_twice_and_use_after_it_ends(harness: Any, uri: str)
     wrapped = key.wrap(SECRET, CONTEXT)
     key.close()
     key.close()
-    for operation, call in {
+    calls: dict[str, Callable[[], object]] = {
         "unwrap": lambda: key.unwrap(wrapped, CONTEXT),
         "wrap": lambda: key.wrap(SECRET, CONTEXT),
-    }.items():
+    }
+    for operation, call in calls.items():
         try:
             call()
         except EnvelopeError as error:

@@ -58,7 +58,7 @@ class Harness(Protocol):
 
 class Files:
     name = "file"
-    server = None
+    server: Server | None = None
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -368,8 +368,13 @@ class S3:
         }
 
     def client(self) -> Any:
-        settings = {"region_name": "us-east-1", "aws_access_key_id": "test", "aws_secret_access_key": "test"}
-        return boto3.client("s3", endpoint_url=self.server.endpoint, **settings)
+        return boto3.client(
+            "s3",
+            endpoint_url=self.server.endpoint,
+            region_name="us-east-1",
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+        )
 
     @staticmethod
     def _prefix(url: str) -> str:

@@ -165,7 +165,7 @@ class Account:
         raise unruly(kind, secret)
 
 
-def _activity() -> dict[str, object]:
+def _activity() -> Any:
     return {"start_to_close_timeout": _PATIENT, "retry_policy": _ONCE}
 
 

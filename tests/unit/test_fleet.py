@@ -15,7 +15,7 @@ import pytest
 from benchmarks import fleet, fleet_model, fleet_plot, fleet_scenarios, fleet_simulation
 from benchmarks.fleet_prices import MONTH, dollars
 from benchmarks.fleet_shape import Fleet
-from benchmarks.fleet_table import STARTUP_HEAD, STEADY_HEAD, THROTTLED_HEAD, figure, line
+from benchmarks.fleet_table import STARTUP_HEAD, STEADY_HEAD, THROTTLED_HEAD, Row, figure, line
 from benchmarks.fleet_time import SimulatedLoop, SimulatedThreads
 from envelope_codec.keys.keyring import Limits
 
@@ -161,12 +161,15 @@ def test_figures_have_three_digits(number: float, text: str) -> None:
 # --- docs/scaling.md ----------------------------------------------------------------------------------------------
 
 
+ROWS: list[Row] = [*fleet_scenarios.startups(), *fleet_scenarios.steadies()]
+
+
 @pytest.mark.parametrize(
     "row",
-    [row for row in (*fleet_scenarios.startups(), *fleet_scenarios.steadies()) if row.quick],
+    [row for row in ROWS if row.quick],
     ids=lambda row: row.fleet.name,
 )
-def test_the_page_has_the_rows_that_the_command_prints(row: fleet.Row) -> None:
+def test_the_page_has_the_rows_that_the_command_prints(row: Row) -> None:
     row.simulate()
     assert f"\n{line(row.cells())}\n" in PAGE, "run: python benchmarks/fleet.py --write"
 
@@ -180,7 +183,7 @@ def test_the_page_has_the_rows_that_the_command_prints(row: fleet.Row) -> None:
     ],
     ids=["startup", "steady", "throttled"],
 )
-def test_the_page_has_every_row_with_what_the_model_says(head: list[str], rows: list[fleet.Row]) -> None:
+def test_the_page_has_every_row_with_what_the_model_says(head: list[str], rows: list[Row]) -> None:
     lines = PAGE.splitlines()
     first = lines.index(line(head)) + 2
     for row, there in zip(rows, lines[first:], strict=False):

@@ -22,6 +22,7 @@ from envelope_codec.errors import StoreUnavailable
 from envelope_codec.keys.key_sets import KeySets
 from envelope_codec.storage.s3 import S3Store
 from envelope_codec.testing import FakeKms
+from tests.support.calls_in_turn import in_turn
 from tests.support.forked_child import Child, in_child
 
 pytestmark = [
@@ -143,9 +144,8 @@ def test_every_lock_is_made_where_a_child_renews_it() -> None:
     found = []
     for path in [*ROOT.glob("envelope_codec/**/*.py"), *ROOT.glob("providers/**/*.py")]:
         for node in ast.walk(ast.parse(path.read_text())):
-            made = node.func if isinstance(node, ast.Call) else None
-            if made is not None and ast.unparse(made) in LOCKS:
-                found.append(f"{path.relative_to(ROOT)}:{node.lineno} {ast.unparse(made)}")
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in LOCKS:
+                found.append(f"{path.relative_to(ROOT)}:{node.lineno} {ast.unparse(node.func)}")
             if isinstance(node, ast.ImportFrom) and node.module in ("threading", "queue", "multiprocessing"):
                 found.append(f"{path.relative_to(ROOT)}:{node.lineno} from {node.module} import …")
             if isinstance(node, ast.keyword) and node.arg == "default_factory" and "threading." in ast.unparse(node):
@@ -303,7 +303,13 @@ def test_a_fork_while_another_thread_builds_a_master_key_does_not_stop_the_child
     building = threading.Thread(target=lambda: sets.resolved(context("default", "a")))
     building.start()
     assert begun.wait(WAIT)
-    assert in_child(lambda: sets.resolved(context("default", "b")).sealing[0].key_id) == "fakekms://b"
+
+    def key_of_b() -> str:
+        keys = sets.resolved(context("default", "b"))
+        assert keys is not None
+        return keys.sealing[0].key_id
+
+    assert in_child(key_of_b) == "fakekms://b"
     go_on.set()
     building.join(WAIT)
 
@@ -378,7 +384,7 @@ def test_a_child_does_not_serve_what_its_parent_has_registered_as_ours_and_goes_
         token = ours.set(True)
         loop.add_reader(mine[0], lambda: seen.append(1))
         ours.reset(token)
-        loop.add_reader(theirs[0], lambda: (seen.append(2), loop.remove_reader(theirs[0])))
+        loop.add_reader(theirs[0], in_turn(lambda: seen.append(2), lambda: loop.remove_reader(theirs[0])))
 
     async def look() -> list[int]:
         running_loop()

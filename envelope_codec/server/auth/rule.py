@@ -27,7 +27,9 @@ class Rule(Settings):
     )
     namespaces: Patterns = Field(min_length=1, description="Namespaces, by name or pattern.")
     verbs: Annotated[tuple[Verb, ...], OneOrMore] = Field(
-        ("decode", "download"), min_length=1, description="What may be done there: `decode`, `encode`, `download`."
+        default=("decode", "download"),
+        min_length=1,
+        description="What may be done there: `decode`, `encode`, `download`.",
     )
 
     def fits(self, claims: Mapping[str, Any]) -> bool:
