@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -11,14 +10,6 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("tests/vectors/*.md")]
-
-
-def test_the_page_of_settings_is_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "docs"))
-    import make_configuration  # type: ignore[import-not-found]
-
-    assert make_configuration.PAGE.read_text("utf-8") == make_configuration.page()
-    sys.modules.pop("make_configuration")
 
 
 def prose(document: Path) -> str:
