@@ -28,6 +28,7 @@ UNRENEWED = 30 * DAY  # a lease so long that no renewal falls into a test
 # --- the model against the simulation -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fleet",
     [
@@ -47,6 +48,7 @@ def test_model_and_simulation_agree_on_a_start_of_all_workers(fleet: Fleet) -> N
     assert sum(simulated) == pytest.approx(sum(model), rel=0.08)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fleet",
     [
@@ -71,6 +73,7 @@ def test_model_and_simulation_agree_on_steady_state(fleet: Fleet) -> None:
     assert fleet_simulation.steady(fleet) == pytest.approx(fleet_model.steady(fleet).total, rel=0.08)
 
 
+@pytest.mark.slow
 def test_a_sample_and_thinner_payloads_cost_as_much_as_all() -> None:
     whole = Fleet("", 16, 0.2, limits=replace(SHORT, lease=HOUR))
     assert fleet_simulation.steady(whole, sample=4, thin=4) == pytest.approx(fleet_simulation.steady(whole), rel=0.05)
@@ -164,6 +167,7 @@ def test_figures_have_three_digits(number: float, text: str) -> None:
 ROWS: list[Row] = [*fleet_scenarios.startups(), *fleet_scenarios.steadies()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "row",
     [row for row in ROWS if row.quick],

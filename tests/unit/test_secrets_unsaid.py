@@ -124,6 +124,7 @@ URLS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("url", URLS)
 def test_a_url_of_a_datastore(url: str, caplog: pytest.LogCaptureFixture) -> None:
     calls: list[Callable[[], object]] = [

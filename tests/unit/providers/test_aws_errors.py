@@ -400,6 +400,7 @@ def test_what_a_look_up_of_an_alias_failed_with_is_told_again_for_some_seconds(
     key.close()
 
 
+@pytest.mark.slow
 def test_an_alias_is_followed_once_and_what_it_pointed_at_stays_accepted(aws: Aws) -> None:
     key = AwsKms(ALIAS, endpoint=aws.endpoint)
     aws.kms = (200, json.dumps({"KeyMetadata": {"Arn": KEY, "KeyId": "x"}}))
@@ -452,6 +453,7 @@ def test_a_refused_connection_is_no_answer() -> None:
         key.close()
 
 
+@pytest.mark.slow
 def test_a_server_that_never_answers_costs_one_read_time_out() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         key = AwsKms(KEY, endpoint=f"http://127.0.0.1:{silent.getsockname()[1]}", read_timeout=0.2)
@@ -502,6 +504,7 @@ def test_a_host_that_does_not_exist_is_no_answer() -> None:
     key.close()
 
 
+@pytest.mark.slow
 def test_a_certificate_that_nobody_vouches_for_is_no_answer(tmp_path: Path) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(_self_signed(tmp_path / "server.pem"))
@@ -577,6 +580,7 @@ def test_after_close_no_credentials_are_looked_for_not_even_in_a_forked_child(mo
         key._own_client.get()
 
 
+@pytest.mark.slow
 def test_a_client_handed_in_is_not_used_after_close(aws: Aws) -> None:
     client = boto3.client("kms", region_name="us-east-1", endpoint_url=aws.endpoint)
     key = AwsKms(KEY, client=client)
@@ -631,6 +635,7 @@ def test_missing_credentials_are_no_answer_and_are_found_once_they_are_there(
     key.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "process",
     [
@@ -658,6 +663,7 @@ def test_a_profile_that_went_missing_is_no_answer(aws: Aws, tmp_path: Path) -> N
     key.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "status"),
     [
@@ -684,6 +690,7 @@ def test_a_role_that_is_not_to_be_had_says_nothing_of_the_key(code: str, status:
     key.close()
 
 
+@pytest.mark.slow
 def test_a_silent_token_service_costs_one_read_time_out(aws: Aws) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         sts = f"http://127.0.0.1:{silent.getsockname()[1]}"
@@ -787,6 +794,7 @@ def test_errors_of_no_table_are_faults_and_those_of_the_way_there_are_not(error:
 # --- logs
 
 
+@pytest.mark.slow
 def test_the_log_has_what_the_error_must_not_say_and_warns_once(aws: Aws, caplog: pytest.LogCaptureFixture) -> None:
     key = AwsKms(KEY, endpoint=aws.endpoint)
     aws.refuse("AccessDeniedException", 400, f"{MESSAGE}\nx-amz-security-token:tkn")

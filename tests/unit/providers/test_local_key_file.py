@@ -464,6 +464,7 @@ def test_an_unchanged_file_is_read_once(path: Path, monkeypatch: pytest.MonkeyPa
     assert len(reads) == 2
 
 
+@pytest.mark.slow
 def test_threads_get_right_answers_while_the_file_is_rotated(path: Path) -> None:
     write(path, only("1"))
     key = LocalKeyFile(path)

@@ -211,6 +211,7 @@ async def test_a_store_that_is_out_is_asked_again() -> None:
     assert len(await driver.retrieve(READING, claims)) == 1
 
 
+@pytest.mark.slow
 async def test_a_store_that_can_not_be_opened_any_more_is_out(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:

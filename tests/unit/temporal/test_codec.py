@@ -106,6 +106,7 @@ async def test_an_empty_payload_and_no_payload(kms: FakeKms) -> None:
     assert await codec.decode([]) == []
 
 
+@pytest.mark.slow
 async def test_ten_thousand_payloads_cost_one_wrap_and_two_unwraps(kms: FakeKms) -> None:
     writer, reader = make(kms), make(kms)
     payloads = [Payload(metadata={"encoding": b"json/plain"}, data=b"%d" % number) for number in range(10_000)]

@@ -322,6 +322,7 @@ main(["doctor", "hanging://", "--timeout", "0.5"])
 """
 
 
+@pytest.mark.slow
 def test_the_process_ends_too() -> None:
     done = subprocess.run([sys.executable, "-c", HANGS], capture_output=True, text=True, timeout=SECONDS)
     assert (done.returncode, done.stderr) == (1, "")
@@ -713,6 +714,7 @@ def test_nothing_from_elsewhere_reaches_the_terminal_as_it_is(run: Run, uri: str
     assert json.loads(outcome.out)["keys"][0]["namespace"] == hostile
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("missing", "key", "extra"),
     [

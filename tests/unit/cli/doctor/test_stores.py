@@ -280,6 +280,7 @@ main(["doctor", "--config", sys.argv[1], "--timeout", "2"])
 """
 
 
+@pytest.mark.slow
 def test_the_process_ends_too(tmp_path: Path) -> None:
     file = tmp_path / "envelope.toml"
     file.write_text('key = "what://k"\nformer_storage = ["hanging://x?name=mine"]\n')
@@ -396,6 +397,7 @@ def test_programs_are_told_the_same(run: Callable[..., tuple[int, str]], tmp_pat
     assert "sesame" not in out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("missing", "url", "extra"),
     [

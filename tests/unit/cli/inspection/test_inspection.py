@@ -537,6 +537,7 @@ def test_nothing_from_elsewhere_reaches_the_terminal_as_it_is(run: Run) -> None:
     assert json.loads(text)["records"][0]["context"][f"x{HOSTILE}"] == HOSTILE
 
 
+@pytest.mark.slow
 def test_on_a_terminal_too(tmp_path: Path) -> None:
     """Styled by rich, and with nothing but rich's own styles."""
     file = tmp_path / "x.json"
@@ -567,6 +568,7 @@ def test_on_a_terminal_too(tmp_path: Path) -> None:
     assert r"fakekms://\x1b]0;owned\x07\x1b[31m" in rest
 
 
+@pytest.mark.slow
 def test_characters_that_the_output_does_not_know_are_spelled_out(tmp_path: Path) -> None:
     file = tmp_path / "x.json"
     file.write_text(json.dumps(as_json(envelope(context={"temporal-namespace": "Zürich"}))))
@@ -655,6 +657,7 @@ def test_a_long_chain_of_causes_is_followed(run: Run, causes: int, status: int) 
         assert outcome.document["summary"]["envelopes"] == 1
 
 
+@pytest.mark.slow
 def test_it_loads_no_cloud_sdk_and_no_temporal_client(tmp_path: Path) -> None:
     file = tmp_path / "x.json"
     file.write_text(json.dumps(as_json(envelope(Recipient("arn:aws:kms:us-east-1:111122223333:key/1", "", b"c")))))
@@ -672,6 +675,7 @@ main()
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_is_no_traceback(tmp_path: Path) -> None:
     file = tmp_path / "x.json"
     file.write_text(json.dumps([E] * 20_000))
