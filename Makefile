@@ -49,7 +49,7 @@ coverage: $(DEV) localstack-venv ## run all tests, and hold the branches they to
 coverage-rooms: $(DEV) ## the same for the rooms that have a floor of their own, by their own unit tests: half a minute
 	$(coverage) run -m pytest tests/unit/keys tests/unit/temporal -m 'not slow' -q -n $(JOBS) --dist loadfile $(ARGS)
 	$(coverage_report)
-	$(RUN) -m tools.coverage_floors .coverage/report.json --rooms
+	$(RUN) -m tools.coverage_floors .coverage/report.json --unit
 
 pythons: ## run the unit tests on every Python from 3.10 on that is on PATH or was made by pyenv
 	$(need_python); $(PYTHON) tools/pythons.py $(ARGS)

