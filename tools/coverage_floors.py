@@ -1,7 +1,7 @@
 """Hold coverage to its floors: ``python -m tools.coverage_floors REPORT [--unit]``.
 
 REPORT is what ``coverage json`` writes. Prints the figures of each room, and the status is 1 if one is below its floor.
-With ``--unit`` the floors are those of the unit tests alone, which a run with real servers need not be waited for.
+With ``--unit`` the floors are those of the unit tests alone.
 """
 
 from __future__ import annotations

@@ -93,6 +93,7 @@ def test_each_process_makes_its_own_value_once_and_may_take_over_from_its_parent
     assert value.get() is mine
 
 
+@pytest.mark.slow
 def test_what_the_parent_opened_is_never_freed_in_the_child() -> None:
     ended: list[int] = []
 
@@ -139,6 +140,7 @@ LOCKS = {
 }
 
 
+@pytest.mark.slow
 def test_every_lock_is_made_where_a_child_renews_it() -> None:
     """A lock is only ever named as an argument of `renew_after_fork`, and as a type."""
     found = []
@@ -260,6 +262,7 @@ for master in providers:
 """
 
 
+@pytest.mark.slow
 def test_a_child_goes_on_though_every_lock_is_held_at_the_fork(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", EVERYTHING, str(tmp_path)],

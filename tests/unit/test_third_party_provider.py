@@ -75,6 +75,7 @@ def test_the_scheme_is_unknown_before_the_provider_is_installed() -> None:
     assert python(REFUSED.format(uri="testkms://x")).startswith("no provider for key URI scheme 'testkms'")
 
 
+@pytest.mark.slow
 def test_an_installed_provider_is_found_by_its_scheme_and_wraps_and_unwraps(provider: Path) -> None:
     code = """
 from envelope_codec.errors import InvalidCiphertext
@@ -113,10 +114,12 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.slow
 def test_an_installed_store_is_found_by_its_scheme_and_keeps_what_is_sealed(provider: Path) -> None:
     assert python(STORING, provider) == "True"
 
 
+@pytest.mark.slow
 def test_two_distributions_that_claim_one_scheme_of_stores_are_refused(provider: Path, rival: Path) -> None:
     code = """
 from envelope_codec.errors import ConfigurationError
@@ -147,6 +150,7 @@ def test_the_rival_alone_is_found(rival: Path) -> None:
     assert python(code, rival) == "rival_provider"
 
 
+@pytest.mark.slow
 def test_two_distributions_that_name_the_same_provider_are_no_rivals(provider: Path, tmp_path: Path) -> None:
     source = copy(tmp_path / "source", distribution="repackaged", package="envelope_codec_test_provider")
     code = "from envelope_codec.kms import master_key; print(master_key('testkms://x').key_id)"
@@ -163,6 +167,7 @@ sys.meta_path.insert(0, Without())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("missing", "uri", "extra"),
     [
@@ -181,6 +186,7 @@ def test_a_missing_sdk_is_one_error_that_names_the_extra(missing: str, uri: str,
     )
 
 
+@pytest.mark.slow
 def test_a_provider_from_outside_whose_sdk_is_missing_names_the_package(tmp_path: Path) -> None:
     source = copy(tmp_path / "source", distribution="needy-provider", package="needy_provider")
     module = source / "needy_provider" / "__init__.py"

@@ -23,6 +23,7 @@ def run(code: str, *arguments: str, stdout: Any = subprocess.PIPE) -> subprocess
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("arguments", "status"), [(["--version"], 0), (["no-such-command"], 2), (["keygen"], 2)])
 def test_the_interpreter_does_not_end_where_the_sdk_is_loaded(arguments: list[str], status: int) -> None:
     with_sdk = run(LOADED, *arguments)
@@ -31,6 +32,7 @@ def test_the_interpreter_does_not_end_where_the_sdk_is_loaded(arguments: list[st
     assert (with_sdk.stdout if status == 0 else with_sdk.stderr) != ""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 def test_a_full_disk_is_an_error() -> None:
     with Path("/dev/full").open("w") as full:

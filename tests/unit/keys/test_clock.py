@@ -141,6 +141,7 @@ def first_timers_of_many_threads(clock: SystemClock) -> list[object]:
     return seen
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("hurried")
 def test_the_first_timers_of_many_threads_all_fire_in_one_thread() -> None:
     for _ in range(300):
@@ -282,6 +283,7 @@ class TestFork:
         assert in_child(child)
         assert done.wait(WAIT)
 
+    @pytest.mark.slow
     def test_a_clock_that_is_gone_in_the_child_goes_on_in_the_parent(self) -> None:
         clocks = [SystemClock()]
         assert fires(clocks[0])
@@ -308,6 +310,7 @@ class TestFork:
 
         assert in_child(child)
 
+    @pytest.mark.slow
     @pytest.mark.usefixtures("hurried")
     def test_the_first_timers_of_many_threads_of_the_child_all_fire_in_one_thread(self) -> None:
         for _ in range(20):

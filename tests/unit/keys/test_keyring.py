@@ -608,6 +608,7 @@ async def test_an_idle_keyring_that_nobody_closed_is_collected_after_its_timers(
     assert gone() is None
 
 
+@pytest.mark.slow
 async def test_threads_of_a_keyring_that_nobody_closed_end_with_it(kms: FakeKms) -> None:
     keyring = Keyring(key_sets(kms), observer=Events(), limits=dataclasses.replace(LIMITS, lease=0.01))
     await keyring.opening_key(wrapped_by(kms)[0])

@@ -533,6 +533,7 @@ class Machine(RuleBasedStateMachine):
             self.world.close()
 
 
+@pytest.mark.slow
 def test_the_promise_holds_whatever_happens_in_whatever_order() -> None:
     run_state_machine_as_test(
         Machine,
@@ -596,6 +597,7 @@ def walk(seed: int, steps: int) -> World:
     return world
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(8))
 def test_the_promise_holds_on_a_long_walk(seed: int) -> None:
     uses = walk(seed, 250).uses

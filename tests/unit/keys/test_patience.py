@@ -77,6 +77,7 @@ async def test_both_of_two_master_keys_are_asked_each_time(direct: bool) -> None
     assert [recipient.key_id for recipient in (await task).record.recipients] == [refused.backup.key_id]
 
 
+@pytest.mark.slow
 async def test_a_thousand_that_wait_make_one_call_each_time() -> None:
     refused = Refused(False)
     await refused.begin()
@@ -93,6 +94,7 @@ async def test_a_thousand_that_wait_make_one_call_each_time() -> None:
     assert refused.kms.wraps == 6
 
 
+@pytest.mark.slow
 async def test_a_thousand_that_wait_in_direct_mode_make_one_call_each_time() -> None:
     refused = Refused(True)
     await refused.begin()

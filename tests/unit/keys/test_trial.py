@@ -197,6 +197,7 @@ async def test_trials_end_with_the_key_and_with_the_keyring() -> None:
     assert other.ring.clock.next_due is None
 
 
+@pytest.mark.slow
 async def test_places_where_nothing_is_sealed_any_more_are_forgotten_with_their_trials_a_few_at_a_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
