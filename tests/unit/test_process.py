@@ -64,6 +64,7 @@ def test_the_thread_that_forks_may_hold_the_lock_and_releases_the_one_it_took() 
     assert not guarded._lock.locked()
 
 
+@pytest.mark.slow
 def test_what_has_gone_is_not_renewed_and_not_remembered() -> None:
     guarded = Guarded()
     gone = weakref.ref(guarded)
@@ -365,6 +366,7 @@ def threaded(loop: asyncio.AbstractEventLoop) -> int:
     return loop.run_until_complete(use())
 
 
+@pytest.mark.slow
 def test_children_on_a_loop_that_they_inherited_are_woken_and_have_threads() -> None:
     loop = asyncio.new_event_loop()
     assert threaded(loop) == 200
@@ -409,6 +411,7 @@ def test_a_child_does_not_serve_what_its_parent_has_registered_as_ours_and_goes_
 # --- the S3 store
 
 
+@pytest.mark.slow
 def test_no_lock_of_botocores_or_urllib3s_keeps_a_child_from_s3(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")

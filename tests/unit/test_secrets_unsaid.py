@@ -77,6 +77,7 @@ KEYS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("uri", KEYS)
 def test_a_key_uri(uri: str, caplog: pytest.LogCaptureFixture) -> None:
     calls: list[Callable[[], object]] = [

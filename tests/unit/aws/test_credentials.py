@@ -227,6 +227,7 @@ def test_whatever_is_raised_while_credentials_are_looked_for_is_an_outage(
         assert_an_outage_of_credentials(s3_failure(store, asked_s3), StoreUnavailable)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cause", CAUSES)
 def test_so_it_is_with_a_client_handed_in(cause: str, handed_in: tuple[dict[str, Any], AwsKms]) -> None:
     source, key = handed_in

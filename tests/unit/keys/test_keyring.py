@@ -136,6 +136,7 @@ def test_a_thousand_opens_in_four_loops_are_one_unwrap(kms: FakeKms, keyring: Ke
     assert kms.unwraps == 1 + failures
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("failures", [0, 2])
 def test_a_thousand_sealers_in_four_loops_are_one_wrap(kms: FakeKms, keyring: Keyring, failures: int) -> None:
     gate, started = Gate(kms), Counted()

@@ -109,6 +109,7 @@ async def test_after_a_lapse_one_call_brings_back_all_keys() -> None:
     assert all(ring.keyring.try_opening_key(record) == key for record, key in wanted.items())
 
 
+@pytest.mark.slow
 async def test_after_a_lapse_one_call_brings_back_all_keys_however_late_each_asks() -> None:
     jobs = Jobs()
     ring = Ring(spawn=jobs)

@@ -220,6 +220,7 @@ REPLIES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("operation", ["wrap", "unwrap"])
 @pytest.mark.parametrize(("code", "status", "kinds"), REPLIES)
 def test_each_error_code_has_its_class(
@@ -359,6 +360,7 @@ def test_a_record_that_boto3_refuses_to_send_is_bad_ciphertext(aws: Aws, shared_
     assert aws.requests == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "status", "kind"),
     [
@@ -431,6 +433,7 @@ def test_an_alias_is_asked_again_about_an_unknown_key_after_some_seconds(
     key.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arn", [OTHER_KEY.replace("1111", "9999"), ALIAS, "x", None])
 def test_an_alias_does_not_follow_to_what_it_cannot_point_at(arn: str | None, aws: Aws) -> None:
     key = AwsKms(ALIAS, endpoint=aws.endpoint)

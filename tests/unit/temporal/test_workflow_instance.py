@@ -338,6 +338,7 @@ async def test_null_memo_fields_are_not_stored_elsewhere_either() -> None:
     assert instance is not None
 
 
+@pytest.mark.slow
 async def test_nobody_can_ask_to_be_left_alone() -> None:
     """Not by bytes: only the very objects that were found in a memo are, and while their workflow lives."""
     null = NULLS["binary/null"]
