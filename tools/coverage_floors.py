@@ -28,8 +28,8 @@ class Floors(NamedTuple):
 
 
 ALL_SUITES = Floors(84.0, {"envelope_codec/keys": 95.0, "envelope_codec/temporal": 95.0})
-UNIT_TESTS = Floors(0.0, {"envelope_codec/keys": 92.0, "envelope_codec/temporal": 90.0})
-"""Of the two rooms' own unit tests. Raise them when the figures rise."""
+UNIT_TESTS = Floors(0.0, {"envelope_codec/keys": 89.0, "envelope_codec/temporal": 86.0})
+"""Of the two rooms' own unit tests without the slow ones. Raise them when the figures rise."""
 
 
 class Counts(NamedTuple):
