@@ -26,7 +26,7 @@ __all__ = [
     "KmsUnavailable", "MalformedEnvelope", "MasterKey", "NamespaceKeys", "Observer", "PayloadMissing", "SealingContext",
     "StoreRefused", "StoreUnavailable", "Unwrapped", "WrappedSecret", "envelope_data_converter",
 ]
-_HOMES = {  # everything else is an error
+_HOMES = {  # a name that is not here is an error class
     "EnvelopeCodec": "temporal.codec", "EnvelopeConfig": "config", "NamespaceKeys": "config", "Event": "observe",
     "Keyring": "keys.keyring", "SealingContext": "keys.keyset", "MasterKey": "kms", "Unwrapped": "kms",
     "WrappedSecret": "kms", "Observer": "observe", "EnvelopePlugin": "plugin", "envelope_data_converter": "plugin",
@@ -35,7 +35,7 @@ _HOMES = {  # everything else is an error
 
 
 def __getattr__(name: str) -> Any:
-    """Names are loaded when they are used: providers and commands that need no Temporal SDK don't wait for it."""
+    """Load a name when it is used. Providers and commands that need no Temporal SDK don't wait for it."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)

@@ -10,13 +10,14 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-from typing_extensions import Self
+from typing_extensions import Self, Unpack
 
 from envelope_codec._frames import frameless
 from envelope_codec._grammar import Bytes, OneOrMore, OneOrMoreOrBool, Seconds, is_bool, listed
+from envelope_codec._settings import ConfigSettings, NamespaceSettings
 from envelope_codec.envelope import NAMESPACE, Purpose, record_head
 from envelope_codec.errors import ConfigurationError, EnvelopeError
 from envelope_codec.keys.key_sets import KeySets
@@ -24,7 +25,7 @@ from envelope_codec.keys.keyring import Keyring
 from envelope_codec.keys.keyset import SealingContext
 from envelope_codec.keys.limits import Limits
 from envelope_codec.keys.namespaces import check_patterns
-from envelope_codec.kms import MasterKey, shown_key
+from envelope_codec.kms import MasterKey, show_key
 from envelope_codec.observe import Observer
 from envelope_codec.store import parse_store_url
 
@@ -87,9 +88,9 @@ class _MasterKeys(BaseModel):
         """Leave out the options of key URIs, which may hold a credential by mistake."""
         for name, value in super().__repr_args__():
             if name == "key":
-                value = shown_key(value)
+                value = show_key(value)
             elif name in ("backup_keys", "decrypt_keys"):
-                value = tuple(map(shown_key, value))
+                value = tuple(map(show_key, value))
             yield name, value
 
 
@@ -102,6 +103,10 @@ class NamespaceKeys(_MasterKeys):
         gt=0,
         description="How long a successful unwrap vouches for one of these master keys. Default: the general `lease`.",
     )
+
+    if TYPE_CHECKING:  # pydantic's own: type checkers do not see the defaults above
+
+        def __init__(self, **settings: Unpack[NamespaceSettings]) -> None: ...
 
 
 Resolver = Callable[[SealingContext], "NamespaceKeys | MasterKey | str | None"]
@@ -216,9 +221,9 @@ class EnvelopeConfig(_MasterKeys):
     )
 
     @frameless
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, **settings: Unpack[ConfigSettings]) -> None:
         try:
-            super().__init__(**settings)
+            super().__init__(**dict[str, Any](settings))
         except ValidationError as error:
             raise ConfigurationError(_explain(error, type(self))) from None
 

@@ -47,7 +47,7 @@ class WrappedSecret:
 
 @dataclass(frozen=True)
 class Unwrapped:
-    """What a successful unwrap gave.
+    """The result of a successful unwrap.
 
     Attributes:
         secret: the 32 bytes that were wrapped.
@@ -64,21 +64,24 @@ class Unwrapped:
 class MasterKey(Protocol):
     """A key that lives in a KMS and never leaves it.
 
-    Calls are synchronous, thread-safe, bounded in time by the provider's own time-outs, and never retried by the
-    provider: the keyring runs them in its own threads and retries. Each call raises `KmsUnavailable`,
-    `KeyDenied` or `InvalidCiphertext` and no other error of the KMS, with ``from None``, so that no SDK exception
-    (whose text may hold key ids and endpoints) travels with it into workflow history.
+    Calls are synchronous and thread-safe. The provider's own time-outs bound them. The provider never retries: the
+    keyring runs calls in its own threads and retries. Each call raises `KmsUnavailable`, `KeyDenied` or
+    `InvalidCiphertext`, and no other error of the KMS. No exception of an SDK travels with it into workflow history,
+    for its text may hold key ids and endpoints: `envelope_codec.provider.asks_kms` sees to that.
+
+    A master key may have a method ``notices()`` besides. It gives pairs of texts: what will become trouble, and what to
+    do about it. ``envelope-codec doctor`` shows them as advice.
     """
 
     @property
     def key_id(self) -> str:
-        """Canonical key id as far as it is known without asking the KMS (an alias: its ARN). Names the key in logs."""
+        """The canonical key id, as far as it is known without asking the KMS (of an alias: its ARN). Logs name it."""
         ...
 
     def accepts(self, key_id: str) -> bool:
-        """Whether this master key opens what is recorded under ``key_id``.
+        """Say whether this master key opens records of the key ``key_id``.
 
-        May ask the KMS where an alias is configured, so it is never called on an event loop.
+        It may ask the KMS where an alias is configured, so it is never called on an event loop.
         """
         ...
 
@@ -89,9 +92,9 @@ class MasterKey(Protocol):
     def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> Unwrapped:
         """Decrypt what `wrap` made, under the same ``context``. The caller checks what comes back.
 
-        ``wrapped.key_version`` is a claim that anybody may have made: use it to ask the KMS or to refuse, for nothing
-        else. One success vouches for all records of its proved version and context for a `lease`; where it proves no
-        version, for its own record alone, which costs a call a lease for each record in use.
+        ``wrapped.key_version`` is a claim that anybody may have made: use it to ask the KMS or to refuse, and for
+        nothing else. One success vouches for all records of its proved version and context, for the time of a lease.
+        A success that proves no version vouches for its own record alone: each record in use costs a call a lease.
         """
         ...
 
@@ -101,7 +104,7 @@ class MasterKey(Protocol):
 
 
 class Provider(Protocol):
-    """What an entry point in the group ``envelope_codec.providers`` loads to; its name is the URI's scheme."""
+    """A callable that an entry point in the group ``envelope_codec.providers`` names; its name is the URI's scheme."""
 
     def __call__(self, uri: str, /) -> MasterKey: ...
 
@@ -170,7 +173,7 @@ def parse_key_uri(
 
 @frameless
 def master_key(uri: str) -> MasterKey:
-    """The master key that ``uri`` names: a key URI, a bare AWS KMS ARN, or a bare GCP CryptoKey name.
+    """Make the master key that ``uri`` names: a key URI, or a key without a scheme that a provider knows (`BareKey`).
 
     Raises:
         ConfigurationError: malformed, unknown scheme, the provider's extra is not installed, or it can't be loaded.
@@ -186,8 +189,8 @@ def master_key(uri: str) -> MasterKey:
     return _load(matches[0])(uri)
 
 
-def unwrapped_by(master: MasterKey, wrapped: WrappedSecret, context: Mapping[str, str]) -> Unwrapped:
-    """What ``master`` unwraps. Bare bytes, of a provider written before `Unwrapped`, prove no version.
+def unwrap_with(master: MasterKey, wrapped: WrappedSecret, context: Mapping[str, str]) -> Unwrapped:
+    """Unwrap with ``master``. Bare bytes, from a provider that was written before `Unwrapped`, prove no version.
 
     Raises:
         EnvelopeError: as the provider raised it.
@@ -209,7 +212,7 @@ def unwrapped_by(master: MasterKey, wrapped: WrappedSecret, context: Mapping[str
 
 
 def context_bytes(context: Mapping[str, str]) -> bytes:
-    """``context`` as one byte string, for a KMS that binds bytes instead of a map (SPEC.md, "KMS context").
+    """Encode ``context`` as one byte string, for a KMS that binds bytes and no map (SPEC.md, "KMS context").
 
     Injective: no two different contexts give the same bytes.
     """
@@ -254,25 +257,25 @@ def _is_package_missing(error: Exception, module: str) -> TypeGuard[ModuleNotFou
     return error.name.partition(".")[0] not in (module.partition(".")[0], __name__.partition(".")[0])
 
 
-def shown_path(path: object) -> str:
-    """``path`` in quotes for an error, if it looks like one: who mixes settings up puts a credential in its place."""
+def show_path(path: object) -> str:
+    """Show ``path`` in an error: in quotes if it looks like a path. By mistake it may be a credential."""
     text = str(path)
     return repr(text) if _PATH.fullmatch(text) else "what is given"
 
 
-def shown_value(value: object) -> str:
-    """``value`` of an option in quotes for an error, unless there may be a credential in it."""
+def show_value(value: object) -> str:
+    """Show the ``value`` of an option in an error: in quotes, unless there may be a credential in it."""
     text = str(value).partition("?")[0]
     return repr(text) if _HARMLESS.fullmatch(text) else "what is given"
 
 
-def shown_key(key: object) -> object:
-    """A configured key for a repr or a log: of a URI what names the key, without its options."""
+def show_key(key: object) -> object:
+    """Show a configured key in a repr or a log: of a URI the part that names the key, without its options."""
     return _shown(key) if isinstance(key, str) else key
 
 
 def _shown(uri: str) -> str:
-    """``uri`` up to its options, as far as it can't be a credential."""
+    """Show ``uri`` up to its options, as far as it can't be a credential."""
     text = uri.partition("?")[0].partition("#")[0]
     scheme, separator, rest = text.partition("://")
     if "@" in (rest.partition("/")[0] if scheme == "localfile" else text):

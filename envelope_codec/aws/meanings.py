@@ -1,4 +1,4 @@
-"""What failing credentials of AWS mean, and what to do about it, for AWS KMS and for S3. Imports no SDK."""
+"""The meanings of AWS credentials that fail, and what to do about each: for AWS KMS and for S3. Imports no SDK."""
 
 from __future__ import annotations
 

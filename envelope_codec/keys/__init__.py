@@ -1,4 +1,4 @@
-"""Which key seals now, and which keys are at hand for opening. Knows no Temporal.
+"""Keys: the one that seals now, and those at hand for opening. Knows no Temporal.
 
 Public are the names in ``__all__``. They are loaded when they are used.
 """

@@ -1,4 +1,4 @@
-"""Which master keys are known to be out of reach, so that others are asked first."""
+"""The circuit breaker: a master key that is known to be out of reach is asked after the others."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _BACKOFF = Backoff(1.0, 30.0)
 
 
 class BreakerState(Enum):
-    """What is known of a master key."""
+    """State of a circuit breaker: what is known of its master key."""
 
     CLOSED = "it answers"
     OPEN = "it did not answer when it was last asked"

@@ -11,7 +11,7 @@ from envelope_codec.keys.sealing_key import AtNextUse, Stage
 
 
 class Use(NamedTuple):
-    """What a payload sets off, besides being sealed.
+    """A decision: what a payload sets off, besides being sealed.
 
     Attributes:
         seals: whether the key may seal the payload at all.
@@ -58,7 +58,7 @@ def may_go_on(*, outage: bool, due: bool, vouched: bool) -> bool:
 
 
 class Choice(Enum):
-    """Which key seals from now on."""
+    """A decision: which key seals from now on."""
 
     NEITHER = "none: the new one's leases were denied already; the next caller asks again"
     NEW = "the new one"
@@ -84,7 +84,7 @@ def choose_key(*, denied: bool, usable: bool, old: Stage | None, old_lacks: int,
 
 
 class Start(Enum):
-    """What becomes of the wish for a new key where no call for one is under way."""
+    """A decision: whether a call for a new key is made, where none is under way."""
 
     CALL = "a call is made"
     NONE = "nothing: there is no need of one"
@@ -130,7 +130,7 @@ def start_after_refusal(*, in_use: bool, refused: bool, seen: bool) -> Start:
 
 
 class Renewal(Enum):
-    """What becomes of a lease when its timer fires."""
+    """A decision: what becomes of a lease when its timer fires."""
 
     RENEW = "it is renewed"
     RESCHEDULE = "its timer is set anew: another call has renewed it meanwhile"

@@ -8,7 +8,7 @@ from collections.abc import Container, Generator, Iterator
 from envelope_codec.envelope import Recipient, Record
 from envelope_codec.errors import EnvelopeError, KeyDenied, KmsUnavailable
 from envelope_codec.keys.calls import KmsCalls, translate_error
-from envelope_codec.keys.keyset import KeySet, decisive
+from envelope_codec.keys.keyset import KeySet, pick_decisive
 from envelope_codec.keys.lease import Lease
 from envelope_codec.keys.vouching import Leases
 from envelope_codec.kms import MasterKey
@@ -105,7 +105,7 @@ class Inquiry:
         A master key that could not say whether a recipient is its own does not matter where another one said so.
         """
         unsure = [error for key_id, error in self._unsure if key_id not in self._accepted]
-        return decisive([*self._errors, *unsure], "open")
+        return pick_decisive([*self._errors, *unsure], "open")
 
     def _candidates(self, recipient: Recipient, only: Container[int] | None) -> Iterator[MasterKey]:
         """Yield the master keys that may open ``recipient`` and have not been asked by then."""

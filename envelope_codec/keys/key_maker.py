@@ -8,7 +8,7 @@ from envelope_codec.envelope import NAMESPACE, Purpose, Recipient, Record
 from envelope_codec.errors import EnvelopeError, KeyNotConfigured, KmsUnavailable
 from envelope_codec.keys.calls import KmsCalls
 from envelope_codec.keys.draft import Draft
-from envelope_codec.keys.keyset import KeySet, decisive
+from envelope_codec.keys.keyset import KeySet, pick_decisive
 from envelope_codec.keys.lease import Lease
 from envelope_codec.keys.sealing_key import Scope, Wrapped
 from envelope_codec.keys.trial import Lack
@@ -175,5 +175,5 @@ class _Making:
             record = self.draft.record(recipients)
             return Wrapped(record, self.draft.key, tuple(self._leases), tuple(self._lacks))
         if self._lacks:
-            raise decisive([lack.error for lack in self._lacks], "seal")
+            raise pick_decisive([lack.error for lack in self._lacks], "seal")
         raise KeyNotConfigured("key and backup_keys are fewer master keys than min_recipients", operation="seal")

@@ -128,40 +128,40 @@ class KeySets:
         """
         try:
             keys = self._resolver(context)
-            return None if keys is None else self._of(keys)
+            return None if keys is None else self._resolve_keys(keys)
         except ConfigurationError as error:
             text = "the resolver's answer for namespace %.200r can't be used, and nothing is sealed there: %s"
             logger.error(text, context.namespace, error)
         except (EnvelopeError, KeyboardInterrupt, SystemExit):
             raise
-        except BaseException as error:  # a CancelledError of its own among them, which would leave a run stuck
+        except BaseException as error:  # also a CancelledError of its own: that would leave a run stuck
             text = (
                 "the resolver failed for namespace %.200r, so nothing is sealed there until it gives a key or None: %s"
             )
             logger.error(text, context.namespace, text_of(error))
         raise KeyNotConfigured("the resolver gave no master key to seal with", operation="seal")
 
-    def _of(self, keys: ConfiguredKeys | MasterKey | str) -> KeySet:
+    def _resolve_keys(self, keys: ConfiguredKeys | MasterKey | str) -> KeySet:
         if isinstance(keys, (str, MasterKey)):
-            name: Any = _identity(keys)
+            identity: Any = _identity(keys)
         else:
             lists = (tuple(map(_identity, group)) for group in ((keys.key,), keys.backup_keys, keys.decrypt_keys))
-            name = (*lists, tuple(sorted(keys.context.items())), keys.min_recipients, keys.lease)
+            identity = (*lists, tuple(sorted(keys.context.items())), keys.min_recipients, keys.lease)
         with self._lock:
-            found = self._resolved.get(name)
+            found = self._resolved.get(identity)
         if found is None:
-            # Without the lock: to build a master key may import its provider and read files, for as long as it takes.
+            # Without the lock: to build a master key may take long, as it may import a provider and read files.
             if isinstance(keys, (str, MasterKey)):
-                built = KeySet(self._one(keys, "resolver"), prefix="resolver: ")
+                built = KeySet(self._master_key(keys, "resolver"), prefix="resolver: ")
             else:
                 built = self._build("resolver: ", keys)
             with self._lock:
-                found = self._resolved.setdefault(name, built)
+                found = self._resolved.setdefault(identity, built)
         return found
 
     def _build(self, prefix: str, keys: ConfiguredKeys) -> KeySet:
         listed = list_keys(prefix, keys)
-        masters = [self._one(key.given, key.setting) for key in listed]
+        masters = [self._master_key(key.given, key.setting) for key in listed]
         sealing = sum(key.seals for key in listed)
         built = KeySet(
             masters[0],
@@ -170,7 +170,7 @@ class KeySets:
             dict(keys.context),
             keys.min_recipients,
             prefix,
-            keys.lease if prefix else None,  # the general one is the keyring's own
+            keys.lease if prefix else None,  # the general `lease` is the keyring's own
         )
         ids = [master.key_id for master in (*built.sealing, *built.decrypt_keys)]
         for key_id in ids:
@@ -181,7 +181,7 @@ class KeySets:
                 )
         return built
 
-    def _one(self, key: Any, setting: str) -> MasterKey:
+    def _master_key(self, key: Any, setting: str) -> MasterKey:
         if not isinstance(key, str):
             return cast(MasterKey, key)
         found = self._masters.get(key)

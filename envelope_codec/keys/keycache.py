@@ -1,4 +1,4 @@
-"""What is kept for opening, bounded in number and in time."""
+"""The cache of keys for opening, bounded in number and in time."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _AT_ONCE = 64  # of those that have expired, so that no caller pays for all that
 
 
 class KeyCache:
-    """`OpeningKey` by record id. The least recently used make room; those that have expired count as not there.
+    """Opening keys by record id. The least recently used ones make room; those that have expired count as absent.
 
-    The keyring's lock guards every change but `discard`.
+    The keyring's lock guards every change except `discard`.
 
     Args:
         size: how many are kept.
@@ -45,7 +45,7 @@ class KeyCache:
         self._make_room()
 
     def get(self, record_id: bytes) -> OpeningKey | None:
-        """Return the key of this record; it is the most recently used one then."""
+        """Return the key of this record, which becomes the most recently used one."""
         entry = self.peek(record_id)
         if entry is not None and self._now() < entry.expires:
             with suppress(KeyError):  # it is being wiped
@@ -58,7 +58,7 @@ class KeyCache:
         return self._kept.get(record_id)
 
     def values(self) -> list[OpeningKey]:
-        """Return all that have not expired."""
+        """List the keys that have not expired."""
         now = self._now()
         return [entry for entry in self._kept.values() if now < entry.expires]
 

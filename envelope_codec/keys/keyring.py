@@ -1,4 +1,4 @@
-"""Which key seals now, and which keys are at hand for opening."""
+"""The keyring: the key that seals now, and the keys at hand for opening."""
 
 from __future__ import annotations
 
@@ -88,23 +88,9 @@ class Keyring:
             pause=limits.refusal_ttl,
             wipe=self._wipe,
         )
-        self._opening = OpeningKeys(
-            self._opening_key_sets,
-            self._calls,
-            self._leases,
-            ttl=limits.cache_ttl,
-            size=limits.cache_size,
-            refusal_ttl=limits.refusal_ttl,
-        )
+        self._opening = OpeningKeys(self._opening_key_sets, self._calls, self._leases, limits)
         maker = KeyMaker(self._key_sets, self._opening_key_sets, self._calls, self._leases, verify=self._verify_wraps)
-        succession = Succession(
-            self._calls,
-            maker,
-            self._leases,
-            max_age=limits.max_age,
-            max_payloads=limits.max_payloads,
-            refusal_ttl=limits.refusal_ttl,
-        )
+        succession = Succession(self._calls, maker, self._leases, limits)
         self._waits = succession.waits
         self._sealing = SealingKeys(self._calls, self._leases, succession)
         self._direct = DirectKeys(
@@ -135,7 +121,7 @@ class Keyring:
         """Whether more than the namespace decides which master keys seal."""
         return self._resolve is not None
 
-    def scope(self, context: SealingContext) -> Scope:
+    def find_scope(self, context: SealingContext) -> Scope:
         """Return what `sealing_key` needs to know of a payload: its namespace, with master keys of its own, if any.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Which master keys a namespace has."""
+"""Key sets: the master keys of a namespace."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from envelope_codec.kms import MasterKey
 
 
 class SealingContext(NamedTuple):
-    """What is known of a payload that is to be sealed.
+    """A payload that is to be sealed: what is known of it.
 
     Attributes:
         namespace: the Temporal namespace that seals.
@@ -64,7 +64,7 @@ class KeySet:
         return sorted(masters, key=lambda master: master.key_id != key_id)
 
 
-def decisive(errors: list[EnvelopeError], operation: str) -> EnvelopeError:
+def pick_decisive(errors: list[EnvelopeError], operation: str) -> EnvelopeError:
     """Return the one error that decides, of several recipients' errors.
 
     A recipient that could not be asked may still say yes, so an outage wins over refusals; a refusal wins over a

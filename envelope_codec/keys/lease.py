@@ -18,7 +18,7 @@ _LAST_LOOK_LEFT = 0.05
 
 
 class LeaseState(Enum):
-    """What the last call that concerned a lease came to. `STATE_AFTER` has every change of it."""
+    """State of a lease: the outcome of the last call that concerned it. `STATE_AFTER` has every change."""
 
     ANSWERED = "the KMS answered: live until its own end"
     UNANSWERED = "the KMS gave no answer: live until its own end, and for the grace after that"
@@ -26,7 +26,7 @@ class LeaseState(Enum):
 
 
 class Answer(Enum):
-    """What a call that concerned a lease came to."""
+    """Outcome of a call that concerned a lease."""
 
     SUCCESS = "the KMS did what it was asked"
     CORRUPT = "the KMS answered, but the witness did not open: it proves nothing of the key"
@@ -60,7 +60,7 @@ class Lease:
 
     Attributes:
         name: what it vouches for.
-        state: what the last call came to.
+        state: the outcome of the last call.
         used: whether a payload was opened or sealed under it since its last renewal was sent.
         failures: attempts to renew it that got no answer, since the last success.
         witness: the success that renewals repeat; None where there is nothing to repeat.

@@ -10,7 +10,7 @@ from envelope_codec.kms import MasterKey
 
 
 class Request(NamedTuple):
-    """What is known of a KMS call before it is answered.
+    """A KMS call, as far as it is known before it is answered.
 
     Attributes:
         operation: ``unwrap``, or ``wrap`` for roles that may only encrypt.
@@ -32,7 +32,7 @@ class Request(NamedTuple):
 
 
 class LeaseName(NamedTuple):
-    """What one lease vouches for.
+    """Name of a lease: what it vouches for.
 
     Attributes:
         request: what the KMS was asked.

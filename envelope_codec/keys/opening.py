@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable
+from functools import partial
 
 from envelope_codec.envelope import Recipient, Record
 from envelope_codec.errors import EnvelopeError, KeyNotConfigured, KmsUnavailable
@@ -14,7 +15,8 @@ from envelope_codec.keys.inquiry import Inquiry, Refusals, log_unconfigured
 from envelope_codec.keys.keycache import KeyCache
 from envelope_codec.keys.keyset import KeySet
 from envelope_codec.keys.lease import Lease
-from envelope_codec.keys.opening_key import OpeningKey, spelling
+from envelope_codec.keys.limits import Limits
+from envelope_codec.keys.opening_key import OpeningKey, digest_of
 from envelope_codec.keys.refusal_cache import RefusalCache
 from envelope_codec.keys.vouching import Leases
 from envelope_codec.kms import MasterKey
@@ -30,29 +32,19 @@ class OpeningKeys:
         key_sets: namespace to its master keys, or None where none are configured.
         calls: makes the calls.
         leases: vouch.
-        ttl: seconds for which an unwrapped key is kept.
-        size: how many are kept.
-        refusal_ttl: seconds for which a record that could not be opened is refused without asking again.
+        limits: times and bounds.
     """
 
     def __init__(
-        self,
-        key_sets: Callable[[str], KeySet | None],
-        calls: KmsCalls,
-        leases: Leases,
-        *,
-        ttl: float,
-        size: int,
-        refusal_ttl: float,
+        self, key_sets: Callable[[str], KeySet | None], calls: KmsCalls, leases: Leases, limits: Limits
     ) -> None:
         self._key_sets = key_sets
         self._calls = calls
         self._clock = calls.clock
         self._leases = leases
-        self._ttl = ttl
-        self._refusal_ttl = refusal_ttl
-        self._keys = KeyCache(size, calls.clock.monotonic)
-        self._refused = RefusalCache(size, refusal_ttl, calls.clock.monotonic)
+        self._limits = limits
+        self._keys = KeyCache(limits.cache_size, calls.clock.monotonic)
+        self._refused = RefusalCache(limits.cache_size, limits.refusal_ttl, calls.clock.monotonic)
         self._flights: dict[bytes, Flight[bytes]] = {}
         # What was used last, in a plain dict that is read without the lock. Entries know when they end.
         self._hot: dict[bytes, OpeningKey] = {}
@@ -79,7 +71,7 @@ class OpeningKeys:
 
         Errors as in `Keyring.opening_key`.
         """
-        reference = spelling(record)
+        reference = digest_of(record)
         renewed: set[Lease] = set()
         while True:
             with self._calls.lock:
@@ -148,7 +140,7 @@ class OpeningKeys:
         return [lease for lease in entry.leases if lease not in renewed and not (lease.outage and several)]
 
     async def _renew(self, lapsed: list[Lease], renewed: set[Lease], deadline: float) -> None:
-        renewal = self._leases.renewal(lapsed, renewed, deadline)
+        renewal = self._leases.renew_first(lapsed, renewed, deadline)
         if renewal is None:
             renewed.update(lapsed)
         else:
@@ -175,15 +167,21 @@ class OpeningKeys:
         for recipient, master in inquiry.pairs():
             if self._calls.breaker(master).is_open:
                 unreachable.append((recipient, master))
-            elif (found := inquiry.ask(recipient, master)) is not None:
-                self._keep(record, *found)
+            elif (key := self._ask_one(record, inquiry, recipient, master)) is not None:
                 self._probe(record, unreachable)
-                return found[0]
+                return key
         for recipient, master in inquiry.pairs({id(master) for _, master in unreachable}):
-            if (found := inquiry.ask(recipient, master)) is not None:
-                self._keep(record, *found)
-                return found[0]
+            if (key := self._ask_one(record, inquiry, recipient, master)) is not None:
+                return key
         raise self._record_refusal(record, reference, inquiry.outcome())
+
+    def _ask_one(self, record: Record, inquiry: Inquiry, recipient: Recipient, master: MasterKey) -> bytes | None:
+        """Ask one master key. Return and keep the key that it yields, if it yields one."""
+        found = inquiry.ask(recipient, master)
+        if found is None:
+            return None
+        self._keep(record, *found)
+        return found[0]
 
     def _record_refusal(self, record: Record, reference: bytes, outcome: EnvelopeError) -> EnvelopeError:
         """Take note of ``outcome``, and return it."""
@@ -195,27 +193,20 @@ class OpeningKeys:
         return outcome
 
     def _inquiry(self, record: Record, key_set: KeySet | None, refusals: Refusals) -> Inquiry:
-        return Inquiry(self._calls, self._leases, record, key_set, refusals, self._refusal_ttl)
+        return Inquiry(self._calls, self._leases, record, key_set, refusals, self._limits.refusal_ttl)
 
     def _probe(self, record: Record, unreachable: list[tuple[Recipient, MasterKey]]) -> None:
         """Find out in the background whether one of these master keys answers again."""
         for recipient, master in unreachable:
             if self._calls.breaker(master).take_probe(self._clock.monotonic()):
                 inquiry = self._inquiry(record, self._key_sets(record.namespace), {})
-
-                def probe(
-                    recipient: Recipient = recipient, master: MasterKey = master, inquiry: Inquiry = inquiry
-                ) -> None:
-                    if (found := inquiry.ask(recipient, master)) is not None:
-                        self._keep(record, *found)
-
+                probe = partial(self._ask_one, record, inquiry, recipient, master)
                 self._calls.fly(Flight(probe), lambda: None, urgent=True)
 
     def _kept(self, record: Record, reference: bytes, inquiry: Inquiry) -> bytes | None:
-        """Return the key, if it is at hand by now.
+        """Return the key, if it is at hand by now: another record has renewed the lease for all since the last attempt.
 
-        Either another record has renewed the lease for all since the last attempt. Or this is another spelling of a
-        record that was opened before; then one of its recipients, too, must be configured.
+        Or this is another spelling of a record that was opened before. Then one of its recipients must be configured.
 
         Raises:
             EnvelopeError: none of its recipients is configured.
@@ -242,10 +233,10 @@ class OpeningKeys:
                 return
             known = self._entry(record)
             others = tuple(other for other in known.leases if other is not lease and not other.ended) if known else ()
-            entry = OpeningKey(record, key, (lease, *others[:7]), self._clock.monotonic() + self._ttl)
+            entry = OpeningKey(record, key, (lease, *others[:7]), self._clock.monotonic() + self._limits.cache_ttl)
             if known is not None:
                 entry.follow(known)
-            entry.allow(record, spelling(record))
+            entry.allow(record, digest_of(record))
             entry.serving = lease
             self._keys[record.id] = entry
             self._heat(record.id, entry)

@@ -14,9 +14,9 @@ class OpeningKey:
     """The key of one record.
 
     Attributes:
-        head: of its record; with the id it is all that the key was proved to belong to.
+        head: the head of its record. Head and id are all that the key was proved to belong to.
         key: a wrapping key, or in direct mode a data key.
-        leases: of the recipients that opened this very record: a record's list of them is not authenticated.
+        leases: of the recipients that opened this very record. A record's list of recipients is not authenticated.
         expires: monotonic seconds after which it is not used.
         serving: the lease under which it was used last; None if it has not been used.
         strict: whether it is of direct mode, which knows no grace.
@@ -62,19 +62,19 @@ class OpeningKey:
         """Say whether ``record`` is its own, in a spelling of which a recipient is known to be configured."""
         if record.allowed is self._mark:
             return True
-        if record.head != self.head or spelling(record) not in self._spellings:
+        if record.head != self.head or digest_of(record) not in self._spellings:
             return False
         self._leave_mark(record)
         return True
 
     def follow(self, known: OpeningKey) -> None:
-        """Take the place of ``known``, which is of the same record."""
+        """Take over from ``known``, which is a key of the same record, what spellings it allows."""
         self._mark, self._spellings = known._mark, known._spellings
 
     def _leave_mark(self, record: Record) -> None:
         object.__setattr__(record, "allowed", self._mark)  # the next payload costs one comparison
 
 
-def spelling(record: Record) -> bytes:
+def digest_of(record: Record) -> bytes:
     """Return a digest of the record with all its recipients."""
     return sha256(record.header_tail).digest()

@@ -121,7 +121,7 @@ class SealingKeys:
         key, now = self._slots.key(scope), Moment.now(self._clock)
         flight = None
         if key is not None and not key.is_due(*now) and key.live_lease(*now) is None:
-            flight = self._leases.renewal(key.leases, renewed, deadline)
+            flight = self._leases.renew_first(key.leases, renewed, deadline)
         if flight is None:
             flight = self._succession.request(scope, deadline)
         if flight is not None:

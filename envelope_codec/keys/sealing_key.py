@@ -16,7 +16,7 @@ PREPARE_AT = 0.9
 """The share of its age or of its payloads after which a wrapping key is ripe."""
 
 Scope = str | tuple[str, KeySet]
-"""What has a sealing key of its own: a namespace with its usual master keys, or with others."""
+"""A scope of sealing keys: a namespace with its usual master keys, or with others. Each has a key of its own."""
 
 
 class Wrapped(NamedTuple):
@@ -72,7 +72,7 @@ class Term(NamedTuple):
 
 
 class Stage(Enum):
-    """How far a wrapping key has got. `STAGE_AFTER` has every change of it."""
+    """Stage of a wrapping key, from its first payload to its last. `STAGE_AFTER` has every change."""
 
     FRESH = "seals, and no next key is wanted"
     RIPE = "seals until there is a next key, whichever that is"
@@ -81,7 +81,7 @@ class Stage(Enum):
 
 
 class Turn(Enum):
-    """What moves a wrapping key from one stage to the next."""
+    """An event that moves a wrapping key from one stage to the next."""
 
     RIPEN = "its time has come, nine tenths of its payloads are sealed, or a new key was asked for"
     SPEND = "a payload came after its last one"
@@ -99,7 +99,7 @@ STAGE_AFTER: dict[tuple[Stage, Turn], Stage] = {
 
 
 class AtNextUse(Enum):
-    """What the next payload sets off, besides being sealed."""
+    """Task of the next payload, besides being sealed."""
 
     NOTHING = "nothing, until nine tenths of the payloads are sealed"
     PREPARE = "the next key is prepared: its time came while this one was not in use"

@@ -1,4 +1,4 @@
-"""What callers who seal wait for besides a call: their process's start, and the end of a refusal."""
+"""Waits of callers who seal: the pause at a process's start, and the wait until a refusal has passed."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ _PATIENCE = 30.0  # seconds for which the next key is asked for in a row, while 
 
 
 class Refusal(NamedTuple):
-    """What the KMS refused a new key with.
+    """A refusal of the KMS to wrap a new key.
 
     Attributes:
         error: raised to callers.
@@ -31,7 +31,7 @@ class Refusal(NamedTuple):
 
 
 class Slot:
-    """What there is of one scope. The lock of the calls guards every change.
+    """The key of one scope, and what is under way there. The lock of the calls guards every change.
 
     Attributes:
         current: the key that seals. Direct mode has none.

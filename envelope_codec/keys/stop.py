@@ -14,7 +14,7 @@ AT_SHUTDOWN = 3.0
 
 
 class Stop:
-    """A request to wait no longer than a few seconds, for those who wait and those who will. Set it once."""
+    """A request to all who wait, now or later, to wait no longer than a few seconds. It is made once."""
 
     _lock: Any  # a reentrant lock
 

@@ -18,6 +18,7 @@ from envelope_codec.keys.decisions import (
 )
 from envelope_codec.keys.flight import Flight
 from envelope_codec.keys.key_maker import KeyMaker
+from envelope_codec.keys.limits import Limits
 from envelope_codec.keys.moment import Moment
 from envelope_codec.keys.sealing_key import PREPARE_AT, AtNextUse, Scope, Term, WrappingKey
 from envelope_codec.keys.sealing_waits import SealingWaits
@@ -36,9 +37,7 @@ class Succession:
         calls: makes the calls.
         maker: makes the keys.
         leases: vouch.
-        max_age: seconds after which a key is replaced.
-        max_payloads: payloads after which a key is replaced.
-        refusal_ttl: seconds for which a refusal is repeated to callers without asking again.
+        limits: times and bounds.
 
     Attributes:
         slots: where the keys are.
@@ -46,25 +45,14 @@ class Succession:
         completion: watches the keys in use.
     """
 
-    def __init__(
-        self,
-        calls: KmsCalls,
-        maker: KeyMaker,
-        leases: Leases,
-        *,
-        max_age: float,
-        max_payloads: int,
-        refusal_ttl: float,
-    ) -> None:
+    def __init__(self, calls: KmsCalls, maker: KeyMaker, leases: Leases, limits: Limits) -> None:
         self._calls = calls
         self._clock = calls.clock
         self._maker = maker
         self._leases = leases
-        self._max_age = max_age
-        self._max_payloads = max_payloads
-        self._refusal_ttl = refusal_ttl
+        self._limits = limits
         self.slots = Slots(calls, self._is_usable, self._forget)
-        self.waits = SealingWaits(calls, self.slots, refusal_ttl=refusal_ttl)
+        self.waits = SealingWaits(calls, self.slots, refusal_ttl=limits.refusal_ttl)
         self.completion = Completion(calls, maker.try_out, self.prepare)
 
     def _is_usable(self, slot: Slot) -> bool:
@@ -112,14 +100,14 @@ class Succession:
         try:
             made = self._maker.make(scope, Purpose.WRAPPING_KEY)
         except KeyDenied as error:
-            self.slots.refuse(slot, error, self._refusal_ttl)
+            self.slots.refuse(slot, error, self._limits.refusal_ttl)
             raise
         except EnvelopeError as error:
             if self._go_on(scope, slot, outage=isinstance(error, KmsUnavailable)):
                 return
             raise
-        ripe_at = begun.monotonic + self._max_age * (PREPARE_AT - _SPREAD * self._calls.jitter())
-        new = WrappingKey(made, Term(begun.after(self._max_age), ripe_at, self._max_payloads))
+        ripe_at = begun.monotonic + self._limits.max_age * (PREPARE_AT - _SPREAD * self._calls.jitter())
+        new = WrappingKey(made, Term(begun.after(self._limits.max_age), ripe_at, self._limits.max_payloads))
         chosen, choice = self._choose(slot, new, scope)
         self.waits.end(scope)
         self._schedule(scope, slot, chosen.term.ripe_at - self._clock.monotonic())

@@ -35,7 +35,7 @@ class Lack(NamedTuple):
 
 
 class Want(NamedTuple):
-    """What a trial is for: a key that lacks a recipient.
+    """A key that lacks a recipient, for whose sake a trial is made.
 
     Attributes:
         sealed: how many payloads the key has sealed; None if it is not in use any more.
@@ -49,7 +49,7 @@ class Want(NamedTuple):
 
 
 class TrialState(Enum):
-    """What a trial waits for."""
+    """State of a trial: what it waits for."""
 
     SCHEDULED = "a timer"
     ASLEEP = "until something is sealed"

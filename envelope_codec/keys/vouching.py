@@ -87,7 +87,7 @@ class Leases:
 
         return self._vouch(request, ask, record, recipient.key_version, seconds)[1]
 
-    def renewal(self, leases: Iterable[Lease], tried: set[Lease], deadline: float) -> Flight[None] | None:
+    def renew_first(self, leases: Iterable[Lease], tried: set[Lease], deadline: float) -> Flight[None] | None:
         """Renew the first of ``leases`` that is not in ``tried`` and can be renewed. Join it; add it to ``tried``.
 
         None if there is none, or if it has just been renewed for somebody else.

@@ -9,7 +9,7 @@ from typing import ClassVar, Protocol
 
 from envelope_codec.envelope import SECRET_LENGTH, Recipient, Record, unlock_head
 from envelope_codec.errors import InvalidCiphertext
-from envelope_codec.kms import MasterKey, WrappedSecret, unwrapped_by
+from envelope_codec.kms import MasterKey, WrappedSecret, unwrap_with
 
 Items = tuple[tuple[str, str], ...]
 
@@ -56,7 +56,7 @@ class UnwrapWitness:
         Raises:
             EnvelopeError: as the provider raised it; `InvalidCiphertext` if the answer is another than before.
         """
-        again = unwrapped_by(self.master, self.wrapped, dict(self.context))
+        again = unwrap_with(self.master, self.wrapped, dict(self.context))
         unlock_head(self.head, self.record_id, again.secret)
         if again.version != self.version:
             raise InvalidCiphertext("the KMS used another key version than before", operation="unwrap")
@@ -91,6 +91,6 @@ def open_recipient(record: Record, recipient: Recipient, master: MasterKey) -> t
     """
     wrapped = WrappedSecret(recipient.key_id, recipient.key_version, recipient.ciphertext)
     context: Mapping[str, str] = record.kms_context
-    unwrapped = unwrapped_by(master, wrapped, dict(context))
+    unwrapped = unwrap_with(master, wrapped, dict(context))
     key = unlock_head(record.head, record.id, unwrapped.secret)
     return key, UnwrapWitness(master, wrapped, tuple(context.items()), record.head, record.id, unwrapped.version)

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from envelope_codec._facts import Option, ProviderFacts
 from envelope_codec._frames import frameless
 from envelope_codec.errors import ConfigurationError
-from envelope_codec.kms import KeyUri, parse_key_uri, shown_value
+from envelope_codec.kms import KeyUri, parse_key_uri, show_value
 
 LONGEST_SECONDS = 600.0
 """More than this is no time-out, but a mistake in the unit."""
@@ -73,14 +73,14 @@ def seconds(name: str, value: float | str | None, default: float | None = None) 
         number = math.nan
     if not 0 < number <= LONGEST_SECONDS:
         raise ConfigurationError(
-            f"option {name}={shown_value(value)} must be seconds, more than 0 and at most {LONGEST_SECONDS:.0f}"
+            f"option {name}={show_value(value)} must be seconds, more than 0 and at most {LONGEST_SECONDS:.0f}"
         )
     return number
 
 
 def _flag(name: str, text: str) -> bool:
     if text not in ("true", "false"):
-        raise ConfigurationError(f"option {name}={shown_value(text)} must be true or false")
+        raise ConfigurationError(f"option {name}={show_value(text)} must be true or false")
     return text == "true"
 
 
@@ -102,7 +102,7 @@ def check_url(name: str, value: str, *, path: bool = False) -> str:
         raise ConfigurationError(f"option {name} must not hold credentials (…@…)")
     tail = "[/PATH]" if path else ""
     problem = ConfigurationError(
-        f"option {name}={shown_value(value)} must be http://HOST[:PORT]{tail} or https://HOST[:PORT]{tail}"
+        f"option {name}={show_value(value)} must be http://HOST[:PORT]{tail} or https://HOST[:PORT]{tail}"
     )
     try:
         parts = urlsplit(value)

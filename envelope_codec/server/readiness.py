@@ -20,7 +20,7 @@ from envelope_codec.keys.calls import translate_error
 from envelope_codec.keys.draft import Draft
 from envelope_codec.keys.key_sets import KeySets
 from envelope_codec.keys.keyset import KeySet
-from envelope_codec.kms import MasterKey, WrappedSecret, unwrapped_by
+from envelope_codec.kms import MasterKey, WrappedSecret, unwrap_with
 from envelope_codec.observe import logger
 
 _MOST_SETS = 16  # key sets that are asked: a server for many tenants must not cost each of them a call every time
@@ -124,7 +124,7 @@ class _Probe:
                 operation = "unwrap"
                 recipient = record.recipients[0]
                 wrapped = WrappedSecret(recipient.key_id, recipient.key_version, recipient.ciphertext)
-                unlock(record, unwrapped_by(master, wrapped, record.kms_context).secret)
+                unlock(record, unwrap_with(master, wrapped, record.kms_context).secret)
             except Exception as error:
                 failure = error if isinstance(error, EnvelopeError) else translate_error(error, operation, master)
                 if operation == "wrap" and not isinstance(failure, KmsUnavailable):

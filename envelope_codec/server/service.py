@@ -25,7 +25,7 @@ from envelope_codec.server.web.hosts import Hosts
 from envelope_codec.server.web.turns import KEYRING_THREADS, Turns
 from envelope_codec.storage.external import configured_pools, with_our_storage
 from envelope_codec.temporal.codec import EnvelopeCodec
-from envelope_codec.temporal.legacy import with_legacy_codecs
+from envelope_codec.temporal.legacy import load_legacy_codecs
 
 
 class Service:
@@ -47,7 +47,7 @@ class Service:
         if storage is None and server.storage is not None:
             storage = load_storage(server.storage)
         # Plaintext passes here, even where workers refuse it: a person reads, and has to see what is there.
-        config = with_legacy_codecs(config).model_copy(update={"require_encryption": False})
+        config = load_legacy_codecs(config).model_copy(update={"require_encryption": False})
         self.server = server
         self.authenticator = Authenticator(server.auth)
         self.access = Access(server, config.namespace_aliases)

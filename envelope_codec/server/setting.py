@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from envelope_codec._grammar import Bytes, OneOrMore
-from envelope_codec.kms import shown_value
+from envelope_codec.kms import show_value
 from envelope_codec.server.web.address import Address
 
 _LONGEST_PATTERN = 256
@@ -23,7 +23,7 @@ OFF = "off"
 def _check_pattern(value: Any) -> Any:
     if not isinstance(value, str) or not value or "[" in value or len(value) > _LONGEST_PATTERN:
         raise ValueError(
-            f"{shown_value(value)} is no pattern: give up to {_LONGEST_PATTERN} characters, with * for any number of "
+            f"{show_value(value)} is no pattern: give up to {_LONGEST_PATTERN} characters, with * for any number of "
             "others and ? for one"
         )
     return value
@@ -39,7 +39,7 @@ def _check_origins(value: tuple[str, ...]) -> tuple[str, ...]:
     for text in value:
         if text != "*" and not re.fullmatch(r"https?://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::\d{1,5})?", text):
             raise ValueError(
-                f"{shown_value(text)} is no origin: give scheme, host and, unless it is the scheme's own, port, in "
+                f"{show_value(text)} is no origin: give scheme, host and, unless it is the scheme's own, port, in "
                 "lower case and with nothing behind, as https://cloud.temporal.io"
             )
     return value
@@ -59,7 +59,7 @@ def _check_prefix(value: str) -> str:
 
 def _check_rate(value: str) -> str:
     if value != OFF and not re.fullmatch(r"[1-9]\d*/(?:second|minute|hour|day)", value):
-        raise ValueError(f'{shown_value(value)} is no rate: give one such as "600/minute" or "10/second", or "off"')
+        raise ValueError(f'{show_value(value)} is no rate: give one such as "600/minute" or "10/second", or "off"')
     return value
 
 

@@ -104,7 +104,7 @@ class _Storage(ExternalStorage, WithSerializationContext):
         selector: Any = self.driver_selector
         theirs = selector.theirs
         if isinstance(theirs, WithSerializationContext):
-            theirs = Extension("application's external storage", theirs).called(cast(Any, theirs.with_context), context)
+            theirs = Extension("application's external storage", theirs).call(cast(Any, theirs.with_context), context)
         ours = [driver.with_context(context) for driver in self.drivers if isinstance(driver, EnvelopeDriver)]
         foreign = [driver for driver in self.drivers if isinstance(driver, ForeignDriver)]
         known = foreign if theirs is selector.theirs else None

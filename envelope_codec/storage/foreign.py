@@ -16,7 +16,7 @@ from temporalio.converter import (
     StorageDriverStoreContext,
 )
 
-from envelope_codec.temporal.foreign import Extension, payloads_of
+from envelope_codec.temporal.foreign import Extension, list_payloads
 
 _KIND = "application's storage driver"
 
@@ -27,7 +27,7 @@ class ForeignDriver(StorageDriver):
     def __init__(self, driver: StorageDriver) -> None:
         self.driver = driver
         self._extension = Extension(_KIND, driver)
-        self._name = self._extension.called(driver.name)
+        self._name = self._extension.call(driver.name)
 
     def name(self) -> str:
         """Return the driver's name. The driver was asked once, at the start: the SDK asks while it encodes."""
@@ -35,26 +35,26 @@ class ForeignDriver(StorageDriver):
 
     def type(self) -> str:
         """Return the driver's own type."""
-        return self._extension.called(self.driver.type)
+        return self._extension.call(self.driver.type)
 
     async def store(self, context: StorageDriverStoreContext, payloads: Sequence[Payload]) -> list[StorageDriverClaim]:
         """Let the driver store payloads. Raises `EnvelopeError` and nothing else."""
-        answer = await self._extension.awaited(self.driver.store, context, payloads, operation="put")
+        answer = await self._extension.run(self.driver.store, context, payloads, operation="put")
         claims = _read_claims(answer)
         del answer  # an error's frames may be shown, with their variables
         if claims is None or len(claims) != len(payloads):
-            raise self._extension.failed("did not return a claim for each payload", operation="put")
+            raise self._extension.make_error("did not return a claim for each payload", operation="put")
         return claims
 
     async def retrieve(
         self, context: StorageDriverRetrieveContext, claims: Sequence[StorageDriverClaim]
     ) -> list[Payload]:
         """Let the driver fetch payloads. Raises `EnvelopeError` and nothing else."""
-        answer = await self._extension.awaited(self.driver.retrieve, context, claims, operation="get")
-        payloads = payloads_of(answer)
+        answer = await self._extension.run(self.driver.retrieve, context, claims, operation="get")
+        payloads = list_payloads(answer)
         del answer
         if payloads is None or len(payloads) != len(claims):
-            raise self._extension.failed("did not return a payload for each claim", operation="get")
+            raise self._extension.make_error("did not return a payload for each claim", operation="get")
         return payloads
 
 
@@ -75,13 +75,13 @@ class ForeignSelector:
         """Return the driver that stores ``payload``, or None. Raises `EnvelopeError` and nothing else."""
         if self._selector is None:
             return self._drivers[0]
-        chosen = self._extension.called(self._selector, context, payload, operation="put")
+        chosen = self._extension.call(self._selector, context, payload, operation="put")
         if chosen is None:
             return None
         for driver in self._drivers:
             if driver.driver is chosen:
                 return driver
-        raise self._extension.failed("chose a driver that is not registered", operation="put")
+        raise self._extension.make_error("chose a driver that is not registered", operation="put")
 
 
 def wrap_drivers(storage: ExternalStorage | None) -> list[ForeignDriver]:

@@ -1,4 +1,4 @@
-"""What Temporal's SDK gives to a workflow, and takes from one, without having asked a codec: what bears its mark."""
+"""Payloads with the mark of Temporal's SDK. It gives them to a workflow, and takes them from one, without a codec."""
 
 from __future__ import annotations
 
@@ -13,40 +13,41 @@ from envelope_codec.errors import EncryptionRequired
 from envelope_codec.temporal.system_payloads import SYSTEM_MARK
 
 SYSTEM_ENDPOINT = "__temporal_system"
-"""Of Nexus operations that the SDK has the server itself do."""
+"""The endpoint of Nexus operations that the server itself carries out for the SDK."""
 
 _MARK = SYSTEM_MARK.encode()
 
 
 def refuse_system_payloads(activation: WorkflowActivation) -> None:
-    """Refuse an activation with a message of Temporal's own API in it that no codec has seen.
+    """Refuse an activation that holds a payload with the SDK's mark. For where encryption is required.
 
-    The SDK opens what bears its mark for messages to the system's Nexus endpoint itself, in results, headers and memos,
-    and hands it on. No message in that direction has the mark: whoever wrote one had no key.
+    The mark belongs to messages to the system's Nexus endpoint. The SDK opens a payload with it in results, headers
+    and memos by itself, and gives it to the workflow. But nothing that is sent in this direction has the mark by right:
+    whoever wrote one had no key.
 
     Args:
-        activation: decoded. Looked at before a workflow gets it, where encryption is required.
+        activation: decoded, and not yet given to the workflow.
 
     Raises:
-        EncryptionRequired: there is one.
+        EncryptionRequired: there is such a payload.
     """
     if _MARK not in activation.SerializeToString():
         return
-    if any(SYSTEM_MARK in payload.metadata for payload in _payloads(activation)):
+    if any(SYSTEM_MARK in payload.metadata for payload in _walk_payloads(activation)):
         raise EncryptionRequired("the payload is not encrypted, and encryption is required", operation="open")
 
 
 def unmark(message: Message) -> None:
-    """Take the SDK's mark from every payload in ``message``, in place: no codec is asked about one that has it."""
+    """Take the SDK's mark from every payload in ``message``, in place. The SDK gives no codec a payload that has it."""
     if _MARK not in message.SerializeToString():
         return
-    for payload in _payloads(message):
+    for payload in _walk_payloads(message):
         if payload.metadata.get(SYSTEM_MARK) is not None:
             del payload.metadata[SYSTEM_MARK]
 
 
 def unmark_commands(completion: WorkflowActivationCompletion) -> None:
-    """`unmark` for what a workflow hands over. What the SDK sends to the system's endpoint keeps its mark."""
+    """Take the SDK's mark from every payload that a workflow sends, but for messages to the system's endpoint."""
     if _MARK not in completion.SerializeToString():
         return
     for command in completion.successful.commands:
@@ -56,11 +57,11 @@ def unmark_commands(completion: WorkflowActivationCompletion) -> None:
     unmark(completion.failed)
 
 
-def _payloads(message: Message) -> Iterator[Payload]:
+def _walk_payloads(message: Message) -> Iterator[Payload]:
     for _, value in message.ListFields():
         values = [value] if isinstance(value, Message) else value.values() if hasattr(value, "values") else value
         for found in values if not isinstance(value, (str, bytes, int, float)) else ():
             if isinstance(found, Payload):
                 yield found
             elif isinstance(found, Message):
-                yield from _payloads(found)
+                yield from _walk_payloads(found)

@@ -21,11 +21,11 @@ class CodecChain(PayloadCodec, WithSerializationContext):
 
     def __init__(self, codecs: Sequence[PayloadCodec]) -> None:
         self.codecs = tuple(codecs)
-        self._guarded = tuple(map(_guarded, self.codecs))
+        self._safe_codecs = tuple(map(_wrap_foreign, self.codecs))
 
     def with_context(self, context: SerializationContext) -> CodecChain:
-        """See `WithSerializationContext.with_context`. The same object where no codec changes."""
-        codecs = [_in_context(codec, context) for codec in self.codecs]
+        """Return the chain for ``context``: the same object where no codec changes."""
+        codecs = [_put_in_context(codec, context) for codec in self.codecs]
         if all(new is old for new, old in zip(codecs, self.codecs, strict=True)):
             return self
         return CodecChain(codecs)
@@ -39,12 +39,12 @@ class CodecChain(PayloadCodec, WithSerializationContext):
 
     @frameless_async
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
-        """See `PayloadCodec.encode`. Raises `EnvelopeError` and nothing else."""
+        """Encode with each codec in turn. Raises `EnvelopeError` and nothing else."""
         result = list(payloads)
         try:
             if any_untouched(result):
                 return [each if is_untouched(each) else (await self.encode([each]))[0] for each in result]
-            for codec in self._guarded:
+            for codec in self._safe_codecs:
                 result = await codec.encode(result)
             return result
         finally:
@@ -52,25 +52,45 @@ class CodecChain(PayloadCodec, WithSerializationContext):
 
     @frameless_async
     async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
-        """See `PayloadCodec.decode`. Raises `EnvelopeError` and nothing else."""
+        """Decode with each codec in turn, the last one first. Raises `EnvelopeError` and nothing else."""
         result = list(payloads)
         try:
-            for codec in reversed(self._guarded):
+            for codec in reversed(self._safe_codecs):
                 result = await codec.decode(result)
             return result
         finally:
             payloads = result = []
 
 
-def _in_context(codec: PayloadCodec, context: SerializationContext) -> PayloadCodec:
+def find_codec(codec: PayloadCodec | None) -> EnvelopeCodec | None:
+    """Return our codec in ``codec``: itself, or one of a chain."""
+    if isinstance(codec, EnvelopeCodec):
+        return codec
+    if isinstance(codec, CodecChain):
+        return next((found for found in map(find_codec, codec.codecs) if found is not None), None)
+    return None
+
+
+def add_codec(codec: PayloadCodec | None, ours: EnvelopeCodec) -> PayloadCodec:
+    """Return a codec that encodes with ``codec``, if there is one, and then with ``ours``."""
+    return ours if codec is None else CodecChain([codec, ours])
+
+
+def remove_codec(codec: PayloadCodec | None, ours: EnvelopeCodec) -> PayloadCodec | None:
+    """Return what is left of ``codec``, which is ``ours`` or a chain with it. None if that is nothing."""
+    others = [other for other in codec.codecs if other is not ours] if isinstance(codec, CodecChain) else []
+    return None if not others else others[0] if len(others) == 1 else CodecChain(others)
+
+
+def _put_in_context(codec: PayloadCodec, context: SerializationContext) -> PayloadCodec:
     if not isinstance(codec, WithSerializationContext):
         return codec
     if _is_ours(codec):
         return codec.with_context(context)
-    return Extension("application's payload codec", codec).called(codec.with_context, context)
+    return Extension("application's payload codec", codec).call(codec.with_context, context)
 
 
-def _guarded(codec: PayloadCodec) -> PayloadCodec:
+def _wrap_foreign(codec: PayloadCodec) -> PayloadCodec:
     return codec if _is_ours(codec) else ForeignCodec(codec)
 
 

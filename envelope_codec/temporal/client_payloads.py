@@ -1,29 +1,19 @@
-"""Payloads that a client is handed ready-made: the SDK takes them for encoded, and would send them as they are."""
+"""Payloads that a client is handed ready-made. The SDK takes them for encoded, and would send them as they are."""
 
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from temporalio.api.common.v1 import Payload
 from temporalio.client import (
-    CreateScheduleInput,
     Interceptor,
     OutboundInterceptor,
-    Schedule,
     ScheduleActionStartWorkflow,
-    ScheduleHandle,
-    ScheduleUpdate,
-    ScheduleUpdateInput,
     StartActivityInput,
     StartNexusOperationInput,
-    StartWorkflowInput,
-    StartWorkflowUpdateWithStartInput,
-    UpdateScheduleInput,
-    WorkflowHandle,
 )
 from temporalio.converter import (
     ActivitySerializationContext,
@@ -34,13 +24,14 @@ from temporalio.converter import (
 )
 
 from envelope_codec._frames import frameless_async
-from envelope_codec.envelope import parse
-from envelope_codec.errors import MalformedEnvelope
 from envelope_codec.keys.keyring import Keyring
-from envelope_codec.temporal.system_payloads import is_exact_reference, is_reference
+from envelope_codec.temporal.client_calls import ClientCalls
+from envelope_codec.temporal.sealed_payload import is_sealed
 
 if TYPE_CHECKING:
-    from temporalio.client import ActivityHandle, NexusOperationHandle, WorkflowUpdateHandle
+    from temporalio.client import ActivityHandle, NexusOperationHandle
+
+    from envelope_codec.temporal.client_calls import AnyStart
 
 _T = TypeVar("_T")
 
@@ -51,7 +42,7 @@ class ClientPayloads(Interceptor):
     Put it last among interceptors, next to the network: what others add is sealed as well.
 
     Args:
-        keyring: of the plugin that put it there.
+        keyring: the keyring of the plugin that put it there.
         converter: the client's, with the plugin's codec.
         namespace: the client's.
         headers: whether the plugin seals headers.
@@ -64,38 +55,26 @@ class ClientPayloads(Interceptor):
         self.headers = headers
 
     def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:
-        """See `Interceptor.intercept_client`."""
-        return _ClientPayloads(next, self)
+        """Put the sealing of ready-made payloads before ``next``."""
+        return _SealingCalls(next, self)
 
 
-class _ClientPayloads(OutboundInterceptor):
-    def __init__(self, next: OutboundInterceptor, settings: ClientPayloads) -> None:
+def drop_client_payloads(interceptors: Sequence[Interceptor], keyring: Keyring) -> list[Interceptor]:
+    """Return ``interceptors`` without each `ClientPayloads` that has ``keyring``."""
+    return [each for each in interceptors if not (isinstance(each, ClientPayloads) and each.keyring is keyring)]
+
+
+class _SealingCalls(ClientCalls):
+    """Each method of the SDK's client that takes a ready-made payload in place of a value."""
+
+    def __init__(self, next: OutboundInterceptor, interceptor: ClientPayloads) -> None:
         super().__init__(next)
-        self._settings = settings
-
-    async def start_workflow(self, input: StartWorkflowInput) -> WorkflowHandle[Any, Any]:
-        """See `OutboundInterceptor.start_workflow`. Signal-with-start is this as well."""
-        try:
-            running = [super().start_workflow(await self._started(input))]
-        finally:
-            del input  # an error keeps this frame, here and below
-        return await running.pop()
-
-    async def start_update_with_start_workflow(
-        self, input: StartWorkflowUpdateWithStartInput
-    ) -> WorkflowUpdateHandle[Any]:
-        """See `OutboundInterceptor.start_update_with_start_workflow`."""
-        try:
-            start = [await self._started(input.start_workflow_input)]
-            running = [super().start_update_with_start_workflow(replace(input, start_workflow_input=start.pop()))]
-        finally:
-            del input
-        return await running.pop()
+        self._interceptor = interceptor
 
     async def start_activity(self, input: StartActivityInput) -> ActivityHandle[Any]:
-        """See `OutboundInterceptor.start_activity`."""
+        """Seal the summary of an activity that no workflow starts."""
         context = ActivitySerializationContext(
-            namespace=self._settings.namespace,
+            namespace=self._interceptor.namespace,
             activity_id=input.id,
             activity_type=input.activity_type,
             activity_task_queue=input.task_queue,
@@ -104,121 +83,82 @@ class _ClientPayloads(OutboundInterceptor):
             is_local=False,
         )
         try:
-            summary = await self._sealing(context).one(input.summary)
+            summary = await self._sealer(context).seal(input.summary)
             running = [super().start_activity(replace(input, summary=summary))]
         finally:
-            del input
+            del input  # an error keeps this frame, here and below
         return await running.pop()
 
     async def start_nexus_operation(self, input: StartNexusOperationInput) -> NexusOperationHandle[Any]:
-        """See `OutboundInterceptor.start_nexus_operation`."""
+        """Seal the summary of a Nexus operation that no workflow starts."""
         context = NexusSerializationContext(endpoint=input.endpoint, service=input.service, operation=input.operation)
         try:
-            summary = await self._sealing(context).one(input.summary)
+            summary = await self._sealer(context).seal(input.summary)
             running = [super().start_nexus_operation(replace(input, summary=summary))]
         finally:
             del input
         return await running.pop()
 
-    async def create_schedule(self, input: CreateScheduleInput) -> ScheduleHandle:
-        """See `OutboundInterceptor.create_schedule`."""
-        try:
-            memo = await self._sealing(None).each(input.memo)
-            sealed = [replace(input, memo=memo, schedule=await self._scheduled(input.schedule))]
-            running = [super().create_schedule(sealed.pop())]
-        finally:
-            memo = None
-            del input
-        return await running.pop()
-
-    async def update_schedule(self, input: UpdateScheduleInput) -> None:
-        """See `OutboundInterceptor.update_schedule`. A described schedule sends its own envelopes back."""
-
-        async def updated(given: ScheduleUpdateInput) -> ScheduleUpdate | None:
-            update: Any = updater(given)
-            if inspect.isawaitable(update):
-                update = await update
-            if not isinstance(update, ScheduleUpdate):
-                return cast("ScheduleUpdate | None", update)
-            try:
-                return replace(update, schedule=await self._scheduled(update.schedule))
-            finally:
-                del update
-
-        updater = input.updater
-        await super().update_schedule(replace(input, updater=updated))
+    @frameless_async
+    async def change_start(self, start: AnyStart) -> AnyStart:
+        """Seal memo, summary and details."""
+        sealer = self._workflow_sealer(start.id)
+        memo = await sealer.seal_map(start.memo)
+        summary = await sealer.seal(start.static_summary)
+        return replace(start, memo=memo, static_summary=summary, static_details=await sealer.seal(start.static_details))
 
     @frameless_async
-    async def _started(self, input: _T) -> _T:
-        start: Any = input  # of a workflow, alone or with an update
-        sealing = self._sealing(self._of_workflow(start.id))
-        return cast(
-            _T,
-            replace(
-                start,
-                memo=await sealing.each(start.memo),
-                static_summary=await sealing.one(start.static_summary),
-                static_details=await sealing.one(start.static_details),
-            ),
+    async def change_schedule_memo(self, memo: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        """Seal the fields of a schedule's own memo, which belongs to no workflow."""
+        return await self._sealer(None).seal_map(memo)
+
+    @frameless_async
+    async def change_action(self, action: ScheduleActionStartWorkflow) -> ScheduleActionStartWorkflow:
+        """Seal what the action holds. The action of a described schedule holds envelopes, which stay."""
+        sealer = self._workflow_sealer(action.id)
+        sealed = copy.copy(action)
+        sealed.args = await sealer.seal_list(action.args)
+        sealed.memo = await sealer.seal_map(action.memo)
+        sealed.static_summary = await sealer.seal(action.static_summary)
+        sealed.static_details = await sealer.seal(action.static_details)
+        # The SDK seals headers of an action that was made here, and none of one that was described.
+        if self._interceptor.headers and getattr(action, "_from_raw", False):
+            sealed.headers = await self._sealer(None).seal_map(action.headers)
+        return sealed
+
+    def _workflow_sealer(self, workflow_id: str) -> _Sealer:
+        return self._sealer(
+            WorkflowSerializationContext(namespace=self._interceptor.namespace, workflow_id=workflow_id)
         )
 
-    @frameless_async
-    async def _scheduled(self, schedule: Schedule) -> Schedule:
-        action = schedule.action
-        if not isinstance(action, ScheduleActionStartWorkflow):
-            return schedule
-        sealing = self._sealing(self._of_workflow(action.id))
-        sealed = copy.copy(action)
-        sealed.args = await sealing.all(action.args)
-        sealed.memo = await sealing.each(action.memo)
-        sealed.static_summary = await sealing.one(action.static_summary)
-        sealed.static_details = await sealing.one(action.static_details)
-        # The SDK seals headers of an action that was made here, and none of one that was described.
-        if self._settings.headers and getattr(action, "_from_raw", False):
-            sealed.headers = await self._sealing(None).each(action.headers)
-        return replace(schedule, action=sealed)
-
-    def _of_workflow(self, workflow_id: str) -> SerializationContext:
-        return WorkflowSerializationContext(namespace=self._settings.namespace, workflow_id=workflow_id)
-
-    def _sealing(self, context: SerializationContext | None) -> _Sealing:
-        converter = self._settings.converter
-        return _Sealing(converter.with_context(context) if context is not None else converter)
+    def _sealer(self, context: SerializationContext | None) -> _Sealer:
+        converter = self._interceptor.converter
+        return _Sealer(converter.with_context(context) if context is not None else converter)
 
 
-class _Sealing:
+class _Sealer:
     """Seals what is a `Payload`, and leaves the rest to the SDK."""
 
     def __init__(self, converter: DataConverter) -> None:
         self._codec = converter.payload_codec
 
     @frameless_async
-    async def one(self, value: _T) -> _T:
-        if self._codec is None or not isinstance(value, Payload) or _is_sealed(value):
+    async def seal(self, value: _T) -> _T:
+        if self._codec is None or not isinstance(value, Payload) or is_sealed(value):
             return value
         sealed: Any = (await self._codec.encode([value]))[0]
         return cast(_T, sealed)
 
     @frameless_async
-    async def all(self, values: Sequence[_T]) -> Sequence[_T]:
-        return [await self.one(value) for value in values] if any(map(_is_payload, values)) else values
+    async def seal_list(self, values: Sequence[_T]) -> Sequence[_T]:
+        return [await self.seal(value) for value in values] if any(map(_is_payload, values)) else values
 
     @frameless_async
-    async def each(self, values: Mapping[str, _T] | None) -> Any:
+    async def seal_map(self, values: Mapping[str, _T] | None) -> Mapping[str, _T] | None:
         if values is None or not any(map(_is_payload, values.values())):
             return values
-        return {name: await self.one(value) for name, value in values.items()}
+        return {name: await self.seal(value) for name, value in values.items()}
 
 
 def _is_payload(value: object) -> bool:
     return isinstance(value, Payload)
-
-
-def _is_sealed(payload: Payload) -> bool:
-    """Whether it is an envelope, or exactly a reference to where one is stored."""
-    if is_reference(payload):
-        return is_exact_reference(payload)
-    try:
-        return parse(payload.metadata, payload.data) is not None
-    except MalformedEnvelope:
-        return False

@@ -5,9 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Sequence
-from contextvars import ContextVar
 
-from google.protobuf.message import DecodeError
 from temporalio.api.common.v1 import Payload
 from temporalio.converter import (
     ActivitySerializationContext,
@@ -17,11 +15,10 @@ from temporalio.converter import (
     WorkflowSerializationContext,
 )
 
-from envelope_codec._frames import frameless, is_expected, place_of, without_frames
+from envelope_codec._frames import frameless
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.envelope import (
     ENCODING,
-    NAME_DATA_KEY,
     NAME_ENCODING,
     NAMESPACE,
     Purpose,
@@ -29,46 +26,44 @@ from envelope_codec.envelope import (
     open_envelope,
     parse,
     record_head,
-    seal,
 )
 from envelope_codec.errors import (
     ConfigurationError,
     ContextMismatch,
     EncryptionRequired,
     EnvelopeError,
-    InvalidCiphertext,
     MalformedEnvelope,
 )
 from envelope_codec.keys.keyring import Keyring
 from envelope_codec.keys.keyset import SealingContext
-from envelope_codec.keys.sealing_key import Scope, SealingKey
+from envelope_codec.keys.sealing_key import Scope
 from envelope_codec.kms import MasterKey
-from envelope_codec.observe import Event, LogObserver, Observer, logger, report
-from envelope_codec.temporal.legacy import LegacyCodecs, with_legacy_codecs
-from envelope_codec.temporal.system_payloads import SYSTEM_MARK, admitted
+from envelope_codec.observe import Observer
+from envelope_codec.temporal.codec_events import CodecEvents
+from envelope_codec.temporal.legacy import LegacyCodecs, load_legacy_codecs
+from envelope_codec.temporal.replay_errors import note_error
+from envelope_codec.temporal.sealed_payload import parse_inner_payload, seal_payload
+from envelope_codec.temporal.system_payloads import admit
 from envelope_codec.temporal.untouched import any_untouched, is_untouched
 
-_PADDING = "encryption-padding"
+_NAMING_CONTEXTS = (ActivitySerializationContext, WorkflowSerializationContext)
 _REPLAYER_NAMESPACE = "ReplayNamespace"  # what the SDK's Replayer calls every namespace
-
-unopened: ContextVar[list[EnvelopeError] | None] = ContextVar("unopened", default=None)
-"""Set for everything that a replay runs: there goes what keeps it from reading a history."""
 
 
 class EnvelopeCodec(PayloadCodec, WithSerializationContext):
     """Seals every payload on the way to Temporal, and opens it on the way back.
 
+    `encode` and `decode` raise `EnvelopeError` and nothing else. They return plaintext only whole and authentic, and
+    never change their input.
+
     Args:
         config: a key (AWS KMS ARN, GCP CryptoKey name, key URI, `MasterKey`), or a whole configuration.
-        namespace: the Temporal namespace of the client; bound to what is sealed where the SDK gives no context.
-        keyring: where the keys come from, for sharing one among several codecs. It is then not this codec's to close.
-        observer: receives events, if there is no ``keyring``, which has its own; what happens is logged if None.
+        namespace: the Temporal namespace of the client. It is bound to what is sealed where the SDK gives no context.
+        keyring: where the keys come from, for sharing one among several codecs. This codec then does not close it.
+        observer: receives events. Without one, what happens is logged. A ``keyring`` that is given has its own.
 
     Raises:
         ConfigurationError: a setting is wrong.
-
-    `encode` and `decode` raise `EnvelopeError` and nothing else, and return plaintext only whole and authentic. They
-    never change their input.
     """
 
     @frameless
@@ -80,7 +75,7 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
         keyring: Keyring | None = None,
         observer: Observer | None = None,
     ) -> None:
-        self._config = with_legacy_codecs(config if isinstance(config, EnvelopeConfig) else EnvelopeConfig(key=config))
+        self._config = load_legacy_codecs(config if isinstance(config, EnvelopeConfig) else EnvelopeConfig(key=config))
         try:
             record_head(Purpose.WRAPPING_KEY, 0, {NAMESPACE: namespace})
         except MalformedEnvelope as error:
@@ -93,13 +88,12 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
         self._resolves = self._keyring.resolves
         self._legacy = LegacyCodecs(self._config.legacy_codecs) if self._config.legacy_codecs else None
         self._open_timeout = self._keyring.limits.timeout
-        self._observer = self._keyring.observer
-        self._unwatched = type(self._observer) is LogObserver  # which has nothing to say of what went well
+        self._events = CodecEvents(self._keyring.observer, namespace)
         self._variants: dict[tuple[str | None, bool], EnvelopeCodec] = {(None, False): self}
 
     @property
     def config(self) -> EnvelopeConfig:
-        """The configuration that it was made from."""
+        """The configuration of this codec, with legacy codecs as objects."""
         return self._config
 
     @property
@@ -113,23 +107,19 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
         return self._namespace
 
     def with_context(self, context: SerializationContext) -> EnvelopeCodec:
-        """The codec for this context: always the same object for the same namespace and kind of context, unless there
-        is a resolver, or a legacy codec that makes a difference between other contexts too.
+        """Return the codec for this context.
 
-        Workflow and Activity contexts name a namespace, which what is opened there must have been sealed for. Others
-        (Nexus, the Replayer's made-up namespace, none at all) do not, and nothing is compared.
+        It is always the same object for the same namespace and kind of context. There are two exceptions: a resolver,
+        and a legacy codec that distinguishes more contexts than these.
+
+        Workflow and Activity contexts name a namespace, and what is opened there must have been sealed for it. Other
+        contexts (Nexus, the Replayer's made-up namespace, none at all) name none, and nothing is compared.
         """
-        activity = isinstance(context, ActivitySerializationContext)
-        if activity or isinstance(context, WorkflowSerializationContext):
-            namespace: str | None = context.namespace  # type: ignore[attr-defined]
-            if not namespace or namespace == _REPLAYER_NAMESPACE:
-                namespace = None
-        else:
-            namespace = None
-        variant = self._variants.get((namespace, activity)) or self._variant(namespace, activity)
-        if self._resolves and (activity or isinstance(context, WorkflowSerializationContext)):
+        place = _named_namespace(context), isinstance(context, ActivitySerializationContext)
+        variant = self._variants.get(place) or self._add_variant(*place)
+        if self._resolves and isinstance(context, _NAMING_CONTEXTS):
             variant = copy.copy(variant)
-            variant._context = SealingContext(variant._namespace, getattr(context, "workflow_id", None) or "")
+            variant._context = SealingContext(variant._namespace, context.workflow_id or "")
         return variant if self._legacy is None else variant._with_legacy(self._legacy.with_context(context))
 
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
@@ -138,30 +128,30 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
             return list(payloads)
         begun = time.perf_counter()
         try:
-            sealed = await self._sealed(payloads)
+            sealed = await self._seal(payloads)
         except BaseException as error:
-            failure = self._failed("seal", len(payloads), begun, error)
+            failure = self._events.prepare_failure("seal", len(payloads), begun, error)
         else:
-            if not self._unwatched:
-                self._report("seal", len(sealed), begun)
+            self._events.report_success("seal", len(sealed), begun)
             return sealed
         del self, payloads  # the error keeps this frame, and no other
         try:
             raise failure
         finally:
-            del failure  # or it and this frame would keep each other
+            del failure  # or the error and this frame would keep each other
 
     async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
-        """Open each envelope, one layer of it. What is no envelope, nor opened by a legacy codec, passes untouched."""
+        """Open each envelope, one layer of it. A payload that is neither an envelope nor opened by a legacy codec
+        passes untouched, unless encryption is required.
+        """
         begun = time.perf_counter()
         try:
-            return await self._opened(payloads, begun)
+            return await self._open(payloads, begun)
         except BaseException as error:
-            failure = self._failed("open", len(payloads), begun, error)
-        errors = unopened.get()
-        if errors is not None and isinstance(failure, EnvelopeError):
-            errors.append(failure.fresh())
-        del self, payloads  # what passes may be in clear
+            failure = self._events.prepare_failure("open", len(payloads), begun, error)
+        if isinstance(failure, EnvelopeError):
+            note_error(failure)
+        del self, payloads  # payloads that are no envelopes may be in clear
         try:
             raise failure
         finally:
@@ -172,12 +162,12 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
         if self._owns_keyring:
             self._keyring.close()
 
-    async def _sealed(self, payloads: Sequence[Payload]) -> list[Payload]:
+    async def _seal(self, payloads: Sequence[Payload]) -> list[Payload]:
         keyring = self._keyring
         scope: Scope = self._namespace
         sealed: list[Payload] = []
         if self._resolves:
-            scope = keyring.scope(self._context or SealingContext(self._namespace))
+            scope = keyring.find_scope(self._context or SealingContext(self._namespace))
         marked = any_untouched(payloads)
         for payload in payloads:
             if marked and is_untouched(payload):
@@ -186,55 +176,54 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
             key = keyring.try_sealing_key(scope)
             if key is None:
                 key = await keyring.sealing_key(scope)
-            wrapped_data_key, data = seal(payload.SerializeToString(), key.record, key.key)
-            sealed.append(_payload(key, wrapped_data_key, data))
+            sealed.append(seal_payload(payload, key))
         return sealed
 
-    async def _opened(self, payloads: Sequence[Payload], begun: float) -> list[Payload]:
+    async def _open(self, payloads: Sequence[Payload], begun: float) -> list[Payload]:
         keyring, expected = self._keyring, self._expected
         opened: list[Payload] = []
-        passed = legacy = 0
+        others = {"pass": 0, "legacy": 0}
         for payload in payloads:
             envelope = parse(payload.metadata, payload.data)
             if envelope is None:
-                plain = None if self._legacy is None else await self._legacy.open(payload)
-                if plain is None:
-                    plain = self._passing(payload)
-                    passed += 1
-                else:
-                    legacy += 1
+                operation, plain = await self._open_other(payload)
                 opened.append(plain)
+                others[operation] += 1
                 continue
             record = envelope.record
             if expected is not None and record.namespace != expected:
-                self._check_namespace(record)
+                self._check_alias(record)
             key = keyring.try_opening_key(record)
             if key is None:
                 key = await keyring.opening_key(record, timeout=self._open_timeout)
-            opened.append(_inner(open_envelope(envelope, key)))
+            opened.append(parse_inner_payload(open_envelope(envelope, key)))
             keyring.note_opened(record)
-        if not self._unwatched:
-            counts = {"pass": passed, "legacy": legacy, "open": len(opened) - passed - legacy}
-            for operation, count in counts.items():
-                if count:
-                    self._report(operation, count, begun)
+        if self._events.wants_successes:
+            counts = {**others, "open": len(opened) - sum(others.values())}
+            for operation in filter(counts.get, counts):
+                self._events.report_success(operation, counts[operation], begun)
         return opened
 
-    def _passing(self, payload: Payload) -> Payload:
-        passing = admitted(payload) if self._config.require_encryption else payload
+    async def _open_other(self, payload: Payload) -> tuple[str, Payload]:
+        """Return what becomes of a payload that is no envelope, and the operation that events call it."""
+        plain = None if self._legacy is None else await self._legacy.open(payload)
+        if plain is not None:
+            return "legacy", plain
+        passing = admit(payload) if self._config.require_encryption else payload
         if passing is None:
             raise EncryptionRequired("the payload is not encrypted, and encryption is required", operation="open")
-        return passing
+        return "pass", passing
 
-    def _check_namespace(self, record: Record) -> None:
+    def _check_alias(self, record: Record) -> None:
         if self._config.namespace_aliases.get(record.namespace) != self._expected:
             raise ContextMismatch("the envelope was sealed for another namespace", operation="open")
 
-    def _variant(self, namespace: str | None, activity: bool) -> EnvelopeCodec:
+    def _add_variant(self, namespace: str | None, activity: bool) -> EnvelopeCodec:
         root = self._variants[(None, False)]
         variant = copy.copy(root)
         if namespace is not None:
             variant._namespace = variant._expected = namespace
+            variant._events = root._events.for_namespace(namespace)
         if activity:
             variant._open_timeout = root._config.activity_timeout
         return self._variants.setdefault((namespace, activity), variant)
@@ -246,52 +235,12 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
         variant._legacy = legacy
         return variant
 
-    def _failed(self, operation: str, count: int, begun: float, error: BaseException) -> BaseException:
-        """What leaves in place of ``error``: without its frames, which hold keys and what was opened before."""
-        if not is_expected(error):
-            # Its words may be the user's data, and Temporal's SDK would store them in clear.
-            logger.error("the codec failed unexpectedly at %s: %s", operation, place_of(error))
-            error = EnvelopeError("the codec failed unexpectedly", operation=operation)
-        without_frames(error)
-        if isinstance(error, EnvelopeError):
-            self._report(operation, count, begun, error)
-        return error
 
-    def _report(self, operation: str, count: int, begun: float, error: EnvelopeError | None = None) -> None:
-        event = Event(
-            operation,
-            type(error).__name__ if error else "ok",
-            self._namespace,
-            (error.key_id or "") if error else "",
-            time.perf_counter() - begun,
-            count,
-            str(error) if error else "",
-        )
-        report(self._observer, event)
-
-
-def _inner(data: bytes) -> Payload:
-    try:
-        payload = Payload.FromString(data)
-    except DecodeError:
-        raise InvalidCiphertext("what was sealed is not a payload", operation="open") from None
-    if _PADDING in payload.metadata:
-        del payload.metadata[_PADDING]
-    if SYSTEM_MARK in payload.metadata:  # whoever put it there: what has it must not be taken for what nobody sealed
-        del payload.metadata[SYSTEM_MARK]
-    return payload
-
-
-def _payload(key: SealingKey, wrapped_data_key: bytes | None, data: bytes) -> Payload:
-    template = key.template
-    if template is None:
-        template = key.template = Payload(metadata=key.record.metadata)
-    payload = Payload()
-    payload.CopyFrom(template)  # a quarter of the time that setting each entry takes
-    if wrapped_data_key is not None:
-        payload.metadata[NAME_DATA_KEY] = wrapped_data_key
-    payload.data = data
-    return payload
+def _named_namespace(context: SerializationContext) -> str | None:
+    """Return the namespace that ``context`` names. None where it names none that is real."""
+    if not isinstance(context, _NAMING_CONTEXTS) or context.namespace == _REPLAYER_NAMESPACE:
+        return None
+    return context.namespace or None
 
 
 def is_envelope(payload: Payload) -> bool:

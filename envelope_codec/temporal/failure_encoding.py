@@ -1,5 +1,7 @@
-"""A data converter of the user's, or with parts of theirs: its failures are sealed whatever it makes of them, and what
-it raises while the SDK encodes is ours.
+"""Data converters of the user's, or with parts of theirs.
+
+Their failures leave sealed, whatever the converter makes of them. What they raise while the SDK encodes becomes an
+error of ours.
 """
 
 from __future__ import annotations
@@ -9,24 +11,22 @@ import dataclasses
 from functools import lru_cache
 from typing import Any, cast
 
-from temporalio.api.common.v1 import Payload
 from temporalio.api.failure.v1 import Failure
 from temporalio.converter import DataConverter, DefaultPayloadConverter, SerializationContext
 
-from envelope_codec.envelope import parse
-from envelope_codec.errors import ConfigurationError, MalformedEnvelope
+from envelope_codec.errors import ConfigurationError
 from envelope_codec.observe import logger
-from envelope_codec.temporal.failure_attributes import STOPS, hide, levels
+from envelope_codec.temporal.failure_attributes import STOPS, hide, walk_levels
 from envelope_codec.temporal.failure_converter import EnvelopeFailureConverter
-from envelope_codec.temporal.failure_fallback import fallback
+from envelope_codec.temporal.failure_fallback import make_fallback
 from envelope_codec.temporal.foreign import Extension, is_ours
-from envelope_codec.temporal.system_payloads import is_exact_reference, is_reference
+from envelope_codec.temporal.sealed_payload import is_sealed
 
 _OVERRIDDEN = ("encode_failure", "with_context", "__post_init__")
 
 
 class _Sealing:
-    """Mixed into a data converter's own class: its failures leave sealed, and it tells nothing of what goes wrong."""
+    """Is mixed into a data converter's own class. Its failures leave sealed, and its errors are ours."""
 
     __slots__ = ()
 
@@ -35,15 +35,15 @@ class _Sealing:
         _wrap_failure_converter(cast(DataConverter, self))
 
     def with_context(self, context: SerializationContext) -> Any:
-        """See `DataConverter.with_context`. Raises `EnvelopeError` and nothing else."""
-        return sealing_failures(_extension(self).called(super().with_context, context))  # type: ignore[misc]
+        """Return the converter for ``context``, sealed as well. Raises `EnvelopeError` and nothing else."""
+        return seal_failures(_extension(self).call(super().with_context, context))  # type: ignore[misc]
 
     def _with_store_context(self, store_ctx: Any) -> Any:
-        """The SDK's own, which makes the user's converters anew as well."""
-        return sealing_failures(_extension(self).called(super()._with_store_context, store_ctx))  # type: ignore[misc]
+        """Return the converter for a context of storage, sealed as well. The SDK calls this method of its own."""
+        return seal_failures(_extension(self).call(super()._with_store_context, store_ctx))  # type: ignore[misc]
 
     async def encode_failure(self, exception: BaseException, failure: Failure) -> None:
-        """See `DataConverter.encode_failure`."""
+        """Make a failure of ``exception``, and seal whatever the user's class has left in clear."""
         made = Failure()  # apart, since the SDK sends what an exception leaves half done
         try:
             try:
@@ -51,10 +51,10 @@ class _Sealing:
             except STOPS:
                 raise
             except BaseException as error:
-                if is_ours(error) or _is_asked_for(error):
+                if is_ours(error) or _is_requested_cancellation(error):
                     raise
                 logger.warning("the data converter %s failed: %s", type(self).__qualname__, type(error).__qualname__)
-                made = fallback(exception)
+                made = make_fallback(exception)
             hide(made)
             await _seal_rest(made, cast(DataConverter, self))
             failure.CopyFrom(made)
@@ -66,31 +66,31 @@ def _extension(converter: object) -> Extension:
     return Extension("application's data converter", converter)
 
 
-def _is_asked_for(error: BaseException) -> bool:
-    """Whether ``error`` is what cancels the running task. Python 3.10 can't tell whether anybody has asked for that."""
+def _is_requested_cancellation(error: BaseException) -> bool:
+    """Whether ``error`` cancels the running task because somebody asked for that. Python 3.10 can't tell who did."""
     cancelling = getattr(asyncio.current_task(), "cancelling", None)
     return type(error) is asyncio.CancelledError and (cancelling is None or cancelling() > 0)
 
 
-def sealing_failures(converter: DataConverter) -> DataConverter:
-    """``converter``, which leaves no failure in clear. The same object where that is so anyway.
+def seal_failures(converter: DataConverter) -> DataConverter:
+    """Return a converter like ``converter`` that leaves no failure in clear: ``converter`` itself, if it is one.
 
-    It is of a subclass of the converter's own class, and has the same state. The SDK makes the converters that are in
-    it anew for each context, while it encodes: where they are the user's, their words are kept from it as well.
+    The result is of a subclass of the converter's own class, and has the same state. While the SDK encodes, it makes
+    the converters that are in it anew for each context. Where these are the user's, their errors become ours as well.
 
     Raises:
         ConfigurationError: the class can't be extended.
     """
-    kind = type(converter)
-    if issubclass(kind, _Sealing):
-        _wrap_failure_converter(converter)  # its own ``with_context`` may have put another there
+    own = type(converter)
+    if issubclass(own, _Sealing):
+        _wrap_failure_converter(converter)  # the user's ``with_context`` may have put another there
         return converter
     if _is_plain(converter):
         return converter
     try:
-        made: DataConverter = object.__new__(_sealing_class(kind))
+        made: DataConverter = object.__new__(_make_sealing_class(own))
     except Exception as error:
-        raise ConfigurationError(f"the data converter's class {kind.__qualname__} can't be extended: {error}") from None
+        raise ConfigurationError(f"the data converter's class {own.__qualname__} can't be extended: {error}") from None
     for field in dataclasses.fields(converter):  # those that are in slots too
         object.__setattr__(made, field.name, getattr(converter, field.name))
     vars(made).update(vars(converter))
@@ -100,14 +100,12 @@ def sealing_failures(converter: DataConverter) -> DataConverter:
 
 def seals_failures(converter: DataConverter) -> bool:
     """Whether ``converter`` leaves no failure in clear, given that its failure converter hides."""
-    kind = type(converter)
-    return issubclass(kind, _Sealing) or all(
-        getattr(kind, name) is getattr(DataConverter, name) for name in _OVERRIDDEN
-    )
+    own = type(converter)
+    return issubclass(own, _Sealing) or all(getattr(own, name) is getattr(DataConverter, name) for name in _OVERRIDDEN)
 
 
 def _is_plain(converter: DataConverter) -> bool:
-    """Whether all of it that makes failures, or that is made anew for a context, is the SDK's or ours."""
+    """Whether each part that makes failures, or that is made anew for a context, is the SDK's or ours."""
     return (
         seals_failures(converter)
         and converter.payload_converter_class is DefaultPayloadConverter
@@ -116,38 +114,28 @@ def _is_plain(converter: DataConverter) -> bool:
 
 
 @lru_cache(maxsize=64)
-def _sealing_class(kind: type[DataConverter]) -> type[DataConverter]:
-    body = {"__slots__": (), "__module__": kind.__module__, "__doc__": kind.__doc__}
-    metaclass: Any = type(kind)
-    return cast(type[DataConverter], metaclass(kind.__name__, (_Sealing, kind), body))
+def _make_sealing_class(own: type[DataConverter]) -> type[DataConverter]:
+    body = {"__slots__": (), "__module__": own.__module__, "__doc__": own.__doc__}
+    metaclass: Any = type(own)
+    return cast(type[DataConverter], metaclass(own.__name__, (_Sealing, own), body))
 
 
 def _wrap_failure_converter(converter: DataConverter) -> None:
-    """A class may put a failure converter of its own there, whatever ``failure_converter_class`` says."""
+    """Wrap the failure converter in place. A class may have its own, whatever ``failure_converter_class`` says."""
     if not isinstance(converter.failure_converter, EnvelopeFailureConverter):
         object.__setattr__(converter, "failure_converter", EnvelopeFailureConverter(converter.failure_converter))
 
 
 async def _seal_rest(failure: Failure, converter: DataConverter) -> None:
     """Seal the payloads of ``failure`` that are still in clear."""
-    codec = converter.payload_codec
-    for level in levels(failure):
+    codec, stores = converter.payload_codec, converter.external_storage is not None
+    for level in walk_levels(failure):
         payloads = [level.encoded_attributes] if level.HasField("encoded_attributes") else []
         payloads.extend(level.application_failure_info.details.payloads)
         payloads.extend(level.timeout_failure_info.last_heartbeat_details.payloads)
         payloads.extend(level.canceled_failure_info.details.payloads)
         payloads.extend(level.reset_workflow_failure_info.last_heartbeat_details.payloads)
         for payload in payloads:
-            if codec is not None and not _is_sealed(payload, converter.external_storage is not None):
+            if codec is not None and not is_sealed(payload, stored=stores):
                 [sealed] = await codec.encode([payload])
                 payload.CopyFrom(sealed)
-
-
-def _is_sealed(payload: Payload, stores: bool) -> bool:
-    """Whether ``payload`` is an envelope, or a reference to one: nothing else that passes in clear is of the SDK's."""
-    if is_reference(payload):
-        return stores and is_exact_reference(payload)
-    try:
-        return parse(payload.metadata, payload.data) is not None
-    except MalformedEnvelope:
-        return False

@@ -1,4 +1,4 @@
-"""What Temporal is told of an exception that no failure converter can make a failure of."""
+"""The failure of an exception that a failure converter can't handle."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from temporalio.api.failure.v1 import Failure
 from temporalio.converter import DefaultFailureConverter, PayloadConverter
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory, CancelledError, FailureError
 
-from envelope_codec.temporal.failure_attributes import MAX_LEVELS, STOPS, printable
+from envelope_codec.temporal.failure_attributes import MAX_LEVELS, STOPS, escape_surrogates
 
 _RETRY = {
     None: NexusHandlerErrorRetryBehavior.NEXUS_HANDLER_ERROR_RETRY_BEHAVIOR_UNSPECIFIED,
@@ -25,11 +25,12 @@ _RETRY = {
 _T = TypeVar("_T")
 
 
-def fallback(exception: BaseException) -> Failure:
-    """A failure of ``exception`` and its causes, without details. Never raises.
+def make_fallback(exception: BaseException) -> Failure:
+    """Return a failure of ``exception`` and its causes, without details. Never raises.
 
-    It has what workflows and retry policies go by: kind of error, type name, whether it may be tried again. Message and
-    stack trace are in it in clear, for `failure_attributes.hide` to move. Causes that repeat themselves are cut.
+    It has what workflows and retry policies look at: kind of error, type name, whether it may be tried again. Message
+    and stack trace are in it in clear, for `failure_attributes.hide` to move. A chain of causes ends where it comes
+    back to one of them.
     """
     first = failure = Failure()
     seen: set[int] = set()
@@ -37,17 +38,18 @@ def fallback(exception: BaseException) -> Failure:
     while error is not None:
         seen.add(id(error))
         _fill(failure, error)
-        error = None if failure.HasField("cause") else _cause(error)
+        error = None if failure.HasField("cause") else _find_cause(error)
         if error is None or id(error) in seen or len(seen) >= MAX_LEVELS:
             break
         failure = failure.cause
     return first
 
 
-def tellable(exception: BaseException) -> BaseException:
-    """``exception`` itself, or one that says the same, where the SDK's own questions about it raise.
+def replace_unruly(exception: BaseException) -> BaseException:
+    """Return ``exception``, or an `ApplicationError` that says the same where ``exception`` is unruly.
 
-    The SDK asks some before any failure converter, and stores in clear what is raised then.
+    An exception is unruly if its class or an attribute of it can't be asked for: the question itself raises. The SDK
+    asks some such questions before any failure converter runs, and stores in clear what is raised then.
     """
     try:
         isinstance(exception, (FailureError, BrokenExecutor))  # asks it for its class
@@ -57,32 +59,33 @@ def tellable(exception: BaseException) -> BaseException:
     except STOPS:
         raise
     except BaseException:
-        told = ApplicationError(
-            _or_else("", lambda: _message(exception)),
-            type=_or_else(type(exception).__name__, lambda: _type_name(exception)),
-            non_retryable=_or_else(False, lambda: bool(getattr(exception, "non_retryable", False))),
+        substitute = ApplicationError(
+            _get_or("", lambda: _get_message(exception)),
+            type=_get_or(type(exception).__name__, lambda: _get_type_name(exception)),
+            non_retryable=_get_or(False, lambda: bool(getattr(exception, "non_retryable", False))),
         )
-        told.__cause__ = _cause(exception)
-        return told.with_traceback(_or_else(None, lambda: exception.__traceback__))
+        substitute.__cause__ = _find_cause(exception)
+        return substitute.with_traceback(_get_or(None, lambda: exception.__traceback__))
 
 
-def goes_too_deep(exception: BaseException) -> bool:
-    """Whether causes repeat themselves, or are more than can be sent. The SDK goes through them by recursion.
+def is_too_deep(exception: BaseException) -> bool:
+    """Whether the chain of causes comes back to one of them, or is longer than can be sent.
 
-    That takes seconds where it does not end, and a workflow that takes two is taken for stuck.
+    The SDK follows causes by recursion. Without an end, that takes seconds, and a workflow that takes two seconds is
+    taken for stuck.
     """
     seen: set[int] = set()
     error: BaseException | None = exception
     while error is not None:
         seen.add(id(error))
-        error = _cause(error)
+        error = _find_cause(error)
         if error is not None and (id(error) in seen or len(seen) == MAX_LEVELS):
             return True
     return False
 
 
 def _fill(failure: Failure, error: BaseException) -> None:
-    """Make ``failure`` of ``error`` alone."""
+    """Fill ``failure`` from ``error`` alone, without its causes."""
     try:
         _OneLevel().fill(failure, error)
     except STOPS:
@@ -93,8 +96,8 @@ def _fill(failure: Failure, error: BaseException) -> None:
 
 
 def _is_a(error: BaseException, kind: type[_T]) -> TypeGuard[_T]:
-    """`isinstance`, which asks ``error`` itself for its class where that is no subclass."""
-    return _or_else(False, lambda: isinstance(error, kind))
+    """Return `isinstance`. Python asks ``error`` itself for its class, which may raise: then it is none of ``kind``."""
+    return _get_or(False, lambda: isinstance(error, kind))
 
 
 class _NoDetails(PayloadConverter):
@@ -106,9 +109,10 @@ class _NoDetails(PayloadConverter):
 
 
 class _OneLevel(DefaultFailureConverter):
-    """The SDK's default, which leaves details and causes alone."""
+    """The SDK's default failure converter, without details and causes."""
 
     def fill(self, failure: Failure, error: BaseException) -> None:
+        """Fill ``failure`` from ``error``. Details that it lacks stay unset."""
         super().to_failure(error, _NoDetails(), failure)
         for info, details in (
             (failure.application_failure_info, "details"),
@@ -120,55 +124,55 @@ class _OneLevel(DefaultFailureConverter):
                 info.ClearField(details)  # type: ignore[arg-type]
 
     def to_failure(self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure) -> None:
-        """A cause, which the SDK gives to this method."""
+        """Leave out a cause, which the SDK gives to this method."""
 
 
 def _fill_by_hand(failure: Failure, error: BaseException) -> None:
-    failure.message = printable(_or_else("", lambda: _message(error)))
-    failure.stack_trace = printable(
-        _or_else("", lambda: "\n".join(traceback.format_tb(error.__traceback__)) if error.__traceback__ else "")
+    failure.message = escape_surrogates(_get_or("", lambda: _get_message(error)))
+    failure.stack_trace = escape_surrogates(
+        _get_or("", lambda: "\n".join(traceback.format_tb(error.__traceback__)) if error.__traceback__ else "")
     )
     if _is_a(error, CancelledError):
         failure.canceled_failure_info.SetInParent()
     elif _is_a(error, nexusrpc.HandlerError):
         info = failure.nexus_handler_failure_info
-        info.type = _or_else(nexusrpc.HandlerErrorType.INTERNAL.name, lambda: error.type.name)
-        info.retry_behavior = _or_else(_RETRY[None], lambda: _RETRY[error.retryable_override])
+        info.type = _get_or(nexusrpc.HandlerErrorType.INTERNAL.name, lambda: error.type.name)
+        info.retry_behavior = _get_or(_RETRY[None], lambda: _RETRY[error.retryable_override])
     else:
         application = failure.application_failure_info
-        application.type = printable(_or_else(type(error).__name__, lambda: _type_name(error)))
-        application.non_retryable = _or_else(False, lambda: bool(getattr(error, "non_retryable", False)))
+        application.type = escape_surrogates(_get_or(type(error).__name__, lambda: _get_type_name(error)))
+        application.non_retryable = _get_or(False, lambda: bool(getattr(error, "non_retryable", False)))
 
 
-def _message(error: BaseException) -> str:
-    told = error.message if isinstance(error, FailureError | nexusrpc.HandlerError) else str(error)
-    return told if isinstance(told, str) else ""
+def _get_message(error: BaseException) -> str:
+    message = error.message if isinstance(error, FailureError | nexusrpc.HandlerError) else str(error)
+    return message if isinstance(message, str) else ""
 
 
-def _type_name(error: BaseException) -> str:
-    """The type that an application error was given, if it is a text. The words of any other object are not a type's."""
+def _get_type_name(error: BaseException) -> str:
+    """Return the type that an application error was given, if it is a text or a class, else the name of its class."""
     name: object = error.type if isinstance(error, ApplicationError) else None
     if isinstance(name, type):
         return name.__name__
     return name if isinstance(name, str) and name else type(error).__name__
 
 
-def _cause(error: BaseException) -> BaseException | None:
-    """What the SDK takes for the cause. An error that came from a failure brings its causes in that."""
+def _find_cause(error: BaseException) -> BaseException | None:
+    """Return what the SDK takes for the cause. An error that came from a failure has its causes in that failure."""
 
-    def cause() -> BaseException | None:
+    def get_cause() -> BaseException | None:
         if not isinstance(error, FailureError):
             return error.__cause__
         if error.failure is not None:
             return None
         return error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
-    found = _or_else(None, cause)
+    found = _get_or(None, get_cause)
     return found if isinstance(found, BaseException) else None
 
 
-def _or_else(default: _T, get: Callable[[], _T]) -> _T:
-    """What ``get`` returns, or ``default`` if it raises. An exception of a user's own class may raise anywhere."""
+def _get_or(default: _T, get: Callable[[], _T]) -> _T:
+    """Return what ``get`` returns, or ``default`` if it raises. A user's own class of exceptions may raise anywhere."""
     try:
         return get()
     except STOPS:

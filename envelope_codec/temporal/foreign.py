@@ -1,4 +1,4 @@
-"""The application's own codecs, drivers and selectors: what they raise becomes ours, with a fixed text.
+"""The application's own codecs, drivers and selectors. What they raise becomes an error of ours, with a fixed text.
 
 Temporal's SDK stores the text of whatever a codec or a driver raises in clear ("Failed encoding completion: …"). It
 also takes some classes as orders: a ``FailureError`` that is not retryable fails a workflow for good, and a
@@ -27,30 +27,31 @@ _ENDS_THE_PROCESS = (KeyboardInterrupt, SystemExit)
 
 
 class Extension:
-    """Something that the application brought, and how it is called.
+    """An object that the application brought, and safe calls of it.
 
     Args:
-        kind: what it is, for people: "application's payload codec", "legacy codec".
-        of: the object, whose class the log names.
-        level: of the log's lines.
+        role: what the object is for, as people call it: "application's payload codec", "legacy codec".
+        subject: the object. The log names its class.
+        level: the level of the log's lines.
     """
 
-    def __init__(self, kind: str, of: object, *, level: int = logging.ERROR) -> None:
-        self._kind = kind
-        self._of = of
+    def __init__(self, role: str, subject: object, *, level: int = logging.ERROR) -> None:
+        self._role = role
+        self._subject = subject
         self._level = level
 
-    async def awaited(self, call: Callable[..., Awaitable[_T]], *args: Any, operation: str | None = None) -> _T:
-        """What ``call(*args)`` gives when it is awaited.
+    async def run(self, call: Callable[..., Awaitable[_T]], *args: Any, operation: str | None = None) -> _T:
+        """Await ``call(*args)`` and return the result.
 
-        It runs in a task of its own, so that a cancellation of the caller is told from one that the call made up.
+        The call runs in a task of its own. So a cancellation of the caller can't be mistaken for one that the call
+        made up.
 
         Raises:
-            ExtensionFailed: it raised. The log has its words.
-            EnvelopeError: it raised one of ours, which is passed on.
-            asyncio.CancelledError: the caller's own task was cancelled, and nothing else.
+            ExtensionFailed: the call raised. The log has its words.
+            EnvelopeError: the call raised one of ours, which is passed on.
+            asyncio.CancelledError: the caller's own task was cancelled. Nothing else raises it.
         """
-        task = asyncio.get_running_loop().create_task(_caught(call, args))
+        task = asyncio.get_running_loop().create_task(_catch(call, args))
         del args  # the frames of an error may be shown, and these may be plaintext
         try:
             await asyncio.wait([task])
@@ -63,57 +64,57 @@ class Extension:
         del task
         if raised is None:
             return value  # type: ignore[return-value]
-        error = self._ours(raised, operation)
+        error = self._translate(raised, operation)
         del raised
         raise error
 
-    def called(self, call: Callable[..., _T], *args: Any, operation: str | None = None) -> _T:
-        """What ``call(*args)`` gives. Raises as `awaited`, but no cancellation."""
+    def call(self, call: Callable[..., _T], *args: Any, operation: str | None = None) -> _T:
+        """Return the result of ``call(*args)``. Raises what `run` raises, without the cancellation."""
         try:
             return call(*args)
         except _ENDS_THE_PROCESS:
             raise
         except BaseException as raised:
-            error = self._ours(raised, operation)
+            error = self._translate(raised, operation)
         finally:
             del args
         raise error
 
-    def failed(self, how: str, *, operation: str | None = None) -> ExtensionFailed:
-        """The error for an answer that is of no use. ``how`` goes to the log."""
-        logger.log(self._level, "the %s %s %s", self._kind, _name_of(self._of), how)
-        return ExtensionFailed(f"the {self._kind} failed", operation=operation)
+    def make_error(self, how: str, *, operation: str | None = None) -> ExtensionFailed:
+        """Return the error for an answer that is of no use. ``how`` goes to the log."""
+        logger.log(self._level, "the %s %s %s", self._role, _class_name(self._subject), how)
+        return ExtensionFailed(f"the {self._role} failed", operation=operation)
 
-    def _ours(self, raised: BaseException, operation: str | None) -> EnvelopeError:
+    def _translate(self, raised: BaseException, operation: str | None) -> EnvelopeError:
         if is_ours(raised):
             return raised.fresh()
         # As text: a record with the frames themselves would hand the arguments to whoever listens to the log.
-        logger.log(self._level, "the %s %s failed: %s", self._kind, _name_of(self._of), text_of(raised))
-        return ExtensionFailed(f"the {self._kind} failed", operation=operation)
+        logger.log(self._level, "the %s %s failed: %s", self._role, _class_name(self._subject), text_of(raised))
+        return ExtensionFailed(f"the {self._role} failed", operation=operation)
 
 
 def is_ours(raised: BaseException) -> TypeGuard[EnvelopeError]:
-    """Whether it is an error of ours, with a fixed text: not one that somebody has derived from them."""
+    """Whether ``raised`` is one of our errors, with a fixed text. A class that somebody derived from them is not."""
     return type(raised).__module__ == errors.__name__ and isinstance(raised, EnvelopeError)
 
 
 class ForeignCodec(PayloadCodec, WithSerializationContext):
-    """A codec of the application's, whose errors are ours.
+    """A codec of the application's, with errors of ours.
 
-    What its ``with_context`` returns is one as well.
+    Its ``with_context`` returns a codec of this class as well.
     """
 
     def __init__(
-        self, codec: PayloadCodec, *, kind: str = "application's payload codec", level: int = logging.ERROR
+        self, codec: PayloadCodec, *, role: str = "application's payload codec", level: int = logging.ERROR
     ) -> None:
         self.codec = codec
-        self.extension = Extension(kind, codec, level=level)
+        self.extension = Extension(role, codec, level=level)
 
     def with_context(self, context: SerializationContext) -> ForeignCodec:
-        """See `WithSerializationContext.with_context`. The same object where the codec does not change."""
+        """Put the codec for ``context`` in place of the codec. Returns the same object where the codec stays."""
         if not isinstance(self.codec, WithSerializationContext):
             return self
-        codec: Any = self.extension.called(self.codec.with_context, context)
+        codec: Any = self.extension.call(self.codec.with_context, context)
         if codec is self.codec:
             return self
         other = copy.copy(self)
@@ -121,29 +122,29 @@ class ForeignCodec(PayloadCodec, WithSerializationContext):
         return other
 
     async def encode(self, payloads: Any) -> list[Payload]:
-        """See `PayloadCodec.encode`. Raises `EnvelopeError` and nothing else."""
+        """Encode with the application's codec. Raises `EnvelopeError` and nothing else."""
         try:
-            return self._checked(await self.extension.awaited(_encode, self.codec, payloads, operation="seal"), "seal")
+            return self._check(await self.extension.run(_encode, self.codec, payloads, operation="seal"), "seal")
         finally:
             payloads = ()  # the frames of an error may be shown, and these are plaintext
 
     async def decode(self, payloads: Any) -> list[Payload]:
-        """See `PayloadCodec.decode`. Raises `EnvelopeError` and nothing else."""
+        """Decode with the application's codec. Raises `EnvelopeError` and nothing else."""
         try:
-            return self._checked(await self.extension.awaited(_decode, self.codec, payloads, operation="open"), "open")
+            return self._check(await self.extension.run(_decode, self.codec, payloads, operation="open"), "open")
         finally:
             payloads = ()
 
-    def _checked(self, answer: Any, operation: str) -> list[Payload]:
-        payloads = payloads_of(answer)
+    def _check(self, answer: Any, operation: str) -> list[Payload]:
+        payloads = list_payloads(answer)
         del answer
         if payloads is None:
-            raise self.extension.failed("did not return payloads", operation=operation)
+            raise self.extension.make_error("did not return payloads", operation=operation)
         return payloads
 
 
-def payloads_of(answer: Any) -> list[Payload] | None:
-    """``answer`` as a list of payloads, or None where it is none."""
+def list_payloads(answer: Any) -> list[Payload] | None:
+    """Return ``answer`` as a list of payloads. None where it is no such thing."""
     with suppress(Exception):
         payloads = list(answer)
         if all(isinstance(payload, Payload) for payload in payloads):
@@ -159,10 +160,10 @@ async def _decode(codec: PayloadCodec, payloads: Any) -> Any:
     return await codec.decode(payloads)
 
 
-async def _caught(
+async def _catch(
     call: Callable[..., Awaitable[_T]], args: tuple[Any, ...]
 ) -> tuple[None, _T] | tuple[BaseException, None]:
-    """The outcome of a call: an error is a value, so that no task dies of it."""
+    """Return what the call raised and what it returned, one of them None. No task ends with an error."""
     try:
         return None, await call(*args)
     except _ENDS_THE_PROCESS:
@@ -173,6 +174,5 @@ async def _caught(
         args = ()
 
 
-def _name_of(extension: object) -> str:
-    kind = extension if isinstance(extension, type) else type(extension)
-    return getattr(extension, "__qualname__", None) or kind.__qualname__
+def _class_name(extension: object) -> str:
+    return getattr(extension, "__qualname__", None) or type(extension).__qualname__

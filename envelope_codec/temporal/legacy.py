@@ -1,4 +1,4 @@
-"""Codecs from before this one: they open what they sealed, and seal nothing any more."""
+"""Codecs that were in use before this one. They open what they sealed, and seal nothing any more."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from envelope_codec.temporal.foreign import ForeignCodec
 
 
 class LegacyCodecs(WithSerializationContext):
-    """Tries codecs in turn on what is no envelope."""
+    """Codecs that are tried in turn on a payload that is no envelope."""
 
     def __init__(self, codecs: Sequence[PayloadCodec]) -> None:
         self._codecs = tuple(
             codec
             if isinstance(codec, ForeignCodec)
-            else ForeignCodec(codec, kind="legacy codec", level=logging.WARNING)
+            else ForeignCodec(codec, role="legacy codec", level=logging.WARNING)
             for codec in codecs
         )
 
     def with_context(self, context: SerializationContext) -> LegacyCodecs:
-        """See `WithSerializationContext.with_context`. The same object where no codec changes."""
+        """Return the codecs for ``context``: the same object where no codec changes."""
         codecs = [codec.with_context(context) for codec in self._codecs]
         if all(new is old for new, old in zip(codecs, self._codecs, strict=True)):
             return self
         return LegacyCodecs(codecs)
 
     async def open(self, payload: Payload) -> Payload | None:
-        """What the first codec that changes ``payload`` makes of it, or None where none does.
+        """Return what the first codec that changes ``payload`` makes of it. None where no codec changes it.
 
-        A codec that fails is passed over: many do where they meet what another one sealed.
+        A codec that fails is passed over: many codecs fail on what another one sealed.
 
         Raises:
-            InvalidCiphertext: one has failed and none has opened it. Their own words go to the log alone, since the SDK
-                would store them in clear.
+            InvalidCiphertext: a codec has failed, and none has opened the payload. The codec's own words go to the log
+                alone, since the SDK would store them in clear.
         """
         failed = False
         for codec in self._codecs:
@@ -52,7 +52,7 @@ class LegacyCodecs(WithSerializationContext):
                 failed = True
                 continue
             if len(opened) != 1:
-                codec.extension.failed("did not return one payload for one")
+                codec.extension.make_error("did not return one payload for one")
                 failed = True
             elif opened[0] != payload:
                 return opened[0]
@@ -61,19 +61,19 @@ class LegacyCodecs(WithSerializationContext):
         return None
 
 
-def with_legacy_codecs(config: EnvelopeConfig) -> EnvelopeConfig:
-    """``config`` with its legacy codecs loaded: objects, where it names them as texts.
+def load_legacy_codecs(config: EnvelopeConfig) -> EnvelopeConfig:
+    """Return ``config`` with codec objects in place of the texts that name them: ``config`` itself if there are none.
 
     Raises:
         ConfigurationError: a text names no codec.
     """
-    codecs = tuple(_codec(given) for given in config.legacy_codecs)
+    codecs = tuple(_load(given) for given in config.legacy_codecs)
     if all(new is old for new, old in zip(codecs, config.legacy_codecs, strict=True)):
         return config
     return config.model_copy(update={"legacy_codecs": codecs})
 
 
-def _codec(given: Any) -> PayloadCodec:
+def _load(given: Any) -> PayloadCodec:
     if not isinstance(given, str):
         codec: PayloadCodec = given
         return codec
@@ -84,10 +84,9 @@ def _codec(given: Any) -> PayloadCodec:
             found = getattr(found, name)
         if not isinstance(found, PayloadCodec):
             found = found()
-    # Any class: what a module raises at its import, or a codec when it is made, is as it pleases.
-    except Exception as error:
-        said = f"{type(error).__name__}: {error}"
-        raise ConfigurationError(f"legacy_codecs: {given!r} can't be loaded: {said}") from error
+    except Exception as error:  # a module at its import, and a codec's constructor, may raise any class
+        words = f"{type(error).__name__}: {error}"
+        raise ConfigurationError(f"legacy_codecs: {given!r} can't be loaded: {words}") from error
     if not isinstance(found, PayloadCodec):
         raise ConfigurationError(f"legacy_codecs: {given!r} is no PayloadCodec, and makes none when it is called")
     return found

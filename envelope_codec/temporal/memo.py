@@ -1,4 +1,4 @@
-"""Memo fields that are null. Temporal's server drops them, by their bytes, which it can't see once they are sealed."""
+"""Memo fields that are null. Temporal's server drops them by their bytes, which it can't see once they are sealed."""
 
 from __future__ import annotations
 
@@ -17,39 +17,39 @@ _SIGNAL_WITH_START = SignalWithStartWorkflowExecutionRequest.DESCRIPTOR.full_nam
 
 
 def is_dropped(payload: Payload) -> bool:
-    """Whether the server drops a memo field with this value: it goes by ``data`` alone, whatever the encoding."""
+    """Whether the server drops a memo field with this value. It looks at ``data`` alone, whatever the encoding."""
     return payload.data in _DROPPED
 
 
-def settle_memos(completion: WorkflowActivationCompletion) -> list[Payload]:
-    """Do with null memo fields in commands what the server would do, so far as the result is the same.
+def apply_null_memos(completion: WorkflowActivationCompletion) -> list[Payload]:
+    """Treat null memo fields in commands as the server would, in place. Fields that it must see itself stay.
 
     Returns:
-        What must reach the server in clear: it stands in ``completion``.
+        The payloads in ``completion`` that must reach the server in clear.
     """
     untouched: list[Payload] = []
     for command in completion.successful.commands:
-        kind = command.WhichOneof("variant")
-        if kind == "modify_workflow_properties":
+        variant = command.WhichOneof("variant")
+        if variant == "modify_workflow_properties":
             # The server removes these fields from the memo, and has to see them for that.
             fields = command.modify_workflow_properties.upserted_memo.fields
-            untouched.extend(_bared(payload) for payload in fields.values() if is_dropped(payload))
-        elif kind == "start_child_workflow_execution":
+            untouched.extend(_strip(payload) for payload in fields.values() if is_dropped(payload))
+        elif variant == "start_child_workflow_execution":
             drop_nulls(command.start_child_workflow_execution.memo)
-        elif kind == "continue_as_new_workflow_execution":
+        elif variant == "continue_as_new_workflow_execution":
             # Without any field, the next run would inherit the memo. With null fields alone it has none.
             memo = command.continue_as_new_workflow_execution.memo
             if memo and all(map(is_dropped, memo.values())):
-                untouched.extend(map(_bared, memo.values()))
+                untouched.extend(map(_strip, memo.values()))
             else:
                 drop_nulls(memo)
-        elif kind == "schedule_nexus_operation":
-            _settle_signal_with_start(command.schedule_nexus_operation)
+        elif variant == "schedule_nexus_operation":
+            _drop_nulls_of_signal_with_start(command.schedule_nexus_operation)
     return untouched
 
 
-def _bared(payload: Payload) -> Payload:
-    """``payload``, which goes out in clear, with nothing in it that the server does not need: ``data`` says it all."""
+def _strip(payload: Payload) -> Payload:
+    """Take out of ``payload``, which goes out in clear, all but its ``data`` and encoding. Returns it."""
     for name in [name for name in payload.metadata if name != "encoding"]:
         del payload.metadata[name]
     payload.ClearField("external_payloads")
@@ -62,8 +62,8 @@ def drop_nulls(memo: MutableMapping[str, Payload]) -> None:
         del memo[name]
 
 
-def _settle_signal_with_start(operation: ScheduleNexusOperation) -> None:
-    """The SDK sends a signal with a start, from a workflow, as a message to the system's own endpoint."""
+def _drop_nulls_of_signal_with_start(operation: ScheduleNexusOperation) -> None:
+    """Remove null memo fields from a workflow's signal with start, a message to the system's own Nexus endpoint."""
     payload = operation.input
     if operation.endpoint != SYSTEM_ENDPOINT or payload.metadata.get("messageType") != _SIGNAL_WITH_START:
         return

@@ -1,4 +1,4 @@
-"""What a replay says of a history that can't be opened: that, and not the SDK's dump of a failure that it caused."""
+"""What a replay reports where a history can't be opened: the codec's error, not the failure that it leads to."""
 
 from __future__ import annotations
 
@@ -9,25 +9,21 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from temporalio.worker import WorkflowReplayResult
 
 from envelope_codec.errors import EnvelopeError
-from envelope_codec.temporal.codec import unopened
+from envelope_codec.temporal.replay_errors import collect_errors
 
 
 @asynccontextmanager
-async def explained(
+async def explain_failures(
     replay: AbstractAsyncContextManager[AsyncIterator[WorkflowReplayResult]],
 ) -> AsyncIterator[AsyncIterator[WorkflowReplayResult]]:
-    """``replay``, whose failures are the codec's errors where those are the reason."""
-    errors: list[EnvelopeError] = []
+    """Run ``replay`` with results whose failure is the codec's error, where the codec could not open the history."""
     async with AsyncExitStack() as stack:
-        token = unopened.set(errors)
-        try:
-            results = await stack.enter_async_context(replay)  # whose tasks have a copy of this context
-        finally:
-            unopened.reset(token)
-        yield _explained(results, errors)
+        with collect_errors() as errors:
+            results = await stack.enter_async_context(replay)  # its tasks have a copy of this context
+        yield _explain(results, errors)
 
 
-async def _explained(
+async def _explain(
     results: AsyncIterator[WorkflowReplayResult], errors: list[EnvelopeError]
 ) -> AsyncIterator[WorkflowReplayResult]:
     async for result in results:

@@ -1,4 +1,4 @@
-"""What Temporal's server and the SDK's core write in clear themselves, past every payload codec."""
+"""Payloads that Temporal's server and the SDK's core write in clear themselves, past every payload codec."""
 
 from __future__ import annotations
 
@@ -18,88 +18,92 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.converter import JSONProtoPayloadConverter
 
 CORE_MARKERS = {"core_local_activity": "data", "core_patch": "patch-data"}
-"""Markers in a history whose entry of this name the SDK's core wrote, in clear: type and times of a local activity, the
-id of a patch. They hold no user data, and no codec is ever given them to decode. Their payloads look like anyone's, so
-they are told by where they stand alone."""
+"""Names of markers in a history, and of the entry in each that the SDK's core wrote in clear.
+
+The entries are type and times of a local activity, and the id of a patch. They hold no user data, and no codec is ever
+given them to decode. Their payloads look like anyone's: only their place in the history tells what they are.
+"""
 
 SYSTEM_NEXUS = "system Nexus envelope"
 REFERENCE = "reference to external storage"
 
 SYSTEM_MARK = "__temporal_system_payload"
-"""Metadata of what the SDK sends to the system's Nexus endpoint."""
+"""The name of metadata in payloads that the SDK sends to the system's Nexus endpoint."""
 
 _ENCODING, _TYPE = "encoding", "messageType"
 _LEGACY_REFERENCE = b"json/external-storage-reference"
 _UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-_WORDS = {
-    "details of a termination": (  # by a start that ends what runs, by another cluster, by the server's own limits
+_SPELLINGS = {
+    "details of a termination": (  # by a start that ends the run before, by another cluster, by the server's own limits
         f'"terminated by new runID: {_UUID}"',
         r'"terminated by version: -?[0-9]{1,19}"',
         r'"transaction size of [0-9]{1,19} bytes exceeds limit of [0-9]{1,19} bytes"',
     ),
-    "details of a cancellation": ('"ACTIVITY_ID_NOT_STARTED"',),  # of an activity that no worker had begun
+    "details of a cancellation": ('"ACTIVITY_ID_NOT_STARTED"',),  # of an activity that no worker had started
 }
-_SAYINGS = {name: re.compile("|".join(texts).encode()) for name, texts in _WORDS.items()}
-_LONGEST = 100  # bytes of the longest of these
+_TEXTS = {name: re.compile("|".join(texts).encode()) for name, texts in _SPELLINGS.items()}
+_LONGEST_TEXT = 100  # bytes
 _NEXUS_DETAILS = "details of a failure outside Temporal"
 _REMOVED = b'"removed: not encrypted"'
 
 
-def written_in_clear(payload: Payload) -> str | None:
-    """What ``payload`` is, if it is none of the user's: a short name for people. None for everything else.
+def describe_clear_payload(payload: Payload) -> str | None:
+    """Return a short name, for people, of what ``payload`` is, if it is none of the user's. None for everything else.
 
-    References to external storage are told by their name alone, as other SDKs write them in other spellings. Whether a
-    payload may be believed, `admitted` says.
+    A reference to external storage is recognized by its type alone, as other SDKs write references in other spellings.
+    Whether a payload may be believed is another question: see `admit`.
     """
     if is_reference(payload):
         return REFERENCE
-    return next((name for name, is_one in _KINDS.items() if is_one(payload)), None)
+    return next((name for name, is_one in _CHECKS.items() if is_one(payload)), None)
 
 
-def admitted(payload: Payload) -> Payload | None:
-    """What of ``payload`` is let through where encryption is required. None where it is refused.
+def admit(payload: Payload) -> Payload | None:
+    """Return what of ``payload`` is let through where encryption is required. None where it is refused.
 
-    It must be exactly what it says: a message that parses without an unknown field and is written back as the same
-    bytes, or a text of the server's, letter for letter. And there is nothing beside it in the payload.
+    The payload must be exactly what it claims to be: a message that parses without an unknown field and is written
+    back as the same bytes, or a text of the server's, letter for letter. And there is nothing beside it in the payload.
 
-    Whoever can write to the Temporal service could write these as well, and put them in any place. So nothing gets
-    through in which they could say what they like: such parts are left away, or replaced by a fixed text. Refused are
-    the SDK's own message to the system's Nexus endpoint, whose payloads the SDK opens itself, and a reference to
-    external storage, which the SDK fetches itself: it gives neither to a codec.
+    Whoever can write to the Temporal service could write these payloads as well, and put them in any place. So no part
+    gets through in which they could write what they like: such parts are removed, or replaced by a fixed text.
+
+    Two payloads of Temporal's are refused. The SDK never gives them to a codec: its own message to the system's Nexus
+    endpoint, whose payloads it opens itself, and a reference to external storage, which it fetches itself.
     """
-    name = written_in_clear(payload)
+    name = describe_clear_payload(payload)
     if name is None or name == REFERENCE or _has_more(payload):
         return None
     if name == SYSTEM_NEXUS:
-        return _without_link(payload) if payload.metadata[_TYPE] == _ANSWER else None
+        return _drop_link(payload) if payload.metadata[_TYPE] == _ANSWER else None
     return Payload(metadata=payload.metadata, data=_REMOVED) if name == _NEXUS_DETAILS else payload
 
 
 def is_reference(payload: Payload) -> bool:
-    """Whether ``payload`` says that it is a reference to external storage, whoever wrote it. The SDK asks no more."""
+    """Whether ``payload`` claims to be a reference to external storage, whoever wrote it. The SDK checks no more."""
     encoding, message = payload.metadata.get(_ENCODING), payload.metadata.get(_TYPE)
     return encoding == _LEGACY_REFERENCE or (encoding == b"json/protobuf" and message == _REFERENCE)
 
 
-def system_nexus_message(payload: Payload) -> Message | None:
-    """The message of the system's Nexus endpoint that ``payload`` says to hold. None where it says no such thing.
+def parse_system_nexus_message(payload: Payload) -> Message | None:
+    """Return the message of the system's Nexus endpoint that ``payload`` claims to hold. None where it claims no such
+    thing.
 
     Raises:
-        DecodeError: it does not hold one.
+        DecodeError: the payload does not hold such a message.
     """
     if payload.metadata.get(_ENCODING) != b"binary/protobuf":
         return None
-    kind = _MESSAGES.get(payload.metadata.get(_TYPE, b""))
-    if kind is None or (
-        kind is SignalWithStartWorkflowExecutionRequest and payload.metadata.get(SYSTEM_MARK) != b"true"
+    message = _MESSAGES.get(payload.metadata.get(_TYPE, b""))
+    if message is None or (
+        message is SignalWithStartWorkflowExecutionRequest and payload.metadata.get(SYSTEM_MARK) != b"true"
     ):
         return None
-    return kind.FromString(payload.data)  # type: ignore[no-any-return]
+    return message.FromString(payload.data)  # type: ignore[no-any-return]
 
 
 _MESSAGES: dict[bytes, Any] = {
-    kind.DESCRIPTOR.full_name.encode(): kind
-    for kind in (SignalWithStartWorkflowExecutionRequest, SignalWithStartWorkflowExecutionResponse)
+    message.DESCRIPTOR.full_name.encode(): message
+    for message in (SignalWithStartWorkflowExecutionRequest, SignalWithStartWorkflowExecutionResponse)
 }
 _ANSWER = SignalWithStartWorkflowExecutionResponse.DESCRIPTOR.full_name.encode()
 _REFERENCE = ExternalStorageReference.DESCRIPTOR.full_name.encode()
@@ -107,7 +111,7 @@ _REFERENCE = ExternalStorageReference.DESCRIPTOR.full_name.encode()
 
 def _is_system_nexus(payload: Payload) -> bool:
     try:
-        message = system_nexus_message(payload)
+        message = parse_system_nexus_message(payload)
     except DecodeError:
         return False
     if message is None or payload.external_payloads:
@@ -115,7 +119,7 @@ def _is_system_nexus(payload: Payload) -> bool:
     is_answer = payload.metadata[_TYPE] == _ANSWER
     if not set(payload.metadata) <= {_ENCODING, _TYPE, *(() if is_answer else (SYSTEM_MARK,))}:
         return False
-    if not is_answer:  # the order of its maps is anyone's, and it is refused anyway
+    if not is_answer:  # its maps may be written in any order, and it is refused anyway
         size = len(payload.data)
         message.DiscardUnknownFields()
         return message.ByteSize() == size
@@ -124,8 +128,8 @@ def _is_system_nexus(payload: Payload) -> bool:
     return answer.SerializeToString() == payload.data and bool(re.fullmatch(f"(?:{_UUID})?", answer.run_id))
 
 
-def _without_link(payload: Payload) -> Payload:
-    """The answer of the system's Nexus endpoint without its link, a name of a workflow that the SDK makes no use of."""
+def _drop_link(payload: Payload) -> Payload:
+    """Return the answer of the system's Nexus endpoint without its link, a workflow's name that the SDK doesn't use."""
     answer = SignalWithStartWorkflowExecutionResponse.FromString(payload.data)
     if not answer.HasField("signal_link"):
         return payload
@@ -134,7 +138,7 @@ def _without_link(payload: Payload) -> Payload:
 
 
 def _has_more(payload: Payload) -> bool:
-    """Whether there are fields in ``payload`` that nobody knows."""
+    """Whether ``payload`` has fields beside metadata and data."""
     return Payload(metadata=payload.metadata, data=payload.data).ByteSize() != payload.ByteSize()
 
 
@@ -160,15 +164,15 @@ def _is_legacy_reference(data: bytes) -> bool:
     return False
 
 
-def _says(pattern: re.Pattern[bytes]) -> Callable[[Payload], bool]:
-    def says(payload: Payload) -> bool:
-        return _is_json(payload) and len(payload.data) <= _LONGEST and pattern.fullmatch(payload.data) is not None
+def _make_text_check(pattern: re.Pattern[bytes]) -> Callable[[Payload], bool]:
+    def is_text(payload: Payload) -> bool:
+        return _is_json(payload) and len(payload.data) <= _LONGEST_TEXT and pattern.fullmatch(payload.data) is not None
 
-    return says
+    return is_text
 
 
 def _is_nexus_details(payload: Payload) -> bool:
-    """What the server makes of metadata and details of a Nexus failure whose type it does not know."""
+    """Whether ``payload`` is what the server makes of a Nexus failure whose type it does not know."""
     if not _is_json(payload) or not payload.data.startswith(b'{"message":"",'):
         return False
     try:
@@ -187,8 +191,8 @@ def _is_json(payload: Payload) -> bool:
     return plain and not payload.external_payloads
 
 
-_KINDS: dict[str, Callable[[Payload], bool]] = {
+_CHECKS: dict[str, Callable[[Payload], bool]] = {
     SYSTEM_NEXUS: _is_system_nexus,
-    **{name: _says(pattern) for name, pattern in _SAYINGS.items()},
+    **{name: _make_text_check(pattern) for name, pattern in _TEXTS.items()},
     _NEXUS_DETAILS: _is_nexus_details,
 }

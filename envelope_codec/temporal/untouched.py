@@ -1,4 +1,4 @@
-"""Payloads that every codec and every store leave as they are."""
+"""Payloads that every codec and every store leaves as they are."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _untouched: dict[int, Payload] = {}
 
 
 class Untouched:
-    """Holds payloads that must reach Temporal as they are, until it is given others, or ends.
+    """Holds payloads that must reach Temporal as they are. It holds them until it is given others, or is freed.
 
-    The mark is the Python object itself, and nothing in it: these very objects are given to codecs and stores. No
-    content of a payload, whoever wrote it, can ask for that, and a copy is a payload like any other. What is held here
-    can't be freed, so no other object gets its identity.
+    A payload is known by its identity as a Python object: codecs and stores are given these very objects. So nothing
+    that a payload contains, whoever wrote it, can ask to be left alone, and a copy is a payload like any other. A held
+    object can't be freed, so no other object gets its identity.
     """
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class Untouched:
         weakref.finalize(self, _release, self._held).atexit = False
 
     def hold(self, payloads: Sequence[Payload]) -> None:
-        """Hold ``payloads`` instead of those before."""
+        """Hold ``payloads`` in place of the payloads that were held before."""
         _release(self._held)
         for payload in payloads:
             _untouched[id(payload)] = payload
@@ -31,12 +31,12 @@ class Untouched:
 
 
 def is_untouched(payload: Payload) -> bool:
-    """Whether this very object is to be left alone."""
+    """Whether this very object is held, and so must stay as it is."""
     return bool(_untouched) and _untouched.get(id(payload)) is payload
 
 
 def any_untouched(payloads: Sequence[Payload]) -> bool:
-    """Whether one of ``payloads`` is to be left alone."""
+    """Whether one of ``payloads`` is held."""
     return bool(_untouched) and any(map(is_untouched, payloads))
 
 

@@ -1,4 +1,4 @@
-"""The client that a worker gives to activities and Nexus operations, which may be another than it was made with."""
+"""The client that a worker gives to activities and Nexus operations. Another may have taken its place."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from envelope_codec.observe import logger
 
 
 class WorkerClient:
-    """Notices a client that does not encrypt before user code can use it.
+    """Finds a client that does not encrypt before user code can use it.
 
-    ``worker.client = other`` runs no plugin. The worker goes on to seal what it sends itself, but what is sent with the
-    client of `temporalio.activity.client` or `temporalio.nexus.client` would go out in clear.
+    ``worker.client = other`` runs no plugin. The worker still seals what it sends itself. But user code gets the new
+    client from `temporalio.activity.client` and `temporalio.nexus.client`, and would send in clear with it.
 
     Args:
         check: raises `ConfigurationError` if a client does not encrypt.
@@ -25,9 +25,9 @@ class WorkerClient:
     def __init__(self, check: Callable[[Client], None]) -> None:
         self._check = check
         self._known: WeakSet[Client] = WeakSet()
-        self._told: WeakSet[Client] = WeakSet()
+        self._logged: WeakSet[Client] = WeakSet()
 
-    def in_activity(self) -> None:
+    def check_in_activity(self) -> None:
         """Raise `ConfigurationError` if the client of the running activity does not encrypt."""
         try:
             client = activity.client()
@@ -35,19 +35,19 @@ class WorkerClient:
             return
         self.check(client)
 
-    def in_nexus_operation(self) -> None:
+    def check_in_nexus_operation(self) -> None:
         """Raise `ConfigurationError` if the client of the running Nexus operation does not encrypt."""
         self.check(nexus.client())
 
     def check(self, client: Client) -> None:
-        """Raise `ConfigurationError` if ``client`` does not encrypt. One that does is looked at once."""
+        """Raise `ConfigurationError` if ``client`` does not encrypt. A client that does is checked once."""
         if client in self._known:
             return
         try:
             self._check(client)
         except ConfigurationError as error:
-            if client not in self._told:  # activities are tried again and again
+            if client not in self._logged:  # activities are tried again and again
                 logger.error("the worker was given another client: %s", error)
-            self._told.add(client)
+            self._logged.add(client)
             raise ConfigurationError(f"the worker was given another client: {error}") from None
         self._known.add(client)

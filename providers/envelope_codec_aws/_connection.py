@@ -141,7 +141,7 @@ def _close(built: _Built) -> None:
 
 
 def _found_credentials(region: str, options: ClientOptions) -> Credentials | DeferredRefreshableCredentials:
-    """What a session of its own finds: it reads the configuration as it is now, and not what is watched."""
+    """Find credentials, by a session of its own: it reads the configuration as it is now, and not what is watched."""
     session = _session(region, options)
     credentials = session.get_credentials()
     if credentials is None:
@@ -153,7 +153,7 @@ def _found_credentials(region: str, options: ClientOptions) -> Credentials | Def
 def _assumed_role(
     source: Session, credentials: Credentials, region: str, options: ClientOptions
 ) -> DeferredRefreshableCredentials:
-    """Credentials of a role, which botocore fetches at their first use and again before they expire."""
+    """Prepare credentials of a role. botocore fetches them at their first use, and again before they expire."""
     arguments = {"RoleSessionName": options.role_session_name or _SESSION_NAME}
     if options.external_id is not None:
         arguments["ExternalId"] = options.external_id
@@ -185,7 +185,7 @@ def _session(region: str, options: ClientOptions) -> Session:
 
 @cache
 def _tell_missing() -> None:
-    """Once a process: each later try ends the same way."""
+    """Log that there are no credentials, once a process: each later try ends the same way."""
     _log.warning(
         "no AWS credentials were found: there are no AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, no profile with any "
         "(AWS_PROFILE), no AWS_WEB_IDENTITY_TOKEN_FILE with AWS_ROLE_ARN, and no role of a container or a machine. "

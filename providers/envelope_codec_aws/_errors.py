@@ -89,7 +89,7 @@ _INVALID_STATE_PHRASES: tuple[tuple[str, Meaning], ...] = (
 
 
 def code_of(error: BaseException) -> str:
-    """AWS's error code, or the class of an error that is not AWS's."""
+    """Give AWS's error code, or the class of an error that is not AWS's."""
     return _reply(error)[0] if isinstance(error, sdk.ClientError) else type(error).__name__
 
 

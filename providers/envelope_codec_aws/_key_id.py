@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from envelope_codec.errors import ConfigurationError
-from envelope_codec.kms import shown_value
+from envelope_codec.kms import show_value
 
 # How the regions of each partition begin (botocore's partitions.json). Every other region belongs to "aws".
 _REGION_PREFIXES = {
@@ -44,15 +44,15 @@ class KeyArn:
 
     @classmethod
     def parse(cls, text: str) -> KeyArn:
-        """Raises `ConfigurationError`, which says what is wrong and how to write it, for anything else."""
+        """Parse an ARN. Raises `ConfigurationError`, which says what is wrong and how to write it."""
         arn, problem = _parse(text)
         if arn is None:
-            raise ConfigurationError(f"AWS KMS key {shown_value(text)}: {problem}")
+            raise ConfigurationError(f"AWS KMS key {show_value(text)}: {problem}")
         return arn
 
     @classmethod
     def parse_key(cls, text: object) -> KeyArn | None:
-        """The ARN of a key, or None: ``text`` is something else, an alias for one."""
+        """Parse the ARN of a key. None if ``text`` is something else, such as the ARN of an alias."""
         arn = _parse(text)[0] if isinstance(text, str) else None
         return arn if arn is not None and not arn.is_alias else None
 
@@ -70,18 +70,18 @@ class KeyArn:
         return not self.is_alias and self.name.startswith("mrk-")
 
     def in_region(self, region: str) -> KeyArn:
-        """This key's replica in ``region``; of a key that is not multi-Region, the key itself."""
+        """Give this key's replica in ``region``. A key that is not multi-Region has none, and is given itself."""
         return replace(self, region=region) if self.is_multi_region else self
 
 
-def checked_accounts(accounts: Collection[str]) -> frozenset[str]:
-    """``accounts``, or `ConfigurationError` if one of them is none."""
+def check_accounts(accounts: Collection[str]) -> frozenset[str]:
+    """Check that these are accounts of AWS, 12 digits each. Raises `ConfigurationError`."""
     if isinstance(accounts, str):
         raise ConfigurationError("AWS KMS option decrypt_accounts must be a list of accounts, 12 digits each")
     for account in accounts:
         if not _ACCOUNT.fullmatch(account):
             raise ConfigurationError(
-                f"AWS KMS option decrypt_accounts: account {shown_value(account)} must be 12 digits"
+                f"AWS KMS option decrypt_accounts: account {show_value(account)} must be 12 digits"
             )
     return frozenset(accounts)
 
@@ -90,11 +90,11 @@ def check_role_arn(text: str, *, partition: str) -> None:
     match = _ROLE.fullmatch(text)
     if match is None:
         raise ConfigurationError(
-            f"AWS KMS option role={shown_value(text)} must be an ARN: arn:{partition}:iam::ACCOUNT:role/NAME"
+            f"AWS KMS option role={show_value(text)} must be an ARN: arn:{partition}:iam::ACCOUNT:role/NAME"
         )
     if match[1] != partition:
         raise ConfigurationError(
-            f"AWS KMS option role={shown_value(text)} must be in the key's own partition {partition!r}: "
+            f"AWS KMS option role={show_value(text)} must be in the key's own partition {partition!r}: "
             "credentials of one AWS partition are not valid in another"
         )
 

@@ -13,7 +13,7 @@ from envelope_codec_aws import _hints as hints
 from envelope_codec_aws._connection import GivenConnection, OwnConnection
 from envelope_codec_aws._errors import ERRORS, code_of
 from envelope_codec_aws._facts import FACTS
-from envelope_codec_aws._key_id import KeyArn, checked_accounts
+from envelope_codec_aws._key_id import KeyArn, check_accounts
 from envelope_codec_aws._options import ClientOptions
 from envelope_codec_aws._targets import Targets
 
@@ -78,7 +78,7 @@ class AwsKms:
             read_timeout=read_timeout,
         )
         self._arn = KeyArn.parse(key_arn)
-        self._targets = Targets(self._arn, checked_accounts(decrypt_accounts), self._describe)
+        self._targets = Targets(self._arn, check_accounts(decrypt_accounts), self._describe)
         self._connection: OwnConnection | GivenConnection
         if client is None:
             self._connection = OwnConnection(self._arn, options)

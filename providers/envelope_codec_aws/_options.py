@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from envelope_codec.errors import ConfigurationError
-from envelope_codec.kms import shown_value
+from envelope_codec.kms import show_value
 from envelope_codec.provider import CONNECT_TIMEOUT, READ_TIMEOUT, Option, check_url, seconds
 from envelope_codec_aws._key_id import KeyArn, check_role_arn
 
@@ -80,5 +80,5 @@ class ClientOptions:
 def _check_form(name: str, value: str | None, form: re.Pattern[str]) -> None:
     if value is not None and not form.fullmatch(value):
         raise ConfigurationError(
-            f"AWS KMS option {name}={shown_value(value)} has a character or a length that AWS does not take"
+            f"AWS KMS option {name}={show_value(value)} has a character or a length that AWS does not take"
         )

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from envelope_codec.errors import ConfigurationError
-from envelope_codec.kms import shown_value
+from envelope_codec.kms import show_value
 
 SCHEME = "azurekv"
 SHAPE = "HOST/KEY"
@@ -35,7 +35,7 @@ class VaultKey:
         """Refuse what is no such name, with a text that says what to change."""
         if not _HOST.fullmatch(self.host) or len(self.host) > _LONGEST_HOST or self.host[-1].isdigit():
             raise ConfigurationError(
-                f"Azure Key Vault host {shown_value(self.host)} must be the vault's whole host name in lower case, "
+                f"Azure Key Vault host {show_value(self.host)} must be the vault's whole host name in lower case, "
                 "such as example.vault.azure.net or example.managedhsm.azure.net, without a port"
             )
         name, separator, version = self.name.partition("/")
@@ -46,7 +46,7 @@ class VaultKey:
             )
         if not is_name(self.name):
             raise ConfigurationError(
-                f"Azure Key Vault key {shown_value(self.name)} must be 1 to 127 letters, digits and hyphens"
+                f"Azure Key Vault key {show_value(self.name)} must be 1 to 127 letters, digits and hyphens"
             )
 
     @property

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from envelope_codec.errors import ConfigurationError
-from envelope_codec.kms import shown_path, shown_value
+from envelope_codec.kms import show_path, show_value
 from envelope_codec.provider import CONNECT_TIMEOUT, READ_TIMEOUT, Option, check_url, is_loopback, seconds
 from envelope_codec_azure._key_id import VaultKey, is_name
 
@@ -89,7 +89,7 @@ def choose_route(
     if client_id is not None and not _CLIENT_ID.fullmatch(client_id):
         raise ConfigurationError("option client_id must be a UUID")  # without repeating what may be a secret
     if ca_bundle is not None and not Path(ca_bundle).exists():
-        raise ConfigurationError(f"option ca_bundle: {shown_path(ca_bundle)} does not exist")
+        raise ConfigurationError(f"option ca_bundle: {show_path(ca_bundle)} does not exist")
     return Route(
         url=f"https://{key.host}" if endpoint is None else _checked_endpoint(endpoint),
         client_id=client_id,
@@ -105,7 +105,7 @@ def check_sign_keys(sign_key: str | Sequence[str] | None, key: VaultKey) -> tupl
     for name in names:
         if not isinstance(name, str) or not is_name(name):
             raise ConfigurationError(
-                f"option sign_key={shown_value(name)} must be the name of a key in the same vault, without a version"
+                f"option sign_key={show_value(name)} must be the name of a key in the same vault, without a version"
             )
     if len({name.lower() for name in names}) < len(names) or len(names) > MOST_SIGN_KEYS:
         raise ConfigurationError(f"option sign_key must name up to {MOST_SIGN_KEYS} keys, each of them once")
@@ -119,7 +119,7 @@ def _checked_endpoint(endpoint: str) -> str:
     parts = urlsplit(url)
     if parts.scheme != "https" or not is_loopback(parts.hostname):
         raise ConfigurationError(
-            f"option endpoint={shown_value(endpoint)} must be https://HOST:PORT with a loopback address: a real vault "
+            f"option endpoint={show_value(endpoint)} must be https://HOST:PORT with a loopback address: a real vault "
             "is reached by the host name in the key URI"
         )
     return url

@@ -1,4 +1,4 @@
-"""Where the KMS is: Google's own address, or another one from the key URI."""
+"""The address of the KMS: Google's own, or another one from the key URI."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from envelope_codec.errors import ConfigurationError
-from envelope_codec.kms import shown_value
+from envelope_codec.kms import show_value
 from envelope_codec.provider import is_loopback
 
 _HOST_PORT = re.compile(
@@ -28,7 +28,7 @@ class Endpoint:
 
     @classmethod
     def of(cls, text: str | None, insecure: bool | None) -> Endpoint:
-        """The endpoint that the settings ``endpoint`` and ``insecure`` mean.
+        """Make the endpoint that the options ``endpoint`` and ``insecure`` mean.
 
         Without ``insecure``, a loopback address (127.0.0.0/8, ::1, localhost) is used without TLS and every other one
         with TLS.
@@ -42,11 +42,11 @@ class Endpoint:
             return cls()
         match = _HOST_PORT.fullmatch(text)
         if not match or not 1 <= int(match["port"] or 443) <= 65535:
-            raise ConfigurationError(f"endpoint {shown_value(text)} must be HOST:PORT, without a scheme and a path")
+            raise ConfigurationError(f"endpoint {show_value(text)} must be HOST:PORT, without a scheme and a path")
         loopback = is_loopback(match["host"])
         if insecure and not loopback:
             raise ConfigurationError(
-                f"insecure=true is for loopback addresses only, and endpoint {shown_value(text)} is none: "
+                f"insecure=true is for loopback addresses only, and endpoint {show_value(text)} is none: "
                 "it would send keys over the network in clear"
             )
         target = text if match["port"] else f"{text}:443"

@@ -25,8 +25,8 @@ _VERSION = re.compile(r"[1-9][0-9]{0,18}")
 _VERSIONS = "/cryptoKeyVersions/"
 
 
-def checked_name(name: str) -> str:
-    """``name`` if it is the resource name of a CryptoKey.
+def check_name(name: str) -> str:
+    """Check that ``name`` is the resource name of a CryptoKey, and give it back.
 
     A project has two spellings, its id and its number. Both are taken and they are two key ids: use the same one
     everywhere.
@@ -45,8 +45,8 @@ def checked_name(name: str) -> str:
     return name
 
 
-def version_under(name: str, reply: str) -> str | None:
-    """The version number at the end of the version name ``reply``, or None if that is no version of the key ``name``.
+def find_version(name: str, reply: str) -> str | None:
+    """Find the version number at the end of ``reply``, a version's name. None if it is no version of the key ``name``.
 
     Where one of the two has the project's number and the other its id, the projects count as the same.
     """
@@ -61,5 +61,5 @@ def version_under(name: str, reply: str) -> str | None:
 
 
 def is_version(text: str) -> bool:
-    """Whether ``text`` is a version number as `version_under` returns it."""
+    """Whether ``text`` is a version number as `find_version` returns it."""
     return _VERSION.fullmatch(text) is not None

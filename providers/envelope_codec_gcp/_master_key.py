@@ -9,7 +9,7 @@ import google_crc32c
 from google.cloud.kms_v1 import DecryptRequest, EncryptRequest, KeyManagementServiceClient
 
 from envelope_codec.errors import ConfigurationError
-from envelope_codec.kms import Unwrapped, WrappedSecret, context_bytes, shown_path
+from envelope_codec.kms import Unwrapped, WrappedSecret, context_bytes, show_path
 from envelope_codec.provider import (
     CONNECT_TIMEOUT,
     READ_TIMEOUT,
@@ -25,7 +25,7 @@ from envelope_codec_gcp._connection import WIRE_LOG, connect, hold
 from envelope_codec_gcp._endpoint import Endpoint
 from envelope_codec_gcp._errors import ERRORS
 from envelope_codec_gcp._facts import FACTS
-from envelope_codec_gcp._key_id import SHAPE, checked_name, is_version, version_under
+from envelope_codec_gcp._key_id import SHAPE, check_name, find_version, is_version
 
 
 class GcpKms:
@@ -74,7 +74,7 @@ class GcpKms:
         read_timeout: float | None = None,
         timeout: float | None = None,
     ) -> None:
-        self._name = checked_name(name)
+        self._name = check_name(name)
         self._timeout = seconds("read_timeout", choose("read_timeout", read_timeout, "timeout", timeout), READ_TIMEOUT)
         if client is not None:
             check_no_options({"endpoint": endpoint, "insecure": insecure, "credentials": credentials})
@@ -125,7 +125,7 @@ class GcpKms:
         )
         with WIRE_LOG.silenced():
             reply = self._client.get().encrypt(request=request, retry=None, timeout=self._timeout)
-        version = version_under(self._name, reply.name)
+        version = find_version(self._name, reply.name)
         intact = (
             version is not None
             and reply.ciphertext != b""
@@ -181,5 +181,5 @@ def _readable(credentials: str | Path | None, endpoint: Endpoint) -> str | None:
         with Path(credentials).open("rb"):
             return str(credentials)
     except OSError as error:
-        shown = shown_path(credentials)
+        shown = show_path(credentials)
         raise ConfigurationError(f"credentials file {shown} can't be read: {error.strerror}") from None

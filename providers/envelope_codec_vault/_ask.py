@@ -1,4 +1,4 @@
-"""One question to Vault, with the 403 that it gives for bad tokens and for missing permission told apart."""
+"""One question to Vault. A 403 can mean a bad token or a missing permission, and the two are told apart."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class _BadToken(Exception):
 
 
 def ask(sessions: Sessions, operation: str, path: str, question: Question) -> Any:
-    """Vault's reply, as hvac gives it; with a bad token, after one new login and one more try.
+    """Ask Vault, and give its reply as hvac does. With a bad token there is one new login and one more try.
 
     Args:
         sessions: where a token comes from.
@@ -60,14 +60,14 @@ def _answer(session: Session, operation: str, path: str, question: Question) -> 
         raise Failed(ERRORS.look_up(error, operation)) from None
     if not vault_refused:
         raise Failed(meanings.NO_ANSWER)
-    token = _looked_up(session, operation)
+    token = _look_up(session, operation)
     if token is None:
         raise _BadToken
     raise Failed(_denial(session, path, token))
 
 
-def _looked_up(session: Session, operation: str) -> Mapping[str, Any] | None:
-    """What Vault knows of the session's token: nothing if it may not look itself up, None if Vault does not know it.
+def _look_up(session: Session, operation: str) -> Mapping[str, Any] | None:
+    """Ask what Vault knows of the token: nothing if it may not look itself up, None if Vault does not know it.
 
     https://developer.hashicorp.com/vault/api-docs/auth/token#lookup-a-token-self
     """
@@ -87,7 +87,7 @@ def _looked_up(session: Session, operation: str) -> Mapping[str, Any] | None:
 
 
 def _denial(session: Session, path: str, token: Mapping[str, Any]) -> Meaning:
-    """Why a good token was refused. A policy that is right must not be told to be changed."""
+    """Find out why a good token was refused. Nobody must be told to change a policy that is right."""
     own = token.get("namespace_path")
     here = f"{(session.client.adapter.namespace or '').strip('/')}/".lstrip("/")
     if isinstance(own, str) and not here.startswith(own.lstrip("/")):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from envelope_codec.errors import ConfigurationError
-from envelope_codec.kms import shown_value
-from envelope_codec_vault._environment import variable
+from envelope_codec.kms import show_value
+from envelope_codec_vault._environment import read_variable
 from envelope_codec_vault._key_id import check_path
 from envelope_codec_vault._login import AppRole, GivenToken, Kubernetes, Login, TokenFile, digest
 from envelope_codec_vault._secret_file import SecretFile, is_credential
@@ -38,7 +38,7 @@ def choose_login(auth: str | None, settings: Mapping[str, str | None]) -> Login:
     if auth is None:
         auth = _auth_of(given)
     if auth not in _METHODS:
-        raise ConfigurationError(f"Vault setting auth={shown_value(auth)} is unknown (known: {', '.join(_METHODS)})")
+        raise ConfigurationError(f"Vault setting auth={show_value(auth)} is unknown (known: {', '.join(_METHODS)})")
     for name in given:
         if name not in _SETTINGS_OF[auth]:
             raise ConfigurationError(
@@ -52,11 +52,11 @@ def _auth_of(given: Mapping[str, str]) -> str:
         raise ConfigurationError(f"Vault setting {foreign[0]} needs auth=approle or auth=kubernetes beside it")
     if "token_file" in given:
         return "token-file"
-    return "token" if "token" in given or variable("TOKEN") else "token-file"
+    return "token" if "token" in given or read_variable("TOKEN") else "token-file"
 
 
 def _given_token(given: Mapping[str, str]) -> Login:
-    token = given.get("token") or variable("TOKEN")
+    token = given.get("token") or read_variable("TOKEN")
     if not token:
         raise ConfigurationError("Vault auth=token needs a token: set VAULT_TOKEN or pass token=…")
     return GivenToken(_credential("token", token))
@@ -83,7 +83,7 @@ def _approle(given: Mapping[str, str]) -> Login:
             raise ConfigurationError("Vault settings secret_id and secret_id_file exclude each other")
         file = SecretFile(given["secret_id_file"], "secret_id_file")
         return AppRole(role_id, file.read, mount, file.path)
-    secret_id = given.get("secret_id") or variable("SECRET_ID")
+    secret_id = given.get("secret_id") or read_variable("SECRET_ID")
     if not secret_id:
         raise ConfigurationError(
             "Vault auth=approle needs a secret id: name a secret_id_file, set VAULT_SECRET_ID or pass secret_id=…"

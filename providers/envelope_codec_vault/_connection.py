@@ -36,7 +36,7 @@ class Connection:
         self._session.mount("http://", adapter)
 
     def client(self, token: str) -> hvac.Client:
-        """A client with this token; empty for none, which keeps hvac from looking for one itself."""
+        """Make a client with this token. An empty one keeps hvac from looking for a token itself."""
         return hvac.Client(
             url=self._endpoint.address,
             token=token,
@@ -50,7 +50,7 @@ class Connection:
 
 
 def refuse_other_origin(reply: requests.Response, *_: Any, **__: Any) -> requests.Response:
-    """A hook that keeps redirects within scheme, host and port.
+    """Keep redirects within scheme, host and port: a hook of requests.
 
     requests strips only the Authorization header when it follows a redirect elsewhere: X-Vault-Token would go along,
     and with 307, Vault's own, the body too, which holds the secret to wrap. Standby nodes forward requests; they

@@ -6,9 +6,9 @@ import os
 from dataclasses import dataclass
 
 from envelope_codec.errors import ConfigurationError
-from envelope_codec.kms import shown_path
+from envelope_codec.kms import show_path
 from envelope_codec.provider import CONNECT_TIMEOUT, READ_TIMEOUT, check_url, is_exposed, seconds
-from envelope_codec_vault._environment import variable
+from envelope_codec_vault._environment import read_variable
 
 
 @dataclass(frozen=True)
@@ -51,14 +51,14 @@ def choose_endpoint(
     Raises:
         ConfigurationError: an option is missing or wrong.
     """
-    url = url or variable("ADDR")
+    url = url or read_variable("ADDR")
     if not url:
         raise ConfigurationError("no Vault address: set VAULT_ADDR or endpoint=https://HOST:8200")
-    bundle = ca_bundle or variable("CACERT") or variable("CAPATH")
+    bundle = ca_bundle or read_variable("CACERT") or read_variable("CAPATH")
     verify = os.path.expanduser(bundle) if bundle else True  # noqa: PTH111 - requests takes a text
     if verify is not True and not os.path.exists(verify):  # noqa: PTH110
         raise ConfigurationError(
-            f"Vault setting ca_bundle: {shown_path(verify)} does not exist (also VAULT_CACERT, VAULT_CAPATH)"
+            f"Vault setting ca_bundle: {show_path(verify)} does not exist (also VAULT_CACERT, VAULT_CAPATH)"
         )
     return Endpoint(
         check_url("endpoint", url, path=True),
@@ -71,7 +71,7 @@ def choose_endpoint(
 
 
 def _own_certificate() -> tuple[str, str] | str | None:
-    certificate, key = variable("CLIENT_CERT"), variable("CLIENT_KEY")
+    certificate, key = read_variable("CLIENT_CERT"), read_variable("CLIENT_KEY")
     for name, path in (("VAULT_CLIENT_CERT", certificate), ("VAULT_CLIENT_KEY", key)):
         if path and not os.path.exists(path):  # noqa: PTH110
             raise ConfigurationError(f"{name}: {path!r} does not exist")

@@ -13,8 +13,8 @@ _IGNORED = ("SKIP_VERIFY", "TLS_SERVER_NAME", "PROXY_ADDR", "HTTP_PROXY", "AGENT
 _said: set[str] = set()
 
 
-def variable(name: str) -> str | None:
-    """The value of ``VAULT_NAME``, else of ``BAO_NAME``; None if neither is set, or both are empty.
+def read_variable(name: str) -> str | None:
+    """Read ``VAULT_NAME``, else ``BAO_NAME``. None if neither is set, or both are empty.
 
     If they differ, that is logged, once.
     """
@@ -24,8 +24,8 @@ def variable(name: str) -> str | None:
     return vault or bao or None
 
 
-def ignored_variables(namespace: str) -> list[str]:
-    """Names of variables that are set, and that are of no effect on a key in ``namespace``."""
+def find_ignored_variables(namespace: str) -> list[str]:
+    """Find the variables that are set, and have no effect on a key in ``namespace``."""
     ignored = _IGNORED if namespace else ("NAMESPACE", *_IGNORED)
     names = [f"{prefix}_{name}" for name in ignored for prefix in ("VAULT", "BAO")]
     return [name for name in names if os.environ.get(name, "").strip("/") not in ("", "root")]
@@ -33,12 +33,12 @@ def ignored_variables(namespace: str) -> list[str]:
 
 def warn_of_ignored(namespace: str) -> None:
     """Log, once, which variables are ignored."""
-    for name in ignored_variables(namespace):
-        _warn(f"{name} is set, and ignored: {advice_on(name)}")
+    for name in find_ignored_variables(namespace):
+        _warn(f"{name} is set, and ignored: {advise_on(name)}")
 
 
-def advice_on(name: str) -> str:
-    """What to do instead of setting an ignored variable."""
+def advise_on(name: str) -> str:
+    """Say what to do instead of setting an ignored variable."""
     kind = name.partition("_")[2]
     if kind == "NAMESPACE":
         value = os.environ.get(name, "").strip("/")

@@ -1,4 +1,4 @@
-"""A login as it is asked for: with refused ones remembered, and each failure told by what it means."""
+"""A login as it is asked for. Refused logins are remembered, and each failure has a meaning."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from envelope_codec_vault._connection import Connection
 from envelope_codec_vault._errors import ERRORS, WRAP
 from envelope_codec_vault._hints import LOGIN_FAILED
 from envelope_codec_vault._login import Grant, Login
-from envelope_codec_vault._refusal import Refusals, refusal_of
-from envelope_codec_vault._session import span
+from envelope_codec_vault._refusal import Refusals, find_refusal
+from envelope_codec_vault._session import say_span
 
 _log = logging.getLogger("envelope_codec.vault")
 
@@ -38,11 +38,13 @@ def ask_for_grant(login: Login, connection: Connection, refusals: Refusals, now:
         _log.warning("Vault login failed: the reply holds no token that can be sent: %s", failed)
         raise
     except Exception as error:
-        refusal = refusal_of(error, login.pace)
+        refusal = find_refusal(error, login.pace)
         if refusal is not None:
             seconds = refusals.add(credential, refusal, now)
             said = ERRORS.describe(error)
-            _log.error("%s: %s. Not tried again for %s, but with other credentials", refusal.text, said, span(seconds))
+            _log.error(
+                "%s: %s. Not tried again for %s, but with other credentials", refusal.text, said, say_span(seconds)
+            )
             raise Failed(refusal) from None
         _log.warning("Vault login failed: %s", ERRORS.describe(error))
         meaning = ERRORS.look_up(error, WRAP)

@@ -15,12 +15,12 @@ _LONGEST_SLEEP = 60.0  # seconds: a machine may have slept meanwhile
 
 class Tended(Protocol):
     def tend(self) -> float:
-        """Do what is due; seconds until something is due again."""
+        """Do what is due. Return the seconds until something is due again."""
         ...
 
 
 class Keeper:
-    """Starts with `start`, once a process. Ends with `stop`, or with what it tends, which it holds weakly."""
+    """One thread a process. It begins with `start`, and ends with `stop` or when what it tends is gone."""
 
     _wake: queue.SimpleQueue[None]  # whose `put` never blocks, also where the garbage collector calls it
     _thread: threading.Thread | None
@@ -30,7 +30,7 @@ class Keeper:
         renew_after_fork(self, _wake=queue.SimpleQueue, _thread=lambda: None)
 
     def start(self, tended: Tended) -> None:
-        """Begin, or look again what is due. Never blocks."""
+        """Start the thread, or have it look again what is due. It never blocks."""
         if self._stopped:
             return
         if self._thread is not None:
@@ -46,7 +46,7 @@ class Keeper:
         self._thread = thread
 
     def stop(self) -> None:
-        """End it. Does not wait."""
+        """End the thread, without waiting for it."""
         self._stopped = True
         self._wake.put(None)
 

@@ -1,4 +1,4 @@
-"""How long a token lives, and what Vault says of that."""
+"""The life of a token, as Vault tells it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ RENEWAL_SHARE = 2 / 3
 
 @dataclass(frozen=True)
 class Life:
-    """What Vault says of a token's life.
+    """The life of a token.
 
     Attributes:
         seconds: from now on; infinite if it has no end.
-        full: what it was given at first, in seconds. A renewal that gives much less has come near the longest life that
-            Vault allows.
+        full: what it was given at first, in seconds. A renewal that gives much less nears the longest life that Vault
+            allows.
         renewable: whether Vault renews it.
-        counted: whether it is good for so many requests only, which a renewal is one of.
+        counted: whether it is good for a number of requests only. A renewal is one of them.
     """
 
     seconds: float = math.inf
@@ -34,8 +34,8 @@ class Life:
         return self.renewable and not self.counted and self.seconds < math.inf
 
 
-def life_of(reply: Mapping[str, Any]) -> Life:
-    """The life in a reply: the ``auth`` of a login or renewal, or the ``data`` of a lookup.
+def read_life(reply: Mapping[str, Any]) -> Life:
+    """Read the life in a reply: in the ``auth`` of a login or renewal, or in the ``data`` of a lookup.
 
     https://developer.hashicorp.com/vault/api-docs/auth/token#lookup-a-token-self
     """

@@ -11,7 +11,7 @@ import hvac
 
 from envelope_codec.provider import Failed
 from envelope_codec_vault._hints import LOGIN_FAILED
-from envelope_codec_vault._life import Life, life_of
+from envelope_codec_vault._life import Life, read_life
 from envelope_codec_vault._refusal import APPROLE, UNLOCKED, Pace
 from envelope_codec_vault._secret_file import SecretFile, is_credential
 
@@ -45,7 +45,7 @@ class Login(Protocol):
     def identity(self) -> tuple[str, ...]: ...
 
     def credential(self) -> str:
-        """What proves who asks, as it is now. Raises `Failed`: it can't be had."""
+        """Get what proves who asks, as it is now. Raises `Failed`: it can't be had."""
         ...
 
     def grant(self, client: hvac.Client, credential: str) -> Grant:
@@ -167,14 +167,14 @@ class Kubernetes:
 
 
 def digest(secret: str) -> str:
-    """A text that is the same for the same secret, and tells nothing of it."""
+    """Make a text that is the same for the same secret, and tells nothing of it."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def _granted(reply: Any) -> Grant:
-    """The token in a login's reply; https://developer.hashicorp.com/vault/api-docs/auth/approle#login-with-approle"""
+    """Take the token out of a login's reply: https://developer.hashicorp.com/vault/api-docs/auth/approle#login-with-approle"""
     auth = reply.get("auth") if isinstance(reply, dict) else None
     token = auth.get("client_token") if isinstance(auth, dict) else None
     if not isinstance(auth, dict) or not isinstance(token, str) or not is_credential(token):
         raise Failed(LOGIN_FAILED)
-    return Grant(token, life_of(auth))
+    return Grant(token, read_life(auth))

@@ -24,15 +24,15 @@ from envelope_codec_vault import _hints as hints
 from envelope_codec_vault._ask import Question, ask
 from envelope_codec_vault._auth import choose_login
 from envelope_codec_vault._endpoint import choose_endpoint
-from envelope_codec_vault._environment import advice_on, ignored_variables, warn_of_ignored
+from envelope_codec_vault._environment import advise_on, find_ignored_variables, warn_of_ignored
 from envelope_codec_vault._errors import ABSENT_KEY_TYPE, UNWRAP, WRAP
 from envelope_codec_vault._facts import FACTS
 from envelope_codec_vault._key_id import DEFAULT_MOUNT, TransitKey
 from envelope_codec_vault._options import check_no_secret
 from envelope_codec_vault._own_sessions import OwnSessions
-from envelope_codec_vault._session import Sessions, hold, span
+from envelope_codec_vault._session import Sessions, hold, say_span
 from envelope_codec_vault._shared import share
-from envelope_codec_vault._wire import decode, encode, key_version, text_of
+from envelope_codec_vault._wire import decode, encode, get_text, read_version
 
 _log = logging.getLogger("envelope_codec.vault")
 
@@ -184,8 +184,8 @@ class VaultTransit:
                 mount_point=self._key.mount,
             ),
         )
-        ciphertext = text_of(reply, "ciphertext")
-        version = key_version(ciphertext)
+        ciphertext = get_text(reply, "ciphertext")
+        version = read_version(ciphertext)
         if version is None:
             raise Failed(meanings.NO_ANSWER)
         return WrappedSecret(self._key_id, version, ciphertext.encode("ascii"))
@@ -197,7 +197,7 @@ class VaultTransit:
         https://developer.hashicorp.com/vault/api-docs/secret/transit#decrypt-data
         """
         ciphertext = wrapped.ciphertext.decode("ascii", errors="replace")
-        version = key_version(ciphertext)
+        version = read_version(ciphertext)
         if version is None:
             raise Failed(hints.NO_CIPHERTEXT)
         if version != wrapped.key_version:
@@ -211,7 +211,7 @@ class VaultTransit:
                 mount_point=self._key.mount,
             ),
         )
-        secret = decode(text_of(reply, "plaintext"))
+        secret = decode(get_text(reply, "plaintext"))
         if secret is None:
             raise Failed(meanings.NO_ANSWER)
         return Unwrapped(secret, version)
@@ -225,7 +225,9 @@ class VaultTransit:
 
         Nothing if Vault can't be asked: calls tell that.
         """
-        found = [(f"{name} is set, and ignored", advice_on(name)) for name in ignored_variables(self._key.namespace)]
+        found = [
+            (f"{name} is set, and ignored", advise_on(name)) for name in find_ignored_variables(self._key.namespace)
+        ]
         try:
             sessions = self._sessions()
             sessions.current()
@@ -235,7 +237,7 @@ class VaultTransit:
             return found
         left = sessions.end_of_token()
         if left is not None:
-            text = f"the Vault token ends in {span(left)}, and there is no login to get another"
+            text = f"the Vault token ends in {say_span(left)}, and there is no login to get another"
             found.append((text, "use a token that Vault renews (periodic), or auth=approle or auth=kubernetes"))
         return found
 

@@ -16,7 +16,7 @@ from envelope_codec_vault._grant import ask_for_grant
 from envelope_codec_vault._life import RENEWAL_SHARE
 from envelope_codec_vault._login import Login
 from envelope_codec_vault._refusal import Refusals
-from envelope_codec_vault._session import Session, span
+from envelope_codec_vault._session import Session, say_span
 from envelope_codec_vault._token import look_up, renew
 
 _FIRST_LOOK = 3.0  # seconds until Vault is asked about a token that it did not give us just now
@@ -94,7 +94,7 @@ class OwnSessions:
         return self._logged_in(rejected, rejected=True)
 
     def tend(self) -> float:
-        """Renew or replace the token if it is time. Seconds until it is time again. Raises nothing."""
+        """Renew or replace the token if it is time. Return the seconds until it is time again. Raises nothing."""
         with self._lock:
             session = self._session
             if session is not None and self._clock() >= self._tend_at:
@@ -130,7 +130,7 @@ class OwnSessions:
             return self._log_in(old)
 
     def _tend(self, session: Session) -> None:
-        """Whatever is due for a token that still lives. Called under the lock."""
+        """Do whatever is due for a token that still lives. Called under the lock."""
         try:
             if self._login.changed():
                 self._log_in(None)
@@ -150,7 +150,7 @@ class OwnSessions:
                 wait = max(_LONGEST_RETRY, left / 3)
             self._tend_at = self._clock() + wait if left > 0 else math.inf  # then those who need one ask for it
             if left < math.inf:
-                _log.warning("the Vault token, which ends in %s, was not replaced: %s", span(left), failed)
+                _log.warning("the Vault token, which ends in %s, was not replaced: %s", say_span(left), failed)
 
     def _renew(self, session: Session) -> None:
         renewed = renew(session, self._clock())
@@ -162,7 +162,7 @@ class OwnSessions:
             self._give_up(renewed, "it nears the longest life that Vault allows it")
 
     def _give_up(self, session: Session, why: str) -> None:
-        """Get another token, for this one can't be kept."""
+        """Get another token, because this one can't be kept."""
         if self._login.asks:
             self._log_in(None)
         else:
@@ -175,7 +175,7 @@ class OwnSessions:
         _log.warning(
             "the Vault token ends in %s and there is no login to get another: %s. Put a new one in its place, or use "
             "auth=approle or auth=kubernetes",
-            span(left),
+            say_span(left),
             why,
         )
 
@@ -201,7 +201,7 @@ class OwnSessions:
         self._begun()
 
     def _plan(self, session: Session) -> None:
-        """When to do something about this token."""
+        """Plan when to do something about this token."""
         life = session.life
         if life is None:
             self._tend_at = session.since + _FIRST_LOOK

@@ -1,4 +1,4 @@
-"""A login that Vault refused is remembered, so that nobody is locked out by retries.
+"""Refused logins, remembered so that retries lock nobody out.
 
 Vault locks a role of AppRole for 15 minutes after 5 refused logins, of whatever processes, unless 15 minutes pass
 without one (https://developer.hashicorp.com/vault/docs/concepts/user-lockout). A locked role keeps everybody out, with
@@ -40,7 +40,7 @@ _LOCKED = 900.0
 
 
 class Refusals:
-    """What a login was refused with, and until when it need not be tried.
+    """The refusals of one login: what it was refused with, and until when it is not tried again.
 
     Args:
         pace: how often.
@@ -56,13 +56,13 @@ class Refusals:
         self._meaning = LOGIN_REFUSED
 
     def known(self, credential: str, now: float) -> Meaning | None:
-        """What ``credential`` was refused with, if it is not to be tried yet (``now``: monotonic seconds)."""
+        """Tell what ``credential`` was refused with, if it must not be tried yet (``now``: monotonic seconds)."""
         if self._count and now < self._until and self._credential == _digest(credential):
             return self._meaning
         return None
 
     def add(self, credential: str, meaning: Meaning, now: float) -> float:
-        """Remember a refusal. Seconds until the next try."""
+        """Remember a refusal. Return the seconds until the next try."""
         if meaning == LOGIN_LOCKED:
             seconds = _LOCKED
         else:
@@ -74,12 +74,12 @@ class Refusals:
         return seconds
 
     def clear(self) -> None:
-        """Forget them: a login went well."""
+        """Forget the refusals, because a login went well."""
         self._count = 0
 
 
-def refusal_of(error: Exception, pace: Pace) -> Meaning | None:
-    """What Vault means if ``error`` is its refusal of a login; None if it is something else."""
+def find_refusal(error: Exception, pace: Pace) -> Meaning | None:
+    """Find what ``error`` means if it is Vault's refusal of a login; None if it is something else."""
     if not isinstance(error, (sdk.InvalidRequest, sdk.Forbidden)) or not is_from_vault(error):
         return None
     # A wrong secret id is a 400. All that Vault says of a locked role is this 403.

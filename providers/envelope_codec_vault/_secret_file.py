@@ -9,7 +9,7 @@ import stat
 from pathlib import Path
 
 from envelope_codec.errors import ConfigurationError
-from envelope_codec.kms import shown_path
+from envelope_codec.kms import show_path
 from envelope_codec.provider import Failed
 from envelope_codec_vault._hints import UNREADABLE
 
@@ -34,7 +34,7 @@ class SecretFile:
     def __init__(self, path: str | os.PathLike[str], setting: str) -> None:
         self._path = Path(path).expanduser()
         self._stamp: _Stamp | None = None
-        shown = shown_path(self._path)
+        shown = show_path(self._path)
         try:
             text = self._text()
         except (OSError, ValueError) as error:
@@ -49,10 +49,10 @@ class SecretFile:
         return str(self._path)
 
     def read(self) -> str:
-        """The credential as it is now.
+        """Read the credential as it is now.
 
         Raises:
-            Failed: it can't be had: no news of the key.
+            Failed: the file can't be read, or holds no credential. That says nothing about the key.
         """
         try:
             text = self._text()

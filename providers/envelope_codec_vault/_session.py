@@ -75,7 +75,7 @@ class GivenSession:
 
 
 def hold(client: hvac.Client, namespace: str) -> ProcessClient[Sessions]:
-    """The session of a client that somebody else built.
+    """Hold the session of a client that somebody else built.
 
     Raises:
         ConfigurationError: it can't be used with a key in this namespace.
@@ -92,7 +92,7 @@ def hold(client: hvac.Client, namespace: str) -> ProcessClient[Sessions]:
     return ProcessClient.given(session, reconnect=lambda _: client.session.close())
 
 
-def span(seconds: float) -> str:
+def say_span(seconds: float) -> str:
     """Say ``seconds`` in words."""
     if seconds < 120:
         return f"{max(0, round(seconds))} s"

@@ -1,4 +1,4 @@
-"""One login a process for all keys that log in alike: each login more may be one too many for its secret id."""
+"""One login a process for all keys that log in alike: a secret id may be good for a few logins only."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class SharedSessions:
     def __init__(self, parents: SharedSessions | None) -> None:
         renew_after_fork(self, _lock=threading.RLock)
         self._entries: dict[Place, _Entry] = {}
-        # They outlive sessions: whoever makes a client anew at each error would log in at each error.
+        # They outlive sessions: a caller that makes a new client at each error would log in at each error.
         self._refusals: dict[Place, Refusals] = dict(parents._refusals) if parents is not None else {}
         self._inherited: dict[Place, Session] = {}
         for place, entry in parents._entries.items() if parents is not None else ():
@@ -47,7 +47,7 @@ class SharedSessions:
                 self._inherited[place] = entry.sessions.made
 
     def take(self, endpoint: Endpoint, login: Login) -> OwnSessions:
-        """The sessions of this login; `give_back` them."""
+        """Get the sessions of this login. Call `give_back` with them later."""
         place = (endpoint, login.identity)
         with self._lock:
             entry = self._entries.get(place)
@@ -57,7 +57,7 @@ class SharedSessions:
         return entry.sessions
 
     def give_back(self, sessions: OwnSessions) -> None:
-        """Close them, if nobody else has them."""
+        """Close the sessions, if nobody else has them."""
         with self._lock:
             for place, entry in list(self._entries.items()):
                 if entry.sessions is sessions:
@@ -94,7 +94,7 @@ shared: PerProcess[SharedSessions] = PerProcess(SharedSessions)
 
 
 def share(endpoint: Endpoint, login: Login) -> ProcessClient[Sessions]:
-    """Sessions that all keys of a process share which log in alike."""
+    """Prepare sessions that all keys of a process share which log in alike."""
     return ProcessClient(lambda: shared.get().take(endpoint, login), close=_give_back)
 
 

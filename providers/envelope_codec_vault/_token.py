@@ -1,4 +1,4 @@
-"""What is asked about a token: how long it lives, and to renew it."""
+"""The two questions about a token: how long it lives, and whether Vault renews it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hvac import exceptions as sdk
 
 from envelope_codec.provider import Failed, meanings
 from envelope_codec_vault._errors import ERRORS, is_from_vault
-from envelope_codec_vault._life import Life, life_of
+from envelope_codec_vault._life import Life, read_life
 from envelope_codec_vault._session import Session
 
 _log = logging.getLogger("envelope_codec.vault")
@@ -24,7 +24,7 @@ def look_up(session: Session, now: float) -> Session:
     """
     try:
         reply = session.client.auth.token.lookup_self()
-        life = life_of(reply["data"])
+        life = read_life(reply["data"])
     except sdk.Forbidden as error:
         if not is_from_vault(error):
             raise Failed(meanings.NO_ANSWER) from None
@@ -46,7 +46,7 @@ def renew(session: Session, now: float) -> Session | None:
     old = session.life or Life()
     try:
         reply = session.client.auth.token.renew_self()
-        life = life_of(reply["auth"])
+        life = read_life(reply["auth"])
     except (sdk.InvalidRequest, sdk.Forbidden) as error:
         _log.warning("Vault did not renew our token: %s", ERRORS.describe(error))
         if not is_from_vault(error):

@@ -1,4 +1,4 @@
-"""What Transit sends and takes: base64, replies, and ciphertexts of the form ``vault:vN:BASE64``."""
+"""The forms that Transit sends and takes: base64, replies, and ciphertexts like ``vault:vN:BASE64``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def encode(data: bytes) -> str:
 
 
 def decode(text: str) -> bytes | None:
-    """The bytes of canonical base64, else None."""
+    """Decode canonical base64; None if it is something else."""
     try:
         data = base64.b64decode(text, validate=True)
     except ValueError:
@@ -27,8 +27,8 @@ def decode(text: str) -> bytes | None:
     return data if encode(data) == text else None
 
 
-def key_version(ciphertext: str) -> str | None:
-    """The key version that a ciphertext names, if it is spelled just as Transit spells it, else None.
+def read_version(ciphertext: str) -> str | None:
+    """Read the key version that a ciphertext names; None if it is not spelled just as Transit spells it.
 
     Vault reads more than it writes (leading zeros, stray bits at the end of the base64), so that several texts would
     open to one secret.
@@ -37,8 +37,8 @@ def key_version(ciphertext: str) -> str | None:
     return match[1] if match is not None and decode(match[2]) is not None else None
 
 
-def text_of(reply: Any, name: str) -> str:
-    """A text in the data of a reply, which hvac gives as a dict, or as a response if it has no JSON.
+def get_text(reply: Any, name: str) -> str:
+    """Get a text from the data of a reply, which hvac gives as a dict, or as a response if it has no JSON.
 
     Raises:
         Failed: it has none.

@@ -32,7 +32,7 @@ from envelope_codec import EnvelopeCodec, Event
 from envelope_codec.cli.demo.search import Needles, payloads_in
 from envelope_codec.envelope import Envelope, Purpose, parse
 from envelope_codec.temporal.codec import is_envelope
-from envelope_codec.temporal.system_payloads import written_in_clear
+from envelope_codec.temporal.system_payloads import describe_clear_payload
 from envelope_codec.testing import FakeKms
 from tests.support.context_header import ContextHeader
 from tests.support.importing_workflow import ImportsTheLibrary
@@ -189,7 +189,7 @@ async def test_pydantic_compression_failures_and_external_storage_together(
     assert paid.lines == {**invoice.lines, "fee": 1}
 
     stored = [payload for event in await events(plain, name) for payload in payloads_in(event)]
-    assert {written_in_clear(payload) for payload in stored} == {"reference to external storage"}
+    assert {describe_clear_payload(payload) for payload in stored} == {"reference to external storage"}
     assert len(shelf.stored) == 2
     assert all(map(is_envelope, shelf.stored))
     plainest = len(invoice.model_dump_json())

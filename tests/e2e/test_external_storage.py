@@ -13,7 +13,7 @@ from temporalio.worker import Replayer, Worker
 
 from envelope_codec.cli.demo.search import Needles, payloads_in
 from envelope_codec.temporal.codec import is_envelope
-from envelope_codec.temporal.system_payloads import written_in_clear
+from envelope_codec.temporal.system_payloads import describe_clear_payload
 from envelope_codec.testing import FakeKms
 from tests.support.context_header import ContextHeader
 from tests.support.long_lived_workflows import Conversation, Errand, Errands
@@ -48,7 +48,7 @@ async def test_what_is_stored_outside_is_ciphertext(
     history = await events(plain, conversation.workflow_id)
     payloads = [payload for event in history for payload in payloads_in(event)]
     inline = [payload for payload in payloads if is_envelope(payload)]
-    references = [payload for payload in payloads if written_in_clear(payload) == "reference to external storage"]
+    references = [payload for payload in payloads if describe_clear_payload(payload) == "reference to external storage"]
     assert len(inline) + len(references) == len(payloads)
     assert (bool(inline), bool(references)) == {"all": (False, True), "some": (True, True), "none": (True, False)}[
         outside

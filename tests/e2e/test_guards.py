@@ -45,7 +45,7 @@ from temporalio.worker import Replayer, Worker
 from envelope_codec import ConfigurationError, EncryptionRequired, EnvelopePlugin
 from envelope_codec.cli.demo.search import payloads_in
 from envelope_codec.temporal.codec import is_envelope
-from envelope_codec.temporal.system_payloads import CORE_MARKERS, written_in_clear
+from envelope_codec.temporal.system_payloads import CORE_MARKERS, describe_clear_payload
 from envelope_codec.testing import FakeKms
 from tests.support.context_header import ContextHeader
 from tests.support.guarded_workflows import CancelsEarly, Exempt, Guarded
@@ -152,7 +152,7 @@ async def test_what_temporal_itself_writes_in_clear_passes_where_encryption_is_r
         stored = await events(plain, name)
         markers = {event.marker_recorded_event_attributes.marker_name for event in stored} - {""}
         assert markers == set(CORE_MARKERS)
-        passed = {written_in_clear(payload) for event in stored for payload in payloads_in(event)} - {None}
+        passed = {describe_clear_payload(payload) for event in stored for payload in payloads_in(event)} - {None}
         references = {"reference to external storage"} if threshold == 0 else set[str]()
         assert passed == {"system Nexus envelope", *references}
         assert bool(shelf.stored) == (threshold == 0)

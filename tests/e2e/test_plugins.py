@@ -20,9 +20,9 @@ from temporalio.worker import Worker
 from envelope_codec import ConfigurationError, EnvelopePlugin, Event, KmsUnavailable
 from envelope_codec.cli.demo.search import Needles, payloads_in
 from envelope_codec.temporal.client_check import Guard
+from envelope_codec.temporal.client_memos import NullMemos
 from envelope_codec.temporal.codec import is_envelope
-from envelope_codec.temporal.memo_interceptor import NullMemos
-from envelope_codec.temporal.worker_start import Prewarm
+from envelope_codec.temporal.prewarm import Prewarm
 from envelope_codec.testing import FakeKms
 from tests.support.context_header import NAME as HEADER
 from tests.support.context_header import ContextHeader

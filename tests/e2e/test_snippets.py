@@ -87,9 +87,11 @@ class Snippet(NamedTuple):
 
 
 def snippets(document: Path) -> list[Snippet]:
+    # What has a file's name is a file of examples/: test_third_party_provider.py compares it, and runs it.
+    text = re.sub(r"<!-- file: \S+ -->\n\n```\w+\n.*?\n```\n", "", document.read_text("utf-8"), flags=re.DOTALL)
     blocks = re.findall(
         r"(?:[Ss]ave \w+ as\s`([\w.]+)`:\n\n)?^( *)```(python|sh|toml)\n(.*?)^ *```",
-        document.read_text("utf-8"),
+        text,
         re.DOTALL | re.MULTILINE,
     )
     return [

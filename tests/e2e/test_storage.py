@@ -26,7 +26,7 @@ from envelope_codec.cli.demo.search import Needles
 from envelope_codec.cli.keygen import create_key_file, key_uri
 from envelope_codec.storage.s3_client import Boto3Client
 from envelope_codec.temporal.codec import is_envelope
-from envelope_codec.temporal.system_payloads import written_in_clear
+from envelope_codec.temporal.system_payloads import describe_clear_payload
 from envelope_codec.testing import FakeKms
 from tests.e2e.test_workflows import WORKFLOWS, Journey, user_payloads
 from tests.support.all_data_workflow import mark
@@ -60,7 +60,7 @@ async def kept_in(url: str) -> list[str]:
 
 def assert_sealed_reference(payload: Payload, driver: str) -> None:
     """``payload`` leads to the store, and tells neither where that is nor what it is called there."""
-    assert written_in_clear(payload) == "reference to external storage"
+    assert describe_clear_payload(payload) == "reference to external storage"
     reference = json.loads(payload.data)
     assert reference.keys() == {"driverName", "claimData"}
     assert reference["driverName"] == driver

@@ -37,7 +37,9 @@ from envelope_codec.testing import FakeKms
 from tests.support.memory_storage_driver import Shelf, storage
 from tests.support.server_records import events, eventually, pending_activity, result_of
 from tests.support.surface_nexus import make_endpoint
-from tests.support.unruly_errors import (
+from tests.support.unruly_errors import UNRULY
+from tests.support.unruly_workflows import (
+    DETAILS,
     KINDS,
     Account,
     BankHandler,
@@ -46,7 +48,6 @@ from tests.support.unruly_errors import (
     leave_it_to_others,
     refuse,
     refuse_in_a_thread,
-    unruly,
 )
 
 
@@ -164,8 +165,8 @@ async def _go_through(account: WorkflowHandle[Any, Any], client: Client, plain: 
     """Let every way of failing fail, and see the caller told of it."""
     await pending_activity(plain, account.id, lambda pending: pending.activity_id == "others" and pending.attempt == 1)
     others = client.get_async_activity_handle(workflow_id=account.id, run_id=None, activity_id="others")
-    await eventually(lambda: _completed(others.fail(unruly("details", secret))), "the activity's completion")
-    for kind in ("details", "cyclic", "surrogate", "type"):
+    await eventually(lambda: _completed(others.fail(UNRULY[DETAILS](secret))), "the activity's completion")
+    for kind in (DETAILS, "cyclic causes", "lone surrogate", "type that is no text"):
         with pytest.raises(WorkflowUpdateFailedError) as refused:
             await account.execute_update(Account.withdraw, args=[kind, secret])
         assert secret in str(refused.value.cause)

@@ -268,11 +268,11 @@ def test_the_description_is_of_what_there_is(server: CodecServer) -> None:
 
 
 def test_every_refusal_is_described() -> None:
+    from envelope_codec import server as server_package
     from envelope_codec.server.pages.openapi import _REFUSALS
-    from envelope_codec.server.web import refusal
 
-    folder = Path(refusal.__file__).parent
-    texts = [path.read_text() for path in folder.glob("*.py")]
+    folder = Path(server_package.__file__).parent
+    texts = [path.read_text() for path in folder.rglob("*.py")]
     statuses = {status for text in texts for status in re.findall(r"(?:Refusal\(|: \()\s*(\d{3}),", text)}
     assert {"400", "401", "403", "404", "405", "408", "413", "415", "429", "500", "503"} == statuses
     assert statuses - {"500"} == set(_REFUSALS)

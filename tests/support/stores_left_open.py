@@ -13,7 +13,7 @@ from envelope_codec.testing import FakeKms
 
 async def store(url: str) -> EnvelopePlugin:
     plugin = EnvelopePlugin(FakeKms(), storage=url, storage_threshold=0)
-    converter = plugin._applied(DataConverter.default, "default", plugin.config)
+    converter = plugin._apply(DataConverter.default, "default", plugin.config)
     assert await converter.decode(await converter.encode(["text"] * 5)) == ["text"] * 5
     return plugin
 

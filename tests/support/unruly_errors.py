@@ -1,190 +1,103 @@
-"""Workflows, activities and operations, all of whose errors are hard to send."""
+"""Errors that a failure converter has trouble with: one of each kind, with a secret in it."""
 
 from __future__ import annotations
 
-import asyncio
-from datetime import timedelta
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-import nexusrpc
-from temporalio import activity, workflow
-from temporalio.common import RetryPolicy
-from temporalio.exceptions import ActivityError, ApplicationError, ChildWorkflowError, FailureError, NexusOperationError
-
-KINDS = ("details", "speechless", "cyclic", "deep", "surrogate", "type", "ends")
-ASKED = ("category", "class")
-"""What the SDK asks of an activity's error before it makes a failure of it."""
-
-_ONCE = RetryPolicy(maximum_attempts=1)
-_PATIENT = timedelta(seconds=100)
+from temporalio.exceptions import ApplicationError
 
 
-class Speechless(ApplicationError):
-    def __init__(self, secret: str) -> None:
-        super().__init__(secret, type="Speechless")
+class Speechless(Exception):
+    """Its text raises, and so does its representation."""
 
-    def __str__(self) -> str:
-        raise RuntimeError(f"{self.message} can't be told")
-
-
-class Dumb(Exception):
     def __str__(self) -> str:
         raise RuntimeError(f"{self.args[0]} can't be told")
 
+    __repr__ = __str__
+
 
 class Ends(BaseException):
-    pass
+    """Its text raises a `BaseException`."""
+
+    def __str__(self) -> str:
+        raise Ends(*self.args)
+
+
+class NoCause(Exception):
+    """Its cause raises."""
+
+    @property
+    def __cause__(self) -> BaseException:  # type: ignore[override]
+        raise RuntimeError(self.args[0])
 
 
 class Uncategorized(ApplicationError):
+    """Its category raises."""
+
     @property
     def category(self) -> Any:
         raise RuntimeError(f"{self.message} has none")
 
 
 class Classless(Exception):
+    """Its class raises."""
+
     @property  # type: ignore[misc]
     def __class__(self) -> Any:
         raise RuntimeError(f"{self.args[0]} has none")
 
 
-def unruly(kind: str, secret: str) -> BaseException:
-    """An error with ``secret`` in it that a failure converter has trouble with."""
-    if kind == "speechless":
-        return Dumb(secret)
-    if kind == "cyclic":
-        one, other = ApplicationError(secret), ValueError(secret)
-        one.__cause__, other.__cause__ = other, one
-        return one
-    if kind == "deep":
-        error: BaseException = ValueError(secret)
-        for _ in range(200):
-            outer = ValueError(secret)
-            outer.__cause__ = error
-            error = outer
-        return error
-    if kind == "surrogate":
-        return ApplicationError(f"{secret} \ud800", type="Surrogate")
-    if kind == "type":
-        return ApplicationError(secret, type=7)  # type: ignore[arg-type]
-    if kind == "ends":
-        return Ends(secret)
-    if kind == "category":
-        return Uncategorized(secret)
-    if kind == "class":
-        return Classless(secret)
-    return ApplicationError(f"{secret} has too little", Decimal("12.50"), type="Declined", non_retryable=True)
+def cyclic(secret: str) -> BaseException:
+    """Make an error whose causes come back to it."""
+    one, other = ApplicationError(f"one {secret}"), ValueError(f"other {secret}")
+    one.__cause__, other.__cause__ = other, one
+    return one
 
 
-@activity.defn
-async def refuse(kind: str, secret: str) -> None:
-    raise unruly(kind, secret)
+def deep(secret: str, levels: int) -> BaseException:
+    """Make an error with ``levels`` causes."""
+    error: BaseException = ValueError(secret)
+    for _ in range(levels):
+        outer = ValueError(secret)
+        outer.__cause__ = error
+        error = outer
+    return error
 
 
-@activity.defn
-def refuse_in_a_thread(kind: str, secret: str) -> None:
-    raise unruly(kind, secret)
-
-
-@activity.defn
-async def leave_it_to_others() -> None:
-    activity.raise_complete_async()
-
-
-@nexusrpc.service
-class Bank:
-    refuse: nexusrpc.Operation[list[str], str]
-    decline: nexusrpc.Operation[list[str], str]
-
-
-@nexusrpc.handler.service_handler(service=Bank)
-class BankHandler:
-    @nexusrpc.handler.sync_operation
-    async def refuse(self, ctx: nexusrpc.handler.StartOperationContext, given: list[str]) -> str:
-        error = nexusrpc.HandlerError(f"{given[1]} is unknown", type=nexusrpc.HandlerErrorType.BAD_REQUEST)
-        raise error from unruly(*given)
-
-    @nexusrpc.handler.sync_operation
-    async def decline(self, ctx: nexusrpc.handler.StartOperationContext, given: list[str]) -> str:
-        error = nexusrpc.OperationError(f"{given[1]} is declined", state=nexusrpc.OperationErrorState.FAILED)
-        raise error from unruly(*given)
-
-
-@workflow.defn
-class Child:
-    @workflow.run
-    async def run(self, secret: str) -> None:
-        raise unruly("details", secret)
-
-
-@workflow.defn
-class Account:
-    """Meets one error after another, and ends with one."""
-
-    def __init__(self) -> None:
-        self._done = False
-
-    @workflow.run
-    async def run(self, secret: str, endpoint: str) -> None:
-        for kind in (*KINDS, *ASKED):
-            await _met(workflow.execute_activity(refuse, args=[kind, secret], **_activity()), ActivityError)
-        await _met(
-            workflow.execute_activity(refuse_in_a_thread, args=["details", secret], **_activity()), ActivityError
-        )
-        await _met(
-            workflow.execute_local_activity(refuse, args=["details", secret], **_activity()),
-            ActivityError,
-        )
-        others = workflow.execute_activity(leave_it_to_others, activity_id="others", **_activity())
-        await _met(others, ActivityError)
-        await _met(workflow.execute_child_workflow(Child.run, secret), ChildWorkflowError)
-        if endpoint:
-            bank = workflow.create_nexus_client(service=Bank, endpoint=endpoint)
-            for operation in (Bank.refuse, Bank.decline):
-                await _met(bank.execute_operation(operation, ["details", secret]), NexusOperationError)
-        await workflow.wait_condition(lambda: self._done)
-        raise unruly("details", secret)
-
-    @workflow.update
-    async def withdraw(self, kind: str, secret: str) -> None:
-        await asyncio.sleep(0)
-        raise unruly(kind, secret)
-
-    @workflow.update
-    def close(self, kind: str, secret: str) -> None:
-        self._done = True
-
-    @close.validator
-    def may_close(self, kind: str, secret: str) -> None:
-        if kind:
-            raise unruly(kind, secret)
-
-    @workflow.query
-    def balance(self, kind: str, secret: str) -> None:
-        raise unruly(kind, secret)
-
-
-def _activity() -> dict[str, object]:
-    return {"start_to_close_timeout": _PATIENT, "retry_policy": _ONCE}
-
-
-async def _met(awaitable: object, expected: type[FailureError]) -> None:
+def grouped(secret: str) -> BaseException:
+    """Make a group, where Python has groups."""
     try:
-        await awaitable  # type: ignore[misc]
-    except expected:
-        return
-    except FailureError as error:
-        if type(error) is not ApplicationError:  # what a user's failure converter from scratch makes of all
-            raise
-        return
-    raise RuntimeError("nothing was raised")
+        return eval("ExceptionGroup")(secret, [ValueError(secret), KeyError(secret)])  # type: ignore[no-any-return]
+    except NameError:
+        return ValueError(secret)
 
 
-@workflow.defn
-class NeverGetsOn:
-    """Every task of it fails."""
-
-    @workflow.run
-    async def run(self, secret: str) -> None:
-        raise Dumb(secret)
+UNRULY: dict[str, Callable[[str], BaseException]] = {
+    "details that are not serializable": lambda secret: ApplicationError(
+        f"{secret} has too little", Decimal("12.50"), type="Declined", non_retryable=True
+    ),
+    "text that raises": Speechless,
+    "text that raises a BaseException": Ends,
+    "cause that raises": NoCause,
+    "cyclic causes": cyclic,
+    "more causes than protobuf reads": lambda secret: deep(secret, 120),
+    "more causes than Python recurses": lambda secret: deep(secret, 3_000),
+    "lone surrogate": lambda secret: ApplicationError(f"{secret} \ud800", type="Surrogate"),
+    "lone surrogate in the type": lambda secret: ApplicationError(secret, type="Declined \ud800"),
+    "type that is no text": lambda secret: ApplicationError(secret, type=7),  # type: ignore[arg-type]
+    "message that is no text": lambda secret: ApplicationError(Decimal(7)),  # type: ignore[arg-type]
+    "BaseException": BaseException,
+    "exit": SystemExit,
+    "interrupt": KeyboardInterrupt,
+    "group": grouped,
+    "huge message": lambda secret: ApplicationError(secret + "x" * 3_000_000),
+    "delay that is no delay": lambda secret: ApplicationError(
+        secret,
+        next_retry_delay="soon",  # type: ignore[arg-type]
+    ),
+    "category that raises": Uncategorized,
+    "class that raises": Classless,
+}
+"""Makes an error with a secret in it, of each kind."""

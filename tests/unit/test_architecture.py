@@ -66,3 +66,10 @@ def test_a_picture_of_states_has_those_of_the_code(picture: str, module: str, na
     states = getattr(import_module(module), name)
     titles = {title.partition(",")[0] for title in re.findall(r'<text class="title middle"[^>]*>([^<]*)<', drawn)}
     assert titles == {state.name for state in states}
+
+
+def test_the_threads_on_the_map_are_those_of_the_code() -> None:
+    folders = (PACKAGE, ROOT / "providers")
+    sources = "".join(path.read_text("utf-8") for folder in folders for path in folder.rglob("*.py"))
+    started = set(re.findall(r'name(?:_prefix)?="(envelope-codec-[a-z0-9]+)"', sources))
+    assert set(re.findall(r"`(envelope-codec-[a-z0-9]+)`", MAP[0].read_text("utf-8"))) == started

@@ -269,7 +269,7 @@ async def test_what_comes_up_in_the_middle_of_the_work(
         def __await__(self) -> Any:
             return (work()).__await__()
 
-    monkeypatch.setattr(codec, "_payload" if operation == "encode" else "_inner", fails)
+    monkeypatch.setattr(codec, "seal_payload" if operation == "encode" else "parse_inner_payload", fails)
     work = lambda: works.codec.encode([FIRST]) if operation == "encode" else works.codec.decode(sealed)  # noqa: E731
     error = await failure(Runs())
     if issubclass(kind, Exception):
@@ -289,7 +289,7 @@ async def test_a_fault_of_the_codec_is_logged_with_its_place_and_without_its_wor
     def buggy(*_: object) -> None:
         raise TypeError(TEXT.decode())
 
-    monkeypatch.setattr(codec, "_payload", buggy)
+    monkeypatch.setattr(codec, "seal_payload", buggy)
     error = await failure(works.ring.finish(works.codec.encode([FIRST])))
     assert str(error) == "the codec failed unexpectedly"
     assert "TypeError" in caplog.text

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from functools import partial
-from importlib import metadata
 from typing import Any
 
 import pytest
@@ -31,15 +30,14 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from envelope_codec import ConfigurationError, EnvelopeConfig, EnvelopePlugin, KmsUnavailable, envelope_data_converter
 from envelope_codec.envelope import parse
-from envelope_codec.kms import ENTRY_POINT_GROUP
 from envelope_codec.storage.external import without_our_storage
 from envelope_codec.temporal.client_check import Guard
+from envelope_codec.temporal.client_memos import NullMemos
 from envelope_codec.temporal.client_payloads import ClientPayloads
 from envelope_codec.temporal.codec import EnvelopeCodec, is_envelope
 from envelope_codec.temporal.failure_converter import EnvelopeFailureConverter
-from envelope_codec.temporal.memo_interceptor import NullMemos
-from envelope_codec.temporal.worker_start import Prewarm
-from envelope_codec.temporal.workflow_instance import settles
+from envelope_codec.temporal.prewarm import Prewarm
+from envelope_codec.temporal.workflow_instance import is_guarded_runner
 from envelope_codec.testing import FakeKms
 
 PLAIN = Payload(metadata={"encoding": b"json/plain"}, data=b'"text"')
@@ -320,19 +318,6 @@ async def test_worker_that_does_not_seal_needs_no_key() -> None:
         assert prewarms(await worker_config(plugin)) == []
 
 
-async def test_sandbox_passes_us_and_every_provider_through() -> None:
-    with EnvelopePlugin(FakeKms()) as plugin:
-        own = SandboxedWorkflowRunner()
-        config = await worker_config(plugin, workflow_runner=own)
-        passed = config["workflow_runner"].restrictions.passthrough_modules
-        providers = {point.module.split(".")[0] for point in metadata.entry_points(group=ENTRY_POINT_GROUP)}
-        assert len(providers) >= 4
-        assert passed - own.restrictions.passthrough_modules == {"envelope_codec", *providers}
-        unsandboxed = UnsandboxedWorkflowRunner()
-        runner = (await worker_config(plugin, workflow_runner=unsandboxed))["workflow_runner"]
-        assert isinstance(runner, UnsandboxedWorkflowRunner)
-
-
 class MyRunner(UnsandboxedWorkflowRunner):
     """A user's own."""
 
@@ -343,7 +328,7 @@ async def test_what_workflows_hand_over_is_settled_by_any_runner(make: Any) -> N
         config = await worker_config(plugin, workflow_runner=make(), unsandboxed_workflow_runner=make())
         again = plugin.configure_worker(config)  # type: ignore[arg-type]
         for name in ("workflow_runner", "unsandboxed_workflow_runner"):
-            assert settles(config[name])
+            assert is_guarded_runner(config[name])
             assert isinstance(config[name], make)
             assert isinstance(again[name], make)  # type: ignore[literal-required]
             assert type(again[name]) is type(config[name])  # type: ignore[literal-required]

@@ -190,7 +190,7 @@ async def use():
     assert (await codec.decode(sealed))[0].data == b"x"
     await pool.open_here().store.put(id, b"kept")
     assert await pool.open_here().store.get(id) == b"kept"
-    keys.scope(SealingContext("default", "a"))
+    keys.find_scope(SealingContext("default", "a"))
 
 def ask_providers():
     for master in providers:

@@ -13,7 +13,7 @@ import pytest
 from envelope_codec import EnvelopeConfig, EnvelopeError, EnvelopePlugin
 from envelope_codec.config import NamespaceKeys
 from envelope_codec.errors import ConfigurationError
-from envelope_codec.kms import master_key, shown_path, shown_value
+from envelope_codec.kms import master_key, show_path, show_value
 from envelope_codec.server.config import ServerConfig
 from envelope_codec.storage.pool import Pool
 from envelope_codec.store import parse_store_url
@@ -190,14 +190,14 @@ def test_a_file_of_settings(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
 
 @pytest.mark.parametrize("path", ["/etc/gcp.json", "~/.vault-token", "./a", "missing.json", "../a/b c"])
 def test_what_looks_like_a_path_is_shown(path: str) -> None:
-    assert shown_path(path) == repr(path)
+    assert show_path(path) == repr(path)
 
 
 @pytest.mark.parametrize("text", ["hvs.CAESIJ8kq", SESAME, '{"a": 1}', "eyJhbGciOi.eyJzdWIiOi.SflKxwRJSM", "/a\nb", ""])
 def test_what_does_not_is_not(text: str) -> None:
-    assert shown_path(text) == "what is given"
+    assert show_path(text) == "what is given"
 
 
 def test_a_value_is_shown_up_to_its_query() -> None:
-    assert shown_value("https://host/?token=x") == "'https://host/'"
-    assert shown_value("user:x@host") == "what is given"
+    assert show_value("https://host/?token=x") == "'https://host/'"
+    assert show_value("user:x@host") == "what is given"

@@ -38,7 +38,9 @@ def threads() -> Picture:
         352, 248, 304, "envelope-codec-timer: one thread", "starts what is due; asks no KMS", style="ours"
     )
     kms = picture.box(748, 104, 168, "the KMS", "providers are", "synchronous", style="kms")
-    data = picture.box(748, 262, 168, "the datastore", "MongoDB by a thread", "of its own", style="plain")
+    data = picture.box(
+        748, 262, 168, "the datastore", "S3 and files: in threads,", "MongoDB: in one thread", style="plain"
+    )
     picture.arrow(wait.at_right(0.3), pool.left, label="fly", at=(304, 112))
     picture.arrow(wait.right, urgent.left)
     picture.arrow(urgent.at_left(0.85), wait.at_right(0.85), label="wake", at=(306, 214), slow=True)

@@ -1,4 +1,4 @@
-"""What the probes of master keys come to."""
+"""The findings about master keys, from their probes."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _PURPOSES = {Purpose.WRAPPING_KEY: "wrapping-key", Purpose.DATA_KEY: "data-key"}
 
 
 def key_findings(probes: Sequence[Probe], config: EnvelopeConfig, purpose: Purpose) -> Iterator[Finding]:
-    """What is wrong with the master keys, and what could not be proved.
+    """Find what is wrong with the master keys, and what could not be proved.
 
-    A key that can't be loaded is told once, for whichever namespace.
+    A key that can't be loaded is one finding, whatever the number of its namespaces.
     """
     told: set[tuple[str, str]] = set()
     yield from _twice(probes)
@@ -55,7 +55,7 @@ def _lacks_permission(probe: Probe, error: EnvelopeError) -> bool:
 
 
 def _twice(probes: Sequence[Probe]) -> Iterator[Finding]:
-    """Master keys that one namespace has under two URIs: `KeySets` refuses them."""
+    """Find master keys that one namespace has under two URIs: `KeySets` refuses them."""
     first: dict[tuple[str, str], str] = {}
     for probe in probes:
         if (

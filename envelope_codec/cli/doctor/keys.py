@@ -24,7 +24,7 @@ from envelope_codec.envelope import (
 from envelope_codec.errors import ConfigurationError, EnvelopeError, InvalidCiphertext
 from envelope_codec.keys.calls import translate_error
 from envelope_codec.keys.draft import Draft
-from envelope_codec.kms import MISSING_PACKAGE, MasterKey, WrappedSecret, master_key, unwrapped_by
+from envelope_codec.kms import MISSING_PACKAGE, MasterKey, WrappedSecret, master_key, unwrap_with
 
 
 @dataclass(frozen=True)
@@ -217,7 +217,7 @@ class KeyCheck:
 
 
 def _notices(master: MasterKey) -> tuple[tuple[str, str], ...]:
-    """What a provider has to say that has the method ``notices``, which none needs to have."""
+    """Ask a provider for its notices. It need not have the method ``notices``."""
     try:
         ask: Any = getattr(master, "notices", None)
         return tuple(ask()) if ask is not None else ()
@@ -226,7 +226,7 @@ def _notices(master: MasterKey) -> tuple[tuple[str, str], ...]:
 
 
 def _wrapped(master: MasterKey, key: ConfiguredKey, purpose: Purpose) -> Record:
-    """A record with one recipient, made as the keyring makes it, of a secret that nothing else knows."""
+    """Make a record with one recipient, as the keyring makes it, of a secret that nothing else knows."""
     return Draft(purpose, int(time.time()), {**key.context, NAMESPACE: key.namespace}).wrap_by(master)
 
 
@@ -239,4 +239,4 @@ def _accepted(master: MasterKey, record: Record) -> None:
 
 def _open(master: MasterKey, record: Record, recipient: Recipient) -> None:
     wrapped = WrappedSecret(recipient.key_id, recipient.key_version, recipient.ciphertext)
-    unlock(record, unwrapped_by(master, wrapped, record.kms_context).secret)
+    unlock(record, unwrap_with(master, wrapped, record.kms_context).secret)

@@ -13,7 +13,7 @@ from envelope_codec.config import EnvelopeConfig, NamespaceKeys
 from envelope_codec.envelope import NAMESPACE, Purpose, record_head
 from envelope_codec.errors import MalformedEnvelope
 from envelope_codec.keys.namespaces import Entries, is_pattern
-from envelope_codec.temporal.legacy import with_legacy_codecs
+from envelope_codec.temporal.legacy import load_legacy_codecs
 
 _OURS = "ENVELOPE_CODEC_"
 
@@ -60,12 +60,12 @@ def load_settings(key: str | None, file: str | None, environ: Mapping[str, str] 
     if key is not None:
         return Settings(EnvelopeConfig(key=key), "the key that was named")
     if file is not None:
-        return Settings(with_legacy_codecs(EnvelopeConfig.from_file(file)), f"file {file}")
+        return Settings(load_legacy_codecs(EnvelopeConfig.from_file(file)), f"file {file}")
     if not any(name.startswith(_OURS) and not name.startswith(f"{_OURS}SERVER_") for name in variables):
         raise NothingConfigured(
             "nothing to examine: name a key, or a file with --config, or set ENVELOPE_CODEC_KEY or ENVELOPE_CODEC_FILE"
         )
-    return Settings(with_legacy_codecs(EnvelopeConfig.from_env(variables)), "the environment, ENVELOPE_CODEC_*")
+    return Settings(load_legacy_codecs(EnvelopeConfig.from_env(variables)), "the environment, ENVELOPE_CODEC_*")
 
 
 def namespaces_of(config: EnvelopeConfig, default: str | None) -> list[str]:

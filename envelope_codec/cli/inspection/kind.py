@@ -8,7 +8,7 @@ from enum import Enum
 from envelope_codec.cli.inspection.place import Place, Role
 from envelope_codec.envelope import ENCODING, ENCODING_FAMILY, NAME_ENCODING, Envelope, parse
 from envelope_codec.errors import MalformedEnvelope
-from envelope_codec.temporal.system_payloads import written_in_clear
+from envelope_codec.temporal.system_payloads import describe_clear_payload
 
 LEGACY_ENCODING = b"binary/encrypted"
 """Of what the codec in Temporal's samples seals, with one static key."""
@@ -58,5 +58,5 @@ def judge(place: Place) -> Verdict:
         return Verdict(Kind.envelope, encoding, envelope=envelope)
     if raw == LEGACY_ENCODING:
         return Verdict(Kind.legacy, encoding)
-    name = place.role.value if place.role in (Role.search_attribute, Role.marker) else written_in_clear(payload)
+    name = place.role.value if place.role in (Role.search_attribute, Role.marker) else describe_clear_payload(payload)
     return Verdict(Kind.temporal, encoding, name) if name else Verdict(Kind.clear, encoding)

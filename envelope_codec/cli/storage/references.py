@@ -12,7 +12,7 @@ from envelope_codec.errors import MalformedEnvelope
 from envelope_codec.storage.claim import Claim, is_sealed
 from envelope_codec.storage.reference import is_encoded_reference, parse_reference, strip_mark
 from envelope_codec.temporal.codec import EnvelopeCodec
-from envelope_codec.temporal.system_payloads import is_reference, system_nexus_message
+from envelope_codec.temporal.system_payloads import is_reference, parse_system_nexus_message
 
 
 async def ids_in(message: Message, codec: EnvelopeCodec) -> set[str]:
@@ -36,7 +36,7 @@ def _payloads(message: Message) -> Iterator[Payload]:
     for payload in payloads_in(message):
         yield payload
         try:
-            inner = system_nexus_message(payload)
+            inner = parse_system_nexus_message(payload)
         except DecodeError:
             raise MalformedEnvelope("a payload that Temporal wrote itself can't be read") from None
         if inner is not None:

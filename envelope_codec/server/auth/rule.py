@@ -21,9 +21,9 @@ class Rule(SettingsTable):
 
     claims: dict[str, Patterns] = Field(
         {},
-        description="Claims that the token must have, each by its name, or by a path with dots, and a pattern for its "
-        "value, or a list of patterns of which one must fit. In a claim that is a list, one entry must fit. Without "
-        "claims, the rule is for every caller.",
+        description="Claims that the token must have. Each has a name, or a path with dots, and a pattern, or a list "
+        "of patterns of which one must fit. In a claim that is a list, one entry must fit. Without claims, the rule is "
+        "for every caller.",
     )
     namespaces: Patterns = Field(min_length=1, description="Namespaces that the rule is for, by name or pattern.")
     verbs: Annotated[tuple[Verb, ...], OneOrMore] = Field(

@@ -6,7 +6,7 @@ import ipaddress
 import re
 from typing import NamedTuple
 
-from envelope_codec.kms import shown_value
+from envelope_codec.kms import show_value
 
 
 class Address(NamedTuple):
@@ -20,7 +20,7 @@ class Address(NamedTuple):
         """Read ``HOST:PORT`` or ``[IPV6]:PORT``. Raises ValueError."""
         match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+)):(\d{1,5})", text)
         if match is None or int(match[3]) > 65_535:
-            raise ValueError(f"{shown_value(text)} is no address: give HOST:PORT, or [IPV6]:PORT")
+            raise ValueError(f"{show_value(text)} is no address: give HOST:PORT, or [IPV6]:PORT")
         return cls(match[1] or match[2], int(match[3]))
 
     @property

@@ -250,7 +250,7 @@ def handed_in() -> Iterator[tuple[dict[str, Any], AwsKms]]:
         raise source["error"]()
 
     session = botocore.session.Session()
-    session._credentials = DeferredRefreshableCredentials(refresh_using=refresh, method="test")
+    session._credentials = DeferredRefreshableCredentials(refresh_using=refresh, method="test")  # type: ignore[attr-defined]
     client = boto3.Session(botocore_session=session).client(
         "kms", region_name="us-east-1", endpoint_url="http://127.0.0.1:9"
     )

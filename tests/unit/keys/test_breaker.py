@@ -8,7 +8,7 @@ import dataclasses
 import pytest
 
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable
-from envelope_codec.keys.breaker import Breaker
+from envelope_codec.keys.breaker import Breaker, BreakerState
 from envelope_codec.keys.keyset import KeySet
 from envelope_codec.keys.sealing_key import SealingKey
 from envelope_codec.testing import FakeKms
@@ -171,3 +171,36 @@ async def test_who_is_down_does_not_hold_up_the_next_key_to_seal_with() -> None:
     two.ring.advance(1)
     await two.ring.seal("a third")
     assert two.wraps == (2, 3), "it is time to ask again"
+
+
+@pytest.mark.parametrize(
+    ("state", "turn", "after"),
+    [
+        (BreakerState.CLOSED, "answer", BreakerState.CLOSED),
+        (BreakerState.CLOSED, "no answer", BreakerState.OPEN),
+        (BreakerState.CLOSED, "probe", BreakerState.CLOSED),
+        (BreakerState.OPEN, "answer", BreakerState.CLOSED),
+        (BreakerState.OPEN, "no answer", BreakerState.OPEN),
+        (BreakerState.OPEN, "probe", BreakerState.HALF_OPEN),
+        (BreakerState.OPEN, "probe too early", BreakerState.OPEN),
+        (BreakerState.HALF_OPEN, "answer", BreakerState.CLOSED),
+        (BreakerState.HALF_OPEN, "no answer", BreakerState.OPEN),
+        (BreakerState.HALF_OPEN, "probe", BreakerState.HALF_OPEN),
+        (BreakerState.HALF_OPEN, "probe too early", BreakerState.HALF_OPEN),
+    ],
+)
+def test_each_state_and_what_follows_it(state: BreakerState, turn: str, after: BreakerState) -> None:
+    breaker = Breaker()
+    if state is not BreakerState.CLOSED:
+        breaker.open(100, jitter=1)
+    if state is BreakerState.HALF_OPEN:
+        assert breaker.take_probe(101)
+    assert breaker.state is state
+    if turn == "answer":
+        breaker.close()
+    elif turn == "no answer":
+        breaker.open(101, jitter=1)
+    else:
+        breaker.take_probe(1_000 if turn == "probe" else 100.5)
+    assert breaker.state is after
+    assert breaker.is_open is (after is not BreakerState.CLOSED)

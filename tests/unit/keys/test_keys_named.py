@@ -10,6 +10,7 @@ from temporalio.api.common.v1 import Payload
 
 from envelope_codec import ConfigurationError, EnvelopeConfig, EnvelopePlugin, KeyDenied, KeyNotConfigured
 from envelope_codec.temporal.codec import EnvelopeCodec
+from envelope_codec.temporal.worker_start import prewarm_worker
 from envelope_codec.testing import FakeKms
 from tests.support.keyring_on_fakes import wrapped_by
 
@@ -39,7 +40,7 @@ async def test_the_worker_that_can_not_start_names_the_setting(
     with EnvelopePlugin(EnvelopeConfig(startup_jitter=0, **config)) as plugin:
         for _ in range(2):  # the second time it is the refusal that is remembered
             with caplog.at_level(logging.ERROR), pytest.raises(KeyDenied) as refused:
-                await plugin._prewarm(namespace)
+                await prewarm_worker(plugin.keyring, namespace, 0)
             assert str(refused.value).startswith(f"{setting}: the master key is disabled (key fakekms://")
             assert str(refused.value).endswith("`envelope-codec doctor` says what is missing")
             assert refused.value.key_id in str(refused.value)  # type: ignore[operator]
@@ -52,7 +53,7 @@ async def test_a_backup_key_that_is_refused_is_named(caplog: pytest.LogCaptureFi
     keys = {"key": FakeKms(), "backup_keys": [backup]}
     config = EnvelopeConfig(namespaces={"prod": keys}, startup_jitter=0)
     with EnvelopePlugin(config) as plugin, caplog.at_level(logging.ERROR):
-        await plugin._prewarm("prod")
+        await prewarm_worker(plugin.keyring, "prod", 0)
     (line,) = [record.getMessage() for record in caplog.records]
     assert line.startswith(
         "namespaces.prod.backup_keys[0] does not wrap, and sealing goes on without it: the master key is disabled "

@@ -11,7 +11,7 @@ import pytest
 from envelope_codec.envelope import Record, build_record
 from envelope_codec.errors import InvalidCiphertext, KeyDenied, KmsUnavailable
 from envelope_codec.keys.keyset import KeySet
-from envelope_codec.keys.lease import Lease
+from envelope_codec.keys.lease import Answer, Lease, LeaseState
 from envelope_codec.keys.lease_name import LeaseName, Request
 from envelope_codec.keys.limits import Limits
 from envelope_codec.keys.moment import Moment
@@ -632,3 +632,83 @@ async def test_a_throttled_record_has_no_fresh_lease_renewed() -> None:
         await ring.open(record)
         ring.clock.advance(0.5)
     assert ring.kms.unwraps - before == 20 + 20
+
+
+# --- states ---------------------------------------------------------------------------------------------------------
+
+ANSWERED, UNANSWERED, DENIED = LeaseState.ANSWERED, LeaseState.UNANSWERED, LeaseState.DENIED
+SENT = Moment(1_000.0, 1_700_000_000.0)
+
+
+def in_state(state: LeaseState) -> Lease:
+    lease = Lease(LeaseName(Request("unwrap", 0, "key", ()), "1", b"", LEASE), SENT)
+    turns = {ANSWERED: lambda: None, UNANSWERED: lambda: lease.miss(GRACE), DENIED: lease.deny}
+    turns[state]()
+    assert lease.state is state
+    return lease
+
+
+@pytest.mark.parametrize(
+    ("state", "answer", "after"),
+    [
+        (ANSWERED, Answer.SUCCESS, ANSWERED),
+        (ANSWERED, Answer.CORRUPT, ANSWERED),
+        (ANSWERED, Answer.NONE, UNANSWERED),
+        (ANSWERED, Answer.DENIAL, DENIED),
+        (UNANSWERED, Answer.SUCCESS, ANSWERED),
+        (UNANSWERED, Answer.CORRUPT, ANSWERED),
+        (UNANSWERED, Answer.NONE, UNANSWERED),
+        (UNANSWERED, Answer.DENIAL, DENIED),
+        (DENIED, Answer.SUCCESS, DENIED),
+        (DENIED, Answer.CORRUPT, DENIED),
+        (DENIED, Answer.NONE, DENIED),
+        (DENIED, Answer.DENIAL, DENIED),
+    ],
+)
+def test_each_state_and_what_follows_it(state: LeaseState, answer: Answer, after: LeaseState) -> None:
+    lease = in_state(state)
+    take_note: dict[Answer, Callable[[], None]] = {
+        Answer.SUCCESS: lambda: lease.succeed(SENT.after(1.0)),
+        Answer.CORRUPT: lease.answer_corrupt,
+        Answer.NONE: lambda: lease.miss(GRACE),
+        Answer.DENIAL: lease.deny,
+    }
+    take_note[answer]()
+    assert lease.state is after
+
+
+@pytest.mark.parametrize(
+    ("state", "later", "live", "strictly"),
+    [
+        (ANSWERED, 0.0, True, True),
+        (ANSWERED, LEASE - 0.1, True, True),
+        (ANSWERED, LEASE, False, False),
+        (UNANSWERED, LEASE - 0.1, True, True),
+        (UNANSWERED, LEASE, True, False),
+        (UNANSWERED, LEASE + GRACE - 0.1, True, False),
+        (UNANSWERED, LEASE + GRACE, False, False),
+        (DENIED, 0.0, False, False),
+    ],
+)
+def test_when_a_lease_is_live(state: LeaseState, later: float, live: bool, strictly: bool) -> None:
+    lease, now = in_state(state), SENT.after(later)
+    assert lease.live(*now) is live
+    assert lease.live(*now, strict=True) is strictly
+    # Whichever clock is first.
+    assert not lease.live(now.monotonic, SENT.time + LEASE + GRACE)
+    assert not lease.live(SENT.monotonic + LEASE + GRACE, now.time)
+
+
+def test_grace_is_counted_from_the_last_success_however_often_no_answer_comes() -> None:
+    lease = in_state(ANSWERED)
+    for _ in range(5):
+        lease.miss(GRACE)
+    assert lease.failures == 5
+    assert not lease.live(*SENT.after(LEASE + GRACE))
+
+
+@pytest.mark.parametrize(("jitter", "share"), [(0.0, 0.8), (0.5, 0.75), (1.0, 0.7)])
+def test_when_a_lease_is_renewed(jitter: float, share: float) -> None:
+    lease = in_state(ANSWERED)
+    assert lease.renew_at(jitter) == pytest.approx(SENT.monotonic + share * LEASE)
+    assert lease.last_look_at == pytest.approx(SENT.monotonic + 0.95 * LEASE)

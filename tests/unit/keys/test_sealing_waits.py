@@ -273,16 +273,3 @@ async def test_a_try_under_way_is_shared_with_those_who_do_not_wait() -> None:
         await other
     assert not task.done()
     task.cancel()
-
-
-@pytest.mark.parametrize(
-    ("ttl", "remaining", "jitter", "seconds"),
-    [
-        (5.0, 30.0, 0.0, 5.0),
-        (5.0, 30.0, 1.0, 6.25),
-        (60.0, 30.0, 0.0, 15.0),
-        (0.0, 30.0, 0.0, 0.1),
-    ],
-)
-def test_pace(ttl: float, remaining: float, jitter: float, seconds: float) -> None:
-    assert patience.pause(ttl, remaining, jitter) == seconds

@@ -17,7 +17,7 @@ from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, K
 from envelope_codec.keys.keyset import KeySet
 from envelope_codec.keys.lease import Lease
 from envelope_codec.keys.lease_name import LeaseName
-from envelope_codec.kms import Unwrapped, WrappedSecret, unwrapped_by
+from envelope_codec.kms import Unwrapped, WrappedSecret, unwrap_with
 from envelope_codec.temporal.codec import EnvelopeCodec
 from envelope_codec.testing import FakeKms
 from tests.support.keyring_on_fakes import (
@@ -70,8 +70,8 @@ def last_served(ring: Ring, record: Record, *others: Record) -> float:
 def test_1_a_success_proves_a_version_or_none() -> None:
     told, untold = FakeKms(), Untold()
     told.rotate()
-    assert unwrapped_by(told, told.wrap(bytes(32), TENANT_A), TENANT_A) == Unwrapped(bytes(32), "2")
-    assert unwrapped_by(untold, untold.wrap(bytes(32), TENANT_A), TENANT_A) == Unwrapped(bytes(32), None)
+    assert unwrap_with(told, told.wrap(bytes(32), TENANT_A), TENANT_A) == Unwrapped(bytes(32), "2")
+    assert unwrap_with(untold, untold.wrap(bytes(32), TENANT_A), TENANT_A) == Unwrapped(bytes(32), None)
     assert "secret" not in repr(Unwrapped(b"secret", "1"))
 
 
@@ -85,7 +85,7 @@ def test_1_bare_bytes_prove_no_version_and_one_line_in_the_log_says_what_to_do(
     kms = Old()
     caplog.set_level(logging.WARNING, "envelope_codec")
     for _ in range(2):
-        assert unwrapped_by(kms, kms.wrap(bytes(32), TENANT_A), TENANT_A) == Unwrapped(bytes(32), None)
+        assert unwrap_with(kms, kms.wrap(bytes(32), TENANT_A), TENANT_A) == Unwrapped(bytes(32), None)
     assert [line for line in caplog.messages if "return Unwrapped(secret, version)" in line] == caplog.messages[:1]
 
 
@@ -96,7 +96,7 @@ def test_1_anything_else_is_a_provider_s_bug_which_names_the_fix() -> None:
 
     kms = Broken()
     with pytest.raises(TypeError, match=r"return Unwrapped\(secret, version\)"):
-        unwrapped_by(kms, kms.wrap(bytes(32), TENANT_A), TENANT_A)
+        unwrap_with(kms, kms.wrap(bytes(32), TENANT_A), TENANT_A)
 
 
 # --- 2: operation, master key as asked, version, and the KMS context without the record's id -------------------------

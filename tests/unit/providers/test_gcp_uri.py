@@ -13,7 +13,7 @@ from envelope_codec.errors import ConfigurationError
 from envelope_codec.kms import MasterKey, master_key
 from envelope_codec_gcp import GcpKms
 from envelope_codec_gcp._endpoint import Endpoint
-from envelope_codec_gcp._key_id import version_under
+from envelope_codec_gcp._key_id import find_version
 
 NAME = "projects/my-project/locations/europe-west1/keyRings/ring/cryptoKeys/key"
 URI = f"gcpkms://{NAME}"
@@ -200,10 +200,10 @@ def test_a_client_over_rest_is_refused() -> None:
     ],
 )
 def test_a_version_counts_only_under_the_key_that_was_asked(reply: str, version: str | None) -> None:
-    assert version_under(NAME, reply) == version
+    assert find_version(NAME, reply) == version
 
 
 def test_two_project_numbers_are_two_projects() -> None:
     numbered = NAME.replace("my-project", "123")
-    assert version_under(numbered, numbered.replace("123", "124") + "/cryptoKeyVersions/1") is None
-    assert version_under(numbered, f"{NAME}/cryptoKeyVersions/1") == "1"
+    assert find_version(numbered, numbered.replace("123", "124") + "/cryptoKeyVersions/1") is None
+    assert find_version(numbered, f"{NAME}/cryptoKeyVersions/1") == "1"

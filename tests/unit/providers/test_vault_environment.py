@@ -10,7 +10,7 @@ import pytest
 from envelope_codec.errors import ConfigurationError
 from envelope_codec_vault import VaultTransit, _environment
 from envelope_codec_vault._hints import LOGIN_LOCKED, LOGIN_REFUSED
-from envelope_codec_vault._life import life_of
+from envelope_codec_vault._life import read_life
 from envelope_codec_vault._refusal import APPROLE, UNLOCKED, Refusals
 
 VAULT, BAO, OWN = "https://vault.invalid:8200", "https://bao.invalid:8200", "https://own.invalid:8200"
@@ -100,7 +100,7 @@ def test_a_namespace_of_the_environment_names_no_other_key_and_is_warned_of(
     assert caplog.text == ""
     other.close()
     monkeypatch.setenv(name, "root")
-    assert _environment.ignored_variables("") == []
+    assert _environment.find_ignored_variables("") == []
 
 
 @pytest.mark.parametrize("name", ["VAULT_SKIP_VERIFY", "BAO_TLS_SERVER_NAME", "VAULT_HTTP_PROXY", "VAULT_AGENT_ADDR"])
@@ -173,13 +173,13 @@ def test_four_processes_with_a_dead_secret_id_never_lock_the_role() -> None:
 
 
 def test_a_life_is_read_from_logins_renewals_and_lookups() -> None:
-    login = life_of({"lease_duration": 600, "renewable": True, "num_uses": 0})
+    login = read_life({"lease_duration": 600, "renewable": True, "num_uses": 0})
     assert (login.seconds, login.full, login.keeps) == (600.0, 600.0, True)
-    looked_up = life_of({"ttl": 60, "creation_ttl": 600, "renewable": True, "num_uses": 0})
+    looked_up = read_life({"ttl": 60, "creation_ttl": 600, "renewable": True, "num_uses": 0})
     assert (looked_up.seconds, looked_up.full, looked_up.keeps) == (60.0, 600.0, True)
-    assert not life_of({"lease_duration": 600, "renewable": True, "num_uses": 3}).keeps
-    assert not life_of({"lease_duration": 600, "renewable": False}).keeps
-    endless = life_of({"ttl": 0, "creation_ttl": 0, "renewable": True})
+    assert not read_life({"lease_duration": 600, "renewable": True, "num_uses": 3}).keeps
+    assert not read_life({"lease_duration": 600, "renewable": False}).keeps
+    endless = read_life({"ttl": 0, "creation_ttl": 0, "renewable": True})
     assert endless.seconds == float("inf")
     assert not endless.keeps
-    assert life_of({"lease_duration": "soon"}).seconds == float("inf")
+    assert read_life({"lease_duration": "soon"}).seconds == float("inf")

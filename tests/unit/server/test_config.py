@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +12,6 @@ import pytest
 from envelope_codec import ConfigurationError, EnvelopeConfig
 from envelope_codec.server import ServerConfig
 from envelope_codec.server.web.address import Address
-from envelope_codec.server.web.listener import address_of, bind
 
 KEY = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 CLOUD = {"issuer": "temporal-cloud"}
@@ -192,23 +190,6 @@ def test_a_table_that_is_none_is_named(tmp_path: Path) -> None:
     file.write_text(f'server = "x"\nkey = "{KEY}"\n')
     with pytest.raises(ConfigurationError, match="give a table"):
         ServerConfig.from_file(file)
-
-
-def test_sockets_are_bound_where_they_should_be_and_to_nothing_that_is_taken() -> None:
-    listeners = bind(Address.parse("localhost:0"))
-    try:
-        assert all(address_of(listener).is_loopback for listener in listeners)
-        assert len({address_of(listener).port for listener in listeners}) == 1
-        assert {listener.proto for listener in listeners} == {socket.IPPROTO_TCP}  # or Nagle's algorithm stays on
-        listeners[0].listen()
-        taken = address_of(listeners[0])
-        with pytest.raises(ConfigurationError, match=r"server\.listen: can't listen on .*: Address already in use"):
-            bind(taken)
-        with pytest.raises(ConfigurationError, match=r"server\.listen: can't listen on no\.invalid:1: "):
-            bind(Address.parse("no.invalid:1"))
-    finally:
-        for listener in listeners:
-            listener.close()
 
 
 MISSING = """

@@ -36,7 +36,7 @@ REFUSED, OUTAGE = StoreRefused, StoreUnavailable
     ],
 )
 def test_each_reply(reply: str, kind: type[Exception], said: str) -> None:
-    told = redis._translate(BaseParser.parse_error(reply), "put")
+    told = redis._translate(BaseParser.parse_error(reply), "put")  # type: ignore[no-untyped-call]
     assert (type(told), told.operation) == (kind, "put")
     assert said in str(told)
     assert "hush" not in str(told)

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from google.protobuf.message import Message
-from nexusrpc.handler import StartOperationResultSync
 from temporalio.api.common.v1 import Payload
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.workflowservice.v1 import SignalWithStartWorkflowExecutionRequest
@@ -14,13 +13,11 @@ from temporalio.bridge.proto.workflow_activation import WorkflowActivation, Work
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
 from temporalio.bridge.worker import decode_activation
 from temporalio.client import Client
-from temporalio.common import RawValue
 from temporalio.worker import UnsandboxedWorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from envelope_codec import EncryptionRequired, EnvelopePlugin, envelope_data_converter
 from envelope_codec.temporal.activation import refuse_system_payloads
-from envelope_codec.temporal.worker_start import _unmarked
 from envelope_codec.testing import FakeKms
 
 
@@ -110,14 +107,3 @@ async def test_workers_and_replayers_refuse_it(runner: Any, required: bool, monk
         else:
             assert used.activate(activation).run_id == "a completion"
     assert instance.activated == (2 if required else 4)
-
-
-def test_an_operation_gives_no_payload_away_by_the_sdks_mark() -> None:
-    payload = marked(MESSAGES[1])
-    given = StartOperationResultSync(RawValue(payload))
-    result: Any = _unmarked(given)
-    assert dict(result.value.payload.metadata).keys() == {"encoding", "messageType"}
-    assert result.value.payload.data == payload.data
-    assert payload == marked(MESSAGES[1]), "the user's own stays as it is"
-    for other in (StartOperationResultSync("text"), StartOperationResultSync(RawValue(Payload(data=b"x")))):
-        assert _unmarked(other) is other

@@ -6,6 +6,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from temporalio.api.common.v1 import Payload
@@ -74,7 +75,7 @@ def kms() -> FakeKms:
     return FakeKms()
 
 
-def make(kms: FakeKms, namespace: str = "default", **settings: object) -> EnvelopeCodec:
+def make(kms: FakeKms, namespace: str = "default", **settings: Any) -> EnvelopeCodec:
     return EnvelopeCodec(EnvelopeConfig(key=kms, **settings), namespace=namespace)
 
 

@@ -10,8 +10,8 @@ from temporalio.converter import DataConverter
 from temporalio.testing import ActivityEnvironment
 
 from envelope_codec import ConfigurationError, EnvelopePlugin, envelope_data_converter
+from envelope_codec.temporal.prewarm import Prewarm
 from envelope_codec.temporal.worker_client import WorkerClient
-from envelope_codec.temporal.worker_start import Prewarm
 from envelope_codec.testing import FakeKms
 
 
@@ -28,7 +28,7 @@ async def looked_at(plugin: EnvelopePlugin) -> WorkerClient:
 
 async def in_activity(worker: WorkerClient, given: Client) -> None:
     async def activity() -> None:
-        worker.in_activity()
+        worker.check_in_activity()
 
     await ActivityEnvironment(client=given).run(activity)
 
@@ -62,6 +62,6 @@ async def test_a_client_is_looked_at_once() -> None:
 
 async def test_activities_that_get_no_client_need_none() -> None:
     def activity() -> None:
-        WorkerClient(lambda _: pytest.fail("there is none")).in_activity()
+        WorkerClient(lambda _: pytest.fail("there is none")).check_in_activity()
 
     ActivityEnvironment().run(activity)

@@ -25,7 +25,7 @@ from envelope_codec.temporal.chain import CodecChain
 from envelope_codec.temporal.codec import is_envelope
 from envelope_codec.temporal.failure_attributes import is_hidden
 from envelope_codec.temporal.untouched import is_untouched
-from envelope_codec.temporal.workflow_instance import failures_in, settles, settling
+from envelope_codec.temporal.workflow_instance import find_failures, guard_runner, is_guarded_runner
 from envelope_codec.testing import FakeKms
 
 SECRET = "marigold"
@@ -76,7 +76,7 @@ class Runner(UnsandboxedWorkflowRunner):
 
 def settled(completion: WorkflowActivationCompletion) -> WorkflowInstance:
     """The instance that has handed over ``completion``: it is held until then."""
-    instance = settling(Runner(completion)).create_instance(None)  # type: ignore[arg-type]
+    instance = guard_runner(Runner(completion)).create_instance(None)  # type: ignore[arg-type]
     assert instance.activate(WorkflowActivation()) is completion
     return instance
 
@@ -123,7 +123,7 @@ async def test_failure_is_hidden_and_sealed_wherever_it_stands(path: tuple[str, 
     """Sealed as well: the SDK's visitor must come by, or the text would be in clear in another field."""
     completion = WorkflowActivationCompletion()
     failure = put(completion, path)
-    assert list(failures_in(completion)) == [failure]
+    assert list(find_failures(completion)) == [failure]
     instance = settled(completion)
     assert is_hidden(failure)
     converter = envelope_data_converter(FakeKms(), namespace="n")
@@ -139,8 +139,8 @@ def test_many_commands_are_gone_through() -> None:
         completion.successful.commands.add().start_timer.seq = 1
         put(completion.successful.commands.add().update_response.rejected, ())
     settled(completion)
-    assert SECRET not in str([failure.message for failure in failures_in(completion)])
-    assert len(list(failures_in(completion))) == 3
+    assert SECRET not in str([failure.message for failure in find_failures(completion)])
+    assert len(list(find_failures(completion))) == 3
 
 
 def test_instance_raises_what_the_workflows_raises_and_its_frame_knows_nothing() -> None:
@@ -152,7 +152,7 @@ def test_instance_raises_what_the_workflows_raises_and_its_frame_knows_nothing()
 
             return Failing(self.completion)
 
-    instance = settling(Raising()).create_instance(None)  # type: ignore[arg-type]
+    instance = guard_runner(Raising()).create_instance(None)  # type: ignore[arg-type]
     with pytest.raises(RuntimeError, match="no way") as caught:
         instance.activate(WorkflowActivation(run_id=SECRET))
     trace = caught.value.__traceback__
@@ -174,14 +174,14 @@ def test_instance_is_what_the_runners_own_is_besides() -> None:
 
 def test_runner_is_of_the_users_class_and_shares_its_state() -> None:
     mine = Runner()
-    runner = settling(mine)
+    runner = guard_runner(mine)
     assert isinstance(runner, Runner)
     runner.create_instance(None)  # type: ignore[arg-type]
     assert mine.made == runner.made == 1
-    assert settling(runner) is runner
-    assert settles(runner)
-    assert not settles(mine)
-    assert type(settling(Runner())) is type(runner)
+    assert guard_runner(runner) is runner
+    assert is_guarded_runner(runner)
+    assert not is_guarded_runner(mine)
+    assert type(guard_runner(Runner())) is type(runner)
 
 
 class Slotted(WorkflowRunner):
@@ -208,9 +208,9 @@ class Closed(Runner):
 
 @pytest.mark.parametrize("mine", [Slotted(), Closed()], ids=lambda mine: type(mine).__name__)
 def test_runner_that_can_not_be_extended_is_asked(mine: Any) -> None:
-    runner = settling(mine)
-    assert settles(runner)
-    assert settling(runner) is runner
+    runner = guard_runner(mine)
+    assert is_guarded_runner(runner)
+    assert guard_runner(runner) is runner
     completion = WorkflowActivationCompletion()
     put(completion, ("failed", "failure"))
     mine.completion = completion if isinstance(mine, Closed) else None
@@ -362,7 +362,7 @@ async def test_nobody_can_ask_to_be_left_alone() -> None:
 
 def test_next_activation_lets_go_of_what_was_held() -> None:
     runner = Runner(upserting(gone=NULLS["null"]))
-    instance = settling(runner).create_instance(None)  # type: ignore[arg-type]
+    instance = guard_runner(runner).create_instance(None)  # type: ignore[arg-type]
     instance.activate(WorkflowActivation())
     found = runner.completion.successful.commands[0].modify_workflow_properties.upserted_memo.fields["gone"]
     assert is_untouched(found)

@@ -119,7 +119,7 @@ async def test_a_jwks_that_hangs_keeps_nobody_else_waiting_and_ends_for_no_cance
 )
 async def test_keys_that_are_for_something_else_are_none(clock: Hand, jwk: dict[str, str]) -> None:
     class Odd(Key):
-        jwk: dict[str, str]  # type: ignore[assignment]
+        jwk: dict[str, str]
 
     odd = Odd("x")
     Odd.jwk = jwk

@@ -158,7 +158,7 @@ def test_no_json_does_anything_but_be_taken_or_refused(tree: object) -> None:
         taken = parse_payloads(json.dumps(tree).encode(), LIMIT)
     except Refusal:
         return
-    assert taken == list(json_format.ParseDict(tree, Payloads()).payloads)
+    assert taken == list(json_format.Parse(json.dumps(tree), Payloads()).payloads)
 
 
 BODIES = {

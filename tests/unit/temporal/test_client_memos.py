@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -28,7 +27,7 @@ from temporalio.converter import (
 )
 
 from envelope_codec import EnvelopePlugin
-from envelope_codec.temporal.memo_interceptor import NullMemos
+from envelope_codec.temporal.client_memos import NullMemos
 from envelope_codec.testing import FakeKms
 
 NULL = Payload(metadata={"encoding": b"json/plain"}, data=b"null")
@@ -36,6 +35,17 @@ VALUE = Payload(metadata={"encoding": b"json/plain"}, data=b'"v"')
 GIVEN: dict[str, Any] = {"none": None, "list": [], "bytes": b"", "null": NULL, "value": VALUE}
 GIVEN |= {"text": "", "zero": 0, "false": False, "empty": {}, "words": "null"}
 KEPT = ["value", "text", "zero", "false", "empty", "words"]
+
+
+@dataclasses.dataclass
+class Call:
+    """What these tests need of the input of a call of the SDK's client."""
+
+    id: str = "w"
+    memo: Any = None
+    schedule: Any = None
+    start_workflow_input: Any = None
+    updater: Any = None
 
 
 class Last(OutboundInterceptor):
@@ -55,7 +65,7 @@ class Last(OutboundInterceptor):
         self.given += [input.memo, input.schedule.action.memo]
 
     async def update_schedule(self, input: Any) -> None:
-        update = input.updater(SimpleNamespace())
+        update = input.updater(None)
         update = await update
         self.given.append(update and update.schedule.action.memo)
 
@@ -72,12 +82,10 @@ def schedule(memo: Any) -> Schedule:
 
 async def test_null_fields_of_a_start_are_left_out() -> None:
     ours, last = await interceptor()
-    given = SimpleNamespace(id="w", memo=dict(GIVEN))
+    given = Call(memo=dict(GIVEN))
     theirs = given.memo
     await ours.start_workflow(given)
-    await ours.start_update_with_start_workflow(
-        SimpleNamespace(start_workflow_input=SimpleNamespace(id="w", memo=theirs))
-    )
+    await ours.start_update_with_start_workflow(Call(start_workflow_input=Call(memo=theirs)))
     assert [list(memo) for memo in last.given] == [KEPT, KEPT]
     assert list(theirs) == list(GIVEN), "the caller's own stays as it is"
 
@@ -85,15 +93,15 @@ async def test_null_fields_of_a_start_are_left_out() -> None:
 @pytest.mark.parametrize("memo", [None, {}])
 async def test_no_memo_stays_none(memo: Any) -> None:
     ours, last = await interceptor()
-    await ours.start_workflow(SimpleNamespace(id="w", memo=memo))
-    await ours.create_schedule(SimpleNamespace(memo=memo, schedule=schedule(memo)))
+    await ours.start_workflow(Call(memo=memo))
+    await ours.create_schedule(Call(memo=memo, schedule=schedule(memo)))
     assert last.given == [memo, memo, memo]
 
 
 async def test_null_fields_of_schedules_are_left_out() -> None:
     ours, last = await interceptor()
     made = schedule(GIVEN)
-    await ours.create_schedule(SimpleNamespace(memo=GIVEN, schedule=made))
+    await ours.create_schedule(Call(memo=GIVEN, schedule=made))
     assert [list(memo) for memo in last.given] == [KEPT, KEPT]
     action = cast(ScheduleActionStartWorkflow, made.action)
     assert action.memo == GIVEN, "the caller's own stays as it is"
@@ -107,7 +115,7 @@ async def test_null_fields_of_changed_schedules_are_left_out() -> None:
         return update
 
     for updater in (lambda given: update, changing, lambda given: None):
-        await ours.update_schedule(SimpleNamespace(updater=updater))
+        await ours.update_schedule(Call(updater=updater))
     assert [memo and list(memo) for memo in last.given] == [KEPT, KEPT, None]
 
 
@@ -129,10 +137,10 @@ async def test_it_goes_by_the_users_payload_converter_in_its_context() -> None:
 
     seen: list[Any] = []
     ours, last = await interceptor(dataclasses.replace(DataConverter.default, payload_converter_class=Own))
-    await ours.start_workflow(SimpleNamespace(id="w", memo={"gone": "nothing", "kept": None}))
+    await ours.start_workflow(Call(memo={"gone": "nothing", "kept": None}))
     assert list(last.given[0]) == ["kept"]
     assert {(context.namespace, context.workflow_id) for context in seen} == {("default", "w")}
-    await ours.create_schedule(SimpleNamespace(memo={"gone": "nothing"}, schedule=schedule(None)))
+    await ours.create_schedule(Call(memo={"gone": "nothing"}, schedule=schedule(None)))
     assert last.given[1] == {"gone": "nothing"}, "what can't be converted is the SDK's to tell"
 
 

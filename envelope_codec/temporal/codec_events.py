@@ -1,0 +1,61 @@
+"""The events that a codec reports, one for each call of `encode` or `decode` and each way that payloads took in it."""
+
+from __future__ import annotations
+
+import time
+
+from envelope_codec._frames import is_expected, place_of, without_frames
+from envelope_codec.errors import EnvelopeError
+from envelope_codec.observe import Event, LogObserver, Observer, logger, report
+
+
+class CodecEvents:
+    """Reports to one observer what happens to payloads of one namespace.
+
+    Args:
+        observer: receives the events.
+        namespace: stands in each event.
+
+    Attributes:
+        wants_successes: whether the observer does anything with a success.
+    """
+
+    def __init__(self, observer: Observer, namespace: str) -> None:
+        self._observer = observer
+        self._namespace = namespace
+        self.wants_successes = type(observer) is not LogObserver  # `LogObserver` logs nothing about a success
+
+    def for_namespace(self, namespace: str) -> CodecEvents:
+        """Return what reports events of ``namespace`` to the same observer."""
+        return CodecEvents(self._observer, namespace)
+
+    def report_success(self, operation: str, count: int, begun: float) -> None:
+        """Report ``count`` payloads. ``begun`` is when the call began, by `time.perf_counter`."""
+        if self.wants_successes:
+            self._report(operation, count, begun, None)
+
+    def prepare_failure(self, operation: str, count: int, begun: float, error: BaseException) -> BaseException:
+        """Report a failed call, and return what to raise in place of ``error``.
+
+        It is without frames, which hold keys and what was opened before. An unexpected error becomes one of ours: its
+        words may be the user's data, and Temporal's SDK would store them in clear.
+        """
+        if not is_expected(error):
+            logger.error("the codec failed unexpectedly at %s: %s", operation, place_of(error))
+            error = EnvelopeError("the codec failed unexpectedly", operation=operation)
+        without_frames(error)
+        if isinstance(error, EnvelopeError):
+            self._report(operation, count, begun, error)
+        return error
+
+    def _report(self, operation: str, count: int, begun: float, error: EnvelopeError | None) -> None:
+        event = Event(
+            operation,
+            type(error).__name__ if error else "ok",
+            self._namespace,
+            (error.key_id or "") if error else "",
+            time.perf_counter() - begun,
+            count,
+            str(error) if error else "",
+        )
+        report(self._observer, event)

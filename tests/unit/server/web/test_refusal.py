@@ -1,0 +1,32 @@
+"""Refusals: their answers, and which one a request gets whose payloads failed in several ways."""
+
+from __future__ import annotations
+
+import json
+
+from envelope_codec.server.web.refusal import (
+    KMS_UNAVAILABLE,
+    NOT_ALLOWED,
+    TOO_MANY_BYTES,
+    Refusal,
+    refusal_of,
+)
+
+
+def test_an_outage_counts_before_a_limit_and_that_before_a_permission() -> None:
+    failures = {"KeyDenied": 9, NOT_ALLOWED: 1, TOO_MANY_BYTES: 1, KMS_UNAVAILABLE: 1}
+    for name, status in ((KMS_UNAVAILABLE, 503), (TOO_MANY_BYTES, 429), (NOT_ALLOWED, 403), ("KeyDenied", 400)):
+        assert refusal_of(failures).status == status
+        del failures[name]
+    assert refusal_of({"SomethingElse": 1}).code == "not_openable"
+
+
+def test_an_answer_says_why_and_when_to_come_back() -> None:
+    response = Refusal(503, "busy", "The server is busy.", close=True).response("an-id")
+    assert json.loads(bytes(response.body)) == {
+        "error": "busy",
+        "message": "The server is busy.",
+        "request_id": "an-id",
+    }
+    assert (response.headers["retry-after"], response.headers["connection"]) == ("5", "close")
+    assert "retry-after" not in Refusal(400, "malformed", "No.").response("").headers
