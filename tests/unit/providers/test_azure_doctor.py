@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 from azurekv_client import CLIENT_ID, CLIENT_SECRET, TENANT
+from envelope_codec.cli.doctor.settings import Settings
 
 from envelope_codec.cli.doctor.call import Calls, Deadline, quiet_logs
 from envelope_codec.cli.doctor.diagnosis import Request, diagnose
 from envelope_codec.cli.doctor.finding import Level
-from envelope_codec.cli.doctor.settings import Settings
 from envelope_codec.config import EnvelopeConfig
 from tests.support.azure_vault import Azure, azure_vault
 
