@@ -3,12 +3,14 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test servers lint types bench fleet hostile pins localstack-venv no-localstack clean
+.PHONY: help demo test quick coverage coverage-rooms pythons servers lint types pages bench fleet hostile pins \
+  localstack-venv no-localstack clean
 .NOTPARALLEL:
 
 KMS ?= local
 ARGS ?=
 JOBS ?= 0
+UPGRADE ?=
 
 VENV := .venv
 LOCALSTACK_VENV := .devstack/localstack-venv
@@ -36,6 +38,22 @@ demo: $(DEMO) $(if $(filter aws,$(KMS)),localstack-venv) ## encrypt a workflow e
 test: $(DEV) localstack-venv ## run all tests, real servers included; ARGS="-k NAME" for some, JOBS=2 for two files at a time
 	$(RUN) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
+quick: $(DEV) ## run the unit tests that are not marked slow, in under a minute; before a commit: make lint types quick
+	$(RUN) -m pytest tests/unit -m 'not slow' -q -n 2 --dist loadfile $(ARGS)
+
+coverage: $(DEV) localstack-venv ## run all tests, and hold the branches they took to their floors; .coverage/html shows them
+	$(coverage) run -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+	$(coverage_report)
+	$(RUN) -m tools.coverage_floors .coverage/report.json
+
+coverage-rooms: $(DEV) ## the same for the rooms that have a floor of their own, by their own unit tests: half a minute
+	$(coverage) run -m pytest tests/unit/keys tests/unit/temporal -m 'not slow' -q -n $(JOBS) --dist loadfile $(ARGS)
+	$(coverage_report)
+	$(RUN) -m tools.coverage_floors .coverage/report.json --unit
+
+pythons: ## run the unit tests on every Python from 3.10 on that is on PATH or was made by pyenv
+	$(need_python); $(PYTHON) tools/pythons.py $(ARGS)
+
 servers: $(DEV) localstack-venv ## install every server for trials; python localstack/devstack.py up starts them
 
 lint: $(DEV) ## check rules and format with ruff
@@ -45,6 +63,9 @@ lint: $(DEV) ## check rules and format with ruff
 types: $(DEV) ## check types: mypy over everything, pyright over the library and its providers
 	$(RUN) -m mypy
 	$(RUN) -m pyright --pythonpath $(RUN)
+
+pages: $(DEV) ## write the generated parts of the documents anew
+	$(RUN) -m tools.pages
 
 bench: $(DEV) ## measure encode and decode time beside a static-key codec
 	$(RUN) benchmarks/hot_path.py $(ARGS)
@@ -57,13 +78,15 @@ hostile: $(DEV) ## measure what one hostile party costs the others
 	$(RUN) benchmarks/hostile.py $(ARGS)
 
 clean: ## remove the environments and all caches
-	rm -rf -- $(VENV) .devstack .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf -- $(VENV) .devstack .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build dist
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf -- {} +
 
-compile = $(UV_VENV)/bin/python -m uv pip compile --quiet --universal --upgrade --no-annotate --no-emit-index-url \
-  --custom-compile-command 'make pins'
+# Pins that still fit stay: uv reads them from the files that it writes.
+compile = $(UV_VENV)/bin/python -m uv pip compile --quiet --universal --no-annotate --no-emit-index-url \
+  --custom-compile-command 'make pins' $(upgrade)
+upgrade = $(if $(filter 1,$(UPGRADE)),--upgrade,$(addprefix --upgrade-package=,$(UPGRADE)))
 
-pins: $(UV_VENV)/.uv ## resolve requirements/*.txt anew, from pyproject.toml and localstack.in
+pins: $(UV_VENV)/.uv ## bring requirements/*.txt in line with pyproject.toml; UPGRADE=1 takes newer versions, UPGRADE=NAME of one package
 	$(compile) --python-version 3.10 --extra all --group dev -o requirements/dev.txt pyproject.toml
 	$(compile) --python-version 3.10 --extra aws --extra azure --extra gcp --extra vault --extra cli --group demo -c requirements/dev.txt -o requirements/demo.txt pyproject.toml
 	$(compile) --python-version 3.11 -o requirements/localstack.txt requirements/localstack.in
@@ -78,6 +101,13 @@ endif
 no-localstack:
 	@echo 'No LocalStack: it needs Python 3.11, 3.12 or 3.13 with the venv module. AWS tests are skipped without it.' >&2
 	@[ "$${ENVELOPE_REQUIRE_SERVERS:-}" != 1 ] && [ '$(KMS)' != aws ]
+
+coverage = mkdir -p .coverage && $(RUN) -m coverage erase && $(RUN) -m coverage
+define coverage_report
+$(RUN) -m coverage combine --quiet
+$(RUN) -m coverage json --quiet -o .coverage/report.json
+$(RUN) -m coverage html --quiet -d .coverage/html
+endef
 
 environment = $(need_python); $(PYTHON) localstack/environment.py
 need_python = [ -n '$(PYTHON)' ] || { \

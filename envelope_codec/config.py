@@ -78,10 +78,13 @@ class _MasterKeys(BaseModel):
         (), description="Master keys that open only: those that sealed before, or that others seal with."
     )
     context: dict[str, str] = Field(
-        {}, description="Further names and values to bind to whatever is sealed, beside the namespace."
+        default={}, description="Further names and values to bind to whatever is sealed, beside the namespace."
     )
     min_recipients: int = Field(
-        1, ge=1, le=8, description="How many of `key` and `backup_keys` must wrap before a wrapping key may seal."
+        default=1,
+        ge=1,
+        le=8,
+        description="How many of `key` and `backup_keys` must wrap before a wrapping key may seal.",
     )
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
@@ -99,7 +102,7 @@ class NamespaceKeys(_MasterKeys):
 
     key: Key = Field(description="The master key that seals, and opens.")
     lease: Seconds | None = Field(
-        None,
+        default=None,
         gt=0,
         description="How long a successful unwrap vouches for one of these master keys. Default: the general `lease`.",
     )

@@ -79,7 +79,7 @@ class _Opener:
             return KeyManagementServiceClient(transport=transport)
         credentials = None
         if self._credentials is not None:
-            credentials, _ = google.auth.load_credentials_from_file(  # type: ignore[no-untyped-call]
+            credentials, _ = google.auth.load_credentials_from_file(
                 self._credentials, default_scopes=KeyManagementServiceGrpcTransport.AUTH_SCOPES
             )
         return KeyManagementServiceClient(

@@ -103,7 +103,7 @@ def _is_allowed(session: Session, path: str) -> bool:
     https://developer.hashicorp.com/vault/api-docs/system/capabilities-self
     """
     try:
-        reply: Any = session.client.sys.get_capabilities([path])  # type: ignore[no-untyped-call]
+        reply: Any = session.client.sys.get_capabilities([path])
     except Exception as error:
         _log.debug("Vault did not tell what our token may do: %s", ERRORS.describe(error))
         return False

@@ -232,11 +232,11 @@ async def test_each_release_is_rolled_out_beside_the_one_before_it(
     histories = await asyncio.wait_for(roll_out(fleet, plain, name, steps, short, lasting), 150)
 
     assert len(histories) == steps * short + lasting
-    for _, history in histories:
-        assert history.events[-1].event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED
+    for _, workflow_history in histories:
+        assert workflow_history.events[-1].event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED
         # One may time out: on a busy machine the server loses one now and then to a worker that has just started,
         # without any codec as well.
-        assert EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED not in {event.event_type for event in history.events}
+        assert EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED not in {event.event_type for event in workflow_history.events}
     errands = steps * short + lasting * (steps - 1)
     assert len(fleet.errand.runs) == 2 * errands
     assert set(fleet.errand.runs.values()) == {1}

@@ -201,7 +201,7 @@ async def use(page: Any, site: Site, url: str, issuer: Issuer | None = None, **c
     """
     answers: list[Any] = []
 
-    told = {"Auth": {"Enabled": issuer is not None, "Options": None}}
+    told: dict[str, object] = {"Auth": {"Enabled": issuer is not None, "Options": None}}
     told["Codec"] = {"Endpoint": url, "PassAccessToken": issuer is not None}
     # Not by Playwright's interception of requests, which answers preflights itself.
     await page.add_init_script(f"const told = {json.dumps(told)};" + SETTINGS)

@@ -38,7 +38,7 @@ from envelope_codec.testing import FakeKms
 from tests.support.context_header import ContextHeader
 from tests.support.importing_workflow import ImportsTheLibrary
 from tests.support.long_lived_workflows import Errand, Errands
-from tests.support.memory_storage_driver import Shelf, storage
+from tests.support.memory_storage_driver import MemoryDriver, storage
 from tests.support.pydantic_workflow import Invoice, Pay
 from tests.support.server_records import events
 from tests.support.small_workflows import Delegate, Hello, Work
@@ -56,7 +56,7 @@ class Seals:
     """An observer that counts sealed payloads."""
 
     def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
+        self.counts: Counter[tuple[str, str]] = Counter()
         self._lock = threading.Lock()
 
     def on_event(self, event: Event) -> None:
@@ -175,7 +175,7 @@ async def test_pydantic_compression_failures_and_external_storage_together(
     connect: Any, plain: Client, name: str, kms: FakeKms
 ) -> None:
     """Converted, compressed, sealed, stored: in this order, and back."""
-    shelf = Shelf()
+    shelf = MemoryDriver()
     converter = replace(
         pydantic_data_converter,
         payload_codec=Zlib(),

@@ -18,7 +18,7 @@ from envelope_codec.temporal.system_payloads import describe_clear_payload
 from envelope_codec.testing import FakeKms
 from tests.support.context_header import ContextHeader
 from tests.support.long_lived_workflows import Conversation, Errand, Errands
-from tests.support.memory_storage_driver import Shelf, storage
+from tests.support.memory_storage_driver import MemoryDriver, storage
 from tests.support.server_records import events
 
 LARGE = 1_000_000  # bytes
@@ -28,7 +28,7 @@ LARGE = 1_000_000  # bytes
 async def test_what_is_stored_outside_is_ciphertext(
     threshold: int, outside: str, connect: Any, plain: Client, name: str, kms: FakeKms
 ) -> None:
-    shelf, errand = Shelf(), Errand()
+    shelf, errand = MemoryDriver(), Errand()
     converter = replace(DataConverter.default, external_storage=storage(shelf, threshold))
     header = "marigold-" + "header " * 100
     client, plugin = await connect(

@@ -16,7 +16,7 @@ from temporalio.client import Client
 from envelope_codec import EnvelopePlugin, KmsUnavailable
 from envelope_codec.envelope import parse
 from tests.e2e.test_start import pollers
-from tests.support.clock_moved_ahead import Ahead, Journal
+from tests.support.clock_moved_ahead import ClockMovedAhead, Journal
 from tests.support.kms_process import Mortal, MortalAws, MortalVault
 from tests.support.server_records import eventually
 from tests.support.workflow_load import Load
@@ -46,7 +46,7 @@ class Process(NamedTuple):
 class Pair:
     """Two KMS, and processes for which the first is ``key`` and the second the backup."""
 
-    def __init__(self, first: Mortal, second: Mortal, clock: Ahead) -> None:
+    def __init__(self, first: Mortal, second: Mortal, clock: ClockMovedAhead) -> None:
         self.first = first
         self.second = second
         self._clock = clock
@@ -73,7 +73,7 @@ async def sealed(process: Process) -> tuple[Payload, list[str]]:
 async def test_one_kms_is_killed_and_no_workflow_notices(
     key: str, backup: str, dies: str, connect: Any, plain: Client, name: str, kmses: dict[str, Mortal]
 ) -> None:
-    clock = Ahead()
+    clock = ClockMovedAhead()
     pair = Pair(kmses[key], kmses[backup], clock)
     starter, worker = await pair.process(connect), await pair.process(connect)
     ids = {kms: kmses[kms].key().key_id for kms in (key, backup)}
@@ -124,7 +124,7 @@ async def test_one_kms_is_killed_and_no_workflow_notices(
         await one.check(plain)
 
 
-async def seals_for(process: Process, key_ids: list[str], clock: Ahead) -> bool:
+async def seals_for(process: Process, key_ids: list[str], clock: ClockMovedAhead) -> bool:
     """Let a while pass, in which something is sealed; and no longer a while than it takes while a call is under way."""
     if not process.plugin.keyring._calls._flying:
         clock.advance(5)

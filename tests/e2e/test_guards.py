@@ -49,7 +49,7 @@ from envelope_codec.temporal.system_payloads import CORE_MARKERS, describe_clear
 from envelope_codec.testing import FakeKms
 from tests.support.context_header import ContextHeader
 from tests.support.guarded_workflows import CancelsEarly, Exempt, Guarded
-from tests.support.memory_storage_driver import Shelf, storage
+from tests.support.memory_storage_driver import MemoryDriver, storage
 from tests.support.server_records import events, eventually, query_result, result_of
 from tests.support.small_workflows import Delegate, Hello, Listen, Work
 
@@ -134,7 +134,7 @@ def nexus_server(run_server: Any) -> Iterator[TemporalServer]:
 async def test_what_temporal_itself_writes_in_clear_passes_where_encryption_is_required(
     threshold: int | None, nexus_server: TemporalServer, name: str, kms: FakeKms
 ) -> None:
-    shelf, work = Shelf(), Work()
+    shelf, work = MemoryDriver(), Work()
     converter = DataConverter.default
     if threshold is not None:
         converter = replace(converter, external_storage=storage(shelf, threshold))
@@ -146,7 +146,7 @@ async def test_what_temporal_itself_writes_in_clear_passes_where_encryption_is_r
         ):
             run = client.execute_workflow(Exempt.run, args=["a text", f"{name} other"], id=name, task_queue=name)
             assert await asyncio.wait_for(run, 60) == "echo of a text"
-            other = client.get_workflow_handle_for(Listen.run, f"{name} other")
+            other = client.get_workflow_handle(f"{name} other", result_type=str)
             assert await result_of(other) == "echo of a text"
 
         stored = await events(plain, name)
@@ -381,7 +381,7 @@ async def test_result_in_plaintext_is_refused(connect: Any, plain: Client, name:
 
 async def test_plaintext_in_external_storage_is_refused(connect: Any, plain: Client, name: str, kms: FakeKms) -> None:
     """Whoever writes to the storage gets no further than who writes to Temporal."""
-    shelf = Shelf()
+    shelf = MemoryDriver()
     converter = replace(DataConverter.default, external_storage=storage(shelf, 0))
     client, _ = await connect(kms, data_converter=converter, require_encryption=True)
     handle = await client.start_workflow(Guarded.run, "sealed", id=name, task_queue=name, task_timeout=SOON)
@@ -404,8 +404,8 @@ def _message(message: Any, *, encoding: bytes = b"binary/protobuf", **metadata: 
     return lambda: Payload(metadata={"encoding": encoding, "messageType": kind, **metadata}, data=data)
 
 
-MARK = {"__temporal_system_payload": b"true"}
-REFERENCE = {"__temporal_external_storage_reference": b"true"}
+MARK: Any = {"__temporal_system_payload": b"true"}
+REFERENCE: Any = {"__temporal_external_storage_reference": b"true"}
 DRESSED_UP = {
     "system mark": _json(**MARK),
     "reference mark": _json(**REFERENCE),

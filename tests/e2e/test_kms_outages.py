@@ -22,7 +22,7 @@ from temporalio.worker import Worker
 
 from envelope_codec import EnvelopeCodec, EnvelopePlugin, KmsUnavailable
 from tests.e2e.test_start import pollers
-from tests.support.clock_moved_ahead import Ahead, Journal
+from tests.support.clock_moved_ahead import ClockMovedAhead, Journal
 from tests.support.kms_faults import FAULTS, AnyKms, slow
 from tests.support.kms_process import Kms, MortalVault
 from tests.support.server_records import events, eventually, pending_activity, result_of
@@ -79,18 +79,19 @@ async def more_failures(journal: Journal, count: int) -> None:
 class Warm:
     """A starter and a worker, two processes as it were, that are about to have all keys at hand."""
 
-    def __init__(self, kms: AnyKms, clock: Ahead) -> None:
+    def __init__(self, kms: AnyKms, clock: ClockMovedAhead) -> None:
         self.kms = kms
         self._clock = clock
         self._journals = [Journal(clock.monotonic), Journal(clock.monotonic)]
 
     async def connect(self, connect: Any, name: str, *, patience: float) -> Load:
-        clients = []
+        clients: list[Client] = []
         for journal in self._journals:
             client, plugin = await connect(self.kms.key(patience=patience), observer=journal)
             self._clock.rules(plugin)
             clients.append(client)
-        return Load(*clients, f"{name} {self.kms.name}")
+        starter, worker = clients
+        return Load(starter, worker, f"{name} {self.kms.name}")
 
     def heard(self, outcome: str) -> int:
         """How many KMS calls came to this so far."""
@@ -104,7 +105,7 @@ async def test_running_workflows_do_not_notice_ten_minutes_of(
     concerned: list[AnyKms] = [kms for kms in kmses if fault != "throttling" or kms.name != "gcp"]
     if fault == "stopped":
         concerned[1] = vault
-    clock = Ahead()
+    clock = ClockMovedAhead()
     warm = [Warm(kms, clock) for kms in concerned]
     patience = 0.1 if fault == "stalled" else 5.0  # ten minutes take seconds here, and so does a time-out
     loads = [await one.connect(connect, name, patience=patience) for one in warm]

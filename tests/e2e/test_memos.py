@@ -19,7 +19,7 @@ from envelope_codec.cli.payloads.message import payloads_in
 from envelope_codec.temporal.codec import is_envelope
 from envelope_codec.testing import FakeKms
 from tests.support.memo_workflows import KEPT, NULLS, Remembers
-from tests.support.memory_storage_driver import Shelf, storage
+from tests.support.memory_storage_driver import MemoryDriver, storage
 from tests.support.server_records import events, eventually, result_of
 
 
@@ -66,7 +66,7 @@ async def _scheduled(client: Client, name: str) -> dict[str, Any]:
 async def test_null_memo_fields_are_dropped_as_without_us(
     converter: str, connect: Any, plain: Client, name: str, kms: FakeKms
 ) -> None:
-    base = DataConverter(external_storage=storage(Shelf(), 0)) if converter != "plain" else DataConverter.default
+    base = DataConverter(external_storage=storage(MemoryDriver(), 0)) if converter != "plain" else DataConverter.default
     client, _ = await connect(kms, data_converter=base, require_encryption=True)
     # The server's scheduler, in Go, can't read what the SDK has stored elsewhere, with us and without.
     schedules = converter == "plain"

@@ -23,7 +23,7 @@ from envelope_codec.cli.payloads.message import payloads_in
 from envelope_codec.kms import MasterKey, master_key
 from envelope_codec.testing import FakeKms
 from envelope_codec_local.key_file import ALL
-from tests.support.kms_connection import Line
+from tests.support.kms_connection import KmsConnection
 from tests.support.payload_points import FAR, Code, Hurry
 from tests.support.server_records import describe, events, eventually, pending_activity, result_of
 from tests.support.small_workflows import Delegate, Hello, Listen, Work
@@ -52,26 +52,26 @@ async def test_activity_does_not_run_before_its_result_can_be_sealed(
     activity_name: str, argument: str, timeout: float, connect: Any, plain: Client, name: str, kms: FakeKms
 ) -> None:
     """In an outage that outlasts the codec's patience, attempts fail; the activity's own code still runs once."""
-    line, work = Line(kms), Work()
+    connection, work = KmsConnection(kms), Work()
     near, _ = await connect(kms)
-    far, plugin = await connect(line, timeout=timeout, activity_timeout=timeout, **BRIEF)
+    far, plugin = await connect(connection, timeout=timeout, activity_timeout=timeout, **BRIEF)
     there = f"{name} there"
     async with (
         Worker(near, task_queue=name, workflows=[Delegate]),
         Worker(far, task_queue=there, activities=[work.echo, work.produce]),
     ):
         await eventually(lambda: _true(plugin.keyring.try_sealing_key("default")), "the worker's start")
-        line.cut = True
+        connection.cut = True
         await lapsed(plugin)
-        refused = line.refused
+        refused = connection.refused
         handle = await near.start_workflow(
             Delegate.run, args=[activity_name, there, argument], id=name, task_queue=name
         )
         attempts = 1 if timeout == 60 else 2
         await pending_activity(plain, name, lambda one: one.state == STARTED and one.attempt >= attempts)
-        await eventually(lambda: _true(line.refused > refused + 1), "calls of the KMS")
+        await eventually(lambda: _true(connection.refused > refused + 1), "calls of the KMS")
         assert work.attempts == []
-        line.cut = False
+        connection.cut = False
         expected = "echo of the input" if argument else "a product"
         assert await result_of(handle) == expected
     assert len(work.attempts) == 1
@@ -83,20 +83,20 @@ async def test_attempt_that_times_out_while_it_waits_for_the_kms_never_runs(
     connect: Any, plain: Client, name: str, kms: FakeKms
 ) -> None:
     """Temporal has begun another attempt by then."""
-    line, code = Line(kms), Code()
+    connection, code = KmsConnection(kms), Code()
     near, _ = await connect(kms)
-    far, plugin = await connect(line, timeout=60, activity_timeout=60, **BRIEF)
+    far, plugin = await connect(connection, timeout=60, activity_timeout=60, **BRIEF)
     (payload,) = await near.data_converter.encode(["something"])
     async with (
         Worker(plain, task_queue=name, workflows=[Hurry]),
         Worker(far, task_queue=name + FAR, activities=code.activities),
     ):
         await eventually(lambda: _true(plugin.keyring.try_sealing_key("default")), "the worker's start")
-        line.cut = True
+        connection.cut = True
         await lapsed(plugin)
         await plain.start_workflow(Hurry.run, RawValue(payload), id=name, task_queue=name)
         await pending_activity(plain, name, lambda one: one.state == STARTED and one.attempt == 2)
-        line.cut = False
+        connection.cut = False
         handle = near.get_workflow_handle(name, result_type=str)
         assert await result_of(handle) == "something"
     assert code.runs == 1
@@ -105,9 +105,9 @@ async def test_attempt_that_times_out_while_it_waits_for_the_kms_never_runs(
 async def test_activity_does_not_run_in_direct_mode_after_a_payload_could_not_be_sealed(
     connect: Any, plain: Client, name: str, kms: FakeKms
 ) -> None:
-    line, work = Line(kms), Work()
+    connection, work = KmsConnection(kms), Work()
     near, _ = await connect(kms)
-    far, _ = await connect(line, timeout=0.4, activity_timeout=0.4, wrapping="direct")
+    far, _ = await connect(connection, timeout=0.4, activity_timeout=0.4, wrapping="direct")
     there = f"{name} there"
     async with (
         Worker(near, task_queue=name, workflows=[Delegate]),
@@ -115,37 +115,37 @@ async def test_activity_does_not_run_in_direct_mode_after_a_payload_could_not_be
     ):
         handle = await near.start_workflow(Delegate.run, args=["wait", there, "care"], id=name, task_queue=name)
         await asyncio.wait_for(work.begun.wait(), 60)
-        line.cut = True
+        connection.cut = True
         work.go_on.set()
         await pending_activity(plain, name, lambda one: one.attempt >= 4)
         assert work.attempts == [1]
-        line.cut = False
+        connection.cut = False
         assert await result_of(handle) == "waited with care"
     assert len(work.attempts) == 2
 
 
 async def test_heartbeat_details_survive_an_outage(connect: Any, plain: Client, name: str, kms: FakeKms) -> None:
     """The SDK gives an activity up for good where its heartbeat details can't be read, so that has patience."""
-    line = Line(kms)
+    connection = KmsConnection(kms)
     seen: list[Any] = []
 
     @activity.defn(name="resume")
     async def resume() -> str:
         if activity.info().attempt == 1:
             activity.heartbeat("the first half")
-            line.cut = True  # all that this worker has opened yet was sealed elsewhere: the details need a call
+            connection.cut = True  # all that this worker has opened yet was sealed elsewhere: the details need a call
             raise RuntimeError("again, please")
         seen.extend(activity.info().heartbeat_details)
         return "the second half"
 
     starter, _ = await connect(kms)
-    client, _ = await connect(line, timeout=0.3)
+    client, _ = await connect(connection, timeout=0.3)
     async with Worker(client, task_queue=name, workflows=[Delegate], activities=[resume]):
         handle = await starter.start_workflow(Delegate.run, args=["resume", name, ""], id=name, task_queue=name)
         await pending_activity(plain, name, lambda one: one.attempt == 2 and one.state == STARTED)
-        await eventually(lambda: _true(line.refused >= 4), "calls of the KMS for more than 0.3 s")
+        await eventually(lambda: _true(connection.refused >= 4), "calls of the KMS for more than 0.3 s")
         assert seen == []
-        line.cut = False
+        connection.cut = False
         assert await result_of(handle) == "the second half"
     assert seen == ["the first half"]
 
@@ -154,9 +154,9 @@ async def test_running_activity_is_not_lost_when_the_kms_goes_down(
     connect: Any, plain: Client, name: str, kms: FakeKms
 ) -> None:
     """Its result waits for the KMS."""
-    line, work = Line(kms), Work()
+    connection, work = KmsConnection(kms), Work()
     near, _ = await connect(kms)
-    far, plugin = await connect(line, timeout=60, **BRIEF)
+    far, plugin = await connect(connection, timeout=60, **BRIEF)
     there = f"{name} there"
     async with (
         Worker(near, task_queue=name, workflows=[Delegate]),
@@ -164,12 +164,12 @@ async def test_running_activity_is_not_lost_when_the_kms_goes_down(
     ):
         handle = await near.start_workflow(Delegate.run, args=["wait", there, "care"], id=name, task_queue=name)
         await asyncio.wait_for(work.begun.wait(), 60)
-        line.cut = True
+        connection.cut = True
         await lapsed(plugin)
-        refused = line.refused
+        refused = connection.refused
         work.go_on.set()
-        await eventually(lambda: _true(line.refused > refused), "the result's waiting")
-        line.cut = False
+        await eventually(lambda: _true(connection.refused > refused), "the result's waiting")
+        connection.cut = False
         assert await result_of(handle) == "waited with care"
     assert work.attempts == [1]
 
@@ -227,7 +227,7 @@ async def test_history_of_a_failing_codec_names_neither_key_nor_place(
         pending = await pending_activity(plain, delegating.id, lambda one: one.HasField("last_failure"))
         assert failed.workflow_task_failed_event_attributes.failure.message
         assert pending.last_failure.message
-        told = [*await events(plain, listening.id), *await events(plain, delegating.id)]
+        told: list[Message] = [*await events(plain, listening.id), *await events(plain, delegating.id)]
         told += [await describe(plain, listening.id), await describe(plain, delegating.id)]
         for message in told:
             assert key.needles.find_in(without_payloads(message)) == set()
@@ -262,17 +262,17 @@ async def test_a_workers_shutdown_is_not_held_up_by_what_waits_for_the_kms(
     ending: str, connect: Any, plain: Client, name: str, kms: FakeKms
 ) -> None:
     """It waits a hundred seconds for a key in peace, and the shutdown takes a fraction of that."""
-    line = Line(kms)
+    connection = KmsConnection(kms)
     near, _ = await connect(kms)
-    far, plugin = await connect(line, timeout=100, activity_timeout=100, **BRIEF)
+    far, plugin = await connect(connection, timeout=100, activity_timeout=100, **BRIEF)
     worker = Worker(far, task_queue=name, workflows=[Hello])
     running = asyncio.ensure_future(worker.run())
     await eventually(lambda: _true(plugin.keyring.try_sealing_key("default")), "the worker's start")
-    line.cut = True
+    connection.cut = True
     await lapsed(plugin)
-    refused = line.refused
+    refused = connection.refused
     handle = await near.start_workflow(Hello.run, "Ada", id=name, task_queue=name)
-    await eventually(lambda: _true(line.refused > refused + 1), "a workflow task that waits for the KMS")
+    await eventually(lambda: _true(connection.refused > refused + 1), "a workflow task that waits for the KMS")
     if ending == "shutdown":
         await asyncio.wait_for(worker.shutdown(), 50)
         await asyncio.wait_for(running, 10)
@@ -280,6 +280,6 @@ async def test_a_workers_shutdown_is_not_held_up_by_what_waits_for_the_kms(
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asyncio.wait_for(running, 50)
-    line.cut = False
+    connection.cut = False
     async with Worker(far, task_queue=name, workflows=[Hello]):
         assert await result_of(handle) == "Hello, Ada!"

@@ -15,7 +15,7 @@ from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.worker import SharedStateManager, UnsandboxedWorkflowRunner, Worker
 
 from envelope_codec.testing import FakeKms
-from tests.support.failing_codec import REFUSAL, Events, FailingLine, lapsed
+from tests.support.failing_codec import REFUSAL, Events, FailingKmsConnection, lapsed
 from tests.support.finished_activities import ACTIVITIES, SECRET, Gate, Locally, Operate, Operations
 from tests.support.server_records import events, eventually
 from tests.support.small_workflows import Delegate
@@ -34,10 +34,10 @@ KINDS = {
 
 async def test_code_that_has_run_does_not_run_again(connect: Any, plain: Client, name: str, tmp_path: Path) -> None:
     """With everything that seals what code has left at once, for that saves time."""
-    lines = [FailingLine(FakeKms()), FailingLine(FakeKms())]
+    connections = [FailingKmsConnection(FakeKms()), FailingKmsConnection(FakeKms())]
     seen = Events()
-    settings = {"backup_keys": lines[1:], "refusal_ttl": 0.2, "lease": 1, "outage_grace": 0}
-    client, plugin = await connect(lines[0], observer=seen, **settings)
+    settings = {"backup_keys": connections[1:], "refusal_ttl": 0.2, "lease": 1, "outage_grace": 0}
+    client, plugin = await connect(connections[0], observer=seen, **settings)
     endpoint = EndpointSpec(
         name=f"e{name}", target=EndpointTarget(worker=EndpointTarget.Worker(namespace="default", task_queue=name))
     )
@@ -86,18 +86,20 @@ async def test_code_that_has_run_does_not_run_again(connect: Any, plain: Client,
         await eventually(all_run, "the code of all")
         await start("a Nexus operation", Operate.run, endpoint.name)  # last: it has ten seconds
         await eventually(all_run, "the code of all")
-        for line in lines:
-            line.fault = REFUSAL
+        for connection in connections:
+            connection.fault = REFUSAL
         await lapsed(plugin)
         await asyncio.gather(*(asyncio.to_thread(gate.open) for gate in gates.values()))
-        refused = [line.refused for line in lines]
+        refused = [connection.refused for connection in connections]
 
         async def refused_often() -> bool:
-            return all(line.refused >= before + 6 for line, before in zip(lines, refused, strict=True))
+            return all(
+                connection.refused >= before + 6 for connection, before in zip(connections, refused, strict=True)
+            )
 
         await eventually(refused_often, "refusals of both master keys")
-        for line in lines:
-            line.fault = None
+        for connection in connections:
+            connection.fault = None
         results = await asyncio.gather(*(handle.result() for handle in handles.values()), return_exceptions=True)
         outcomes = dict(zip(handles, results, strict=True))
 

@@ -87,7 +87,7 @@ async def test_plugin_given_twice_works_once(
     kinds = [type(interceptor) for interceptor in client.config(active_config=True)["interceptors"]]
     assert {Guard, NullMemos} <= set(kinds)
     assert len(kinds) == len(set(kinds)), "one of each kind"
-    prewarms = worker.config(active_config=True)["interceptors"]  # type: ignore[typeddict-item]
+    prewarms = worker.config(active_config=True)["interceptors"]
     assert [type(interceptor) for interceptor in prewarms].count(Prewarm) == 1
 
 

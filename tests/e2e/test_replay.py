@@ -34,7 +34,7 @@ from envelope_codec.temporal.codec import is_envelope
 from envelope_codec.testing import FakeKms
 from tests.support.context_header import ContextHeader
 from tests.support.importing_workflow import ImportsTheLibrary
-from tests.support.kms_connection import Line
+from tests.support.kms_connection import KmsConnection
 from tests.support.replayed_workflows import Detour, Trip, count, decline
 from tests.support.server_records import register
 from tests.support.small_workflows import Hello, Listen
@@ -103,7 +103,7 @@ async def _fill(archive: Archive, address: str) -> None:
 
 async def _trip(starter: Client, name: str, companion: Client, *, task_queue: str = "") -> None:
     await starter.start_workflow(Trip.run, "ab", id=name, task_queue=task_queue or name, memo={"note": "n"})
-    handle = companion.get_workflow_handle_for(Trip.run, name)
+    handle = companion.get_workflow_handle(name, result_type=int)
     await handle.signal(Trip.say, "s")
     await handle.execute_update(Trip.change, "c")
     await handle.result()
@@ -143,7 +143,7 @@ class Opened:
         self.count += event.payloads if (event.operation, event.outcome) == ("open", "ok") else 0
 
 
-class DecryptOnly(Line):
+class DecryptOnly(KmsConnection):
     """A line for a role that may decrypt, and nothing else."""
 
     def __init__(self, kms: MasterKey) -> None:
@@ -231,7 +231,7 @@ async def test_changed_workflow_is_found(name: str, archive: Archive) -> None:
 
 
 def silent(archive: Archive) -> EnvelopePlugin:
-    return EnvelopePlugin(Line(archive.kms, cut=True), timeout=0.3)
+    return EnvelopePlugin(KmsConnection(archive.kms, cut=True), timeout=0.3)
 
 
 def refusing(archive: Archive) -> EnvelopePlugin:

@@ -21,7 +21,7 @@ from temporalio.worker import Worker
 
 from envelope_codec import EnvelopeError, EnvelopePlugin, KeyDenied, KmsUnavailable
 from envelope_codec.envelope import parse
-from tests.support.clock_moved_ahead import Ahead, Journal
+from tests.support.clock_moved_ahead import ClockMovedAhead, Journal
 from tests.support.kms_process import Kms
 from tests.support.server_records import events, eventually, result_of
 from tests.support.small_workflows import Listen
@@ -121,7 +121,7 @@ class Scene:
     processes: list[Process]
     kept: Payload
 
-    def __init__(self, kms: Kms, clock: Ahead) -> None:
+    def __init__(self, kms: Kms, clock: ClockMovedAhead) -> None:
         self.kms = kms
         self.clock = clock
 
@@ -147,7 +147,7 @@ async def test_after_a_revocation_nothing_is_sealed_or_opened_later_than_one_lea
     way: Way, kms: Kms, connect: Any, plain: Client, name: str
 ) -> None:
     """Whatever the grace, for the KMS answers. Given back, the key works again without a restart."""
-    clock = Ahead()
+    clock = ClockMovedAhead()
     scene = Scene(kms, clock)
     load = await scene.set(connect, name)
     starter, worker = scene.processes
@@ -166,7 +166,7 @@ async def test_after_a_revocation_nothing_is_sealed_or_opened_later_than_one_lea
         for process in scene.processes:
             assert await process.refusals(scene.kept) == [KeyDenied, KeyDenied]
             assert revoked <= process.journal.last_use() < revoked + LEASE
-        await plain.get_workflow_handle(handle.id).signal(Listen.say, RawValue(scene.kept))
+        await plain.get_workflow_handle(handle.id).signal("say", RawValue(scene.kept))
         await eventually(lambda: _failed_task(plain, handle.id), "a failed workflow task")
         assert all(process.journal.last_use() < revoked + LEASE for process in scene.processes)
 
@@ -186,7 +186,7 @@ async def _failed_task(plain: Client, workflow_id: str) -> HistoryEvent | None:
 async def test_revoked_and_then_unreachable_lease_and_grace_and_not_a_second_more(
     way: Way, kms: Kms, connect: Any, plain: Client, name: str
 ) -> None:
-    clock = Ahead()
+    clock = ClockMovedAhead()
     scene = Scene(kms, clock)
     load = await scene.set(connect, name)
     async with clock.running(), load.worker():

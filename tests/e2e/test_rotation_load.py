@@ -11,7 +11,7 @@ from temporalio.client import Client
 from tests.support.real_master_keys import PROVIDERS, RealKms, quick_temporal, real_kms
 from tests.support.server_records import eventually
 from tests.support.signalled_workflows import IMPATIENT, events_of, records_in, sealed_record, troubles, version_of
-from tests.support.small_workflow_load import SHORT_EVENTS, Crowd, Failures, worker
+from tests.support.small_workflow_load import SHORT_EVENTS, Failures, SmallWorkflowLoad, worker
 
 SHORT, LONG = 500, 10  # workflows with each KMS
 MAX_AGE = 0.5  # seconds
@@ -25,26 +25,26 @@ async def test_rotations_under_load(provider: str, servers: RealKms, connect: An
     uri, failures = servers.create_key(provider), Failures()
     versions = ["1", "2", "3"] if servers[provider].tells_versions else ["", "", ""]
     clients = [(await connect(uri, max_age=MAX_AGE, observer=failures, **IMPATIENT)).client for _ in range(2)]
-    crowd = Crowd(name, clients, SHORT, LONG, enough=3)
+    load = SmallWorkflowLoad(name, clients, SHORT, LONG, enough=3)
     async with worker(clients[0], name), worker(clients[1], name):
-        await crowd.begin()
-        passing = asyncio.ensure_future(crowd.pass_by())
-        await crowd.say("before")
+        await load.begin()
+        passing = asyncio.ensure_future(load.pass_by())
+        await load.say("before")
         for share, text, version in ((1 / 3, "in between", versions[1]), (2 / 3, "after", versions[2])):
-            await crowd.share_done(share)
+            await load.share_done(share)
             old = [await sealed_record(client) for client in clients]
             await asyncio.to_thread(servers[provider].rotate, uri)
             for client, before in zip(clients, old, strict=True):
                 await seals_anew(client, before.id, version)
-            await crowd.say(text)
+            await load.say(text)
         await asyncio.wait_for(passing, 150)
-        await crowd.end(["before", "in between", "after"])
+        await load.end(["before", "in between", "after"])
 
     assert failures == []
-    assert crowd.done == SHORT
-    stored = await events_of(plain, [*crowd.long, *await longer_than_needed(plain, crowd)])
+    assert load.done == SHORT
+    stored = await events_of(plain, [*load.long, *await longer_than_needed(plain, load)])
     assert troubles(stored) == []
-    assert {version_of(record) for record in records_in(await events_of(plain, crowd.long))} == set(versions)
+    assert {version_of(record) for record in records_in(await events_of(plain, load.long))} == set(versions)
 
 
 async def seals_anew(client: Client, before: bytes, version: str) -> None:
@@ -57,12 +57,12 @@ async def seals_anew(client: Client, before: bytes, version: str) -> None:
     await eventually(anew, "a new wrapping key")
 
 
-async def longer_than_needed(plain: Client, crowd: Crowd) -> list[str]:
+async def longer_than_needed(plain: Client, load: SmallWorkflowLoad) -> list[str]:
     """The short workflows whose histories have more than the least events, once the server lists them all as ended."""
 
     async def ended() -> list[Any] | None:
-        query = f"WorkflowType = 'Short' AND ExecutionStatus = 'Completed' AND TaskQueue = '{crowd.task_queue}'"
+        query = f"WorkflowType = 'Short' AND ExecutionStatus = 'Completed' AND TaskQueue = '{load.task_queue}'"
         found = [execution async for execution in plain.list_workflows(query)]
-        return found if len(found) == len(crowd.short) else None
+        return found if len(found) == len(load.short) else None
 
     return [one.id for one in await eventually(ended, "the list of workflows") if one.history_length > SHORT_EVENTS]

@@ -14,7 +14,7 @@ from temporalio.worker import Worker
 
 from envelope_codec import ConfigurationError, EnvelopePlugin, KeyDenied
 from envelope_codec.testing import FakeKms
-from tests.support.kms_connection import Line
+from tests.support.kms_connection import KmsConnection
 from tests.support.payload_points import Code, Operations
 from tests.support.server_records import eventually, result_of
 from tests.support.small_workflows import Hello
@@ -89,14 +89,14 @@ async def test_shutdown_after_a_denied_start_does_not_hang(
 async def test_worker_waits_for_a_kms_that_is_down_and_then_works(
     connect: Any, plain: Client, name: str, kms: FakeKms
 ) -> None:
-    line = Line(kms, cut=True)
+    connection = KmsConnection(kms, cut=True)
     starter, _ = await connect(kms)
-    client, _ = await connect(line)
+    client, _ = await connect(connection)
     handle = await starter.start_workflow(Hello.run, "you", id=name, task_queue=name)
     async with Worker(client, task_queue=name, workflows=[Hello]):
-        await eventually(lambda: _true(line.refused >= 3), "several calls of the KMS")
+        await eventually(lambda: _true(connection.refused >= 3), "several calls of the KMS")
         assert await pollers(plain, name) == 0
-        line.cut = False
+        connection.cut = False
         assert await result_of(handle) == "Hello, you!"
     assert await pollers(plain, name) == 1
 
@@ -105,28 +105,28 @@ async def test_worker_waits_for_a_kms_that_is_down_and_then_works(
 async def test_worker_that_waits_for_a_kms_shuts_down_at_once(
     tasks: dict[str, Any], connect: Any, plain: Client, name: str, kms: FakeKms
 ) -> None:
-    line = Line(kms, cut=True)
+    connection = KmsConnection(kms, cut=True)
     starter, _ = await connect(kms)
-    client, _ = await connect(line)
+    client, _ = await connect(connection)
     handle = await starter.start_workflow(Hello.run, "you", id=name, task_queue=name)
     worker = Worker(client, task_queue=name, **tasks)
     running = asyncio.ensure_future(worker.run())
-    await eventually(lambda: _true(line.refused >= 2), "calls of the KMS")
+    await eventually(lambda: _true(connection.refused >= 2), "calls of the KMS")
     await asyncio.wait_for(worker.shutdown(), 5)
     await asyncio.wait_for(running, 5)
     assert await pollers(plain, name) == 0
 
-    line.cut = False
+    connection.cut = False
     async with Worker(client, task_queue=name, workflows=[Hello]):
         assert await result_of(handle) == "Hello, you!"
 
 
 async def test_cancelling_a_worker_that_waits_for_a_kms_ends_it(connect: Any, name: str, kms: FakeKms) -> None:
-    line = Line(kms, cut=True)
-    client, _ = await connect(line)
+    connection = KmsConnection(kms, cut=True)
+    client, _ = await connect(connection)
     worker = Worker(client, task_queue=name, workflows=[Hello])
     running = asyncio.ensure_future(worker.run())
-    await eventually(lambda: _true(line.refused >= 2), "calls of the KMS")
+    await eventually(lambda: _true(connection.refused >= 2), "calls of the KMS")
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(running, 5)

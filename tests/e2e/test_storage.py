@@ -168,7 +168,7 @@ async def _under_way(handles: list[Any]) -> bool:
         )
         for handle in handles
     ]
-    return min(done) == STUCK_AT
+    return bool(min(done) == STUCK_AT)
 
 
 async def test_after_a_move_old_references_are_read_from_the_former_store(
@@ -282,7 +282,7 @@ async def test_only_large_payloads_are_stored_by_default(
 async def test_each_replay_stores_again_what_its_commands_hold(connect: Any, stores: Stores, name: str) -> None:
     """The figures that docs/storage.md names."""
     url, kms = await stores["sqlite"].place(), FakeKms()
-    counted = []
+    counted: list[Any] = []
     for _ in range(4):  # a process of its own each: none has the workflow at hand
         client, _plugin = await connect(kms, storage=url, storage_threshold=0)
         async with Worker(client, task_queue=name, workflows=[Shift], activities=[work]):

@@ -241,7 +241,7 @@ async def finish_corners(client: Client, name: str) -> None:
         activities=[Work().echo],
         workflow_runner=UnsandboxedWorkflowRunner(),
     ):
-        assert await client.get_workflow_handle_for(Listen.run, f"{name} open").result() == "said"
+        assert await client.get_workflow_handle(f"{name} open", result_type=str).result() == "said"
         assert await client.get_activity_handle(f"{name} waits").result() == "echo of wait"
 
     @activity.defn(name="resume")
@@ -502,4 +502,4 @@ async def test_histories_are_read_in_each_form_that_a_server_gives_them(
         assert reader.pages > 1
         with pytest.raises(Stopped, match="the server gave a history"):
             await orphans_that_are_found(shed, plugin, Empty(client, "default"))
-        await client.data_converter.external_storage.drivers[0].pool.aclose()  # type: ignore[union-attr,attr-defined]
+        await client.data_converter.external_storage.drivers[0].pool.aclose()  # type: ignore[union-attr]

@@ -19,7 +19,7 @@ from envelope_codec.testing import FakeKms
 from tests.support.harness_stores import DURABLE, SERVED, Stores, aws_environment, listed, opened
 from tests.support.real_master_keys import quick_temporal
 from tests.support.server_records import eventually
-from tests.support.small_workflow_load import Crowd, worker
+from tests.support.small_workflow_load import SmallWorkflowLoad, worker
 
 RunServer = Callable[[Server], AbstractContextManager[Any]]
 MANY = 500
@@ -86,22 +86,22 @@ async def test_no_workflow_of_many_fails_while_the_store_is_away(
 ) -> None:
     monkeypatch.setattr("envelope_codec.storage.driver._CALL_SECONDS", 1.0)
     with run_server(SERVED[kind][0]()) if kind in DURABLE else nullcontext() as server:
-        harness = SERVED[kind][1](server) if kind in DURABLE else stores[kind]
+        harness: Any = SERVED[kind][1](server) if kind in DURABLE else stores[kind]
         url = await harness.place()
-        outage = killed(server) if kind in DURABLE else paused(harness.server) if kind == "s3" else locked(url)
+        outage = killed(harness.server) if kind in DURABLE else paused(harness.server) if kind == "s3" else locked(url)
         watch = Watch()
         client, _ = await connect(
             kms, storage=url + BRIEF.get(kind, ""), storage_threshold=0, observer=watch, timeout=150
         )
-        crowd = Crowd(name, [client], short=MANY, long=0, enough=0)
+        load = SmallWorkflowLoad(name, [client], short=MANY, long=0, enough=0)
         async with worker(client, name):
-            passing = asyncio.ensure_future(crowd.pass_by())
-            await crowd.share_done(1 / 4)
+            passing = asyncio.ensure_future(load.pass_by())
+            await load.share_done(1 / 4)
             async with outage:
                 before = watch.unanswered
                 await eventually(lambda: _true(watch.unanswered > before + 10), "calls without an answer")
             await asyncio.wait_for(passing, 150)
-        assert crowd.done == MANY
+        assert load.done == MANY
         ended = f"TaskQueue = '{name}' AND ExecutionStatus = 'Completed'"
         await eventually(lambda: _counts(plain, ended, MANY), "the list of workflows")
         store = opened(url)

@@ -14,6 +14,7 @@ import pytest
 from devstack import TemporalServer
 from temporalio.client import (
     Client,
+    NexusClient,
     Schedule,
     ScheduleActionStartWorkflow,
     ScheduleSpec,
@@ -126,7 +127,7 @@ async def test_sealed_summary_of_what_stands_alone_is_larger_than_the_server_all
             )
 
         async def start_operation(summary: str | None) -> None:
-            operations = client.create_nexus_client("Any", f"endpoint-{name}")
+            operations: NexusClient[Any] = client.create_nexus_client("Any", f"endpoint-{name}")
             await operations.start_operation("any", "input", id=name, summary=summary)
 
         for start in (start_activity, start_operation):

@@ -10,6 +10,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanContext
 from temporalio.client import Client
 from temporalio.contrib.opentelemetry import OpenTelemetryPlugin, TracingInterceptor, create_tracer_provider
 from temporalio.worker import Worker
@@ -42,10 +43,16 @@ def spans(everything_traced: InMemorySpanExporter) -> Iterator[InMemorySpanExpor
     everything_traced.clear()
 
 
+def identity(span: ReadableSpan) -> SpanContext:
+    context = span.get_span_context()
+    assert context is not None
+    return context
+
+
 def connected(exporter: InMemorySpanExporter) -> dict[str, list[str]]:
     """Each span, and those above it, from the root down. All are of one trace."""
-    spans = {span.get_span_context().span_id: span for span in exporter.get_finished_spans()}
-    assert len({span.get_span_context().trace_id for span in spans.values()}) == 1
+    spans = {identity(span).span_id: span for span in exporter.get_finished_spans()}
+    assert len({identity(span).trace_id for span in spans.values()}) == 1
 
     def path(span: ReadableSpan) -> list[str]:
         return [*(path(spans[span.parent.span_id]) if span.parent else []), span.name]
@@ -80,7 +87,7 @@ async def test_spans_connect_as_without_encryption_and_their_headers_are_sealed(
             plugins=[ours, *theirs] if how == "plugin after" else [*theirs, ours],
         )
         assert await delegate(client, name, spans) == expected
-    trace_id = f"{spans.get_finished_spans()[0].get_span_context().trace_id:032x}".encode()
+    trace_id = f"{identity(spans.get_finished_spans()[0]).trace_id:032x}".encode()
     carried = 0
     for event in await events(plain, name):
         assert trace_id not in event.SerializeToString()

@@ -34,7 +34,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from envelope_codec.cli.demo.search import Needles
 from envelope_codec.testing import FakeKms
-from tests.support.memory_storage_driver import Shelf, storage
+from tests.support.memory_storage_driver import MemoryDriver, storage
 from tests.support.server_records import events, eventually, pending_activity, result_of
 from tests.support.surface_nexus import make_endpoint
 from tests.support.unruly_errors import UNRULY
@@ -107,12 +107,12 @@ SETTINGS: dict[str, tuple[Callable[[], DataConverter], dict[str, Any]]] = {
     "hides, pydantic, storage, no sandbox": (
         lambda: replace(
             _with_failures(DefaultFailureConverterWithEncodedAttributes, pydantic_data_converter),
-            external_storage=storage(Shelf(), 2_000),
+            external_storage=storage(MemoryDriver(), 2_000),
         ),
         {"workflow_runner": UnsandboxedWorkflowRunner()},
     ),
     "context, storage": (
-        lambda: replace(_with_failures(NeedsContext), external_storage=storage(Shelf(), 2_000)),
+        lambda: replace(_with_failures(NeedsContext), external_storage=storage(MemoryDriver(), 2_000)),
         {},
     ),
     "from scratch, class of its own": (lambda: ByHand(failure_converter_class=Scratch), {}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from devstack import TemporalServer
 from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import PendingActivityState
 from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.worker import Worker
@@ -103,11 +105,7 @@ class Journey:
     async def _detached(self, handle: WorkflowHandle[Any, Any]) -> None:
         run_id = handle.first_execution_run_id
         for activity_id in ("completed", "failed", "cancelled"):
-            await pending_activity(
-                self._plain,
-                self._name,
-                lambda one, wanted=activity_id: one.activity_id == wanted and one.state == STARTED,
-            )
+            await pending_activity(self._plain, self._name, partial(_has_started, activity_id))
             outside = self._client.get_async_activity_handle(
                 workflow_id=self._name, run_id=run_id, activity_id=activity_id
             )
@@ -253,3 +251,7 @@ async def test_search_finds_each_piece_of_user_data_where_the_plugin_is_missing(
     assert temporal_server.db_path is not None
     assert len(Needles(marks).find_in_database(temporal_server.db_path)) > len(marks) / 2
     assert not any(is_envelope(payload) for payload in journey.queried)
+
+
+def _has_started(activity_id: str, activity: PendingActivityInfo) -> bool:
+    return activity.activity_id == activity_id and activity.state == STARTED

@@ -44,7 +44,7 @@ def gcp(servers: RealKms, gcp_kms_server: GcpKmsServer) -> Make:
 
     def make(purpose: str) -> str:
         with google_client(gcp_kms_server.endpoint) as client:
-            return uri_of(new_key(client, purpose=Purpose[purpose]), gcp_kms_server.endpoint)
+            return uri_of(new_key(client, purpose=getattr(Purpose, purpose)), gcp_kms_server.endpoint)
 
     return make
 

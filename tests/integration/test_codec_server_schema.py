@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -49,8 +50,8 @@ def test_answers_are_as_described(described: schemathesis.BaseSchema, issuer: Is
     """To requests that fit the description, and to those that do not."""
     method, path = name.split(" ")
     operation = described[path][method]
-    fits = operation.as_strategy(generation_mode=GenerationMode.POSITIVE)
-    kinds = fits | operation.as_strategy(generation_mode=GenerationMode.NEGATIVE)
+    fits = operation.as_strategy(generation_mode=GenerationMode("positive"))
+    kinds = fits | operation.as_strategy(generation_mode=GenerationMode("negative"))
     bearer = issuer.bearer()
 
     @settings(
@@ -62,7 +63,7 @@ def test_answers_are_as_described(described: schemathesis.BaseSchema, issuer: Is
         suppress_health_check=list(HealthCheck),
     )
     @given(case=kinds)
-    def check(case: schemathesis.Case) -> None:
+    def check(case: schemathesis.Case[Any]) -> None:
         # Not that all which is not described is refused: queries that it does not know are nothing to it, and the JSON
         # of protobuf has more forms than a schema tells (test_codec_server_hostile.py says which bodies are refused).
         case.call_and_validate(headers=bearer, excluded_checks=[negative_data_rejection])

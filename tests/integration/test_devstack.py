@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-import grpc
+import grpc  # type: ignore[import-untyped,unused-ignore]
 import pytest
 from bson import encode
 from devstack import (
@@ -33,7 +33,7 @@ from devstack import (
     TemporalServer,
     ValkeyServer,
 )
-from google.cloud.kms_v1 import KeyManagementServiceClient
+from google.cloud.kms_v1 import CryptoKey, KeyManagementServiceClient, KeyRing
 from google.cloud.kms_v1.services.key_management_service.transports import KeyManagementServiceGrpcTransport
 from provisions import made_on
 from temporalio.api.common.v1 import Payload
@@ -79,7 +79,8 @@ REQUESTS: dict[type[Server], tuple[str, bytes]] = {
 
 @pytest.fixture(params=FIXTURES)
 def server(request: pytest.FixtureRequest) -> Server:
-    return request.getfixturevalue(request.param)
+    chosen: Server = request.getfixturevalue(request.param)
+    return chosen
 
 
 @pytest.fixture(params=list(REQUESTS))
@@ -171,12 +172,12 @@ async def test_temporal_keeps_workflows_over_a_restart_and_has_the_namespaces() 
         assert all(workflow.encode() in server.db_path.read_bytes() for workflow in started.values())
 
 
-def test_gcp_keys_survive_a_restart(run_server: Callable[[Server], AbstractContextManager[Server]]) -> None:
+def test_gcp_keys_survive_a_restart(run_server: Callable[[GcpKmsServer], AbstractContextManager[GcpKmsServer]]) -> None:
     with run_server(GcpKmsServer()) as server, grpc.insecure_channel(server.endpoint) as channel:
         kms = KeyManagementServiceClient(transport=KeyManagementServiceGrpcTransport(channel=channel))
         ring = "projects/p/locations/global/keyRings/r"
-        kms.create_key_ring(parent="projects/p/locations/global", key_ring_id="r", key_ring={})
-        kms.create_crypto_key(parent=ring, crypto_key_id="k", crypto_key={"purpose": "ENCRYPT_DECRYPT"})
+        kms.create_key_ring(parent="projects/p/locations/global", key_ring_id="r", key_ring=KeyRing())
+        kms.create_crypto_key(parent=ring, crypto_key_id="k", crypto_key=CryptoKey(purpose="ENCRYPT_DECRYPT"))
         sealed = kms.encrypt(name=f"{ring}/cryptoKeys/k", plaintext=b"kept").ciphertext
         server.restart()
         assert kms.decrypt(name=f"{ring}/cryptoKeys/k", ciphertext=sealed).plaintext == b"kept"

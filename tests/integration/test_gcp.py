@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import google_crc32c
-import grpc
+import grpc  # type: ignore[import-untyped,unused-ignore]
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 from google.api_core import client_logging
 from google.cloud import kms_v1
-from grpc_status import rpc_status
+from grpc_status import rpc_status  # type: ignore[import-untyped,unused-ignore]
 
 from envelope_codec.errors import InvalidCiphertext, KeyDenied, KmsUnavailable
 from envelope_codec.kms import WrappedSecret
@@ -375,8 +375,13 @@ def test_close_does_not_wait_for_a_client_that_is_being_built_and_it_is_not_kept
         building.set()
         assert go.wait(60)
         client = build()
-        close = client.transport.close
-        monkeypatch.setattr(client.transport, "close", lambda: (closed.append(client), close()))
+        close: Callable[[], None] = client.transport.close
+
+        def close_and_note() -> None:
+            closed.append(client)
+            close()
+
+        monkeypatch.setattr(client.transport, "close", close_and_note)
         return client
 
     monkeypatch.setattr(tampered._client, "_build", slow)
@@ -404,8 +409,9 @@ def test_close_ends_calls_that_are_under_way(tampering: Tampering, tampered: Gcp
         call = pool.submit(tampered.wrap, SECRET, CONTEXT)
         assert arrived.wait(60)
         tampered.close()
-        assert isinstance(call.exception(), KmsUnavailable)
-        assert call.exception().reason == "the call to the KMS was cancelled"
+        cancelled = call.exception()
+        assert isinstance(cancelled, KmsUnavailable)
+        assert cancelled.reason == "the call to the KMS was cancelled"
         over.set()
 
 
@@ -498,7 +504,10 @@ def test_what_others_do_with_google_s_sdk_is_logged_as_ever(
 def test_what_others_do_meanwhile_is_logged_as_ever(
     seen: Seen, admin: kms_v1.KeyManagementServiceClient, name: str, tampering: Tampering, tampered: GcpKms
 ) -> None:
-    tampering.request = lambda request: admin.get_crypto_key(name=name)  # in a thread of the proxy
+    def ask_for_the_key(request: Any) -> None:
+        admin.get_crypto_key(name=name)
+
+    tampering.request = ask_for_the_key  # in a thread of the proxy
     seen.records.clear()
     tampered.wrap(SECRET, CONTEXT)
     logged = [record for record in seen.records if record.name == BODIES]

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ import google_crc32c
 import pytest
 from google.api_core import exceptions
 from google.cloud import kms_v1
-from google.rpc import error_details_pb2
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.rpc import error_details_pb2  # type: ignore[import-untyped,unused-ignore]
 
 from tests.support.harness_gcp import (
     LOCATION,
@@ -93,7 +95,7 @@ def test_other_additional_authenticated_data_do_not_decrypt(client: Client, key:
         refused(
             exceptions.InvalidArgument,
             "Decryption failed: the ciphertext is invalid.",
-            lambda aad=aad: decrypt(client, key, sealed, aad),
+            partial(decrypt, client, key, sealed, aad),
         )
 
 
@@ -102,8 +104,8 @@ def test_no_changed_byte_and_no_shortened_ciphertext_decrypts(client: Client, ke
     for at in range(len(sealed)):
         bad = bytearray(sealed)
         bad[at] ^= 1
-        refused(exceptions.InvalidArgument, "Decryption failed: ", lambda bad=bad: decrypt(client, key, bytes(bad)))
-        refused(exceptions.InvalidArgument, "Decryption failed: ", lambda at=at: decrypt(client, key, sealed[:at]))
+        refused(exceptions.InvalidArgument, "Decryption failed: ", partial(decrypt, client, key, bytes(bad)))
+        refused(exceptions.InvalidArgument, "Decryption failed: ", partial(decrypt, client, key, sealed[:at]))
     refused(exceptions.InvalidArgument, "Decryption failed: ", lambda: decrypt(client, key, sealed + b"\0"))
 
 
@@ -154,9 +156,7 @@ def test_a_checksum_that_does_not_match_is_refused(client: Client, key: str, wro
             refused(
                 exceptions.InvalidArgument,
                 f"The checksum in field {wrong_field}_crc32c did not match the data in field {wrong_field}.",
-                lambda call=call, data=data, name=wrong_field: call(
-                    client, key, data, b"context", **{f"{name}_crc32c": wrong}
-                ),
+                partial(call, client, key, data, b"context", **{f"{wrong_field}_crc32c": wrong}),
             )
 
 
@@ -165,7 +165,7 @@ def test_a_checksum_that_does_not_match_is_refused(client: Client, key: str, wro
 
 def test_a_new_primary_version_encrypts_and_the_old_one_still_decrypts(client: Client, key: str) -> None:
     old = encrypt(client, key, b"secret").ciphertext
-    second = client.create_crypto_key_version(parent=key, crypto_key_version={}).name
+    second = client.create_crypto_key_version(parent=key, crypto_key_version=kms_v1.CryptoKeyVersion()).name
     assert encrypt(client, key, b"secret").name.endswith("/1"), "a new version is not primary by itself"
     updated = client.update_crypto_key_primary_version(name=key, crypto_key_version_id="2")
     assert updated.primary.name == second == encrypt(client, key, b"secret").name
@@ -208,7 +208,7 @@ def test_a_disabled_version_is_refused_until_it_is_enabled(client: Client, key: 
 def test_destruction_is_scheduled_and_can_be_taken_back(client: Client, key: str) -> None:
     sealed = encrypt(client, key, b"secret").ciphertext
     version = f"{key}/cryptoKeyVersions/1"
-    destroyed = client.destroy_crypto_key_version(name=version)
+    destroyed: Any = client.destroy_crypto_key_version(name=version)
     assert destroyed.state == State.DESTROY_SCHEDULED
     assert destroyed.destroy_time.timestamp() == pytest.approx(time.time() + 30 * 24 * 3600, abs=600)
     error = refused(exceptions.FailedPrecondition, "DESTROY_SCHEDULED", lambda: decrypt(client, key, sealed))
@@ -232,7 +232,7 @@ def test_what_is_destroyed_stays_destroyed(client: Client) -> None:
 
 
 def test_a_disabled_version_cannot_become_primary(client: Client, key: str) -> None:
-    second = client.create_crypto_key_version(parent=key, crypto_key_version={}).name
+    second = client.create_crypto_key_version(parent=key, crypto_key_version=kms_v1.CryptoKeyVersion()).name
     set_state(client, second, State.DISABLED)
     refused(
         exceptions.FailedPrecondition,
@@ -247,8 +247,8 @@ def test_only_enabling_and_disabling_are_updates(client: Client, key: str, state
         exceptions.InvalidArgument,
         "",
         lambda: client.update_crypto_key_version(
-            crypto_key_version={"name": f"{key}/cryptoKeyVersions/1", "state": State[state]},
-            update_mask={"paths": paths},
+            crypto_key_version=kms_v1.CryptoKeyVersion(name=f"{key}/cryptoKeyVersions/1", state=getattr(State, state)),
+            update_mask=FieldMask(paths=paths),
         ),
     )
 
@@ -283,7 +283,7 @@ def test_what_does_not_exist_is_not_found(client: Client, key: str) -> None:
         lambda: client.get_key_ring(name=f"{LOCATION}/keyRings/missing"),
         lambda: client.list_crypto_keys(parent=f"{LOCATION}/keyRings/missing"),
         lambda: client.create_crypto_key(
-            parent=f"{LOCATION}/keyRings/missing", crypto_key_id="k", crypto_key={"purpose": 1}
+            parent=f"{LOCATION}/keyRings/missing", crypto_key_id="k", crypto_key=kms_v1.CryptoKey(purpose=1)
         ),
         lambda: client.get_crypto_key(name=missing),
         lambda: client.get_crypto_key_version(name=f"{key}/cryptoKeyVersions/2"),
@@ -300,7 +300,9 @@ def test_what_exists_is_not_made_again(client: Client, key: str) -> None:
         exceptions.AlreadyExists,
         key,
         lambda: client.create_crypto_key(
-            parent=RING, crypto_key_id=key.rpartition("/")[2], crypto_key={"purpose": Purpose.ENCRYPT_DECRYPT}
+            parent=RING,
+            crypto_key_id=key.rpartition("/")[2],
+            crypto_key=kms_v1.CryptoKey(purpose=Purpose.ENCRYPT_DECRYPT),
         ),
     )
 
@@ -316,7 +318,7 @@ def test_ids_are_checked(client: Client, key: str, bad: str) -> None:
         exceptions.InvalidArgument,
         "must match",
         lambda: client.create_crypto_key(
-            parent=RING, crypto_key_id=bad, crypto_key={"purpose": Purpose.ENCRYPT_DECRYPT}
+            parent=RING, crypto_key_id=bad, crypto_key=kms_v1.CryptoKey(purpose=Purpose.ENCRYPT_DECRYPT)
         ),
     )
 
@@ -324,7 +326,7 @@ def test_ids_are_checked(client: Client, key: str, bad: str) -> None:
 def test_malformed_names_are_invalid_and_not_a_fault_of_the_server(client: Client, key: str) -> None:
     for call in (
         lambda: client.create_key_ring(parent="projects/test", key_ring_id="r"),
-        lambda: client.create_crypto_key(parent=RING, crypto_key_id="k", crypto_key={}),
+        lambda: client.create_crypto_key(parent=RING, crypto_key_id="k", crypto_key=kms_v1.CryptoKey()),
         lambda: encrypt(client, f"{key}/cryptoKeyVersions/one", b"secret"),
         lambda: encrypt(client, f"{key}/cryptoKeyVersions/{'9' * 5000}", b"secret"),
         lambda: client.get_crypto_key_version(name=key),

@@ -25,6 +25,7 @@ async def test_calls_that_are_given_up_while_the_server_is_away_still_come_throu
         url = (await mongo.place()).replace("TimeoutMS=500", "TimeoutMS=90000")
         store = opened(url)
         await store.check()
+        assert server._process is not None
         os.killpg(server.pid, signal.SIGKILL)
         await asyncio.to_thread(server._process._popen.wait)
         with pytest.raises(StoreUnavailable):

@@ -22,6 +22,7 @@ from temporalio.converter import JSONProtoPayloadConverter, StorageDriver, Stora
 
 from envelope_codec import EnvelopeConfig, KeyDenied, KmsUnavailable
 from envelope_codec.envelope import NAME_DATA_KEY, Purpose, Recipient, build_record, record_head
+from envelope_codec.kms import Unwrapped
 from envelope_codec.server import ServerConfig
 from envelope_codec.testing import FakeKms
 from tests.support.codec_server import (
@@ -129,7 +130,7 @@ class Hanging(FakeKms):
         self.known.add(context["envelope-codec:id"])
         return super().wrap(secret, context)
 
-    def unwrap(self, wrapped: Any, context: Any) -> bytes:
+    def unwrap(self, wrapped: Any, context: Any) -> Unwrapped:
         if context["envelope-codec:id"] not in self.known:
             self.hanging += 1
             assert self.go.wait(SECONDS)
@@ -326,7 +327,7 @@ class Moody(Hanging):
 
     calls = 0
 
-    def unwrap(self, wrapped: Any, context: Any) -> bytes:
+    def unwrap(self, wrapped: Any, context: Any) -> Unwrapped:
         if context["envelope-codec:id"] in self.known:
             return FakeKms.unwrap(self, wrapped, context)
         self.calls += 1
@@ -411,12 +412,13 @@ def test_after_a_storm_of_failures_of_every_kind_every_budget_is_whole(issuer: I
     with serving(config, limits, Lost()) as server, ThreadPoolExecutor(8) as pool:
         address = server.url.split("//")[1].split(":")
 
-        def break_off(text: bytes, half: bool) -> None:
+        def break_off(text: bytes, half: bool) -> int:
             with suppress(OSError), socket.create_connection((address[0], int(address[1])), SECONDS) as connection:
                 connection.sendall(text)
                 if half:
                     connection.shutdown(socket.SHUT_WR)
                     connection.recv(1_000)
+            return 0
 
         def post(path: str, sent: Any, headers: dict[str, str]) -> int:
             with suppress(httpx.HTTPError):  # a connection may end before its body has been sent

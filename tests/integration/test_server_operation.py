@@ -137,7 +137,7 @@ async def test_one_tenant_s_key_takes_the_server_from_nobody_else() -> None:
             "billing": NamespaceKeys(key=down),
             "team-*": NamespaceKeys(key=Forgetful()),
             "reader-?": NamespaceKeys(key=ReadsOnly()),
-            "backed": NamespaceKeys(key=down, backup_keys=[FakeKms()]),
+            "backed": NamespaceKeys(key=down, backup_keys=(FakeKms(),)),
         },
     )
     probes = Probes(config, "default")

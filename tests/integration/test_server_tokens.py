@@ -28,7 +28,7 @@ RULES = [
     {"claims": {"email": "*@example.com"}, "namespaces": ["a", "a-*"]},
     {"claims": {"groups": "ops"}, "namespaces": "*", "verbs": ["decode", "encode", "download"]},
 ]
-ADA = {"email": "ada@example.com"}
+ADA: dict[str, Any] = {"email": "ada@example.com"}
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -209,7 +210,7 @@ def test_no_changed_byte_of_a_ciphertext_opens(admin: Admin, opened: Any) -> Non
             changed = bytearray(wrapped.ciphertext)
             changed[place] ^= flip
             other = WrappedSecret(wrapped.key_id, wrapped.key_version, bytes(changed))
-            failure(InvalidCiphertext, lambda other=other: key.unwrap(other, CONTEXT))
+            failure(InvalidCiphertext, partial(key.unwrap, other, CONTEXT))
 
 
 def test_a_truncated_ciphertext_does_not_open(admin: Admin, opened: Any) -> None:
@@ -217,7 +218,7 @@ def test_a_truncated_ciphertext_does_not_open(admin: Admin, opened: Any) -> None
     raw = base64.b64decode(key.wrap(SECRET, CONTEXT).ciphertext.split(b":")[2])
     for length in (0, 1, 11, 12, 27, len(raw) - 1):
         text = b"vault:v1:" + base64.b64encode(raw[:length])
-        failure(InvalidCiphertext, lambda text=text: key.unwrap(WrappedSecret(key.key_id, "1", text), CONTEXT))
+        failure(InvalidCiphertext, partial(key.unwrap, WrappedSecret(key.key_id, "1", text), CONTEXT))
 
 
 @pytest.mark.parametrize("kind", ["aes128-gcm96", "aes256-gcm96", "chacha20-poly1305", "xchacha20-poly1305"])
@@ -468,7 +469,7 @@ def role(admin: Admin) -> Callable[[str], Role]:
 
         def secret_id(uses: int) -> str:
             """A secret id for so many logins."""
-            made = admin.client.write_data(f"auth/approle/role/{name}/secret-id", data={"num_uses": uses})
+            made: Any = admin.client.write_data(f"auth/approle/role/{name}/secret-id", data={"num_uses": uses})
             text: str = made["data"]["secret_id"]
             return text
 
@@ -741,7 +742,7 @@ def test_tls_needs_the_ca_that_signed_the_server(monkeypatch: pytest.MonkeyPatch
             if trusting:
                 assert opens(key)
             else:
-                failure(KmsUnavailable, lambda key=key: key.wrap(SECRET, CONTEXT), "TLS")
+                failure(KmsUnavailable, partial(key.wrap, SECRET, CONTEXT), "TLS")
             key.close()
         monkeypatch.setenv("VAULT_CACERT", server.ca)
         key = VaultTransit(name, address=server.address, token=server.token)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def role(admin: Admin) -> Callable[..., Role]:
         approle.create_or_update_approle(name, **options)
 
         def secret_id(uses: int) -> str:
-            made = admin.client.write_data(f"auth/approle/role/{name}/secret-id", data={"num_uses": uses})
+            made: Any = admin.client.write_data(f"auth/approle/role/{name}/secret-id", data={"num_uses": uses})
             return str(made["data"]["secret_id"])
 
         return Role(approle.read_role_id(name)["data"]["role_id"], secret_id)
@@ -271,7 +272,7 @@ def test_a_dead_secret_id_does_not_lock_the_role_for_others(
     ]
     for _ in range(20):
         for key in keys:
-            failure(KmsUnavailable, lambda key=key: key.wrap(SECRET, CONTEXT), "refused the login")
+            failure(KmsUnavailable, partial(key.wrap, SECRET, CONTEXT), "refused the login")
     for key in keys:
         key.close()
     again = VaultTransit(name, address=admin.address, auth="approle", role_id=made.role_id, secret_id="dead")

@@ -15,7 +15,7 @@ from envelope_codec.testing import ManualClock
 _TICK = 0.01
 
 
-class Ahead(ManualClock):
+class ClockMovedAhead(ManualClock):
     """Passes as time does while `running`, and `advance` moves it ahead: ten minutes pass while a KMS is down for a
     few seconds.
     """
@@ -44,14 +44,14 @@ class Ahead(ManualClock):
             last = now
 
 
-class Told(NamedTuple):
+class TimedEvent(NamedTuple):
     """An event, and the monotonic seconds at which it was told."""
 
     at: float
     event: Event
 
 
-class Journal(list[Told]):
+class Journal(list[TimedEvent]):
     """An observer that takes down what it is told, and when by this clock."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -59,9 +59,9 @@ class Journal(list[Told]):
         self._monotonic = monotonic
 
     def on_event(self, event: Event) -> None:
-        self.append(Told(self._monotonic(), event))
+        self.append(TimedEvent(self._monotonic(), event))
 
-    def calls(self, outcome: str, key_id: str | None = None) -> list[Told]:
+    def calls(self, outcome: str, key_id: str | None = None) -> list[TimedEvent]:
         """KMS calls that came to this."""
         return [
             told

@@ -25,7 +25,7 @@ from envelope_codec.cli.demo.search import Needles
 from envelope_codec.cli.payloads.message import payloads_in
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable, MalformedEnvelope
 from envelope_codec.testing import FakeKms
-from tests.support.kms_connection import Line
+from tests.support.kms_connection import KmsConnection
 from tests.support.payload_points import FAR, FAR_WORKFLOWS, PLAIN_WORKFLOWS, SECRET, SOON, Code, Operations
 from tests.support.server_records import describe, events, eventually, result_of
 
@@ -65,8 +65,8 @@ CHANGED = Fault("changed payload", InvalidCiphertext, "the payload is not what w
 CUT = Fault("cut payload", MalformedEnvelope, "the record ends too early", seals=True, heals=False)
 
 
-class FailingLine(Line):
-    """A line to a KMS that has one fault, or none."""
+class FailingKmsConnection(KmsConnection):
+    """A connection to a KMS that has one fault, or none."""
 
     fault: Fault | None = None
 
@@ -127,17 +127,17 @@ class Stage:
         self.payload = Payload()
         self._name = name
         self._kms = FakeKms(f"fakekms://{PLACE}/key")
-        self._line = FailingLine(self._kms)
+        self._connection = FailingKmsConnection(self._kms)
 
     async def set(self, connect: Any) -> Stage:
         """Make the clients, and seal the payload."""
         fault = self.fault
         if not fault.seals:
-            far: Any = connect(self._line, observer=self.events, **IMPATIENT, **BRIEF)
+            far: Any = connect(self._connection, observer=self.events, **IMPATIENT, **BRIEF)
             near = connect(self._kms)
         elif fault.heals:
             new = FakeKms()
-            far = connect(new, decrypt_keys=[self._line], observer=self.events, **IMPATIENT)
+            far = connect(new, decrypt_keys=[self._connection], observer=self.events, **IMPATIENT)
             near = connect(self._kms, decrypt_keys=[new])
         else:
             far = connect(self._kms, observer=self.events, **IMPATIENT)
@@ -192,14 +192,14 @@ class Stage:
     async def failing(self) -> AsyncIterator[None]:
         """Meanwhile the far codec fails."""
         await self._plugin.keyring.prewarm(NAMESPACE)
-        self._line.fault = self.fault
+        self._connection.fault = self.fault
         if not self.fault.seals:
             await lapsed(self._plugin)
         try:
             yield
         finally:
             self.meanwhile = self.code.runs
-            self._line.fault = None
+            self._connection.fault = None
 
     async def start(self, workflow: str, **options: Any) -> WorkflowHandle[Any, Any]:
         """Start a workflow on the far worker. It is given the payload, if it takes an input."""

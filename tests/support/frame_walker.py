@@ -88,7 +88,8 @@ def _behind(error: BaseException) -> Iterator[BaseException]:
 
 
 def _frames(error: BaseException) -> list[types.FrameType]:
-    frames, traceback = [], error.__traceback__
+    frames: list[types.FrameType] = []
+    traceback = error.__traceback__
     while traceback is not None:
         if frames or traceback.tb_frame.f_code.co_filename.startswith(_OURS):
             frames.append(traceback.tb_frame)

@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from typing import Protocol
 from urllib.parse import urlencode
 
-import grpc
+import grpc  # type: ignore[import-untyped,unused-ignore]
 from google.cloud import kms_v1
 from google.cloud.kms_v1.services.key_management_service.transports import KeyManagementServiceGrpcTransport
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from envelope_codec.kms import MasterKey, master_key
 
@@ -37,21 +38,21 @@ def new_key(client: kms_v1.KeyManagementServiceClient, **settings: object) -> st
     """Make a key with one version in the key ring ``test``, and that ring if need be; returns the key's name."""
     if RING not in {ring.name for ring in client.list_key_rings(parent=LOCATION)}:
         client.create_key_ring(parent=LOCATION, key_ring_id="test")
-    key = {"purpose": Purpose.ENCRYPT_DECRYPT, **settings}
+    key = kms_v1.CryptoKey({"purpose": Purpose.ENCRYPT_DECRYPT, **settings})
     return client.create_crypto_key(parent=RING, crypto_key_id=f"key-{uuid.uuid4()}", crypto_key=key).name
 
 
 def rotate(client: kms_v1.KeyManagementServiceClient, name: str) -> str:
     """Add a version and make it the primary one; returns its number."""
-    version = client.create_crypto_key_version(parent=name, crypto_key_version={})
+    version = client.create_crypto_key_version(parent=name, crypto_key_version=kms_v1.CryptoKeyVersion())
     number: str = version.name.rpartition("/")[2]
     client.update_crypto_key_primary_version(name=name, crypto_key_version_id=number)
     return number
 
 
-def set_state(client: kms_v1.KeyManagementServiceClient, version: str, state: State) -> None:
+def set_state(client: kms_v1.KeyManagementServiceClient, version: str, state: int) -> None:
     client.update_crypto_key_version(
-        crypto_key_version={"name": version, "state": state}, update_mask={"paths": ["state"]}
+        crypto_key_version=kms_v1.CryptoKeyVersion(name=version, state=state), update_mask=FieldMask(paths=["state"])
     )
 
 
@@ -92,7 +93,7 @@ class GcpHarness:
             for version in client.list_crypto_key_versions(parent=_name(uri)):
                 client.destroy_crypto_key_version(name=version.name)
 
-    def _move(self, uri: str, before: State, after: State) -> None:
+    def _move(self, uri: str, before: int, after: int) -> None:
         with google_client(self._endpoint) as client:
             for version in client.list_crypto_key_versions(parent=_name(uri)):
                 if version.state == before:

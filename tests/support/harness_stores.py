@@ -366,8 +366,13 @@ class S3:
         }
 
     def client(self) -> Any:
-        settings = {"region_name": "us-east-1", "aws_access_key_id": "test", "aws_secret_access_key": "test"}
-        return boto3.client("s3", endpoint_url=self.server.endpoint, **settings)
+        return boto3.client(
+            "s3",
+            endpoint_url=self.server.endpoint,
+            region_name="us-east-1",
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+        )
 
     @staticmethod
     def _prefix(url: str) -> str:

@@ -1,4 +1,4 @@
-"""One process's line to a KMS, which can be cut while other processes reach the same KMS."""
+"""One process's connection to a KMS, which can be cut while other processes reach the same KMS."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from envelope_codec.errors import KmsUnavailable
 from envelope_codec.kms import MasterKey, Unwrapped, WrappedSecret
 
 
-class Line:
+class KmsConnection:
     """A `MasterKey` that asks another one, unless it is cut.
 
     Attributes:

@@ -14,7 +14,7 @@ from temporalio.converter import (
 )
 
 
-class Shelf(StorageDriver):
+class MemoryDriver(StorageDriver):
     """Keeps what it is given.
 
     Attributes:
@@ -41,6 +41,6 @@ class Shelf(StorageDriver):
         return [self.stored[int(claim.claim_data["place"])] for claim in claims]
 
 
-def storage(shelf: Shelf, threshold: int) -> ExternalStorage:
-    """Puts payloads of ``threshold`` bytes and more on ``shelf``."""
-    return ExternalStorage(drivers=[shelf], payload_size_threshold=threshold)
+def storage(driver: MemoryDriver, threshold: int) -> ExternalStorage:
+    """Puts payloads of ``threshold`` bytes and more on ``driver``."""
+    return ExternalStorage(drivers=[driver], payload_size_threshold=threshold)

@@ -52,7 +52,7 @@ def worker(client: Client, task_queue: str) -> Worker:
     )
 
 
-class Crowd:
+class SmallWorkflowLoad:
     """Some workflows of either kind, and their callers, who take turns.
 
     Attributes:

@@ -13,6 +13,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from functools import partial
 
 from temporalio.api.common.v1 import Payload
 from temporalio.converter import StorageDriverRetrieveContext, StorageDriverStoreContext
@@ -72,7 +73,7 @@ def main(url: str) -> int:
         pool.close()
 
     ends = (ends_in_good_order, lambda: None)
-    children = [child(lambda n=n: on_the_inherited_loop(f"child {n}"), ends[n % 2]) for n in range(CHILDREN)]
+    children = [child(partial(on_the_inherited_loop, f"child {n}"), ends[n % 2]) for n in range(CHILDREN)]
     loop.run_until_complete(use(driver, codec, "parent meanwhile"))
     status = [os.waitpid(process, 0)[1] for process in children]
 

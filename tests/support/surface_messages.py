@@ -133,7 +133,7 @@ async def _update_with_start(walk: Walk) -> None:
         static_details=walk.hidden("details"),
         search_attributes=TypedSearchAttributes([SearchAttributePair(ATTRIBUTE, walk.readable("a search attribute"))]),
     )
-    result = await client.execute_update_with_start_workflow(
+    result: object = await client.execute_update_with_start_workflow(
         Receiver.change,
         walk.hidden("the input of an update with a start"),
         start_workflow_operation=start,

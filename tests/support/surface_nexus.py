@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from temporalio import workflow
@@ -101,7 +102,7 @@ async def _call(walk: Walk, other: Client, endpoint: str) -> None:
     await eventually(failed_once, "a pending operation that has failed once")
     for backing in ("backing", "failing"):
         started = other.get_workflow_handle(f"{walk.name} {backing}")
-        await eventually(lambda one=started: _go_on(one), "the workflow of an operation")
+        await eventually(partial(_go_on, started), "the workflow of an operation")
     cause = walk.hidden("the cause of an operation's error")
     assert await handle.result() == [
         walk.hidden("the input of an operation"),
@@ -150,14 +151,14 @@ async def _call_without_workflow(walk: Walk, endpoint: str) -> None:
     assert await (await handle.describe()).static_summary() == walk.hidden("the summary of a standalone operation")
     await _keep(walk, handle)
 
-    handle = await client.start_operation(Service.decline, [walk.secret, walk.public, ""], id=f"{walk.name} declined")
+    declined = await client.start_operation(Service.decline, [walk.secret, walk.public, ""], id=f"{walk.name} declined")
     with pytest.raises(NexusOperationFailureError) as failed:
-        await handle.result()
+        await declined.result()
     assert _chain(failed.value.cause) == [
         _text("OperationError", walk.hidden("an operation's error")),
         _text(walk.readable("the type of an operation's error"), walk.hidden("the cause of an operation's error")),
     ]
-    await _keep(walk, handle)
+    await _keep(walk, declined)
 
 
 async def _keep(walk: Walk, handle: NexusOperationHandle[Any]) -> None:

@@ -116,7 +116,7 @@ async def _reset(walk: Walk) -> None:
             request_id=str(uuid.uuid4()),
         )
     )
-    again = walk.client.get_workflow_handle_for(Reset.run, walk.name)
+    again = walk.client.get_workflow_handle(walk.name, result_type=list[str])
     await again.signal(Reset.end)
     assert await again.result() == [
         walk.hidden("the input of a workflow that is reset"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from temporalio import workflow
+from temporalio.api.common.v1 import Payload
 from temporalio.client import (
     Schedule,
     ScheduleActionExecutionStartWorkflow,
@@ -49,10 +50,11 @@ class Scheduled:
                 started_with(),
                 workflow.memo_value("poppy-scheduled-memo"),
             ]
-        last = workflow.get_last_completion_result(list)
+        last: list[str] | None = workflow.get_last_completion_result(list)
         failure = workflow.get_last_failure()
         if failure is None:
             raise ApplicationError(mark(secret, "a scheduled failure"), last)
+        assert last is not None
         return [text, str(failure), *last]
 
 
@@ -127,12 +129,13 @@ async def _next_run(walk: Walk, handle: ScheduleHandle, number: int) -> list[str
         return execution.workflow_id
 
     workflow_id = await eventually(started, f"run {number} of the schedule")
-    run = walk.client.get_workflow_handle_for(Scheduled.run, workflow_id)
+    run = walk.client.get_workflow_handle(workflow_id, result_type=list[str])
     description = await run.describe()
     assert await description.memo() == {"poppy-scheduled-memo": walk.hidden("the memo of scheduled workflows")}
     assert await description.static_summary() == walk.hidden("the summary of scheduled workflows")
     assert await description.static_details() == walk.hidden("the details of scheduled workflows")
-    return await run.result()
+    result: list[str] = await run.result()
+    return result
 
 
 async def _describe(walk: Walk, handle: ScheduleHandle, text: str) -> None:
@@ -142,7 +145,7 @@ async def _describe(walk: Walk, handle: ScheduleHandle, text: str) -> None:
     action = description.schedule.action
     assert isinstance(action, ScheduleActionStartWorkflow)
     assert await client.data_converter.decode(action.args) == [walk.secret, walk.hidden(text)]
-    assert action.static_summary is not None
+    assert isinstance(action.static_summary, Payload)
     assert await client.data_converter.decode([action.static_summary]) == [
         walk.hidden("the summary of scheduled workflows")
     ]

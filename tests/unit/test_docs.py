@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -14,24 +13,6 @@ DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("tests/vect
 
 LONGEST_LINE = 128
 LONGEST_CELL = 280
-
-
-def test_the_page_of_settings_is_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "docs"))
-    import make_configuration  # type: ignore[import-not-found]
-
-    assert make_configuration.PAGE.read_text("utf-8") == make_configuration.page()
-    sys.modules.pop("make_configuration")
-
-
-def test_the_tables_of_providers_say_what_the_providers_say(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "tools"))
-    import provider_options  # type: ignore[import-not-found]
-
-    text = provider_options.PAGE.read_text("utf-8")
-    assert provider_options.page(text) == text, "run: python tools/provider_options.py"
-    assert provider_options.page(text.replace("| `read_timeout` |", "| `patience` |")) == text
-    sys.modules.pop("provider_options")
 
 
 def prose(document: Path) -> str:

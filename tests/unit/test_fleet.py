@@ -15,7 +15,7 @@ import pytest
 from benchmarks import fleet, fleet_model, fleet_plot, fleet_scenarios, fleet_simulation
 from benchmarks.fleet_prices import MONTH, dollars
 from benchmarks.fleet_shape import Fleet
-from benchmarks.fleet_table import STARTUP_HEAD, STEADY_HEAD, THROTTLED_HEAD, figure, line
+from benchmarks.fleet_table import STARTUP_HEAD, STEADY_HEAD, THROTTLED_HEAD, Row, figure, line
 from benchmarks.fleet_time import SimulatedLoop, SimulatedThreads
 from envelope_codec.keys.limits import Limits
 
@@ -28,6 +28,7 @@ UNRENEWED = 30 * DAY  # a lease so long that no renewal falls into a test
 # --- the model against the simulation -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fleet",
     [
@@ -47,6 +48,7 @@ def test_model_and_simulation_agree_on_a_start_of_all_workers(fleet: Fleet) -> N
     assert sum(simulated) == pytest.approx(sum(model), rel=0.08)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fleet",
     [
@@ -71,6 +73,7 @@ def test_model_and_simulation_agree_on_steady_state(fleet: Fleet) -> None:
     assert fleet_simulation.steady(fleet) == pytest.approx(fleet_model.steady(fleet).total, rel=0.08)
 
 
+@pytest.mark.slow
 def test_a_sample_and_thinner_payloads_cost_as_much_as_all() -> None:
     whole = Fleet("", 16, 0.2, limits=replace(SHORT, lease=HOUR))
     assert fleet_simulation.steady(whole, sample=4, thin=4) == pytest.approx(fleet_simulation.steady(whole), rel=0.05)
@@ -161,12 +164,16 @@ def test_figures_have_three_digits(number: float, text: str) -> None:
 # --- docs/scaling.md ----------------------------------------------------------------------------------------------
 
 
+ROWS: list[Row] = [*fleet_scenarios.startups(), *fleet_scenarios.steadies()]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "row",
-    [row for row in (*fleet_scenarios.startups(), *fleet_scenarios.steadies()) if row.quick],
+    [row for row in ROWS if row.quick],
     ids=lambda row: row.fleet.name,
 )
-def test_the_page_has_the_rows_that_the_command_prints(row: fleet.Row) -> None:
+def test_the_page_has_the_rows_that_the_command_prints(row: Row) -> None:
     row.simulate()
     assert f"\n{line(row.cells())}\n" in PAGE, "run: python benchmarks/fleet.py --write"
 
@@ -180,7 +187,7 @@ def test_the_page_has_the_rows_that_the_command_prints(row: fleet.Row) -> None:
     ],
     ids=["startup", "steady", "throttled"],
 )
-def test_the_page_has_every_row_with_what_the_model_says(head: list[str], rows: list[fleet.Row]) -> None:
+def test_the_page_has_every_row_with_what_the_model_says(head: list[str], rows: list[Row]) -> None:
     lines = PAGE.splitlines()
     first = lines.index(line(head)) + 2
     for row, there in zip(rows, lines[first:], strict=False):

@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -265,12 +265,14 @@ async def test_what_comes_up_in_the_middle_of_the_work(
     def fails(*arguments: object) -> None:
         raise kind(arguments)
 
+    def work() -> Coroutine[Any, Any, Any]:
+        return works.codec.encode([FIRST]) if operation == "encode" else works.codec.decode(sealed)
+
     class Runs:
         def __await__(self) -> Any:
-            return (work()).__await__()
+            return work().__await__()
 
     monkeypatch.setattr(codec, "seal_payload" if operation == "encode" else "parse_inner_payload", fails)
-    work = lambda: works.codec.encode([FIRST]) if operation == "encode" else works.codec.decode(sealed)  # noqa: E731
     error = await failure(Runs())
     if issubclass(kind, Exception):
         assert type(error) is EnvelopeError

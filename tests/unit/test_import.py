@@ -17,6 +17,7 @@ print(*sorted(name for name in set(sys.modules) - before if name.startswith("goo
 """
 
 
+@pytest.mark.slow
 def test_importing_the_library_loads_no_cloud_sdk() -> None:
     done = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=True)
     packages, google = done.stdout.split("\n")[:2]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.kms import MasterKey, Unwrapped, WrappedSecret, context_bytes, master_key, parse_key_uri
+from envelope_codec.testing import FakeKms
 
 OPTIONS = frozenset({"mount", "endpoint"})
 
@@ -247,18 +248,19 @@ def test_what_is_no_path_is_not_taken_for_a_key_file(text: str) -> None:
 def test_a_bare_name_goes_to_its_cloud_as_a_key_uri(
     monkeypatch: pytest.MonkeyPatch, bare: str, scheme: str, path: str | None
 ) -> None:
-    asked = []
+    asked: list[str] = []
+    the_key = FakeKms()
 
     class Provided:
         @staticmethod
-        def open(uri):
+        def open(uri: str) -> object:
             asked.append(uri)
-            return "the key"
+            return the_key
 
     monkeypatch.setattr(f"{__name__}.Provided", Provided, raising=False)
     point = EntryPoint(scheme, f"{__name__}:Provided.open", "envelope_codec.providers")
     monkeypatch.setattr("envelope_codec.kms.metadata.entry_points", lambda group: [point])
-    assert master_key(bare) == "the key"
+    assert master_key(bare) is the_key
     assert asked == [f"{scheme}:///{path}" if path else f"{scheme}://{bare}"]
 
 

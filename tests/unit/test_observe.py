@@ -6,7 +6,6 @@ import logging
 
 import pytest
 
-from envelope_codec import observe
 from envelope_codec.observe import Event, LogObserver
 
 
@@ -14,7 +13,7 @@ def test_a_flood_of_failures_of_one_kind_is_cut_and_the_rest_is_counted(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [1_000.0]
-    monkeypatch.setattr(observe.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("envelope_codec.observe.time.monotonic", lambda: now[0])
     caplog.set_level(logging.WARNING, "envelope_codec")
     observer = LogObserver()
     for _ in range(100):

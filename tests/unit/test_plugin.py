@@ -271,7 +271,7 @@ async def test_a_clients_interceptors_do_not_hide_that_it_does_not_encrypt() -> 
         with pytest.raises(ConfigurationError, match="the client does not encrypt"):
             await client(plugin, replacing, interceptors=[Mine(), Mine()])
         encrypting = await client(plugin, interceptors=[Mine()])
-        config = encrypting.config(active_config=True)
+        config: Any = encrypting.config(active_config=True)
         with pytest.raises(ConfigurationError, match="the client does not encrypt"):
             Client(**{**config, "plugins": [], "data_converter": DataConverter.default})
         again = Client(**config).config(active_config=True)
@@ -330,8 +330,8 @@ async def test_what_workflows_hand_over_is_settled_by_any_runner(make: Any) -> N
         for name in ("workflow_runner", "unsandboxed_workflow_runner"):
             assert is_guarded_runner(config[name])
             assert isinstance(config[name], make)
-            assert isinstance(again[name], make)  # type: ignore[literal-required]
-            assert type(again[name]) is type(config[name])  # type: ignore[literal-required]
+            assert isinstance(again[name], make)
+            assert type(again[name]) is type(config[name])
 
 
 async def test_runner_stays_as_it_is_without_sealing_and_in_a_replayer() -> None:
@@ -349,6 +349,9 @@ async def test_worker_whose_runner_was_replaced_by_a_later_plugin_does_not_start
         def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
             config["workflow_runner"] = self.replaced(config["workflow_runner"])
             return config
+
+        def replaced(self, runner: Any) -> Any:
+            raise NotImplementedError
 
     class Copying(LaterRunner):
         def replaced(self, runner: Any) -> Any:
@@ -513,8 +516,8 @@ async def test_a_later_plugin_that_lets_something_out_in_clear_is_detected(chang
 async def test_a_client_that_lets_something_out_in_clear_gets_no_worker(changes: Any, said: str) -> None:
     """Also where nothing has checked the client when it was made."""
     with EnvelopePlugin(FakeKms()) as plugin:
-        config = (await client(plugin)).config(active_config=True)
-        changed = Client(**{**config, "plugins": [], "interceptors": [], **changes})  # type: ignore[typeddict-item]
+        config: Any = (await client(plugin)).config(active_config=True)
+        changed = Client(**{**config, "plugins": [], "interceptors": [], **changes})
         with pytest.raises(ConfigurationError, match=said):
             plugin.verify(changed)
         with pytest.raises(ConfigurationError, match=said):

@@ -85,6 +85,7 @@ KEYS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("uri", KEYS)
 def test_a_key_uri(uri: str, caplog: pytest.LogCaptureFixture) -> None:
     calls: list[Callable[[], object]] = [
@@ -103,7 +104,7 @@ def test_a_key_uri(uri: str, caplog: pytest.LogCaptureFixture) -> None:
 def test_a_key_uri_in_a_place_of_its_own_model() -> None:
     for settings in ({"backup_keys": {"a": f"hashivault://k?token={SESAME}"}}, {"min_recipients": SESAME}):
         with pytest.raises(ValueError) as caught:  # noqa: PT011 - pydantic's
-            NamespaceKeys(key=AWS, **settings)  # type: ignore[arg-type]
+            NamespaceKeys(key=AWS, **settings)
         assert SESAME not in str(caught.value)
 
 
@@ -132,6 +133,7 @@ URLS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("url", URLS)
 def test_a_url_of_a_datastore(url: str, caplog: pytest.LogCaptureFixture) -> None:
     calls: list[Callable[[], object]] = [

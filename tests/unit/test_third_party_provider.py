@@ -153,10 +153,12 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.slow
 def test_an_installed_store_is_found_by_its_scheme_and_keeps_what_is_sealed(provider: Path) -> None:
     assert python(STORING, provider) == "True"
 
 
+@pytest.mark.slow
 def test_two_distributions_that_claim_one_scheme_of_stores_are_refused(provider: Path, rival: Path) -> None:
     code = """
 from envelope_codec.errors import ConfigurationError
@@ -188,6 +190,7 @@ def test_the_rival_alone_is_found(rival: Path) -> None:
     assert python(code, rival) == "rival_provider._master_key"
 
 
+@pytest.mark.slow
 def test_two_distributions_that_name_the_same_provider_are_no_rivals(provider: Path, tmp_path: Path) -> None:
     source = copy(tmp_path / "source", distribution="repackaged", package="acme_kms")
     code = (
@@ -206,6 +209,7 @@ sys.meta_path.insert(0, Without())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("missing", "uri", "extra"),
     [
@@ -224,6 +228,7 @@ def test_a_missing_sdk_is_one_error_that_names_the_extra(missing: str, uri: str,
     )
 
 
+@pytest.mark.slow
 def test_a_provider_from_outside_whose_sdk_is_missing_names_the_package(tmp_path: Path) -> None:
     source = copy(tmp_path / "source", distribution="needy-provider", package="needy_provider")
     module = source / "needy_provider" / "_connection.py"

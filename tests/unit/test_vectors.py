@@ -52,7 +52,7 @@ async def decoded(vector: Vector) -> Payload:
     vectors = [*before, vector]
     key_sets = {
         namespace: KeySet(
-            *(VectorKey(vectors, key_id) for key_id in key_ids[:1]),
+            VectorKey(vectors, key_ids[0]),
             decrypt_keys=tuple(VectorKey(vectors, key_id) for key_id in key_ids[1:]),
         )
         for namespace, key_ids in vector.configured.items()

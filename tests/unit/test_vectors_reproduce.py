@@ -6,10 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 VECTORS = ROOT / "tests" / "vectors"
 
 
+@pytest.mark.slow
 def test_the_generator_writes_the_committed_vectors(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "tests.vectors.make_vectors", str(tmp_path)], check=True, cwd=ROOT)
     committed = {path.name: path.read_bytes() for path in VECTORS.glob("*.json")}

@@ -216,6 +216,7 @@ def unreached(_unreached: tuple[AwsKms, S3Store], environment: pytest.MonkeyPatc
     return _unreached
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cause", CAUSES)
 def test_whatever_is_raised_while_credentials_are_looked_for_is_an_outage(
     cause: str, unreached: tuple[AwsKms, S3Store], environment: pytest.MonkeyPatch
@@ -234,6 +235,7 @@ def test_whatever_is_raised_while_credentials_are_looked_for_is_an_outage(
         assert_an_outage_of_credentials(s3_failure(store, asked_s3), StoreUnavailable)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cause", CAUSES)
 def test_so_it_is_with_a_client_handed_in(cause: str, handed_in: tuple[dict[str, Any], AwsKms]) -> None:
     source, key = handed_in
@@ -358,6 +360,7 @@ SOURCES: dict[str, tuple[dict[str, str], str, str, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", SOURCES)
 def test_no_source_of_credentials_is_taken_for_the_kms_or_the_bucket(
     source: str,
@@ -395,6 +398,7 @@ def test_a_client_handed_in_with_an_empty_token(
     client.close()
 
 
+@pytest.mark.slow
 def test_what_kms_itself_refuses_is_no_matter_of_credentials(service: Service, environment: pytest.MonkeyPatch) -> None:
     environment.setenv("AWS_ACCESS_KEY_ID", "a")
     environment.setenv("AWS_SECRET_ACCESS_KEY", "hush")
@@ -415,6 +419,7 @@ def test_a_profile_that_came_after_the_first_attempt_is_found(service: Service, 
     key.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("credentials", "said"),
     [
@@ -439,6 +444,7 @@ def test_credentials_that_no_request_can_be_signed_with_are_told_as_that(
     assert "hush" not in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [429, 500, 502, 503])
 def test_a_token_service_that_fails_has_not_refused(
     service: Service, environment: pytest.MonkeyPatch, tmp_path: Path, status: int
@@ -464,6 +470,7 @@ GIVEN = (
 )
 
 
+@pytest.mark.slow
 def test_no_credentials_are_in_botocores_log(
     service: Service, environment: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -487,6 +494,7 @@ def _process(tmp_path: Path, script: str) -> None:
     (tmp_path / "config").write_text(f"[default]\nregion = us-east-1\ncredential_process = {program}\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "said"),
     [
@@ -525,6 +533,7 @@ def test_a_renewal_that_fails_is_logged_without_what_the_process_wrote(
     assert [record for record in caplog.records if record.name.startswith("botocore") and record.exc_info] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("status", "said"), [(500, "non 200 response 500"), (200, "Unable to parse JSON")])
 def test_the_body_of_a_metadata_services_reply_is_not_repeated(
     service: Service, environment: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, status: int, said: str
@@ -674,10 +683,10 @@ HANGS = """
 import sys
 from envelope_codec import EnvelopeConfig, SealingContext
 from temporalio.api.common.v1 import Payload
-import asyncio, envelope_codec.aws.credentials as credentials
+import asyncio, boto3, envelope_codec.aws.credentials as credentials
 from envelope_codec.temporal.codec import EnvelopeCodec
 credentials._SOURCE_SECONDS = 0.2
-codec = EnvelopeCodec(EnvelopeConfig(key=sys.argv[1], timeout=1.0))
+codec = EnvelopeCodec(EnvelopeConfig(key=sys.argv[1], timeout=3.0))
 try:
     asyncio.run(codec.encode([Payload(data=b"x")]))
 except Exception as error:
@@ -685,6 +694,7 @@ except Exception as error:
 """
 
 
+@pytest.mark.slow
 def test_a_source_that_hangs_keeps_no_process_from_ending(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "token")
     variables = {"AWS_WEB_IDENTITY_TOKEN_FILE": str(tmp_path / "token"), "AWS_ROLE_ARN": ROLE}

@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,9 @@ class Outcome:
 
     def told(self, name: str) -> str:
         return next(line.removeprefix(f"{name}:").strip() for line in self.out.splitlines() if line.startswith(name))
+
+
+Run = Callable[..., Outcome]
 
 
 @pytest.fixture
@@ -87,7 +91,7 @@ def test_no_key_is_printed(run: Any, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a b", "50%", "what?", "a#b", "schlüssel", "[x]", "x" * 200])
 def test_the_printed_uri_is_one_line_percent_encoded_and_absolute(
-    run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     uri = run("keygen", name).told("key URI")

@@ -8,11 +8,13 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 
 from envelope_codec.keys.clock import SystemClock
 from envelope_codec.testing import ManualClock
+from tests.support.calls_in_turn import in_turn
 
 WAIT = 30.0
 
@@ -37,7 +39,7 @@ def test_a_timer_fires_once_in_another_thread() -> None:
 def test_timers_fire_in_the_order_of_their_times_and_not_before() -> None:
     clock, fired, done = SystemClock(), list[tuple[str, float]](), threading.Event()
     begun = clock.monotonic()
-    clock.call_later(0.06, lambda: (fired.append(("late", clock.monotonic())), done.set()))
+    clock.call_later(0.06, in_turn(lambda: fired.append(("late", clock.monotonic())), done.set))
     clock.call_later(0.02, lambda: fired.append(("early", clock.monotonic())))
     clock.call_later(-1.0, lambda: fired.append(("at once", clock.monotonic())))
     assert done.wait(WAIT)
@@ -49,7 +51,7 @@ def test_timers_fire_in_the_order_of_their_times_and_not_before() -> None:
 def test_a_timer_that_is_cancelled_before_its_thread_has_seen_it_never_fires() -> None:
     clock, fired, gate, done = SystemClock(), list[int](), threading.Event(), threading.Event()
     busy = threading.Event()
-    clock.call_later(0.0, lambda: (busy.set(), gate.wait(WAIT)))
+    clock.call_later(0.0, in_turn(busy.set, lambda: gate.wait(WAIT)))
     assert busy.wait(WAIT)
     timer = clock.call_later(0.0, lambda: fired.append(1))
     timer.cancel()
@@ -63,7 +65,7 @@ def test_a_timer_that_is_cancelled_before_its_thread_has_seen_it_never_fires() -
 def test_a_timer_that_is_cancelled_while_it_waits_never_fires() -> None:
     for delay in (0.05, 0.5, 5.0):  # more, if this thread was too slow to cancel it
         clock, fired, started, done = SystemClock(), list[int](), threading.Event(), threading.Event()
-        timer = clock.call_later(delay, lambda fired=fired: fired.append(1))
+        timer = clock.call_later(delay, partial(fired.append, 1))
         clock.call_later(0.0, started.set)
         assert started.wait(WAIT)
         timer.cancel()
@@ -110,6 +112,10 @@ def test_a_callback_that_raises_stops_no_other(caplog: pytest.LogCaptureFixture)
     assert done.wait(WAIT)
 
 
+def one_thread_fires(clock: SystemClock) -> bool:
+    return len(set(first_timers_of_many_threads(clock))) == 1
+
+
 def first_timers_of_many_threads(clock: SystemClock) -> list[object]:
     """What eight threads that use the clock at once see: the timer's thread, or an error."""
     barrier, seen, done = threading.Barrier(8), list[object](), threading.Semaphore(0)
@@ -135,6 +141,7 @@ def first_timers_of_many_threads(clock: SystemClock) -> list[object]:
     return seen
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("hurried")
 def test_the_first_timers_of_many_threads_all_fire_in_one_thread() -> None:
     for _ in range(300):
@@ -148,7 +155,7 @@ def test_the_first_timers_of_many_threads_all_fire_in_one_thread() -> None:
 def thread_of(clock: SystemClock) -> threading.Thread:
     """The thread in which its timers fire."""
     found, done = list[threading.Thread](), threading.Event()
-    clock.call_later(0.0, lambda: (found.append(threading.current_thread()), done.set()))
+    clock.call_later(0.0, in_turn(lambda: found.append(threading.current_thread()), done.set))
     assert done.wait(WAIT)
     return found[0]
 
@@ -244,7 +251,7 @@ class TestFork:
     def test_timers_of_parent_and_child_fire_and_those_of_the_parent_only_there(self) -> None:
         clock, fired = SystemClock(), list[int]()
         done = threading.Event()
-        clock.call_later(0.2, lambda: (fired.append(os.getpid()), done.set()))
+        clock.call_later(0.2, in_turn(lambda: fired.append(os.getpid()), done.set))
         assert fires(clock)
 
         def child() -> bool:
@@ -276,6 +283,7 @@ class TestFork:
         assert in_child(child)
         assert done.wait(WAIT)
 
+    @pytest.mark.slow
     def test_a_clock_that_is_gone_in_the_child_goes_on_in_the_parent(self) -> None:
         clocks = [SystemClock()]
         assert fires(clocks[0])
@@ -302,12 +310,13 @@ class TestFork:
 
         assert in_child(child)
 
+    @pytest.mark.slow
     @pytest.mark.usefixtures("hurried")
     def test_the_first_timers_of_many_threads_of_the_child_all_fire_in_one_thread(self) -> None:
         for _ in range(20):
             clock = SystemClock()
             assert fires(clock)
-            assert in_child(lambda clock=clock: len(set(first_timers_of_many_threads(clock))) == 1)
+            assert in_child(partial(one_thread_fires, clock))
             clock.close()
 
 
@@ -319,7 +328,7 @@ def test_the_manual_clock_calls_each_timer_at_its_own_time() -> None:
         return lambda: fired.append((name, clock.monotonic() - start, clock.time()))
 
     clock.call_later(5.0, note("late"))
-    clock.call_later(2.0, lambda: (note("early")(), clock.call_later(1.0, note("from a timer"))))
+    clock.call_later(2.0, in_turn(note("early"), lambda: clock.call_later(1.0, note("from a timer"))))
     clock.call_later(4.0, note("cancelled")).cancel()
     assert clock.next_due == 2.0
     clock.advance(4.5)

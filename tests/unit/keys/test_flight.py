@@ -87,6 +87,7 @@ async def test_a_closed_loop_with_a_waiter_harms_nobody() -> None:
     task._log_destroy_pending = False  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 async def test_a_flight_keeps_nothing_of_callers_that_have_gone() -> None:
     """Else an outage would fill the memory: flights last as long as somebody waits, and callers come and go."""
     desk = Desk()

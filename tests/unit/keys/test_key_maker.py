@@ -67,6 +67,7 @@ def spellings(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, str,
     return key_uri(file), key_uri(link), master_key(key_uri(file)).key_id
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("places", [("key", "decrypt_keys"), ("key", "backup_keys"), ("backup_keys", "decrypt_keys")])
 @pytest.mark.parametrize("of", ["", "namespaces.prod.", "namespaces.prod-*."])
 def test_two_spellings_of_one_master_key(places: tuple[str, str], of: str, spellings: tuple[str, str, str]) -> None:

@@ -236,7 +236,7 @@ def test_a_key_set_has_a_lease_of_its_own_or_the_general_one(tmp_path: Path) -> 
 async def test_a_resolver_s_key_set_has_a_lease_of_its_own() -> None:
     kms, clock = FakeKms(), ManualClock()
     answers = {
-        "strict/1": NamespaceKeys(key=kms, lease="30s", context={"tenant": "strict"}),
+        "strict/1": NamespaceKeys(key=kms, lease=30.0, context={"tenant": "strict"}),
         "same/1": NamespaceKeys(key=kms),
     }
     sets = KeySets(config(key=kms, resolver=lambda context: answers.get(context.workflow_id)))

@@ -57,7 +57,7 @@ def keyring(kms: FakeKms) -> Iterator[Keyring]:
 
 
 def sealed(keyring: Keyring) -> bytes:
-    return asyncio.run(keyring.sealing_key("default")).record.id  # type: ignore[arg-type]
+    return asyncio.run(keyring.sealing_key("default")).record.id
 
 
 def opened(keyring: Keyring, record: Record) -> bytes:
@@ -100,6 +100,7 @@ def test_a_lock_that_is_held_at_the_fork_does_not_stop_the_child(kms: FakeKms, k
     assert opened(keyring, record) == key
 
 
+@pytest.mark.slow
 def test_threads_that_hold_the_lock_now_and_then_do_not_stop_any_child(kms: FakeKms, keyring: Keyring) -> None:
     record, key = wrapped_by(kms)
     opened(keyring, record)

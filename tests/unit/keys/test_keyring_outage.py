@@ -137,6 +137,7 @@ async def test_a_second_outage_without_a_success_between_has_no_second_grace() -
         await ring.seal(timeout=1.0)
 
 
+@pytest.mark.slow
 async def test_a_success_re_arms() -> None:
     ring = Ring()
     record, key = await in_outage(ring)

@@ -11,8 +11,8 @@ import contextlib
 import dataclasses
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -25,6 +25,7 @@ from envelope_codec.keys.limits import Limits
 from envelope_codec.keys.sealing_key import SealingKey
 from envelope_codec.kms import Unwrapped, WrappedSecret
 from envelope_codec.testing import FakeKms
+from tests.support.calls_in_turn import in_turn
 from tests.support.keyring_on_fakes import Jobs, Ring, wrapped_by
 
 LEASE, GRACE, REFUSAL, MAX_AGE, MAX_PAYLOADS = 300.0, 3_600.0, 5.0, 7_200.0, 40
@@ -71,13 +72,19 @@ class Witnessed(FakeKms):
 
     def wrap(self, secret: bytes, context: Mapping[str, str]) -> WrappedSecret:
         lease = (self.version, context["temporal-namespace"], context["envelope-codec:purpose"])
-        return self._witness("wrap", lease, context, lambda: super(Witnessed, self).wrap(secret, context))
+        wrapped: WrappedSecret = self._witness(
+            "wrap", lease, context, lambda: super(Witnessed, self).wrap(secret, context)
+        )
+        return wrapped
 
     def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> Unwrapped:
         lease = (wrapped.key_version, context["temporal-namespace"], context["envelope-codec:purpose"])
-        return self._witness("unwrap", lease, context, lambda: super(Witnessed, self).unwrap(wrapped, context))
+        unwrapped: Unwrapped = self._witness(
+            "unwrap", lease, context, lambda: super(Witnessed, self).unwrap(wrapped, context)
+        )
+        return unwrapped
 
-    def _witness(self, operation, lease, context, work):  # type: ignore[no-untyped-def]
+    def _witness(self, operation: str, lease: Any, context: Mapping[str, str], work: Callable[[], Any]) -> Any:
         sent, outcome = self.sending(), "ok"
         try:
             result = work()
@@ -311,7 +318,7 @@ class World:
         self.ring.jobs.run()
         self.check()
 
-    def run(self, call):  # type: ignore[no-untyped-def]
+    def run(self, call: Callable[[], Awaitable[Any]]) -> Any:
         async def attempt() -> object:
             try:
                 return await call()
@@ -526,6 +533,7 @@ class Machine(RuleBasedStateMachine):
             self.world.close()
 
 
+@pytest.mark.slow
 def test_the_promise_holds_whatever_happens_in_whatever_order() -> None:
     run_state_machine_as_test(
         Machine,
@@ -551,13 +559,23 @@ def walk(seed: int, steps: int) -> World:
         return chance.choice([chance.random() * 10, chance.random() * 2 * LEASE, chance.random() * 2 * GRACE])
 
     def change_mind() -> None:
-        changes = [world.go_down, world.come_up, world.allow, world.rotate, lambda: world.forbid(None, None)]
+        changes: list[Callable[[], None]] = [
+            world.go_down,
+            world.come_up,
+            world.allow,
+            world.rotate,
+            lambda: world.forbid(None, None),
+        ]
         change = chance.choice(changes)
-        world.interruption = lambda: (world.pass_time(chance.random() * 0.9 * LEASE), change())
+        world.interruption = in_turn(lambda: world.pass_time(chance.random() * 0.9 * LEASE), change)
+
+    def seal_some() -> None:
+        for _ in range(chance.choice([1, 1, 10, 50])):
+            world.seal(chance.choice(NAMESPACES))
 
     actions: dict[Callable[[], None], int] = {
         lambda: world.write(chance.choice(NAMESPACES), direct=chance.random() < 0.3): 2 if steps < 500 else 0,
-        lambda: [world.seal(chance.choice(NAMESPACES)) for _ in range(chance.choice([1, 1, 10, 50]))]: 10,
+        seal_some: 10,
         lambda: world.open(chance.randrange(50)): 20,
         lambda: world.advance(seconds()): 15,
         (lambda: world.step(chance.uniform(-1e4, 1e4))) if stepping else (lambda: world.suspend(seconds())): 3,
@@ -579,6 +597,7 @@ def walk(seed: int, steps: int) -> World:
     return world
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(8))
 def test_the_promise_holds_on_a_long_walk(seed: int) -> None:
     uses = walk(seed, 250).uses

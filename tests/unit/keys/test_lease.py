@@ -111,6 +111,7 @@ async def test_after_a_lapse_one_call_brings_back_all_keys() -> None:
     assert all(ring.keyring.try_opening_key(record) == key for record, key in wanted.items())
 
 
+@pytest.mark.slow
 async def test_after_a_lapse_one_call_brings_back_all_keys_however_late_each_asks() -> None:
     jobs = Jobs()
     ring = Ring(spawn=jobs)
@@ -231,7 +232,7 @@ async def test_a_slower_answer_to_an_earlier_call_does_not_shorten_a_lease() -> 
     def overtake(operation: str) -> None:
         ring.kms.before_call = lambda operation: None
         ring.clock.advance(100)
-        ring.keyring._opening._ask(second, "overtaking")
+        ring.keyring._opening._ask(second, b"overtaking")
 
     ring.kms.before_call = overtake
     await ring.open(first)
@@ -250,7 +251,7 @@ def deny_during(ring: Ring, other: Record, then: Callable[[], None] = lambda: No
         ring.kms.before_call = lambda operation: None
         ring.kms.denied = True
         with pytest.raises(KeyDenied):
-            ring.keyring._opening._ask(other, "another")
+            ring.keyring._opening._ask(other, b"another")
         ring.kms.denied = False
         then()
 
@@ -321,7 +322,7 @@ async def test_a_key_that_was_denied_just_after_it_came_is_not_kept() -> None:
     def denied_first(*arguments: object) -> None:
         ring.kms.denied = True
         with pytest.raises(KeyDenied):
-            ring.keyring._opening._ask(other, "another")
+            ring.keyring._opening._ask(other, b"another")
         keep(*arguments)  # type: ignore[arg-type]
 
     ring.keyring._opening._keep = denied_first  # type: ignore[assignment, method-assign]

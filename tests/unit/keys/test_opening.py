@@ -63,6 +63,7 @@ async def test_no_more_keys_are_kept_than_the_cache_holds(size: int) -> None:
     assert ring.kms.unwraps == 100
 
 
+@pytest.mark.slow
 async def test_more_keys_than_the_hot_ones_are_served_without_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("envelope_codec.keys.opening._HOT_ENTRIES", 1_024)
     ring = small(3_000)
@@ -560,6 +561,7 @@ def wrapped_by_while_down(ring: Ring) -> Record:
     return record
 
 
+@pytest.mark.slow
 async def test_after_an_outage_the_first_record_that_opens_brings_back_all_that_wait() -> None:
     """Not one call for each of them, at the very moment at which the KMS comes back."""
     jobs = Jobs()

@@ -637,6 +637,7 @@ async def test_prewarming_gets_the_key_and_counts_no_payload() -> None:
     assert ring.keyring.try_sealing_key("default") is not None
 
 
+@pytest.mark.slow
 async def test_prewarming_waits_for_the_kms_for_as_long_as_it_takes() -> None:
     ring = Ring()
     ring.kms.down = True

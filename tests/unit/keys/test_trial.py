@@ -9,7 +9,7 @@ import pytest
 
 from envelope_codec.keys.keyset import KeySet
 from envelope_codec.keys.sealing_key import WrappingKey
-from envelope_codec.kms import WrappedSecret
+from envelope_codec.kms import Unwrapped, WrappedSecret
 from envelope_codec.testing import FakeKms
 from tests.support.keyring_on_fakes import Jobs, Ring, settle
 
@@ -159,7 +159,7 @@ async def test_a_key_that_is_used_now_and_then_costs_one_trial_a_use() -> None:
 
 async def test_one_that_wraps_and_does_not_unwrap_makes_no_record() -> None:
     class EncryptOnly(FakeKms):
-        def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> bytes:
+        def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> Unwrapped:
             self.denied = True
             try:
                 return super().unwrap(wrapped, context)
@@ -199,6 +199,7 @@ async def test_trials_end_with_the_key_and_with_the_keyring() -> None:
     assert other.ring.clock.next_due is None
 
 
+@pytest.mark.slow
 async def test_places_where_nothing_is_sealed_any_more_are_forgotten_with_their_trials_a_few_at_a_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

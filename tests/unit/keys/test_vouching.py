@@ -7,6 +7,7 @@ import dataclasses
 import gc
 import logging
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from temporalio.api.common.v1 import Payload
@@ -82,7 +83,7 @@ def test_1_bare_bytes_prove_no_version_and_one_line_in_the_log_says_what_to_do(
         def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> bytes:  # type: ignore[override]
             return super().unwrap(wrapped, context).secret
 
-    kms = Old()
+    kms: Any = Old()
     caplog.set_level(logging.WARNING, "envelope_codec")
     for _ in range(2):
         assert unwrap_with(kms, kms.wrap(bytes(32), TENANT_A), TENANT_A) == Unwrapped(bytes(32), None)
@@ -94,7 +95,7 @@ def test_1_anything_else_is_a_provider_s_bug_which_names_the_fix() -> None:
         def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> tuple[bytes, str]:  # type: ignore[override]
             return bytes(32), "1"
 
-    kms = Broken()
+    kms: Any = Broken()
     with pytest.raises(TypeError, match=r"return Unwrapped\(secret, version\)"):
         unwrap_with(kms, kms.wrap(bytes(32), TENANT_A), TENANT_A)
 
@@ -524,8 +525,13 @@ async def test_9_keys_are_refused_at_once_and_wiped_later_in_the_background_with
     for record in (*wanted, *others):
         await ring.open(record)
     opening, lock = ring.keyring._opening, ring.keyring._calls.lock
-    discard, locked = opening._keys.discard, []
-    opening._keys.discard = lambda one: (locked.append(lock.locked()), discard(one))[1]  # type: ignore[method-assign]
+    discard, locked = opening._keys.discard, list[bool]()
+
+    def discard_and_note(record_id: bytes) -> None:
+        locked.append(lock.locked())
+        discard(record_id)
+
+    opening._keys.discard = discard_and_note  # type: ignore[method-assign]
     ring.kms.fail_next(KeyDenied("no more"))
     ring.keyring._leases.renew_now([lease_of(ring, wanted[0])])
     assert ring.use(*wanted) == [None] * 300

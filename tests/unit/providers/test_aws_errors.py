@@ -33,6 +33,7 @@ from envelope_codec.kms import WrappedSecret
 from envelope_codec.provider import Failed
 from envelope_codec_aws import AwsKms
 from envelope_codec_aws._errors import ERRORS
+from tests.support.calls_in_turn import in_turn
 from tests.support.frame_walker import Sentinels, leaks
 
 KEY = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
@@ -219,6 +220,7 @@ REPLIES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("operation", ["wrap", "unwrap"])
 @pytest.mark.parametrize(("code", "status", "kinds"), REPLIES)
 def test_each_error_code_has_its_class(
@@ -358,6 +360,7 @@ def test_a_record_that_boto3_refuses_to_send_is_bad_ciphertext(aws: Aws, shared_
     assert aws.requests == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "status", "kind"),
     [
@@ -399,6 +402,7 @@ def test_what_a_look_up_of_an_alias_failed_with_is_told_again_for_some_seconds(
     key.close()
 
 
+@pytest.mark.slow
 def test_an_alias_is_followed_once_and_what_it_pointed_at_stays_accepted(aws: Aws) -> None:
     key = AwsKms(ALIAS, endpoint=aws.endpoint)
     aws.kms = (200, json.dumps({"KeyMetadata": {"Arn": KEY, "KeyId": "x"}}))
@@ -429,6 +433,7 @@ def test_an_alias_is_asked_again_about_an_unknown_key_after_some_seconds(
     key.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arn", [OTHER_KEY.replace("1111", "9999"), ALIAS, "x", None])
 def test_an_alias_does_not_follow_to_what_it_cannot_point_at(arn: str | None, aws: Aws) -> None:
     key = AwsKms(ALIAS, endpoint=aws.endpoint)
@@ -451,6 +456,7 @@ def test_a_refused_connection_is_no_answer() -> None:
         key.close()
 
 
+@pytest.mark.slow
 def test_a_server_that_never_answers_costs_one_read_time_out() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         key = AwsKms(KEY, endpoint=f"http://127.0.0.1:{silent.getsockname()[1]}", read_timeout=0.2)
@@ -501,6 +507,7 @@ def test_a_host_that_does_not_exist_is_no_answer() -> None:
     key.close()
 
 
+@pytest.mark.slow
 def test_a_certificate_that_nobody_vouches_for_is_no_answer(tmp_path: Path) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(_self_signed(tmp_path / "server.pem"))
@@ -576,6 +583,7 @@ def test_after_close_no_credentials_are_looked_for_not_even_in_a_forked_child(mo
         key._connection.process.get()
 
 
+@pytest.mark.slow
 def test_a_client_handed_in_is_not_used_after_close(aws: Aws) -> None:
     client = boto3.client("kms", region_name="us-east-1", endpoint_url=aws.endpoint)
     key = AwsKms(KEY, client=client)
@@ -594,7 +602,7 @@ def test_a_connection_made_after_close_by_a_call_under_way_is_ended_with_it(
     key = AwsKms(KEY, endpoint=aws.endpoint)
     client, _ = key._connection.process.get()
     close = client.close
-    monkeypatch.setattr(client, "close", lambda: (closed.append(",".join(aws.requests)), close()))
+    monkeypatch.setattr(client, "close", in_turn(lambda: closed.append(",".join(aws.requests)), close))
     client.meta.events.register("before-call.kms", lambda **_: key.close())
     aws.kms = (200, json.dumps({"KeyId": KEY, "CiphertextBlob": "YQ=="}))
     assert key.wrap(SECRET, CONTEXT) == WrappedSecret(KEY, "", b"a")
@@ -630,6 +638,7 @@ def test_missing_credentials_are_no_answer_and_are_found_once_they_are_there(
     key.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "process",
     [
@@ -657,6 +666,7 @@ def test_a_profile_that_went_missing_is_no_answer(aws: Aws, tmp_path: Path) -> N
     key.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "status"),
     [
@@ -683,6 +693,7 @@ def test_a_role_that_is_not_to_be_had_says_nothing_of_the_key(code: str, status:
     key.close()
 
 
+@pytest.mark.slow
 def test_a_silent_token_service_costs_one_read_time_out(aws: Aws) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         sts = f"http://127.0.0.1:{silent.getsockname()[1]}"
@@ -786,6 +797,7 @@ def test_errors_of_no_table_are_faults_and_those_of_the_way_there_are_not(error:
 # --- logs
 
 
+@pytest.mark.slow
 def test_the_log_has_what_the_error_must_not_say_and_warns_once(aws: Aws, caplog: pytest.LogCaptureFixture) -> None:
     key = AwsKms(KEY, endpoint=aws.endpoint)
     aws.refuse("AccessDeniedException", 400, f"{MESSAGE}\nx-amz-security-token:tkn")

@@ -13,12 +13,12 @@ from concurrent import futures
 from contextlib import contextmanager
 from pathlib import Path
 
-import grpc
+import grpc  # type: ignore[import-untyped,unused-ignore]
 import pytest
 from google.auth.exceptions import DefaultCredentialsError, RefreshError, TransportError
 from google.protobuf import any_pb2, message
-from google.rpc import error_details_pb2, status_pb2
-from grpc_status import rpc_status
+from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped,unused-ignore]
+from grpc_status import rpc_status  # type: ignore[import-untyped,unused-ignore]
 
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable
 from envelope_codec.kms import WrappedSecret
@@ -42,7 +42,7 @@ Code = grpc.StatusCode
 Answer = Callable[[grpc.ServicerContext], None]
 
 
-class Failing(grpc.GenericRpcHandler):
+class Failing(grpc.GenericRpcHandler):  # type: ignore[misc,unused-ignore]
     """Every method of every service ends as ``answer`` says."""
 
     def __init__(self) -> None:

@@ -162,7 +162,7 @@ def test_a_client_handed_in_excludes_the_settings_that_would_build_another() -> 
         assert GcpKms(NAME, client=client, timeout=3).key_id == NAME
         for setting in ({"endpoint": "127.0.0.1:1"}, {"insecure": True}, {"credentials": "/dev/null"}):
             with pytest.raises(ConfigurationError, match="can't be given together with client"):
-                GcpKms(NAME, client=client, **setting)  # type: ignore[arg-type]
+                GcpKms(NAME, client=client, **setting)
 
 
 def test_the_time_out_of_a_call_goes_by_the_name_that_it_has_everywhere_and_by_its_earlier_one() -> None:

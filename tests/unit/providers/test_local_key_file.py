@@ -428,10 +428,11 @@ def test_a_file_that_can_no_longer_be_used_is_an_outage_until_it_is_back(
     key = LocalKeyFile(path)
     wrapped = key.wrap(SECRET, CONTEXT)
     harm(path)
-    for operation, call in {
+    calls: dict[str, Callable[[], object]] = {
         "wrap": lambda: key.wrap(SECRET, CONTEXT),
         "unwrap": lambda: key.unwrap(wrapped, CONTEXT),
-    }.items():
+    }
+    for operation, call in calls.items():
         with pytest.raises(KmsUnavailable) as caught:
             call()
         assert str(caught.value) == reason
@@ -458,6 +459,7 @@ def test_an_unchanged_file_is_read_once(path: Path, monkeypatch: pytest.MonkeyPa
     assert len(reads) == 2
 
 
+@pytest.mark.slow
 def test_threads_get_right_answers_while_the_file_is_rotated(path: Path) -> None:
     write(path, only("1"))
     key = LocalKeyFile(path)

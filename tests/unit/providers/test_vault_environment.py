@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -72,7 +73,7 @@ def test_a_ca_and_a_client_certificate_of_the_environment_are_used(
     monkeypatch.setenv("VAULT_CLIENT_CERT", str(tmp_path / "client.pem"))
     monkeypatch.setenv("BAO_CLIENT_KEY", str(tmp_path / "client.key"))
     key = VaultTransit("k", token="t")
-    client = key._sessions().current().client
+    client: Any = key._sessions().current().client
     assert client.session.verify == str(tmp_path / "ca.pem")
     assert client.adapter._kwargs["cert"] == (str(tmp_path / "client.pem"), str(tmp_path / "client.key"))
     key.close()

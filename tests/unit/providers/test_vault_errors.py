@@ -551,11 +551,12 @@ def test_a_host_without_an_address_is_no_answer() -> None:
 
 def test_time_outs_are_short_and_nothing_is_retried_on_the_way(vault: Vault) -> None:
     with opened(vault.address) as key:
-        client = key._sessions().current().client
+        client: Any = key._sessions().current().client
         assert client.adapter._kwargs["timeout"] == (2.0, 5.0)
         assert client.session.get_adapter(vault.address).max_retries.total == 0
     with opened(vault.address, connect_timeout=1, read_timeout=0.5) as key:
-        assert key._sessions().current().client.adapter._kwargs["timeout"] == (1.0, 0.5)
+        client = key._sessions().current().client
+        assert client.adapter._kwargs["timeout"] == (1.0, 0.5)
 
 
 @pytest.mark.timeout(20)

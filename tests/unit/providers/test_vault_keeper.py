@@ -52,6 +52,7 @@ def test_to_start_it_again_has_it_look_at_once() -> None:
     thread_of(keeper).join(WAIT)
 
 
+@pytest.mark.slow
 def test_it_ends_with_what_it_tends() -> None:
     token, keeper = Token(seconds=1e9), Keeper()
     tended = token.tended

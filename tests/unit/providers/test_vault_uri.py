@@ -201,7 +201,7 @@ def test_a_pipe_or_a_folder_in_place_of_a_credential_holds_nothing_up(tmp_path: 
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", tmp_path):
         with pytest.raises(ConfigurationError, match=r"token_file: .* can't be read"):
-            VaultTransit("k", token_file=path)
+            VaultTransit("k", token_file=str(path))
     file = SecretFile(credential(tmp_path), "token_file")
     (tmp_path / "pipe").replace(file.path)  # as a rotation that went wrong
     with pytest.raises(Failed, match="could not be read"):

@@ -205,6 +205,7 @@ except ConfigurationError as error:
 """
 
 
+@pytest.mark.slow
 def test_a_missing_extra_is_named_in_one_line() -> None:
     done = subprocess.run([sys.executable, "-c", MISSING], capture_output=True, text=True, check=True)
     assert "prometheus_client is missing" in done.stdout
@@ -224,6 +225,7 @@ print(*[name for name in set(sys.modules) - before if name.startswith("google.cl
 """
 
 
+@pytest.mark.slow
 def test_importing_the_server_loads_no_cloud_sdk() -> None:
     done = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=True)
     packages, google = done.stdout.split("\n")[:2]

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
-
-import pytest
 
 from envelope_codec.server import ServerConfig
 from envelope_codec.server.audit import Entry
@@ -17,13 +14,8 @@ ROOT = Path(__file__).resolve().parents[3]
 TEXT = (ROOT / "docs" / "codec-server.md").read_text("utf-8")
 
 
-def test_the_tables_of_settings_are_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "docs"))
-    import make_codec_server  # type: ignore[import-not-found]
-
-    assert make_codec_server.page(TEXT) == TEXT
+def test_every_setting_is_named() -> None:
     assert all(f"| `{name}` |" in TEXT for name in ServerConfig.model_fields)
-    sys.modules.pop("make_codec_server")
 
 
 def test_every_toml_snippet_is_a_valid_configuration_of_the_server(tmp_path: Path) -> None:

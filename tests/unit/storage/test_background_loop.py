@@ -109,6 +109,7 @@ async def test_work_that_can_not_be_cancelled_does_not_keep_the_thread() -> None
     waiting.cancel()
 
 
+@pytest.mark.slow
 async def test_a_thread_that_nobody_has_any_more_ends() -> None:
     before = threads()
     await BackgroundLoop().run(asyncio.sleep(0))

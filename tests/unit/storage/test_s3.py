@@ -62,6 +62,7 @@ def _credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("operation", ["put", "get"])
 @pytest.mark.parametrize("body", [HTML, BROKEN_HTML, "", '{"message": "no"}'])
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 407, 413, 429])
@@ -71,6 +72,7 @@ async def test_an_answer_that_is_not_of_s3_is_no_refusal(server: Any, operation:
     assert "not one of S3" in str(error)
 
 
+@pytest.mark.slow
 async def test_s3_itself_may_leave_the_body_out(server: Any) -> None:
     """Its own headers tell it from others; so do servers that speak a part of S3."""
     for status, operation, kind in (
@@ -82,6 +84,7 @@ async def test_s3_itself_may_leave_the_body_out(server: Any) -> None:
         assert type(error) is kind
 
 
+@pytest.mark.slow
 async def test_what_has_a_code_is_of_s3(server: Any) -> None:
     for status, code, operation, kind in (
         (404, "NoSuchKey", "get", PayloadMissing),

@@ -95,7 +95,7 @@ async def test_workers_and_replayers_refuse_it(runner: Any, required: bool, monk
     with EnvelopePlugin(FakeKms(), require_encryption=required) as plugin:
         client = await Client.connect("localhost:1", lazy=True, plugins=[plugin])
         worker: Any = plugin.configure_worker({"client": client, "workflow_runner": runner})
-        replayer: Any = plugin.configure_replayer({"workflow_runner": runner})  # type: ignore[typeddict-item]
+        replayer: Any = plugin.configure_replayer({"workflow_runner": runner})
     for config in (worker, replayer):
         made = config["workflow_runner"]
         assert isinstance(made, type(runner))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from temporalio.api.common.v1 import Payload
 from temporalio.converter import PayloadCodec, SerializationContext, WithSerializationContext
@@ -30,7 +31,7 @@ class Wrap(PayloadCodec):
 class WrapByContext(Wrap, WithSerializationContext):
     """Another layer in a Workflow context, and itself in others."""
 
-    def with_context(self, context: SerializationContext) -> Wrap:
+    def with_context(self, context: SerializationContext) -> Any:
         return Wrap(context.workflow_id.encode()) if isinstance(context, WorkflowContext) else self
 
 

@@ -110,7 +110,7 @@ async def test_start_of_a_workflow(made: Any, signal: str | None) -> None:
 
 async def test_update_with_start(made: Any) -> None:
     client, recording = made
-    start = WithStartWorkflowOperation(
+    start: WithStartWorkflowOperation[Any, Any] = WithStartWorkflowOperation(
         "W",
         id="w",
         task_queue="q",

@@ -351,11 +351,11 @@ async def test_words_of_a_failing_converter_get_nowhere(caplog: pytest.LogCaptur
 
 async def test_later_plugin_that_takes_the_class_away_is_detected() -> None:
     with EnvelopePlugin(FakeKms()) as plugin:
-        config = (await client(ByHand(), plugin)).config(active_config=True)
+        config: Any = (await client(ByHand(), plugin)).config(active_config=True)
         sealed = config["data_converter"]
         assert isinstance(sealed, ByHand)
         other = ByHand(sealed.payload_converter_class, sealed.payload_codec, sealed.failure_converter_class)
-        changed = Client(**{**config, "plugins": [], "interceptors": [], "data_converter": other})  # type: ignore[typeddict-item]
+        changed = Client(**{**config, "plugins": [], "interceptors": [], "data_converter": other})
         with pytest.raises(ConfigurationError, match="leaves messages and stack traces in clear"):
             plugin.verify(changed)
 

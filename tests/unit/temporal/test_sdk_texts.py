@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+import pytest
 import temporalio
 
 SDK = Path(temporalio.__file__).parent
@@ -25,6 +26,7 @@ PLACES = {
 FIXED = {"Worker shutting down"}
 
 
+@pytest.mark.slow
 def test_every_place_is_known() -> None:
     found = {place for path in [*SDK.glob("worker/*.py"), *SDK.glob("bridge/*.py")] for place in _places(path)}
     assert {place for place in found if place[2] not in FIXED} == PLACES

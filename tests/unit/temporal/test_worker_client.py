@@ -20,7 +20,7 @@ async def client(*plugins: Any, converter: DataConverter = DataConverter.default
 
 
 async def looked_at(plugin: EnvelopePlugin) -> WorkerClient:
-    config: Any = plugin.configure_worker({"client": await client(plugin)})  # type: ignore[typeddict-item]
+    config: Any = plugin.configure_worker({"client": await client(plugin)})
     [prewarm] = [one for one in config["interceptors"] if isinstance(one, Prewarm)]
     found: WorkerClient = prewarm.client
     return found

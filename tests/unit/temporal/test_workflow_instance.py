@@ -102,7 +102,7 @@ def put(message: Any, path: Sequence[str]) -> Failure:
     for name in path:
         message = getattr(message, name)
         if not isinstance(message, Message):
-            message = message.add()  # type: ignore[unreachable]
+            message = message.add()
     message.message = message.cause.message = SECRET
     message.stack_trace = message.cause.stack_trace = SECRET
     message.cause.application_failure_info.details.payloads.append(VALUE)
@@ -162,11 +162,11 @@ def test_instance_raises_what_the_workflows_raises_and_its_frame_knows_nothing()
 
 
 def test_instance_is_what_the_runners_own_is_besides() -> None:
-    instance = settled(WorkflowActivationCompletion())
+    instance: Any = settled(WorkflowActivationCompletion())
     assert instance.get_serialization_context(None) == ("serialization", None)
     assert instance.get_external_store_context(None) == ("store", None)
     assert (instance.get_info(), instance.get_thread_id()) == ("info", 7)
-    assert instance.besides == "something of its own"  # type: ignore[attr-defined]
+    assert instance.besides == "something of its own"
 
 
 # --- runners ----------------------------------------------------------------------------------------------------------
@@ -176,7 +176,7 @@ def test_runner_is_of_the_users_class_and_shares_its_state() -> None:
     mine = Runner()
     runner = guard_runner(mine)
     assert isinstance(runner, Runner)
-    runner.create_instance(None)  # type: ignore[arg-type]
+    runner.create_instance(None)
     assert mine.made == runner.made == 1
     assert guard_runner(runner) is runner
     assert is_guarded_runner(runner)
@@ -338,6 +338,7 @@ async def test_null_memo_fields_are_not_stored_elsewhere_either() -> None:
     assert instance is not None
 
 
+@pytest.mark.slow
 async def test_nobody_can_ask_to_be_left_alone() -> None:
     """Not by bytes: only the very objects that were found in a memo are, and while their workflow lives."""
     null = NULLS["binary/null"]

@@ -277,6 +277,7 @@ run()
 """
 
 
+@pytest.mark.slow
 def test_the_process_ends_too(tmp_path: Path) -> None:
     file = tmp_path / "envelope.toml"
     file.write_text('key = "what://k"\nformer_storage = ["hanging://x?name=mine"]\n')
@@ -392,6 +393,7 @@ def test_programs_are_told_the_same(run: Callable[..., tuple[int, str]], tmp_pat
     assert "sesame" not in out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("missing", "url", "extra"),
     [

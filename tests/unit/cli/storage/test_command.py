@@ -114,6 +114,7 @@ def test_a_former_store_that_may_only_be_read_passes(run: Any, tmp_path: Path) -
     assert str(tmp_path) not in said
 
 
+@pytest.mark.slow
 def test_no_thread_of_a_store_outlives_the_event_loop(
     run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

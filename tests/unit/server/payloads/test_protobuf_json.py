@@ -174,6 +174,7 @@ BODIES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", BODIES)
 def test_a_body_takes_no_more_memory_than_seven_times_what_counts(kind: str) -> None:
     """Measured in a process of its own, since re and protobuf take memory that Python does not trace."""

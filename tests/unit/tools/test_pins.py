@@ -1,0 +1,43 @@
+"""Pins stay as they are unless newer versions are asked for, and name no place that packages come from."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+PINS = sorted(ROOT.glob("requirements/*.txt"))
+
+
+def commands(*arguments: str) -> list[str]:
+    """Return what ``make pins`` would run to resolve the pins."""
+    make = ["make", "--dry-run", "--no-print-directory", "PYTHON=python3", "LOCALSTACK_PYTHON=python3"]
+    done = subprocess.run([*make, "pins", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
+    found = [line for line in done.stdout.splitlines() if "uv pip compile" in line]
+    assert len(found) >= 3
+    return found
+
+
+@pytest.mark.parametrize(
+    ("arguments", "upgrades"),
+    [
+        ([], []),
+        (["UPGRADE=1"], ["--upgrade"]),
+        (["UPGRADE=ruff"], ["--upgrade-package=ruff"]),
+        (["UPGRADE=ruff mypy"], ["--upgrade-package=ruff", "--upgrade-package=mypy"]),
+    ],
+)
+def test_only_what_is_asked_for_is_upgraded(arguments: list[str], upgrades: list[str]) -> None:
+    for command in commands(*arguments):
+        assert re.findall(r"--upgrade\S*", command) == upgrades
+
+
+@pytest.mark.parametrize("path", PINS, ids=lambda path: path.name)
+def test_pins_are_exact_and_hold_no_address(path: Path) -> None:
+    lines = [line for line in path.read_text("utf-8").splitlines() if line and not line.startswith("#")]
+    assert lines
+    assert [line for line in lines if not re.fullmatch(r"[a-z0-9._-]+(\[[a-z,]+\])?==[^\s;]+( ; .+)?", line)] == []
+    assert "://" not in path.read_text("utf-8")
