@@ -50,7 +50,7 @@ class Breaker:
 
     @property
     def is_open(self) -> bool:
-        """Whether it did not answer when it was last asked."""
+        """Whether the master key did not answer when it was last asked."""
         return self._failures > 0
 
     def close(self) -> None:
@@ -69,9 +69,9 @@ class Breaker:
         self._probing = False
 
     def take_probe(self, now: float) -> bool:
-        """Say whether the caller shall find out if the master key answers again, at ``now`` (monotonic seconds).
+        """Say whether this caller is to try the master key again at ``now`` (monotonic seconds).
 
-        For a while after that, no other caller shall.
+        If so, no other caller is to for a while.
         """
         if not self.is_open or now < self._probe_at:
             return False
