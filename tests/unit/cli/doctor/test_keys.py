@@ -21,7 +21,7 @@ from envelope_codec.envelope import Purpose, commit, record_head
 from envelope_codec.errors import KeyDenied
 from envelope_codec.kms import Unwrapped, WrappedSecret
 from envelope_codec.testing import FakeKms
-from tests.support.doctor_runs import SECONDS, Recording, examine, problems
+from tests.support.doctor_runs import NOT_PERMITTED, SECONDS, Recording, denied, examine, problems
 from tests.support.doctor_surveys import Sealer, started, surveyed
 
 
@@ -209,7 +209,7 @@ class DecryptOnly(FakeKms):
 
     def wrap(self, secret: bytes, context: Any) -> Any:
         if not self.may_wrap:
-            raise KeyDenied("permission to use the key is missing")
+            raise denied(NOT_PERMITTED)
         return super().wrap(secret, context)
 
 
