@@ -59,7 +59,7 @@ def hold(client: KeyManagementServiceClient) -> Client:
 
 
 def _close(client: KeyManagementServiceClient) -> None:
-    client.transport.close()  # type: ignore[no-untyped-call]
+    client.transport.close()
 
 
 class _Opener:

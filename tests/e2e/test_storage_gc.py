@@ -45,6 +45,7 @@ from envelope_codec.cli.payloads.message import payloads_in
 from envelope_codec.cli.storage.garbage import Collection, Stopped
 from envelope_codec.cli.storage.reader import Reader, Source, SourceKind
 from envelope_codec.cli.storage.state import State
+from envelope_codec.storage.driver import EnvelopeDriver
 from envelope_codec.store import parse_store_url
 from envelope_codec.temporal.codec import EnvelopeCodec
 from envelope_codec.testing import FakeKms
@@ -270,8 +271,11 @@ async def finish_corners(client: Client, name: str) -> None:
 
 async def put_orphans(client: Client, count: int) -> set[str]:
     """As a workflow task leaves them that has to be done again."""
-    driver = client.data_converter.external_storage.drivers[0]  # type: ignore[union-attr]
-    store = driver.pool.open_here().store  # type: ignore[attr-defined]
+    storage = client.data_converter.external_storage
+    assert storage is not None
+    driver = storage.drivers[0]
+    assert isinstance(driver, EnvelopeDriver)
+    store = driver.pool.open_here().store
     before = {kept.id for kept in await listed(store)}
     await client.data_converter.encode([f"orphan {number}" for number in range(count)])
     return {kept.id for kept in await listed(store)} - before

@@ -165,7 +165,9 @@ async def _go_through(account: WorkflowHandle[Any, Any], client: Client, plain: 
     """Let every way of failing fail, and see the caller told of it."""
     await pending_activity(plain, account.id, lambda pending: pending.activity_id == "others" and pending.attempt == 1)
     others = client.get_async_activity_handle(workflow_id=account.id, run_id=None, activity_id="others")
-    await eventually(lambda: _completed(others.fail(UNRULY[DETAILS](secret))), "the activity's completion")
+    error = UNRULY[DETAILS](secret)
+    assert isinstance(error, Exception)
+    await eventually(lambda: _completed(others.fail(error)), "the activity's completion")
     for kind in (DETAILS, "cyclic causes", "lone surrogate", "type that is no text"):
         with pytest.raises(WorkflowUpdateFailedError) as refused:
             await account.execute_update(Account.withdraw, args=[kind, secret])

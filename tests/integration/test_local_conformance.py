@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from envelope_codec.errors import EnvelopeError, KmsUnavailable
@@ -20,10 +22,11 @@ class TestLocal(ProviderConformance):
         """What a server that gives no answer is elsewhere."""
         wrapped = key.wrap(SECRET, CONTEXT)
         path_of(uri).unlink()
-        for operation, call in {
+        calls: dict[str, Callable[[], object]] = {
             "unwrap": lambda: key.unwrap(wrapped, CONTEXT),
             "wrap": lambda: key.wrap(SECRET, CONTEXT),
-        }.items():
+        }
+        for operation, call in calls.items():
             with pytest.raises(EnvelopeError) as caught:
                 call()
             assert type(caught.value) is KmsUnavailable

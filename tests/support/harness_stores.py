@@ -51,7 +51,7 @@ class Harness(StoreHarness, Protocol):
 class Files:
     name = "file"
     secrets = NEEDLES
-    server = None
+    server: Server | None = None
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

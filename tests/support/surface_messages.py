@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from temporalio import workflow
 from temporalio.api.sdk.v1 import WorkflowMetadata
-from temporalio.client import WithStartWorkflowOperation, WorkflowFailureError
+from temporalio.client import WithStartWorkflowOperation, WorkflowFailureError, WorkflowHandle
 from temporalio.common import (
     Priority,
     SearchAttributePair,
@@ -189,7 +189,7 @@ async def _send(walk: Walk) -> None:
     assert await description.static_summary() == walk.hidden("a child's summary")
     assert await description.static_details() == walk.hidden("a child's details")
 
-    other = client.get_workflow_handle_for(Receiver.run, f"{name} by Nexus")
+    other: WorkflowHandle[Receiver, list[str]] = client.get_workflow_handle_for(Receiver.run, f"{name} by Nexus")
     assert await other.result() == [
         walk.hidden("the input of a system Nexus operation"),
         walk.hidden("the header of a system Nexus operation"),

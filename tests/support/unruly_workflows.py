@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 import nexusrpc
 from temporalio import activity, workflow
@@ -115,7 +116,7 @@ class Account:
         raise UNRULY[kind](secret)
 
 
-def _activity() -> dict[str, object]:
+def _activity() -> Any:
     return {"start_to_close_timeout": _PATIENT, "retry_policy": _ONCE}
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from envelope_codec import _facts
 from envelope_codec._facts import FACTS_GROUP, BareKey, installed_facts
 from envelope_codec.provider import Option, ProviderFacts, meanings
 
@@ -28,7 +27,7 @@ OTHER = make_facts(scheme="otherkms")
 def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[EntryPoint]]:
     """The entry points that are there."""
     points: list[EntryPoint] = []
-    monkeypatch.setattr(_facts.metadata, "entry_points", lambda *, group: points if group == FACTS_GROUP else [])
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda *, group: points if group == FACTS_GROUP else [])
     installed_facts.cache_clear()
     yield points
     installed_facts.cache_clear()

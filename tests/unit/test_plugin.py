@@ -95,7 +95,7 @@ def test_settings_are_those_of_the_configuration() -> None:
         assert plugin.config.lease == 60
         assert plugin.keyring.limits.lease == 60
     with pytest.raises(ConfigurationError, match="did you mean lease"):
-        EnvelopePlugin(FakeKms(), leese=1)
+        EnvelopePlugin(FakeKms(), leese=1)  # type: ignore[call-arg]
     with pytest.raises(ConfigurationError, match="give lease in the configuration, or a key instead of it"):
         EnvelopePlugin(EnvelopeConfig(key=FakeKms()), lease=1)
     with pytest.raises(ConfigurationError, match="'nonsense' is not a key URI"):

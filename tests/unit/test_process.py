@@ -315,10 +315,16 @@ def test_a_fork_while_another_thread_builds_a_master_key_does_not_stop_the_child
     config = envelope_codec.EnvelopeConfig(key=FakeKms(), resolver=lambda context: f"fakekms://{context.workflow_id}")
     sets = KeySets(config)
     context = envelope_codec.SealingContext
+
+    def resolve_another() -> str:
+        keys = sets.resolve(context("default", "b"))
+        assert keys is not None
+        return keys.sealing[0].key_id
+
     building = threading.Thread(target=lambda: sets.resolve(context("default", "a")))
     building.start()
     assert begun.wait(WAIT)
-    assert in_child(lambda: sets.resolve(context("default", "b")).sealing[0].key_id) == "fakekms://b"
+    assert in_child(resolve_another) == "fakekms://b"
     go_on.set()
     building.join(WAIT)
 

@@ -106,7 +106,7 @@ def test_the_installed_script_runs_the_command_line() -> None:
 
 # Help
 
-HELPS = (
+HELPS: tuple[list[str], ...] = (
     [],
     ["demo"],
     ["doctor"],
@@ -142,6 +142,7 @@ def test_the_list_of_commands_says_what_each_says_itself(name: str) -> None:
     command = cli.COMMANDS[name]
     function = getattr(import_module(f"envelope_codec.cli.{command.module}"), name)
     own = function.info.help if isinstance(function, typer.Typer) else function.__doc__
+    assert own is not None
     assert own.partition("\n")[0] == command.summary
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,9 +20,9 @@ from envelope_codec.errors import ConfigurationError, PayloadMissing, StoreRefus
 from envelope_codec.testing import FakeKms
 
 
-def configured(folder: Path, **settings: object) -> EnvelopeConfig:
+def configured(folder: Path, **settings: Any) -> EnvelopeConfig:
     former = [f"file://{folder}/old?name=old", f"file://{folder}/older?name=older"]
-    given = {"storage": f"file://{folder}/new", "former_storage": former, **settings}
+    given: dict[str, Any] = {"storage": f"file://{folder}/new", "former_storage": former, **settings}
     return EnvelopeConfig(key=FakeKms(), **given)
 
 

@@ -52,7 +52,12 @@ async def test_no_attempt_starts_after_the_deadline_and_the_last_reason_is_told(
     flight = desk.flight()
     begun = desk.clock.monotonic()
     last = [0.0]
-    flight.work = lambda: (last.append(desk.clock.monotonic()), desk.work())[1]
+
+    def work() -> str:
+        last.append(desk.clock.monotonic())
+        return desk.work()
+
+    flight.work = work
     waiter = desk.wait(flight, 30)
     desk.fly(flight)
     await settle()

@@ -18,6 +18,7 @@ from envelope_codec import (
     KeyNotConfigured,
     MasterKey,
 )
+from envelope_codec._settings import NamespaceSettings
 from envelope_codec.cli.keygen import create_key_file, key_uri
 from envelope_codec.kms import master_key
 from envelope_codec.temporal.codec import EnvelopeCodec
@@ -87,10 +88,12 @@ def test_two_spellings_of_one_master_key(places: tuple[str, str], of: str, spell
 @pytest.mark.parametrize("place", ["decrypt_keys", "backup_keys"])
 def test_one_spelling_twice(place: str) -> None:
     for key in (AWS, FakeKms()):
+        once: dict[str, Any] = {place: [key]}
+        twice: Any = {"key": FakeKms(), place: [key, key]}
         with pytest.raises(ConfigurationError, match=r"^decrypt_keys: lists a key twice"):
-            EnvelopeConfig(key=key, **{place: [key]})
+            EnvelopeConfig(key=key, **once)
         with pytest.raises(ConfigurationError, match=r"^namespaces\.prod\.decrypt_keys: lists a key twice"):
-            EnvelopeConfig(namespaces={"prod": {"key": FakeKms(), place: [key, key]}})
+            EnvelopeConfig(namespaces={"prod": twice})
 
 
 def test_an_object_and_a_uri_of_one_master_key() -> None:
@@ -99,7 +102,10 @@ def test_an_object_and_a_uri_of_one_master_key() -> None:
 
 
 def test_one_master_key_may_serve_several_namespaces() -> None:
-    namespaces = {"prod": {"key": AWS}, "dev-*": {"key": f"awskms:///{AWS}", "decrypt_keys": [GCP]}}
+    namespaces: dict[str, NamespaceSettings] = {
+        "prod": {"key": AWS},
+        "dev-*": {"key": f"awskms:///{AWS}", "decrypt_keys": [GCP]},
+    }
     with EnvelopePlugin(EnvelopeConfig(key=AWS, namespaces=namespaces)) as plugin:
         assert all(plugin.keyring.seals(namespace) for namespace in ("prod", "dev-1", "other"))
 
@@ -232,7 +238,7 @@ async def test_a_backup_key_that_turns_out_to_be_the_first_is_no_second_recipien
     ],
 )
 def test_a_key_uri_that_names_nothing(place: str, uri: str, said: str) -> None:
-    settings: dict[str, Any] = {"key": FakeKms()} | {place: uri if place == "key" else [uri]}
+    settings: Any = {"key": FakeKms()} | {place: uri if place == "key" else [uri]}
     for config in (EnvelopeConfig(**settings), EnvelopeConfig(namespaces={"prod": settings})):
         with pytest.raises(ConfigurationError) as refused:
             EnvelopePlugin(config)

@@ -9,6 +9,7 @@ import pytest
 from temporalio.api.common.v1 import Payload
 
 from envelope_codec import ConfigurationError, EnvelopeConfig, EnvelopePlugin, KeyDenied, KeyNotConfigured
+from envelope_codec._settings import NamespaceSettings
 from envelope_codec.temporal.codec import EnvelopeCodec
 from envelope_codec.temporal.worker_start import prewarm_worker
 from envelope_codec.testing import FakeKms
@@ -50,7 +51,7 @@ async def test_the_worker_that_can_not_start_names_the_setting(
 
 async def test_a_backup_key_that_is_refused_is_named(caplog: pytest.LogCaptureFixture) -> None:
     backup = denied()
-    keys = {"key": FakeKms(), "backup_keys": [backup]}
+    keys: NamespaceSettings = {"key": FakeKms(), "backup_keys": [backup]}
     config = EnvelopeConfig(namespaces={"prod": keys}, startup_jitter=0)
     with EnvelopePlugin(config) as plugin, caplog.at_level(logging.ERROR):
         await prewarm_worker(plugin.keyring, "prod", 0)

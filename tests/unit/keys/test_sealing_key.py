@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 
 import pytest
 
@@ -49,7 +50,11 @@ AFTER = {
 def test_each_stage_and_what_follows_it(stage: Stage, turn: Turn) -> None:
     key = key_with(lease_of())
     key.stage = stage
-    turns = {Turn.RIPEN: key.ripen, Turn.SPEND: key.spend, Turn.OVERDRAW: lambda: key.extend(NOW.after(AGE), 0.0)}
+    turns: dict[Turn, Callable[[], object]] = {
+        Turn.RIPEN: key.ripen,
+        Turn.SPEND: key.spend,
+        Turn.OVERDRAW: lambda: key.extend(NOW.after(AGE), 0.0),
+    }
     turns[turn]()
     assert key.stage is AFTER[stage][list(Turn).index(turn)]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -33,7 +34,7 @@ class Refused:
     def __init__(self, direct: bool, *, backup: bool = False, jobs: Jobs | None = None) -> None:
         self.kms = FakeKms()
         self.backup = FakeKms()
-        options = {} if jobs is None else {"spawn": jobs}
+        options: dict[str, Any] = {} if jobs is None else {"spawn": jobs}
         self.ring = Ring(KeySet(self.kms, (self.backup,) if backup else ()), direct=direct, **options)
 
     async def begin(self) -> None:

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
@@ -32,9 +33,13 @@ from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, K
 from envelope_codec.kms import WrappedSecret
 from envelope_codec.provider import Failed
 from envelope_codec_aws import AwsKms
+from envelope_codec_aws._connection import OwnConnection
 from envelope_codec_aws._errors import ERRORS
 from tests.support.calls_in_turn import in_turn
 from tests.support.frame_walker import Sentinels, leaks
+
+if TYPE_CHECKING:
+    from mypy_boto3_kms.client import KMSClient
 
 KEY = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 OTHER_KEY = "arn:aws:kms:us-east-1:111122223333:key/ffffffff-12ab-34cd-56ef-1234567890ab"
@@ -595,12 +600,18 @@ def test_a_client_handed_in_is_not_used_after_close(aws: Aws) -> None:
     client.close()
 
 
+def client_built_by(key: AwsKms) -> KMSClient:
+    assert isinstance(key._connection, OwnConnection)
+    client, _ = key._connection.process.get()
+    return client
+
+
 def test_a_connection_made_after_close_by_a_call_under_way_is_ended_with_it(
     aws: Aws, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     closed: list[str] = []
     key = AwsKms(KEY, endpoint=aws.endpoint)
-    client, _ = key._connection.process.get()
+    client = client_built_by(key)
     close = client.close
     monkeypatch.setattr(client, "close", in_turn(lambda: closed.append(",".join(aws.requests)), close))
     client.meta.events.register("before-call.kms", lambda **_: key.close())
@@ -611,7 +622,7 @@ def test_a_connection_made_after_close_by_a_call_under_way_is_ended_with_it(
 
 def test_the_bounds_of_a_client_built_here(aws: Aws) -> None:
     key = AwsKms(KEY, endpoint=aws.endpoint)
-    config = key._connection.process.get()[0].meta.config
+    config: Any = client_built_by(key).meta.config  # its stubs do not know the options
     assert (config.connect_timeout, config.read_timeout) == (2.0, 5.0)
     assert config.retries["total_max_attempts"] == 1
     assert config.max_pool_connections >= 16

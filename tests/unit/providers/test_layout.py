@@ -100,7 +100,7 @@ def test_the_facts_of_a_configured_key_are_found_by_its_uri_its_spelling_and_its
 
     def scheme(key: object) -> str | None:
         facts = facts_of_key(key)
-        return facts and facts.scheme
+        return facts.scheme if facts else None
 
     assert scheme("hashivault://k") == "hashivault"
     assert scheme("arn:aws:kms:eu-west-1:111122223333:alias/x?endpoint=http://127.0.0.1") == "awskms"

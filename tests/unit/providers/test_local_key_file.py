@@ -448,7 +448,12 @@ def test_a_file_that_can_no_longer_be_used_is_an_outage_until_it_is_back(
 def test_an_unchanged_file_is_read_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reads: list[Path] = []
     load = envelope_codec_local._connection.load
-    monkeypatch.setattr(envelope_codec_local._connection, "load", lambda path: reads.append(path) or load(path))
+
+    def load_and_note(path: Path) -> object:
+        reads.append(path)
+        return load(path)
+
+    monkeypatch.setattr(envelope_codec_local._connection, "load", load_and_note)
     key = LocalKeyFile(path)
     for _ in range(3):
         key.unwrap(key.wrap(SECRET, CONTEXT), CONTEXT)

@@ -130,7 +130,8 @@ async def test_failure_is_hidden_and_sealed_wherever_it_stands(path: tuple[str, 
     await encode_completion(completion, converter, encode_headers=True, storage_concurrency_limit=1)
     assert SECRET.encode() not in completion.SerializeToString()
     assert all(is_envelope(level.encoded_attributes) for level in (failure, failure.cause))
-    assert instance.get_info() == "info"
+    info: Any = instance.get_info()
+    assert info == "info"
 
 
 def test_many_commands_are_gone_through() -> None:

@@ -31,7 +31,7 @@ from tests.support.doctor_runs import NOT_PERMITTED, Recording, denied, examine,
     ],
 )
 async def test_wrap_and_unwrap_failures_are_told_apart(operation: str, error: Exception, code: Code) -> None:
-    kms = Recording(**{operation: error})
+    kms = Recording(None, **{operation: error})
     diagnosis = await examine(EnvelopeConfig(key=kms))
     assert (problems(diagnosis), diagnosis.status) == ([code], 1)
     finding = found(diagnosis, code)

@@ -19,9 +19,8 @@ from envelope_codec.cli.doctor.survey_findings import unconfigured_finding
 from envelope_codec.cli.logs import quiet_logs
 from envelope_codec.envelope import Purpose, commit, record_head
 from envelope_codec.kms import Unwrapped, WrappedSecret
-from envelope_codec.provider.meanings import NOT_PERMITTED
 from envelope_codec.testing import FakeKms
-from tests.support.doctor_runs import SECONDS, Recording, examine, problems
+from tests.support.doctor_runs import NOT_PERMITTED, SECONDS, Recording, examine, problems
 from tests.support.doctor_surveys import Sealer, started, surveyed
 
 
@@ -161,18 +160,17 @@ async def test_envelopes_whose_keys_are_not_configured_are_told(seal: Sealer, km
 )
 async def test_a_key_counts_only_for_its_own_namespace(seal: Sealer, settings: dict[str, Any], missing: bool) -> None:
     keys = {"main": FakeKms(), "other": FakeKms()}
-    config = EnvelopeConfig(
-        **{
-            name: {key: NamespaceKeys(key=keys[value]) for key, value in given.items()}
-            if name == "namespaces"
-            else tuple(keys[one] for one in given)
-            if isinstance(given, tuple)
-            else keys.get(given, given)
-            if isinstance(given, str)
-            else given
-            for name, given in settings.items()
-        }
-    )
+    with_keys: dict[str, Any] = {
+        name: {key: NamespaceKeys(key=keys[value]) for key, value in given.items()}
+        if name == "namespaces"
+        else tuple(keys[one] for one in given)
+        if isinstance(given, tuple)
+        else keys.get(given, given)
+        if isinstance(given, str)
+        else given
+        for name, given in settings.items()
+    }
+    config = EnvelopeConfig(**with_keys)
     survey = surveyed(config, started(await seal(keys["main"])))
     assert bool(await check_of(config, survey.records)) is missing
 
@@ -197,8 +195,7 @@ async def test_a_key_that_cannot_tell_gives_no_false_alarm(seal: Sealer, kms: Fa
             raise NOT_PERMITTED.make_error(operation="wrap", key_id=self.key_id)
 
     sealed = await seal(kms)
-    for keys in ({"key": Alias()}, {"key": FakeKms(), "decrypt_keys": ("what://k",)}):
-        config = EnvelopeConfig(**keys)
+    for config in (EnvelopeConfig(key=Alias()), EnvelopeConfig(key=FakeKms(), decrypt_keys=("what://k",))):
         assert await check_of(config, surveyed(config, started(sealed)).records) is None
     config = EnvelopeConfig(key=Alias(), decrypt_keys=(kms,))
     assert await check_of(config, surveyed(config, started(sealed)).records) == []

@@ -174,5 +174,5 @@ async def test_encryption_should_be_required_once_there_are_envelopes_only(seal:
     assert "once the namespaces hold nothing but envelopes" in str(fix())
     unread = surveyed(config, namespace="c", failure=ReadFailure.late)
     assert "histories of default hold" in str(fix(sealed, unread))
-    for settings in ({"require_encryption": True}, {"sealing": False}):
-        assert requirement_finding(EnvelopeConfig(key=kms, **settings), {"default": sealed}) is None
+    for quiet in (EnvelopeConfig(key=kms, require_encryption=True), EnvelopeConfig(key=kms, sealing=False)):
+        assert requirement_finding(quiet, {"default": sealed}) is None

@@ -25,7 +25,7 @@ def reference(claim_data: dict[str, str], driver: str = "envelope-codec") -> Pay
 async def test_the_claim_in_a_reference_needs_its_key_too(run: Run) -> None:
     kms = FakeKms("fakekms://stored")
     codec = EnvelopeCodec(EnvelopeConfig(key=kms), namespace="prod")
-    stored = reference(await Claim.of("an-id", b"stored bytes").sealed(codec))
+    stored = reference(await Claim.of("an-id", b"stored bytes").seal(codec))
     codec.close()
     shorthand = {**json.loads(stored.data), "_protoMessageType": stored.metadata["messageType"].decode()}
     in_full, as_value = as_json(history(stored)), {"eventType": 1, "activityTaskScheduledEventAttributes": {}}

@@ -23,7 +23,8 @@ def issuer() -> Issuer:
 def authenticator(issuer: Issuer, tmp_path: Path) -> Authenticator:
     file = tmp_path / "key.pem"
     file.write_bytes(issuer.keys[0].public_pem)
-    return Authenticator([IssuerSettings(issuer=issuer.name, audience=(AUDIENCE,), key_file=str(file))])
+    settings = {"issuer": issuer.name, "audience": (AUDIENCE,), "key_file": str(file)}
+    return Authenticator([IssuerSettings.model_validate(settings)])
 
 
 async def refusal(authenticator: Authenticator, headers: dict[str, str]) -> Refusal:

@@ -53,7 +53,7 @@ CLAIMS = {
     ],
 )
 def test_every_claim_that_a_rule_names_must_fit(claims: dict[str, Any], fits: bool) -> None:
-    assert Rule(claims=claims, namespaces=("*",)).fits(CLAIMS) is fits
+    assert Rule.model_validate({"claims": claims, "namespaces": ("*",)}).fits(CLAIMS) is fits
 
 
 def test_claims_are_read_as_texts() -> None:
