@@ -83,6 +83,11 @@ def refusal(error: HttpResponseError) -> tuple[int | None, str, str]:
     return error.status_code, str(error.error.code), str(inner.get("code", ""))
 
 
+def part(key: KeyVaultKey, name: str) -> Any:
+    """A part of the JSON Web Key, which its class does not declare."""
+    return getattr(key.key, name)
+
+
 # Who asks
 
 
@@ -115,10 +120,9 @@ def test_a_key_is_what_microsofts_client_takes_for_one(client: KeyClient) -> Non
         client.create_key("third", "oct-HSM", size=256),
     )
     assert rsa.id == f"https://{VAULT}/keys/first/{rsa.properties.version}"
-    assert rsa.key.n is not None
-    assert len(rsa.key.n) == 384
-    assert (curve.key.crv, len(curve.key.x or b""), len(curve.key.y or b"")) == ("P-256", 32, 32)
-    assert oct_key.key.k is None, "it is not told"
+    assert len(part(rsa, "n")) == 384
+    assert (part(curve, "crv"), len(part(curve, "x")), len(part(curve, "y"))) == ("P-256", 32, 32)
+    assert part(oct_key, "k") is None, "it is not told"
     assert all(key.properties.enabled for key in (rsa, curve, oct_key))
     assert {"first", "second", "third"} <= {key.name for key in client.list_properties_of_keys()}
 
@@ -127,7 +131,7 @@ def test_a_new_version_is_the_latest_and_the_old_one_stays(client: KeyClient) ->
     old = client.create_ec_key("versions")
     new = client.rotate_key("versions")
     assert client.get_key("versions").properties.version == new.properties.version != old.properties.version
-    assert client.get_key("versions", old.properties.version).key.x == old.key.x
+    assert part(client.get_key("versions", old.properties.version), "x") == part(old, "x")
     assert len(list(client.list_properties_of_key_versions("versions"))) == 2
 
 
@@ -250,7 +254,7 @@ STATES: dict[str, tuple[dict[str, Any], str, set[str]]] = {
 def test_what_a_state_stops(azure: Azure, client: KeyClient, sealed: dict[str, Any], state: str) -> None:
     """A disabled key stops what takes the private key; dates stop what makes something new."""
     change, inner, stopped = STATES[state]
-    before = {"enabled": True, "expires": None, "not_before": None}
+    before: dict[str, Any] = {"enabled": True, "expires": None, "not_before": None}
     operations = {"rsa": ["wrapKey", "unwrapKey"], "ec": ["sign", "verify"], "oct": ["encrypt", "decrypt"]}
     for name in KEYS:
         azure.change(name, **change)

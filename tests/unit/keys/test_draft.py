@@ -7,7 +7,7 @@ import pytest
 from envelope_codec.envelope import NAMESPACE, Purpose, commit, unlock
 from envelope_codec.errors import MalformedEnvelope
 from envelope_codec.keys.draft import Draft
-from envelope_codec.kms import WrappedSecret, unwrapped_by
+from envelope_codec.kms import WrappedSecret, unwrap_with
 from envelope_codec.testing import FakeKms
 
 CONTEXT = {"tenant": "t", NAMESPACE: "default"}
@@ -19,7 +19,7 @@ def test_a_wrapped_draft_opens_to_its_key(purpose: Purpose) -> None:
     record = draft.wrap_by(kms)
     recipient = record.recipients[0]
     wrapped = WrappedSecret(recipient.key_id, recipient.key_version, recipient.ciphertext)
-    assert unlock(record, unwrapped_by(kms, wrapped, draft.kms_context).secret) == draft.key
+    assert unlock(record, unwrap_with(kms, wrapped, draft.kms_context).secret) == draft.key
     assert (record.id, record.purpose, record.created, dict(record.context)) == (draft.id, purpose, 1, CONTEXT)
     assert record.kms_context == draft.kms_context
 
