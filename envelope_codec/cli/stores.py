@@ -10,7 +10,8 @@ from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 
 from envelope_codec.config import EnvelopeConfig
-from envelope_codec.errors import ConfigurationError, EnvelopeError, PayloadMissing, StoreRefused, StoreUnavailable
+from envelope_codec.errors import ConfigurationError, EnvelopeError, PayloadMissing, StoreUnavailable
+from envelope_codec.storage.reasons import MAYBE_MISSING
 from envelope_codec.store import PayloadStore, Stored, StoreUrl, parse_store_url
 
 _T = TypeVar("_T")
@@ -77,7 +78,7 @@ def proves_nothing(error: EnvelopeError, *, writes: bool) -> bool:
 
     S3 says that an object is missing only to those who may list the bucket. Reading does not need that permission.
     """
-    return not writes and isinstance(error, StoreRefused) and "S3 says so of a missing object, too" in error.reason
+    return not writes and error.code == MAYBE_MISSING
 
 
 async def _wait_for_sqlite_threads() -> None:

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from envelope_codec.errors import ConfigurationError
+from envelope_codec.kms import MISSING_PACKAGE
 
 if TYPE_CHECKING:
     from envelope_codec.server.application import create_app
@@ -34,6 +35,8 @@ def load(module: str) -> Any:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _EXTRA:
             raise
-        raise ConfigurationError(
+        missing = ConfigurationError(
             f'the codec server needs its extra, {error.name} is missing: pip install "temporal-envelope-codec[server]"'
-        ) from None
+        )
+    missing.code = MISSING_PACKAGE
+    raise missing

@@ -11,6 +11,7 @@ from botocore.exceptions import ChecksumError, ClientError, FlexibleChecksumErro
 
 from envelope_codec.aws.credentials_error import REJECTED, CredentialsUnavailable
 from envelope_codec.errors import EnvelopeError, PayloadMissing, StoreRefused, StoreUnavailable
+from envelope_codec.storage.reasons import MAYBE_MISSING
 
 _log = logging.getLogger("envelope_codec.storage.s3")
 
@@ -85,7 +86,9 @@ def _translate_answer(error: ClientError, operation: str) -> EnvelopeError:
         return StoreUnavailable(_NO_ANSWER, operation=operation)
     if advice is None:
         _log.warning("S3 refused a %s: code %.64r", operation, code)
-    return StoreRefused(f"the bucket refused: {advice or 'the log has its code'}", operation=operation)
+    refused = StoreRefused(f"the bucket refused: {advice or 'the log has its code'}", operation=operation)
+    refused.code = MAYBE_MISSING if advice == _ADVICE["AccessDenied"] else None
+    return refused
 
 
 def _advice(error: ClientError) -> str | None:

@@ -61,15 +61,15 @@ class Connection:
         self._settings = {**_REQUEST, **timeouts}
 
     @classmethod
-    def to(cls, route: Route, credential: Any | None) -> Connection:
-        """Connect by ``route``, as ``credential`` or with the SDK's default chain."""
+    def to(cls, key: VaultKey, route: Route, credential: Any | None) -> Connection:
+        """Connect to the vault of ``key`` by ``route``, as ``credential`` or with the SDK's default chain."""
 
         def build() -> _Opened:
             settings: dict[str, Any] = {} if route.ca_bundle is None else {"connection_verify": route.ca_bundle}
             if route.is_local:
-                # The vault's own name is in the challenge, not that of the tunnel's end.
+                # The vault's own name is in the challenge, not that of the tunnel's end. `PatientCredential` checks it.
                 settings.update(verify_challenge_resource=False, use_env_settings=False)
-            chosen = PatientCredential(credential if credential is not None else default_credential(route))
+            chosen = PatientCredential(default_credential(route) if credential is None else credential, key.host)
             client = KeyClient(route.url, chosen, **settings)  # type: ignore[arg-type]  # it asks for get_token, too
             return _Opened(client, chosen if credential is None else None)
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 from azure.core.credentials import AccessTokenInfo, TokenRequestOptions
 from azure.identity import DefaultAzureCredential
@@ -26,8 +27,12 @@ class PatientCredential:
     wrong secret is a request to the token service. So the next try comes after a second, the ones after it later, up
     to a minute. A token that is at hand is not affected: the SDK asks here only for a new one.
 
+    A server that asks for a token of another service than its own vault gets none: it could use that token there. The
+    SDK looks at this too, but can't where a vault is reached by another name than its own.
+
     Args:
         credential: any credential of the SDK.
+        host: the vault's host name. A token is for a domain that it belongs to.
         clock: monotonic seconds.
         jitter: a number from 0 to 1.
     """
@@ -37,10 +42,12 @@ class PatientCredential:
     def __init__(
         self,
         credential: Any,
+        host: str,
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._credential = credential
+        self._host = host
         self._clock = clock
         self._jitter = jitter
         renew_after_fork(self, _lock=threading.Lock)
@@ -52,8 +59,10 @@ class PatientCredential:
         """Get a token.
 
         Raises:
-            NoCredentials: there is none, or it failed just before.
+            NoCredentials: there is none, or it failed just before, or it would be one for another service.
         """
+        if not all(self._is_of_vault(scope) for scope in scopes):
+            raise NoCredentials("the vault asked for a token of another service")
         with self._lock:
             if self._failures and self._clock() < self._until:
                 raise NoCredentials(f"{self._reason} (not tried again yet)")
@@ -75,6 +84,10 @@ class PatientCredential:
         close = getattr(self._credential, "close", None)
         if close is not None:
             close()
+
+    def _is_of_vault(self, scope: str) -> bool:
+        domain = urlsplit(scope).netloc.lower().removesuffix(":443")
+        return bool(domain) and self._host.endswith(f".{domain}")
 
     def _ask(self, scopes: tuple[str, ...], options: TokenRequestOptions | None) -> AccessTokenInfo:
         if hasattr(self._credential, "get_token_info"):

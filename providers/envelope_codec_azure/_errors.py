@@ -46,7 +46,7 @@ _BY_INNER_CODE: Mapping[str, Meaning] = {
 
 
 # Packages that read replies. What fails in them, with whatever class, is a reply that no vault sends.
-_READERS = frozenset({"azure", "json", "msal", "requests", "urllib3"})
+_READERS = frozenset({"azure", "encodings", "json", "msal", "requests", "urllib3"})
 
 
 class VaultRefused(Exception):

@@ -28,7 +28,6 @@ from envelope_codec_azure._hints import BAD_SIGNATURE, NO_SIGN_KEY, OTHER_SIGNER
 from envelope_codec_azure._key_id import VaultKey, is_version
 from envelope_codec_azure._options import SIGN_KEY_REFRESH, check_sign_keys, choose_route
 from envelope_codec_azure._signed import (
-    OAEP_LENGTHS,
     NotSigned,
     SignedCiphertext,
     Signer,
@@ -112,7 +111,8 @@ class AzureKeyVault:
             connection = Connection.given(client, self._key)
         else:
             check_no_options({"client_id": client_id} if credential is not None else {})
-            connection = Connection.to(choose_route(self._key, **options), credential)  # type: ignore[arg-type]
+            route = choose_route(self._key, **options)  # type: ignore[arg-type]
+            connection = Connection.to(self._key, route, credential)
         self._vault = Vault(self._key.host, connection)
         self._signers = Signers(self._vault, names, refresh=refresh)
 
@@ -187,8 +187,6 @@ class AzureKeyVault:
             raise Failed(NO_SIGN_KEY)
         key.check_usable("wrapKey")
         oaep = key.rsa_public_key().encrypt(secret, OAEP(mgf=MGF1(SHA256()), algorithm=SHA256(), label=None))
-        if len(oaep) not in OAEP_LENGTHS:
-            raise Failed(WRONG_USAGE)
         return self._sign(key.version, oaep, bound)
 
     def _sign(self, version: str, oaep: bytes, bound: bytes) -> bytes:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
@@ -17,6 +17,9 @@ from envelope_codec_azure._connection import Connection
 from envelope_codec_azure._errors import VaultRefused
 from envelope_codec_azure._hints import DISABLED, EXPIRED, NO_SUCH_VERSION, OF_SIGNING_KEY, WRONG_USAGE
 
+T = TypeVar("T")
+
+RSA_BITS = frozenset({2048, 3072, 4096})
 RSA, OCT, EC = ("RSA", "RSA-HSM"), ("oct-HSM",), ("EC", "EC-HSM")
 
 _KID = re.compile(r"https://(?P<host>[^/:]+)(?::443)?/keys/(?P<name>[^/]+)/(?P<version>[0-9a-f]{32})")
@@ -64,12 +67,17 @@ class KeyReply:
             raise Failed(OF_SIGNING_KEY["wrong-usage"] if self.signing else WRONG_USAGE)
 
     def rsa_public_key(self) -> rsa.RSAPublicKey:
-        """The public key. Raises `Failed` if its numbers are none."""
+        """The public key. Raises `Failed` if its numbers are none, or it is no key of 2048, 3072 or 4096 bits."""
         try:
-            numbers = rsa.RSAPublicNumbers(*(int.from_bytes(_decoded(self.jwk.get(name)), "big") for name in "en"))
-            return numbers.public_key()
+            e, n = (int.from_bytes(_decoded(self.jwk.get(name)), "big") for name in "en")
+            public = rsa.RSAPublicNumbers(e, n).public_key()
         except ValueError:
             raise Failed(meanings.NO_ANSWER) from None
+        if n % 2 == 0:
+            raise Failed(meanings.NO_ANSWER)
+        if public.key_size not in RSA_BITS:
+            raise Failed(WRONG_USAGE)
+        return public
 
     def p256_public_key(self) -> ec.EllipticCurvePublicKey | None:
         """The public key, or None if it is of another type or curve. Raises `Failed` if its point is none."""
@@ -101,15 +109,13 @@ class Vault:
         """Read a version of a key; the latest one without ``version``."""
         with self._looking_for(name, version, signing=signing):
             said = self._connection.ask("get", f"/keys/{name}/{version}", signing=signing)
-        jwk = said.get("key") if isinstance(said, dict) else None
-        attributes = said.get("attributes") if isinstance(said, dict) else None
-        if not isinstance(jwk, dict) or not isinstance(attributes, dict):
-            raise Failed(meanings.NO_ANSWER)
+        whole = _dict(said)
+        jwk, attributes = _dict(whole.get("key")), _dict(whole.get("attributes"))
         return KeyReply(
             version=self._version_in(jwk.get("kid"), name, version),
-            kty=str(jwk.get("kty")),
-            operations=tuple(map(str, jwk.get("key_ops") or ())),
-            enabled=attributes.get("enabled") is True,
+            kty=_typed(jwk.get("kty"), str),
+            operations=_typed(jwk.get("key_ops", []), list),
+            enabled=_typed(attributes.get("enabled"), bool),
             not_before=_seconds(attributes.get("nbf")),
             expires=_seconds(attributes.get("exp")),
             jwk=jwk,
@@ -158,7 +164,7 @@ class Vault:
         try:
             yield
         except VaultRefused as refused:
-            if refused.status == 404 and version:
+            if refused.status == 404 and refused.code is not None and version:
                 self._connection.ask("get", f"/keys/{name}/", signing=signing)
                 raise Failed(NO_SUCH_VERSION) from None
             raise
@@ -194,4 +200,15 @@ def _decoded(text: object) -> bytes:
 
 
 def _seconds(value: object) -> int | None:
-    return value if isinstance(value, int) else None
+    return None if value is None else _typed(value, int)
+
+
+def _dict(value: object) -> Mapping[str, Any]:
+    return _typed(value, dict)
+
+
+def _typed(value: Any, kind: type[T]) -> T:
+    """The part of a reply, which must be of this type: what is missing or made up refuses no key."""
+    if type(value) is not kind:
+        raise Failed(meanings.NO_ANSWER)
+    return value  # type: ignore[no-any-return]

@@ -10,6 +10,7 @@ from envelope_codec.cli.doctor.call import Deadline
 from envelope_codec.cli.doctor.finding import Code, Finding, advice, problem
 from envelope_codec.config import read_toml
 from envelope_codec.errors import ConfigurationError
+from envelope_codec.kms import MISSING_PACKAGE
 from envelope_codec.server import ServerConfig, load
 from envelope_codec.server.auth.jwks_fetch import redact_url
 
@@ -41,7 +42,7 @@ async def issuer_findings(server: ServerConfig | None, deadline: Deadline) -> li
     try:
         authenticator = load("auth.authenticator").Authenticator(server.auth)
     except ConfigurationError as error:
-        if "extra" in str(error):
+        if error.code == MISSING_PACKAGE:
             text = "the codec server's issuers were not asked for their keys, since its extra is not installed here"
             return [advice(Code.issuers_not_asked, "server.auth", text, "run this where the codec server runs")]
         return [problem(Code.configuration_invalid, "server.auth", str(error), "correct the setting that is named")]

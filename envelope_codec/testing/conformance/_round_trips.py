@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import os
+
 import pytest
 
 from envelope_codec.kms import MasterKey
-from envelope_codec.testing.conformance._checks import CONTEXT, SECRET
+from envelope_codec.testing.conformance._checks import CONTEXT, SECRET, spellings
 from envelope_codec.testing.conformance._harness import Harness
 
 
@@ -48,6 +51,19 @@ class RoundTrips:
 
     def test_the_ciphertext_does_not_hold_the_secret(self, key: MasterKey) -> None:
         assert SECRET not in key.wrap(SECRET, CONTEXT).ciphertext
+
+    def test_no_log_holds_the_secret(
+        self, harness: Harness, uri: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whoever logs everything must not log the secret: many an SDK logs what it sends."""
+        monkeypatch.setattr(logging.root.manager, "disable", logging.NOTSET)
+        secret = os.urandom(32)
+        with caplog.at_level(logging.DEBUG):
+            key = harness.open(uri)
+            key.unwrap(key.wrap(secret, CONTEXT), CONTEXT)
+            key.close()
+        logged = "\n".join(f"{record.getMessage()} {record.exc_text}" for record in caplog.records)
+        assert not [text for text in spellings(secret) if text in logged]
 
     def test_what_is_recorded_is_within_bounds(self, key: MasterKey) -> None:
         wrapped = key.wrap(SECRET, CONTEXT)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from envelope_codec import EnvelopeConfig
 from envelope_codec.cli.stores import (
@@ -16,7 +17,8 @@ from envelope_codec.cli.stores import (
     proves_nothing,
     stores_by_setting,
 )
-from envelope_codec.errors import ConfigurationError, PayloadMissing, StoreRefused, StoreUnavailable
+from envelope_codec.errors import ConfigurationError, EnvelopeError, PayloadMissing, StoreRefused, StoreUnavailable
+from envelope_codec.storage.s3_error import translate
 from envelope_codec.testing import FakeKms
 
 
@@ -57,14 +59,20 @@ async def test_checking_writes_only_where_it_is_to(tmp_path: Path) -> None:
                 await store.get("0" * 32)
 
 
+S3_DENIES = translate(ClientError({"Error": {"Code": "AccessDenied"}}, "GetObject"), "get")
+
+
 @pytest.mark.parametrize(
     ("error", "writes", "proves"),
     [
-        (StoreRefused("permission is missing (S3 says so of a missing object, too)"), False, False),
-        (StoreRefused("permission is missing (S3 says so of a missing object, too)"), True, True),
+        (S3_DENIES, False, False),
+        (S3_DENIES, True, True),
+        (StoreRefused("permission is missing (S3 says so of a missing object, too)"), False, True),
         (StoreRefused("permission is missing"), False, True),
         (StoreUnavailable("no answer"), False, True),
     ],
 )
-def test_what_s3_says_to_those_who_may_not_list_proves_nothing(error: StoreRefused, writes: bool, proves: bool) -> None:
+def test_what_s3_says_to_those_who_may_not_list_proves_nothing(
+    error: EnvelopeError, writes: bool, proves: bool
+) -> None:
     assert proves_nothing(error, writes=writes) is not proves

@@ -12,6 +12,9 @@ from azure.core.credentials import AccessToken, AccessTokenInfo
 from envelope_codec_azure._credential import PatientCredential
 from envelope_codec_azure._errors import NoCredentials
 
+HOST = "example.vault.azure.net"
+SCOPE = "https://vault.azure.net/.default"
+
 
 class Source:
     """Tokens, or a failure."""
@@ -44,12 +47,12 @@ def source() -> Source:
 
 @pytest.fixture
 def credential(source: Source) -> PatientCredential:
-    return PatientCredential(source, clock=lambda: Hand.now, jitter=lambda: 0.0)
+    return PatientCredential(source, HOST, clock=lambda: Hand.now, jitter=lambda: 0.0)
 
 
 def fail(credential: PatientCredential) -> str:
     with pytest.raises(NoCredentials) as caught:
-        credential.get_token_info("scope")
+        credential.get_token_info(SCOPE)
     return str(caught.value)
 
 
@@ -70,7 +73,7 @@ def test_success_forgets_the_failures(source: Source, credential: PatientCredent
         fail(credential)
         Hand.now += 100.0
     source.fails = False
-    assert credential.get_token_info("scope").token == "token"
+    assert credential.get_token_info(SCOPE).token == "token"
     source.fails = True
     fail(credential)
     Hand.now += 1.0
@@ -105,14 +108,45 @@ def test_of_many_threads_one_asks(source: Source, credential: PatientCredential)
 def test_a_credential_of_the_older_protocol_serves() -> None:
     class Old:
         def get_token(self, *scopes: str, **options: object) -> AccessToken:
-            assert (scopes, options) == (("scope",), {"enable_cae": True})
+            assert (scopes, options) == ((SCOPE,), {"enable_cae": True})
             return AccessToken("old", 5)
 
-    token = PatientCredential(Old()).get_token_info("scope", options={"enable_cae": True})
+    token = PatientCredential(Old(), HOST).get_token_info(SCOPE, options={"enable_cae": True})
     assert (token.token, token.expires_on) == ("old", 5)
 
 
 def test_closing_closes_it_if_it_can_be_closed(source: Source, credential: PatientCredential) -> None:
     credential.close()
     assert source.closed == 1
-    PatientCredential(object()).close()
+    PatientCredential(object(), HOST).close()
+
+
+@pytest.mark.parametrize("domain", ["vault.azure.net", "VAULT.azure.net", "vault.azure.net:443"])
+def test_a_token_is_for_a_domain_that_the_vault_belongs_to(source: Source, domain: str) -> None:
+    source.fails = False
+    credential = PatientCredential(source, HOST)
+    assert credential.get_token_info(f"https://{domain}/.default").token == "token"
+
+
+@pytest.mark.parametrize(
+    "scope",
+    [
+        "https://management.azure.com/.default",
+        "https://ault.azure.net/.default",
+        "https://other.vault.azure.net/.default",
+        "https://vault.azure.net@evil.example/.default",
+        "https://vault.azure.net:8443/.default",
+        "https:///.default",
+        "vault.azure.net",
+        "",
+    ],
+)
+def test_a_vault_that_asks_for_a_token_of_another_service_gets_none(source: Source, scope: str) -> None:
+    source.fails = False
+    credential = PatientCredential(source, HOST)
+    with pytest.raises(NoCredentials, match="another service"):
+        credential.get_token_info(scope)
+    with pytest.raises(NoCredentials, match="another service"):
+        credential.get_token_info(SCOPE, scope)
+    assert source.asked == 0
+    assert credential.get_token_info(SCOPE).token == "token", "it is no failure of the credential"

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pytest
 from azure.core.exceptions import ClientAuthenticationError
+from azure.keyvault.keys._shared import http_challenge_cache
 from azurekv_client import CLIENT_ID, CLIENT_SECRET, TENANT
 
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable
 from envelope_codec.kms import WrappedSecret
 from envelope_codec_azure import AzureKeyVault
-from tests.support.azure_vault import CONTEXT, SECRET, Azure, azure_vault
+from envelope_codec_azure._vault import encode
+from tests.support.azure_vault import CONTEXT, SECRET, Azure, GivenToken, azure_vault
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +152,85 @@ def test_what_no_vault_sends_says_nothing_about_the_key(
     azure.answer("unwrapkey", status, body, headers=headers)
     error = failure(key, wrapped)
     assert (type(error), error.code) == (KmsUnavailable, "no-answer")
+
+
+GONE = object()
+N_EVEN = encode(b"\xff" * 255 + b"\0")
+INCOMPLETE: dict[str, dict[str, Any]] = {
+    "no state": {"enabled": GONE},
+    "a state in words": {"enabled": "true"},
+    "a state as number": {"enabled": 0},
+    "no type": {"kty": GONE},
+    "a list of types": {"kty": ["RSA"]},
+    "operations as text": {"key_ops": "wrapKey"},
+    "a number of operations": {"key_ops": 5},
+    "a date in words": {"exp": "1"},
+    "a date that is a truth value": {"exp": True},
+    "no modulus": {"n": GONE},
+    "an even modulus": {"n": N_EVEN},
+    "an exponent of one": {"e": "AQ"},
+}
+
+
+def described(azure: Azure, name: str, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """What the vault says of a key, but for these changes."""
+    with azure.vault.store.open() as store:
+        key = store.key(name)
+        said: dict[str, Any] = json.loads(json.dumps(azure.vault._json(key, key.versions[-1])))
+    for field, value in changes.items():
+        part = said["attributes" if field in ("enabled", "exp") else "key"]
+        part.pop(field, None)
+        if value is not GONE:
+            part[field] = value
+    return said
+
+
+@pytest.mark.parametrize("changes", INCOMPLETE.values(), ids=list(INCOMPLETE))
+def test_a_description_of_a_key_that_no_vault_gives_refuses_no_key(
+    azure: Azure, key: AzureKeyVault, changes: Mapping[str, Any]
+) -> None:
+    azure.answer("get", 200, described(azure, "rsa", changes))
+    with pytest.raises(KmsUnavailable) as caught:
+        key.wrap(SECRET, CONTEXT)
+    assert caught.value.code == "no-answer"
+
+
+def test_a_modulus_of_another_size_is_refused_before_anything_is_encrypted(azure: Azure, key: AzureKeyVault) -> None:
+    azure.answer("get", 200, described(azure, "rsa", {"n": encode(b"\xff" * 200_001)}))
+    with pytest.raises(KeyDenied) as caught:
+        key.wrap(SECRET, CONTEXT)
+    assert caught.value.code == "wrong-usage"
+
+
+def test_a_reply_in_no_character_set_is_no_fault_of_the_provider(
+    azure: Azure, key: AzureKeyVault, wrapped: WrappedSecret
+) -> None:
+    azure.answer("unwrapkey", 200, b"\xff\xfe{}")
+    assert failure(key, wrapped).code == "no-answer"
+
+
+def test_a_page_instead_of_a_version_does_not_make_the_ciphertext_invalid(azure: Azure) -> None:
+    """Although the vault itself, asked for the key, says then that the key is there."""
+    key = azure.open("oct")
+    wrapped = key.wrap(SECRET, CONTEXT)
+    azure.answer("decrypt", 404, {"message": "no such page"})
+    error = failure(key, wrapped)
+    assert (type(error), error.code) == (KmsUnavailable, "no-answer")
+    key.close()
+
+
+def test_a_vault_behind_a_tunnel_gets_no_token_for_another_service(
+    azure: Azure, wrapped: WrappedSecret, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The vault's name is not that of the tunnel's end: the SDK does not compare it with what the challenge says."""
+    monkeypatch.setattr(azure.vault, "resource", "https://management.azure.com")
+    credential = GivenToken(azure.vault)
+    http_challenge_cache.clear()
+    try:
+        error = failure(azure.open("rsa", sign_key="signer", credential=credential), wrapped)
+    finally:
+        http_challenge_cache.clear()
+    assert (error.code, credential.asked, azure.calls) == ("no-credentials", 0, [])
 
 
 @pytest.mark.parametrize(

@@ -49,9 +49,19 @@ def test_the_doctor_knows_whether_there_is_a_codec_server(tmp_path: Path) -> Non
 
 async def test_without_the_extra_the_doctor_says_that_it_did_not_ask(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> Any:
-        raise ConfigurationError("the codec server needs its extra, jwt is missing")
+        raise ModuleNotFoundError("No module named 'jwt'", name="jwt")
 
-    monkeypatch.setattr(doctor_issuers, "load", missing)
+    monkeypatch.setattr("envelope_codec.server.import_module", missing)
     server = ServerConfig(auth=[{"issuer": "temporal-cloud"}], rules=[{"namespaces": "*"}])
     [found] = await doctor_issuers.issuer_findings(server, Deadline(30))
     assert (found.level.value, found.code.value) == ("advice", "issuers-not-asked")
+
+
+async def test_a_setting_whose_error_speaks_of_an_extra_is_no_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(name: str) -> Any:
+        raise ConfigurationError("auth[0].audience names an extra claim")
+
+    monkeypatch.setattr(doctor_issuers, "load", wrong)
+    server = ServerConfig(auth=[{"issuer": "temporal-cloud"}], rules=[{"namespaces": "*"}])
+    [found] = await doctor_issuers.issuer_findings(server, Deadline(30))
+    assert (found.level.value, found.code.value) == ("problem", "configuration-invalid")

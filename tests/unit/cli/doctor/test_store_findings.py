@@ -9,11 +9,11 @@ from envelope_codec.cli.doctor.finding import Code, Level
 from envelope_codec.cli.doctor.store_findings import store_findings
 from envelope_codec.cli.doctor.stores import StoreProbe
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, StoreRefused, StoreUnavailable
+from envelope_codec.storage.reasons import MAYBE_MISSING
 from envelope_codec.store import StoreUrl
 
-NOT_LISTED = (
-    "the bucket refused: permission is missing (S3 says so of a missing object, too, to who may not list the bucket)"
-)
+NOT_LISTED = StoreRefused("permission is missing")
+NOT_LISTED.code = MAYBE_MISSING
 
 
 def probe(error: EnvelopeError | None = None, *, writes: bool = True, name: str = "mine", **more: object) -> StoreProbe:
@@ -28,8 +28,8 @@ def probe(error: EnvelopeError | None = None, *, writes: bool = True, name: str 
         (probe(StoreRefused("no")), Code.store_refused, Level.problem),
         (probe(StoreUnavailable("no")), Code.store_unavailable, Level.problem),
         (probe(InvalidCiphertext("no")), Code.store_invalid, Level.problem),
-        (probe(StoreRefused(NOT_LISTED), writes=True), Code.store_refused, Level.problem),
-        (probe(StoreRefused(NOT_LISTED), writes=False), Code.reading_unproved, Level.advice),
+        (probe(NOT_LISTED, writes=True), Code.store_refused, Level.problem),
+        (probe(NOT_LISTED, writes=False), Code.reading_unproved, Level.advice),
         (probe(answer=None), Code.no_answer_in_time, Level.problem),
         (probe(answer=None, defect="unknown"), Code.store_unusable, Level.problem),
     ],
