@@ -7,17 +7,20 @@ scheme of its key URIs. The core knows no provider by name: whatever it tells ab
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
 from typing import Literal
 
-from envelope_codec.errors import EnvelopeError
+from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable
 from envelope_codec.observe import logger
 
 FACTS_GROUP = "envelope_codec.provider_facts"
 
+_KINDS = ("text", "seconds", "flag", "list")
+_ERRORS = (KmsUnavailable, KeyDenied, InvalidCiphertext)
 _CODE = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
@@ -32,6 +35,9 @@ class Meaning:
         hint: what to do about it, for ``envelope-codec doctor``. Braces are replaced: ``{permission}``,
             ``{namespace}``, ``{purpose}``, and the names that `ProviderFacts.details` gives.
         lacks_permission: whether the KMS refused because a permission is missing.
+
+    Raises:
+        ValueError: ``error`` is another class, or ``code`` is not written like that.
     """
 
     error: type[EnvelopeError]
@@ -41,6 +47,8 @@ class Meaning:
     lacks_permission: bool = False
 
     def __post_init__(self) -> None:
+        if self.error not in _ERRORS:
+            raise ValueError(f"a call of a KMS fails with {', '.join(kind.__name__ for kind in _ERRORS)} alone")
         if not _CODE.fullmatch(self.code):
             raise ValueError(f"a reason code is lower-case words with hyphens, not {self.code!r}")
 
@@ -74,6 +82,10 @@ class Option:
     kind: Literal["text", "seconds", "flag", "list"] = "text"
     default: str = ""
     aliases: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.kind not in _KINDS:
+            raise ValueError(f"option {self.name} is of one of the kinds {', '.join(_KINDS)}, not {self.kind!r}")
 
 
 @dataclass(frozen=True)
@@ -124,24 +136,35 @@ class ProviderFacts:
     details: Callable[[str, str], Mapping[str, str]] = lambda operation, key_id: {}
 
     def __post_init__(self) -> None:
-        codes = [meaning.code for meaning in self.meanings]
-        if len(set(codes)) < len(codes):
-            twice = sorted({code for code in codes if codes.count(code) > 1})
+        if twice := _repeated(meaning.code for meaning in self.meanings):
             raise ValueError(f"two meanings of {self.scheme} share a reason code: {', '.join(twice)}")
+        if twice := _repeated(name for option in self.options for name in (option.name, *option.aliases)):
+            raise ValueError(f"two options of {self.scheme} share a name: {', '.join(twice)}")
 
     def find_meaning(self, error: EnvelopeError) -> Meaning | None:
         """Find the meaning that ``error`` was made from, by its code."""
         return next((meaning for meaning in self.meanings if meaning.code == error.code), None)
 
 
+def _repeated(names: Iterable[str]) -> list[str]:
+    """The names that are there more than once, in order."""
+    return sorted(name for name, times in Counter(names).items() if times > 1)
+
+
 @cache
 def installed_facts() -> Mapping[str, ProviderFacts]:
     """The facts of all installed providers, by scheme, in the order of the schemes.
 
-    Facts that can't be loaded are left out, and the log says so: a provider works without them.
+    Facts that can't be loaded are left out, and so are those of a scheme that two packages describe. The log says so: a
+    provider works without them.
     """
     found: dict[str, ProviderFacts] = {}
-    for point in sorted(metadata.entry_points(group=FACTS_GROUP), key=lambda point: point.name):
+    points = {(point.name, point.value): point for point in metadata.entry_points(group=FACTS_GROUP)}
+    rivals = _repeated(name for name, _ in points)
+    for _, point in sorted(points.items()):
+        if point.name in rivals:
+            logger.warning("more than one installed package has facts of provider %s://: %s", point.name, point.value)
+            continue
         try:
             facts = point.load()
         # Any class: what a package raises at its import is as it pleases.

@@ -130,7 +130,7 @@ def _application(arguments: Sequence[str]) -> typer.Typer:
 
 
 def _asked_command(arguments: Sequence[str]) -> str | None:
-    """The subcommand that is to run, or whose arguments a shell is to complete. None if there is none."""
+    """Find the subcommand that is to run, or whose arguments a shell is to complete. None if there is none."""
     if os.environ.get(_COMPLETION):
         line = next((os.environ[name] for name in _COMPLETED_LINE if name in os.environ), "")
         arguments = line.split()[1:]

@@ -82,7 +82,7 @@ class Connection:
 def load_connection(
     address: str | None, profile: str | None, environ: Mapping[str, str] | None = None
 ) -> Connection | None:
-    """Load the connection that is asked for by address, by profile, or by the environment. None if by none of these.
+    """Load the connection that an address, a profile or the environment names. None if none of them does.
 
     TLS, API key and metadata come from the profile and from ``TEMPORAL_*``, as for Temporal's own tools.
 

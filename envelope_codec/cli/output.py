@@ -56,7 +56,7 @@ def fold(line: str, width: int, *, breaking_words: bool = False) -> list[str]:
 
 
 def make_console(stream: TextIO) -> Console:
-    """A console on ``stream``: styled on a terminal, plain text elsewhere.
+    """Make a console on ``stream``: styled on a terminal, plain text elsewhere.
 
     With ``NO_COLOR`` (https://no-color.org) it is plain text on a terminal too, without a progress bar or a spinner.
     Rich by itself would leave the colours out, and go on with bold type and moves of the cursor.
@@ -73,7 +73,7 @@ def make_console(stream: TextIO) -> Console:
 
 
 def width_of(console: Console) -> int:
-    """How wide lines on ``console`` may be: `WIDTH`, or less on a narrow terminal."""
+    """Return how wide lines on ``console`` may be: `WIDTH`, or less on a narrow terminal."""
     return min(console.width, WIDTH) if console.file.isatty() else WIDTH
 
 

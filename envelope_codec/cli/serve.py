@@ -84,7 +84,7 @@ def serve(
 
 
 def announcement(config: EnvelopeConfig, server: ServerConfig, addresses: Sequence[Address]) -> Iterator[str]:
-    """What the server is, for whom, and how to connect to it."""
+    """Say what the server is, for whom, and how to connect to it."""
     connect = load("pages.instructions")
     url = connect.public_url(server, addresses)
     yield f"envelope-codec {__version__}: codec server at {url}"

@@ -30,25 +30,31 @@ class Breaker:
         any --answer--> CLOSED
         HALF_OPEN --take_probe, if the probe took too long--> HALF_OPEN
 
-    Attributes:
-        state: what is known of the master key.
+    The state follows from the failures since the last answer. So an answer closes the breaker, even if another thread
+    takes a probe at the same moment.
     """
 
-    __slots__ = ("_failures", "_probe_at", "state")
+    __slots__ = ("_failures", "_probe_at", "_probing")
 
     def __init__(self) -> None:
-        self.state = BreakerState.CLOSED
         self._failures = 0
+        self._probing = False
         self._probe_at = 0.0
 
     @property
+    def state(self) -> BreakerState:
+        """What is known of the master key."""
+        if not self.is_open:
+            return BreakerState.CLOSED
+        return BreakerState.HALF_OPEN if self._probing else BreakerState.OPEN
+
+    @property
     def is_open(self) -> bool:
-        """Whether it did not answer when it was last asked."""
-        return self.state is not BreakerState.CLOSED
+        """Whether the master key did not answer when it was last asked."""
+        return self._failures > 0
 
     def close(self) -> None:
         """Take note of an answer: the master key is asked first again."""
-        self.state = BreakerState.CLOSED
         self._failures = 0
 
     def open(self, now: float, jitter: float) -> None:
@@ -60,15 +66,15 @@ class Breaker:
         """
         self._failures += 1
         self._probe_at = now + shorten(_BACKOFF.seconds(self._failures), jitter)
-        self.state = BreakerState.OPEN
+        self._probing = False
 
     def take_probe(self, now: float) -> bool:
-        """Say whether the caller shall find out if the master key answers again, at ``now`` (monotonic seconds).
+        """Say whether this caller is to try the master key again at ``now`` (monotonic seconds).
 
-        For a while after that, no other caller shall.
+        If so, no other caller is to for a while.
         """
-        if self.state is BreakerState.CLOSED or now < self._probe_at:
+        if not self.is_open or now < self._probe_at:
             return False
         self._probe_at = now + _BACKOFF.seconds(self._failures)
-        self.state = BreakerState.HALF_OPEN
+        self._probing = True
         return True

@@ -1,4 +1,4 @@
-"""Calls of a KMS: in threads of their own, retried, and one for all callers who want the same."""
+"""Calls of a KMS: they run in threads of their own, are retried, and are shared by callers who want the same."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class KmsCalls:
         return found[1]
 
     def note(self, master: MasterKey, failure: EnvelopeError | None) -> None:
-        """Take note of what a call of ``master`` came to."""
+        """Record the outcome of a call of ``master`` in its breaker."""
         if isinstance(failure, KmsUnavailable):
             self.breaker(master).open(self.clock.monotonic(), self.jitter())
         else:

@@ -61,7 +61,10 @@ class DirectKeys:
                 return key
 
     async def prove(self, scope: Scope, deadline: float) -> None:
-        """Return if the last key could be had; else as soon as one can, which is thrown away."""
+        """Return as soon as it is known that keys can be had: at once, if the last one could.
+
+        Otherwise a key is made to find that out, and thrown away.
+        """
         if scope in self._proven:
             return
         flight = self._slots.fly(scope, self._probe, lambda slot: Start.CALL, deadline)

@@ -52,11 +52,11 @@ class Inquiry:
         self._asked: set[int] = set()
 
     def pairs(self, only: Container[int] | None = None) -> Iterator[tuple[Recipient, MasterKey]]:
-        """Yield who may be asked for what, of all master keys or of those with the identities ``only``.
+        """Yield recipients in the record's order, each with a master key that may be asked for it.
 
-        In the record's order. A master key that the record names is asked for its own recipient alone. Once one has
-        been asked for a recipient, the other recipients come first: several master keys may accept the same key ids,
-        and are not all spent on one recipient.
+        ``only`` limits that to the master keys with these identities. A master key that the record names is asked for
+        its own recipient alone. Once one has been asked for a recipient, the other recipients come first: several
+        master keys may accept the same key ids, and are not all spent on one recipient.
         """
         waiting = [(recipient, self._candidates(recipient, only)) for recipient in self._record.recipients]
         while waiting:

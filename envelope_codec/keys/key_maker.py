@@ -144,7 +144,7 @@ class _Making:
 
     @property
     def suffices(self) -> bool:
-        """Whether as many have wrapped it as must."""
+        """Whether enough master keys have wrapped the secret."""
         return len(self._recipients) >= self._wanted
 
     def has(self, record: Record) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol, cast
 
 from cachetools import LRUCache
@@ -17,6 +18,7 @@ from envelope_codec.kms import MasterKey, master_key
 from envelope_codec.observe import logger
 
 _RESOLVED = 10_000  # key sets from a resolver that are remembered
+_LOOKED_UP = 10_000  # namespaces whose entry is remembered: whoever makes up namespaces must not fill the memory
 
 
 class ConfiguredKeys(Protocol):
@@ -106,7 +108,9 @@ class KeySets:
         self._masters: dict[str, MasterKey] = {}
         renew_after_fork(self, _lock=threading.Lock)
         self.built: Collection[MasterKey] = self._masters.values()
-        self._entries = Entries(config)
+        lookups = Entries(config)  # each goes through all patterns
+        self._sealing_entry = lru_cache(_LOOKED_UP)(lookups.sealing)
+        self._opening_entry = lru_cache(_LOOKED_UP)(lookups.opening)
         entries = ["", *config.namespaces] if config.key is not None else [*config.namespaces]
         self._sets: dict[str | None, KeySet] = {entry: self._build(*keys_of_entry(config, entry)) for entry in entries}
         self._resolver = config.resolver
@@ -114,11 +118,11 @@ class KeySets:
 
     def sealing(self, namespace: str) -> KeySet | None:
         """Return the master keys that seal in ``namespace``; None where none are configured."""
-        return self._sets.get(self._entries.sealing(namespace))
+        return self._sets.get(self._sealing_entry(namespace))
 
     def opening(self, namespace: str) -> KeySet | None:
         """Return the master keys that open what was sealed in ``namespace``, which may be an old name."""
-        return self._sets.get(self._entries.opening(namespace))
+        return self._sets.get(self._opening_entry(namespace))
 
     def resolve(self, context: SealingContext) -> KeySet | None:
         """Return the key set that the resolver chooses for ``context``; None for the namespace's usual one.

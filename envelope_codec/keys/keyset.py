@@ -11,7 +11,7 @@ from envelope_codec.kms import MasterKey
 
 
 class SealingContext(NamedTuple):
-    """A payload that is to be sealed: what is known of it.
+    """What is known of a payload that is to be sealed.
 
     Attributes:
         namespace: the Temporal namespace that seals.

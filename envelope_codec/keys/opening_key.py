@@ -68,7 +68,7 @@ class OpeningKey:
         return True
 
     def follow(self, known: OpeningKey) -> None:
-        """Take over from ``known``, which is a key of the same record, what spellings it allows."""
+        """Allow the spellings that ``known`` allows, which is a key of the same record."""
         self._mark, self._spellings = known._mark, known._spellings
 
     def _leave_mark(self, record: Record) -> None:

@@ -35,9 +35,10 @@ class SealingWaits:
         self._served: dict[Scope, None] = {}  # oldest first
 
     async def pause_at_start(self, scope: Scope, seconds: float) -> None:
-        """Wait so long before this process asks a KMS for ``scope`` for the first time, or less: until another has.
+        """Wait so many seconds before this process asks a KMS for ``scope`` for the first time.
 
-        Workers that start together share one pause. One that starts later has none.
+        Workers that start together share one pause. It ends early when one of them gets a key. A worker that starts
+        after that does not wait.
         """
         if scope not in self._served and seconds > 0:
             await self._pauses.join(("start", scope), seconds, math.inf).wait(self._clock, math.inf)

@@ -45,11 +45,19 @@ class Row:
         kind: a class of exceptions, or several.
         meaning: what such an exception means; or a function that decides by the exception and the operation.
         words: what of it the log repeats. None: only the name of its class, for its text may quote a secret.
+
+    Raises:
+        TypeError: ``kind`` is no class of exceptions.
     """
 
     kind: type[BaseException] | tuple[type[BaseException], ...]
     meaning: Meaning | Callable[[Any, str], Meaning]
     words: Callable[[Any], str] | None = None
+
+    def __post_init__(self) -> None:
+        for kind in self.kind if isinstance(self.kind, tuple) else (self.kind,):
+            if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+                raise TypeError(f"a row of an error table is about a class of exceptions, not {kind!r}")
 
 
 @dataclass(frozen=True)
@@ -121,7 +129,8 @@ def asks_kms(
 
     An `EnvelopeError` leaves as it is. `Failed` becomes the error that it means. Any other exception becomes what
     ``errors`` says that it means; without a table it is a fault of the provider, `KmsUnavailable`, and the log has its
-    class and place. Whatever leaves, leaves without the frames that it passed through, which hold the secret.
+    class and place. So is an exception that ``errors`` fails to explain. Whatever leaves, leaves without the frames
+    that it passed through, which hold the secret.
 
     Args:
         operation: ``wrap`` or ``unwrap``.
@@ -134,7 +143,7 @@ def asks_kms(
             try:
                 return method(self, *args, **kwargs)
             except BaseException as error:
-                failure = _failure(error, operation, self.key_id, errors)
+                failure = _failure(error, operation, self, errors)
             del self, args, kwargs
             try:
                 raise failure
@@ -146,7 +155,17 @@ def asks_kms(
     return decorate
 
 
-def _failure(error: BaseException, operation: str, key_id: str, errors: ErrorTable | None) -> BaseException:
+def _failure(error: BaseException, operation: str, master: Any, errors: ErrorTable | None) -> BaseException:
+    """Find what leaves for ``error``. Never raises: what leaves from an ``except`` clause takes the secret along."""
+    try:
+        return _explain(error, operation, master.key_id, errors)
+    # Any class: the table and the key id are the provider's own code.
+    except Exception as fault:
+        logger.error("%s can't explain a failure of %s: %s", type(master).__name__, operation, place_of(fault))
+        return FAULT.make_error(operation=operation, key_id=_key_id_of(master))
+
+
+def _explain(error: BaseException, operation: str, key_id: str, errors: ErrorTable | None) -> BaseException:
     if isinstance(error, Failed):
         return error.meaning.make_error(operation=operation, key_id=error.key_id or key_id)
     if is_expected(error):
@@ -155,3 +174,10 @@ def _failure(error: BaseException, operation: str, key_id: str, errors: ErrorTab
         return errors.make_error(error, operation=operation, key_id=key_id)
     logger.error("the provider of %s failed unexpectedly at %s: %s", key_id, operation, place_of(error))
     return FAULT.make_error(operation=operation, key_id=key_id)
+
+
+def _key_id_of(master: Any) -> str:
+    try:
+        return str(master.key_id)
+    except Exception:
+        return type(master).__name__

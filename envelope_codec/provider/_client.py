@@ -117,15 +117,22 @@ class ProcessClient(Generic[C]):
 
 
 class _Given(Generic[C]):
-    """Hands out a client that somebody else built: at first as it is, in each forked child with connections anew."""
+    """Hands out a client that somebody else built: as it is, but in each forked child with connections anew.
+
+    The child may not take it as it is even if nobody asked for it here before the fork: whoever built it may have used
+    it, and it may hold the parent's connections.
+    """
 
     def __init__(self, client: C, reconnect: Callable[[C], object]) -> None:
         self._client = client
         self._reconnect = reconnect
-        self._is_fresh = True
+        self._is_inherited = False
+        in_child(self, _Given._inherit)
 
     def take(self) -> C:
-        if not self._is_fresh:
+        if self._is_inherited:
             self._reconnect(self._client)
-        self._is_fresh = False
         return self._client
+
+    def _inherit(self) -> None:
+        self._is_inherited = True

@@ -1,6 +1,6 @@
 """References to external storage. Temporal's SDK writes one in place of each stored payload; this module reads them.
 
-Whether a payload is a reference in clear, `envelope_codec.temporal.system_payloads.is_reference` says.
+`envelope_codec.temporal.system_payloads.is_reference` says whether a payload is a reference in clear.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Checks that a client encrypts, after every plugin has had its say."""
+"""Checks that a client encrypts, after every plugin has changed it."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def check_headers(client: Client) -> None:
 
 
 def refuse_headers_of_others(config: ClientConfig) -> None:
-    """Raise `ConfigurationError` if the user's codec would be given headers that it is not given without us.
+    """Raise `ConfigurationError` if our plugin would make the user's codec encode headers that it leaves alone today.
 
     The SDK has one setting for reading and writing headers. So a plugin that reads sealed headers and seals nothing
     would have the user's codec encode them.

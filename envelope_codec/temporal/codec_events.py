@@ -1,4 +1,4 @@
-"""The events that a codec reports, one for each call of `encode` or `decode` and each way that payloads took in it."""
+"""The events that a codec reports: for each call of `encode` or `decode`, one for each kind of payload in it."""
 
 from __future__ import annotations
 

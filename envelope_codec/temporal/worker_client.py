@@ -1,4 +1,4 @@
-"""The client that a worker gives to activities and Nexus operations. Another may have taken its place."""
+"""The client that a worker gives to activities and Nexus operations. It may have been replaced after the start."""
 
 from __future__ import annotations
 

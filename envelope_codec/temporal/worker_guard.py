@@ -1,4 +1,4 @@
-"""What a worker needs beside its client, and the check that it still has it after every plugin has had its say."""
+"""What a worker needs beside its client, and the check that no later plugin has removed it."""
 
 from __future__ import annotations
 

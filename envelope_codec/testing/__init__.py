@@ -47,11 +47,11 @@ class FakeKms:
 
     @property
     def key_id(self) -> str:
-        """See `MasterKey.key_id`."""
+        """Return the key id that the fake was made with."""
         return self._key_id
 
     def accepts(self, key_id: str) -> bool:
-        """See `MasterKey.accepts`."""
+        """Say whether ``key_id`` is this key's own."""
         return key_id == self._key_id
 
     def fail_next(self, *errors: BaseException) -> None:
@@ -64,7 +64,7 @@ class FakeKms:
 
     @frameless
     def wrap(self, secret: bytes, context: Mapping[str, str]) -> WrappedSecret:
-        """See `MasterKey.wrap`."""
+        """Encrypt ``secret``, bound to ``context``, unless a fault is injected."""
         with self._lock:
             self.wraps += 1
         self._faults("wrap")
@@ -74,7 +74,7 @@ class FakeKms:
 
     @frameless
     def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> Unwrapped:
-        """See `MasterKey.unwrap`. The version proves itself: each has key material of its own."""
+        """Decrypt, unless a fault is injected. The version proves itself: each version has key material of its own."""
         with self._lock:
             self.unwraps += 1
         self._faults("unwrap")
@@ -90,7 +90,7 @@ class FakeKms:
         return Unwrapped(secret, wrapped.key_version)
 
     def close(self) -> None:
-        """See `MasterKey.close`."""
+        """Do nothing: a fake has no connections."""
 
     def _faults(self, operation: str) -> None:
         self.before_call(operation)
@@ -117,15 +117,15 @@ class ManualClock:
         self._order = itertools.count()
 
     def monotonic(self) -> float:
-        """See `Clock.monotonic`."""
+        """Return the seconds that the test has let pass."""
         return self._monotonic
 
     def time(self) -> float:
-        """See `Clock.time`."""
+        """Return the time of day, in Unix seconds, that the test has set."""
         return self._time
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> _ManualTimer:
-        """See `Clock.call_later`."""
+        """Call ``callback`` once the test has let so many seconds pass."""
         timer = _ManualTimer(callback)
         with self._lock:
             heapq.heappush(self._due, (self._monotonic + max(delay, 0.0), next(self._order), timer))

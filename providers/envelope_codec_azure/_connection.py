@@ -114,7 +114,7 @@ class Connection:
 
 
 def _refuse(_: _Opened) -> None:
-    """The SDK has no way to open other connections in a client."""
+    """Raise: the SDK has no way to open other connections in a client."""
     raise Failed(FORKED)
 
 

@@ -109,7 +109,7 @@ def digest_of(*, key_id: str, key_version: str, signer: Signer, context: bytes, 
 
 
 def with_low_s(signature: bytes) -> bytes:
-    """The same signature with s at most half the order, so that nobody can make a second one of it.
+    """Return the same signature with s at most half the order, so that nobody can make a second one of it.
 
     ``(r, s)`` and ``(r, n - s)`` are both valid, and a vault gives either.
     """
@@ -130,7 +130,7 @@ def _sized(data: bytes) -> bytes:
 
 
 def _cut(data: bytes) -> tuple[bytes, bytes]:
-    """The first u16-length field, and what follows it."""
+    """Return the first u16-length field, and what follows it."""
     end = 2 + int.from_bytes(data[:2], "big")
     if len(data) < max(2, end):
         raise NotSigned

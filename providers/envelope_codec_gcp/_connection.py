@@ -89,13 +89,13 @@ class _Opener:
         )
 
     def _secure_channel(self, host: str, *, options: list[tuple[str, Any]], **settings: Any) -> grpc.Channel:
-        """The SDK's own channel, with our options added."""
+        """Make the SDK's own channel, with our options added."""
         return KeyManagementServiceGrpcTransport.create_channel(
             host, options=[*options, *self._channel_options()], **settings
         )
 
     def _channel_options(self) -> list[tuple[str, Any]]:
-        """https://grpc.github.io/grpc/core/group__grpc__arg__keys.html"""
+        """Return the options of a channel: https://grpc.github.io/grpc/core/group__grpc__arg__keys.html"""
         return [
             # In spite of its name, the time that one connection attempt gets.
             ("grpc.min_reconnect_backoff_ms", int(self._connect_timeout * 1000)),

@@ -59,13 +59,13 @@ class KeyFile:
 
     @classmethod
     def generate(cls) -> KeyFile:
-        """A new key with one version."""
+        """Make a new key with one version."""
         key = os.urandom(KEY_BYTES)
         return cls(fingerprint(key), "1", {"1": key})
 
     @classmethod
     def parse(cls, data: bytes) -> KeyFile:
-        """The key in ``data``.
+        """Read the key in ``data``.
 
         Raises:
             InvalidKeyFile: any defect.
@@ -86,7 +86,7 @@ class KeyFile:
         return cls(id_, str(primary), versions, _disabled(document.get("disabled", []), versions))
 
     def to_bytes(self) -> bytes:
-        """The file's bytes; `parse` reads them back."""
+        """Write the file's bytes. `parse` reads them back."""
         document: dict[str, Any] = {
             "format": FORMAT,
             "id": self.id,
@@ -98,7 +98,7 @@ class KeyFile:
         return json.dumps(document, indent=2).encode() + b"\n"
 
     def rotated(self) -> KeyFile:
-        """The same key with one more version, which is primary."""
+        """Return the same key with one more version, which is primary."""
         name = str(max(map(int, self.versions)) + 1)
         return replace(self, primary=name, versions={**self.versions, name: os.urandom(KEY_BYTES)})
 
@@ -107,7 +107,7 @@ class KeyFile:
 
 
 def fingerprint(key: bytes) -> str:
-    """The id of a key whose version 1 is ``key``: 32 lowercase hex digits."""
+    """Compute the id of a key whose version 1 is ``key``: 32 lowercase hex digits."""
     return hashlib.sha256(FORMAT.encode() + b"\0" + key).digest()[:16].hex()
 
 

@@ -64,7 +64,7 @@ class TransitKey:
 
 
 def check_path(setting: str, path: object) -> None:
-    """Raises `ConfigurationError` unless ``path`` is the one spelling of a mount or namespace."""
+    """Raise `ConfigurationError` unless ``path`` is the one spelling of a mount or namespace."""
     if not isinstance(path, str) or not path.strip("/"):
         raise ConfigurationError(f"Vault {setting} {path!r} must be a path, such as team/a")
     if path != path.strip("/"):

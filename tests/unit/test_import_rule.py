@@ -39,28 +39,68 @@ def room(module: str) -> int:
 
 def imports(module: str) -> set[str]:
     """The modules of the library that ``module`` names in an import, inside of functions too."""
-    tree = ast.parse(MODULES[module].read_text("utf-8"))
-    return {target for node in tree.body for target in _targets(node)}
+    return set(_targets(ast.parse(MODULES[module].read_text("utf-8")), lazy=module == PACKAGE))
 
 
-def _targets(node: ast.AST) -> Iterator[str]:
-    if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test) and module_is_lazy(node):
+def _targets(node: ast.AST, *, lazy: bool = False) -> Iterator[str]:
+    """The modules that are named below ``node``, also where only type checkers read it or a text names one.
+
+    With ``lazy``, without the block for type checkers: the top-level package loads what it names there when it is used.
+    """
+    if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test) and lazy:
         return
+    if isinstance(node, ast.Call) and ast.unparse(node.func) == "logging.getLogger":
+        return  # the text is the name of a logger
     if isinstance(node, ast.ImportFrom):
         assert node.level == 0, "imports are absolute"
         for alias in node.names:
             full = f"{node.module}.{alias.name}"
-            if full in MODULES or node.module in MODULES:
-                yield full if full in MODULES else str(node.module)
+            if full in MODULES:
+                yield full
+            elif node.module == PACKAGE and alias.name in envelope_codec.__all__:
+                yield f"{PACKAGE}.{envelope_codec._HOMES.get(alias.name, 'errors')}"
+            elif node.module in MODULES:
+                yield str(node.module)
     elif isinstance(node, ast.Import):
-        yield from (alias.name for alias in node.names if alias.name in MODULES)
+        for alias in node.names:
+            assert alias.name != PACKAGE or alias.asname is None, "the package is imported by its own name"
+            if alias.name in MODULES:
+                yield alias.name
+    elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == PACKAGE:
+        if node.attr in envelope_codec.__all__:
+            yield f"{PACKAGE}.{envelope_codec._HOMES.get(node.attr, 'errors')}"
+    elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+        for named in (node.value, PACKAGE + node.value):  # as `import_module` takes it: absolute, or relative
+            if named in MODULES and named != PACKAGE and node.value:
+                yield named
     for child in ast.iter_child_nodes(node):
-        yield from _targets(child)
+        yield from _targets(child, lazy=lazy)
 
 
-def module_is_lazy(node: ast.If) -> bool:
-    """Whether ``node`` is the block of the top-level package, whose names are loaded when they are used."""
-    return "EnvelopePlugin" in ast.unparse(node) and "Keyring" in ast.unparse(node)
+EVASIONS = [
+    "from envelope_codec.temporal.codec import EnvelopeCodec",
+    "from envelope_codec.temporal import codec",
+    "from envelope_codec import EnvelopeCodec",
+    "import envelope_codec\ndef make(): return envelope_codec.EnvelopeCodec",
+    "import envelope_codec.temporal.codec as codec",
+    "def make():\n    from envelope_codec.temporal.codec import EnvelopeCodec",
+    "if TYPE_CHECKING:\n    from envelope_codec.temporal.codec import EnvelopeCodec",
+    "if TYPE_CHECKING:\n    from envelope_codec import Keyring, EnvelopePlugin, EnvelopeCodec",
+    "import_module('envelope_codec.temporal.codec')",
+    "import_module('.temporal.codec', 'envelope_codec')",
+    "__import__('envelope_codec.temporal.codec')",
+]
+
+
+@pytest.mark.parametrize("source", EVASIONS)
+def test_every_way_to_name_a_module_counts_as_an_import(source: str) -> None:
+    assert f"{PACKAGE}.temporal.codec" in set(_targets(ast.parse(source)))
+
+
+@pytest.mark.parametrize("source", ["from ..temporal import codec", "import envelope_codec as library"])
+def test_imports_that_hide_what_they_name_are_refused(source: str) -> None:
+    with pytest.raises(AssertionError):
+        set(_targets(ast.parse(source)))
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))

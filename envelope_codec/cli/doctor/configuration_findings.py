@@ -66,7 +66,7 @@ def _namespace_findings(config: EnvelopeConfig, namespace: str) -> Iterator[Find
 
 
 def _defect_of_context(config: EnvelopeConfig, namespace: str, keys: Sequence[ConfiguredKey]) -> str:
-    """Why no record can be made for ``namespace``; empty if one can."""
+    """Say why no record can be made for ``namespace``; empty if one can."""
     try:
         record_head(purpose_of(config), 0, {**(keys[0].context if keys else {}), NAMESPACE: namespace})
     except MalformedEnvelope as error:

@@ -61,7 +61,7 @@ def opening_keys(config: EnvelopeConfig, namespace: str) -> list[ConfiguredKey]:
 
 
 def purpose_of(config: EnvelopeConfig) -> Purpose:
-    """The purpose of new records. The KMS is told it, so that a policy may ask for it."""
+    """Return the purpose of new records. The KMS gets it in its context, so that a policy may require it."""
     return Purpose.DATA_KEY if config.wrapping == "direct" else Purpose.WRAPPING_KEY
 
 

@@ -12,7 +12,7 @@ from envelope_codec.storage.reference import Reference, parse_reference, parse_r
 
 
 def claim_of(payload: Payload) -> Payload | None:
-    """The sealed claim in a reference that this project's drivers made, else None. Nothing is opened."""
+    """Return the sealed claim in a reference that this project's drivers made, else None. Nothing is opened."""
     try:
         return _claim(parse_reference(payload))
     except MalformedEnvelope:
@@ -20,7 +20,7 @@ def claim_of(payload: Payload) -> Payload | None:
 
 
 def claim_in(document: Any) -> Payload | None:
-    """The same for a reference that is JSON already."""
+    """Do the same for a reference that is JSON already."""
     try:
         return _claim(parse_reference_document(document))
     except MalformedEnvelope:

@@ -41,7 +41,7 @@ def read_payload(value: Any) -> Payload:
 
 
 def payload_of_value(value: Any) -> Payload:
-    """A payload without data, whose metadata is what the tools left out when they printed ``value`` in its place.
+    """Make a payload without data, whose metadata is what the tools left out when they printed ``value`` in its place.
 
     https://github.com/temporalio/api-go/blob/master/internal/temporalcommonv1/README.md has the rules.
     """

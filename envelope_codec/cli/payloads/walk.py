@@ -67,7 +67,7 @@ def locations_in_event(event: HistoryEvent) -> Iterator[Location]:
 
 
 def _shape_of(value: Any, name: str) -> Descriptor | None:
-    """The protobuf message that ``value`` is, to judge by its members or by its ``name``. None if it is none."""
+    """Tell from its members, or from its ``name``, which protobuf message ``value`` is. None if it is none."""
     if not isinstance(value, dict):
         return None
     if is_payload(value):

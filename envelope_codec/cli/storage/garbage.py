@@ -177,7 +177,7 @@ class Collection:
         )
 
     async def _sort(self) -> None:
-        """Tell the orphans of the namespaces that were read from what must be left."""
+        """Separate the orphans of the namespaces that were read from what must be left."""
         namespaces = {reader.namespace for reader in self._readers}
         self._watcher.expect("looking at what nothing refers to", len(self._unreferenced))
 
@@ -202,7 +202,7 @@ class Collection:
 
 
 def _namespace_of(data: bytes) -> str:
-    """The namespace that a stored payload was sealed for."""
+    """Find the namespace that a stored payload was sealed for."""
     try:
         payload = Payload.FromString(data)
         envelope = parse(payload.metadata, payload.data)

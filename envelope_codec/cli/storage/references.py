@@ -16,7 +16,7 @@ from envelope_codec.temporal.system_payloads import is_reference, parse_system_n
 
 
 async def ids_in(message: Message, codec: EnvelopeCodec) -> set[str]:
-    """Ids of all stored payloads that ``message`` refers to.
+    """Find the ids of all stored payloads that ``message`` refers to.
 
     References of other drivers don't count: no id of ours is in them.
 
@@ -32,7 +32,7 @@ async def ids_in(message: Message, codec: EnvelopeCodec) -> set[str]:
 
 
 def _payloads(message: Message) -> Iterator[Payload]:
-    """All payloads, also those inside what Temporal writes as a payload itself."""
+    """Yield all payloads, also those inside what Temporal writes as a payload itself."""
     for payload in payloads_in(message):
         yield payload
         try:
@@ -53,7 +53,7 @@ async def _decoded(payload: Payload, codec: EnvelopeCodec) -> Payload:
 
 
 def _claim(payload: Payload) -> Mapping[str, str] | None:
-    """The claim data, if ``payload`` is a reference that one of our drivers made."""
+    """Return the claim data, if ``payload`` is a reference that one of our drivers made."""
     if not is_reference(payload):
         return None
     claim = parse_reference(payload).claim_data

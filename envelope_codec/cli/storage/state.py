@@ -50,7 +50,7 @@ class State:
             self._file.close()
 
     def ids(self, run: Run) -> list[str] | None:
-        """The ids that ``run`` refers to. None if it was not read yet."""
+        """Return the ids that ``run`` refers to. None if it was not read yet."""
         return self._read.get(run)
 
     def add(self, run: Run, ids: Iterable[str]) -> None:

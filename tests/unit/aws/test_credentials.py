@@ -683,10 +683,10 @@ HANGS = """
 import sys
 from envelope_codec import EnvelopeConfig, SealingContext
 from temporalio.api.common.v1 import Payload
-import asyncio, envelope_codec.aws.credentials as credentials
+import asyncio, boto3, envelope_codec.aws.credentials as credentials
 from envelope_codec.temporal.codec import EnvelopeCodec
 credentials._SOURCE_SECONDS = 0.2
-codec = EnvelopeCodec(EnvelopeConfig(key=sys.argv[1], timeout=1.0))
+codec = EnvelopeCodec(EnvelopeConfig(key=sys.argv[1], timeout=3.0))
 try:
     asyncio.run(codec.encode([Payload(data=b"x")]))
 except Exception as error:

@@ -37,6 +37,34 @@ def test_a_breaker_opens_at_the_first_failure_and_lets_one_probe_through_at_a_ti
     assert breaker.take_probe(300.5), "it begins anew"
 
 
+class _Meanwhile(float):
+    """Monotonic seconds: while they are looked at, another thread gets an answer."""
+
+    breaker: Breaker
+
+    def __lt__(self, other: float) -> bool:
+        self.breaker.close()
+        return super().__lt__(other)
+
+    def __add__(self, other: float) -> float:
+        self.breaker.close()
+        return super().__add__(other)
+
+
+@pytest.mark.parametrize("step", ["take_probe", "open"])
+def test_an_answer_closes_a_breaker_whatever_another_thread_does_meanwhile(step: str) -> None:
+    breaker = Breaker()
+    breaker.open(100, jitter=0)
+    now = _Meanwhile(200)
+    now.breaker = breaker
+    if step == "open":
+        breaker.open(now, jitter=0)
+    else:
+        breaker.take_probe(now)
+    assert not breaker.is_open, "it would be asked last until somebody happened to ask it"
+    assert breaker.state is BreakerState.CLOSED
+
+
 class Two:
     """Two master keys for the same records, and a keyring that may use both."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,21 @@ async def test_a_client_of_a_namespace_without_keys_is_not_made() -> None:
             await Client.connect("127.0.0.1:1", lazy=True, namespace="prod2", plugins=[plugin])
     with EnvelopePlugin(settings.model_copy(update={"sealing": False})) as plugin:
         await Client.connect("127.0.0.1:1", lazy=True, namespace="prod2", plugins=[plugin])
+
+
+def test_patterns_are_gone_through_once_for_a_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look-up stands before each call of a KMS, and before each request to the codec server, on its event loop."""
+    compared: list[str] = []
+
+    def compare(name: str, pattern: str) -> bool:
+        compared.append(name)
+        return fnmatchcase(name, pattern)
+
+    sets = KeySets(config(key=FakeKms(), namespaces={f"tenant-{number}-*": {"key": FakeKms()} for number in range(50)}))
+    monkeypatch.setattr("envelope_codec.keys.namespaces.fnmatchcase", compare)
+    for _ in range(20):
+        assert sets.sealing("live") is sets.opening("live")
+    assert len(compared) == 2 * 50
 
 
 # --- a key for each tenant --------------------------------------------------------------------------------------------

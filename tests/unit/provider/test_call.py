@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import logging
 import pickle
+from typing import Any
 
 import pytest
 
-from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable
+from envelope_codec.errors import (
+    ConfigurationError,
+    EnvelopeError,
+    InvalidCiphertext,
+    KeyDenied,
+    KmsUnavailable,
+    StoreUnavailable,
+)
 from envelope_codec.provider import ErrorTable, Failed, Meaning, Row, asks_kms, meanings, quote
 from tests.support.frame_walker import Sentinels, leaks
 
@@ -155,3 +163,63 @@ def test_the_common_meanings_have_codes_and_texts_of_their_own() -> None:
     assert len({meaning.text for meaning in meanings.COMMON}) == len(meanings.COMMON)
     assert {value for value in vars(meanings).values() if isinstance(value, Meaning)} == set(meanings.COMMON)
     assert all(meaning.hint for meaning in meanings.COMMON)
+
+
+def explode(*_: object) -> Meaning:
+    raise RuntimeError(SECRET)
+
+
+def nothing(*_: object) -> Meaning:
+    return None  # type: ignore[return-value]  # of a third party
+
+
+LOG = logging.getLogger("envelope_codec.test")
+BROKEN = {
+    "meaning": ErrorTable(LOG, (Row(OSError, explode),)),
+    "no meaning": ErrorTable(LOG, (Row(OSError, nothing),)),
+    "words": ErrorTable(LOG, (Row(OSError, meanings.UNREACHABLE, words=explode),)),  # type: ignore[arg-type]
+    "is_of_reply": ErrorTable(LOG, (), is_of_reply=explode),  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.parametrize("table", BROKEN.values(), ids=list(BROKEN))
+def test_a_table_that_fails_itself_is_a_fault_and_takes_no_secret_along(
+    table: ErrorTable, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(Key):
+        @asks_kms("wrap", table)
+        def wrap(self, secret: bytes) -> None:
+            held = bytes(secret)
+            raise OSError(held)
+
+    assert raised(Broken(OSError())).code == "fault"
+    assert "Broken can't explain a failure of wrap" in caplog.text
+    assert "sesame" not in caplog.text
+
+
+def test_a_key_id_that_can_not_be_told_is_a_fault_and_takes_no_secret_along() -> None:
+    class Nameless:
+        @property
+        def key_id(self) -> str:
+            raise OSError(SECRET)
+
+        @asks_kms("wrap", ERRORS)
+        def wrap(self, secret: bytes) -> None:
+            raise ValueError(secret)
+
+    with pytest.raises(KmsUnavailable) as caught:
+        Nameless().wrap(SECRET)
+    assert (caught.value.code, caught.value.key_id) == ("fault", "Nameless")
+    assert leaks(caught.value, Sentinels(SECRET)) == []
+
+
+@pytest.mark.parametrize("kind", ["OSError", int, (OSError, 3), OSError()])
+def test_a_row_is_about_classes_of_exceptions(kind: Any) -> None:
+    with pytest.raises(TypeError, match="class of exceptions"):
+        Row(kind, meanings.UNREACHABLE)
+
+
+@pytest.mark.parametrize("kind", [ValueError, EnvelopeError, ConfigurationError, StoreUnavailable, object])
+def test_a_meaning_is_one_of_three_errors(kind: Any) -> None:
+    with pytest.raises(ValueError, match="KmsUnavailable, KeyDenied, InvalidCiphertext alone"):
+        Meaning(kind, "code", "text")

@@ -174,3 +174,17 @@ def test_a_client_that_is_given_is_left_open_and_has_other_connections_in_a_chil
     assert client.closed == 0
     with pytest.raises(Failed):
         process.get()
+
+
+def test_a_client_that_was_given_and_not_yet_used_here_has_other_connections_in_a_child_as_well() -> None:
+    """Whoever gave it may have used it."""
+    client = Client()
+    process = ProcessClient.given(client, reconnect=Client.reconnect)
+
+    def child() -> None:
+        assert process.get() is client
+        assert client.reconnected == 1
+
+    in_child(child)
+    assert process.get() is client
+    assert client.reconnected == 0

@@ -7,13 +7,10 @@ from collections.abc import Iterator
 import pytest
 from azurekv_client import CLIENT_ID, CLIENT_SECRET, TENANT
 
-from envelope_codec.cli.configuration import Configuration
-from envelope_codec.cli.doctor.call import Calls, Deadline
-from envelope_codec.cli.doctor.diagnosis import Request, diagnose
 from envelope_codec.cli.doctor.finding import Level
-from envelope_codec.cli.logs import quiet_logs
 from envelope_codec.config import EnvelopeConfig
 from tests.support.azure_vault import Azure, azure_vault
+from tests.support.doctor_runs import examine
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +33,7 @@ async def findings(azure: Azure, key: str) -> list[str]:
     """What is a problem, with what to do about it."""
     options = f"endpoint={azure.listener.origin}&ca_bundle={azure.certificate}"
     config = EnvelopeConfig(key=f"azurekv://{azure.vault.host}/{key}{'&' if '?' in key else '?'}{options}")
-    request = Request(Configuration(config, "a test"), ("default",), True, None)
-    with quiet_logs() as words:
-        diagnosis = await diagnose(request, Deadline(60.0), Calls(), words)
+    diagnosis = await examine(config)
     return [f"{found.text} {found.fix}" for found in diagnosis.findings if found.level is Level.problem]
 
 

@@ -137,9 +137,6 @@ NOT_OF_A_VAULT = {
     "a bare status": (400, b"", {}),
     "success, with a page": (200, b"<html>Log in</html>", {"Content-Type": "text/html"}),
     "success, without a value": (200, {"kid": "https://envelope.vault.azure.net/keys/rsa/" + "0" * 32}, {}),
-    "success, of another key": (200, {"kid": "https://envelope.vault.azure.net/keys/x/" + "0" * 32, "value": ""}, {}),
-    "success, of another version": (200, {"kid": "https://envelope.vault.azure.net/keys/rsa/" + "0" * 32}, {}),
-    "success, of another vault": (200, {"kid": "https://other.vault.azure.net/keys/rsa/" + "0" * 32}, {}),
 }
 
 
@@ -151,6 +148,39 @@ def test_what_no_vault_sends_says_nothing_about_the_key(
     azure.answer("unwrapkey", status, body, headers=headers)
     error = failure(key, wrapped)
     assert (type(error), error.code) == (KmsUnavailable, "no-answer")
+
+
+@pytest.mark.parametrize(
+    "kid",
+    [
+        "https://envelope.vault.azure.net/keys/other/VERSION",
+        "https://envelope.vault.azure.net/keys/rsa/" + "0" * 32,
+        "https://envelope.vault.azure.net/keys/rsa",
+        "https://other.vault.azure.net/keys/rsa/VERSION",
+        "http://envelope.vault.azure.net/keys/rsa/VERSION",
+        "https://envelope.vault.azure.net/secrets/rsa/VERSION",
+        "VERSION",
+        None,
+    ],
+)
+def test_a_reply_about_another_key_says_nothing_about_this_one(
+    azure: Azure, key: AzureKeyVault, wrapped: WrappedSecret, kid: str | None
+) -> None:
+    named = kid and kid.replace("VERSION", wrapped.key_version)
+    azure.answer("unwrapkey", 200, {"kid": named, "value": "A" * 43})
+    error = failure(key, wrapped)
+    assert (type(error), error.code) == (KmsUnavailable, "no-answer")
+
+
+def test_a_reply_about_this_key_is_taken_in_any_letters_and_with_the_usual_port(
+    azure: Azure, key: AzureKeyVault, wrapped: WrappedSecret
+) -> None:
+    azure.answer(
+        "unwrapkey",
+        200,
+        {"kid": f"https://Envelope.vault.azure.net:443/keys/RSA/{wrapped.key_version}", "value": "A" * 43},
+    )
+    assert key.unwrap(wrapped, CONTEXT).secret == bytes(32)
 
 
 @pytest.mark.parametrize("value", ["not base64url!", "A", None, 5, ["AAAA"]])
@@ -270,6 +300,16 @@ def test_the_default_credential_logs_in_once(
     for _ in range(3):
         assert key.unwrap(wrapped, CONTEXT).secret == SECRET
     assert azure.vault.logins == 1
+
+
+def test_a_proxy_is_not_used_on_this_machine(
+    azure: Azure, wrapped: WrappedSecret, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    for name in ("NO_PROXY", "no_proxy"):
+        environment.delenv(name, raising=False)
+    key = azure.open("rsa", sign_key="signer", credential=None)
+    assert key.unwrap(wrapped, CONTEXT).secret == SECRET
 
 
 def test_a_wrong_secret_is_an_outage_and_tried_once(

@@ -413,8 +413,8 @@ def test_a_signature_that_was_damaged_on_the_way_is_no_answer(azure: Azure, key:
 def test_throttling_of_a_wrap_is_not_retried_here(azure: Azure, key: AzureKeyVault, work: str) -> None:
     key.wrap(SECRET, CONTEXT)
     azure.refuse(work, 429, "Throttled", times=9)
-    refuse(lambda: key.wrap(SECRET, CONTEXT), KmsUnavailable, "throttled", azure)
-    assert azure.calls.count(work) == 1
+    calls = {"get": ["get"], "sign": ["get", "sign"]}
+    refuse(lambda: key.wrap(SECRET, CONTEXT), KmsUnavailable, "throttled", azure, calls[work])
 
 
 # A key that binds the context itself

@@ -124,6 +124,7 @@ def test_null_fields_of_a_signal_with_start_are_dropped_and_the_sdks_mark_as_wel
         (SYSTEM_ENDPOINT, "mine.Message", request().SerializeToString()),
         (SYSTEM_ENDPOINT, "", b"\xff\xff"),
     ],
+    ids=["another endpoint", "another message", "no message"],
 )
 def test_what_is_no_signal_with_start_stays(endpoint: str, name: str, data: bytes) -> None:
     completion = WorkflowActivationCompletion()

@@ -18,10 +18,10 @@ from envelope_codec.cli.doctor.master_keys import MasterKeys
 from envelope_codec.cli.doctor.survey_findings import unconfigured_finding
 from envelope_codec.cli.logs import quiet_logs
 from envelope_codec.envelope import Purpose, commit, record_head
-from envelope_codec.errors import KeyDenied
 from envelope_codec.kms import Unwrapped, WrappedSecret
+from envelope_codec.provider.meanings import NOT_PERMITTED
 from envelope_codec.testing import FakeKms
-from tests.support.doctor_runs import NOT_PERMITTED, SECONDS, Recording, denied, examine, problems
+from tests.support.doctor_runs import SECONDS, Recording, examine, problems
 from tests.support.doctor_surveys import Sealer, started, surveyed
 
 
@@ -193,7 +193,7 @@ async def test_of_several_recipients_one_is_enough(seal: Sealer, kms: FakeKms) -
 async def test_a_key_that_cannot_tell_gives_no_false_alarm(seal: Sealer, kms: FakeKms) -> None:
     class Alias(FakeKms):
         def accepts(self, key_id: str) -> bool:
-            raise KeyDenied("permission to use the key is missing")
+            raise NOT_PERMITTED.make_error(operation="wrap", key_id=self.key_id)
 
     sealed = await seal(kms)
     for config in (EnvelopeConfig(key=Alias()), EnvelopeConfig(key=FakeKms(), decrypt_keys=("what://k",))):
@@ -209,7 +209,7 @@ class DecryptOnly(FakeKms):
 
     def wrap(self, secret: bytes, context: Any) -> Any:
         if not self.may_wrap:
-            raise denied(NOT_PERMITTED)
+            raise NOT_PERMITTED.make_error(operation="wrap", key_id=self.key_id)
         return super().wrap(secret, context)
 
 
