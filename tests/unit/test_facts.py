@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib import metadata
 from importlib.metadata import EntryPoint
 from typing import Any
 
@@ -28,7 +29,7 @@ OTHER = make_facts(scheme="otherkms")
 def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[EntryPoint]]:
     """The entry points that are there."""
     points: list[EntryPoint] = []
-    monkeypatch.setattr(_facts.metadata, "entry_points", lambda *, group: points if group == FACTS_GROUP else [])
+    monkeypatch.setattr(metadata, "entry_points", lambda *, group: points if group == FACTS_GROUP else [])
     installed_facts.cache_clear()
     yield points
     installed_facts.cache_clear()
