@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from envelope_codec import _facts
 from envelope_codec._facts import FACTS_GROUP, BareKey, installed_facts
 from envelope_codec.provider import Option, ProviderFacts, meanings
 
