@@ -211,4 +211,4 @@ def _typed(value: Any, kind: type[T]) -> T:
     """The part of a reply, which must be of this type: what is missing or made up refuses no key."""
     if type(value) is not kind:
         raise Failed(meanings.NO_ANSWER)
-    return value  # type: ignore[no-any-return]
+    return value
