@@ -27,8 +27,9 @@ class Floors(NamedTuple):
     rooms: Mapping[str, float]
 
 
+# The total is a first floor, from what unit tests alone reach. Raise it to the figure of all suites, less one point.
 ALL_SUITES = Floors(84.0, {"envelope_codec/keys": 95.0, "envelope_codec/temporal": 95.0})
-UNIT_TESTS = Floors(0.0, {"envelope_codec/keys": 89.0, "envelope_codec/temporal": 86.0})
+UNIT_TESTS = Floors(0.0, {"envelope_codec/keys": 94.5, "envelope_codec/temporal": 95.0})
 """Of the two rooms' own unit tests without the slow ones. Raise them when the figures rise."""
 
 
