@@ -38,8 +38,10 @@ demo: $(DEMO) $(if $(filter aws,$(KMS)),localstack-venv) ## encrypt a workflow e
 test: $(DEV) localstack-venv ## run all tests, real servers included; ARGS="-k NAME" for some, JOBS=2 for two files at a time
 	$(RUN) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
-quick: $(DEV) ## run the unit tests that are not marked slow, in under a minute; before a commit: make lint types quick
-	$(RUN) -m pytest tests/unit -m 'not slow' -q -n 2 --dist loadfile $(ARGS)
+# The rooms at the edges have tests that start processes and servers. `make test ARGS=tests/unit` runs those too.
+edges := aws provider providers server cli testing
+quick: $(DEV) ## run fast unit tests of the wire format, keys, temporal and storage; before a commit: make lint types quick
+	$(RUN) -m pytest tests/unit $(edges:%=--ignore=tests/unit/%) -m 'not slow' -q -n 2 --dist loadfile $(ARGS)
 
 coverage: $(DEV) localstack-venv ## run all tests, and hold the branches they took to their floors; .coverage/html shows them
 	$(coverage) run -m pytest -n $(JOBS) --dist loadfile $(ARGS)

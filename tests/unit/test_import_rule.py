@@ -117,6 +117,7 @@ def test_there_is_no_circle_of_modules() -> None:
         pytest.fail(" -> ".join(error.args[1]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "module", ["keys", *(f"keys.{path.stem}" for path in sorted((ROOT / "keys").glob("[a-z]*.py")))]
 )

@@ -75,6 +75,7 @@ def test_the_scheme_is_unknown_before_the_provider_is_installed() -> None:
     )
 
 
+@pytest.mark.slow
 def test_an_installed_provider_is_found_by_its_scheme(provider: Path) -> None:
     code = """
 from envelope_codec.kms import MasterKey, master_key
@@ -85,6 +86,7 @@ print(type(key).__module__, key.key_id)
     assert python(code, provider) == "acme_kms._master_key acmekms://x"
 
 
+@pytest.mark.slow
 def test_the_example_passes_the_suites_that_are_shipped(provider: Path, tmp_path: Path) -> None:
     """As its author runs them: with pytest alone, and the names that are public."""
     command = [sys.executable, "-m", "pytest", "-q", "-c", os.devnull, "-p", "no:cacheprovider"]
@@ -180,6 +182,7 @@ def test_an_unknown_scheme_is_refused_with_all_that_are_installed(provider: Path
     )
 
 
+@pytest.mark.slow
 def test_two_distributions_that_claim_one_scheme_are_refused(provider: Path, rival: Path) -> None:
     said = python(REFUSED.format(uri="acmekms://x?endpoint=http://127.0.0.1:1"), provider, rival)
     assert said == "more than one installed provider claims key URI scheme 'acmekms'"
