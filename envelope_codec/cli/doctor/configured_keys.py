@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from envelope_codec.config import EnvelopeConfig, NamespaceKeys
+from envelope_codec.config import EnvelopeConfig
 from envelope_codec.envelope import Purpose
+from envelope_codec.keys.key_sets import keys_of_entry, list_keys
 from envelope_codec.keys.namespaces import Entries, is_pattern
 
 
@@ -52,12 +53,12 @@ def namespaces_of(config: EnvelopeConfig, default: str | None) -> list[str]:
 
 def sealing_keys(config: EnvelopeConfig, namespace: str) -> list[ConfiguredKey]:
     """List all master keys of ``namespace``. Empty where none is configured. `KeySets` finds the same keys."""
-    return _keys_of_entry(config, namespace, Entries(config).sealing(namespace))
+    return _keys_of(config, namespace, Entries(config).sealing(namespace))
 
 
 def opening_keys(config: EnvelopeConfig, namespace: str) -> list[ConfiguredKey]:
     """List the master keys that open what was sealed for ``namespace``, which may be an old name."""
-    return _keys_of_entry(config, namespace, Entries(config).opening(namespace))
+    return _keys_of(config, namespace, Entries(config).opening(namespace))
 
 
 def purpose_of(config: EnvelopeConfig) -> Purpose:
@@ -65,17 +66,10 @@ def purpose_of(config: EnvelopeConfig) -> Purpose:
     return Purpose.DATA_KEY if config.wrapping == "direct" else Purpose.WRAPPING_KEY
 
 
-def _list_keys(namespace: str, prefix: str, keys: EnvelopeConfig | NamespaceKeys) -> Iterator[ConfiguredKey]:
-    yield ConfiguredKey(namespace, f"{prefix}key", keys.key, True, keys.context)
-    for name in ("backup_keys", "decrypt_keys"):
-        for index, given in enumerate(getattr(keys, name)):
-            setting = f"{prefix}{name}[{index}]"
-            yield ConfiguredKey(namespace, setting, given, name == "backup_keys", keys.context)
-
-
-def _keys_of_entry(config: EnvelopeConfig, namespace: str, entry: str | None) -> list[ConfiguredKey]:
+def _keys_of(config: EnvelopeConfig, namespace: str, entry: str | None) -> list[ConfiguredKey]:
     if entry is None:
         return []
-    if entry == "":
-        return list(_list_keys(namespace, "", config))
-    return list(_list_keys(namespace, f"namespaces.{entry}.", config.namespaces[entry]))
+    prefix, keys = keys_of_entry(config, entry)
+    return [
+        ConfiguredKey(namespace, one.setting, one.given, one.seals, keys.context) for one in list_keys(prefix, keys)
+    ]
