@@ -12,13 +12,10 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from datastores import MongoServer, PostgresServer, ValkeyServer
 from localserver import LOOPBACK, Server, ServerFailed
-
-if TYPE_CHECKING:
-    from devstack import AzureKeyVaultServer, GcpKmsServer, LocalStack, OpenBao
+from servers import AzureKeyVaultServer, GcpKmsServer, LocalStack, OpenBao
 
 NAME = "envelope"
 AWS_ALIAS = f"arn:aws:kms:us-east-1:000000000000:alias/{NAME}"
