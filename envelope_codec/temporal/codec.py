@@ -87,6 +87,7 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
         self._context: SealingContext | None = None
         self._resolves = self._keyring.resolves
         self._legacy = LegacyCodecs(self._config.legacy_codecs) if self._config.legacy_codecs else None
+        self._lasting = not self._resolves and (self._legacy is None or not self._legacy.takes_context)
         self._open_timeout = self._keyring.limits.timeout
         self._events = CodecEvents(self._keyring.observer, namespace)
         self._variants: dict[tuple[str | None, bool], EnvelopeCodec] = {(None, False): self}
@@ -121,6 +122,11 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
             variant = copy.copy(variant)
             variant._context = SealingContext(variant._namespace, context.workflow_id or "")
         return variant if self._legacy is None else variant._with_legacy(self._legacy.with_context(context))
+
+    @property
+    def has_lasting_variants(self) -> bool:
+        """Whether `with_context` returns the same object for the same namespace and kind of context."""
+        return self._lasting
 
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
         """Seal each payload. One payload in, one out."""
