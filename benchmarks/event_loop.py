@@ -86,7 +86,7 @@ async def main() -> None:
             print(f"{name:17} {operation:9} {now:13.2f} {before:31.2f}")
     codec.close()
     if options.json:
-        options.json.write_text(json.dumps({"name": "event_loop", "rows": rows}, indent=2) + "\n")  # noqa: ASYNC240
+        options.json.write_text(json.dumps({"name": "event_loop", "rows": rows}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -8,12 +8,8 @@ Run: ``python benchmarks/memory.py [--check] [--json FILE]``; with ``--check`` i
 
 from __future__ import annotations
 
-import argparse
-import asyncio
-import json
 import os
 import resource
-import subprocess
 import sys
 from pathlib import Path
 

@@ -16,7 +16,7 @@ _K = TypeVar("_K")
 _T = TypeVar("_T")
 
 LARGE = 5 * 2**18
-"""A payload of more bytes goes to a thread. Sealing it takes some 0.5 ms, the way to a thread and back a tenth of it."""
+"""A payload of more bytes goes to a thread. It is sealed in some 0.5 ms, and there and back again in 0.05 ms."""
 
 SHARE = 2 * 2**20
 """After so much work of one call, in bytes, the event loop does what else is due. It takes some 1 ms."""
@@ -61,9 +61,7 @@ class _Threads:
             del error  # or the error and this frame would keep each other
 
 
-def _catch(
-    work: Callable[[_K], _T], key: _K, outcome: list[tuple[None, _T] | tuple[BaseException, None]]
-) -> None:
+def _catch(work: Callable[[_K], _T], key: _K, outcome: list[tuple[None, _T] | tuple[BaseException, None]]) -> None:
     try:
         outcome.append((None, work(key)))
     except BaseException as error:
