@@ -1,8 +1,8 @@
 """Encode and decode time per payload, as ratios to a codec with one static AES-GCM key.
 
 The static-key codec does what the codec in Temporal's samples does. Both are called as
-``await codec.encode([payload])``, or with 50 at once, in turns, in one process, with keys at hand, as in steady state. Prints
-microseconds of this thread's processor time (the best round of each) and the ratios.
+``await codec.encode([payload])``, or with 50 payloads at once, in turns, in one process, with keys at hand, as in
+steady state. Prints microseconds of this thread's processor time for each payload (the best round) and the ratios.
 Run: ``python benchmarks/hot_path.py [--check] [--json FILE]``; with ``--check`` it fails if a ratio is over its bar.
 """
 

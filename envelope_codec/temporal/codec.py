@@ -190,11 +190,13 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
             key = keyring.try_sealing_key(scope)
             if key is None:
                 key = await keyring.sealing_key(scope)
-            size = len(payload.data)
+            content = payload.SerializeToString()  # there is no quicker way to tell the size
+            size = len(content)
             if size > LARGE:
+                del content  # others may have to wait for their turn, and only the payload is to be in memory meanwhile
                 sealed.append(await self._seal_large(payload, key, scope))
             else:
-                sealed.append(seal_payload(payload, key))
+                sealed.append(seal_payload(payload, key, content))
                 done += size + EACH
         return sealed
 

@@ -13,9 +13,15 @@ from envelope_codec.temporal.system_payloads import SYSTEM_MARK, is_exact_refere
 _PADDING = "encryption-padding"
 
 
-def seal_payload(payload: Payload, key: SealingKey) -> Payload:
-    """Return an envelope with ``payload`` in it, under ``key``."""
-    wrapped_data_key, data = seal(payload.SerializeToString(), key.record, key.key)
+def seal_payload(payload: Payload, key: SealingKey, content: bytes | None = None) -> Payload:
+    """Return an envelope with ``payload`` in it, under ``key``.
+
+    Args:
+        payload: what is to be sealed.
+        key: seals it.
+        content: ``payload`` in bytes, where the caller has them.
+    """
+    wrapped_data_key, data = seal(payload.SerializeToString() if content is None else content, key.record, key.key)
     template = key.template
     if template is None:
         template = key.template = Payload(metadata=key.record.metadata)
