@@ -71,6 +71,11 @@ def _catch(work: Callable[[_K], _T], key: _K, outcome: list[tuple[None, _T] | tu
 _threads = _Threads()
 
 
+async def work_on(work: Callable[[bytes], _T], data: bytes) -> _T:
+    """Return ``work(data)``, which a thread has done if ``data`` is large. What it raises is raised here."""
+    return work(data) if len(data) <= LARGE else await _threads.run(work, data)
+
+
 async def work_in_thread(
     work: Callable[[_K], _T], key: _K, find: Callable[[], _K | None], get: Callable[[], Awaitable[_K]]
 ) -> _T:

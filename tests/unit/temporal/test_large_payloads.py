@@ -14,7 +14,7 @@ from temporalio.api.common.v1 import Payload
 
 from envelope_codec import EnvelopeCodec, EnvelopeConfig, InvalidCiphertext
 from envelope_codec.temporal import large_payloads
-from envelope_codec.temporal.large_payloads import EACH, LARGE, SHARE, work_in_thread
+from envelope_codec.temporal.large_payloads import EACH, LARGE, SHARE, work_in_thread, work_on
 from envelope_codec.testing import FakeKms
 from tests.support.forked_child import in_child
 from tests.support.frame_walker import Sentinels, leaks
@@ -234,6 +234,14 @@ async def test_base_exception_of_a_thread_is_raised_where_it_was_asked_for() -> 
 
     with pytest.raises(Odd):
         await work_in_thread(fail, 1, lambda: 1, never)
+
+
+async def test_large_bytes_are_worked_on_in_a_thread() -> None:
+    here = threading.current_thread()
+    assert await work_on(lambda data: threading.current_thread(), bytes(LARGE)) is here
+    assert await work_on(lambda data: threading.current_thread(), bytes(LARGE + 1)) is not here
+    with pytest.raises(ValueError, match="no"):
+        await work_on(lambda data: int("no"), bytes(LARGE + 1))
 
 
 def test_two_loops_in_two_threads() -> None:
