@@ -16,12 +16,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-from hot_path import StaticKeyCodec
 from temporalio.api.common.v1 import Payload
 from temporalio.converter import PayloadCodec
 
 from envelope_codec import EnvelopeCodec
 from envelope_codec.testing import FakeKms
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.hot_path import StaticKeyCodec
 
 SIZE = 20 * 2**20
 BAR = 3.1  # 3 copies, and what else a call needs
