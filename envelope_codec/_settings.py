@@ -58,6 +58,7 @@ class EnvelopeSettings(TypedDict, total=False):
     require_encryption: bool
     legacy_codecs: str | Sequence[PayloadCodec | str]
     headers: bool
+    grpc_compression: Literal["none", "gzip", "client"]
     storage: str | None
     storage_threshold: Size
     former_storage: Names

@@ -179,6 +179,13 @@ class EnvelopeConfig(_MasterKeys):
         "on payloads that are no envelopes. Do not list a codec that does not authenticate.",
     )
     headers: bool = Field(True, description="Whether headers are sealed as well.")
+    grpc_compression: Literal["none", "gzip", "client"] = Field(
+        "none",
+        description="Compression of gRPC messages while payloads are sealed. "
+        '`"none"`: none, where the SDK\'s default is gzip. `"gzip"`: gzip, unless the client is given `NONE`. '
+        '`"client"`: what the client is given. '
+        "See [gRPC compression](#grpc-compression).",
+    )
     storage: StorageUrl | None = Field(
         None,
         repr=False,
