@@ -129,7 +129,7 @@ def test_another_word_is_refused() -> None:
 
 
 def test_it_is_set_in_the_environment_as_well() -> None:
-    environment = {"ENVELOPE_CODEC_KEY": "local:key.json", "ENVELOPE_CODEC_GRPC_COMPRESSION": "gzip"}
+    environment = {"ENVELOPE_CODEC_KEY": "local:///key", "ENVELOPE_CODEC_GRPC_COMPRESSION": "gzip"}
     assert EnvelopeConfig.from_env(environment).grpc_compression == "gzip"
 
 
