@@ -19,8 +19,8 @@ from benchmarks.worker_turns import running
 
 SIZE = 1 << 10
 VARIANTS = ("plain", "idle", "sealed")
-_WARM_UP = 6  # workflows, after which nothing is made for the first time
-_COUNTED = 20
+_WARM_UP = 4  # workflows, after which nothing is made for the first time
+_COUNTED = 12
 
 
 async def count_instructions(server: TemporalServer, folder: Path) -> list[dict[str, Any]]:

@@ -20,7 +20,6 @@ from benchmarks.worker_variants import connecting
 EVENTS = 2_000
 _AT_ONCE = 50
 _SIGNALS = 10
-_VARIANTS = ("gzip", "sealed")
 
 Message = Callable[[Client], Awaitable[object]]
 
@@ -33,9 +32,10 @@ class _Taken(NamedTuple):
 async def measure_messages(server: TemporalServer, folder: Path, rounds: int) -> list[dict[str, Any]]:
     """Return the rows called ``messages`` in `benchmarks/worker.py`. No worker takes part: the server keeps events."""
     with connecting("gzip", folder) as connect_gzip, connecting("sealed", folder) as connect_sealed:
-        clients = dict(
-            zip(_VARIANTS, (await connect_gzip(server.address), await connect_sealed(server.address)), strict=True)
-        )
+        clients: dict[str, Client] = {
+            "gzip": await connect_gzip(server.address),
+            "sealed": await connect_sealed(server.address),
+        }
         history = (await _long_history(clients["sealed"])).id
         small, large = [os.urandom(50).hex()] * 20, os.urandom(512).hex()
         sink = (await _start(clients["sealed"])).id
@@ -56,7 +56,7 @@ async def _rows(
 ) -> list[dict[str, Any]]:
     taken: dict[str, list[_Taken]] = {variant: [] for variant in clients}
     for number in range(rounds + 1):
-        for variant in _VARIANTS if number % 2 else reversed(_VARIANTS):
+        for variant in clients if number % 2 else reversed(clients):
             one = await _take(clients[variant], message, server)
             if number:  # the first round opens keys
                 taken[variant].append(one)

@@ -38,4 +38,5 @@ class Shop:
     async def follow(self, order: dict[str, Any]) -> dict[str, Any]:
         """Return the order after ``order``, of the same size."""
         orders = self._orders[order["size"]]
-        return orders[(order["number"] + 1) % len(orders)]
+        number: int = order["number"]
+        return orders[(number + 1) % len(orders)]
