@@ -27,6 +27,7 @@ Message = Callable[[Client], Awaitable[object]]
 class _Taken(NamedTuple):
     bytes: int
     milliseconds: float
+    cpu_milliseconds: float
 
 
 async def measure_messages(server: TemporalServer, folder: Path, rounds: int) -> list[dict[str, Any]]:
@@ -65,21 +66,23 @@ async def _rows(
             "what": what,
             "variant": variant,
             "bytes": round(median(one.bytes for one in each)),
-            "milliseconds": {
-                "median": median(one.milliseconds for one in each),
-                "low": min(one.milliseconds for one in each),
-                "high": max(one.milliseconds for one in each),
-            },
+            "milliseconds": _spread([one.milliseconds for one in each]),
+            "cpu_milliseconds": _spread([one.cpu_milliseconds for one in each]),
         }
         for variant, each in taken.items()
     ]
+
+
+def _spread(values: list[float]) -> dict[str, float]:
+    return {"median": median(values), "low": min(values), "high": max(values)}
 
 
 async def _take(client: Client, message: Message, server: TemporalServer) -> _Taken:
     before, begun = usage_of_this_process(server.address), time.perf_counter()
     await message(client)
     seconds, after = time.perf_counter() - begun, usage_of_this_process(server.address)
-    return _Taken(after.sent - before.sent + after.received - before.received, seconds * 1e3)
+    size = after.sent - before.sent + after.received - before.received
+    return _Taken(size, seconds * 1e3, (after.cpu - before.cpu) * 1e3)
 
 
 async def _start(client: Client) -> WorkflowHandle[Any, Any]:
