@@ -56,7 +56,7 @@ from envelope_codec._grammar import Bytes  # noqa: E402
 SIZES = (1 << 10, 10 << 10, 100 << 10, 1 << 20)
 ROUNDS = 5
 _BYTES = 6 << 20  # of orders in a turn, about
-_MOST = 40  # workflows in a turn
+_MOST = 32  # workflows in a turn
 
 Turns = dict[tuple[int, str], list[Turn]]
 
@@ -71,7 +71,7 @@ async def measure(
         orders = read_documents(folder, size)
         for variant in variants:  # connections, caches, keys
             await workers[variant].run(orders, 2)
-        count = max(2, min(_MOST, _BYTES // size // 3)) // (2 if quick else 1)
+        count = max(2, min(_MOST, _BYTES // size // 3) // (4 if quick else 1))
         for number in range(rounds):
             first = number % len(variants)
             for variant in variants[first:] + variants[:first]:
@@ -164,7 +164,9 @@ def options() -> argparse.Namespace:
         "--sizes", type=lambda text: [TypeAdapter(Bytes).validate_python(one) for one in text.split(",")]
     )
     parser.add_argument("--variants", type=lambda text: text.split(","), default=list(DEFAULT))
-    parser.add_argument("--quick", action="store_true", help="a minute: two sizes, three rounds, half the workflows")
+    parser.add_argument(
+        "--quick", action="store_true", help="a minute: two sizes, three rounds, a quarter of the workflows"
+    )
     parser.add_argument("--instructions", action="store_true", help="count instructions too, with valgrind: minutes")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     told = parser.parse_args()

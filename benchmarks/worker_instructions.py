@@ -40,13 +40,13 @@ async def count_instructions(server: TemporalServer, folder: Path) -> list[dict[
 
 async def _count(variant: str, server: TemporalServer, folder: Path) -> float:
     file = folder / f"callgrind-{variant}"
-    under = ["valgrind", "--tool=callgrind", "-q", f"--callgrind-out-file={file}"]
+    under = ["valgrind", "--tool=callgrind", "-q", "--instr-atstart=no", f"--callgrind-out-file={file}"]
     orders = read_documents(folder, SIZE)
     with _without_deadlock_detection():
         async with running(variant, server, folder, [SIZE], under) as worker:
-            await worker.run(orders, _WARM_UP)
-            _control(worker.pid, "--zero")
-            await worker.run(orders, _COUNTED)
+            await worker.run(orders, _WARM_UP, at_once=1)
+            _control(worker.pid, "--instr=on")
+            await worker.run(orders, _COUNTED, at_once=1)
             _control(worker.pid, "--dump")
             total = _total(file)
     return total / _COUNTED

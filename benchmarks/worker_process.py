@@ -11,10 +11,11 @@ import argparse
 import asyncio
 import gc
 import json
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent)]
 
@@ -33,15 +34,17 @@ async def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("sizes", type=int, nargs="+")
     told = parser.parse_args()
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # the SDK's core logs to standard output
     shop = Shop({size: read_documents(told.folder, size) for size in told.sizes})
     with connecting(told.variant, told.folder) as connect:
         client = await connect(told.address)
         async with Worker(client, task_queue=told.variant, workflows=[Orders], activities=[shop.follow]):
-            print("ready", flush=True)
-            await serve(told.address)
+            print("ready", file=answers)
+            await serve(told.address, answers)
 
 
-async def serve(address: str) -> None:
+async def serve(address: str, answers: TextIO) -> None:
     """Answer the lines of the input."""
     before = asdict(usage_of_this_process(address))
     while line := (await asyncio.to_thread(sys.stdin.readline)).strip():
@@ -49,11 +52,11 @@ async def serve(address: str) -> None:
             gc.collect()
             forget_peak_memory()
             before = asdict(usage_of_this_process(address))
-            print("begun", flush=True)
+            print("begun", file=answers)
         else:
             used = asdict(usage_of_this_process(address))
             answer: dict[str, Any] = {name: used[name] - before[name] for name in used}
-            print(json.dumps({**answer, "memory": peak_memory()}), flush=True)
+            print(json.dumps({**answer, "memory": peak_memory()}), file=answers)
 
 
 if __name__ == "__main__":

@@ -71,9 +71,9 @@ class WorkerProcess:
             memory=used["memory"],
         )
 
-    async def run(self, orders: Sequence[dict[str, Any]], count: int) -> list[str]:
+    async def run(self, orders: Sequence[dict[str, Any]], count: int, at_once: int = AT_ONCE) -> list[str]:
         """Run ``count`` workflows, and return their run ids."""
-        room = asyncio.Semaphore(AT_ONCE)
+        room = asyncio.Semaphore(at_once)
 
         async def one(order: dict[str, Any]) -> str:
             async with room:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from temporalio.api.common.v1 import Payload
 from temporalio.client import Client
 from temporalio.converter import DataConverter, PayloadCodec, SerializationContext, WithSerializationContext
+from temporalio.service import PayloadLimitsConfig
 
 from envelope_codec import EnvelopeConfig, EnvelopePlugin
 from envelope_codec.cli.keygen import create_key_file, key_uri
@@ -29,6 +31,9 @@ VARIANTS: dict[str, str] = {
     "two": "this library, two master keys",
 }
 DEFAULT = (REFERENCE, "static", "gzip", "sealed", "zstd")
+
+Connect = Callable[[str], Awaitable[Client]]
+"""From ``HOST:PORT`` to a client."""
 
 
 class IdleCodec(PayloadCodec, WithSerializationContext):
@@ -56,14 +61,13 @@ def write_keys(folder: Path) -> None:
 
 
 @contextmanager
-def connecting(variant: str, folder: Path) -> Iterator[Callable[[str], Any]]:
+def connecting(variant: str, folder: Path) -> Iterator[Connect]:
     """Give a function that connects a client as the variant wants it. Keys are those of `write_keys`."""
     codecs: dict[str, Callable[[], PayloadCodec]] = {"idle": IdleCodec, "static": StaticKeyCodec}
     if variant == REFERENCE:
-        yield Client.connect
+        yield _connect
     elif variant in codecs:
-        converter = replace(DataConverter.default, payload_codec=codecs[variant]())
-        yield lambda address: Client.connect(address, data_converter=converter)
+        yield partial(_connect, data_converter=replace(DataConverter.default, payload_codec=codecs[variant]()))
     else:
         settings: dict[str, dict[str, Any]] = {
             "gzip": {"grpc_compression": "gzip"},
@@ -72,4 +76,10 @@ def connecting(variant: str, folder: Path) -> Iterator[Callable[[str], Any]]:
             "two": {"backup_keys": (key_uri(folder / "backup"),)},
         }
         with EnvelopePlugin(key_uri(folder / "key"), startup_jitter=0, **settings.get(variant, {})) as plugin:
-            yield lambda address: Client.connect(address, plugins=[plugin])
+            yield partial(_connect, plugins=[plugin])
+
+
+async def _connect(address: str, **options: Any) -> Client:
+    """Connect. The SDK's core would log every payload of more than 512 KiB."""
+    quiet = PayloadLimitsConfig(payloads_warn_size=0, memo_warn_size=0)
+    return await Client.connect(address, payload_limits=quiet, **options)
