@@ -11,6 +11,7 @@ import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from benchmarks.worker_variants import connecting
 from benchmarks.worker_workflow import ACTIVITIES, Orders
 
 AT_ONCE = 8
+_PATIENT = timedelta(minutes=1)  # no task is to be done twice, on a busy machine or under valgrind
 _PROCESS = Path(__file__).with_name("worker_process.py")
 
 
@@ -78,7 +80,7 @@ class WorkerProcess:
         async def one(order: dict[str, Any]) -> str:
             async with room:
                 handle = await self._client.start_workflow(
-                    Orders.run, order, id=uuid.uuid4().hex, task_queue=self._variant
+                    Orders.run, order, id=uuid.uuid4().hex, task_queue=self._variant, task_timeout=_PATIENT
                 )
                 last = await handle.result()
             if last != (order["number"] + ACTIVITIES) % len(orders):
