@@ -17,6 +17,7 @@ from temporalio.converter import (
     DataConverter,
     ExternalStorage,
     StorageDriver,
+    StorageDriverSelectContext,
     WorkflowSerializationContext,
 )
 from temporalio.exceptions import ApplicationError
@@ -62,7 +63,7 @@ async def test_the_sdk_says_where_a_payload_belongs(url: str) -> None:
             assert isinstance(other, ForeignDriver)
             assert other.driver is theirs.drivers[0]
             assert storage.driver_selector is not None
-            assert storage.driver_selector(None, PLAIN) is ours  # type: ignore[arg-type]
+            assert storage.driver_selector(StorageDriverSelectContext(), PLAIN) is ours
             assert storage.payload_size_threshold == 262_144
 
 

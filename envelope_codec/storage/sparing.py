@@ -1,0 +1,88 @@
+"""What is left inline, sealed, because Temporal does not keep it: a store would keep it for ever, and for nobody."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections import deque
+from typing import Any
+
+from temporalio.api.common.v1 import Payload
+
+from envelope_codec._process import renew_after_fork
+from envelope_codec.temporal.store_target import Fate, MarkedTarget, Run
+
+REFERENCE = 1_024
+"""Bytes of a sealed reference, about. The SDK's core holds that, too, where a payload is stored."""
+
+
+class Sparing:
+    """Decides which payloads need no store, by the fate that their target tells.
+
+    Args:
+        answers: answers to queries of less than so many bytes are left inline.
+        memory: so many bytes may be held at once by commands that replays repeat.
+    """
+
+    def __init__(self, *, answers: int, memory: int) -> None:
+        self._answers = answers
+        self._memory = ReplayMemory(memory)
+
+    def spares(self, target: Any, payload: Payload) -> bool:
+        """Whether ``payload``, which belongs to ``target``, is left inline."""
+        if not isinstance(target, MarkedTarget) or target.fate is Fate.SENT:
+            return False
+        size = payload.ByteSize()
+        return size < self._answers if target.fate is Fate.ANSWER else self._memory.admit(target.run, size)
+
+
+class ReplayMemory:
+    """The memory that repeated commands may take in this process, beyond what references would.
+
+    The SDK's core holds the input of each activity for as long as the worker has the workflow at hand. So what is
+    admitted counts until its workflow is given up.
+
+    Args:
+        limit: in bytes.
+    """
+
+    _lock: threading.Lock
+    _held: int
+    _by_run: weakref.WeakKeyDictionary[Run, list[int]]
+    _freed: deque[int]
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        # Runs are freed in any thread, also in one that has the lock: so this appends to `_freed`, and waits for
+        # nothing. A forked child has none of its parent's runs at hand.
+        renew_after_fork(self, _lock=threading.Lock, _held=int, _by_run=weakref.WeakKeyDictionary, _freed=deque)
+
+    @property
+    def held(self) -> int:
+        """How many bytes are held."""
+        with self._lock:
+            self._settle()
+            return self._held
+
+    def admit(self, run: Run, size: int) -> bool:
+        """Count ``size`` bytes more that ``run`` holds. False if that would be too many; then nothing is counted."""
+        excess = max(0, size - REFERENCE)
+        with self._lock:
+            self._settle()
+            if self._limit == 0 or self._held + excess > self._limit:
+                return False
+            self._held += excess
+            sizes = self._by_run.get(run)
+            if sizes is None:
+                sizes = self._by_run[run] = [0]
+                weakref.finalize(run, _release, sizes, self._freed).atexit = False
+            sizes[0] += excess
+            return True
+
+    def _settle(self) -> None:
+        while self._freed:
+            self._held -= self._freed.popleft()
+
+
+def _release(sizes: list[int], freed: deque[int]) -> None:
+    freed.append(sizes[0])
