@@ -97,7 +97,7 @@ class _Selector:
         if self.ours is not None:
             if failing.get() and payload.ByteSize() <= INLINE:
                 return None  # else the failure would wait for the store that it tells of
-            if self.sparing is not None and self.sparing.spares(context.target, payload):
+            if self.sparing is not None and self.sparing.spares(context, payload):
                 return None
             # Payloads of the workflow that the schedule starts have a target. The schedule's own memo has none.
             return None if _making_a_schedule.get() and context.target is None else self.ours

@@ -17,7 +17,7 @@ REFERENCE = 1_024
 
 
 class Sparing:
-    """Decides which payloads need no store, by the fate that their target tells.
+    """Decides which payloads need no store, by the fate that their target tells. What tells no fate is stored.
 
     Args:
         answers: answers to queries of less than so many bytes are left inline.
@@ -28,8 +28,9 @@ class Sparing:
         self._answers = answers
         self._memory = ReplayMemory(memory)
 
-    def spares(self, target: Any, payload: Payload) -> bool:
-        """Whether ``payload``, which belongs to ``target``, is left inline."""
+    def spares(self, context: Any, payload: Payload) -> bool:
+        """Whether ``payload`` is left inline. ``context`` is what the SDK tells a selector."""
+        target = getattr(context, "target", None)
         if not isinstance(target, MarkedTarget) or target.fate is Fate.SENT:
             return False
         size = payload.ByteSize()
