@@ -31,6 +31,7 @@ from envelope_codec import EnvelopePlugin  # noqa: E402
 from envelope_codec.testing import FakeKms  # noqa: E402
 
 AT_ONCE = 50
+SECONDS = 300.0  # to wait for at most
 _TIMEOUT = timedelta(seconds=60)
 _REFERENCE = ExternalStorageReference.DESCRIPTOR.full_name.encode()
 SIDES: dict[str, dict[str, Any]] = {
@@ -123,7 +124,10 @@ class Side:
 
 async def _until(handle: Any, done: int) -> None:
     """Ask until so many activities are done."""
+    deadline = time.monotonic() + SECONDS
     while await handle.query(Many.done) != done:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{done} activities were not done in {SECONDS:.0f} seconds")
         await asyncio.sleep(0.2)
 
 

@@ -1,4 +1,4 @@
-"""What replays and queries leave in a store: nothing. What Temporal keeps is stored, all of it, whatever came before."""
+"""What replays and queries leave in a store: nothing. What Temporal keeps is stored, all of it."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class Line:
 
 
 def handed_over(event: HistoryEvent) -> list[Payload]:
-    """The user's payloads of an event. The SDK's core notes in clear which patches there are: a search attribute, too."""
+    """The user's payloads of an event. The SDK's core notes in clear which patches there are."""
     patch = event.marker_recorded_event_attributes.marker_name == "core_patch"
     return [] if patch else [payload for payload in user_payloads(event) if "type" not in payload.metadata]
 
@@ -228,7 +228,7 @@ async def test_answers_to_queries_are_stored_from_their_size_on(
 
 
 async def test_what_a_changed_workflow_sends_out_of_a_replay_is_sealed_and_whole(line: Line, name: str) -> None:
-    """Against Temporal's rules, and the SDK's core does not notice: it sends a command that a replay has handed over."""
+    """Against Temporal's rules. The SDK's core does not notice, and sends a command that a replay handed over."""
     async with line.worker(workflows=[Waiting]) as client:
         handle = await client.start_workflow(Waiting.run, 10_000, id=name, task_queue=name)
         await eventually(lambda: has_waited(client, name), "a workflow that waits")

@@ -79,7 +79,7 @@ def test_it_is_the_sdks_to_everybody_else() -> None:
     assert (target.namespace, target.id, target.run_id, target.type) == ("n", "w", "r", "T")
     for one, other in ((target, TARGET), (TARGET, target), (target, marked())):
         assert one == other
-        assert not one != other
+        assert (one != other) is False
         assert hash(one) == hash(other)
         assert repr(one) == repr(other)
         assert {one: 1}[other] == 1
