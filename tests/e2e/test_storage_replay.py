@@ -12,7 +12,7 @@ from temporalio.api.common.v1 import Payload, WorkflowExecution
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
-from temporalio.client import Client, WorkflowFailureError
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from envelope_codec.temporal.codec import is_envelope
@@ -110,9 +110,13 @@ async def line(connect: Any, plain: Client, stores: Stores, name: str) -> Line:
     return Line(connect, plain, name, await stores["sqlite"].place())
 
 
+def station(client: Client, name: str) -> WorkflowHandle[Station, list[str]]:
+    return client.get_workflow_handle(name, result_type=list[str])
+
+
 async def until_seen(client: Client, name: str, last: str) -> None:
     """Wait until `Station` has done what comes last."""
-    handle = client.get_workflow_handle_for(Station.run, name)
+    handle = station(client, name)
 
     async def there() -> bool:
         return (await handle.query(Station.seen))[-1:] == [last]
@@ -139,13 +143,13 @@ async def test_each_worker_stores_what_is_new_and_nothing_else(kind: str, line: 
     assert await line.kept() == kept
 
     async with line.worker(**options) as client:  # a history that is part replay and part new
-        handle = client.get_workflow_handle_for(Station.run, name)
+        handle = station(client, name)
         await handle.signal(Station.order, "new")
         await until_seen(client, name, "new")
     assert await line.kept() == kept + 3 == await line.all_stored(3) + LOCAL_ACTIVITIES
 
     async with line.worker(**options) as client:
-        handle = client.get_workflow_handle_for(Station.run, name)
+        handle = station(client, name)
         assert await handle.execute_update(Station.change, "changed") == "changed"
         assert await line.kept() == kept + 7, "input and result, of an activity and of the update"
         await handle.signal(Station.order, "next")
@@ -154,7 +158,7 @@ async def test_each_worker_stores_what_is_new_and_nothing_else(kind: str, line: 
     assert kept == await line.all_stored(5) + 2 * LOCAL_ACTIVITIES
 
     async with line.worker(**options) as client:
-        handle = client.get_workflow_handle_for(Station.run, name)
+        handle = station(client, name)
         await handle.signal(Station.order, "end")
         assert (await result_of(handle))[-1] == "text again patched"
     assert await line.kept() == kept + 2
@@ -183,7 +187,7 @@ async def test_a_workflow_that_was_reset_stores_what_it_does_anew(line: Line, pl
         await client.start_workflow(Station.run, args=["text", ""], id=name, task_queue=name)
         await until_seen(client, name, "text patched")
     async with line.worker() as client:
-        handle = client.get_workflow_handle_for(Station.run, name)
+        handle = station(client, name)
         await handle.signal(Station.order, "new")
         await until_seen(client, name, "new")
     events = (await plain.get_workflow_handle(name).fetch_history()).events
@@ -201,7 +205,7 @@ async def test_a_workflow_that_was_reset_stores_what_it_does_anew(line: Line, pl
         async with line.worker() as client:
             await until_seen(client, name, "new")
     async with line.worker() as client:
-        handle = client.get_workflow_handle_for(Station.run, name)
+        handle = station(client, name)
         await handle.signal(Station.order, "end")
         assert "text patched" in await result_of(handle)
     payloads = [payload for events in await line.histories() for event in events for payload in handed_over(event)]
