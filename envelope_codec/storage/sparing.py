@@ -10,6 +10,7 @@ from typing import Any
 from temporalio.api.common.v1 import Payload
 
 from envelope_codec._process import renew_after_fork
+from envelope_codec.observe import logger
 from envelope_codec.temporal.store_target import Fate, MarkedTarget, Run
 
 REFERENCE = 1_024
@@ -54,6 +55,7 @@ class ReplayMemory:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
+        self._full = False
         # Runs are freed in any thread, also in one that has the lock: so this appends to `_freed`, and waits for
         # nothing. A forked child has none of its parent's runs at hand.
         renew_after_fork(self, _lock=threading.Lock, _held=int, _by_run=weakref.WeakKeyDictionary, _freed=deque)
@@ -67,22 +69,33 @@ class ReplayMemory:
 
     def admit(self, run: Run, size: int) -> bool:
         """Count ``size`` bytes more that ``run`` holds. False if that would be too many; then nothing is counted."""
-        excess = max(0, size - REFERENCE)
+        if self._limit == 0:
+            return False
         with self._lock:
-            self._settle()
-            if self._limit == 0 or self._held + excess > self._limit:
-                return False
-            self._held += excess
-            sizes = self._by_run.get(run)
-            if sizes is None:
-                sizes = self._by_run[run] = [0]
-                weakref.finalize(run, _release, sizes, self._freed).atexit = False
-            sizes[0] += excess
-            return True
+            admitted = self._count(run, max(0, size - REFERENCE))
+            news = not admitted and not self._full
+            self._full = self._full or not admitted
+        if news:
+            logger.warning("replays store again what they repeat: all of storage_replay_memory is in use")
+        return admitted
+
+    def _count(self, run: Run, excess: int) -> bool:
+        self._settle()
+        if self._held + excess > self._limit:
+            return False
+        self._held += excess
+        sizes = self._by_run.get(run)
+        if sizes is None:
+            sizes = self._by_run[run] = [0]
+            weakref.finalize(run, _release, sizes, self._freed).atexit = False
+        sizes[0] += excess
+        return True
 
     def _settle(self) -> None:
         while self._freed:
             self._held -= self._freed.popleft()
+        if self._held <= self._limit // 2:
+            self._full = False  # it is told once, not at each payload
 
 
 def _release(sizes: list[int], freed: deque[int]) -> None:

@@ -231,6 +231,23 @@ async def test_answers_to_queries_are_stored_from_their_size_on(
         assert await line.kept() == kept + 2 + stored
 
 
+@pytest.mark.parametrize(("memory", "spared"), [("60kB", True), ("6kB", False)])
+async def test_what_replays_hold_is_given_up_with_their_workflow(
+    memory: str, spared: bool, connect: Any, plain: Client, stores: Stores, name: str
+) -> None:
+    """Without a cache, that is after each task: then the next replay has all the memory again."""
+    line = Line(connect, plain, name, await stores["file"].place(), storage_replay_memory=memory)
+    async with line.worker(max_cached_workflows=0) as client:
+        await client.start_workflow(Station.run, args=["text" * 500, ""], id=name, task_queue=name)
+        await line.at_rest(4)
+        counted = []
+        for _ in range(6):  # some 20 kB each
+            await until_seen(client, name, "text" * 500 + " patched")
+            counted.append(await line.kept())
+    assert (len(set(counted)) == 1) is spared
+    assert counted == sorted(counted)
+
+
 async def test_what_a_changed_workflow_sends_out_of_a_replay_is_sealed_and_whole(line: Line, name: str) -> None:
     """Against Temporal's rules. The SDK's core does not notice, and sends a command that a replay handed over."""
     async with line.worker(workflows=[Waiting]) as client:

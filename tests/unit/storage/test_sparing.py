@@ -77,6 +77,21 @@ def test_a_workflow_that_is_given_up_makes_room() -> None:
     assert memory.held == 0
 
 
+def test_it_is_told_once_that_there_is_no_more(caplog: pytest.LogCaptureFixture) -> None:
+    memory, run = ReplayMemory(100), Run()
+    for _ in range(3):
+        memory.admit(run, REFERENCE + 60)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "all of storage_replay_memory is in use" in caplog.text
+    del run
+    again = Run()
+    for _ in range(3):
+        memory.admit(again, REFERENCE + 60)
+    assert len(caplog.records) == 2
+    assert not ReplayMemory(0).admit(again, 1)
+    assert len(caplog.records) == 2, "who has it off knows"
+
+
 def test_threads_count_together() -> None:
     memory, runs = ReplayMemory(1_000), [Run() for _ in range(8)]
     ready = threading.Barrier(8)
