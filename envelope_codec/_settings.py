@@ -61,6 +61,8 @@ class EnvelopeSettings(TypedDict, total=False):
     grpc_compression: Literal["none", "gzip", "client"]
     storage: str | None
     storage_threshold: Size
+    storage_query_threshold: Size
+    storage_replay_memory: Size
     former_storage: Names
     max_age: Duration
     max_payloads: int
