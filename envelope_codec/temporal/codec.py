@@ -40,6 +40,7 @@ from envelope_codec.keys.sealing_key import Scope
 from envelope_codec.kms import MasterKey
 from envelope_codec.observe import Observer
 from envelope_codec.temporal.codec_events import CodecEvents
+from envelope_codec.temporal.inner_payload import InnerFormat
 from envelope_codec.temporal.legacy import LegacyCodecs, load_legacy_codecs
 from envelope_codec.temporal.replay_errors import note_error
 from envelope_codec.temporal.sealed_payload import parse_inner_payload, seal_payload
@@ -80,6 +81,7 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
             record_head(Purpose.WRAPPING_KEY, 0, {NAMESPACE: namespace})
         except MalformedEnvelope as error:
             raise ConfigurationError(f"namespace {namespace!r} can't be bound to payloads: {error}") from None
+        self._inner = InnerFormat.of(self._config)
         self._owns_keyring = keyring is None
         self._keyring = keyring or self._config.keyring(observer=observer)
         self._namespace = namespace
@@ -176,7 +178,7 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
             key = keyring.try_sealing_key(scope)
             if key is None:
                 key = await keyring.sealing_key(scope)
-            sealed.append(seal_payload(payload, key))
+            sealed.append(seal_payload(payload, key, self._inner))
         return sealed
 
     async def _open(self, payloads: Sequence[Payload], begun: float) -> list[Payload]:
@@ -196,7 +198,7 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
             key = keyring.try_opening_key(record)
             if key is None:
                 key = await keyring.opening_key(record, timeout=self._open_timeout)
-            opened.append(parse_inner_payload(open_envelope(envelope, key)))
+            opened.append(parse_inner_payload(open_envelope(envelope, key), self._inner))
             keyring.note_opened(record)
         if self._events.wants_successes:
             counts = {**others, "open": len(opened) - sum(others.values())}
