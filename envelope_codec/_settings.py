@@ -58,6 +58,9 @@ class EnvelopeSettings(TypedDict, total=False):
     require_encryption: bool
     legacy_codecs: str | Sequence[PayloadCodec | str]
     headers: bool
+    compression: Literal["none", "zstd"]
+    compression_min_size: Size
+    max_payload: Size
     storage: str | None
     storage_threshold: Size
     former_storage: Names

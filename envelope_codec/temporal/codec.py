@@ -135,6 +135,8 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
             failure = self._events.prepare_failure("seal", len(payloads), begun, error)
         else:
             self._events.report_success("seal", len(sealed), begun)
+            if self._inner.compresses:
+                self._events.report_compression(payloads, sealed)
             return sealed
         del self, payloads  # the error keeps this frame, and no other
         try:
