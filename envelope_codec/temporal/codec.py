@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from temporalio.api.common.v1 import Payload
 from temporalio.converter import (
@@ -46,6 +47,7 @@ from envelope_codec.temporal.replay_errors import note_error
 from envelope_codec.temporal.sealed_payload import parse_inner_payload, seal_payload
 from envelope_codec.temporal.system_payloads import admit
 from envelope_codec.temporal.untouched import any_untouched, is_untouched
+from envelope_codec.temporal.zstd_frame import Take
 
 _NAMING_CONTEXTS = (ActivitySerializationContext, WorkflowSerializationContext)
 _REPLAYER_NAMESPACE = "ReplayNamespace"  # what the SDK's Replayer calls every namespace
@@ -123,6 +125,17 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
             variant = copy.copy(variant)
             variant._context = SealingContext(variant._namespace, context.workflow_id or "")
         return variant if self._legacy is None else variant._with_legacy(self._legacy.with_context(context))
+
+    def with_budget(self, take: Take) -> EnvelopeCodec:
+        """Return this codec with a bound on what comes out of compressed payloads.
+
+        Args:
+            take: called with the size of what a payload yields, before it is decompressed; in any thread. It raises an
+                `EnvelopeError` to refuse.
+        """
+        variant = copy.copy(self)
+        variant._inner = replace(self._inner, take=take)
+        return variant
 
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
         """Seal each payload. One payload in, one out."""
