@@ -157,3 +157,15 @@ async def test_a_users_own_compression_composes_as_before() -> None:
     [inner] = await make(kms).decode(sealed[:1])
     assert inner.metadata["encoding"] == b"binary/zlib", "what is compressed already is sealed as it is"
     assert len(sealed[0].data) - 60 == inner.ByteSize()
+
+
+async def test_lengths_tell_whether_text_repeats_a_secret_where_compression_is_on() -> None:
+    """That is why it is off unless it is asked for."""
+    lengths: dict[tuple[str, str], int] = {}
+    for guess in ("token=7f3a9c15e2", "token=0b8d4e6a71"):
+        data = f'{{"{"x" * 600}": 1, "words": "{guess}", "secret": "token=7f3a9c15e2"}}'.encode()
+        for compression in ("none", "zstd"):
+            [sealed] = await make(FakeKms(), compression=compression).encode([Payload(data=data)])
+            lengths[compression, guess] = len(sealed.data)
+    assert lengths["none", "token=7f3a9c15e2"] == lengths["none", "token=0b8d4e6a71"]
+    assert lengths["zstd", "token=7f3a9c15e2"] < lengths["zstd", "token=0b8d4e6a71"]
