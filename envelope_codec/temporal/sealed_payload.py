@@ -34,10 +34,11 @@ def parse_inner_payload(data: bytes, inner: InnerFormat = _DEFAULT) -> Payload:
         InvalidCiphertext: ``data`` is no payload, or is compressed in a way that no reader accepts.
     """
     payload = inner.parse(data)
-    if PADDING in payload.metadata:
-        del payload.metadata[PADDING]
-    if SYSTEM_MARK in payload.metadata:  # the SDK would take a payload with this mark for one that nobody sealed
-        del payload.metadata[SYSTEM_MARK]
+    metadata = payload.metadata
+    if PADDING in metadata:
+        del metadata[PADDING]
+    if SYSTEM_MARK in metadata:  # the SDK would take a payload with this mark for one that nobody sealed
+        del metadata[SYSTEM_MARK]
     return payload
 
 

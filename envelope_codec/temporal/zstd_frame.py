@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable
 from functools import lru_cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from envelope_codec.errors import ConfigurationError, InvalidCiphertext
@@ -75,17 +76,12 @@ def load_zstd() -> Any:
     Raises:
         ConfigurationError: this Python has none.
     """
+    name = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
     try:
-        if sys.version_info >= (3, 14):
-            from compression import zstd
-        else:
-            from backports import zstd
+        return import_module(name)
     except ImportError:
-        zstd = None
-    if zstd is None:
-        module = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
-        raise ConfigurationError(f"compression: this Python has no module {module}")
-    return zstd
+        pass  # raised below, without this error behind it
+    raise ConfigurationError(f"compression: this Python has no module {name}")
 
 
 def _check_size(size: int, frame_length: int, limit: int) -> None:
