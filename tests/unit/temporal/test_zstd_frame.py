@@ -175,6 +175,18 @@ def test_the_ratio_is_bound_to_the_byte() -> None:
                 decompress(sized(size, frame), LIMIT)
 
 
+@pytest.mark.parametrize(("size", "fits"), [(2**23, True), (2**23 + 1, False)])
+def test_the_window_of_a_single_segment_is_its_content(size: int, fits: bool) -> None:
+    content = os.urandom(size)
+    stored = zstd_frame._store(content)
+    data = sized(size, MAGIC + b"\xa0" + size.to_bytes(4, "little") + stored[6:])
+    if fits:
+        assert decompress(data, LIMIT) == content
+    else:
+        with pytest.raises(InvalidCiphertext, match="window"):
+            decompress(data, LIMIT)
+
+
 def test_a_bomb_takes_no_memory() -> None:
     """64 MiB of zeros in 2 KiB: refused for what it claims, and if it claims less, after a step beyond that."""
     bomb = frame_of(bytes(2**26), content_size_flag=0)
