@@ -75,10 +75,34 @@ class InnerFormat:
         Raises:
             InvalidCiphertext: ``data`` is no payload, or is compressed in a way that no reader accepts.
         """
-        payload = _parse(data)
-        if payload.metadata.get(_ENCODING) == COMPRESSED:
-            payload = _parse(zstd_frame.decompress(_compressed_data(payload), self.max_payload, self.take))
-        return payload
+        return self.unpack(parse_payload(data))
+
+    def unpack(self, payload: Payload) -> Payload:
+        """Return ``payload``, or the one that is compressed in it. It is emptied then.
+
+        Raises:
+            InvalidCiphertext: it is compressed in a way that no reader accepts.
+        """
+        if payload.metadata.get(_ENCODING) != COMPRESSED:
+            return payload
+        return parse_payload(zstd_frame.decompress(_compressed_data(payload), self.max_payload, self.take))
+
+
+def parse_payload(data: bytes) -> Payload:
+    """Return the payload that ``data`` is, compressed or not.
+
+    Raises:
+        InvalidCiphertext: it is none.
+    """
+    try:
+        return Payload.FromString(data)
+    except DecodeError:
+        raise InvalidCiphertext("what was sealed is not a payload", operation="open") from None
+
+
+def claimed_size(payload: Payload) -> int:
+    """Return how many bytes a compressed payload says that it yields. 0 for one that is not compressed."""
+    return zstd_frame.claimed_size(payload.data) if payload.metadata.get(_ENCODING) == COMPRESSED else 0
 
 
 def _compress(content: bytes) -> bytes:
@@ -96,10 +120,3 @@ def _compressed_data(payload: Payload) -> bytes:
     if payload.ByteSize():
         raise InvalidCiphertext("what was sealed is compressed, and has other fields", operation="open")
     return data
-
-
-def _parse(data: bytes) -> Payload:
-    try:
-        return Payload.FromString(data)
-    except DecodeError:
-        raise InvalidCiphertext("what was sealed is not a payload", operation="open") from None

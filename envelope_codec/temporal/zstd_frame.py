@@ -50,6 +50,11 @@ def allowed_size(frame_length: int) -> int:
     return _FREE + _RATIO * frame_length
 
 
+def claimed_size(data: bytes) -> int:
+    """Return how many bytes ``data`` says that it yields. Nothing of it is checked."""
+    return int.from_bytes(data[:SIZE_BYTES], "big")
+
+
 def decompress(data: bytes, limit: int, take: Take | None = None) -> bytes:
     """Return the content of ``data``.
 
@@ -61,7 +66,7 @@ def decompress(data: bytes, limit: int, take: Take | None = None) -> bytes:
     Raises:
         InvalidCiphertext: ``data`` is anything else, or its content is too large.
     """
-    size, frame = int.from_bytes(data[:SIZE_BYTES], "big"), memoryview(data)[SIZE_BYTES:]
+    size, frame = claimed_size(data), memoryview(data)[SIZE_BYTES:]
     _check_size(size, len(frame), limit)
     _check_header(frame, size)
     if take is not None:

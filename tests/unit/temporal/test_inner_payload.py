@@ -140,6 +140,12 @@ def test_marks_of_the_sdk_are_dropped_from_compressed_payloads() -> None:
     assert parse_inner_payload(ZSTD.serialize(marked)) == TEXT
 
 
+def test_what_a_payload_claims_to_yield_is_known_before_it_is_decompressed() -> None:
+    assert inner_payload.claimed_size(Payload.FromString(ZSTD.serialize(TEXT))) == TEXT.ByteSize()
+    assert inner_payload.claimed_size(OWN) == int.from_bytes(b"not ", "big"), "whoever asks has checked nothing"
+    assert inner_payload.claimed_size(TEXT) == 0
+
+
 def with_field(payload: Payload, more: bytes) -> bytes:
     return payload.SerializeToString() + more
 
