@@ -186,6 +186,20 @@ class EnvelopeConfig(_MasterKeys):
         '`"client"`: what the client is given. '
         "See [gRPC compression](#grpc-compression).",
     )
+    compression: Literal["none", "zstd"] = Field(
+        "none",
+        description='`"zstd"`: payloads are compressed before they are sealed, where that saves 5 %. Lengths then tell '
+        "how well content compresses: see [when to leave it off](composition.md#compression). Compressed payloads are "
+        "opened in any case.",
+    )
+    compression_min_size: Bytes = Field(512, ge=0, description="Payloads of fewer bytes are not compressed.")
+    max_payload: Bytes = Field(
+        2**26,
+        ge=1,
+        le=2**32 - 1,
+        description="How large a payload may be that comes out of compression. A larger one is sealed as it is, and is "
+        "refused where it was sealed compressed. Raise it for those that read before those that write.",
+    )
     storage: StorageUrl | None = Field(
         None,
         repr=False,

@@ -32,6 +32,8 @@ _SETTINGS = {
     "storage": "URL",
     "storage_query_threshold": "size",
     "storage_replay_memory": "size",
+    "compression_min_size": "size",
+    "max_payload": "size",
     "storage_threshold": "size",
 }
 _SERVER = {

@@ -102,6 +102,7 @@ SAMPLES: list[EnvelopeSettings] = [
     {"resolver": lambda context: None},
     {"legacy_codecs": "json:JSONDecoder"},
     {"wrapping": "direct", "headers": False},
+    {"compression": "zstd", "compression_min_size": "1KiB", "max_payload": 2**20},
 ]
 
 
