@@ -6,6 +6,7 @@ import asyncio
 import copy
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 from temporalio.api.common.v1 import Payload
@@ -43,12 +44,14 @@ from envelope_codec.keys.sealing_key import Scope, SealingKey
 from envelope_codec.kms import MasterKey
 from envelope_codec.observe import Observer
 from envelope_codec.temporal.codec_events import CodecEvents
+from envelope_codec.temporal.inner_payload import InnerFormat
 from envelope_codec.temporal.large_payloads import EACH, LARGE, SHARE, work_in_thread
 from envelope_codec.temporal.legacy import LegacyCodecs, load_legacy_codecs
 from envelope_codec.temporal.replay_errors import note_error
 from envelope_codec.temporal.sealed_payload import parse_inner_payload, seal_payload
 from envelope_codec.temporal.system_payloads import admit
 from envelope_codec.temporal.untouched import any_untouched, is_untouched
+from envelope_codec.temporal.zstd_frame import Take
 
 _NAMING_CONTEXTS = (ActivitySerializationContext, WorkflowSerializationContext)
 _REPLAYER_NAMESPACE = "ReplayNamespace"  # what the SDK's Replayer calls every namespace
@@ -84,6 +87,7 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
             record_head(Purpose.WRAPPING_KEY, 0, {NAMESPACE: namespace})
         except MalformedEnvelope as error:
             raise ConfigurationError(f"namespace {namespace!r} can't be bound to payloads: {error}") from None
+        self._inner = InnerFormat.of(self._config)
         self._owns_keyring = keyring is None
         self._keyring = keyring or self._config.keyring(observer=observer)
         self._namespace = namespace
@@ -132,6 +136,17 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
         """Whether `with_context` returns the same object for the same namespace and kind of context."""
         return self._lasting
 
+    def with_budget(self, take: Take) -> EnvelopeCodec:
+        """Return this codec with a bound on what comes out of compressed payloads.
+
+        Args:
+            take: called with the size of what a payload yields, before it is decompressed; in any thread. It raises an
+                `EnvelopeError` to refuse.
+        """
+        variant = copy.copy(self)
+        variant._inner = replace(self._inner, take=take)
+        return variant
+
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
         """Seal each payload. One payload in, one out."""
         if not self._config.sealing:
@@ -143,6 +158,8 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
             failure = self._events.prepare_failure("seal", len(payloads), begun, error)
         else:
             self._events.report_success("seal", len(sealed), begun)
+            if self._inner.compresses:
+                self._events.report_compression(payloads, sealed)
             return sealed
         del self, payloads  # the error keeps this frame, and no other
         try:
@@ -196,7 +213,7 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
                 del content  # others may have to wait for their turn, and only the payload is to be in memory meanwhile
                 sealed.append(await self._seal_large(payload, key, scope))
             else:
-                sealed.append(seal_payload(payload, key, content))
+                sealed.append(seal_payload(payload, key, self._inner, content))
                 done += size + EACH
         return sealed
 
@@ -204,7 +221,8 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
         keyring = self._keyring
         # In direct mode a key is for one payload alone: there is no other that may be at hand.
         find = (lambda: key) if keyring.direct else partial(keyring.try_sealing_key, scope)
-        return await work_in_thread(partial(seal_payload, payload), key, find, partial(keyring.sealing_key, scope))
+        work = partial(_seal_with, payload, self._inner)
+        return await work_in_thread(work, key, find, partial(keyring.sealing_key, scope))
 
     async def _open(self, payloads: Sequence[Payload], begun: float) -> list[Payload]:
         keyring, expected = self._keyring, self._expected
@@ -233,9 +251,9 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
                 del envelope
                 opened.append(await self._open_large(held, key, record))
             else:
-                inner = open_envelope(envelope, key)
+                content = open_envelope(envelope, key)
                 del envelope  # or its data would be in memory while the payload is made
-                opened.append(parse_inner_payload(inner))
+                opened.append(parse_inner_payload(content, self._inner))
                 done += size + EACH
             keyring.note_opened(record)
         if self._events.wants_successes:
@@ -248,7 +266,7 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
         keyring = self._keyring
         find = (lambda: key) if record.purpose is Purpose.DATA_KEY else partial(keyring.try_opening_key, record)
         get = partial(keyring.opening_key, record, timeout=self._open_timeout)
-        return await work_in_thread(partial(_open_held, held), key, find, get)
+        return await work_in_thread(partial(_open_held, held, self._inner), key, find, get)
 
     async def _open_other(self, payload: Payload) -> tuple[str, Payload]:
         """Return what becomes of a payload that is no envelope, and the operation that events call it."""
@@ -282,10 +300,14 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
         return variant
 
 
-def _open_held(held: list[Envelope], key: bytes) -> Payload:
+def _seal_with(payload: Payload, inner: InnerFormat, key: SealingKey) -> Payload:
+    return seal_payload(payload, key, inner)
+
+
+def _open_held(held: list[Envelope], inner: InnerFormat, key: bytes) -> Payload:
     """Open the envelope that ``held`` has. Its data is out of memory when the payload is made."""
-    inner = open_envelope(held.pop(), key)
-    return parse_inner_payload(inner)
+    content = open_envelope(held.pop(), key)
+    return parse_inner_payload(content, inner)
 
 
 def _named_namespace(context: SerializationContext) -> str | None:
