@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from enum import Enum
 from typing import NamedTuple
 
+from envelope_codec.keys.lease_name import LeaseName
 from envelope_codec.keys.sealing_key import AtNextUse, Stage
 
 # --- sealing --------------------------------------------------------------------------------------------------------
@@ -154,6 +156,17 @@ def decide_renewal(*, retries: bool, early: bool, used: bool, near_end: bool) ->
     if used:
         return Renewal.RENEW
     return Renewal.LAPSE if near_end else Renewal.LOOK_AGAIN
+
+
+def opens(name: LeaseName, masters: Container[int], seconds: float) -> bool:
+    """Decide whether a lease of a new sealing key vouches for opening with that key as well.
+
+    Args:
+        name: of the lease. One that wrapping began says nothing of opening.
+        masters: identities of the master keys that opening may ask: another object may have other credentials.
+        seconds: how long a success vouches for opening, which may be another time than for sealing.
+    """
+    return name.request.operation == "unwrap" and name.request.master in masters and name.seconds == seconds
 
 
 def believe(*, denied: bool, doubtful: bool, contested: bool) -> bool:

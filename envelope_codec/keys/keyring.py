@@ -90,7 +90,7 @@ class Keyring:
         )
         self._opening = OpeningKeys(self._opening_key_sets, self._calls, self._leases, limits)
         maker = KeyMaker(self._key_sets, self._opening_key_sets, self._calls, self._leases, verify=self._verify_wraps)
-        succession = Succession(self._calls, maker, self._leases, limits)
+        succession = Succession(self._calls, maker, self._leases, limits, self._opening.keep_own)
         self._waits = succession.waits
         self._sealing = SealingKeys(self._calls, self._leases, succession)
         self._direct = DirectKeys(

@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from envelope_codec.envelope import Recipient, Record
+from envelope_codec.envelope import MAX_RECIPIENTS, Recipient, Record
 from envelope_codec.errors import EnvelopeError, KeyNotConfigured, KmsUnavailable
 from envelope_codec.keys.calls import KmsCalls, keyring_closed
+from envelope_codec.keys.decisions import opens
 from envelope_codec.keys.flight import Flight
 from envelope_codec.keys.inquiry import Inquiry, Refusals, log_unconfigured
 from envelope_codec.keys.keycache import KeyCache
@@ -18,6 +19,7 @@ from envelope_codec.keys.lease import Lease
 from envelope_codec.keys.limits import Limits
 from envelope_codec.keys.opening_key import OpeningKey, digest_of
 from envelope_codec.keys.refusal_cache import RefusalCache
+from envelope_codec.keys.sealing_key import Wrapped
 from envelope_codec.keys.vouching import Leases
 from envelope_codec.kms import MasterKey
 
@@ -88,6 +90,19 @@ class OpeningKeys:
                     self._calls.fly(flight, lambda: self._flights.pop(reference, None))
                 return await flight.wait(self._clock, deadline)
             await self._renew(lapsed, renewed, deadline)
+
+    def keep_own(self, made: Wrapped) -> None:
+        """Keep a new wrapping key of this process, so that what it seals opens here without another call.
+
+        Only what an unwrap has proved counts: the leases of the unwraps that checked the new record, where opening
+        would have asked the same master key for a lease of the same length. A record that was not checked is not kept.
+        """
+        key_set = self._key_sets(made.record.namespace)
+        if key_set is None:
+            return
+        masters = {id(master) for master in key_set.masters}
+        seconds = self._limits.lease if key_set.lease is None else key_set.lease
+        self._keep(made.record, made.key, [lease for lease in made.leases if opens(lease.name, masters, seconds)])
 
     def wipe(self, lease: Lease) -> None:
         """Forget the keys that nothing but this lease, which was denied, vouched for. Runs in a thread.
@@ -180,8 +195,9 @@ class OpeningKeys:
         found = inquiry.ask(recipient, master)
         if found is None:
             return None
-        self._keep(record, *found)
-        return found[0]
+        key, lease = found
+        self._keep(record, key, [lease])
+        return key
 
     def _record_refusal(self, record: Record, reference: bytes, outcome: EnvelopeError) -> EnvelopeError:
         """Take note of ``outcome``, and return it."""
@@ -227,17 +243,20 @@ class OpeningKeys:
         entry = self._keys.get(record.id)
         return entry if entry is not None and entry.head == record.head else None
 
-    def _keep(self, record: Record, key: bytes, lease: Lease) -> None:
+    def _keep(self, record: Record, key: bytes, leases: list[Lease]) -> None:
+        """Keep a key that opened under these ``leases``, those aside that have been denied since."""
         with self._calls.lock:
-            if self._calls.closed or lease.ended:
+            live = [lease for lease in leases if not lease.ended]
+            if self._calls.closed or not live:
                 return
             known = self._entry(record)
-            others = tuple(other for other in known.leases if other is not lease and not other.ended) if known else ()
-            entry = OpeningKey(record, key, (lease, *others[:7]), self._clock.monotonic() + self._limits.cache_ttl)
+            others = [lease for lease in known.leases if lease not in live and not lease.ended] if known else []
+            kept = tuple([*live, *others][:MAX_RECIPIENTS])
+            entry = OpeningKey(record, key, kept, self._clock.monotonic() + self._limits.cache_ttl)
             if known is not None:
                 entry.follow(known)
             entry.allow(record, digest_of(record))
-            entry.serving = lease
+            entry.serving = live[0]
             self._keys[record.id] = entry
             self._heat(record.id, entry)
 
