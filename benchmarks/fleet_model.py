@@ -13,7 +13,9 @@ from typing import NamedTuple
 from benchmarks.fleet_shape import Fleet, Role
 from envelope_codec.keys.limits import Limits
 
-_QUANTILES = [0.8 + 0.1 * (number + 0.5) / 100 for number in range(100)]  # shares of max_age at which a key is replaced
+_QUANTILES = [
+    0.8 + 0.1 * (number + 0.5) / 100 for number in range(100)
+]  # shares of its term at which a key is replaced
 
 
 class Calls(NamedTuple):
@@ -52,8 +54,12 @@ def deploy(fleet: Fleet) -> float:
 
 def key_life(limits: Limits, sealed: float) -> float:
     """Seconds for which a wrapping key seals ``sealed`` payloads a second, until the next is prepared."""
-    count = 0.9 * limits.max_payloads / sealed
-    return sum(min(share * limits.max_age, count) for share in _QUANTILES) / len(_QUANTILES)
+    return sum(_QUANTILES) / len(_QUANTILES) * _term(limits, sealed)
+
+
+def _term(limits: Limits, sealed: float) -> float:
+    """Seconds for which a wrapping key may seal ``sealed`` payloads a second at most."""
+    return min(limits.max_age, limits.max_payloads / sealed)
 
 
 def key_rate(fleet: Fleet, sealed: float) -> float:
@@ -145,8 +151,8 @@ def _bursts(fleet: Fleet, role: Role) -> _Bursts:
     if fleet.lifetime < math.inf:
         return _Bursts(1 / fleet.lifetime, first * episode / fleet.lifetime, min(1.0, width / fleet.lifetime))
     each = max(1.0, first * episode / role.writers)
-    by_age = key_life(limits, role.sealed) > 0.8 * limits.max_age
-    return _Bursts(each / episode, first, min(1.0, (0.1 * limits.max_age * by_age + width * each) / episode))
+    spread = 0.1 * _term(limits, role.sealed)
+    return _Bursts(each / episode, first, min(1.0, (spread + width * each) / episode))
 
 
 class _Bursts(NamedTuple):

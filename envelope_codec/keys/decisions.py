@@ -35,7 +35,7 @@ def decide_use(stage: Stage, at_next_use: AtNextUse, *, over: bool, near_end: bo
         stage: of the key.
         at_next_use: of the key.
         over: whether the payload's number is greater than the key's number of payloads.
-        near_end: whether nine tenths of the key's payloads are sealed, or of its time is over.
+        near_end: whether most of the key's payloads are sealed, or most of its time is over: 80 to 90 %.
     """
     if over and stage is not Stage.OVERDRAWN:
         return Use(False, False, False, at_next_use)

@@ -21,14 +21,13 @@ from envelope_codec.keys.flight import Flight
 from envelope_codec.keys.key_maker import KeyMaker
 from envelope_codec.keys.limits import Limits
 from envelope_codec.keys.moment import Moment
-from envelope_codec.keys.sealing_key import PREPARE_AT, AtNextUse, Scope, Term, Wrapped, WrappingKey
+from envelope_codec.keys.sealing_key import AtNextUse, Scope, Term, Wrapped, WrappingKey
 from envelope_codec.keys.sealing_waits import SealingWaits
 from envelope_codec.keys.slots import Slot, Slots
 from envelope_codec.keys.vouching import Leases
 
 _RETRY = 10.0  # seconds until the next key is asked for again
 _EXTENSION = 120.0  # seconds; more than `_RETRY` and an attempt in which each of eight recipients times out
-_SPREAD = 0.1  # the share of their age by which some keys are ripe before others
 
 
 class Succession:
@@ -116,8 +115,8 @@ class Succession:
             if self._go_on(scope, slot, outage=isinstance(error, KmsUnavailable)):
                 return
             raise
-        ripe_at = begun.monotonic + self._limits.max_age * (PREPARE_AT - _SPREAD * self._calls.jitter())
-        new = WrappingKey(made, Term(begun.after(self._limits.max_age), ripe_at, self._limits.max_payloads))
+        limits = self._limits
+        new = WrappingKey(made, Term.begin(begun, limits.max_age, limits.max_payloads, self._calls.jitter()))
         chosen, choice = self._choose(slot, new, scope)
         if choice is Choice.NEW:
             self._opened(made)

@@ -158,6 +158,23 @@ async def test_the_next_key_is_prepared_in_the_background_before_the_age_is_reac
     assert ring.kms.wraps == 4
 
 
+@pytest.mark.parametrize(("jitter", "share"), [(0.0, 0.9), (0.5, 0.85), (1.0, 0.8)])
+async def test_keys_of_equal_load_are_not_replaced_at_the_same_time_and_none_seals_more_than_it_may(
+    jitter: float, share: float
+) -> None:
+    jobs = Jobs()
+    ring = Ring(spawn=jobs, jitter=jitter, limits=dataclasses.replace(LIMITS, max_payloads=100))
+    key = await ring.seal()
+    sealed = 1
+    while not jobs:
+        assert ring.keyring.try_sealing_key("default") is key
+        sealed += 1
+    assert sealed == pytest.approx(share * 100)
+    while ring.keyring.try_sealing_key("default") is key:  # the next key is late
+        sealed += 1
+    assert sealed == 100
+
+
 @pytest.mark.parametrize(("jitter", "share"), [(0.0, 0.9), (1.0, 0.8)])
 async def test_preparing_is_jittered(jitter: float, share: float) -> None:
     ring = Ring(jitter=jitter)
