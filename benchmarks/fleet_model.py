@@ -13,9 +13,7 @@ from typing import NamedTuple
 from benchmarks.fleet_shape import Fleet, Role
 from envelope_codec.keys.limits import Limits
 
-_QUANTILES = [
-    0.8 + 0.1 * (number + 0.5) / 100 for number in range(100)
-]  # shares of its term at which a key is replaced
+_QUANTILES = [0.8 + 0.1 * (number + 0.5) / 100 for number in range(100)]  # of its term, when it is replaced
 
 
 class Calls(NamedTuple):

@@ -108,6 +108,16 @@ class Keyring:
         """Return the key that ``record`` carries, if it is at hand. Never waits."""
         return self._opening.at_hand(record)
 
+    def fetch_ahead(self, record: Record) -> bool:
+        """Begin to fetch the key of ``record``, which is not at hand and will be asked for soon. Never waits.
+
+        It is one attempt for one record at most, and no more than eight are under way for all callers together.
+
+        Returns:
+            Whether more may be begun now.
+        """
+        return self._opening.fetch_ahead(record)
+
     def note_opened(self, record: Record) -> None:
         """Take note that a payload was opened with the key of ``record``: then its lease is renewed in time."""
         self._opening.note_use(record)
