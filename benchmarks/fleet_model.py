@@ -45,7 +45,7 @@ def deploy(fleet: Fleet) -> float:
     if fleet.direct:
         return 0.0
     return sum(
-        role.processes * (2 + role.writers + min(old_keys(fleet, role), max(0, _room(fleet, role))))
+        role.processes * (2 + role.writers - _told(fleet) + min(old_keys(fleet, role), max(0, _room(fleet, role))))
         for role in fleet.roles
     )
 
@@ -134,8 +134,14 @@ def _renewals_of_records(fleet: Fleet, role: Role) -> float:
 
 def _first(fleet: Fleet, role: Role) -> float:
     """First unwraps a second in one process, and those of keys in use that the cache forgot."""
-    episode = _episode(fleet, role)
-    return role.writers / episode * unwraps(episode, role.rate / role.writers, fleet.limits.cache_ttl)
+    episode, told, ttl = _episode(fleet, role), _told(fleet), fleet.limits.cache_ttl
+    rate, own = role.rate / role.writers, 1 / key_rate(fleet, role.sealed)
+    return (role.writers - told) / episode * unwraps(episode, rate, ttl) + told / own * unwraps(own - ttl, rate, ttl)
+
+
+def _told(fleet: Fleet) -> int:
+    """How many of the writers whose payloads a process opens is the process itself, which needs no unwrap for that."""
+    return int(fleet.verify_wraps and not fleet.starters)
 
 
 def _bursts(fleet: Fleet, role: Role) -> _Bursts:
@@ -194,7 +200,7 @@ def _startup(fleet: Fleet, role: Role, seconds: int) -> list[float]:
             calls = (own + role.rate) * _up_for(fleet, called, 1)
         else:
             opened = _up_for(fleet, called - 2 * fleet.latency, 2) * role.rate / role.writers
-            calls = 2 * _up(fleet, called) + role.writers * -math.expm1(-opened)
+            calls = 2 * _up(fleet, called) + (role.writers - _told(fleet)) * -math.expm1(-opened)
             old = old_keys(fleet, role)
             if old:
                 replayed = _up_for(fleet, called - 2 * fleet.latency, 1) * fleet.replayed
