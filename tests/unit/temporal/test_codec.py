@@ -540,7 +540,11 @@ async def test_keys_that_one_call_needs_are_fetched_at_once() -> None:
     kms = FakeKms()
     payloads = await of_writers(kms, 4)
     together = threading.Barrier(4)  # none of the calls is answered before all have come
-    kms.before_call = lambda operation: together.wait(20.0) and None
+
+    def meet(operation: str) -> None:
+        together.wait(20.0)
+
+    kms.before_call = meet
     codec = EnvelopeCodec(kms)
     assert await codec.decode([*payloads, *payloads]) == [PLAIN] * 8
     assert kms.unwraps == 8  # four checked the new records

@@ -85,7 +85,11 @@ async def test_keys_of_a_history_are_fetched_at_once_before_the_replay_asks_for_
     payloads = await sealed_by(kms, 4)
     history = WorkflowHistory("w", [event(RESULT, payload) for payload in payloads])
     together = threading.Barrier(4)  # none of the calls is answered before all have come
-    kms.before_call = lambda operation: together.wait(20.0) and None
+
+    def meet(operation: str) -> None:
+        together.wait(20.0)
+
+    kms.before_call = meet
     before = kms.unwraps
     opened: list[Payload] = []
 
