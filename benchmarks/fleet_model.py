@@ -13,7 +13,7 @@ from typing import NamedTuple
 from benchmarks.fleet_shape import Fleet, Role
 from envelope_codec.keys.limits import Limits
 
-_QUANTILES = [0.8 + 0.1 * (number + 0.5) / 100 for number in range(100)]  # shares of max_age at which a key is replaced
+_QUANTILES = [0.8 + 0.1 * (number + 0.5) / 100 for number in range(100)]  # of its term, when it is replaced
 
 
 class Calls(NamedTuple):
@@ -45,15 +45,19 @@ def deploy(fleet: Fleet) -> float:
     if fleet.direct:
         return 0.0
     return sum(
-        role.processes * (2 + role.writers + min(old_keys(fleet, role), max(0, _room(fleet, role))))
+        role.processes * (2 + role.writers - _told(fleet) + min(old_keys(fleet, role), max(0, _room(fleet, role))))
         for role in fleet.roles
     )
 
 
 def key_life(limits: Limits, sealed: float) -> float:
     """Seconds for which a wrapping key seals ``sealed`` payloads a second, until the next is prepared."""
-    count = 0.9 * limits.max_payloads / sealed
-    return sum(min(share * limits.max_age, count) for share in _QUANTILES) / len(_QUANTILES)
+    return sum(_QUANTILES) / len(_QUANTILES) * _term(limits, sealed)
+
+
+def _term(limits: Limits, sealed: float) -> float:
+    """Seconds for which a wrapping key may seal ``sealed`` payloads a second at most."""
+    return min(limits.max_age, limits.max_payloads / sealed)
 
 
 def key_rate(fleet: Fleet, sealed: float) -> float:
@@ -130,8 +134,14 @@ def _renewals_of_records(fleet: Fleet, role: Role) -> float:
 
 def _first(fleet: Fleet, role: Role) -> float:
     """First unwraps a second in one process, and those of keys in use that the cache forgot."""
-    episode = _episode(fleet, role)
-    return role.writers / episode * unwraps(episode, role.rate / role.writers, fleet.limits.cache_ttl)
+    episode, told, ttl = _episode(fleet, role), _told(fleet), fleet.limits.cache_ttl
+    rate, own = role.rate / role.writers, 1 / key_rate(fleet, role.sealed)
+    return (role.writers - told) / episode * unwraps(episode, rate, ttl) + told / own * unwraps(own - ttl, rate, ttl)
+
+
+def _told(fleet: Fleet) -> int:
+    """How many of the writers whose payloads a process opens is the process itself, which needs no unwrap for that."""
+    return int(fleet.verify_wraps and not fleet.starters)
 
 
 def _bursts(fleet: Fleet, role: Role) -> _Bursts:
@@ -145,8 +155,8 @@ def _bursts(fleet: Fleet, role: Role) -> _Bursts:
     if fleet.lifetime < math.inf:
         return _Bursts(1 / fleet.lifetime, first * episode / fleet.lifetime, min(1.0, width / fleet.lifetime))
     each = max(1.0, first * episode / role.writers)
-    by_age = key_life(limits, role.sealed) > 0.8 * limits.max_age
-    return _Bursts(each / episode, first, min(1.0, (0.1 * limits.max_age * by_age + width * each) / episode))
+    spread = 0.1 * _term(limits, role.sealed)
+    return _Bursts(each / episode, first, min(1.0, (spread + width * each) / episode))
 
 
 class _Bursts(NamedTuple):
@@ -190,7 +200,7 @@ def _startup(fleet: Fleet, role: Role, seconds: int) -> list[float]:
             calls = (own + role.rate) * _up_for(fleet, called, 1)
         else:
             opened = _up_for(fleet, called - 2 * fleet.latency, 2) * role.rate / role.writers
-            calls = 2 * _up(fleet, called) + role.writers * -math.expm1(-opened)
+            calls = 2 * _up(fleet, called) + (role.writers - _told(fleet)) * -math.expm1(-opened)
             old = old_keys(fleet, role)
             if old:
                 replayed = _up_for(fleet, called - 2 * fleet.latency, 1) * fleet.replayed

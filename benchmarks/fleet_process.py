@@ -12,12 +12,13 @@ from typing import Any
 from benchmarks.fleet_shape import Fleet
 from benchmarks.fleet_time import SimulatedClock, SimulatedLoop, SimulatedThreads
 from envelope_codec.envelope import Record
-from envelope_codec.errors import EnvelopeError, KmsUnavailable
+from envelope_codec.errors import EnvelopeError
 from envelope_codec.keys.keyring import Keyring
 from envelope_codec.keys.keyset import KeySet
 from envelope_codec.keys.limits import Limits
 from envelope_codec.kms import Unwrapped, WrappedSecret
 from envelope_codec.observe import Event
+from envelope_codec.provider.meanings import THROTTLED
 from envelope_codec.testing import FakeKms
 
 NAMESPACE = "default"
@@ -53,7 +54,7 @@ class Kms:
         self.renewals += weight * renewal
         if self._answered[second] >= self._quota:
             self.throttled += weight
-            raise KmsUnavailable("throttled")
+            raise THROTTLED.make_error(operation="call", key_id=self.fake.key_id)
         self._answered[second] += weight  # type: ignore[assignment]
 
 

@@ -29,6 +29,7 @@ from envelope_codec.temporal.chain import find_codec
 from envelope_codec.temporal.client_memos import NullMemos
 from envelope_codec.temporal.client_payloads import ClientPayloads, drop_client_payloads
 from envelope_codec.temporal.codec import EnvelopeCodec
+from envelope_codec.temporal.coming_payloads import look_ahead
 from envelope_codec.temporal.converter import apply_codec, merge_codec
 from envelope_codec.temporal.grpc_compression import ConnectionCompression
 from envelope_codec.temporal.legacy import load_legacy_codecs
@@ -237,7 +238,8 @@ class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
         ],
     ) -> AbstractAsyncContextManager[AsyncIterator[WorkflowReplayResult]]:
         """Replay the histories. The result for one that can't be opened holds the codec's error."""
-        return explain_failures(next(replayer, histories))
+        codec = replayer.config(active_config=True)["data_converter"].payload_codec
+        return explain_failures(next(replayer, look_ahead(histories, codec)))
 
     def _apply(self, converter: DataConverter, namespace: str, config: EnvelopeConfig) -> DataConverter:
         codec = EnvelopeCodec(config, namespace=namespace, keyring=self._keyring)

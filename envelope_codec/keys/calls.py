@@ -6,6 +6,7 @@ import random
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from envelope_codec._backoff import Backoff, shorten
@@ -15,15 +16,31 @@ from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, K
 from envelope_codec.keys.breaker import Breaker
 from envelope_codec.keys.clock import Clock
 from envelope_codec.keys.flight import Flight
+from envelope_codec.keys.turns import Turns, Waiting
 from envelope_codec.kms import MasterKey
 from envelope_codec.observe import Event, LogObserver, Observer, logger, report
-from envelope_codec.provider.meanings import FAULT
+from envelope_codec.provider.meanings import FAULT, THROTTLED
 
 T = TypeVar("T")
 
 _THREADS = 32
 _URGENT_THREADS = 4
 _BACKOFF = Backoff(0.1, 5.0)
+
+
+@dataclass
+class _Attempt:
+    """One attempt of a flight.
+
+    Attributes:
+        urgent: whether many wait for it, so that it waits for no turn.
+        turn: the turns of which it has had one.
+        waits_for: the turns that the next attempt waits for, as the master key throttles.
+    """
+
+    urgent: bool
+    turn: Turns | None = None
+    waits_for: Turns | None = None
 
 
 class KmsCalls:
@@ -58,7 +75,10 @@ class KmsCalls:
         self._flying: set[Flight[Any]] = set()
         self._spawn = spawn
         self._pools: dict[bool, ThreadPoolExecutor] = {}
-        self._breakers: dict[int, tuple[MasterKey, Breaker]] = {}  # by identity: a provider's object may have no hash
+        # By identity: a provider's object may have no hash.
+        self._breakers: dict[int, tuple[MasterKey, Breaker]] = {}
+        self._turns: dict[int, Turns] = {}  # of master keys that have a breaker, which holds them
+        self._here = threading.local()  # the attempt that this thread makes
 
     def breaker(self, master: MasterKey) -> Breaker:
         """Return the circuit breaker of ``master``."""
@@ -80,7 +100,12 @@ class KmsCalls:
         Raises:
             EnvelopeError: as the provider raised it. An error that no provider may raise is logged, and
                 becomes `KmsUnavailable`: it says nothing of the key.
+            KmsUnavailable: no call is made, since the master key throttles and it is not this attempt's turn.
         """
+        turns, attempt = self._turns_of(master), self._attempt_here()
+        if attempt.turn is not turns and not turns.take(urgent=attempt.urgent):
+            attempt.waits_for = turns
+            raise THROTTLED.make_error(operation=operation, key_id=master.key_id)
         begun = self.clock.monotonic()
         failure: EnvelopeError | None = None
         result: list[T] = []
@@ -89,6 +114,9 @@ class KmsCalls:
         except BaseException as error:
             failure = translate_error(error, operation, master)
         self.note(master, failure)
+        if failure is not None and failure.code == THROTTLED.code:
+            turns.throttle(begun)
+            attempt.waits_for = turns
         event = Event(
             operation,
             type(failure).__name__ if failure else "ok",
@@ -129,6 +157,8 @@ class KmsCalls:
         with self.lock:
             self.closed = True
             flying, self._flying = self._flying, set()
+            for turns in self._turns.values():
+                turns.close()
             pools, self._pools = self._pools, {}
         for flight in flying:
             if flight.timer is not None:
@@ -137,9 +167,24 @@ class KmsCalls:
         for pool in pools.values():
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _launch(self, flight: Flight[T], landed: Callable[[], object], urgent: bool) -> None:
+    def _turns_of(self, master: MasterKey) -> Turns:
+        self.breaker(master)
+        found = self._turns.get(id(master))
+        return found or self._turns.setdefault(id(master), Turns(self))
+
+    def _attempt_here(self) -> _Attempt:
+        """Return the attempt that this thread makes. A call outside of any is urgent."""
+        attempt: _Attempt | None = getattr(self._here, "attempt", None)
+        return attempt or _Attempt(urgent=True)
+
+    def _launch(self, flight: Flight[T], landed: Callable[[], object], urgent: bool, turn: Turns | None = None) -> None:
         def attempt() -> None:
-            self._attempt(flight, landed, urgent)
+            outer = getattr(self._here, "attempt", None)
+            self._here.attempt = _Attempt(urgent, turn)
+            try:
+                self._attempt(flight, landed, urgent)
+            finally:
+                self._here.attempt = outer
 
         try:
             if self._spawn is not None:
@@ -179,19 +224,39 @@ class KmsCalls:
 
     def _again(self, flight: Flight[T], landed: Callable[[], object], urgent: bool, failure: EnvelopeError) -> bool:
         """Schedule another attempt, or land. Return whether there is another."""
+        attempt = self._attempt_here()
+        turns = None if urgent else attempt.waits_for
         with self.lock:
             flight.failures += 1
             flight.last_error = failure.fresh()
-            delay = self.backoff(flight.failures)
+            delay = 0.0 if turns is not None else self.backoff(flight.failures)
             if failure.retryable and not self.closed and flight.may_retry(self.clock.monotonic() + delay):
                 try:
-                    flight.timer = self.clock.call_later(delay, lambda: self._launch(flight, landed, urgent))
+                    if turns is not None:
+                        turns.join(self._waiting(flight, landed, turns, failure), again=attempt.turn is turns)
+                    else:
+                        flight.timer = self.clock.call_later(delay, lambda: self._launch(flight, landed, urgent))
                     return True
                 except RuntimeError as error:  # no thread for timers: callers are told, and may try again
                     logger.error("a timer can't be started: %s", error)
             landed()
             self._flying.discard(flight)
             return False
+
+    def _waiting(
+        self, flight: Flight[T], landed: Callable[[], object], turns: Turns, failure: EnvelopeError
+    ) -> Waiting:
+        """Return the next attempt of ``flight``, for the queue of a master key that throttles."""
+
+        def give_up() -> None:
+            self._land(flight, landed)
+            flight.fail(failure)
+
+        return Waiting(
+            is_wanted=lambda: flight.may_retry(self.clock.monotonic()),
+            begin=lambda: self._launch(flight, landed, False, turns),
+            give_up=give_up,
+        )
 
     def _land(self, flight: Flight[T], landed: Callable[[], object]) -> None:
         with self.lock:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from enum import Enum
 from typing import NamedTuple
 
+from envelope_codec.keys.lease_name import LeaseName
 from envelope_codec.keys.sealing_key import AtNextUse, Stage
 
 # --- sealing --------------------------------------------------------------------------------------------------------
@@ -33,7 +35,7 @@ def decide_use(stage: Stage, at_next_use: AtNextUse, *, over: bool, near_end: bo
         stage: of the key.
         at_next_use: of the key.
         over: whether the payload's number is greater than the key's number of payloads.
-        near_end: whether nine tenths of the key's payloads are sealed, or of its time is over.
+        near_end: whether most of the key's payloads are sealed, or most of its time is over: 80 to 90 %.
     """
     if over and stage is not Stage.OVERDRAWN:
         return Use(False, False, False, at_next_use)
@@ -154,6 +156,17 @@ def decide_renewal(*, retries: bool, early: bool, used: bool, near_end: bool) ->
     if used:
         return Renewal.RENEW
     return Renewal.LAPSE if near_end else Renewal.LOOK_AGAIN
+
+
+def opens(name: LeaseName, masters: Container[int], seconds: float) -> bool:
+    """Decide whether a lease of a new sealing key vouches for opening with that key as well.
+
+    Args:
+        name: of the lease. One that wrapping began says nothing of opening.
+        masters: identities of the master keys that opening may ask: another object may have other credentials.
+        seconds: how long a success vouches for opening, which may be another time than for sealing.
+    """
+    return name.request.operation == "unwrap" and name.request.master in masters and name.seconds == seconds
 
 
 def believe(*, denied: bool, doubtful: bool, contested: bool) -> bool:

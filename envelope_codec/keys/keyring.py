@@ -90,7 +90,7 @@ class Keyring:
         )
         self._opening = OpeningKeys(self._opening_key_sets, self._calls, self._leases, limits)
         maker = KeyMaker(self._key_sets, self._opening_key_sets, self._calls, self._leases, verify=self._verify_wraps)
-        succession = Succession(self._calls, maker, self._leases, limits)
+        succession = Succession(self._calls, maker, self._leases, limits, self._opening.keep_own)
         self._waits = succession.waits
         self._sealing = SealingKeys(self._calls, self._leases, succession)
         self._direct = DirectKeys(
@@ -107,6 +107,16 @@ class Keyring:
     def try_opening_key(self, record: Record) -> bytes | None:
         """Return the key that ``record`` carries, if it is at hand. Never waits."""
         return self._opening.at_hand(record)
+
+    def fetch_ahead(self, record: Record) -> bool:
+        """Begin to fetch the key of ``record``, which is not at hand and will be asked for soon. Never waits.
+
+        It is one attempt for one record at most, and no more than eight are under way for all callers together.
+
+        Returns:
+            Whether more may be begun now.
+        """
+        return self._opening.fetch_ahead(record)
 
     def note_opened(self, record: Record) -> None:
         """Take note that a payload was opened with the key of ``record``: then its lease is renewed in time."""

@@ -51,6 +51,11 @@ class KeySet:
         """The master keys that wrap: ``key``, then ``backup_keys``."""
         return (self.key, *self.backup_keys)
 
+    @property
+    def masters(self) -> tuple[MasterKey, ...]:
+        """The master keys that open: those that wrap, then ``decrypt_keys``."""
+        return (*self.sealing, *self.decrypt_keys)
+
     def setting(self, number: int) -> str:
         """Return the name of the setting that holds the master key of this number in `sealing`."""
         return f"{self.prefix}backup_keys[{number - 1}]" if number else f"{self.prefix}key"
@@ -60,8 +65,7 @@ class KeySet:
 
         Several may be able to: replicas of a multi-Region key, an alias and the key that it points at.
         """
-        masters = (self.key, *self.backup_keys, *self.decrypt_keys)
-        return sorted(masters, key=lambda master: master.key_id != key_id)
+        return sorted(self.masters, key=lambda master: master.key_id != key_id)
 
 
 def pick_decisive(errors: list[EnvelopeError], operation: str) -> EnvelopeError:

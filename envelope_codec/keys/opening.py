@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from envelope_codec.envelope import Recipient, Record
+from envelope_codec.envelope import MAX_RECIPIENTS, Recipient, Record
 from envelope_codec.errors import EnvelopeError, KeyNotConfigured, KmsUnavailable
 from envelope_codec.keys.calls import KmsCalls, keyring_closed
+from envelope_codec.keys.decisions import opens
 from envelope_codec.keys.flight import Flight
 from envelope_codec.keys.inquiry import Inquiry, Refusals, log_unconfigured
 from envelope_codec.keys.keycache import KeyCache
@@ -18,10 +19,12 @@ from envelope_codec.keys.lease import Lease
 from envelope_codec.keys.limits import Limits
 from envelope_codec.keys.opening_key import OpeningKey, digest_of
 from envelope_codec.keys.refusal_cache import RefusalCache
+from envelope_codec.keys.sealing_key import Wrapped
 from envelope_codec.keys.vouching import Leases
 from envelope_codec.kms import MasterKey
 
 _HOT_ENTRIES = 4_096
+_AHEAD = 8  # records: a caller with hostile ones must leave most threads to others
 _WIPED_AT_ONCE = 128  # keys; after so many, other threads get a turn
 
 
@@ -46,6 +49,7 @@ class OpeningKeys:
         self._keys = KeyCache(limits.cache_size, calls.clock.monotonic)
         self._refused = RefusalCache(limits.cache_size, limits.refusal_ttl, calls.clock.monotonic)
         self._flights: dict[bytes, Flight[bytes]] = {}
+        self._ahead: set[bytes] = set()
         # What was used last, in a plain dict that is read without the lock. Entries know when they end.
         self._hot: dict[bytes, OpeningKey] = {}
 
@@ -82,12 +86,54 @@ class OpeningKeys:
                     return key
                 self._refused.check(reference)
                 lapsed = self._lapsed(record, renewed)
-                flight, new = (None, False) if lapsed else self._flight(record, reference, deadline)
+                flight, new = (None, False) if lapsed else self._flight(record, reference)
+                if flight is not None:
+                    flight.join(deadline)
             if flight is not None:
                 if new:
-                    self._calls.fly(flight, lambda: self._flights.pop(reference, None))
+                    self._calls.fly(flight, lambda: self._land(reference))
                 return await flight.wait(self._clock, deadline)
             await self._renew(lapsed, renewed, deadline)
+
+    def fetch_ahead(self, record: Record) -> bool:
+        """Begin to fetch the key of ``record``, for which a caller is about to ask. Never waits, never raises.
+
+        It is asked for once, and for the caller to ask again if that fails. Nothing is begun for a key that was at hand
+        before, whose lease one call renews for all; for a record that was just refused; or while a master key of its
+        namespace does not answer.
+
+        Returns:
+            Whether more may be begun: so many records at a time, for all callers together.
+        """
+        if self.at_hand(record) is not None:
+            return True
+        key_set = self._key_sets(record.namespace)
+        if key_set is None or any(self._calls.breaker(master).is_open for master in key_set.masters):
+            return True
+        reference = digest_of(record)
+        with self._calls.lock:
+            if self._calls.closed or len(self._ahead) >= _AHEAD:
+                return False
+            known = self._entry(record) is not None or self._refused.get(reference) is not None
+            if known or reference in self._flights:
+                return True
+            self._ahead.add(reference)
+            flight, _ = self._flight(record, reference)
+        self._calls.fly(flight, lambda: self._land(reference))
+        return True
+
+    def keep_own(self, made: Wrapped) -> None:
+        """Keep a new wrapping key of this process, so that what it seals opens here without another call.
+
+        Only what an unwrap has proved counts: the leases of the unwraps that checked the new record, where opening
+        would have asked the same master key for a lease of the same length. A record that was not checked is not kept.
+        """
+        key_set = self._key_sets(made.record.namespace)
+        if key_set is None:
+            return
+        masters = {id(master) for master in key_set.masters}
+        seconds = self._limits.lease if key_set.lease is None else key_set.lease
+        self._keep(made.record, made.key, [lease for lease in made.leases if opens(lease.name, masters, seconds)])
 
     def wipe(self, lease: Lease) -> None:
         """Forget the keys that nothing but this lease, which was denied, vouched for. Runs in a thread.
@@ -146,15 +192,19 @@ class OpeningKeys:
         else:
             await renewal.wait(self._clock, deadline)
 
-    def _flight(self, record: Record, reference: bytes, deadline: float) -> tuple[Flight[bytes], bool]:
-        """Return the flight that opens ``record``, joined, and whether it is new. Called under the lock."""
+    def _flight(self, record: Record, reference: bytes) -> tuple[Flight[bytes], bool]:
+        """Return the flight that opens ``record``, and whether it is new. Called under the lock."""
         flight = self._flights.get(reference)
-        new = flight is None
-        if flight is None:
-            refusals: Refusals = {}
-            flight = self._flights[reference] = Flight(lambda: self._ask(record, reference, refusals), deadline)
-        flight.join(deadline)
-        return flight, new
+        if flight is not None:
+            return flight, False
+        refusals: Refusals = {}
+        flight = self._flights[reference] = Flight(lambda: self._ask(record, reference, refusals))
+        return flight, True
+
+    def _land(self, reference: bytes) -> None:
+        """Take note that a flight has ended. Called under the lock."""
+        self._flights.pop(reference, None)
+        self._ahead.discard(reference)
 
     def _ask(self, record: Record, reference: bytes, refusals: Refusals | None = None) -> bytes:
         """Ask each configured master key until one yields the key. One attempt; runs in a thread."""
@@ -180,8 +230,9 @@ class OpeningKeys:
         found = inquiry.ask(recipient, master)
         if found is None:
             return None
-        self._keep(record, *found)
-        return found[0]
+        key, lease = found
+        self._keep(record, key, [lease])
+        return key
 
     def _record_refusal(self, record: Record, reference: bytes, outcome: EnvelopeError) -> EnvelopeError:
         """Take note of ``outcome``, and return it."""
@@ -227,17 +278,20 @@ class OpeningKeys:
         entry = self._keys.get(record.id)
         return entry if entry is not None and entry.head == record.head else None
 
-    def _keep(self, record: Record, key: bytes, lease: Lease) -> None:
+    def _keep(self, record: Record, key: bytes, leases: list[Lease]) -> None:
+        """Keep a key that opened under these ``leases``, those aside that have been denied since."""
         with self._calls.lock:
-            if self._calls.closed or lease.ended:
+            live = [lease for lease in leases if not lease.ended]
+            if self._calls.closed or not live:
                 return
             known = self._entry(record)
-            others = tuple(other for other in known.leases if other is not lease and not other.ended) if known else ()
-            entry = OpeningKey(record, key, (lease, *others[:7]), self._clock.monotonic() + self._limits.cache_ttl)
+            others = [lease for lease in known.leases if lease not in live and not lease.ended] if known else []
+            kept = tuple([*live, *others][:MAX_RECIPIENTS])
+            entry = OpeningKey(record, key, kept, self._clock.monotonic() + self._limits.cache_ttl)
             if known is not None:
                 entry.follow(known)
             entry.allow(record, digest_of(record))
-            entry.serving = lease
+            entry.serving = live[0]
             self._keys[record.id] = entry
             self._heat(record.id, entry)
 

@@ -12,8 +12,8 @@ from envelope_codec.keys.lease import Lease
 from envelope_codec.keys.moment import Moment
 from envelope_codec.keys.trial import Lack
 
-PREPARE_AT = 0.9
-"""The share of its age or of its payloads after which a wrapping key is ripe."""
+_RIPE_SHARE = 0.9  # of its age or of its payloads, after which a wrapping key is ripe
+_RIPE_SPREAD = 0.1  # by so much, some keys are ripe before others
 
 Scope = str | tuple[str, KeySet]
 """A scope of sealing keys: a namespace with its usual master keys, or with others. Each has a key of its own."""
@@ -64,11 +64,28 @@ class Term(NamedTuple):
         due: the moment at which the key is too old.
         ripe_at: monotonic seconds from which on the next key is wanted.
         max_payloads: how many payloads the key may seal.
+        ripe_after: the number of the payload from which on the next key is wanted.
     """
 
     due: Moment
     ripe_at: float
     max_payloads: int
+    ripe_after: float
+
+    @classmethod
+    def begin(cls, begun: Moment, max_age: float, max_payloads: int, jitter: float) -> Term:
+        """Return the term of a key that was asked for at ``begun``.
+
+        Keys that were made at the same time, and processes with equal load, are not to be replaced at the same time.
+
+        Args:
+            begun: when the first call was sent.
+            max_age: seconds.
+            max_payloads: how many payloads the key may seal.
+            jitter: a number from 0 to 1: with 1, the next key is wanted the earliest, after 80 % of either.
+        """
+        share = _RIPE_SHARE - _RIPE_SPREAD * jitter
+        return cls(begun.after(max_age), begun.monotonic + max_age * share, max_payloads, max_payloads * share)
 
 
 class Stage(Enum):
@@ -83,7 +100,7 @@ class Stage(Enum):
 class Turn(Enum):
     """An event that moves a wrapping key from one stage to the next."""
 
-    RIPEN = "its time has come, nine tenths of its payloads are sealed, or a new key was asked for"
+    RIPEN = "most of its time is over, most of its payloads are sealed, or a new key was asked for"
     SPEND = "a payload came after its last one"
     OVERDRAW = "in an outage it goes on although it is due"
 
@@ -101,7 +118,7 @@ STAGE_AFTER: dict[tuple[Stage, Turn], Stage] = {
 class AtNextUse(Enum):
     """Task of the next payload, besides being sealed."""
 
-    NOTHING = "nothing, until nine tenths of the payloads are sealed"
+    NOTHING = "nothing, until most of the payloads are sealed"
     PREPARE = "the next key is prepared: its time came while this one was not in use"
     TRY = "trials of the lacking master keys begin: they wait until the key is used"
     WAIT = "nothing: a timer asks for the next key again, and payloads do not"
@@ -139,7 +156,7 @@ class WrappingKey(SealingKey):
         super().__init__(wrapped)
         self.leases = wrapped.leases
         self.term = term
-        self.prepare_from = term.max_payloads * PREPARE_AT
+        self.prepare_from = term.ripe_after
         self.stage = Stage.FRESH
         self.at_next_use = AtNextUse.NOTHING
         self.sealed = 0

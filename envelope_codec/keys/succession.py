@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 
 from envelope_codec.envelope import Purpose
@@ -20,14 +21,13 @@ from envelope_codec.keys.flight import Flight
 from envelope_codec.keys.key_maker import KeyMaker
 from envelope_codec.keys.limits import Limits
 from envelope_codec.keys.moment import Moment
-from envelope_codec.keys.sealing_key import PREPARE_AT, AtNextUse, Scope, Term, WrappingKey
+from envelope_codec.keys.sealing_key import AtNextUse, Scope, Term, Wrapped, WrappingKey
 from envelope_codec.keys.sealing_waits import SealingWaits
 from envelope_codec.keys.slots import Slot, Slots
 from envelope_codec.keys.vouching import Leases
 
 _RETRY = 10.0  # seconds until the next key is asked for again
 _EXTENSION = 120.0  # seconds; more than `_RETRY` and an attempt in which each of eight recipients times out
-_SPREAD = 0.1  # the share of their age by which some keys are ripe before others
 
 
 class Succession:
@@ -38,6 +38,7 @@ class Succession:
         maker: makes the keys.
         leases: vouch.
         limits: times and bounds.
+        opened: told of each new key that comes into use, which its check has opened.
 
     Attributes:
         slots: where the keys are.
@@ -45,12 +46,20 @@ class Succession:
         completion: watches the keys in use.
     """
 
-    def __init__(self, calls: KmsCalls, maker: KeyMaker, leases: Leases, limits: Limits) -> None:
+    def __init__(
+        self,
+        calls: KmsCalls,
+        maker: KeyMaker,
+        leases: Leases,
+        limits: Limits,
+        opened: Callable[[Wrapped], object] = lambda made: None,
+    ) -> None:
         self._calls = calls
         self._clock = calls.clock
         self._maker = maker
         self._leases = leases
         self._limits = limits
+        self._opened = opened
         self.slots = Slots(calls, self._is_usable, self._forget)
         self.waits = SealingWaits(calls, self.slots, refusal_ttl=limits.refusal_ttl)
         self.completion = Completion(calls, maker.try_out, self.prepare)
@@ -106,9 +115,11 @@ class Succession:
             if self._go_on(scope, slot, outage=isinstance(error, KmsUnavailable)):
                 return
             raise
-        ripe_at = begun.monotonic + self._limits.max_age * (PREPARE_AT - _SPREAD * self._calls.jitter())
-        new = WrappingKey(made, Term(begun.after(self._limits.max_age), ripe_at, self._limits.max_payloads))
+        limits = self._limits
+        new = WrappingKey(made, Term.begin(begun, limits.max_age, limits.max_payloads, self._calls.jitter()))
         chosen, choice = self._choose(slot, new, scope)
+        if choice is Choice.NEW:
+            self._opened(made)
         self.waits.end(scope)
         self._schedule(scope, slot, chosen.term.ripe_at - self._clock.monotonic())
         self.completion.watch(scope, chosen, lambda: slot.current is chosen)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import copy
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 
 from temporalio.api.common.v1 import Payload
 from temporalio.converter import (
@@ -184,6 +185,24 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
         finally:
             del failure
 
+    def look_ahead(self, payloads: Iterable[Payload]) -> None:
+        """Begin to fetch the keys that these payloads need and that are not at hand, some at a time.
+
+        `decode` opens one payload after another, and so would ask the KMS for one record after another. Nothing is
+        raised: whatever is wrong with a payload is told by `decode`, at its turn, and none after it is looked at.
+        """
+        for payload in payloads:
+            try:
+                envelope = parse(payload.metadata, payload.data)
+                if envelope is None:
+                    continue
+                if self._expected is not None and envelope.record.namespace != self._expected:
+                    self._check_alias(envelope.record)
+            except EnvelopeError:
+                return
+            if not self._keyring.fetch_ahead(envelope.record):
+                return
+
     def close(self) -> None:
         """Close the keyring, if this codec made it."""
         if self._owns_keyring:
@@ -244,6 +263,7 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
                 self._check_alias(record)
             key = keyring.try_opening_key(record)
             if key is None:
+                self.look_ahead(islice(payloads, len(opened) + 1, None))
                 key = await keyring.opening_key(record, timeout=self._open_timeout)
             size = len(envelope.data)
             if size > LARGE:

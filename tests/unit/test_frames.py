@@ -209,8 +209,7 @@ FAULTS: dict[str, Callable[[FakeKms], object]] = {
 async def test_a_kms_that_fails(fault: str, wrapping: str, operation: str, secrets: Sentinels) -> None:
     works = Works(wrapping=wrapping)
     sealed = await works.sealed()
-    if operation == "encode":
-        works.forget()
+    works.forget()
     FAULTS[fault](works.kms)
     work = works.codec.encode([FIRST, SECOND]) if operation == "encode" else works.codec.decode(sealed)
     error = await failure(works.ring.finish(work))

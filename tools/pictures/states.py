@@ -21,7 +21,7 @@ def sealing_key_states() -> Picture:
     spent = picture.box(754, 72, 170, "SPENT", "seals no more:", "callers wait", style="bad", height=80, round=_ROUND)
     overdrawn = picture.box(754, 212, 170, "OVERDRAWN", "seals in an outage", style="kms", height=54, round=_ROUND)
     picture.arrow(start, fresh.left, label="wrapped,\nopened once", at=(72, 86))
-    ripening = "80 to 90 % of max_age,\n90 % of max_payloads,\nor renew()"
+    ripening = "80 to 90 % of max_age,\nor of max_payloads,\nor renew()"
     picture.arrow(fresh.right, ripe.left, label=ripening, at=(378, 51))
     picture.arrow(ripe.right, spent.left, label="more than\nmax_payloads", at=(691, 88))
     picture.arrow(fresh.at_top(0.6), (240, 34), (839, 34), spent.top, label="more than max_payloads", at=(600, 26))

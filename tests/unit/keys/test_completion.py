@@ -37,7 +37,7 @@ class Watched:
     def watch(self, scope: Scope, *, in_use: bool = True) -> WrappingKey:
         record, secret = wrapped_by(FakeKms(), context={"scope": str(scope)})
         lacks = (Lack(self.backup, "backup_keys[0]", KeyDenied("no")),)
-        term = Term(Moment.now(self.clock).after(24 * HOUR), self.clock.monotonic() + 20 * HOUR, 1_000)
+        term = Term.begin(Moment.now(self.clock), 24 * HOUR, 1_000, 0.5)
         key = WrappingKey(Wrapped(record, secret, (), lacks), term)
         self.completion.watch(scope, key, lambda: in_use)
         return key

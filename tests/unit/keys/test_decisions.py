@@ -16,10 +16,12 @@ from envelope_codec.keys.decisions import (
     decide_renewal,
     decide_use,
     may_go_on,
+    opens,
     start_after_refusal,
     start_for_caller,
     start_in_background,
 )
+from envelope_codec.keys.lease_name import LeaseName, Request
 from envelope_codec.keys.sealing_key import AtNextUse, Stage
 
 FRESH, RIPE, SPENT, OVERDRAWN = Stage.FRESH, Stage.RIPE, Stage.SPENT, Stage.OVERDRAWN
@@ -29,7 +31,7 @@ NOTHING, PREPARE, TRY, WAIT = AtNextUse.NOTHING, AtNextUse.PREPARE, AtNextUse.TR
 @pytest.mark.parametrize(
     ("stage", "at_next_use", "over", "near_end", "use"),
     [
-        # Nine tenths are sealed, or more: each payload asks for the next key.
+        # Most are sealed: each payload asks for the next key.
         (FRESH, NOTHING, False, True, Use(seals=True, tries=False, prepares=True, then=NOTHING)),
         (RIPE, NOTHING, False, True, Use(seals=True, tries=False, prepares=True, then=NOTHING)),
         # Its time came while it was not in use.
@@ -173,3 +175,18 @@ def test_what_becomes_of_a_lease_when_its_timer_fires(
 )
 def test_whether_a_success_counts(denied: bool, doubtful: bool, contested: bool, believed: bool) -> None:
     assert believe(denied=denied, doubtful=doubtful, contested=contested) is believed
+
+
+@pytest.mark.parametrize(
+    ("operation", "master", "seconds", "counts"),
+    [
+        ("unwrap", 1, 300.0, True),
+        ("unwrap", 2, 300.0, True),
+        ("wrap", 1, 300.0, False),  # it proves that the key may seal
+        ("unwrap", 3, 300.0, False),  # opening may not ask that one
+        ("unwrap", 1, 60.0, False),  # opening has a lease of another length
+    ],
+)
+def test_which_lease_of_a_new_key_counts_for_opening(operation: str, master: int, seconds: float, counts: bool) -> None:
+    name = LeaseName(Request(operation, master, "key", ()), "1", b"", seconds)
+    assert opens(name, {1, 2}, 300.0) is counts

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from envelope_codec.envelope import Purpose, open_envelope, parse, seal
+from envelope_codec.envelope import Purpose, Recipient, build_record, open_envelope, parse, seal
 from envelope_codec.errors import (
     EnvelopeError,
     InvalidCiphertext,
@@ -156,6 +156,23 @@ async def test_the_next_key_is_prepared_in_the_background_before_the_age_is_reac
     assert missing == 0
     assert len(keys) == 4  # at 0.9, 1.8 and 2.7 times the age
     assert ring.kms.wraps == 4
+
+
+@pytest.mark.parametrize(("jitter", "share"), [(0.0, 0.9), (0.5, 0.85), (1.0, 0.8)])
+async def test_keys_of_equal_load_are_not_replaced_at_the_same_time_and_none_seals_more_than_it_may(
+    jitter: float, share: float
+) -> None:
+    jobs = Jobs()
+    ring = Ring(spawn=jobs, jitter=jitter, limits=dataclasses.replace(LIMITS, max_payloads=100))
+    key = await ring.seal()
+    sealed = 1
+    while not jobs:
+        assert ring.keyring.try_sealing_key("default") is key
+        sealed += 1
+    assert sealed == pytest.approx(share * 100)
+    while ring.keyring.try_sealing_key("default") is key:  # the next key is late
+        sealed += 1
+    assert sealed == 100
 
 
 @pytest.mark.parametrize(("jitter", "share"), [(0.0, 0.9), (1.0, 0.8)])
@@ -315,12 +332,135 @@ async def test_a_role_that_may_only_encrypt_has_grace_in_an_outage() -> None:
         await ring.seal()
 
 
-async def test_sealing_does_not_seed_the_cache_for_opening() -> None:
+# --- what sealing tells opening -----------------------------------------------------------------------------------
+
+
+async def test_a_process_opens_what_it_sealed_by_the_unwrap_that_checked_the_new_record() -> None:
     ring = Ring()
     key = await ring.seal()
-    assert ring.keyring.try_opening_key(key.record) is None
+    assert ring.calls == (1, 1)
+    assert ring.use(key.record) == [key.key]
+    assert ring.calls == (1, 1)
+
+
+async def test_each_new_key_opens_at_once_the_next_one_as_the_first() -> None:
+    ring = few(10)
+    keys = {id(key): key for key in [await ring.seal() for _ in range(40)]}
+    assert len(keys) > 3
+    assert ring.use(*(key.record for key in keys.values())) == [key.key for key in keys.values()]
+    assert ring.calls == (len(keys), len(keys))
+
+
+async def test_a_record_that_was_not_checked_is_opened_as_any_other() -> None:
+    ring = Ring(verify_wraps=False)
+    key = await ring.seal()
+    assert ring.use(key.record) == [None]
+    ring.kms.denied = True
+    with pytest.raises(KeyDenied):
+        await ring.open(key.record)
+
+
+async def test_a_data_key_of_direct_mode_is_opened_as_any_other() -> None:
+    ring = Ring(direct=True)
+    key = await ring.seal()
+    assert ring.use(key.record) == [None]
     assert await ring.open(key.record) == key.key
-    assert ring.calls == (1, 2)
+    assert ring.calls == (1, 1)
+
+
+async def test_what_another_master_key_has_checked_is_opened_by_the_one_that_is_configured_for_opening() -> None:
+    """Two objects of one master key, as two roles have them: what the one is allowed, the other need not be."""
+    seals = FakeKms("fakekms://one")
+    opens = FakeKms("fakekms://one")
+    opens._versions = seals._versions
+    ring = Ring(seals, opening_key_sets=lambda namespace: KeySet(opens))
+    key = await ring.seal()
+    assert ring.use(key.record) == [None]
+    opens.denied = True
+    with pytest.raises(KeyDenied):
+        await ring.open(key.record)
+
+
+async def test_only_the_recipients_that_are_configured_for_opening_vouch() -> None:
+    first, backup = FakeKms("fakekms://first"), FakeKms("fakekms://backup")
+    twin = FakeKms("fakekms://first")
+    twin._versions = first._versions
+    ring = Ring(
+        KeySet(first, (backup,), min_recipients=2), opening_key_sets=lambda namespace: KeySet(backup, (), (twin,))
+    )
+    key = await ring.seal()
+    assert ring.use(key.record) == [key.key]
+    backup.denied = twin.denied = True
+    ring.advance(1.01 * LEASE, step=LEASE / 10, use=lambda: ring.use(key.record))  # the first still vouches for sealing
+    assert ring.use(key.record) == [None]
+    assert await ring.seal() is key
+
+
+async def test_a_lease_of_another_length_than_opening_has_does_not_vouch_for_opening() -> None:
+    kms = FakeKms()
+    resolved = KeySet(kms, lease=2 * LEASE)
+    ring = Ring(kms)
+    key = await ring.finish(ring.keyring.sealing_key(("default", resolved)))
+    assert ring.use(key.record) == [None]
+    usual = Ring(kms, opening_key_sets=lambda namespace: KeySet(kms, lease=LEASE))
+    own = await usual.seal()
+    assert usual.use(own.record) == [own.key]
+
+
+async def test_a_denial_ends_what_sealing_has_told_opening() -> None:
+    ring = Ring()
+    key = await ring.seal()
+    ring.kms.denied = True
+    ring.advance(LEASE, step=LEASE / 10, use=lambda: ring.use(key.record))
+    assert ring.use(key.record) == [None]
+    assert ring.kept == 0
+
+
+async def test_a_recipient_that_is_denied_while_the_others_are_asked_does_not_vouch_for_opening() -> None:
+    first, second = FakeKms("fakekms://first"), FakeKms("fakekms://second")
+    jobs = Jobs()
+    ring = Ring(KeySet(first, (second,), min_recipients=2), spawn=jobs)
+    old = await ring.seal()
+    denied: list[bool] = []
+
+    def deny_first(operation: str) -> None:
+        if operation == "unwrap" and not denied:
+            denied.append(True)
+            first.denied = True
+            ring.keyring._leases.renew_now(old.leases[:1])  # type: ignore[attr-defined]
+
+    second.before_call = deny_first
+    renewal = asyncio.ensure_future(ring.keyring.renew())
+    await ring.finish(renewal)
+    new = await ring.seal()
+    assert denied
+    assert new is not old
+    assert ring.use(new.record) == [new.key]
+    second.denied = True
+    ring.advance(LEASE, step=LEASE / 10, use=lambda: (ring.use(new.record), jobs.run()))
+    assert ring.use(new.record) == [None]
+
+
+async def test_what_sealing_told_is_kept_for_the_cache_s_time_to_live_and_in_its_room() -> None:
+    ring = Ring(limits=dataclasses.replace(LIMITS, cache_ttl=1_000.0, cache_size=3))
+    keys = [await ring.seal(f"namespace-{number}") for number in range(5)]
+    assert ring.calls == (5, 5)
+    for key in keys[2:]:
+        assert await ring.open(key.record) == key.key
+    assert ring.calls == (5, 5)
+    assert ring.use(keys[0].record, keys[1].record) == [None, None]
+    ring.advance(1_000.0, step=100.0, use=lambda: ring.use(keys[-1].record))
+    assert ring.use(keys[-1].record) == [None]
+    assert await ring.open(keys[-1].record) == keys[-1].key
+
+
+async def test_another_record_of_the_same_id_gains_nothing_by_what_sealing_told() -> None:
+    ring = Ring()
+    key = await ring.seal()
+    forged = build_record(key.record.head, key.record.id, [Recipient("fakekms://other", "1", b"x" * 60)])
+    assert ring.use(forged) == [None]
+    with pytest.raises(KeyNotConfigured):
+        await ring.open(forged)
 
 
 # --- several recipients -------------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ def lease_of(sent: Moment = NOW, version: str = "1") -> Lease:
 
 def key_with(*leases: Lease, max_payloads: int = 10) -> WrappingKey:
     record, key = wrapped_by(FakeKms())
-    return WrappingKey(Wrapped(record, key, leases, ()), Term(NOW.after(AGE), NOW.monotonic + 80, max_payloads))
+    return WrappingKey(Wrapped(record, key, leases, ()), Term.begin(NOW, AGE, max_payloads, 1.0))
 
 
 AFTER = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 from collections.abc import Mapping
 
@@ -11,7 +12,7 @@ from envelope_codec.keys.keyset import KeySet
 from envelope_codec.keys.sealing_key import WrappingKey
 from envelope_codec.kms import Unwrapped, WrappedSecret
 from envelope_codec.testing import FakeKms
-from tests.support.keyring_on_fakes import Jobs, Ring, settle
+from tests.support.keyring_on_fakes import LIMITS, Jobs, Ring, settle
 
 HOUR = 3_600.0
 STEP = 10.0
@@ -208,7 +209,7 @@ async def test_places_where_nothing_is_sealed_any_more_are_forgotten_with_their_
     monkeypatch.setattr("envelope_codec.keys.slots._SWEPT_AT_ONCE", 5)
     kms, backup = FakeKms(), FakeKms()
     backup.denied = True
-    ring = Ring(kms)
+    ring = Ring(kms, limits=dataclasses.replace(LIMITS, cache_size=1))  # what is kept for opening is bounded by itself
     sealing = ring.keyring._sealing
     trials = sealing._succession.completion._trials
 

@@ -521,3 +521,81 @@ async def test_one_codec_serves_many_loops_and_threads(kms: FakeKms) -> None:
         await asyncio.to_thread(thread.join)
     assert results == [True] * 200
     assert kms.wraps == 1
+
+
+# --- several payloads of one call -------------------------------------------------------------------------------------
+
+
+async def of_writers(kms: FakeKms, count: int, namespace: str = "default") -> list[Payload]:
+    """A payload of each of so many processes."""
+    payloads = []
+    for _ in range(count):
+        writer = EnvelopeCodec(kms, namespace=namespace)
+        payloads += await writer.encode([PLAIN])
+        writer.close()
+    return payloads
+
+
+async def test_keys_that_one_call_needs_are_fetched_at_once() -> None:
+    kms = FakeKms()
+    payloads = await of_writers(kms, 4)
+    together = threading.Barrier(4)  # none of the calls is answered before all have come
+
+    def meet(operation: str) -> None:
+        together.wait(20.0)
+
+    kms.before_call = meet
+    codec = EnvelopeCodec(kms)
+    assert await codec.decode([*payloads, *payloads]) == [PLAIN] * 8
+    assert kms.unwraps == 8  # four checked the new records
+    codec.close()
+
+
+async def test_a_call_of_many_records_opens_them_all_and_asks_once_for_each() -> None:
+    kms = FakeKms()
+    payloads = await of_writers(kms, 40)
+    codec = EnvelopeCodec(kms)
+    assert await codec.decode(payloads) == [PLAIN] * 40
+    assert kms.unwraps == 80
+    codec.close()
+
+
+async def test_the_error_of_the_first_payload_is_the_one_that_is_raised() -> None:
+    kms = FakeKms()
+    first, second = FakeKms(), FakeKms()
+    [good], [denied], [unknown] = [await of_writers(each, 1) for each in (kms, first, second)]
+    first.denied = True
+    codec = EnvelopeCodec(EnvelopeConfig(key=kms, decrypt_keys=[first]))
+    for payloads, error in (([good, denied, unknown], KeyDenied), ([good, unknown, denied], KeyNotConfigured)):
+        with pytest.raises(error):
+            await codec.decode(payloads)
+    codec.close()
+
+
+async def test_no_more_than_eight_records_of_a_hostile_call_are_asked_for_beside_the_first() -> None:
+    kms = FakeKms()
+    payloads = []
+    for payload in await of_writers(kms, 60):
+        record = parse_record(payload.metadata["encryption-wrapped-key"], payload.metadata["encryption-key-id"])
+        hostile = build_record(record.head, record.id, [Recipient(kms.key_id, "1", bytes(60))])
+        payloads.append(Payload(metadata={**payload.metadata, **hostile.metadata}, data=payload.data))
+    before = kms.unwraps
+    codec = EnvelopeCodec(kms)
+    with pytest.raises(InvalidCiphertext):
+        await codec.decode(payloads)
+    codec.close()
+    assert kms.unwraps - before <= 1 + 8
+
+
+async def test_what_comes_after_a_payload_that_can_not_be_opened_is_not_asked_for() -> None:
+    kms = FakeKms()
+    first, second, third = await of_writers(kms, 3)
+    [foreign] = await of_writers(kms, 1, "other")
+    broken = Payload(metadata={**second.metadata}, data=b"short")
+    bound = EnvelopeCodec(kms).with_context(activity_context("default"))
+    for stop, error in ((broken, MalformedEnvelope), (foreign, ContextMismatch)):
+        before = kms.unwraps
+        with pytest.raises(error):
+            await bound.decode([first, stop, third])
+        assert kms.unwraps - before <= 1
+    bound.keyring.close()
