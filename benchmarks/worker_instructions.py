@@ -18,7 +18,7 @@ from benchmarks.worker_documents import read_documents
 from benchmarks.worker_turns import running
 
 SIZE = 1 << 10
-VARIANTS = ("plain", "idle", "sealed")
+VARIANTS = ("plain", "idle", "gzip", "sealed")
 _WARM_UP = 4  # workflows, after which nothing is made for the first time
 _COUNTED = 12
 
