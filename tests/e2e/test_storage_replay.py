@@ -86,7 +86,7 @@ class Line:
 
         histories = await eventually(listed, f"{runs} runs in the list")
         payloads = [payload for events in histories for event in events for payload in handed_over(event)]
-        return list({payload.SerializeToString(): payload for payload in payloads}.values())
+        return list({payload.data: payload for payload in payloads}.values())
 
     async def all_stored(self, runs: int) -> int:
         """How many payloads Temporal refers to. Each is in the store, and Temporal has none of them itself."""
