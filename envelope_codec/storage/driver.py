@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any, TypeVar, cast
 
 from google.protobuf.message import DecodeError
@@ -30,6 +31,7 @@ from envelope_codec.storage.pool import Pool
 from envelope_codec.storage.retry import Retry
 from envelope_codec.store import PayloadStore
 from envelope_codec.temporal.codec import EnvelopeCodec, is_envelope
+from envelope_codec.temporal.large_payloads import work_on
 
 _T = TypeVar("_T")
 
@@ -81,7 +83,7 @@ class EnvelopeDriver(StorageDriver):
             if not is_envelope(payload):
                 raise EncryptionRequired("only sealed payloads are stored", operation="seal")
             data = payload.SerializeToString()
-            claim = Claim.of(os.urandom(16).hex(), data)
+            claim = await work_on(partial(Claim.of, os.urandom(16).hex()), data)
             await self._call("put", len(data), lambda store: store.put(claim.id, data))
             return StorageDriverClaim(await claim.seal(codec))
 
@@ -101,7 +103,7 @@ class EnvelopeDriver(StorageDriver):
             else:
                 claim = await Claim.open(given.claim_data, self.codec)
                 data = await self._call("get", claim.size, lambda store: store.get(claim.id))
-                claim.check(data)
+                await work_on(claim.check, data)
             try:
                 return Payload.FromString(data)
             except DecodeError:

@@ -22,13 +22,30 @@ class CodecChain(PayloadCodec, WithSerializationContext):
     def __init__(self, codecs: Sequence[PayloadCodec]) -> None:
         self.codecs = tuple(codecs)
         self._safe_codecs = tuple(map(_wrap_foreign, self.codecs))
+        self._kept: dict[tuple[PayloadCodec, ...], CodecChain] = {}
+        self._lasting = all(
+            has_lasting_variants(codec) or not isinstance(codec, WithSerializationContext) for codec in self.codecs
+        )
+
+    @property
+    def has_lasting_variants(self) -> bool:
+        """Whether `with_context` returns the same object for the same namespace and kind of context."""
+        return self._lasting
 
     def with_context(self, context: SerializationContext) -> CodecChain:
         """Return the chain for ``context``: the same object where no codec changes."""
-        codecs = [_put_in_context(codec, context) for codec in self.codecs]
+        codecs = tuple([_put_in_context(codec, context) for codec in self.codecs])
         if all(new is old for new, old in zip(codecs, self.codecs, strict=True)):
             return self
-        return CodecChain(codecs)
+        if not self._lasting:
+            return CodecChain(codecs)
+        return self._kept.get(codecs) or self._keep(codecs)
+
+    def _keep(self, codecs: tuple[PayloadCodec, ...]) -> CodecChain:
+        self._kept.setdefault(self.codecs, self)
+        made = CodecChain(codecs)
+        made._kept = self._kept  # or those of the variants would never end
+        return self._kept.setdefault(codecs, made)
 
     def close(self) -> None:
         """Close every codec that can be closed."""
@@ -69,6 +86,11 @@ def find_codec(codec: PayloadCodec | None) -> EnvelopeCodec | None:
     if isinstance(codec, CodecChain):
         return next((found for found in map(find_codec, codec.codecs) if found is not None), None)
     return None
+
+
+def has_lasting_variants(codec: PayloadCodec | None) -> bool:
+    """Whether ``codec`` is ours, and has one variant for each namespace and kind of context."""
+    return isinstance(codec, (EnvelopeCodec, CodecChain)) and codec.has_lasting_variants
 
 
 def add_codec(codec: PayloadCodec | None, ours: EnvelopeCodec) -> PayloadCodec:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from temporalio.api.common.v1 import Payload
 from temporalio.converter import (
@@ -22,6 +24,7 @@ from envelope_codec.envelope import (
     ENCODING,
     NAME_ENCODING,
     NAMESPACE,
+    Envelope,
     Purpose,
     Record,
     open_envelope,
@@ -37,11 +40,12 @@ from envelope_codec.errors import (
 )
 from envelope_codec.keys.keyring import Keyring
 from envelope_codec.keys.keyset import SealingContext
-from envelope_codec.keys.sealing_key import Scope
+from envelope_codec.keys.sealing_key import Scope, SealingKey
 from envelope_codec.kms import MasterKey
 from envelope_codec.observe import Observer
 from envelope_codec.temporal.codec_events import CodecEvents
 from envelope_codec.temporal.inner_payload import InnerFormat
+from envelope_codec.temporal.large_payloads import EACH, LARGE, SHARE, work_in_thread
 from envelope_codec.temporal.legacy import LegacyCodecs, load_legacy_codecs
 from envelope_codec.temporal.replay_errors import note_error
 from envelope_codec.temporal.sealed_payload import parse_inner_payload, seal_payload
@@ -91,6 +95,7 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
         self._context: SealingContext | None = None
         self._resolves = self._keyring.resolves
         self._legacy = LegacyCodecs(self._config.legacy_codecs) if self._config.legacy_codecs else None
+        self._lasting = not self._resolves and (self._legacy is None or not self._legacy.takes_context)
         self._open_timeout = self._keyring.limits.timeout
         self._events = CodecEvents(self._keyring.observer, namespace)
         self._variants: dict[tuple[str | None, bool], EnvelopeCodec] = {(None, False): self}
@@ -125,6 +130,11 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
             variant = copy.copy(variant)
             variant._context = SealingContext(variant._namespace, context.workflow_id or "")
         return variant if self._legacy is None else variant._with_legacy(self._legacy.with_context(context))
+
+    @property
+    def has_lasting_variants(self) -> bool:
+        """Whether `with_context` returns the same object for the same namespace and kind of context."""
+        return self._lasting
 
     def with_budget(self, take: Take) -> EnvelopeCodec:
         """Return this codec with a bound on what comes out of compressed payloads.
@@ -186,21 +196,43 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
         if self._resolves:
             scope = keyring.find_scope(self._context or SealingContext(self._namespace))
         marked = any_untouched(payloads)
+        done = 0
         for payload in payloads:
             if marked and is_untouched(payload):
                 sealed.append(payload)
                 continue
+            if done > SHARE:
+                done = 0
+                await asyncio.sleep(0)
             key = keyring.try_sealing_key(scope)
             if key is None:
                 key = await keyring.sealing_key(scope)
-            sealed.append(seal_payload(payload, key, self._inner))
+            content = payload.SerializeToString()  # there is no quicker way to tell the size
+            size = len(content)
+            if size > LARGE:
+                del content  # others may have to wait for their turn, and only the payload is to be in memory meanwhile
+                sealed.append(await self._seal_large(payload, key, scope))
+            else:
+                sealed.append(seal_payload(payload, key, self._inner, content))
+                done += size + EACH
         return sealed
+
+    async def _seal_large(self, payload: Payload, key: SealingKey, scope: Scope) -> Payload:
+        keyring = self._keyring
+        # In direct mode a key is for one payload alone: there is no other that may be at hand.
+        find = (lambda: key) if keyring.direct else partial(keyring.try_sealing_key, scope)
+        work = partial(_seal_with, payload, self._inner)
+        return await work_in_thread(work, key, find, partial(keyring.sealing_key, scope))
 
     async def _open(self, payloads: Sequence[Payload], begun: float) -> list[Payload]:
         keyring, expected = self._keyring, self._expected
         opened: list[Payload] = []
         others = {"pass": 0, "legacy": 0}
+        done = 0
         for payload in payloads:
+            if done > SHARE:
+                done = 0
+                await asyncio.sleep(0)
             envelope = parse(payload.metadata, payload.data)
             if envelope is None:
                 operation, plain = await self._open_other(payload)
@@ -213,13 +245,28 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
             key = keyring.try_opening_key(record)
             if key is None:
                 key = await keyring.opening_key(record, timeout=self._open_timeout)
-            opened.append(parse_inner_payload(open_envelope(envelope, key), self._inner))
+            size = len(envelope.data)
+            if size > LARGE:
+                held = [envelope]
+                del envelope
+                opened.append(await self._open_large(held, key, record))
+            else:
+                content = open_envelope(envelope, key)
+                del envelope  # or its data would be in memory while the payload is made
+                opened.append(parse_inner_payload(content, self._inner))
+                done += size + EACH
             keyring.note_opened(record)
         if self._events.wants_successes:
             counts = {**others, "open": len(opened) - sum(others.values())}
             for operation in filter(counts.get, counts):
                 self._events.report_success(operation, counts[operation], begun)
         return opened
+
+    async def _open_large(self, held: list[Envelope], key: bytes, record: Record) -> Payload:
+        keyring = self._keyring
+        find = (lambda: key) if record.purpose is Purpose.DATA_KEY else partial(keyring.try_opening_key, record)
+        get = partial(keyring.opening_key, record, timeout=self._open_timeout)
+        return await work_in_thread(partial(_open_held, held, self._inner), key, find, get)
 
     async def _open_other(self, payload: Payload) -> tuple[str, Payload]:
         """Return what becomes of a payload that is no envelope, and the operation that events call it."""
@@ -251,6 +298,16 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
         variant = copy.copy(self)
         variant._legacy = legacy
         return variant
+
+
+def _seal_with(payload: Payload, inner: InnerFormat, key: SealingKey) -> Payload:
+    return seal_payload(payload, key, inner)
+
+
+def _open_held(held: list[Envelope], inner: InnerFormat, key: bytes) -> Payload:
+    """Open the envelope that ``held`` has. Its data is out of memory when the payload is made."""
+    content = open_envelope(held.pop(), key)
+    return parse_inner_payload(content, inner)
 
 
 def _named_namespace(context: SerializationContext) -> str | None:

@@ -9,6 +9,7 @@ from temporalio.converter import DataConverter, ExternalStorage, FailureConverte
 
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.errors import ConfigurationError
+from envelope_codec.temporal.caching_converter import keep_copies
 from envelope_codec.temporal.chain import add_codec, find_codec, remove_codec
 from envelope_codec.temporal.codec import EnvelopeCodec
 from envelope_codec.temporal.failure_converter import make_hiding_converter, make_reading_converter
@@ -59,7 +60,8 @@ def merge_codec(base: DataConverter, codec: EnvelopeCodec, stores: Stores) -> Da
         failure_converter_class=_choose_failure_converter(base, codec.config),
         external_storage=stores.add_to(base.external_storage, codec),
     )
-    return seal_failures(merged) if codec.config.sealing else merged
+    kept = keep_copies(merged)
+    return seal_failures(kept) if codec.config.sealing else kept
 
 
 def _restore(converter: DataConverter, codec: EnvelopeCodec, stores: Stores) -> DataConverter:

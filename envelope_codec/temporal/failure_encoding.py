@@ -16,6 +16,7 @@ from temporalio.converter import DataConverter, DefaultPayloadConverter, Seriali
 
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.observe import logger
+from envelope_codec.temporal.caching_converter import CachingConverter
 from envelope_codec.temporal.failure_attributes import STOPS, hide, walk_levels
 from envelope_codec.temporal.failure_converter import EnvelopeFailureConverter
 from envelope_codec.temporal.failure_fallback import make_fallback
@@ -101,7 +102,8 @@ def seal_failures(converter: DataConverter) -> DataConverter:
 def seals_failures(converter: DataConverter) -> bool:
     """Whether ``converter`` leaves no failure in clear, given that its failure converter hides."""
     own = type(converter)
-    return issubclass(own, _Sealing) or all(getattr(own, name) is getattr(DataConverter, name) for name in _OVERRIDDEN)
+    known = CachingConverter if issubclass(own, CachingConverter) else DataConverter
+    return issubclass(own, _Sealing) or all(getattr(own, name) is getattr(known, name) for name in _OVERRIDDEN)
 
 
 def _is_plain(converter: DataConverter) -> bool:

@@ -48,15 +48,15 @@ class InnerFormat:
             zstd_frame.load_zstd()
         return cls(compresses, config.compression_min_size, config.max_payload)
 
-    def serialize(self, payload: Payload) -> bytes:
-        """Return the bytes that are to be sealed.
+    def serialize(self, payload: Payload, content: bytes | None = None) -> bytes:
+        """Return the bytes that are to be sealed. ``content`` is ``payload`` in bytes, where the caller has them.
 
         A payload that has the encoding of compressed ones itself is always compressed. So `parse` is the exact inverse.
 
         Raises:
             EnvelopeError: such a payload is larger than ``max_payload``.
         """
-        content = payload.SerializeToString()
+        content = payload.SerializeToString() if content is None else content
         if payload.metadata.get(_ENCODING) == COMPRESSED:
             if len(content) > self.max_payload:
                 raise EnvelopeError(

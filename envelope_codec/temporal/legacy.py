@@ -33,6 +33,11 @@ class LegacyCodecs(WithSerializationContext):
             return self
         return LegacyCodecs(codecs)
 
+    @property
+    def takes_context(self) -> bool:
+        """Whether a codec may be another one for another context."""
+        return any(isinstance(codec.codec, WithSerializationContext) for codec in self._codecs)
+
     async def open(self, payload: Payload) -> Payload | None:
         """Return what the first codec that changes ``payload`` makes of it. None where no codec changes it.
 

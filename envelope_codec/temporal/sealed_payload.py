@@ -13,9 +13,18 @@ from envelope_codec.temporal.system_payloads import SYSTEM_MARK, is_exact_refere
 _DEFAULT = InnerFormat()
 
 
-def seal_payload(payload: Payload, key: SealingKey, inner: InnerFormat = _DEFAULT) -> Payload:
-    """Return an envelope with ``payload`` in it, under ``key``."""
-    wrapped_data_key, data = seal(inner.serialize(payload), key.record, key.key)
+def seal_payload(
+    payload: Payload, key: SealingKey, inner: InnerFormat = _DEFAULT, content: bytes | None = None
+) -> Payload:
+    """Return an envelope with ``payload`` in it, under ``key``.
+
+    Args:
+        payload: what is to be sealed.
+        key: seals it.
+        inner: how it is written.
+        content: ``payload`` in bytes, where the caller has them.
+    """
+    wrapped_data_key, data = seal(inner.serialize(payload, content), key.record, key.key)
     template = key.template
     if template is None:
         template = key.template = Payload(metadata=key.record.metadata)

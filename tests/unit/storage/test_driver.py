@@ -26,6 +26,7 @@ from envelope_codec import (
 from envelope_codec.envelope import parse
 from envelope_codec.keys.stop import Stop, stopping
 from envelope_codec.temporal.codec import is_envelope
+from envelope_codec.temporal.large_payloads import LARGE
 from envelope_codec.testing import FakeKms
 from tests.support.memory_store import ANYWHERE, PLAIN, READING, Memory, driver_of, sealed
 
@@ -45,6 +46,18 @@ async def test_what_was_stored_comes_back_and_the_claim_tells_nothing() -> None:
         assert id.encode() not in envelope.SerializeToString()
         assert Payload.FromString(data) in payloads
     assert await driver.store(ANYWHERE, []) == []
+
+
+async def test_large_payload_comes_back_and_a_changed_one_does_not() -> None:
+    memory = Memory()
+    driver = driver_of(memory)
+    [payload] = await driver.codec.encode([Payload(data=bytes(2 * LARGE))])
+    claims = await driver.store(ANYWHERE, [payload])
+    assert await driver.retrieve(READING, claims) == [payload]
+    [(id, data)] = memory.kept.items()
+    memory.kept[id] = data[:-1] + bytes([data[-1] ^ 1])
+    with pytest.raises(InvalidCiphertext, match="other bytes than were stored"):
+        await driver.retrieve(READING, claims)
 
 
 async def test_ids_are_random() -> None:

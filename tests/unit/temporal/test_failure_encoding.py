@@ -39,6 +39,7 @@ from envelope_codec import (
 )
 from envelope_codec.cli.payloads.message import payloads_in
 from envelope_codec.envelope import ENCODING
+from envelope_codec.temporal.caching_converter import CachingConverter
 from envelope_codec.temporal.codec import is_envelope
 from envelope_codec.temporal.failure_attributes import is_hidden
 from envelope_codec.testing import FakeKms
@@ -308,10 +309,12 @@ class Harmless(DataConverter):
         return await super().encode(values)
 
 
-@pytest.mark.parametrize("kind", [DataConverter, Harmless])
-async def test_class_that_leaves_failures_alone_stays_the_same(kind: type[DataConverter]) -> None:
+@pytest.mark.parametrize(("kind", "expected"), [(DataConverter, CachingConverter), (Harmless, Harmless)])
+async def test_class_that_leaves_failures_alone_is_not_extended(
+    kind: type[DataConverter], expected: type[DataConverter]
+) -> None:
     with EnvelopePlugin(FakeKms()) as plugin:
-        assert type((await client(kind(), plugin)).data_converter) is kind
+        assert type((await client(kind(), plugin)).data_converter) is expected
 
 
 async def test_class_stays_the_same_without_sealing() -> None:

@@ -1,0 +1,271 @@
+"""Large payloads are worked on in threads, and calls of many payloads in shares: the event loop goes on meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+import threading
+from collections.abc import Awaitable, Iterator
+from typing import Any
+
+import pytest
+from temporalio.api.common.v1 import Payload
+
+from envelope_codec import EnvelopeCodec, EnvelopeConfig, InvalidCiphertext
+from envelope_codec.temporal import large_payloads
+from envelope_codec.temporal.large_payloads import EACH, LARGE, SHARE, work_in_thread, work_on
+from envelope_codec.testing import FakeKms
+from tests.support.forked_child import in_child
+from tests.support.frame_walker import Sentinels, leaks
+
+SECRET = b"marigold"
+SMALL = Payload(metadata={"encoding": b"json/plain"}, data=b"small")
+
+
+def large(fill: bytes = b"x", size: int = LARGE + 1) -> Payload:
+    return Payload(metadata={"encoding": b"json/plain"}, data=(fill * size)[:size])
+
+
+@pytest.fixture(params=["wrapping-key", "direct"])
+def codec(request: pytest.FixtureRequest) -> Iterator[EnvelopeCodec]:
+    codec = EnvelopeCodec(EnvelopeConfig(key=FakeKms(), wrapping=request.param))
+    yield codec
+    codec.close()
+
+
+class Turns:
+    """Counts how often the event loop did other work while something was awaited."""
+
+    async def during(self, work: Awaitable[Any]) -> Any:
+        self.count, self._over = 0, False
+        self._take()
+        try:
+            return await work
+        finally:
+            self._over = True
+
+    def _take(self) -> None:
+        if not self._over:
+            self.count += 1
+            asyncio.get_running_loop().call_soon(self._take)
+
+
+async def warm(codec: EnvelopeCodec) -> None:
+    await codec.decode(await codec.encode([SMALL]))
+
+
+async def test_order_and_content_stay(codec: EnvelopeCodec) -> None:
+    plain = [large(b"a"), SMALL, large(b"b", LARGE + 100), SMALL, large(b"c", LARGE), Payload()]
+    before = [payload.SerializeToString() for payload in plain]
+    sealed = await codec.encode(plain)
+    assert await codec.decode(sealed) == plain
+    assert [payload.SerializeToString() for payload in plain] == before
+    assert len({payload.data for payload in sealed}) == len(plain)
+
+
+async def test_loop_goes_on_while_a_large_payload_is_worked_on() -> None:
+    codec, turns = EnvelopeCodec(FakeKms()), Turns()
+    await warm(codec)
+    [sealed] = await turns.during(codec.encode([large()]))
+    assert turns.count > 1
+    assert await turns.during(codec.decode([sealed])) == [large()]
+    assert turns.count > 1
+    codec.close()
+
+
+async def test_other_payloads_need_no_turn_of_the_loop() -> None:
+    codec, turns = EnvelopeCodec(FakeKms()), Turns()
+    await warm(codec)
+    sealed = await turns.during(codec.encode([large(size=LARGE - 1_000), SMALL]))
+    assert turns.count == 1
+    await turns.during(codec.decode(sealed))
+    assert turns.count == 1
+    codec.close()
+
+
+@pytest.mark.parametrize("size", [1, 100_000])
+async def test_loop_gets_its_turns_during_a_call_of_many_payloads(size: int) -> None:
+    codec, turns = EnvelopeCodec(FakeKms()), Turns()
+    await warm(codec)
+    most = SHARE // (size + EACH) + 1  # payloads from one turn to the next
+    plain = [large(b"y", size)] * (3 * most + 1)
+    sealed = await turns.during(codec.encode(plain))
+    assert turns.count == 1 + 3
+    assert await turns.during(codec.decode(sealed)) == plain
+    assert turns.count >= 1 + 3
+    codec.close()
+
+
+async def test_error_is_as_it_is_for_small_payloads(codec: EnvelopeCodec) -> None:
+    [sealed] = await codec.encode([large(SECRET)])
+    bad = Payload()
+    bad.CopyFrom(sealed)
+    bad.data = sealed.data[:-1] + bytes([sealed.data[-1] ^ 1])
+    with pytest.raises(InvalidCiphertext, match=r"^the payload is not what was sealed$") as raised:
+        await codec.decode([sealed, bad])
+    assert not leaks(raised.value, Sentinels(SECRET * 3))
+    assert await codec.decode([sealed]) == [large(SECRET)]
+
+
+@pytest.mark.parametrize("operation", ["encode", "decode"])
+async def test_cancelled_caller_leaves_nothing_behind(codec: EnvelopeCodec, operation: str) -> None:
+    said: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: said.append(context))
+    await warm(codec)
+    [sealed] = await codec.encode([large()])
+    bad = Payload()
+    bad.CopyFrom(sealed)
+    bad.data = sealed.data[:-1] + bytes([sealed.data[-1] ^ 1])
+    call, given = (codec.encode, large()) if operation == "encode" else (codec.decode, bad)
+    task = asyncio.create_task(call([given]))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    del task
+    assert await codec.decode(await codec.encode([large()])) == [large()]
+    gc.collect()
+    assert not said
+
+
+async def test_result_belongs_to_the_caller_alone() -> None:
+    """A thread's future would keep it until Python looks for circles."""
+    codec = EnvelopeCodec(FakeKms())
+    gc.disable()
+    try:
+        [sealed] = await codec.encode([large()])
+        [opened] = await codec.decode([sealed])
+        own = Payload()
+        references = [sys.getrefcount(sealed), sys.getrefcount(opened), sys.getrefcount(own)]
+        assert len(set(references)) == 1
+    finally:
+        gc.enable()
+        codec.close()
+
+
+# --- turns ------------------------------------------------------------------------------------------------------------
+
+
+class Work:
+    """Work that goes on until it is told to end."""
+
+    def __init__(self) -> None:
+        self.begun: list[int] = []
+        self.go = threading.Event()
+        self._loop = asyncio.get_running_loop()
+        self._begins = asyncio.Semaphore(0)
+
+    def __call__(self, key: int) -> int:
+        self.begun.append(key)
+        self._loop.call_soon_threadsafe(self._begins.release)
+        assert self.go.wait(60)
+        return key
+
+    async def begins(self, times: int) -> None:
+        for _ in range(times):
+            await self._begins.acquire()
+
+
+async def never() -> int:
+    raise AssertionError("no key is needed")
+
+
+async def test_few_are_worked_on_at_a_time() -> None:
+    work, most = Work(), large_payloads._THREADS
+    tasks = [asyncio.create_task(work_in_thread(work, n, lambda n=n: n, never)) for n in range(20)]  # type: ignore[misc]
+    await work.begins(most)
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert sorted(work.begun) == list(range(most))
+    work.go.set()
+    assert await asyncio.gather(*tasks) == list(range(20))
+
+
+async def test_key_whose_lease_ended_in_the_queue_is_not_used() -> None:
+    """And who waits for the KMS keeps nobody from a thread."""
+    work, most = Work(), large_payloads._THREADS
+    tasks = [asyncio.create_task(work_in_thread(work, n, lambda: None, never)) for n in range(most)]
+    await work.begins(most)
+    asked, answer = asyncio.Event(), asyncio.get_running_loop().create_future()
+
+    async def get() -> str:
+        asked.set()
+        return str(await answer)
+
+    waiting = asyncio.create_task(work_in_thread(str, "old", lambda: None, get))
+    await asyncio.sleep(0)
+    work.go.set()
+    assert await asyncio.gather(*tasks) == list(range(most))
+    await asked.wait()
+    others = [work_in_thread(str, f"other {n}", lambda: "no", never) for n in range(most)]  # type: ignore[arg-type]
+    assert await asyncio.gather(*others) == [f"other {n}" for n in range(most)]
+    answer.set_result("new")
+    assert await waiting == "new"
+
+
+async def test_cancelled_callers_give_their_turns_back() -> None:
+    work, most = Work(), large_payloads._THREADS
+    tasks = [asyncio.create_task(work_in_thread(work, n, lambda: None, never)) for n in range(most + 5)]
+    await work.begins(most)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    work.go.set()
+    assert await work_in_thread(str, 1, lambda: None, never) == "1"
+    assert len(work.begun) == most
+
+
+async def test_process_that_starts_no_threads_any_more_does_the_work_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    threads = large_payloads._Threads()
+    assert await threads.run(lambda key: (key, threading.current_thread()), 1) == (1, threading.current_thread())
+
+
+async def test_base_exception_of_a_thread_is_raised_where_it_was_asked_for() -> None:
+    class Odd(BaseException):
+        pass
+
+    def fail(key: int) -> int:
+        raise Odd
+
+    with pytest.raises(Odd):
+        await work_in_thread(fail, 1, lambda: 1, never)
+
+
+async def test_large_bytes_are_worked_on_in_a_thread() -> None:
+    here = threading.current_thread()
+    assert await work_on(lambda data: threading.current_thread(), bytes(LARGE)) is here
+    assert await work_on(lambda data: threading.current_thread(), bytes(LARGE + 1)) is not here
+    with pytest.raises(ValueError, match="no"):
+        await work_on(lambda data: int("no"), bytes(LARGE + 1))
+
+
+def test_two_loops_in_two_threads() -> None:
+    codec = EnvelopeCodec(FakeKms())
+    found: list[Any] = []
+
+    def run() -> None:
+        found.append(asyncio.run(_there_and_back(codec)))
+
+    threads = [threading.Thread(target=run) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    codec.close()
+    assert found == [True] * 4
+
+
+def test_forked_child_has_threads_of_its_own() -> None:
+    codec = EnvelopeCodec(FakeKms())
+    assert asyncio.run(_there_and_back(codec))
+    assert in_child(lambda: asyncio.run(_there_and_back(codec)))
+    codec.close()
+
+
+async def _there_and_back(codec: EnvelopeCodec) -> bool:
+    return await codec.decode(await codec.encode([large(), SMALL])) == [large(), SMALL]
