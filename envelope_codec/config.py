@@ -195,7 +195,7 @@ class EnvelopeConfig(_MasterKeys):
     compression_min_size: Bytes = Field(512, ge=0, description="Payloads of fewer bytes are not compressed.")
     max_payload: Bytes = Field(
         2**26,
-        ge=1,
+        ge=2**16,  # a small number is most likely meant for `max_payloads`
         le=2**32 - 1,
         description="How large a payload may be that comes out of compression. A larger one is sealed as it is, and is "
         "refused where it was sealed compressed. Raise it for those that read before those that write.",

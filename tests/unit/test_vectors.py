@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
 
 import pytest
 from temporalio.api.common.v1 import Payload
@@ -61,8 +60,10 @@ async def decoded(vector: Vector) -> Payload:
     }
     keyring = Keyring(key_sets.get)
     try:
-        more: Any = {} if vector.max_payload is None else {"max_payload": vector.max_payload}
-        codec = EnvelopeCodec(EnvelopeConfig(key="localfile:///unused", **more), keyring=keyring)
+        config = EnvelopeConfig(key="localfile:///unused")
+        if vector.max_payload is not None:  # smaller than the setting may be
+            config = config.model_copy(update={"max_payload": vector.max_payload})
+        codec = EnvelopeCodec(config, keyring=keyring)
         for earlier in before:
             await codec.decode([Payload(metadata=earlier.metadata, data=earlier.data)])
         if vector.namespace is not None:

@@ -76,10 +76,11 @@ async def test_the_minimum_size_is_that_of_the_payload() -> None:
 
 async def test_a_reader_with_a_smaller_bound_refuses_by_name() -> None:
     kms = FakeKms()
-    sealed = await make(kms, compression="zstd").encode([TEXT])
+    large = Payload(data=b"".join(b"%d lamps, " % number for number in range(9_000)))
+    sealed = await make(kms, compression="zstd").encode([large])
     with pytest.raises(InvalidCiphertext, match="max_payload"):
-        await make(kms, max_payload=TEXT.ByteSize() - 1).decode(sealed)
-    assert await make(kms, max_payload=TEXT.ByteSize()).decode(sealed) == [TEXT]
+        await make(kms, max_payload=large.ByteSize() - 1).decode(sealed)
+    assert await make(kms, max_payload=large.ByteSize()).decode(sealed) == [large]
 
 
 @pytest.mark.parametrize("size", [len(BOMB), 2**20, 1])
@@ -125,7 +126,7 @@ async def test_a_codec_that_is_to_compress_needs_zstd_when_it_is_made(monkeypatc
         ({"compression": "gzip"}, "compression: "),
         ({"compression_min_size": -1}, "compression_min_size: "),
         ({"compression_min_size": "many"}, "compression_min_size: give a size"),
-        ({"max_payload": 0}, "max_payload: "),
+        ({"max_payload": 2**16 - 1}, "max_payload: "),
         ({"max_payload": 2**32}, "max_payload: "),
     ],
 )
