@@ -55,6 +55,7 @@ from envelope_codec.temporal.untouched import any_untouched, is_untouched
 from envelope_codec.temporal.zstd_frame import Take
 
 _NAMING_CONTEXTS = (ActivitySerializationContext, WorkflowSerializationContext)
+_AHEAD = 8  # records: hostile ones cost a KMS no more calls than these before the first has failed
 _REPLAYER_NAMESPACE = "ReplayNamespace"  # what the SDK's Replayer calls every namespace
 
 
@@ -191,16 +192,18 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
         `decode` opens one payload after another, and so would ask the KMS for one record after another. Nothing is
         raised: whatever is wrong with a payload is told by `decode`, at its turn, and none after it is looked at.
         """
+        missing: set[bytes] = set()
         for payload in payloads:
             try:
                 envelope = parse(payload.metadata, payload.data)
-                if envelope is None:
+                if envelope is None or self._keyring.try_opening_key(envelope.record) is not None:
                     continue
                 if self._expected is not None and envelope.record.namespace != self._expected:
                     self._check_alias(envelope.record)
             except EnvelopeError:
                 return
-            if not self._keyring.fetch_ahead(envelope.record):
+            missing.add(envelope.record.id)
+            if not self._keyring.fetch_ahead(envelope.record) or len(missing) >= _AHEAD:
                 return
 
     def close(self) -> None:

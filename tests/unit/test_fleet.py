@@ -202,7 +202,7 @@ def test_the_page_has_every_row_with_what_the_model_says(head: list[str], rows: 
 @pytest.mark.parametrize(
     ("settings", "unit", "text"),
     [
-        ({"rate": 100.0}, "dollars", "would pay $860 instead"),
+        ({"rate": 100.0}, "dollars", "would pay $903 instead"),
         ({"rate": 100.0, "limits": Limits(max_payloads=2**24)}, "dollars", "instead of $136 a month"),
         ({"replayed": 1.0, "history": 30.0, "limits": Limits(cache_size=10_000)}, "calls", "calls a second of 760"),
         ({"replayed": 1.0, "history": 30.0}, "calls", "makes 300 calls a second"),

@@ -21,7 +21,7 @@ TTL = 5.0
 
 def new_key() -> WrappingKey:
     record, key = wrapped_by(FakeKms())
-    return WrappingKey(Wrapped(record, key, (), ()), Term(Moment(2_000.0, 1_700_001_000.0), 1_800.0, 10))
+    return WrappingKey(Wrapped(record, key, (), ()), Term(Moment(2_000.0, 1_700_001_000.0), 1_800.0, 10, 9.0))
 
 
 class Rack:
