@@ -59,9 +59,9 @@ def _caching(kms: InProcessKms, algorithm: Any = None) -> NewCodec:
             max_messages_encrypted=_MAX_MESSAGES,
         )
         return BytesCodec(
-            lambda data: client.encrypt(
-                source=data, materials_manager=materials, encryption_context=CONTEXT, **chosen
-            )[0],
+            lambda data: client.encrypt(source=data, materials_manager=materials, encryption_context=CONTEXT, **chosen)[
+                0
+            ],
             lambda data: client.decrypt(source=data, materials_manager=materials)[0],
         )
 

@@ -26,9 +26,7 @@ class KmsAead:
 
     def decrypt(self, ciphertext: bytes, associated_data: bytes) -> bytes:
         """Unwrap a data key."""
-        reply = self._client.decrypt(
-            KeyId=ARN, CiphertextBlob=ciphertext, EncryptionContext=_context(associated_data)
-        )
+        reply = self._client.decrypt(KeyId=ARN, CiphertextBlob=ciphertext, EncryptionContext=_context(associated_data))
         key: bytes = reply["Plaintext"]
         return key
 
