@@ -16,13 +16,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.side_by_side import peer_pages
 from benchmarks.side_by_side.machine import describe, load
 from benchmarks.side_by_side.page import Run, render
 from benchmarks.side_by_side.sections import ROOT, SECTIONS, Section, arguments
 
 DOCS = ROOT / "docs"
+README = ROOT / "README.md"
 FIGURES = ROOT / ".devstack" / "bench"
 QUICK = ROOT / ".devstack" / "bench-quick"
+_BEGIN, _END = "<!-- cost: written by make bench -->\n", "\n<!-- end of cost -->"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         failure = run_section(section, told, folder / f"{section.name}.json")
         if failure is not None:
             failures[section.name] = failure
+    if not chosen.quick:
+        write_readme(README, read_results(folder))
     write_page(folder, pages, Run({}, describe(), failures=failures, load=busy, quick=chosen.quick))
     for name, failure in failures.items():
         print(f"failed: {name}: {failure}", file=sys.stderr)
@@ -84,6 +89,18 @@ def write_page(folder: Path, pages: Path, run: Run) -> None:
         return
     for path in [pages / "benchmarks.md", *draw(results, pages)]:
         print(f"written: {path.relative_to(ROOT)}")
+
+
+def write_readme(file: Path, results: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write the few figures of the README between their markers, if there are any."""
+    if "peers-time" not in results:
+        return
+    before, begin, rest = file.read_text("utf-8").partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not begin or not end:
+        raise ValueError(f"{file.name} has no markers for the figures")
+    figures = peer_pages.headline(results["peers-time"])
+    file.write_text(f"{before}{begin}\n{figures}\n{end}{after}", "utf-8")
 
 
 def read_results(folder: Path) -> Mapping[str, Mapping[str, Any]]:

@@ -124,9 +124,7 @@ def entrants() -> list[Entrant]:
         ),
         Entrant(
             HIERARCHICAL,
-            "Branch keys in DynamoDB, kept for 600 s; the suite without signature. DynamoDB is a stand-in in this "
-            "process: LocalStack's does not start here (its service needs packages beyond the base runtime and a Java "
-            "server that it downloads). In steady state nobody asks it.",
+            "Branch keys in DynamoDB, kept for 600 s; no signature. DynamoDB is in this process, too.",
             _hierarchical,
             f"{_GUIDE}use-hierarchical-keyring.html",
         ),

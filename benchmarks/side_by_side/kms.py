@@ -19,6 +19,7 @@ from typing import Any
 import boto3
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.client import BaseClient
+from botocore.compat import HTTPHeaders
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 ARN = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
@@ -88,8 +89,9 @@ def answering_client(service: str, answer: Any) -> BaseClient:
     def handle(request: AWSPreparedRequest, **_: Any) -> AWSResponse:
         target = request.headers["X-Amz-Target"]
         operation = (target.decode() if isinstance(target, bytes) else target).rpartition(".")[2]
-        said = json.dumps(answer(operation, json.loads(request.body or b"{}"))).encode()
-        headers = {"Content-Type": "application/x-amz-json-1.1"}
+        body: Any = request.body or b"{}"
+        said = json.dumps(answer(operation, json.loads(body))).encode()
+        headers = HTTPHeaders.from_dict({"Content-Type": "application/x-amz-json-1.1"})
         return AWSResponse(request.url, 200, headers, _Body(said))
 
     client.meta.events.register(f"before-send.{service}", handle)

@@ -7,6 +7,7 @@ from typing import Any
 
 from benchmarks.side_by_side.documents import BATCH_NAME, SIZES
 from benchmarks.side_by_side.latency import LATENCIES, PHASES
+from benchmarks.side_by_side.own import OURS, PER_PAYLOAD, STATIC
 from benchmarks.side_by_side.tables import NONE, cell, figure, prose, ranged, table, time_of
 
 Rows = Sequence[Mapping[str, Any]]
@@ -85,6 +86,27 @@ def _of_ours(rows: Rows) -> str:
         cells = (figure(found[column]["of_ours"]) if column in found else NONE for column in columns)
         lines.append([name, *cells])
     return table(["", *(f"{size}, {operation}" for size, operation in columns)], lines)
+
+
+def headline(result: Mapping[str, Any]) -> str:
+    """Return the few figures of processor time that stand in the README."""
+    names = (STATIC, OURS, "AWS Encryption SDK, caching", PER_PAYLOAD)
+    lines = []
+    for size in ("100 B", "1 KiB", "64 KiB", "1 MiB"):
+        for operation in ("encode", "decode"):
+            found = {
+                row["entrant"]: row
+                for row in result["rows"]
+                if row["size"] == size and row["operation"] == operation and row["entrant"] in names
+            }
+            cells = [_headline_cell(found[name]) if name in found else NONE for name in names]
+            lines.append([f"{operation} {size}", *cells])
+    return table(["", *names], lines)
+
+
+def _headline_cell(row: Mapping[str, Any]) -> str:
+    ratio = "" if row["entrant"] == STATIC else f", ×{figure(row['of_static'])}"
+    return f"{time_of(row['microseconds'])}{ratio}"
 
 
 def latency(result: Mapping[str, Any]) -> str:
