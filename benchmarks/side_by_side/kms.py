@@ -82,9 +82,8 @@ class InProcessKms:
 
 def answering_client(service: str, answer: Any) -> BaseClient:
     """Return boto3's client of an AWS service with a JSON protocol, answered by ``answer(operation, fields)``."""
-    client = boto3.session.Session().client(
-        service, region_name="us-east-1", aws_access_key_id="none", aws_secret_access_key="none"
-    )
+    session: Any = boto3.session.Session()  # whose types want the service's name as a literal
+    client = session.client(service, region_name="us-east-1", aws_access_key_id="none", aws_secret_access_key="none")
 
     def handle(request: AWSPreparedRequest, **_: Any) -> AWSResponse:
         target = request.headers["X-Amz-Target"]

@@ -23,7 +23,7 @@ class Section:
         program: below ``benchmarks/``. A section whose program is not there is left out.
         render: gives its text.
         full: the arguments of a full run.
-        quick: those of a short one.
+        quick: those of a short one, or None if it leaves the section out.
         timeout: seconds.
         with_peers: whether it runs where the other libraries are installed, not where the tests run.
         needs: a command without which it is left out.
@@ -34,7 +34,7 @@ class Section:
     program: str
     render: Callable[[Mapping[str, Any]], str]
     full: Sequence[str] = ()
-    quick: Sequence[str] = ("--quick",)
+    quick: Sequence[str] | None = ("--quick",)
     timeout: float = 240.0
     with_peers: bool = False
     needs: str = ""
@@ -64,17 +64,25 @@ SECTIONS = (
         "worker.py",
         project_pages.instructions,
         full=["--instructions", "--quick", "--sizes", "1KiB", "--rounds", "1", "--variants", "plain"],
-        quick=[],
+        quick=None,
         timeout=300.0,
         needs="valgrind",
+    ),
+    Section(
+        "event_loop",
+        "Large payloads and the event loop",
+        "event_loop.py",
+        project_pages.plain("For how long a large payload, or a call with many payloads, holds the event loop."),
+        quick=None,
     ),
     Section(
         "compression",
         "Compression before sealing",
         "compression.py",
-        project_pages.plain(
-            "What `compression` does to payloads of different content, beside sealing them as they are."
-        ),
+        project_pages.plain("What `compression` does to bytes and to processor time, beside sealing payloads as they are."),
+        full=["--rounds", "7"],
+        quick=["--rounds", "2"],
+    ),
     ),
     Section(
         "replay",
@@ -111,6 +119,4 @@ SECTIONS = (
 
 def arguments(section: Section, *, quick: bool) -> Sequence[str] | None:
     """Return the arguments of the section's program, or None if a short run leaves it out."""
-    if not quick:
-        return section.full
-    return section.quick or None
+    return section.quick if quick else section.full

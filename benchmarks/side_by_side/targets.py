@@ -59,13 +59,13 @@ def targets() -> Iterator[Target]:
         "instructions of a worker, a workflow of 1 KiB, against a codec that does nothing", 1.03, _instructions
     )
     static = "processor time against a static key"
-    for size, bars in (("1 KiB", (2.6, 4.2)), ("64 KiB", (1.3, 1.3)), ("1 MiB", (1.05, 1.05))):
+    for name, bars in (("1 KiB", (2.6, 4.2)), ("64 KiB", (1.3, 1.3)), ("1 MiB", (1.05, 1.05))):
         for operation, bar in zip(("encode", "decode"), bars, strict=True):
-            yield Target(f"{static}: {operation} {size}", bar, _time(_OURS, size, operation, "of_static"))
-    for size, least in (("1 KiB", (12, 11)), ("1 MiB", (4.4, 11))):
+            yield Target(f"{static}: {operation} {name}", bar, _time(_OURS, name, operation, "of_static"))
+    for name, least in (("1 KiB", (12, 11)), ("1 MiB", (4.4, 11))):
         for operation, bar in zip(("encode", "decode"), least, strict=True):
-            promise = f"times that AWS Encryption SDK takes longer, caching, with commitment: {operation} {size}"
-            yield Target(promise, bar, _time(_CACHING, size, operation, "of_ours"), at_least=True)
+            promise = f"times that AWS Encryption SDK takes longer, caching, with commitment: {operation} {name}"
+            yield Target(promise, bar, _time(_CACHING, name, operation, "of_ours"), at_least=True)
     for size, name, bar in ((10 * _KIB, "10 KiB", 1.25), (100 * _KIB, "100 KiB", 1.05)):
         promise = f"bytes on the wire, compressed, against the SDK's default without encryption: {name}"
         yield Target(promise, bar, _worker(size, "zstd", "wire"))
