@@ -79,10 +79,9 @@ SECTIONS = (
         "compression",
         "Compression before sealing",
         "compression.py",
-        project_pages.plain("What `compression` does to bytes and to processor time, beside sealing payloads as they are."),
+        project_pages.plain("What `compression` does to bytes and to processor time."),
         full=["--rounds", "7"],
         quick=["--rounds", "2"],
-    ),
     ),
     Section(
         "replay",
