@@ -32,7 +32,7 @@ _STYLE = {
     "grid.color": "#dddddd",
 }
 _WIDTH = 5.2  # inches, so that letters are still 11 pixels high where the picture is 400 wide
-_MARKERS = "osD^vPX*h"
+_MARKERS = "osD^vPX*h<"
 Results = Mapping[str, Mapping[str, Any]]
 
 
