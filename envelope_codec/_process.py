@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import threading
@@ -15,6 +16,7 @@ _Owner = TypeVar("_Owner")
 _renewals: dict[int, tuple[weakref.ref[Any], Callable[[Any], object]]] = {}
 _numbers = itertools.count()
 _kept: list[object] = []
+_forking: dict[int, bool] = {}
 
 
 def in_child(owner: _Owner, renew: Callable[[_Owner], object]) -> None:
@@ -107,12 +109,30 @@ class PerProcess(Generic[T]):
             self._inherited, self._value = self._value, None
 
 
-def _after_fork() -> None:
-    for reference, renew in list(_renewals.values()):
-        owner = reference()
-        if owner is not None:
-            renew(owner)
+def _before_fork() -> None:
+    """Pause the collector of garbage, until the child's owners have let go of what is their parent's.
+
+    A collection in the child's first moment would free what the parent held in cycles. Its clean-up may wait for a lock
+    that some thread of the parent's has taken, and the child would hang inside `os.fork`.
+    """
+    _forking[threading.get_ident()] = gc.isenabled()
+    gc.disable()
+
+
+def _after_fork_in_parent() -> None:
+    if _forking.pop(threading.get_ident(), False):
+        gc.enable()
+
+
+def _after_fork_in_child() -> None:
+    try:
+        for reference, renew in list(_renewals.values()):
+            owner = reference()
+            if owner is not None:
+                renew(owner)
+    finally:
+        _after_fork_in_parent()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

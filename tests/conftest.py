@@ -35,6 +35,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As a shell has it for what it runs in the background, and processes that tests interrupt would inherit it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Tests fork in processes in which others have used gRPC. Its own handlers of a fork may hang in the child (`GcpKms`).
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 _TEARDOWN = 90.0  # seconds, most of all for servers to end
 

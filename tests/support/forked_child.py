@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import faulthandler
+import gc
 import os
 import pickle
+import select
 import signal
+import tempfile
+import time
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -16,11 +21,12 @@ class Child:
     """A forked child that runs ``work``; `result` is what it returns."""
 
     def __init__(self, work: Callable[[], Any]) -> None:
+        gc.collect()  # here, where threads still are: what other tests left may wait for them when it is freed
         self._receiving, sending = os.pipe()
+        self._stacks = tempfile.TemporaryFile("w+")  # noqa: SIM115 - `result` closes it
+        faulthandler.register(signal.SIGUSR2, file=self._stacks, all_threads=True)
         self._process = os.fork()
         if self._process == 0:
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(SECONDS)
             try:
                 try:
                     result = pickle.dumps((True, work()))
@@ -29,16 +35,35 @@ class Child:
                 os.write(sending, result)
             finally:
                 os._exit(0)
+        faulthandler.unregister(signal.SIGUSR2)
         os.close(sending)
+        self._limit = time.monotonic() + SECONDS
 
     def result(self) -> Any:
-        with os.fdopen(self._receiving, "rb") as pipe:
+        with os.fdopen(self._receiving, "rb") as pipe, self._stacks:
+            # The parent keeps the time: the child may hang before it runs anything, inside the fork.
+            if not select.select([pipe], [], [], max(0.0, self._limit - time.monotonic()))[0]:
+                raise AssertionError(f"the child hung:\n{self._kill()}")
             told = pipe.read()
         _, status = os.waitpid(self._process, 0)
-        assert status == 0, f"the child hung, or died: status {status}"
+        assert status == 0, f"the child died: status {status}"
         good, result = pickle.loads(told)
         assert good, result
         return result
+
+    def _kill(self) -> str:
+        """End the child, and return where its threads hung."""
+        os.kill(self._process, signal.SIGUSR2)
+        deadline = time.monotonic() + 5.0  # by then it has written them, or can't
+        while time.monotonic() < deadline and not self._size():
+            select.select([], [], [], 0.05)
+        os.kill(self._process, signal.SIGKILL)
+        os.waitpid(self._process, 0)
+        self._stacks.seek(0)
+        return self._stacks.read()
+
+    def _size(self) -> int:
+        return os.fstat(self._stacks.fileno()).st_size
 
 
 def in_child(work: Callable[[], Any]) -> Any:

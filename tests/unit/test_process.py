@@ -134,6 +134,48 @@ def test_a_lock_that_is_held_at_the_fork_does_not_keep_the_child_from_its_value(
     assert value.get() == parent
 
 
+GARBAGE = """
+import gc, os, sys
+from envelope_codec._process import in_child
+
+done = []
+
+class Parents:
+    def __del__(self):
+        done.append("freed")
+
+class Owner:
+    pass
+
+def let_go(owner):
+    owner.many = [[] for _ in range(10_000)]  # enough for the collector to begin
+    done.append("let go")
+
+owner = Owner()
+in_child(owner, let_go)
+garbage = Parents()
+garbage.itself = garbage
+del garbage
+child = os.fork()
+if child == 0:
+    went_on = gc.isenabled()
+    gc.collect()
+    os._exit(0 if went_on and done == ["let go", "freed"] else 1)
+assert gc.isenabled()
+gc.disable()
+other = os.fork()
+if other == 0:
+    os._exit(gc.isenabled())
+assert not gc.isenabled()
+print(os.waitpid(child, 0)[1], os.waitpid(other, 0)[1])
+"""
+
+
+def test_a_child_collects_no_garbage_of_its_parents_before_every_owner_has_let_go() -> None:
+    done = subprocess.run([sys.executable, "-c", GARBAGE], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "0 0\n", done.stdout + done.stderr
+
+
 # --- every lock there is
 
 LOCKS = {
@@ -273,6 +315,7 @@ for master in providers:
 def test_a_child_goes_on_though_every_lock_is_held_at_the_fork(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", EVERYTHING, str(tmp_path)],
+        env={name: value for name, value in os.environ.items() if name != "GRPC_ENABLE_FORK_SUPPORT"},
         capture_output=True,
         text=True,
         timeout=120,
