@@ -7,7 +7,7 @@ import gc
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from time import thread_time
+from time import monotonic, thread_time
 
 from temporalio.api.common.v1 import Payload
 from temporalio.converter import PayloadCodec, WorkflowSerializationContext
@@ -18,6 +18,7 @@ from envelope_codec import EnvelopeCodec, EnvelopeConfig
 from envelope_codec.testing import FakeKms
 
 ROUNDS = 60
+ENOUGH, SECONDS = 20, 15.0  # rounds after which a busy machine may stop, once so much time has passed
 WARM_UP = 3  # rounds that do not count
 _ROUND = 0.002  # seconds
 _UNTIMED = 20  # calls before each round, which find the other side's code and data in the processor's caches
@@ -93,6 +94,7 @@ class Operations:
         """Return the ratio of each operation, or of those named."""
         operations = {name: op for name, op in (await self._prepare()).items() if only is None or name in only}
         times = {name: await operation.times() for name, operation in operations.items()}
+        end = monotonic() + SECONDS
         gc.collect()
         gc.freeze()
         gc.disable()
@@ -103,6 +105,8 @@ class Operations:
                 if number == WARM_UP - 1:
                     for operation in operations.values():
                         operation.rounds = ([], [])
+                if number >= WARM_UP + ENOUGH and monotonic() > end:
+                    break
                 gc.collect()
         finally:
             gc.enable()
