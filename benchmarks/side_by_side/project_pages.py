@@ -43,7 +43,9 @@ def worker(result: Result) -> str:
     """What a real worker pays, as multiples of the SDK's default without encryption."""
     variants = [[name, text] for name, text in result["variants"].items()]
     lines = [
-        [_size(row["size"]), row["variant"], *(_ratio(row.get(field)) for field in _FIELDS)] for row in result["rows"]
+        [_size(row["size"]), row["variant"], *(_ratio(row.get(field)) for field in _FIELDS)]
+        for row in result["rows"]
+        if row["variant"] != "plain"  # which is 1 by its nature
     ]
     parts = [
         prose(_WORKER),
