@@ -58,8 +58,14 @@ class EnvelopeSettings(TypedDict, total=False):
     require_encryption: bool
     legacy_codecs: str | Sequence[PayloadCodec | str]
     headers: bool
+    grpc_compression: Literal["none", "gzip", "client"]
+    compression: Literal["none", "zstd"]
+    compression_min_size: Size
+    max_payload: Size
     storage: str | None
     storage_threshold: Size
+    storage_query_threshold: Size
+    storage_replay_memory: Size
     former_storage: Names
     max_age: Duration
     max_payloads: int

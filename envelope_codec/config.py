@@ -179,6 +179,27 @@ class EnvelopeConfig(_MasterKeys):
         "on payloads that are no envelopes. Do not list a codec that does not authenticate.",
     )
     headers: bool = Field(True, description="Whether headers are sealed as well.")
+    grpc_compression: Literal["none", "gzip", "client"] = Field(
+        "none",
+        description="Compression of gRPC messages while payloads are sealed. "
+        '`"none"`: none, where the SDK\'s default is gzip. `"gzip"`: gzip, unless the client is given `NONE`. '
+        '`"client"`: what the client is given. '
+        "See [gRPC compression](#grpc-compression).",
+    )
+    compression: Literal["none", "zstd"] = Field(
+        "none",
+        description='`"zstd"`: payloads are compressed before they are sealed, where that saves 5 %. Lengths then tell '
+        "how well content compresses: see [when to leave it off](composition.md#compression). Compressed payloads are "
+        "opened in any case.",
+    )
+    compression_min_size: Bytes = Field(512, ge=0, description="Payloads of fewer bytes are not compressed.")
+    max_payload: Bytes = Field(
+        2**26,
+        ge=1,
+        le=2**32 - 1,
+        description="How large a payload may be that comes out of compression. A larger one is sealed as it is, and is "
+        "refused where it was sealed compressed. Raise it for those that read before those that write.",
+    )
     storage: StorageUrl | None = Field(
         None,
         repr=False,
@@ -187,6 +208,18 @@ class EnvelopeConfig(_MasterKeys):
     )
     storage_threshold: Bytes = Field(
         262_144, ge=0, description="Sealed payloads of at least this many bytes go to `storage`. `0`: all payloads."
+    )
+    storage_query_threshold: Bytes = Field(
+        524_288,
+        ge=0,
+        description="Sealed answers to queries go to `storage` from this size on only, and pass through Temporal below "
+        "it, which does not keep them. `0`: they go there like all payloads.",
+    )
+    storage_replay_memory: Bytes = Field(
+        67_108_864,
+        ge=0,
+        description="How many bytes a process may hold of sealed payloads that replays repeat, instead of storing them "
+        "again. `0`: each replay stores them again.",
     )
     former_storage: Annotated[tuple[StorageUrl, ...], OneOrMore] = Field(
         (), repr=False, description="URLs of datastores that were `storage` before, and are only read from."
@@ -287,8 +320,9 @@ class EnvelopeConfig(_MasterKeys):
             raise ValueError("required: true leaves nothing for the default key to do; take out key, or list patterns")
         if self.resolver is not None and not callable(self.resolver):
             raise ValueError("resolver: give a function, from a SealingContext to keys or None")
-        if self.storage is None and "storage_threshold" in self.model_fields_set:
-            raise ValueError("storage_threshold: goes with storage; set that as well")
+        for name in ("storage_threshold", "storage_query_threshold", "storage_replay_memory"):
+            if self.storage is None and name in self.model_fields_set:
+                raise ValueError(f"{name}: goes with storage; set that as well")
         if self.require_encryption and not self.sealing:
             raise ValueError("require_encryption: needs sealing, or what is written here could not be read here")
         for old, new in self.namespace_aliases.items():

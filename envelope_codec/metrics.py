@@ -6,6 +6,8 @@ Both keep the same instruments:
 - ``envelope_codec_kms_latency``: how long these calls took, in seconds, by ``operation`` and ``outcome``;
 - ``envelope_codec_payloads``: payloads, by ``operation`` (seal, open, legacy, pass), ``outcome`` and ``namespace``.
   ``legacy`` were opened by a legacy codec, ``pass`` came unencrypted and stayed so;
+- ``envelope_codec_compression_bytes_before``, ``envelope_codec_compression_bytes_after``: bytes of payloads before and
+  after compression, by ``namespace``. Their ratio is what compression gains. Kept where ``compression`` is on;
 - ``envelope_codec_recipients``: a gauge: how many master keys have wrapped the key that seals now, by ``namespace`` and
   by the ``key_id`` of the setting ``key``. Kept where there are backup keys;
 - ``envelope_codec_recipients_lacking``: a gauge: how many more master keys were to wrap that key, by the same;
@@ -33,6 +35,10 @@ _RECIPIENTS = "envelope_codec_recipients"
 _LACKING = "envelope_codec_recipients_lacking"
 _RECIPIENTS_ARE = "Master keys that have wrapped the key that seals now"
 _LACKING_ARE = "Master keys that were to wrap the key that seals now, and did not"
+_BYTES_BEFORE = "envelope_codec_compression_bytes_before"
+_BYTES_AFTER = "envelope_codec_compression_bytes_after"
+_BYTES_BEFORE_ARE = "Bytes of payloads before compression"
+_BYTES_AFTER_ARE = "Bytes of payloads after compression, as they were encrypted"
 _STORE_CALLS = "envelope_codec_store_calls"
 _STORE_LATENCY = "envelope_codec_store_latency"
 
@@ -49,6 +55,8 @@ class _Metrics:
         record_store_latency: Callable[[float, Attributes], None],
         set_recipients: Callable[[int, Attributes], None],
         set_lacking: Callable[[int, Attributes], None],
+        count_bytes_before: Callable[[int, Attributes], None],
+        count_bytes_after: Callable[[int, Attributes], None],
     ) -> None:
         self._count_calls = count_calls
         self._record_latency = record_latency
@@ -57,6 +65,8 @@ class _Metrics:
         self._record_store_latency = record_store_latency
         self._set_recipients = set_recipients
         self._set_lacking = set_lacking
+        self._count_bytes_before = count_bytes_before
+        self._count_bytes_after = count_bytes_after
         self._log = LogObserver()
 
     def on_event(self, event: Event) -> None:
@@ -72,6 +82,9 @@ class _Metrics:
             where = {"namespace": event.namespace, "key_id": event.key_id}
             self._set_recipients(event.recipients, where)
             self._set_lacking(event.lacking, where)
+        elif event.operation == "compress":
+            self._count_bytes_before(event.bytes_before, {"namespace": event.namespace})
+            self._count_bytes_after(event.bytes_after, {"namespace": event.namespace})
         else:
             self._count_payloads(event.payloads, {**what, "namespace": event.namespace})
         self._log.on_event(event)
@@ -88,6 +101,8 @@ class TemporalMetrics(_Metrics):
         store_latency = meter.create_histogram_float(_STORE_LATENCY, "Duration of calls of a datastore", "s")
         recipients = meter.create_gauge(_RECIPIENTS, _RECIPIENTS_ARE)
         lacking = meter.create_gauge(_LACKING, _LACKING_ARE)
+        before = meter.create_counter(_BYTES_BEFORE, _BYTES_BEFORE_ARE, "By")
+        after = meter.create_counter(_BYTES_AFTER, _BYTES_AFTER_ARE, "By")
         super().__init__(
             calls.add,
             latency.record,
@@ -96,6 +111,8 @@ class TemporalMetrics(_Metrics):
             store_latency.record,
             recipients.set,
             lacking.set,
+            before.add,
+            after.add,
         )
 
 
@@ -113,6 +130,8 @@ class OpenTelemetryMetrics(_Metrics):
         store_latency = meter.create_histogram(_STORE_LATENCY, "s", "Duration of calls of a datastore")
         recipients = meter.create_gauge(_RECIPIENTS, description=_RECIPIENTS_ARE)
         lacking = meter.create_gauge(_LACKING, description=_LACKING_ARE)
+        before = meter.create_counter(_BYTES_BEFORE, "By", _BYTES_BEFORE_ARE)
+        after = meter.create_counter(_BYTES_AFTER, "By", _BYTES_AFTER_ARE)
         super().__init__(
             calls.add,
             latency.record,
@@ -121,4 +140,6 @@ class OpenTelemetryMetrics(_Metrics):
             store_latency.record,
             recipients.set,
             lacking.set,
+            before.add,
+            after.add,
         )

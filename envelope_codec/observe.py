@@ -29,6 +29,7 @@ class Event(NamedTuple):
             - ``seal``, ``open``: payloads.
             - ``legacy``: payloads that were no envelopes, and that a legacy codec opened.
             - ``pass``: payloads that were no envelopes, and stayed as they were.
+            - ``compress``: payloads that were sealed while ``compression`` is on, whether or not they shrank.
             - ``put``, ``get``: one call of a datastore.
             - ``key``: a wrapping key begins to seal, and more than one master key was to wrap it. In direct mode, a
               data key whose number of recipients is another than before.
@@ -41,6 +42,8 @@ class Event(NamedTuple):
         reason: the error's text, ``""`` if there is none.
         recipients: for the operation ``key``, how many master keys have wrapped the key.
         lacking: for the operation ``key``, how many master keys were to wrap the key and did not.
+        bytes_before: for the operation ``compress``, the bytes of the payloads as they came.
+        bytes_after: for the operation ``compress``, the bytes of them that were encrypted.
     """
 
     operation: str
@@ -52,6 +55,8 @@ class Event(NamedTuple):
     reason: str = ""
     recipients: int = 0
     lacking: int = 0
+    bytes_before: int = 0
+    bytes_after: int = 0
 
 
 class Observer(Protocol):

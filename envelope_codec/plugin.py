@@ -30,6 +30,7 @@ from envelope_codec.temporal.client_memos import NullMemos
 from envelope_codec.temporal.client_payloads import ClientPayloads, drop_client_payloads
 from envelope_codec.temporal.codec import EnvelopeCodec
 from envelope_codec.temporal.converter import apply_codec, merge_codec
+from envelope_codec.temporal.grpc_compression import ConnectionCompression
 from envelope_codec.temporal.legacy import load_legacy_codecs
 from envelope_codec.temporal.replay import explain_failures
 from envelope_codec.temporal.sandbox import pass_modules_through
@@ -93,6 +94,7 @@ class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
         self._config = load_legacy_codecs(_make_config(config, settings))
         self._datastores = Datastores(self._config)
         self._keyring = self._config.keyring(observer=observer)
+        self._compression = ConnectionCompression(self._config)
 
     @property
     def config(self) -> EnvelopeConfig:
@@ -154,6 +156,7 @@ class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
         config["interceptors"] = self._add_interceptors(config)
         if self._config.headers:
             config["header_codec_behavior"] = HeaderCodecBehavior.CODEC
+        self._compression.check(config.get("service_client"))
         return config
 
     def _add_interceptors(self, config: ClientConfig) -> list[ClientInterceptor]:
@@ -174,8 +177,8 @@ class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
     async def connect_service_client(
         self, config: ConnectConfig, next: Callable[[ConnectConfig], Awaitable[ServiceClient]]
     ) -> ServiceClient:
-        """Connect as the SDK does. The connection itself needs nothing of ours."""
-        return await next(config)
+        """Connect without gzip for gRPC messages, unless `EnvelopeConfig.grpc_compression` says otherwise."""
+        return await self._compression.connect(config, next)
 
     # --- worker ---------------------------------------------------------------------------------------------------
 

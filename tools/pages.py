@@ -30,6 +30,10 @@ _SETTINGS = {
     "required": "true, false, or list of names",
     "resolver": "function",
     "storage": "URL",
+    "storage_query_threshold": "size",
+    "storage_replay_memory": "size",
+    "compression_min_size": "size",
+    "max_payload": "size",
     "storage_threshold": "size",
 }
 _SERVER = {

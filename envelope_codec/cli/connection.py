@@ -66,6 +66,8 @@ class Connection:
     async def open(self, seconds: float) -> Client:
         """Connect within ``seconds``.
 
+        The SDK's gzip stays on, with no plugin to turn it off: in a history many small records are alike.
+
         Raises:
             ConnectionFailed: there is no connection.
         """

@@ -63,7 +63,7 @@ class Claim:
             MalformedEnvelope: ``data`` is not such claim data.
             EnvelopeError: as `EnvelopeCodec.decode`.
         """
-        [payload] = await codec.decode([parse_envelope(data)])
+        [payload] = await codec.with_budget(_check_size).decode([parse_envelope(data)])
         try:
             if payload.metadata["encoding"] != _ENCODING:
                 raise ValueError
@@ -78,6 +78,12 @@ class Claim:
         if not (is_id(id) and _DIGEST.fullmatch(digest)) or type(size) is not int or not 0 <= size < _SIZE_LIMIT:
             raise ValueError
         return cls(id, digest, size)
+
+
+def _check_size(size: int) -> None:
+    """Raise `MalformedEnvelope` if a compressed claim yields more bytes than any claim has."""
+    if size > _LONGEST_TEXT:
+        raise MalformedEnvelope("what was sealed is not a reference to the datastore")
 
 
 def is_sealed(data: Mapping[str, str]) -> bool:

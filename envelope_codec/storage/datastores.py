@@ -12,6 +12,7 @@ from envelope_codec.config import EnvelopeConfig
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.storage.driver import EnvelopeDriver
 from envelope_codec.storage.external import configured_pools, with_our_storage, without_our_storage
+from envelope_codec.storage.sparing import Sparing
 from envelope_codec.temporal.codec import EnvelopeCodec
 
 _SDK_CONCURRENCY = inspect.signature(Worker).parameters["max_workflow_task_external_storage_concurrency"].default
@@ -30,12 +31,13 @@ class Datastores:
 
     def __init__(self, config: EnvelopeConfig) -> None:
         self._pools = configured_pools(config)
+        self._sparing = Sparing(answers=config.storage_query_threshold, memory=config.storage_replay_memory)
 
     def add_to(self, theirs: ExternalStorage | None, codec: EnvelopeCodec) -> ExternalStorage | None:
         """Return ``theirs``, which is the user's, with the datastores. ``codec`` seals what they are given."""
         writing = codec.config.storage is not None and codec.config.sealing
         threshold = codec.config.storage_threshold if writing else None
-        return with_our_storage(theirs, self._pools, codec, threshold=threshold)
+        return with_our_storage(theirs, self._pools, codec, threshold=threshold, sparing=self._sparing)
 
     def restore_in(self, storage: ExternalStorage | None, codec: EnvelopeCodec) -> ExternalStorage | None:
         """Return ``storage`` with the datastores: itself, if they are there."""

@@ -29,6 +29,7 @@ from envelope_codec.errors import ConfigurationError
 from envelope_codec.storage.driver import EnvelopeDriver
 from envelope_codec.storage.foreign import ForeignDriver, ForeignSelector, wrap_drivers
 from envelope_codec.storage.pool import Pool
+from envelope_codec.storage.sparing import Sparing
 from envelope_codec.store import parse_store_url
 from envelope_codec.temporal.codec import EnvelopeCodec
 from envelope_codec.temporal.foreign import Extension
@@ -75,13 +76,19 @@ class _Selector:
         ours: the driver that stores; None if this library only reads.
         theirs: the application's own settings.
         drivers: the application's drivers, wrapped.
+        sparing: what ``ours`` need not store.
     """
 
     def __init__(
-        self, ours: StorageDriver | None, theirs: ExternalStorage | None, drivers: Sequence[ForeignDriver] = ()
+        self,
+        ours: StorageDriver | None,
+        theirs: ExternalStorage | None,
+        drivers: Sequence[ForeignDriver],
+        sparing: Sparing | None,
     ) -> None:
         self.ours = ours
         self.theirs = theirs
+        self.sparing = sparing
         self._select = ForeignSelector(theirs, drivers) if theirs is not None else None
 
     def __call__(self, context: StorageDriverSelectContext, payload: Payload) -> StorageDriver | None:
@@ -90,6 +97,8 @@ class _Selector:
         if self.ours is not None:
             if failing.get() and payload.ByteSize() <= INLINE:
                 return None  # else the failure would wait for the store that it tells of
+            if self.sparing is not None and self.sparing.spares(context, payload):
+                return None
             # Payloads of the workflow that the schedule starts have a target. The schedule's own memo has none.
             return None if _making_a_schedule.get() and context.target is None else self.ours
         return self._select(context, payload) if self._select is not None else None
@@ -108,7 +117,7 @@ class _Storage(ExternalStorage, WithSerializationContext):
         ours = [driver.with_context(context) for driver in self.drivers if isinstance(driver, EnvelopeDriver)]
         foreign = [driver for driver in self.drivers if isinstance(driver, ForeignDriver)]
         known = foreign if theirs is selector.theirs else None
-        return _merge(theirs, ours, selector.ours is not None, self.payload_size_threshold, known)
+        return _merge(theirs, ours, selector.ours is not None, self.payload_size_threshold, known, selector.sparing)
 
 
 @frameless
@@ -119,7 +128,12 @@ def configured_pools(config: EnvelopeConfig) -> list[Pool]:
 
 
 def with_our_storage(
-    theirs: ExternalStorage | None, pools: Sequence[Pool], codec: EnvelopeCodec, *, threshold: int | None
+    theirs: ExternalStorage | None,
+    pools: Sequence[Pool],
+    codec: EnvelopeCodec,
+    *,
+    threshold: int | None,
+    sparing: Sparing | None = None,
 ) -> ExternalStorage | None:
     """Return the application's settings with a driver of this library for each of ``pools``.
 
@@ -131,6 +145,7 @@ def with_our_storage(
         pools: the stores to read from. The first one is stored in, unless ``threshold`` is None.
         codec: seals and opens the claims that Temporal keeps.
         threshold: sealed payloads of this many bytes or more are stored.
+        sparing: but not these.
 
     Raises:
         ConfigurationError: two stores have one name.
@@ -139,7 +154,8 @@ def with_our_storage(
         return _merge(theirs, [], False, theirs.payload_size_threshold) if theirs is not None else None
     size = threshold if threshold is not None else theirs.payload_size_threshold if theirs is not None else 0
     try:
-        return _merge(theirs, [EnvelopeDriver(pool, codec) for pool in pools], threshold is not None, size)
+        drivers = [EnvelopeDriver(pool, codec) for pool in pools]
+        return _merge(theirs, drivers, threshold is not None, size, sparing=sparing)
     except ValueError:
         raise ConfigurationError("storage: two stores have one name; give each its own, with ?name=") from None
 
@@ -156,10 +172,11 @@ def _merge(
     stores: bool,
     threshold: int,
     known: Sequence[ForeignDriver] | None = None,
+    sparing: Sparing | None = None,
 ) -> ExternalStorage:
     foreign = wrap_drivers(theirs) if known is None else known
     return _Storage(
         drivers=[*ours, *foreign],
-        driver_selector=_Selector(ours[0] if stores else None, theirs, foreign),
+        driver_selector=_Selector(ours[0] if stores else None, theirs, foreign, sparing),
         payload_size_threshold=threshold,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from temporalio.api.common.v1 import Payload
 from temporalio.converter import (
@@ -40,11 +41,13 @@ from envelope_codec.keys.sealing_key import Scope
 from envelope_codec.kms import MasterKey
 from envelope_codec.observe import Observer
 from envelope_codec.temporal.codec_events import CodecEvents
+from envelope_codec.temporal.inner_payload import InnerFormat
 from envelope_codec.temporal.legacy import LegacyCodecs, load_legacy_codecs
 from envelope_codec.temporal.replay_errors import note_error
 from envelope_codec.temporal.sealed_payload import parse_inner_payload, seal_payload
 from envelope_codec.temporal.system_payloads import admit
 from envelope_codec.temporal.untouched import any_untouched, is_untouched
+from envelope_codec.temporal.zstd_frame import Take
 
 _NAMING_CONTEXTS = (ActivitySerializationContext, WorkflowSerializationContext)
 _REPLAYER_NAMESPACE = "ReplayNamespace"  # what the SDK's Replayer calls every namespace
@@ -80,6 +83,7 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
             record_head(Purpose.WRAPPING_KEY, 0, {NAMESPACE: namespace})
         except MalformedEnvelope as error:
             raise ConfigurationError(f"namespace {namespace!r} can't be bound to payloads: {error}") from None
+        self._inner = InnerFormat.of(self._config)
         self._owns_keyring = keyring is None
         self._keyring = keyring or self._config.keyring(observer=observer)
         self._namespace = namespace
@@ -122,6 +126,17 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
             variant._context = SealingContext(variant._namespace, context.workflow_id or "")
         return variant if self._legacy is None else variant._with_legacy(self._legacy.with_context(context))
 
+    def with_budget(self, take: Take) -> EnvelopeCodec:
+        """Return this codec with a bound on what comes out of compressed payloads.
+
+        Args:
+            take: called with the size of what a payload yields, before it is decompressed; in any thread. It raises an
+                `EnvelopeError` to refuse.
+        """
+        variant = copy.copy(self)
+        variant._inner = replace(self._inner, take=take)
+        return variant
+
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
         """Seal each payload. One payload in, one out."""
         if not self._config.sealing:
@@ -133,6 +148,8 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
             failure = self._events.prepare_failure("seal", len(payloads), begun, error)
         else:
             self._events.report_success("seal", len(sealed), begun)
+            if self._inner.compresses:
+                self._events.report_compression(payloads, sealed)
             return sealed
         del self, payloads  # the error keeps this frame, and no other
         try:
@@ -176,7 +193,7 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
             key = keyring.try_sealing_key(scope)
             if key is None:
                 key = await keyring.sealing_key(scope)
-            sealed.append(seal_payload(payload, key))
+            sealed.append(seal_payload(payload, key, self._inner))
         return sealed
 
     async def _open(self, payloads: Sequence[Payload], begun: float) -> list[Payload]:
@@ -196,7 +213,7 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
             key = keyring.try_opening_key(record)
             if key is None:
                 key = await keyring.opening_key(record, timeout=self._open_timeout)
-            opened.append(parse_inner_payload(open_envelope(envelope, key)))
+            opened.append(parse_inner_payload(open_envelope(envelope, key), self._inner))
             keyring.note_opened(record)
         if self._events.wants_successes:
             counts = {**others, "open": len(opened) - sum(others.values())}

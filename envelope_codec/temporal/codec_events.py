@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+
+from temporalio.api.common.v1 import Payload
 
 from envelope_codec._frames import is_expected, place_of, without_frames
+from envelope_codec.envelope import MIN_DATA
 from envelope_codec.errors import EnvelopeError
 from envelope_codec.observe import Event, LogObserver, Observer, logger, report
 
@@ -33,6 +37,18 @@ class CodecEvents:
         """Report ``count`` payloads. ``begun`` is when the call began, by `time.perf_counter`."""
         if self.wants_successes:
             self._report(operation, count, begun, None)
+
+    def report_compression(self, payloads: Sequence[Payload], sealed: Sequence[Payload]) -> None:
+        """Report what compression made of ``payloads``, which became ``sealed``, one for one."""
+        if not self.wants_successes:
+            return
+        pairs = [(plain, one) for plain, one in zip(payloads, sealed, strict=True) if one is not plain]
+        before = sum(plain.ByteSize() for plain, _ in pairs)
+        after = sum(len(one.data) - MIN_DATA for _, one in pairs)
+        report(
+            self._observer,
+            Event("compress", "ok", self._namespace, payloads=len(pairs), bytes_before=before, bytes_after=after),
+        )
 
     def prepare_failure(self, operation: str, count: int, begun: float, error: BaseException) -> BaseException:
         """Report a failed call, and return what to raise in place of ``error``.

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from google.protobuf.message import DecodeError
 from temporalio.api.common.v1 import Payload
 
 from envelope_codec.envelope import NAME_DATA_KEY, parse, seal
-from envelope_codec.errors import InvalidCiphertext, MalformedEnvelope
+from envelope_codec.errors import MalformedEnvelope
 from envelope_codec.keys.sealing_key import SealingKey
+from envelope_codec.temporal.inner_payload import PADDING, InnerFormat
 from envelope_codec.temporal.system_payloads import SYSTEM_MARK, is_exact_reference, is_reference
 
-_PADDING = "encryption-padding"
+_DEFAULT = InnerFormat()
 
 
-def seal_payload(payload: Payload, key: SealingKey) -> Payload:
+def seal_payload(payload: Payload, key: SealingKey, inner: InnerFormat = _DEFAULT) -> Payload:
     """Return an envelope with ``payload`` in it, under ``key``."""
-    wrapped_data_key, data = seal(payload.SerializeToString(), key.record, key.key)
+    wrapped_data_key, data = seal(inner.serialize(payload), key.record, key.key)
     template = key.template
     if template is None:
         template = key.template = Payload(metadata=key.record.metadata)
@@ -27,20 +27,18 @@ def seal_payload(payload: Payload, key: SealingKey) -> Payload:
     return sealed
 
 
-def parse_inner_payload(data: bytes) -> Payload:
+def parse_inner_payload(data: bytes, inner: InnerFormat = _DEFAULT) -> Payload:
     """Return the payload whose bytes an envelope held, without metadata that only writers or the SDK's core may set.
 
     Raises:
-        InvalidCiphertext: ``data`` is no payload.
+        InvalidCiphertext: ``data`` is no payload, or is compressed in a way that no reader accepts.
     """
-    try:
-        payload = Payload.FromString(data)
-    except DecodeError:
-        raise InvalidCiphertext("what was sealed is not a payload", operation="open") from None
-    if _PADDING in payload.metadata:
-        del payload.metadata[_PADDING]
-    if SYSTEM_MARK in payload.metadata:  # the SDK would take a payload with this mark for one that nobody sealed
-        del payload.metadata[SYSTEM_MARK]
+    payload = inner.parse(data)
+    metadata = payload.metadata
+    if PADDING in metadata:
+        del metadata[PADDING]
+    if SYSTEM_MARK in metadata:  # the SDK would take a payload with this mark for one that nobody sealed
+        del metadata[SYSTEM_MARK]
     return payload
 
 

@@ -17,6 +17,7 @@ from temporalio.worker import WorkflowInstance, WorkflowInstanceDetails, Workflo
 from envelope_codec.temporal.activation import refuse_system_payloads, unmark_commands
 from envelope_codec.temporal.failure_attributes import hide
 from envelope_codec.temporal.memo import apply_null_memos
+from envelope_codec.temporal.store_target import Fate, Run, ended_well, find_fate, mark
 from envelope_codec.temporal.untouched import Untouched
 
 _Paths: TypeAlias = "list[tuple[str, bool, _Paths | None]]"
@@ -62,6 +63,9 @@ class GuardedInstance(WorkflowInstance):
     exceptions into others. There is no null memo field that would be sealed, and no payload that the SDK would keep
     from being sealed.
 
+    It also tells drivers of external storage what Temporal would not keep: commands that a replay repeats, and answers
+    to queries.
+
     Args:
         instance: the SDK's.
         screens: whether to refuse an activation with a message in it that the SDK has let past every codec.
@@ -71,6 +75,8 @@ class GuardedInstance(WorkflowInstance):
         self._instance = instance
         self._screens = screens
         self._untouched = Untouched()
+        self._fate = Fate.SENT
+        self._run = Run()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._instance, name)
@@ -81,7 +87,11 @@ class GuardedInstance(WorkflowInstance):
         Raises:
             EncryptionRequired: the activation was refused. This fails the workflow task.
         """
+        self._fate = Fate.SENT  # until the workflow has ended well
         try:
+            fate = find_fate(act)
+            if any(job.HasField("remove_from_cache") for job in act.jobs):
+                self._run = Run()  # this frees the other, at once
             if self._screens:
                 refuse_system_payloads(act)
             completion = self._instance.activate(act)
@@ -92,6 +102,8 @@ class GuardedInstance(WorkflowInstance):
         unmark_commands(completion)
         # Held until the next activation, which does not come before this one's completion was sent.
         self._untouched.hold(apply_null_memos(completion))
+        if ended_well(completion):
+            self._fate = fate
         return completion
 
     def get_serialization_context(self, command_info: Any) -> SerializationContext | None:
@@ -99,11 +111,15 @@ class GuardedInstance(WorkflowInstance):
         return self._instance.get_serialization_context(command_info)
 
     def get_external_store_context(self, command_info: Any) -> Any:
-        """Ask the SDK's instance."""
-        return self._instance.get_external_store_context(command_info)
+        """Ask the SDK's instance, and mark the answer. The SDK asks before each store."""
+        return mark(self._instance.get_external_store_context(command_info), self._fate, self._run)
 
     def get_info(self) -> Any:
-        """Ask the SDK's instance."""
+        """Ask the SDK's instance. The SDK asks before it decodes an activation.
+
+        If decoding fails, there is no call of `activate`. So what the last activation has left ends here.
+        """
+        self._fate = Fate.SENT
         return self._instance.get_info()
 
     def get_thread_id(self) -> int | None:

@@ -106,16 +106,31 @@ class Zlib(PayloadCodec):
         ]
 
 
+@pytest.mark.parametrize("compression", ["none", "zstd"])
 async def test_users_codec_compresses_before_it_is_too_late(
-    connect: Any, plain: Client, name: str, kms: FakeKms
+    compression: str, connect: Any, plain: Client, name: str, kms: FakeKms
 ) -> None:
-    client, _ = await connect(kms, data_converter=replace(DataConverter.default, payload_codec=Zlib()))
+    converter = replace(DataConverter.default, payload_codec=Zlib())
+    client, _ = await connect(kms, data_converter=converter, compression=compression)
     text = "many words that repeat. " * 4_000
     async with Worker(client, task_queue=name, workflows=[Hello]):
         assert await client.execute_workflow(Hello.run, text, id=name, task_queue=name) == f"Hello, {text}!"
     envelopes = await stored_envelopes(plain, name)
     assert len(envelopes) == 2
     assert max(len(envelope.data) for envelope in envelopes) < len(text) / 50
+
+
+async def test_payloads_are_compressed_before_they_are_sealed_and_read_without_a_setting(
+    connect: Any, plain: Client, name: str, kms: FakeKms
+) -> None:
+    """The worker compresses, and who starts the workflow does not: each reads what the other wrote."""
+    worker, _ = await connect(kms, compression="zstd")
+    client, _ = await connect(kms)
+    text = " ".join(f"{number} lamps, {number * 37 % 91} chairs" for number in range(3_000))
+    async with Worker(worker, task_queue=name, workflows=[Hello]):
+        assert await client.execute_workflow(Hello.run, text, id=name, task_queue=name) == f"Hello, {text}!"
+    given, result = await stored_envelopes(plain, name)
+    assert len(given.data) > len(text) > 3 * len(result.data)
 
 
 async def test_large_payload_that_does_not_compress(connect: Any, plain: Client, name: str, kms: FakeKms) -> None:

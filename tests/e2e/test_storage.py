@@ -78,6 +78,7 @@ async def test_temporal_has_nothing_but_sealed_references(
         kms,
         storage=url,
         storage_threshold=0,
+        storage_query_threshold=0,
         require_encryption=True,
         interceptors=[ContextHeader(mark(base, "header"))],
     )
@@ -279,19 +280,25 @@ async def test_only_large_payloads_are_stored_by_default(
         assert len(await kept_in(url)) >= 2
 
 
-async def test_each_replay_stores_again_what_its_commands_hold(connect: Any, stores: Stores, name: str) -> None:
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [({}, [14, 14, 14, 14]), ({"storage_replay_memory": 0, "storage_query_threshold": 0}, [14, 22, 30, 38])],
+)
+async def test_replays_and_queries_store_nothing_unless_they_are_to(
+    settings: Any, expected: list[int], connect: Any, stores: Stores, name: str
+) -> None:
     """The figures that docs/storage.md names."""
     url, kms = await stores["sqlite"].place(), FakeKms()
     counted: list[Any] = []
     for _ in range(4):  # a process of its own each: none has the workflow at hand
-        client, _plugin = await connect(kms, storage=url, storage_threshold=0)
+        client, _plugin = await connect(kms, storage=url, storage_threshold=0, **settings)
         async with Worker(client, task_queue=name, workflows=[Shift], activities=[work]):
             if counted:
                 assert len(await client.get_workflow_handle_for(Shift.run, name).query(Shift.done)) == 6
             else:
                 await client.execute_workflow(Shift.run, 6, id=name, task_queue=name)
         counted.append(len(await kept_in(url)))
-    assert counted == [14, 22, 30, 38]
+    assert counted == expected
 
 
 def worker_of(client: Client, task_queue: str) -> Worker:

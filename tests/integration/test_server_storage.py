@@ -376,3 +376,32 @@ def test_a_store_that_fails_is_logged_so_often_a_minute(tmp_path: Path, caplog: 
     with serving(KEY, ServerConfig(), Folder(tmp_path)) as server:
         refused(server.post("/decode", lost), 503, "storage_unavailable")
     assert 1 <= caplog.text.count("the store 'folder' failed") <= 20
+
+
+async def test_what_compressed_payloads_yield_counts_before_it_is_decompressed(tmp_path: Path) -> None:
+    """A small request that yields 12 MiB gets what its caller may have, and the rest comes back sealed."""
+    text = Payload(data=b"".join(b"%07d lamps, " % number for number in range(70_000)))
+    [one] = await sealed(EnvelopeConfig(key=KEY, compression="zstd"), "default", text)
+    small = ServerConfig(
+        body_limit="2MiB", max_body_bytes="16MiB", max_body_bytes_per_caller="4MiB", audit_file=str(tmp_path / "audit")
+    )
+    with serving(KEY, small) as server:
+        response = server.post("/decode", [one] * 12)
+        opened = [found for found in returned(response) if found == text]
+        failed = int(response.headers["x-envelope-failed"])
+        assert len(opened) + failed == 12
+        assert 1 <= len(opened) <= 4 * 2**20 // text.ByteSize()
+        assert server.lines()[-1]["failed"] == {"TooManyBytes": failed}
+        assert returned(server.post("/decode", [one])) == [text], "its bytes were given back"
+        assert server.service.admission._bytes.used == 0
+
+
+async def test_a_payload_that_no_budget_allows_is_refused_in_words() -> None:
+    text = Payload(data=b"".join(b"%07d lamps, " % number for number in range(200_000)))
+    [one] = await sealed(EnvelopeConfig(key=KEY, compression="zstd"), "default", text)
+    small = ServerConfig(body_limit="1MiB", max_body_bytes="2MiB", max_body_bytes_per_caller="2MiB")
+    with serving(KEY, small) as server:
+        response = server.post("/decode", [one])
+        assert response.status_code == 429
+        assert response.json()["error"] == "too_many_bytes"
+        assert response.json()["message"] == "What the payloads hold is too large together. Ask for less at once."

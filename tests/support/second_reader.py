@@ -1,7 +1,7 @@
 """A second reader of envelopes, version 1: written from SPEC.md, and knowing nothing of `envelope_codec`.
 
-It stands on `cryptography`'s primitives and the standard library; Temporal's Payload message only parses what was
-sealed.
+It stands on `cryptography`'s primitives and the standard library, and for zstd on `zstandard`, another binding than the
+library's. Temporal's Payload message only parses what was sealed.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import hmac
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 
+import zstandard
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -24,7 +25,7 @@ BOUND = ("encoding", "encryption-data-key", "encryption-key-id", "encryption-wra
 PURPOSES = {1: "wrapping-key", 2: "data-key", 3: "shared-wrapping-key"}
 
 
-def open_envelope(metadata: Mapping[str, bytes], data: bytes, unwrap: Unwrap) -> bytes:
+def open_envelope(metadata: Mapping[str, bytes], data: bytes, unwrap: Unwrap, max_payload: int = 2**26) -> bytes:
     """The serialized inner Payload of one envelope.
 
     Args:
@@ -32,6 +33,7 @@ def open_envelope(metadata: Mapping[str, bytes], data: bytes, unwrap: Unwrap) ->
         data: of the sealed payload.
         unwrap: asks the KMS; takes key id, key version, ciphertext and KMS context, and raises ValueError where that
             master key is not configured or refuses.
+        max_payload: how many bytes a compressed Payload may yield.
 
     Raises:
         ValueError: it is not a valid envelope, or it does not authenticate.
@@ -56,6 +58,9 @@ def open_envelope(metadata: Mapping[str, bytes], data: bytes, unwrap: Unwrap) ->
             raise ValueError("the payload was made under another key or with other metadata")
         inner = AESGCM(cipher_key).decrypt(data[32:44], data[44:], None)
         payload = Payload.FromString(inner)
+        if payload.metadata.get("encoding") == b"binary/zstd-payload-v1":
+            inner = _decompress(payload, max_payload)
+            payload = Payload.FromString(inner)
     except (InvalidUnwrap, InvalidTag, DecodeError):
         raise ValueError("the payload does not authenticate, or is no Payload") from None
     if "encryption-padding" not in payload.metadata:
@@ -141,6 +146,55 @@ def _derive(key: bytes, label: bytes, message: bytes) -> tuple[bytes, bytes]:
     return derived[:32], derived[32:]
 
 
+def _decompress(payload: Payload, max_payload: int) -> bytes:
+    """What a compressed Payload yields."""
+    names = {name for name in payload.metadata if name not in ("encoding", "encryption-padding")}
+    _require_compressed(not names, "metadata")
+    rest = Payload()
+    rest.CopyFrom(payload)
+    rest.ClearField("metadata")
+    rest.ClearField("data")
+    _require_compressed(not rest.SerializeToString(), "no other fields")
+    size, frame = int.from_bytes(payload.data[:4], "big"), payload.data[4:]
+    _require_compressed(size > 0, "size is not 0")
+    _require_compressed(size <= max_payload, "size within max_payload")
+    _require_compressed(size <= 65_536 + 256 * len(frame), "size within the ratio")
+    _require_compressed(frame[:4].hex() == "28b52ffd", "magic number")
+    descriptor, width = _field(frame, 4), (0, 2, 4, 8)
+    single = bool(descriptor & 0x20)
+    _require_compressed(not descriptor & 0x08, "reserved bit")
+    _require_compressed(not descriptor & 0x03, "no dictionary")
+    at = 5 + (not single) + (0, 1, 2, 4)[descriptor & 0x03]
+    length = width[descriptor >> 6] or int(single)
+    content = int.from_bytes(frame[at : at + length], "little") + (256 if length == 2 else 0)
+    _require_compressed(not length or content == size, "content size")
+    exponent, mantissa = divmod(_field(frame, 5), 8)
+    window = content if single else (8 + mantissa) << (7 + exponent)
+    _require_compressed(window <= 8 * 2**20, "window")
+    return _frame_content(frame, size)
+
+
+def _field(frame: bytes, at: int) -> int:
+    return int.from_bytes(frame[at : at + 1], "big")
+
+
+def _frame_content(frame: bytes, size: int) -> bytes:
+    """What a frame yields, in steps of 32 bytes of it, which are 1 MiB of content at most."""
+    decompressor = zstandard.ZstdDecompressor(max_window_size=2**31).decompressobj()
+    content, at = b"", 0
+    try:
+        while at < len(frame) and not decompressor.eof:
+            content += decompressor.decompress(frame[at : at + 32])
+            at += 32
+            _require_compressed(len(content) <= size, "no more than size bytes")
+    except zstandard.ZstdError:
+        raise ValueError("the frame is damaged") from None
+    _require_compressed(decompressor.eof, "the frame ends")
+    _require_compressed(not decompressor.unused_data and at >= len(frame), "nothing after the frame")
+    _require_compressed(len(content) >= size, "no less than size bytes")
+    return content
+
+
 def _sized(value: bytes, width: int) -> bytes:
     return len(value).to_bytes(width, "big") + value
 
@@ -149,6 +203,12 @@ def _text(raw: bytes) -> str:
     text = raw.decode(errors="replace")
     _require(text.encode() == raw, "UTF-8")
     return text
+
+
+def _require_compressed(holds: bool, rule: str) -> None:
+    """One rule for compressed Payloads."""
+    if not holds:
+        raise ValueError(f"compressed: {rule}")
 
 
 def _require(holds: bool, rule: str) -> None:

@@ -46,11 +46,13 @@ def plugin(key: MasterKey, legacy: PayloadCodec) -> EnvelopePlugin:
     EnvelopePlugin(ARN, required="prod-*", resolver=choose_key, wrapping="direct", storage=None)
     EnvelopePlugin(ARN, required=["prod-*"], resolver=choose_keys, headers=False)
     EnvelopePlugin(ARN, legacy_codecs=[legacy, "module:codec"], context={"tenant": "a"})
+    EnvelopePlugin(ARN, compression="zstd", compression_min_size="1KiB", max_payload=2**26)
 
     EnvelopePlugin(ARN, lesae="1m")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     EnvelopePlugin(ARN, lease=b"1m")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     EnvelopePlugin(ARN, backup_keys=[1])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
     EnvelopePlugin(ARN, wrapping="directly")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    EnvelopePlugin(ARN, compression="gzip")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     EnvelopePlugin(ARN, max_payloads="many")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     EnvelopePlugin(ARN, resolver=ARN)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     EnvelopePlugin(ARN, namespaces={"a": {}})  # type: ignore[dict-item]  # pyright: ignore[reportArgumentType]

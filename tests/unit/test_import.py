@@ -28,6 +28,30 @@ def test_importing_the_library_loads_no_cloud_sdk() -> None:
     assert google == ""
 
 
+USED = """
+import asyncio, sys
+from temporalio.api.common.v1 import Payload
+from envelope_codec import EnvelopeCodec
+from envelope_codec.testing import FakeKms
+
+async def work():
+    codec = EnvelopeCodec(FakeKms())
+    sealed = await codec.encode([Payload(data=b"text" * 1_000)])
+    print("before", {"backports.zstd", "compression.zstd"} & set(sys.modules))
+    compressing = EnvelopeCodec(codec.config.model_copy(update={"compression": "zstd"}))
+    assert await codec.decode(sealed + await compressing.encode([Payload(data=b"text" * 1_000)]))
+    print("after", len({"backports.zstd", "compression.zstd"} & set(sys.modules)))
+
+asyncio.run(work())
+"""
+
+
+@pytest.mark.slow
+def test_zstd_is_loaded_when_something_is_compressed() -> None:
+    done = subprocess.run([sys.executable, "-c", USED], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["before set()", "after 1"]
+
+
 def test_the_public_names_are_these() -> None:
     import envelope_codec
 

@@ -123,3 +123,48 @@ async def test_temporals_meter_is_told_how_many_recipients_the_key_in_use_has() 
         "envelope_codec_recipients": ("default", key_id, 1),
         "envelope_codec_recipients_lacking": ("default", key_id, 1),
     }
+
+
+async def seal_compressed(observer: Observer) -> tuple[int, int]:
+    """Seal two payloads, one of which shrinks. Return their bytes before, and about how many there are after."""
+    config = EnvelopeConfig(key=FakeKms(), compression="zstd")
+    with_text, without = Payload(data=b"the same words " * 100), Payload(data=b"short")
+    codec = EnvelopeCodec(config, observer=observer)
+    sealed = await codec.encode([with_text, without])
+    codec.close()
+    return with_text.ByteSize() + without.ByteSize(), sum(len(payload.data) - 60 for payload in sealed)
+
+
+async def test_opentelemetry_is_told_what_compression_gains() -> None:
+    reader = InMemoryMetricReader()
+    before, after = await seal_compressed(OpenTelemetryMetrics(MeterProvider([reader]).get_meter("envelope_codec")))
+    data = reader.get_metrics_data()
+    assert data is not None
+    found = {
+        metric.name: [
+            (dict(point.attributes or {}), getattr(point, "value", None)) for point in metric.data.data_points
+        ]
+        for metric in data.resource_metrics[0].scope_metrics[0].metrics
+        if "compression" in metric.name
+    }
+    assert found == {
+        "envelope_codec_compression_bytes_before": [({"namespace": "default"}, before)],
+        "envelope_codec_compression_bytes_after": [({"namespace": "default"}, after)],
+    }
+    assert after < before / 5
+
+
+async def test_temporals_meter_is_told_what_compression_gains() -> None:
+    buffer = MetricBuffer(1_000)
+    before, after = await seal_compressed(
+        TemporalMetrics(Runtime(telemetry=TelemetryConfig(metrics=buffer)).metric_meter)
+    )
+    found = {
+        update.metric.name: (update.attributes["namespace"], update.value)
+        for update in buffer.retrieve_updates()
+        if "compression" in update.metric.name
+    }
+    assert found == {
+        "envelope_codec_compression_bytes_before": ("default", before),
+        "envelope_codec_compression_bytes_after": ("default", after),
+    }

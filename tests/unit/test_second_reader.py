@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -34,7 +35,7 @@ def opened(vector: Vector, *, any_configuration: bool = False) -> bytes:
         except LookupError as refused:
             raise ValueError(str(refused)) from None
 
-    return open_envelope(vector.metadata, vector.data, unwrap)
+    return open_envelope(vector.metadata, vector.data, unwrap, vector.max_payload or 2**26)
 
 
 @pytest.mark.parametrize("name", expecting("ok"))
@@ -45,7 +46,7 @@ def test_a_good_vector_opens(name: str) -> None:
     assert vector.payload is not None
     assert dict(payload.metadata) == vector.payload.metadata
     assert payload.data == vector.payload.data
-    if not name.startswith("payload-padding"):
+    if not name.startswith(("payload-padding", "compressed-")):
         assert found == vector.inner
 
 
@@ -98,6 +99,52 @@ def test_every_rule_of_the_second_reader_is_broken_by_a_vector(monkeypatch: pyte
         except ValueError:
             continue
     assert broken == rules
+
+
+DAMAGED = ("block-type", "checksum-wrong", "no-payload", "name-not-utf8")
+NO_CONTENT = ("no-data", "size-cut", "no-frame", "header-cut", "magic", "dictionary", "reserved-bit", "skippable")
+
+
+@pytest.mark.parametrize("name", [name for name in expecting("InvalidCiphertext") if name.startswith("compressed-")])
+def test_a_bad_compressed_vector_breaks_one_rule_and_opens_without_it(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those whose frame can't be read at all without the rule are refused all the same."""
+    broken: list[str] = []
+    monkeypatch.setattr(
+        second_reader, "_require_compressed", lambda holds, rule: None if holds else broken.append(rule)
+    )
+    kind = name.removeprefix("compressed-")
+    if kind in DAMAGED:
+        with pytest.raises(ValueError, match=r"damaged|no Payload"):
+            opened(VECTORS[name])
+        assert broken == []
+        return
+    try:
+        opened(VECTORS[name])
+    except ValueError:
+        assert kind.startswith((*NO_CONTENT, "other-content-size")) or len(broken) > 1
+    assert broken
+    if not kind.startswith((*NO_CONTENT, "frame-after", "frame-cut", "bomb-of-less")):
+        assert len(set(broken)) == 1
+
+
+def test_every_rule_for_compressed_payloads_is_broken_by_a_vector(monkeypatch: pytest.MonkeyPatch) -> None:
+    rules: set[str] = set()
+    broken: set[str] = set()
+
+    def require(holds: bool, rule: str) -> None:
+        rules.add(rule)
+        if not holds:
+            broken.add(rule)
+            raise ValueError(rule)
+
+    monkeypatch.setattr(second_reader, "_require_compressed", require)
+    for name in [name for name in VECTORS if name.startswith("compressed-")]:
+        with suppress(ValueError):
+            opened(VECTORS[name])
+    assert broken == rules
+    assert len(rules) > 10
 
 
 @pytest.mark.parametrize("name", [name for name in VECTORS if name.startswith("id-")])

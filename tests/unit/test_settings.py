@@ -90,6 +90,7 @@ def test_what_the_model_requires_checkers_require(settings: Any, model: Any) -> 
 SAMPLES: list[EnvelopeSettings] = [
     {"lease": 1, "max_age": 2.5, "timeout": "5m"},
     {"storage": "file:///tmp", "storage_threshold": "1MiB"},
+    {"storage": "file:///tmp", "storage_query_threshold": "1MiB", "storage_replay_memory": 0},
     {"storage": "file:///tmp", "storage_threshold": 7, "former_storage": "file:///other"},
     {"storage": None, "former_storage": ["file:///a", "file:///b"]},
     {"backup_keys": [FakeKms("fakekms://2")], "decrypt_keys": ("fakekms://3", FakeKms("fakekms://4"))},
@@ -101,6 +102,7 @@ SAMPLES: list[EnvelopeSettings] = [
     {"resolver": lambda context: None},
     {"legacy_codecs": "json:JSONDecoder"},
     {"wrapping": "direct", "headers": False},
+    {"compression": "zstd", "compression_min_size": "1KiB", "max_payload": 2**20},
 ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from temporalio.api.common.v1 import Payload
@@ -60,7 +61,8 @@ async def decoded(vector: Vector) -> Payload:
     }
     keyring = Keyring(key_sets.get)
     try:
-        codec = EnvelopeCodec(EnvelopeConfig(key="localfile:///unused"), keyring=keyring)
+        more: Any = {} if vector.max_payload is None else {"max_payload": vector.max_payload}
+        codec = EnvelopeCodec(EnvelopeConfig(key="localfile:///unused", **more), keyring=keyring)
         for earlier in before:
             await codec.decode([Payload(metadata=earlier.metadata, data=earlier.data)])
         if vector.namespace is not None:

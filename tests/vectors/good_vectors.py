@@ -46,6 +46,7 @@ def entry(
     namespace: str | None = None,
     configured: dict[str, list[str]] | None = None,
     base: str | None = None,
+    max_payload: int | None = None,
 ) -> Entry:
     """One vector as it stands in its file. ``configured`` None: all that its KMS knows, for ``prod``."""
     key_ids = [sealed.metadata.get("encryption-key-id", b"").decode(errors="ignore")]
@@ -55,6 +56,8 @@ def entry(
         found["base"] = base
     if namespace is not None:
         found["namespace"] = namespace
+    if max_payload is not None:
+        found["max_payload"] = max_payload
     found["configured"] = {"prod": [key_id for key_id in key_ids if key_id]} if configured is None else configured
     found["kms"] = [
         {key: notation(value) if isinstance(value, bytes) else value for key, value in one.items()}

@@ -9,13 +9,14 @@ import json
 import sys
 from pathlib import Path
 
-from tests.vectors import good_vectors, malformed_vectors, tampered_vectors
+from tests.vectors import compressed_vectors, good_vectors, malformed_vectors, tampered_vectors
 
 FILES = {
     "good-modes": good_vectors.modes,
     "good-recipients": good_vectors.recipients,
     "good-contexts": good_vectors.contexts,
     "good-payloads": good_vectors.payloads,
+    "good-compressed": compressed_vectors.accepted,
     "bad-metadata": malformed_vectors.metadata_rules,
     "bad-records": malformed_vectors.record_rules,
     "bad-bounds": malformed_vectors.bounds,
@@ -25,6 +26,7 @@ FILES = {
     "bad-configuration": tampered_vectors.configuration,
     "bad-order": tampered_vectors.order,
     "bad-warm": tampered_vectors.warm,
+    "bad-compressed": compressed_vectors.refused,
     "untouched": good_vectors.untouched,
 }
 

@@ -58,6 +58,7 @@ class Vector:
     kms: list[Wrapped] = field(default_factory=list)
     configured: Mapping[str, list[str]] = field(default_factory=dict)
     namespace: str | None = None
+    max_payload: int | None = None
     base: str | None = None
     after: str | None = None
     inner: bytes | Digest | None = None

@@ -10,10 +10,12 @@ from temporalio.api.common.v1 import Payload
 
 from envelope_codec.envelope import Record, parse
 from envelope_codec.errors import EnvelopeError
+from envelope_codec.server.payloads.decoder import decode
 from envelope_codec.server.payloads.outcome import PASSED, Outcome
 from envelope_codec.server.payloads.read_request import ReadRequest
 from envelope_codec.server.payloads.single_opener import SingleOpener, opened_outcome
 from envelope_codec.server.payloads.stores import Stores
+from envelope_codec.server.web.admission import Visit
 from envelope_codec.server.web.refusal import KMS_UNAVAILABLE, NOT_ALLOWED, STORAGE_UNAVAILABLE, failure_of
 from envelope_codec.server.web.turns import Turns
 from envelope_codec.storage.reference import is_encoded_reference, refers_to_storage
@@ -57,7 +59,7 @@ class Opener:
             for payload, what in zip(payloads, found, strict=True)
         ]
         records = {number: what for number, what in enumerate(found) if isinstance(what, Record)}
-        ready = await self._open_ready(outcomes, records)
+        ready = await self._open_ready(outcomes, records, request.visit)
         waiting = [number for number, what in enumerate(found) if not isinstance(what, Outcome) and number not in ready]
         await self._open_waiting(outcomes, waiting, records, request)
         return outcomes
@@ -79,22 +81,23 @@ class Opener:
             return Outcome(payload, NOT_ALLOWED, record.namespace)
         return record
 
-    async def _open_ready(self, outcomes: list[Outcome], records: dict[int, Record]) -> set[int]:
+    async def _open_ready(self, outcomes: list[Outcome], records: dict[int, Record], visit: Visit) -> set[int]:
         """Open the payloads whose keys are at hand, in batches. Return their numbers."""
         ready = [number for number, record in records.items() if self._keyring.try_opening_key(record) is not None]
         for begin in range(0, len(ready), _BATCH):
-            await self._open_batch(outcomes, {number: records[number] for number in ready[begin : begin + _BATCH]})
+            batch = {number: records[number] for number in ready[begin : begin + _BATCH]}
+            await self._open_batch(outcomes, batch, visit)
             await asyncio.sleep(0)
         return set(ready)
 
-    async def _open_batch(self, outcomes: list[Outcome], batch: dict[int, Record]) -> None:
+    async def _open_batch(self, outcomes: list[Outcome], batch: dict[int, Record], visit: Visit) -> None:
         """Open a batch at once, or one by one if one of its payloads can't be opened."""
         payloads = [outcomes[number].payload for number in batch]
         try:
-            opened = await self._codec.decode(payloads)
+            opened = await decode(self._codec, payloads, visit)
         except EnvelopeError:
             for number, record in batch.items():
-                outcomes[number] = await self._single.open_ready(outcomes[number].payload, record)
+                outcomes[number] = await self._single.open_ready(outcomes[number].payload, record, visit)
         else:
             for (number, record), payload in zip(batch.items(), opened, strict=True):
                 outcomes[number] = opened_outcome(payload, record)
@@ -140,7 +143,7 @@ class Opener:
         for number in numbers:
             payload = outcomes[number].payload
             if failure is None:
-                outcomes[number] = await self._single.open_ready(payload, record)
+                outcomes[number] = await self._single.open_ready(payload, record, request.visit)
             else:
                 outcomes[number] = Outcome(payload, failure, record.namespace)
 

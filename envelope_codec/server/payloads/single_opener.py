@@ -7,6 +7,7 @@ from temporalio.converter import WorkflowSerializationContext
 
 from envelope_codec.envelope import Envelope, Record, parse
 from envelope_codec.errors import EnvelopeError
+from envelope_codec.server.payloads.decoder import decode
 from envelope_codec.server.payloads.key_fetcher import KeyFetcher
 from envelope_codec.server.payloads.outcome import OPENED, PASSED, Outcome
 from envelope_codec.server.payloads.read_request import ReadRequest
@@ -68,10 +69,10 @@ class SingleOpener:
         """Fetch the key of ``record``. Return the name of the failure, or None."""
         return await self._keys.fetch(record, request.visit)
 
-    async def open_ready(self, payload: Payload, record: Record) -> Outcome:
+    async def open_ready(self, payload: Payload, record: Record, visit: Visit) -> Outcome:
         """Open an envelope whose key is at hand."""
         try:
-            [opened] = await self._codec.decode([payload])
+            [opened] = await decode(self._codec, [payload], visit)
         except EnvelopeError as error:
             return Outcome(payload, failure_of(error), record.namespace)
         return opened_outcome(opened, record)
@@ -96,7 +97,7 @@ class SingleOpener:
         failure = await self.fetch_key(record, request)
         if failure is not None:
             return Outcome(payload, failure, record.namespace)
-        return await self.open_ready(payload, record)
+        return await self.open_ready(payload, record, request.visit)
 
     async def _open_legacy(self, payload: Payload, request: ReadRequest) -> Outcome:
         """Let the legacy codecs try a payload that is no envelope, where the caller may read. Otherwise it passes."""

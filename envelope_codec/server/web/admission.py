@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from envelope_codec._process import renew_after_fork
 from envelope_codec.server.config import ServerConfig
 from envelope_codec.server.metrics import Metrics
 from envelope_codec.server.web.budget import UNBOUNDED, Budget, Lack
@@ -26,6 +28,8 @@ class Admission:
         metrics: counts what is refused.
     """
 
+    _bytes_lock: threading.Lock
+
     def __init__(self, server: ServerConfig, metrics: Metrics) -> None:
         self._rate = Limiter(server.rate)
         self._refused = Limiter(server.refused_rate)
@@ -34,6 +38,8 @@ class Admission:
         self._slots = Budget(server.max_requests, server.max_requests_per_caller)
         self._bytes = Budget(server.max_body_bytes, server.max_body_bytes_per_caller)
         self._metrics = metrics
+        # Payloads are decompressed in threads, too, and take bytes there.
+        renew_after_fork(self, _bytes_lock=threading.Lock)
 
     def visit(self, caller: str) -> Visit:
         """Let a request of ``caller`` in. `Visit.leave` must be called at its end.
@@ -71,17 +77,19 @@ class Visit:
         self._over = False
 
     def take_bytes(self, count: int) -> None:
-        """Count memory that the request needs from now on until its end.
+        """Count memory that the request needs from now on until its end. Any thread may call it.
 
         Raises:
             Refusal: there is no room for so many.
         """
-        if self._over:
-            raise _busy()
         budget, metrics = self._admission._bytes, self._admission._metrics
-        lack = budget.take(self.caller, count)
+        with self._admission._bytes_lock:
+            if self._over:
+                raise _busy()
+            lack = budget.take(self.caller, count)
+            if lack is None:
+                self._bytes += count
         if lack is None:
-            self._bytes += count
             metrics.add_body_bytes(count)
             return
         metrics.count_limited("bytes")
@@ -96,10 +104,11 @@ class Visit:
 
     def give_back_bytes(self, count: int) -> None:
         """Give back ``count`` bytes that were taken."""
-        if self._over:
-            return
-        self._bytes -= count
-        self._admission._bytes.give_back(self.caller, count)
+        with self._admission._bytes_lock:
+            if self._over:
+                return
+            self._bytes -= count
+            self._admission._bytes.give_back(self.caller, count)
         self._admission._metrics.add_body_bytes(-count)
 
     @contextmanager
@@ -135,9 +144,11 @@ class Visit:
     def leave(self) -> None:
         """Give back everything that the request holds."""
         self._admission._requests.give_back(self.caller)
-        if self._bytes:
-            self.give_back_bytes(self._bytes)
-        self._over = True
+        with self._admission._bytes_lock:
+            held, self._bytes, self._over = self._bytes, 0, True
+            if held:
+                self._admission._bytes.give_back(self.caller, held)
+        self._admission._metrics.add_body_bytes(-held)
 
 
 def _busy() -> Refusal:

@@ -27,7 +27,7 @@ _FAILURES = {
     STORAGE_UNAVAILABLE: (503, "storage_unavailable", "The payload could not be fetched from its store."),
     KMS_UNAVAILABLE: (503, "kms_unavailable", "The KMS did not answer in time. Try again."),
     TOO_MANY_REFUSED: (429, "too_many_refused", "A KMS has refused too many payloads of yours. Try again later."),
-    TOO_MANY_BYTES: (429, "too_many_bytes", "What the references lead to is too large together. Ask for less at once."),
+    TOO_MANY_BYTES: (429, "too_many_bytes", "What the payloads hold is too large together. Ask for less at once."),
     "KeyDenied": (400, "key_denied", "The KMS refuses the master key of the payload."),
     "KeyNotConfigured": (400, "key_not_configured", "This server has no master key for the payload."),
     "MalformedEnvelope": (400, "malformed_envelope", "The payload is no valid envelope, or one of a later version."),

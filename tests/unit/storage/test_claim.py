@@ -84,3 +84,17 @@ async def test_a_size_that_no_payload_has_is_refused(size: Any) -> None:
     content = json.dumps({"id": "0" * 32, "sha256": "0" * 64, "size": size}).encode()
     with pytest.raises(MalformedEnvelope, match="not a reference"):
         await driver.retrieve(READING, [StorageDriverClaim({"envelope": await claim_of(driver.codec, content)})])
+
+
+@pytest.mark.parametrize(("lamps", "opens"), [(100, True), (7_000, False)])
+async def test_a_compressed_claim_yields_no_more_than_a_claim_has(lamps: int, opens: bool) -> None:
+    driver = driver_of(Memory())
+    codec = EnvelopeCodec(driver.codec.config.model_copy(update={"compression": "zstd"}), keyring=driver.codec.keyring)
+    more = "".join(f"{number} lamps, " for number in range(lamps))
+    text = await claim_of(codec, GOOD[:-1] + f', "more": "{more}"}}'.encode())
+    assert len(text) < 65_536
+    if opens:
+        assert await Claim.open({"envelope": text}, driver.codec) == Claim("0" * 32, "0" * 64, 1)
+    else:
+        with pytest.raises(MalformedEnvelope, match="not a reference"):
+            await Claim.open({"envelope": text}, driver.codec)

@@ -1,10 +1,12 @@
-"""What a workflow hands over to be sent: no failure is in clear, and null memo fields are settled."""
+"""What a workflow hands over: no failure is in clear, null memo fields are settled, and what is repeated is marked."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import weakref
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,16 +18,32 @@ from temporalio.api.workflowservice.v1 import SignalWithStartWorkflowExecutionRe
 from temporalio.bridge.proto.workflow_activation import WorkflowActivation
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
 from temporalio.bridge.worker import encode_completion
-from temporalio.converter import DataConverter, ExternalStorage, PayloadCodec, StorageDriver, StorageDriverClaim
+from temporalio.converter import (
+    DataConverter,
+    ExternalStorage,
+    PayloadCodec,
+    StorageDriver,
+    StorageDriverClaim,
+    StorageDriverSelectContext,
+    StorageDriverStoreContext,
+    StorageDriverWorkflowInfo,
+)
 from temporalio.worker import UnsandboxedWorkflowRunner, WorkflowInstance, WorkflowRunner
+from temporalio.worker._workflow import _CommandAwareDataConverter
 
 from envelope_codec import EnvelopeCodec, envelope_data_converter
 from envelope_codec.temporal import untouched
 from envelope_codec.temporal.chain import CodecChain
 from envelope_codec.temporal.codec import is_envelope
 from envelope_codec.temporal.failure_attributes import is_hidden
+from envelope_codec.temporal.store_target import Fate, MarkedTarget
 from envelope_codec.temporal.untouched import is_untouched
-from envelope_codec.temporal.workflow_instance import find_failures, guard_runner, is_guarded_runner
+from envelope_codec.temporal.workflow_instance import (
+    GuardedInstance,
+    find_failures,
+    guard_runner,
+    is_guarded_runner,
+)
 from envelope_codec.testing import FakeKms
 
 SECRET = "marigold"
@@ -434,3 +452,181 @@ async def test_activations_in_many_threads_leave_nothing_held() -> None:
     assert all(await asyncio.gather(*(loop.run_in_executor(None, activated, number) for number in range(200))))
     gc.collect()
     assert not untouched._untouched
+
+
+# --- what Temporal does not keep --------------------------------------------------------------------------------------
+
+TARGET = StorageDriverWorkflowInfo(namespace="n", id="w")
+
+
+class Storing(Instance):
+    """Has a target for what is stored, as the SDK's instances."""
+
+    def get_external_store_context(self, command_info: Any) -> Any:
+        return StorageDriverStoreContext(target=TARGET)
+
+
+class StoringRunner(Runner):
+    def create_instance(self, det: Any) -> WorkflowInstance:
+        return Storing(self.completion)
+
+
+def activation(*jobs: str, is_replaying: bool) -> WorkflowActivation:
+    made = WorkflowActivation(is_replaying=is_replaying)
+    for job in jobs:
+        getattr(made.jobs.add(), job).SetInParent()
+    return made
+
+
+REPLAYING = activation("initialize_workflow", is_replaying=True)
+ASKED = activation("query_workflow", is_replaying=True)
+NEW = activation("resolve_activity", is_replaying=False)
+
+
+def storing(completion: WorkflowActivationCompletion | None = None) -> Any:
+    if completion is None:
+        completion = WorkflowActivationCompletion()
+        completion.successful.SetInParent()
+    return guard_runner(StoringRunner(completion)).create_instance(None)  # type: ignore[arg-type]
+
+
+def fate_of(instance: WorkflowInstance) -> Fate:
+    target = instance.get_external_store_context(None).target
+    assert target == TARGET
+    return target.fate if isinstance(target, MarkedTarget) else Fate.SENT
+
+
+def test_each_store_is_told_the_fate_of_what_the_last_activation_left() -> None:
+    instance = storing()
+    assert fate_of(instance) is Fate.SENT, "before the first"
+    for act, fate in ((REPLAYING, Fate.REPEATED), (NEW, Fate.SENT), (ASKED, Fate.ANSWER), (REPLAYING, Fate.REPEATED)):
+        instance.activate(act)
+        assert fate_of(instance) is fate
+
+
+def test_a_failure_is_stored_in_a_replay_as_well() -> None:
+    """It goes to Temporal at once."""
+    completion = WorkflowActivationCompletion()
+    completion.failed.SetInParent()
+    instance = storing(completion)
+    for act in (REPLAYING, ASKED):
+        instance.activate(act)
+        assert fate_of(instance) is Fate.SENT
+
+
+def test_an_activation_that_raises_leaves_nothing_of_the_last_one() -> None:
+    instance = storing()
+    instance.activate(REPLAYING)
+    instance._instance.activate = None
+    with pytest.raises(TypeError):
+        instance.activate(REPLAYING)
+    assert fate_of(instance) is Fate.SENT
+
+
+def test_an_activation_that_can_not_be_opened_leaves_nothing_of_the_last_one() -> None:
+    """The SDK tells the instance nothing of it, but has asked for its info before."""
+    instance = storing()
+    instance.activate(REPLAYING)
+    instance.get_info()
+    assert fate_of(instance) is Fate.SENT
+
+
+def test_a_workflow_that_is_given_up_is_freed() -> None:
+    instance = storing()
+    instance.activate(REPLAYING)
+    run = weakref.ref(instance.get_external_store_context(None).target.run)
+    instance.activate(REPLAYING)
+    assert run() is not None
+    assert instance.get_external_store_context(None).target.run is run()
+    instance.activate(activation("remove_from_cache", is_replaying=False))
+    assert run() is None
+
+
+@pytest.mark.parametrize(
+    ("act", "settings", "stored"),
+    [
+        (NEW, {}, 2),
+        (REPLAYING, {}, 0),
+        (REPLAYING, {"storage_replay_memory": 0}, 2),
+        (ASKED, {}, 0),
+        (ASKED, {"storage_query_threshold": 0}, 2),
+        (ASKED, {"storage_query_threshold": "10KiB"}, 1),
+    ],
+)
+async def test_what_temporal_does_not_keep_stays_inline_and_sealed(
+    act: WorkflowActivation, settings: dict[str, Any], stored: int, tmp_path: Path
+) -> None:
+    """The way of the SDK's worker, from the completion to what its core gets."""
+    completion = WorkflowActivationCompletion()
+    for size in (100, 20_000):
+        command = completion.successful.commands.add()
+        payload = Payload(metadata={"encoding": b"json/plain"}, data=b'"%s"' % (SECRET.encode() * size))
+        if act is ASKED:
+            command.respond_to_query.succeeded.response.CopyFrom(payload)
+        else:
+            command.schedule_activity.arguments.append(payload)
+    expected = [Payload.FromString(payload.SerializeToString()) for payload in payloads_of(completion)]
+    converter = envelope_data_converter(
+        FakeKms(), namespace="n", storage=f"file://{tmp_path}", storage_threshold=0, **settings
+    )
+    instance = storing(completion)
+    instance.activate(act)
+    aware = _CommandAwareDataConverter.create(instance, converter, converter, None)  # type: ignore[arg-type]
+    await encoded(completion, aware)
+    sent = list(payloads_of(completion))
+    assert sum(is_envelope(payload) for payload in sent) == 2 - stored
+    assert len(list(tmp_path.glob("*/*"))) == stored  # noqa: ASYNC240
+    assert SECRET.encode() not in completion.SerializeToString()
+    found = await converter._external_retrieve_payload_sequence(sent)
+    assert await converter._decode_payload_sequence(found) == expected
+
+
+def payloads_of(completion: WorkflowActivationCompletion) -> Iterator[Payload]:
+    for command in completion.successful.commands:
+        if command.HasField("respond_to_query"):
+            yield command.respond_to_query.succeeded.response
+        else:
+            yield from command.schedule_activity.arguments
+
+
+@pytest.mark.parametrize("former", [False, True])
+async def test_the_applications_own_selector_decides_as_ever(former: bool, tmp_path: Path) -> None:
+    asked: list[Any] = []
+    driver = Greedy()
+
+    def select(context: Any, payload: Payload) -> StorageDriver:
+        asked.append(context)
+        return driver
+
+    settings: Any = {"former_storage": [f"file://{tmp_path}"]} if former else {}
+    base = DataConverter(external_storage=ExternalStorage([driver], select, 0))
+    converter = envelope_data_converter(FakeKms(), base=base, namespace="n", **settings)
+    for act in (NEW, REPLAYING, ASKED):
+        completion = WorkflowActivationCompletion()
+        completion.successful.commands.add().schedule_activity.arguments.append(VALUE)
+        instance = storing(completion)
+        instance.activate(act)
+        aware = _CommandAwareDataConverter.create(instance, converter, converter, None)  # type: ignore[arg-type]
+        await encoded(completion, aware)
+    assert len(driver.stored) == 3
+    assert asked == [StorageDriverSelectContext(target=TARGET)] * 3
+
+
+class Ignorant(Instance):
+    """Of an SDK that asks for no context, or for another one."""
+
+    def __init__(self, completion: WorkflowActivationCompletion, context: Any) -> None:
+        super().__init__(completion)
+        self.context = context
+
+    def get_external_store_context(self, command_info: Any) -> Any:
+        return self.context
+
+
+@pytest.mark.parametrize("context", [None, StorageDriverStoreContext(), "another"])
+def test_a_context_that_is_not_known_is_left(context: Any) -> None:
+    completion = WorkflowActivationCompletion()
+    completion.successful.SetInParent()
+    instance = GuardedInstance(Ignorant(completion, context))
+    instance.activate(REPLAYING)
+    assert instance.get_external_store_context(None) is context

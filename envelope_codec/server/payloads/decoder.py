@@ -1,0 +1,44 @@
+"""Decoding for a caller, whose budget counts what comes out of compressed payloads before it is decompressed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from temporalio.api.common.v1 import Payload
+
+from envelope_codec.errors import EnvelopeError
+from envelope_codec.server.web.admission import Visit
+from envelope_codec.server.web.refusal import Refusal
+from envelope_codec.temporal.codec import EnvelopeCodec
+
+
+class TooManyBytes(EnvelopeError):
+    """A compressed payload yields more bytes than its caller's budget has left. Nothing of it was decompressed."""
+
+
+async def decode(codec: EnvelopeCodec, payloads: Sequence[Payload], visit: Visit) -> list[Payload]:
+    """Return what ``codec`` makes of ``payloads``. The bytes of a call that fails are given back.
+
+    Raises:
+        TooManyBytes: there is no room for what one of them yields.
+        EnvelopeError: as `EnvelopeCodec.decode`.
+    """
+    taken: list[int] = []
+
+    def take(size: int) -> None:
+        try:
+            visit.take_bytes(size)
+        except Refusal:
+            full = True
+        else:
+            full = False
+            taken.append(size)
+        if full:
+            raise TooManyBytes("what the payload holds is too large for the budget of its caller", operation="open")
+
+    try:
+        return await codec.with_budget(take).decode(payloads)
+    except BaseException:
+        if taken:
+            visit.give_back_bytes(sum(taken))
+        raise

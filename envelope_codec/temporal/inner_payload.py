@@ -1,0 +1,122 @@
+"""The inner payload: the bytes that an envelope holds, and the payload that they are, compressed or not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from google.protobuf.message import DecodeError
+from temporalio.api.common.v1 import Payload
+
+from envelope_codec.config import EnvelopeConfig
+from envelope_codec.errors import EnvelopeError, InvalidCiphertext
+from envelope_codec.temporal import zstd_frame
+
+COMPRESSED = b"binary/zstd-payload-v1"
+"""The encoding of an inner payload that holds another one, compressed."""
+
+PADDING = "encryption-padding"
+"""The name of metadata that a writer may hide lengths with, and that no reader hands on."""
+
+_ENCODING = "encoding"
+
+
+@dataclass(frozen=True)
+class InnerFormat:
+    """How payloads are written into envelopes and read from them. Threads may share it.
+
+    Attributes:
+        compresses: whether payloads are compressed where that pays.
+        min_size: bytes; smaller payloads are not compressed.
+        max_payload: bytes; no larger payload is compressed, or taken out of compression.
+        take: called with the size of compressed content before it is decompressed. It raises to refuse.
+    """
+
+    compresses: bool = False
+    min_size: int = 0
+    max_payload: int = 2**26
+    take: zstd_frame.Take | None = None
+
+    @classmethod
+    def of(cls, config: EnvelopeConfig) -> InnerFormat:
+        """Return the format that ``config`` asks for.
+
+        Raises:
+            ConfigurationError: it asks for compression, which this Python does not have.
+        """
+        compresses = config.compression == "zstd"
+        if compresses:
+            zstd_frame.load_zstd()
+        return cls(compresses, config.compression_min_size, config.max_payload)
+
+    def serialize(self, payload: Payload) -> bytes:
+        """Return the bytes that are to be sealed.
+
+        A payload that has the encoding of compressed ones itself is always compressed. So `parse` is the exact inverse.
+
+        Raises:
+            EnvelopeError: such a payload is larger than ``max_payload``.
+        """
+        content = payload.SerializeToString()
+        if payload.metadata.get(_ENCODING) == COMPRESSED:
+            if len(content) > self.max_payload:
+                raise EnvelopeError(
+                    "a payload of the encoding of compressed ones exceeds max_payload", operation="seal"
+                )
+            return _compress(content)
+        if self.compresses and self.min_size <= len(content) <= self.max_payload:
+            compressed = _compress(content)
+            if 20 * len(compressed) <= 19 * len(content):
+                return compressed
+        return content
+
+    def parse(self, data: bytes) -> Payload:
+        """Return the payload in ``data``, one layer of compression taken off.
+
+        Raises:
+            InvalidCiphertext: ``data`` is no payload, or is compressed in a way that no reader accepts.
+        """
+        return self.unpack(parse_payload(data))
+
+    def unpack(self, payload: Payload) -> Payload:
+        """Return ``payload``, or the one that is compressed in it. It is emptied then.
+
+        Raises:
+            InvalidCiphertext: it is compressed in a way that no reader accepts.
+        """
+        if payload.metadata.get(_ENCODING) != COMPRESSED:
+            return payload
+        return parse_payload(zstd_frame.decompress(_compressed_data(payload), self.max_payload, self.take))
+
+
+def parse_payload(data: bytes) -> Payload:
+    """Return the payload that ``data`` is, compressed or not.
+
+    Raises:
+        InvalidCiphertext: it is none.
+    """
+    try:
+        return Payload.FromString(data)
+    except DecodeError:
+        raise InvalidCiphertext("what was sealed is not a payload", operation="open") from None
+
+
+def claimed_size(payload: Payload) -> int:
+    """Return how many bytes a compressed payload says that it yields. 0 for one that is not compressed."""
+    return zstd_frame.claimed_size(payload.data) if payload.metadata.get(_ENCODING) == COMPRESSED else 0
+
+
+def _compress(content: bytes) -> bytes:
+    compressed = Payload(metadata={_ENCODING: COMPRESSED}, data=zstd_frame.compress(content))
+    return compressed.SerializeToString()
+
+
+def _compressed_data(payload: Payload) -> bytes:
+    """Return the data of a compressed payload. It is emptied."""
+    if set(payload.metadata) - {_ENCODING, PADDING}:
+        raise InvalidCiphertext("what was sealed is compressed, and has other metadata", operation="open")
+    data = payload.data
+    payload.ClearField("metadata")
+    payload.ClearField("data")
+    if payload.ByteSize():
+        raise InvalidCiphertext("what was sealed is compressed, and has other fields", operation="open")
+    return data

@@ -1,0 +1,198 @@
+"""What an envelope holds, compressed or not: reading is the exact inverse of writing."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from temporalio.api.common.v1 import Payload
+
+from envelope_codec import EnvelopeConfig, EnvelopeError, InvalidCiphertext
+from envelope_codec.temporal import inner_payload, zstd_frame
+from envelope_codec.temporal.inner_payload import COMPRESSED, InnerFormat
+from envelope_codec.temporal.sealed_payload import parse_inner_payload
+from envelope_codec.testing import FakeKms
+
+PLAIN = InnerFormat()
+ZSTD = InnerFormat(compresses=True, min_size=100)
+TEXT = Payload(metadata={"encoding": b"json/plain"}, data=b'"' + b"the same words " * 60 + b'"')
+OWN = Payload(metadata={"encoding": COMPRESSED}, data=b"not ours")
+FORMATS = st.builds(
+    InnerFormat, compresses=st.booleans(), min_size=st.integers(0, 2_000), max_payload=st.integers(2**16, 2**26)
+)
+
+
+def is_compressed(data: bytes) -> bool:
+    return Payload.FromString(data).metadata.get("encoding") == COMPRESSED
+
+
+def wrapped(content: bytes, **more: bytes) -> Payload:
+    metadata = {"encoding": COMPRESSED, **{name.replace("_", "-"): value for name, value in more.items()}}
+    return Payload(metadata=metadata, data=zstd_frame.compress(content))
+
+
+def test_nothing_is_compressed_unless_it_is_asked_for() -> None:
+    assert PLAIN.serialize(TEXT) == TEXT.SerializeToString()
+    assert EnvelopeConfig(key=FakeKms()).compression == "none"
+
+
+def test_text_is_compressed_where_it_is_asked_for() -> None:
+    data = ZSTD.serialize(TEXT)
+    assert is_compressed(data)
+    assert len(data) < TEXT.ByteSize() / 5
+    assert PLAIN.parse(data) == TEXT, "reading needs no setting"
+
+
+def test_a_compressed_payload_has_these_bytes() -> None:
+    found = Payload.FromString(ZSTD.serialize(TEXT))
+    assert dict(found.metadata) == {"encoding": b"binary/zstd-payload-v1"}
+    assert found.data[:4] == TEXT.ByteSize().to_bytes(4, "big")
+    assert zstd_frame.load_zstd().decompress(found.data[4:]) == TEXT.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        Payload(metadata=TEXT.metadata, data=b"x" * 50),  # below the minimum
+        Payload(metadata=TEXT.metadata, data=os.urandom(10_000)),  # does not shrink
+        Payload(metadata=TEXT.metadata, data=bytes(10_000_000)),  # shrinks more than a reader allows
+        Payload(metadata=TEXT.metadata, data=b"ab" * 2**25),  # over `max_payload`
+        Payload(),
+    ],
+    ids=lambda payload: str(len(payload.data)),
+)
+def test_what_does_not_gain_is_sealed_as_it_is(payload: Payload) -> None:
+    data = ZSTD.serialize(payload)
+    assert data == payload.SerializeToString()
+    assert ZSTD.parse(data) == payload
+
+
+def test_five_percent_is_the_least_that_it_must_save() -> None:
+    def payload(random: int) -> Payload:
+        return Payload(data=os.urandom(random) + bytes(20_000 - random))
+
+    saved = {}
+    for random in range(18_500, 19_200, 5):
+        given = payload(random)
+        data = ZSTD.serialize(given)
+        full = len(inner_payload._compress(given.SerializeToString()))
+        saved[random] = is_compressed(data)
+        assert saved[random] is (full <= 0.95 * given.ByteSize())
+    assert set(saved.values()) == {True, False}
+
+
+@pytest.mark.parametrize("writer", [PLAIN, ZSTD], ids=["off", "on"])
+@pytest.mark.parametrize(
+    "payload",
+    [
+        OWN,
+        Payload(metadata={"encoding": COMPRESSED}),
+        Payload(metadata={"encoding": COMPRESSED}, data=os.urandom(10_000)),
+        Payload(metadata={"encoding": COMPRESSED}, data=bytes(10_000_000)),
+        Payload(metadata={"encoding": COMPRESSED, "other": b"x"}, data=TEXT.data),
+        Payload.FromString(ZSTD.serialize(TEXT)),
+        Payload.FromString(ZSTD.serialize(Payload.FromString(ZSTD.serialize(TEXT)))),
+    ],
+    ids=["odd", "empty", "random", "zeros", "more", "one of ours", "two layers"],
+)
+def test_a_payload_that_has_the_encoding_itself_comes_back(writer: InnerFormat, payload: Payload) -> None:
+    data = writer.serialize(payload)
+    assert is_compressed(data)
+    assert PLAIN.parse(data) == payload
+
+
+def test_one_layer_is_taken_off() -> None:
+    two = PLAIN.serialize(Payload.FromString(ZSTD.serialize(TEXT)))
+    once = PLAIN.parse(two)
+    assert once.metadata["encoding"] == COMPRESSED
+    assert PLAIN.parse(once.SerializeToString()) == TEXT
+
+
+def test_a_payload_of_the_encoding_that_is_too_large_for_readers_is_not_sealed() -> None:
+    small = InnerFormat(max_payload=OWN.ByteSize())
+    assert small.parse(small.serialize(OWN)) == OWN
+    larger = Payload(metadata=OWN.metadata, data=OWN.data + b"x")
+    with pytest.raises(EnvelopeError, match="max_payload") as caught:
+        small.serialize(larger)
+    assert caught.value.operation == "seal"
+
+
+def test_a_reader_takes_what_its_own_bound_allows() -> None:
+    data = ZSTD.serialize(TEXT)
+    assert InnerFormat(max_payload=TEXT.ByteSize()).parse(data) == TEXT
+    with pytest.raises(InvalidCiphertext, match="max_payload"):
+        InnerFormat(max_payload=TEXT.ByteSize() - 1).parse(data)
+    assert InnerFormat(max_payload=1).parse(TEXT.SerializeToString()) == TEXT, "what is not compressed has no bound"
+
+
+def test_a_padding_may_stand_outside_and_inside() -> None:
+    inside = Payload(metadata={**TEXT.metadata, "encryption-padding": b"xx"}, data=TEXT.data)
+    outside = wrapped(inside.SerializeToString(), encryption_padding=b"y" * 100)
+    assert parse_inner_payload(outside.SerializeToString()) == TEXT
+
+
+def test_marks_of_the_sdk_are_dropped_from_compressed_payloads() -> None:
+    marked = Payload(metadata={**TEXT.metadata, "__temporal_system_payload": b"true"}, data=TEXT.data)
+    assert parse_inner_payload(ZSTD.serialize(marked)) == TEXT
+
+
+def test_what_a_payload_claims_to_yield_is_known_before_it_is_decompressed() -> None:
+    assert inner_payload.claimed_size(Payload.FromString(ZSTD.serialize(TEXT))) == TEXT.ByteSize()
+    assert inner_payload.claimed_size(OWN) == int.from_bytes(b"not ", "big"), "whoever asks has checked nothing"
+    assert inner_payload.claimed_size(TEXT) == 0
+
+
+def with_field(payload: Payload, more: bytes) -> bytes:
+    return payload.SerializeToString() + more
+
+
+REFUSED: dict[str, bytes] = {
+    "other metadata": wrapped(TEXT.SerializeToString(), other=b"").SerializeToString(),
+    "no name": with_field(wrapped(TEXT.SerializeToString()), b"\x0a\x03\x12\x01v"),
+    "mark of the SDK": wrapped(TEXT.SerializeToString(), __temporal_system_payload=b"true").SerializeToString(),
+    "external payloads": with_field(wrapped(TEXT.SerializeToString()), b"\x1a\x02\x08\x01"),
+    "unknown field": with_field(wrapped(TEXT.SerializeToString()), b"\x7a\x01x"),
+    "no payload inside": wrapped(b"\xff\xff").SerializeToString(),
+    "nothing": Payload(metadata={"encoding": COMPRESSED}).SerializeToString(),
+    "garbage": OWN.SerializeToString(),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_anything_else_in_a_compressed_payload_is_refused(name: str) -> None:
+    with pytest.raises(InvalidCiphertext):
+        PLAIN.parse(REFUSED[name])
+
+
+def test_other_metadata_of_the_encoding_is_no_matter_of_ours() -> None:
+    near = Payload(metadata={"encoding": COMPRESSED + b"2", "x": b"y"}, data=b"z")
+    assert PLAIN.parse(PLAIN.serialize(near)) == near
+
+
+@given(
+    FORMATS,
+    FORMATS,
+    st.dictionaries(st.text(max_size=8), st.binary(max_size=20), max_size=3),
+    st.sampled_from([b"json/plain", COMPRESSED, COMPRESSED + b"x", b""]),
+    st.binary(max_size=300),
+    st.integers(0, 200),
+)
+def test_reading_is_the_inverse_of_writing(
+    writer: InnerFormat, reader: InnerFormat, metadata: dict[str, bytes], encoding: bytes, piece: bytes, count: int
+) -> None:
+    payload = Payload(metadata={**metadata, "encoding": encoding}, data=piece * count)
+    assert reader.parse(writer.serialize(payload)) == payload
+
+
+@given(st.sampled_from([ZSTD.serialize(TEXT), PLAIN.serialize(OWN)]), st.data())
+def test_no_change_raises_another_error(data: bytes, draws: Any) -> None:
+    at = draws.draw(st.integers(0, len(data) - 1))
+    changed = bytearray(data[: draws.draw(st.integers(at, len(data)))])
+    if at < len(changed):
+        changed[at] ^= draws.draw(st.integers(1, 255))
+    with suppress(InvalidCiphertext):
+        PLAIN.parse(bytes(changed))
