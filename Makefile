@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick coverage coverage-rooms pythons servers lint types pages bench fleet hostile pins \
+.PHONY: help demo test quick coverage coverage-rooms pythons servers lint types pages bench bench-hot-path bench-guard fleet hostile pins \
   localstack-venv no-localstack clean
 .NOTPARALLEL:
 
@@ -15,6 +15,7 @@ UPGRADE ?=
 VENV := .venv
 LOCALSTACK_VENV := .devstack/localstack-venv
 UV_VENV := .devstack/uv-venv
+BENCH_VENV := .devstack/bench-venv
 RUN := $(VENV)/bin/python
 
 # The first of some Pythons that runs, is of a fitting version and can make virtual environments.
@@ -69,9 +70,15 @@ types: $(DEV) ## check types: mypy over everything, pyright over the library and
 pages: $(DEV) ## write the generated parts of the documents anew
 	$(RUN) -m tools.pages
 
-bench: $(DEV) ## measure encode and decode time beside a static-key codec
+bench: $(DEV) $(BENCH_VENV)/.bench ## measure everything beside other libraries, write docs/benchmarks.md; ARGS=--quick for a short run
+	$(BENCH_VENV)/bin/python benchmarks/bench.py $(ARGS)
+
+bench-hot-path: $(DEV) ## measure encode and decode time beside a static-key codec, and the time to import
 	$(RUN) benchmarks/hot_path.py $(ARGS)
 	$(RUN) benchmarks/import_time.py $(ARGS)
+
+bench-guard: $(DEV) ## fail if the hot path became slower than benchmarks/baseline.json allows; ARGS=--write writes that anew
+	$(RUN) benchmarks/guard.py $(ARGS)
 
 fleet: $(DEV) ## model and simulate the KMS calls of fleets of workers, and what they cost
 	$(RUN) benchmarks/fleet.py $(ARGS)
@@ -91,6 +98,7 @@ upgrade = $(if $(filter 1,$(UPGRADE)),--upgrade,$(addprefix --upgrade-package=,$
 pins: $(UV_VENV)/.uv ## bring requirements/*.txt in line with pyproject.toml; UPGRADE=1 takes newer versions, UPGRADE=NAME of one package
 	$(compile) --python-version 3.10 --extra all --group dev -o requirements/dev.txt pyproject.toml
 	$(compile) --python-version 3.10 --extra aws --extra azure --extra gcp --extra vault --extra cli --group demo -c requirements/dev.txt -o requirements/demo.txt pyproject.toml
+	$(compile) --python-version 3.10 --extra aws -c requirements/dev.txt -o requirements/bench.txt requirements/bench.in pyproject.toml
 	$(compile) --python-version 3.11 -o requirements/localstack.txt requirements/localstack.in
 
 localstack-venv: ## install LocalStack (AWS KMS and S3), which the AWS tests need, in an environment of its own
@@ -120,6 +128,9 @@ $(VENV)/.dev: requirements/dev.txt pyproject.toml
 
 $(VENV)/.demo: requirements/demo.txt pyproject.toml
 	@$(environment) $(VENV) $< --project
+
+$(BENCH_VENV)/.bench: requirements/bench.txt pyproject.toml
+	@$(environment) $(BENCH_VENV) $< --project
 
 $(UV_VENV)/.uv: requirements/uv.txt
 	@$(environment) $(UV_VENV) $<

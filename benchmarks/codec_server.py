@@ -31,7 +31,7 @@ from temporalio.converter import PayloadCodec
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.hot_path import StaticKeyCodec
+from benchmarks.static_key import StaticKeyCodec
 from envelope_codec import EnvelopeCodec
 from envelope_codec.cli.keygen import create_key_file, key_uri
 

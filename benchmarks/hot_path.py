@@ -15,15 +15,15 @@ import json
 import os
 import sys
 import timeit
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from time import thread_time
 from typing import NamedTuple
 
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from temporalio.api.common.v1 import Payload
-from temporalio.converter import PayloadCodec, WorkflowSerializationContext
+from temporalio.converter import WorkflowSerializationContext
 
+from benchmarks.static_key import StaticKeyCodec
 from envelope_codec import EnvelopeCodec, EnvelopeConfig
 from envelope_codec.envelope import NAME_DATA_KEY, Purpose, Recipient, build_record, commit, record_head, seal
 from envelope_codec.testing import FakeKms
@@ -32,40 +32,6 @@ SIZES = {"100 B": [100], "1 KiB": [1 << 10], "64 KiB": [1 << 16], "1 MiB": [1 <<
 BARS = {("1 KiB", "encode"): 3.3, ("1 KiB", "decode"): 5.0, ("1 MiB", "encode"): 1.1, ("1 MiB", "decode"): 1.1}
 ROUNDS = 80
 ARN = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
-
-
-class StaticKeyCodec(PayloadCodec):
-    """One AES-256-GCM key for everything."""
-
-    def __init__(self) -> None:
-        self._cipher = AESGCM(os.urandom(32))
-
-    async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
-        return [
-            Payload(
-                metadata={"encoding": b"binary/encrypted", "encryption-key-id": b"key"},
-                data=self._encrypt(payload.SerializeToString()),
-            )
-            for payload in payloads
-        ]
-
-    async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
-        opened = []
-        for payload in payloads:
-            if payload.metadata.get("encoding", b"").decode() != "binary/encrypted":
-                opened.append(payload)
-                continue
-            if payload.metadata.get("encryption-key-id", b"").decode() != "key":
-                raise ValueError("another key")
-            opened.append(Payload.FromString(self._decrypt(payload.data)))
-        return opened
-
-    def _encrypt(self, data: bytes) -> bytes:
-        nonce = os.urandom(12)
-        return nonce + self._cipher.encrypt(nonce, data, None)
-
-    def _decrypt(self, data: bytes) -> bytes:
-        return self._cipher.decrypt(data[:12], data[12:], None)
 
 
 async def seconds(call: Callable[[list[Payload]], Awaitable[object]], payloads: list[Payload], times: int) -> float:
