@@ -15,13 +15,13 @@ import json
 import os
 import sys
 import timeit
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from time import thread_time
 from typing import NamedTuple
 
 from temporalio.api.common.v1 import Payload
-from temporalio.converter import WorkflowSerializationContext
+from temporalio.converter import PayloadCodec, WorkflowSerializationContext
 
 from benchmarks.static_key import StaticKeyCodec
 from envelope_codec import EnvelopeCodec, EnvelopeConfig

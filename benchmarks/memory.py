@@ -24,7 +24,7 @@ from envelope_codec.testing import FakeKms
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.hot_path import StaticKeyCodec
+from benchmarks.static_key import StaticKeyCodec
 
 SIZE = 20 * 2**20
 BAR = 3.1  # 3 copies, and what else a call needs

@@ -238,8 +238,8 @@ class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
         ],
     ) -> AbstractAsyncContextManager[AsyncIterator[WorkflowReplayResult]]:
         """Replay the histories. The result for one that can't be opened holds the codec's error."""
-        codec = replayer.config(active_config=True)["data_converter"].payload_codec
-        return explain_failures(next(replayer, look_ahead(histories, codec)))
+        converter = replayer.config(active_config=True).get("data_converter") or DataConverter.default
+        return explain_failures(next(replayer, look_ahead(histories, converter.payload_codec)))
 
     def _apply(self, converter: DataConverter, namespace: str, config: EnvelopeConfig) -> DataConverter:
         codec = EnvelopeCodec(config, namespace=namespace, keyring=self._keyring)

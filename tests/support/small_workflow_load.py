@@ -81,7 +81,7 @@ class SmallWorkflowLoad:
     async def end(self, expected: list[str]) -> None:
         """Of the long ones."""
         for workflow_id in self.long:
-            handle = next(self._clients).get_workflow_handle_for(Long.run, workflow_id)
+            handle = next(self._clients).get_workflow_handle(workflow_id, result_type=list[str])
             assert await result_of(handle) == expected
 
     async def pass_by(self) -> None:
