@@ -118,9 +118,10 @@ class Operations:
         self._codec.close()
 
     async def _prepare(self) -> dict[str, Operation]:
+        """No larger payloads: whether the C library keeps or returns their memory makes half of what they cost."""
         found: dict[str, Operation] = {}
-        for name, size, count in (("1 KiB", 1 << 10, 1), ("64 KiB", 1 << 16, 1), ("50 x 1 KiB", 1 << 10, 50)):
-            plain = [Payload(metadata={"encoding": b"json/plain"}, data=os.urandom(size)) for _ in range(count)]
+        for name, count in (("1 KiB", 1), ("50 x 1 KiB", 50)):
+            plain = [Payload(metadata={"encoding": b"json/plain"}, data=os.urandom(1 << 10)) for _ in range(count)]
             mine, other = await self._codec.encode(plain), await self._static.encode(plain)
             found[f"encode {name}"] = self._pair(_encoding(self._codec, plain), _encoding(self._static, plain))
             found[f"decode {name}"] = self._pair(_decoding(self._codec, mine), _decoding(self._static, other))
