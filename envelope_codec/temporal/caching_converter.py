@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from temporalio.api.common.v1 import Payload
 from temporalio.converter import DataConverter, PayloadCodec, SerializationContext, WithSerializationContext
 from typing_extensions import Self
 
 from envelope_codec.temporal.chain import has_lasting_variants
+from envelope_codec.temporal.coming_payloads import end_coming, note_coming
 
 _PARTS = {
     "payload_converter_class",
@@ -49,6 +52,22 @@ class CachingConverter(DataConverter):
             object.__setattr__(made, "_kept", self._kept)
             self._kept[made.payload_codec] = made  # type: ignore[index]
         return made
+
+    # The SDK goes through all payloads of a workflow task with the first of these two, for what is in external storage,
+    # before it opens one after another with the second. Both are its own: a later one may give them more, or do without
+    # them, and then each record waits for the one before. They are no coroutine functions: no error has their frames.
+
+    def _decode_reference_payload_sequence(
+        self, payloads: Sequence[Payload], *more: Any, **named: Any
+    ) -> Coroutine[Any, Any, list[Payload]]:
+        note_coming(payloads, self.payload_codec)
+        return super()._decode_reference_payload_sequence(payloads, *more, **named)
+
+    def _decode_payload_sequence(
+        self, payloads: Sequence[Payload], *more: Any, **named: Any
+    ) -> Coroutine[Any, Any, list[Payload]]:
+        end_coming()
+        return super()._decode_payload_sequence(payloads, *more, **named)
 
     def _leads_to(self, kept: DataConverter, context: SerializationContext) -> bool:
         """Whether, apart from the codec, ``kept`` is what the SDK would make of this converter."""

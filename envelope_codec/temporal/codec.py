@@ -55,7 +55,7 @@ from envelope_codec.temporal.untouched import any_untouched, is_untouched
 from envelope_codec.temporal.zstd_frame import Take
 
 _NAMING_CONTEXTS = (ActivitySerializationContext, WorkflowSerializationContext)
-_AHEAD = 8  # records: hostile ones cost a KMS no more calls than these before the first has failed
+AHEAD = 8  # records: hostile ones cost a KMS no more calls than these before the first has failed
 _REPLAYER_NAMESPACE = "ReplayNamespace"  # what the SDK's Replayer calls every namespace
 
 
@@ -186,11 +186,18 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
         finally:
             del failure
 
-    def look_ahead(self, payloads: Iterable[Payload]) -> None:
+    def look_ahead(self, payloads: Iterable[Payload], at_most: int = AHEAD) -> int:
         """Begin to fetch the keys that these payloads need and that are not at hand, some at a time.
 
         `decode` opens one payload after another, and so would ask the KMS for one record after another. Nothing is
         raised: whatever is wrong with a payload is told by `decode`, at its turn, and none after it is looked at.
+
+        Args:
+            payloads: in the order in which they will be opened.
+            at_most: for so many records.
+
+        Returns:
+            For how many more records it would be of use.
         """
         missing: set[bytes] = set()
         for payload in payloads:
@@ -201,10 +208,11 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
                 if self._expected is not None and envelope.record.namespace != self._expected:
                     self._check_alias(envelope.record)
             except EnvelopeError:
-                return
+                return 0
             missing.add(envelope.record.id)
-            if not self._keyring.fetch_ahead(envelope.record) or len(missing) >= _AHEAD:
-                return
+            if not self._keyring.fetch_ahead(envelope.record) or len(missing) >= at_most:
+                return 0
+        return at_most - len(missing)
 
     def close(self) -> None:
         """Close the keyring, if this codec made it."""
