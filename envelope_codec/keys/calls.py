@@ -36,11 +36,17 @@ class _Attempt:
         urgent: whether many wait for it, so that it waits for no turn.
         turn: the turns of which it has had one.
         waits_for: the turns that the next attempt waits for, as the master key throttles.
+        namespace: for which that master key is called.
     """
 
     urgent: bool
     turn: Turns | None = None
     waits_for: Turns | None = None
+    namespace: str = ""
+
+    def wait_for(self, turns: Turns, namespace: str) -> None:
+        """Have the next attempt wait for its turn."""
+        self.waits_for, self.namespace = turns, namespace
 
 
 class KmsCalls:
@@ -104,7 +110,7 @@ class KmsCalls:
         """
         turns, attempt = self._turns_of(master), self._attempt_here()
         if attempt.turn is not turns and not turns.take(urgent=attempt.urgent):
-            attempt.waits_for = turns
+            attempt.wait_for(turns, namespace)
             raise THROTTLED.make_error(operation=operation, key_id=master.key_id)
         begun = self.clock.monotonic()
         failure: EnvelopeError | None = None
@@ -116,7 +122,7 @@ class KmsCalls:
         self.note(master, failure)
         if failure is not None and failure.code == THROTTLED.code:
             turns.throttle(begun)
-            attempt.waits_for = turns
+            attempt.wait_for(turns, namespace)
         event = Event(
             operation,
             type(failure).__name__ if failure else "ok",
@@ -157,7 +163,7 @@ class KmsCalls:
         with self.lock:
             self.closed = True
             flying, self._flying = self._flying, set()
-            for turns in self._turns.values():
+            for turns in list(self._turns.values()):  # a call that comes now may add some
                 turns.close()
             pools, self._pools = self._pools, {}
         for flight in flying:
@@ -233,7 +239,7 @@ class KmsCalls:
             if failure.retryable and not self.closed and flight.may_retry(self.clock.monotonic() + delay):
                 try:
                     if turns is not None:
-                        turns.join(self._waiting(flight, landed, turns, failure), again=attempt.turn is turns)
+                        turns.join(self._waiting(flight, landed, attempt, turns, failure), again=attempt.turn is turns)
                     else:
                         flight.timer = self.clock.call_later(delay, lambda: self._launch(flight, landed, urgent))
                     return True
@@ -244,18 +250,27 @@ class KmsCalls:
             return False
 
     def _waiting(
-        self, flight: Flight[T], landed: Callable[[], object], turns: Turns, failure: EnvelopeError
+        self,
+        flight: Flight[T],
+        landed: Callable[[], object],
+        attempt: _Attempt,
+        turns: Turns,
+        failure: EnvelopeError,
     ) -> Waiting:
-        """Return the next attempt of ``flight``, for the queue of a master key that throttles."""
+        """Return the attempt of ``flight`` after ``attempt``, for the queue of a master key that throttles."""
 
-        def give_up() -> None:
-            self._land(flight, landed)
-            flight.fail(failure)
+        def drop() -> bool:
+            if flight.may_retry(self.clock.monotonic()):
+                return False
+            landed()
+            self._flying.discard(flight)
+            return True
 
         return Waiting(
-            is_wanted=lambda: flight.may_retry(self.clock.monotonic()),
+            attempt.namespace,
+            drop=drop,
             begin=lambda: self._launch(flight, landed, False, turns),
-            give_up=give_up,
+            give_up=lambda: flight.fail(failure),
         )
 
     def _land(self, flight: Flight[T], landed: Callable[[], object]) -> None:

@@ -25,6 +25,7 @@ from envelope_codec.kms import MasterKey
 
 _HOT_ENTRIES = 4_096
 _AHEAD = 8  # records: a caller with hostile ones must leave most threads to others
+_AHEAD_FITS = 4 * _AHEAD  # keys: a smaller cache would lose what was fetched ahead before it is used
 _WIPED_AT_ONCE = 128  # keys; after so many, other threads get a turn
 
 
@@ -99,12 +100,14 @@ class OpeningKeys:
         """Begin to fetch the key of ``record``, for which a caller is about to ask. Never waits, never raises.
 
         It is asked for once, and for the caller to ask again if that fails. Nothing is begun for a key that was at hand
-        before, whose lease one call renews for all; for a record that was just refused; or while a master key of its
-        namespace does not answer.
+        before, whose lease one call renews for all; for a record that was just refused; while a master key of its
+        namespace does not answer; or for a cache that has no room for several.
 
         Returns:
             Whether more may be begun: so many records at a time, for all callers together.
         """
+        if self._limits.cache_size < _AHEAD_FITS:
+            return False
         if self.at_hand(record) is not None:
             return True
         key_set = self._key_sets(record.namespace)

@@ -29,12 +29,12 @@ class Pacer:
         PACED --time--> PACED, with a shorter interval; FREE, once it is too short to matter
     """
 
-    __slots__ = ("_before", "_interval", "_second", "_sent", "_sent_at", "_slowed_at")
+    __slots__ = ("_before", "_interval", "_second", "_sent", "_slowed_at", "_turn_at")
 
     def __init__(self) -> None:
         self._interval = 0.0  # when it was last lengthened
         self._slowed_at = -math.inf
-        self._sent_at = -math.inf
+        self._turn_at = -math.inf
         self._second = 0  # the running second, with the calls sent in it and in the one before
         self._sent = 0
         self._before = 0
@@ -49,16 +49,22 @@ class Pacer:
 
     def wait(self, now: float) -> float:
         """Return the seconds until the next call may be sent; 0 for at once."""
-        return max(0.0, self._sent_at + self.interval(now) - now)
+        return max(0.0, self._turn_at + self.interval(now) - now)
 
-    def send(self, now: float) -> None:
-        """Take note that a call is sent."""
+    def send(self, now: float, *, urgent: bool = False) -> None:
+        """Take note that a call is sent.
+
+        Args:
+            now: monotonic seconds.
+            urgent: whether it waited for no turn. Then it delays no other either: many would take all turns away.
+        """
         second = math.floor(now)
         if second != self._second:
             self._before = self._sent if second == self._second + 1 else 0
             self._second, self._sent = second, 0
         self._sent += 1
-        self._sent_at = now
+        if not urgent or self.state(now) is PacerState.FREE:
+            self._turn_at = now
 
     def throttle(self, sent: float, now: float) -> None:
         """Take note that a call that was sent at ``sent`` was throttled.

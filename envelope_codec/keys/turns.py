@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from envelope_codec.keys.clock import Clock, Timer
 from envelope_codec.keys.pacer import Pacer
 
+_AT_ONCE = 64  # attempts that are looked at under the lock, so that nobody pays for all that were given up
+
 
 class Waiting(NamedTuple):
     """One attempt that waits.
 
     Attributes:
-        is_wanted: whether anybody still waits for it. Called under the lock.
+        namespace: for which it is made.
+        drop: forgets it, if nobody waits for it any more; says whether it has. Called under the lock, so that nobody
+            joins it meanwhile.
         begin: makes it.
-        give_up: tells those who wait for it, if there are any, that there is none.
+        give_up: tells those whose time is over that it was dropped.
     """
 
-    is_wanted: Callable[[], bool]
+    namespace: str
+    drop: Callable[[], bool]
     begin: Callable[[], None]
     give_up: Callable[[], None]
 
@@ -35,7 +40,9 @@ class Guarded(Protocol):
 
 
 class Turns:
-    """The turns at one master key: first come, first served.
+    """The turns at one master key: one namespace after another, and in each first come, first served.
+
+    So what one namespace asks for, however much that is, makes others wait for one turn more.
 
     Args:
         owner: has the lock and the clock.
@@ -45,20 +52,20 @@ class Turns:
         self._owner = owner
         self._clock = owner.clock
         self._pacer = Pacer()
-        self._waiting: deque[Waiting] = deque()
+        self._waiting: OrderedDict[str, deque[Waiting]] = OrderedDict()  # by namespace; the first has the next turn
         self._timer: Timer | None = None
 
     def take(self, *, urgent: bool) -> bool:
         """Say whether a call may be made now, without a turn. If so, it counts.
 
         Args:
-            urgent: whether many wait for it. It then is made in any case, and the others wait for longer.
+            urgent: whether many wait for it. It then is made in any case.
         """
         with self._owner.lock:
             now = self._clock.monotonic()
             if not urgent and (self._pacer.wait(now) > 0 or self._waiting):
                 return False
-            self._pacer.send(now)
+            self._pacer.send(now, urgent=urgent)
             return True
 
     def throttle(self, sent: float) -> None:
@@ -78,10 +85,12 @@ class Turns:
         """
         if self._timer is None:
             self._timer = self._clock.call_later(self._pacer.wait(self._clock.monotonic()), self._give)
+        queue = self._waiting.setdefault(waiting.namespace, deque())
         if again:
-            self._waiting.appendleft(waiting)
+            queue.appendleft(waiting)
+            self._waiting.move_to_end(waiting.namespace, last=False)
         else:
-            self._waiting.append(waiting)
+            queue.append(waiting)
 
     def close(self) -> None:
         """Forget all who wait. Called under the lock."""
@@ -90,7 +99,7 @@ class Turns:
             self._timer.cancel()
 
     def _give(self) -> None:
-        """Give turns to those who have waited longest: one, or as many as the pacer allows by now.
+        """Give turns to those who are next: one, or as many as the pacer allows by now.
 
         An attempt that nobody wants any more is given up, and costs no turn.
         """
@@ -98,14 +107,22 @@ class Turns:
         with self._owner.lock:
             self._timer = None
             now = self._clock.monotonic()
-            while self._waiting and self._pacer.wait(now) <= 0:
-                waiting = self._waiting.popleft()
-                if waiting.is_wanted():
+            while self._waiting and self._pacer.wait(now) <= 0 and len(calls) < _AT_ONCE:
+                waiting = self._next()
+                if waiting.drop():
+                    calls.append(waiting.give_up)
+                else:
                     self._pacer.send(now)
                     calls.append(waiting.begin)
-                else:
-                    calls.append(waiting.give_up)
             if self._waiting:
                 self._timer = self._clock.call_later(self._pacer.wait(now), self._give)
         for call in calls:
             call()
+
+    def _next(self) -> Waiting:
+        """Take the attempt out that is the next. Its namespace is the last now."""
+        namespace, queue = self._waiting.popitem(last=False)
+        waiting = queue.popleft()
+        if queue:
+            self._waiting[namespace] = queue
+        return waiting

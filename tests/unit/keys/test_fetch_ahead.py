@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from envelope_codec.envelope import Record
 from envelope_codec.errors import KeyDenied, KmsUnavailable
 from envelope_codec.keys.keyset import KeySet
 from envelope_codec.testing import FakeKms
-from tests.support.keyring_on_fakes import LEASE, REFUSAL, Jobs, Ring, corrupted, settle, wrapped_by
+from tests.support.keyring_on_fakes import LEASE, LIMITS, REFUSAL, Jobs, Ring, corrupted, settle, wrapped_by
 
 
 class Ahead(Ring):
@@ -37,6 +39,18 @@ async def test_keys_of_several_records_are_fetched_at_once_and_each_once() -> No
     assert ring.begin(*records) == [True] * 4
     assert not ring.jobs
     assert ring.kms.unwraps == 4
+
+
+@pytest.mark.parametrize("size", [1, 8, 31, 32, 100])
+async def test_a_cache_that_has_no_room_for_what_is_fetched_ahead_costs_no_call_more(size: int) -> None:
+    ring = Ring(limits=replace(LIMITS, cache_size=size))
+    records = [wrapped_by(ring.kms)[0] for _ in range(100)]
+    for number, record in enumerate(records):
+        if ring.keyring.try_opening_key(record) is None:
+            for other in records[number + 1 : number + 9]:
+                ring.keyring.fetch_ahead(other)
+            await ring.open(record)
+    assert ring.kms.unwraps == 100
 
 
 async def test_a_caller_joins_what_was_begun_ahead() -> None:

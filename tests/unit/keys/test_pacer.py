@@ -75,3 +75,13 @@ def test_one_call_an_interval() -> None:
     assert pacer.wait(1.0) == pytest.approx(2.0)
     assert 0 < pacer.wait(2.5) < 0.5
     assert pacer.wait(3.0) == 0.0
+
+
+def test_an_urgent_call_delays_no_turn() -> None:
+    pacer = Pacer()
+    pacer.send(1.0, urgent=True)
+    pacer.throttle(1.0, 1.0)
+    assert pacer.wait(1.0) == pytest.approx(2.0), "until one was throttled, each call counts"
+    for tenth in range(11, 30):
+        pacer.send(tenth / 10, urgent=True)
+    assert pacer.wait(3.0) == 0.0

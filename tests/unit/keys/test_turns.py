@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AbstractContextManager
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -10,6 +13,7 @@ from envelope_codec._facts import Meaning
 from envelope_codec.errors import EnvelopeError, KmsUnavailable
 from envelope_codec.keys.keyset import KeySet
 from envelope_codec.keys.sealing_key import WrappingKey
+from envelope_codec.keys.turns import Turns, Waiting
 from envelope_codec.provider.meanings import SERVER_ERROR, THROTTLED
 from envelope_codec.testing import FakeKms, ManualClock
 from tests.support.keyring_on_fakes import LEASE, LIMITS, Jobs, Ring, settle, wrapped_by
@@ -149,6 +153,108 @@ async def test_renewals_and_new_keys_wait_for_no_turn() -> None:
     await settle()
 
 
+async def test_renewals_that_are_throttled_all_the_time_take_no_turn_away() -> None:
+    ring = Ring(jitter=1.0)
+    namespaces = [f"n{number}" for number in range(50)]
+    for namespace in namespaces:
+        await ring.seal(namespace)
+        ring.clock.advance(0.1)  # so that they are renewed one after another
+
+    def seal_everywhere() -> None:
+        for namespace in namespaces:
+            assert ring.keyring.try_sealing_key(namespace)
+
+    throttled(ring.kms, 100_000)
+    ring.advance(LEASE, step=1.0, use=seal_everywhere)
+    [record] = [wrapped_by(without_faults(ring.kms))[0]]
+    asked = 0
+
+    def count(operation: str) -> None:
+        nonlocal asked
+        asked += ring.keyring._calls._attempt_here().turn is not None
+
+    ring.kms.before_call = count
+    task = asyncio.ensure_future(ring.keyring.opening_key(record, timeout=30.0))
+    await settle()
+    for _ in range(29):
+        ring.advance(1.0, step=0.1, use=seal_everywhere)
+        await settle()
+    assert asked >= 5, "one in 5 s at least"
+    task.cancel()
+
+
+async def test_a_namespace_waits_for_one_turn_of_each_other_however_many_records_those_have() -> None:
+    ring = Ring()
+    many = [wrapped_by(ring.kms, namespace="many")[0] for _ in range(200)]
+    few = [wrapped_by(ring.kms, namespace="few")[0] for _ in range(3)]
+    throttled(ring.kms)
+    crowd = [asyncio.ensure_future(ring.keyring.opening_key(record, timeout=600.0)) for record in many]
+    await settle()
+    tasks = [asyncio.ensure_future(ring.keyring.opening_key(record, timeout=600.0)) for record in few]
+    await settle()
+    before = ring.kms.unwraps
+    while not all(task.done() for task in tasks):
+        due = ring.clock.next_due
+        assert due is not None
+        ring.clock.advance(due)
+        await settle()
+    assert ring.kms.unwraps <= before + 2 * len(few)
+    for task in crowd:
+        task.cancel()
+    await settle()
+
+
+async def test_an_attempt_that_nobody_wants_is_forgotten_before_the_next_is_made() -> None:
+    ring = Ring()
+    wanted, unwanted, last = (wrapped_by(ring.kms)[0] for _ in range(3))
+    throttled(ring.kms)
+    records = (wanted, unwanted, last)
+    tasks = [asyncio.ensure_future(ring.keyring.opening_key(record, timeout=600.0)) for record in records]
+    await settle()
+    tasks[1].cancel()
+    await settle()
+    under_way: list[int] = []
+    # Who asks for it from now on has an attempt of its own, and is not told of the one that was given up.
+    ring.kms.before_call = lambda operation: under_way.append(len(ring.keyring._opening._flights))
+    ring.clock._move(ring.clock.monotonic() + 60.0)  # the timer is late, so that all have their turns at once
+    ring.clock.advance(0.0)
+    await settle()
+    assert under_way == [2, 1]
+    assert tasks[0].result()
+    assert tasks[2].result()
+
+
+class Holds(AbstractContextManager[None]):
+    """A lock, and how many attempts were dropped in each hold of it."""
+
+    def __init__(self) -> None:
+        self.dropped = [0]
+
+    def __exit__(self, *exception: object) -> None:
+        self.dropped.append(0)
+
+    def drop(self) -> bool:
+        """Drop an attempt."""
+        self.dropped[-1] += 1
+        return True
+
+
+def test_any_number_that_nobody_wants_cost_no_turn_and_no_long_hold_of_the_lock() -> None:
+    clock, lock = ManualClock(), Holds()
+    owner: Any = SimpleNamespace(lock=lock, clock=clock)
+    turns = Turns(owner)
+    told: list[str] = []
+    for number in range(1_000):
+        namespace = f"n{number % 7}"
+        turns.join(Waiting(namespace, lock.drop, pytest.fail, lambda: told.append("over")), again=False)
+    turns.join(Waiting("n8", lambda: False, lambda: told.append("begun"), pytest.fail), again=False)
+    clock.advance(0.0)
+    assert sorted(told) == ["begun"] + ["over"] * 1_000
+    assert sum(lock.dropped) == 1_000
+    assert max(lock.dropped) <= 64
+    assert clock.next_due is None
+
+
 async def test_another_master_key_is_not_paced_and_opens_what_the_throttled_one_would() -> None:
     first, second, other = FakeKms(), FakeKms(), FakeKms()
     ring = Ring({"default": KeySet(first, (second,)), "other": KeySet(other)})
@@ -183,6 +289,24 @@ async def test_a_keyring_that_is_closed_ends_those_who_wait_for_a_turn() -> None
     for task in tasks:
         assert isinstance(task.exception(), EnvelopeError)
     assert ring.clock.next_due is None
+
+
+async def test_a_call_that_comes_while_the_keyring_is_closed_does_not_break_that() -> None:
+    ring = Ring()
+    tasks = opening(ring, 5)
+    await settle()
+    calls = ring.keyring._calls
+    [turns] = calls._turns.values()
+    close = turns.close
+
+    def close_while_another_key_is_called() -> None:
+        calls._turns_of(FakeKms())
+        close()
+
+    turns.close = close_while_another_key_is_called  # type: ignore[method-assign]
+    ring.keyring.close()
+    await settle()
+    assert all(isinstance(task.exception(), EnvelopeError) for task in tasks)
 
 
 async def test_in_direct_mode_what_is_sealed_waits_for_its_turn_as_well() -> None:
