@@ -19,6 +19,11 @@ PADDING = "encryption-padding"
 
 _ENCODING = "encoding"
 
+# How many bytes the cipher does while zstd does one: measured with JSON documents.
+_COMPRESSING = 10
+_DECOMPRESSING = 4
+_WORTH_A_LOOK = 2**14  # bytes; what a smaller payload takes does not matter
+
 
 @dataclass(frozen=True)
 class InnerFormat:
@@ -69,6 +74,15 @@ class InnerFormat:
                 return compressed
         return content
 
+    def sealing_work(self, payload: Payload, size: int) -> int:
+        """Return how long it takes to seal ``payload`` of ``size`` bytes: in bytes that the cipher does meanwhile."""
+        if size < _WORTH_A_LOOK:
+            return size
+        compresses = self.compresses and self.min_size <= size <= self.max_payload
+        if compresses or payload.metadata.get(_ENCODING) == COMPRESSED:
+            return _COMPRESSING * size
+        return size
+
     def parse(self, data: bytes) -> Payload:
         """Return the payload in ``data``, one layer of compression taken off.
 
@@ -100,9 +114,11 @@ def parse_payload(data: bytes) -> Payload:
         raise InvalidCiphertext("what was sealed is not a payload", operation="open") from None
 
 
-def claimed_size(payload: Payload) -> int:
-    """Return how many bytes a compressed payload says that it yields. 0 for one that is not compressed."""
-    return zstd_frame.claimed_size(payload.data) if payload.metadata.get(_ENCODING) == COMPRESSED else 0
+def unpacking_work(payload: Payload) -> int:
+    """Return how long it takes at most to `unpack` ``payload``: in bytes that the cipher does meanwhile."""
+    if payload.metadata.get(_ENCODING) != COMPRESSED:
+        return 0
+    return _DECOMPRESSING * zstd_frame.claimed_size(payload.data)
 
 
 def _compress(content: bytes) -> bytes:

@@ -13,7 +13,7 @@ from temporalio.api.common.v1 import Payload
 
 from envelope_codec import EnvelopeConfig, EnvelopeError, InvalidCiphertext
 from envelope_codec.temporal import inner_payload, zstd_frame
-from envelope_codec.temporal.inner_payload import COMPRESSED, InnerFormat
+from envelope_codec.temporal.inner_payload import COMPRESSED, InnerFormat, unpacking_work
 from envelope_codec.temporal.sealed_payload import parse_inner_payload
 from envelope_codec.testing import FakeKms
 
@@ -140,10 +140,28 @@ def test_marks_of_the_sdk_are_dropped_from_compressed_payloads() -> None:
     assert parse_inner_payload(ZSTD.serialize(marked)) == TEXT
 
 
-def test_what_a_payload_claims_to_yield_is_known_before_it_is_decompressed() -> None:
-    assert inner_payload.claimed_size(Payload.FromString(ZSTD.serialize(TEXT))) == TEXT.ByteSize()
-    assert inner_payload.claimed_size(OWN) == int.from_bytes(b"not ", "big"), "whoever asks has checked nothing"
-    assert inner_payload.claimed_size(TEXT) == 0
+def test_work_of_unpacking_is_known_before_it_is_done() -> None:
+    each = inner_payload._DECOMPRESSING
+    assert unpacking_work(Payload.FromString(ZSTD.serialize(TEXT))) == each * TEXT.ByteSize()
+    assert unpacking_work(OWN) == each * int.from_bytes(b"not ", "big"), "whoever asks has checked nothing"
+    assert unpacking_work(TEXT) == 0
+
+
+@pytest.mark.parametrize(
+    ("payload", "size", "compresses"),
+    [
+        (TEXT, 2**20, True),
+        (TEXT, 2**26 + 1, False),
+        (OWN, 2**20, True),
+    ],
+)
+def test_work_of_sealing_counts_compression(payload: Payload, size: int, compresses: bool) -> None:
+    assert ZSTD.sealing_work(payload, size) == size * (inner_payload._COMPRESSING if compresses else 1)
+
+
+def test_work_of_sealing_without_compression() -> None:
+    assert PLAIN.sealing_work(TEXT, 2**20) == 2**20
+    assert PLAIN.sealing_work(OWN, 2**20) == inner_payload._COMPRESSING * 2**20, "it is compressed in any case"
 
 
 def with_field(payload: Payload, more: bytes) -> bytes:
