@@ -49,7 +49,7 @@ from envelope_codec.temporal.inner_payload import InnerFormat, parse_payload, un
 from envelope_codec.temporal.large_payloads import EACH, LARGE, SHARE, must_wait, work_in_thread
 from envelope_codec.temporal.legacy import LegacyCodecs, load_legacy_codecs
 from envelope_codec.temporal.replay_errors import note_error
-from envelope_codec.temporal.sealed_payload import finish_inner_payload, parse_inner_payload, seal_payload
+from envelope_codec.temporal.sealed_payload import finish_inner_payload, seal_payload
 from envelope_codec.temporal.system_payloads import admit
 from envelope_codec.temporal.untouched import any_untouched, is_untouched
 from envelope_codec.temporal.zstd_frame import Take
@@ -351,7 +351,9 @@ def _open_with(payload: Payload, held: list[Envelope], inner: InnerFormat, key: 
         raise MalformedEnvelope("the envelope changed while it was opened")
     content = open_envelope(envelope, key)
     del envelope
-    return parse_inner_payload(content, inner)
+    plain = parse_payload(content)
+    del content
+    return finish_inner_payload(plain, inner)
 
 
 def _named_namespace(context: SerializationContext) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
@@ -67,11 +68,13 @@ class InnerFormat:
                 raise EnvelopeError(
                     "a payload of the encoding of compressed ones exceeds max_payload", operation="seal"
                 )
-            return _compress(content)
+            return _join(zstd_frame.compress_within(content, zstd_frame.LARGEST_SIZE) or zstd_frame.store(content))
         if self.compresses and self.min_size <= len(content) <= self.max_payload:
-            compressed = _compress(content)
-            if 20 * len(compressed) <= 19 * len(content):
-                return compressed
+            most = 19 * len(content) // 20
+            pieces = zstd_frame.compress_within(content, most - len(_head(most)))
+            if pieces is not None:
+                del content  # or a large one would be in memory while the pieces are joined
+                return _join(pieces)
         return content
 
     def sealing_work(self, payload: Payload, size: int) -> int:
@@ -121,9 +124,22 @@ def unpacking_work(payload: Payload) -> int:
     return _DECOMPRESSING * zstd_frame.claimed_size(payload.data)
 
 
-def _compress(content: bytes) -> bytes:
-    compressed = Payload(metadata={_ENCODING: COMPRESSED}, data=zstd_frame.compress(content))
-    return compressed.SerializeToString()
+_METADATA = Payload(metadata={_ENCODING: COMPRESSED}).SerializeToString()
+_DATA = b"\x12"  # the tag of the field `data`
+
+
+def _head(length: int) -> bytes:
+    """Return a compressed payload in bytes, up to its data of ``length`` bytes."""
+    varint = bytearray()
+    while length > 0x7F:
+        varint.append(length & 0x7F | 0x80)
+        length >>= 7
+    return b"".join((_METADATA, _DATA, varint, bytes((length,))))
+
+
+def _join(pieces: Sequence[bytes | memoryview]) -> bytes:
+    """Return a compressed payload in bytes. protobuf would copy the data twice."""
+    return b"".join((_head(sum(map(len, pieces))), *pieces))
 
 
 def _compressed_data(payload: Payload) -> bytes:

@@ -16,7 +16,8 @@ _K = TypeVar("_K")
 _T = TypeVar("_T")
 
 LARGE = 5 * 2**18
-"""A payload of more bytes goes to a thread, or one that takes as long. It is sealed in some 0.5 ms, and there and back again in 0.05 ms."""
+"""A payload of more bytes goes to a thread, or one that takes as long. It is sealed in some 0.5 ms, and there and back
+again in 0.05 ms."""
 
 SHARE = 2 * 2**20
 """After so much work of one call, in bytes, the event loop does what else is due. It takes some 1 ms."""

@@ -79,7 +79,7 @@ def test_five_percent_is_the_least_that_it_must_save() -> None:
     for random in range(18_500, 19_200, 5):
         given = payload(random)
         data = ZSTD.serialize(given)
-        full = len(inner_payload._compress(given.SerializeToString()))
+        full = wrapped(given.SerializeToString()).ByteSize()
         saved[random] = is_compressed(data)
         assert saved[random] is (full <= 0.95 * given.ByteSize())
     assert set(saved.values()) == {True, False}
@@ -127,6 +127,15 @@ def test_a_reader_takes_what_its_own_bound_allows() -> None:
     with pytest.raises(InvalidCiphertext, match="max_payload"):
         InnerFormat(max_payload=TEXT.ByteSize() - 1).parse(data)
     assert InnerFormat(max_payload=1).parse(TEXT.SerializeToString()) == TEXT, "what is not compressed has no bound"
+
+
+@pytest.mark.parametrize("length", [0, 1, 127, 128, 2**14 - 1, 2**14, 2**21])
+def test_a_compressed_payload_is_written_as_protobuf_does(length: int) -> None:
+    data = os.urandom(length)
+    expected = Payload(metadata={"encoding": COMPRESSED}, data=data)
+    assert Payload.FromString(inner_payload._join([data[:5], data[5:]])) == expected
+    if length:
+        assert inner_payload._join([data]) == expected.SerializeToString()
 
 
 def test_a_padding_may_stand_outside_and_inside() -> None:
