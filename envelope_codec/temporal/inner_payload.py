@@ -121,7 +121,10 @@ def unpacking_work(payload: Payload) -> int:
     """Return how long it takes at most to `unpack` ``payload``: in bytes that the cipher does meanwhile."""
     if payload.metadata.get(_ENCODING) != COMPRESSED:
         return 0
-    return _DECOMPRESSING * zstd_frame.claimed_size(payload.data)
+    data = payload.data
+    return _DECOMPRESSING * (
+        zstd_frame.claimed_size(data) + len(data)
+    )  # a frame may have many blocks, and yield little
 
 
 _METADATA = Payload(metadata={_ENCODING: COMPRESSED}).SerializeToString()

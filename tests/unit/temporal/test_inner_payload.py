@@ -150,9 +150,10 @@ def test_marks_of_the_sdk_are_dropped_from_compressed_payloads() -> None:
 
 
 def test_work_of_unpacking_is_known_before_it_is_done() -> None:
-    each = inner_payload._DECOMPRESSING
-    assert unpacking_work(Payload.FromString(ZSTD.serialize(TEXT))) == each * TEXT.ByteSize()
-    assert unpacking_work(OWN) == each * int.from_bytes(b"not ", "big"), "whoever asks has checked nothing"
+    each, small = inner_payload._DECOMPRESSING, Payload.FromString(ZSTD.serialize(TEXT))
+    assert unpacking_work(small) == each * (TEXT.ByteSize() + len(small.data))
+    claimed = int.from_bytes(OWN.data[:4], "big")
+    assert unpacking_work(OWN) == each * (claimed + len(OWN.data)), "whoever asks has checked nothing"
     assert unpacking_work(TEXT) == 0
 
 

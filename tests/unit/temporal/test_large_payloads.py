@@ -14,6 +14,7 @@ import pytest
 from temporalio.api.common.v1 import Payload
 
 from envelope_codec import EnvelopeCodec, EnvelopeConfig, InvalidCiphertext
+from envelope_codec.envelope import seal
 from envelope_codec.observe import Event
 from envelope_codec.temporal import large_payloads
 from envelope_codec.temporal.inner_payload import COMPRESSED
@@ -129,6 +130,24 @@ async def test_loop_goes_on_while_a_small_envelope_yields_much(wrapping: Any) ->
     assert len(sealed.data) < LARGE
     await codec.decode([sealed])
     assert await turns.during(codec.decode([sealed])) == [plain]
+    assert turns.count > 1
+    codec.close()
+
+
+async def test_loop_goes_on_while_a_frame_of_many_blocks_yields_little() -> None:
+    """Each block takes its time. There are 300,000 empty ones here."""
+    codec, turns = EnvelopeCodec(FakeKms()), Turns()
+    await warm(codec)
+    plain = SMALL.SerializeToString()
+    blocks = b"\x00\x00\x00" * 300_000 + (len(plain) << 3 | 1).to_bytes(3, "little") + plain
+    data = len(plain).to_bytes(4, "big") + b"\x28\xb5\x2f\xfd\x00\x38" + blocks
+    key = await codec.keyring.sealing_key("default")
+    inner = Payload(metadata={"encoding": COMPRESSED}, data=data).SerializeToString()
+    wrapped, sealed = seal(inner, key.record, key.key)
+    assert wrapped is not None
+    envelope = Payload(metadata={**key.record.metadata, "encryption-data-key": wrapped}, data=sealed)
+    assert len(envelope.data) < LARGE
+    assert await turns.during(codec.decode([envelope])) == [SMALL]
     assert turns.count > 1
     codec.close()
 
