@@ -31,7 +31,7 @@ from envelope_codec import envelope_data_converter
 from envelope_codec.temporal import caching_converter
 from envelope_codec.temporal.caching_converter import CachingConverter
 from envelope_codec.temporal.codec import EnvelopeCodec
-from envelope_codec.temporal.converter import apply_codec
+from envelope_codec.temporal.converter import apply_codec, merge_codec
 from envelope_codec.testing import FakeKms
 
 FLOW = WorkflowSerializationContext(namespace="default", workflow_id="w")
@@ -56,6 +56,13 @@ class Plain(PayloadCodec):
 
     async def decode(self, payloads: Any) -> Any:
         return payloads
+
+
+@dataclasses.dataclass
+class Unhashable(Plain):
+    """As each class is that compares by value and may change."""
+
+    level: int = 1
 
 
 class PlainInContext(Plain, WithSerializationContext):
@@ -149,6 +156,7 @@ KEPT = {
     "default": DataConverter(),
     "payload converter": DataConverter(payload_converter_class=Counted),
     "codec": DataConverter(payload_codec=Plain()),
+    "codec that can't be hashed": DataConverter(payload_codec=Unhashable()),
     "failure converter": DataConverter(failure_converter_class=type("Mine", (DefaultFailureConverter,), {})),
 }
 
@@ -223,6 +231,23 @@ def test_codec_with_endless_variants_leaves_none_behind(settings: dict[str, Any]
     converter = make(**settings)
     assert converter.with_context(FLOW) is not converter.with_context(FLOW)
     assert not converter._kept
+
+
+class Restless(EnvelopeCodec):
+    """A codec of the application's own, with a variant for each call."""
+
+    def with_context(self, context: SerializationContext) -> EnvelopeCodec:
+        return copy.copy(super().with_context(context))
+
+
+@pytest.mark.parametrize("base", [None, Plain()], ids=["alone", "in a chain"])
+def test_subclass_with_endless_variants_leaves_none_behind(base: PayloadCodec | None, make: Any) -> None:
+    codec = Restless(FakeKms())
+    converter = merge_codec(DataConverter(payload_codec=base), codec, NoStores())
+    assert isinstance(converter, CachingConverter)
+    assert converter.with_context(FLOW) is not converter.with_context(FLOW)
+    assert not converter._kept
+    codec.close()
 
 
 def test_legacy_codec_without_contexts_does_no_harm(make: Any) -> None:
