@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import gc
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +24,8 @@ from temporalio.converter import (
     PayloadCodec,
     SerializationContext,
     StorageDriver,
+    StorageDriverStoreContext,
+    StorageDriverWorkflowInfo,
     WithSerializationContext,
     WorkflowSerializationContext,
 )
@@ -176,6 +179,33 @@ def test_there_is_one_copy_for_each_variant(base: DataConverter, sealing: bool, 
     assert Counted.made == begun
 
 
+@pytest.mark.parametrize("theirs", [None, ExternalStorage([Idle()])], ids=["ours alone", "beside the application's"])
+@pytest.mark.parametrize("storing", [True, False], ids=["storing", "reading"])
+def test_there_is_one_copy_for_each_variant_where_payloads_are_stored(
+    storing: bool, theirs: ExternalStorage | None, make: Any, tmp_path: Path
+) -> None:
+    name = "storage" if storing else "former_storage"
+    converter = make(DataConverter(external_storage=theirs), **{name: f"file://{tmp_path}"})
+    flow, step, nexus = (converter.with_context(context) for context in (FLOW, STEP, NEXUS))
+    assert len({id(one.external_storage) for one in (converter, flow, step, nexus)}) == 4
+    for one in (converter, flow, step, nexus):
+        assert one.with_context(FLOW) is one.with_context(OTHER_FLOW) is flow
+        assert one.with_context(STEP) is step
+        assert one.with_context(NEXUS) is nexus
+    assert len(converter._kept) == 3
+    target = StorageDriverStoreContext(target=StorageDriverWorkflowInfo(namespace="default", id="w"))
+    bound = flow._with_store_context(target)
+    assert bound is not flow
+    assert flow.external_storage._store_context.target is None, "a target is for one store alone"
+    assert bound.with_context(STEP).external_storage is not step.external_storage
+
+
+def test_application_storage_alone_takes_no_context(make: Any) -> None:
+    converter = make(DataConverter(external_storage=ExternalStorage([Idle()])))
+    assert converter.with_context(FLOW) is converter.with_context(OTHER_FLOW)
+    assert converter.with_context(FLOW).external_storage is converter.external_storage
+
+
 @pytest.mark.parametrize("base", KEPT.values(), ids=KEPT.keys())
 def test_copy_is_what_the_sdk_makes(base: DataConverter, make: Any) -> None:
     converter = make(base)
@@ -227,10 +257,14 @@ def test_payloads_are_converted_in_their_own_context(make: Any) -> None:
     [{"legacy_codecs": [PlainInContext()]}, {"resolver": lambda context: None}],
     ids=["legacy codecs", "resolver"],
 )
-def test_codec_with_endless_variants_leaves_none_behind(settings: dict[str, Any], make: Any) -> None:
-    converter = make(**settings)
+def test_codec_with_endless_variants_leaves_none_behind(settings: dict[str, Any], make: Any, tmp_path: Path) -> None:
+    converter = make(**settings, storage=f"file://{tmp_path}")
     assert converter.with_context(FLOW) is not converter.with_context(FLOW)
+    storage = converter.external_storage
+    assert storage.with_context(FLOW) is not storage.with_context(FLOW)
     assert not converter._kept
+    assert not storage._kept
+    assert not storage.drivers[0]._variants
 
 
 class Restless(EnvelopeCodec):
