@@ -75,8 +75,9 @@ class GuardedInstance(WorkflowInstance):
         self._instance = instance
         self._screens = screens
         self._untouched = Untouched()
+        self._fate = Fate.SENT
+        self._local: frozenset[int] = frozenset()
         self._run = Run()
-        self._forget()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._instance, name)
@@ -130,7 +131,7 @@ class GuardedInstance(WorkflowInstance):
     def _forget(self) -> None:
         """Mark nothing of what the workflow hands over."""
         self._fate = Fate.SENT
-        self._local: frozenset[int] = frozenset()
+        self._local = frozenset()
 
 
 def guard_runner(runner: WorkflowRunner, *, screens: bool = False) -> WorkflowRunner:
