@@ -97,7 +97,8 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
         self._context: SealingContext | None = None
         self._resolves = self._keyring.resolves
         self._legacy = LegacyCodecs(self._config.legacy_codecs) if self._config.legacy_codecs else None
-        self._lasting = not self._resolves and (self._legacy is None or not self._legacy.takes_context)
+        own = type(self).with_context is EnvelopeCodec.with_context  # a subclass may have another
+        self._lasting = own and not self._resolves and (self._legacy is None or not self._legacy.takes_context)
         self._open_timeout = self._keyring.limits.timeout
         self._events = CodecEvents(self._keyring.observer, namespace)
         self._variants: dict[tuple[str | None, bool], EnvelopeCodec] = {(None, False): self}
