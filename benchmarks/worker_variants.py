@@ -14,9 +14,9 @@ from temporalio.client import Client
 from temporalio.converter import DataConverter, PayloadCodec, SerializationContext, WithSerializationContext
 from temporalio.service import PayloadLimitsConfig
 
+from benchmarks.static_key import StaticKeyCodec
 from envelope_codec import EnvelopeConfig, EnvelopePlugin
 from envelope_codec.cli.keygen import create_key_file, key_uri
-from tests.support.static_key_codec import StaticKeyCodec
 
 REFERENCE = "plain"
 
@@ -63,7 +63,7 @@ def write_keys(folder: Path) -> None:
 @contextmanager
 def connecting(variant: str, folder: Path) -> Iterator[Connect]:
     """Give a function that connects a client as the variant wants it. Keys are those of `write_keys`."""
-    codecs: dict[str, Callable[[], PayloadCodec]] = {"idle": IdleCodec, "static": StaticKeyCodec}
+    codecs: dict[str, Callable[[], PayloadCodec]] = {"idle": IdleCodec, "static": lambda: StaticKeyCodec(bytes(32))}
     if variant == REFERENCE:
         yield _connect
     elif variant in codecs:

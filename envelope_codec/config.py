@@ -218,8 +218,8 @@ class EnvelopeConfig(_MasterKeys):
     storage_replay_memory: Bytes = Field(
         67_108_864,
         ge=0,
-        description="How many bytes a process may hold of sealed payloads that replays repeat, instead of storing them "
-        "again. `0`: each replay stores them again.",
+        description="How many bytes a process may hold of sealed payloads that replays repeat or local activities are "
+        "given, instead of storing them. `0`: they are stored each time.",
     )
     former_storage: Annotated[tuple[StorageUrl, ...], OneOrMore] = Field(
         (), repr=False, description="URLs of datastores that were `storage` before, and are only read from."

@@ -61,10 +61,20 @@ class EnvelopeDriver(StorageDriver):
         # An activity would lose its heartbeat details for good, or run a second time.
         is_activity = isinstance(context, ActivitySerializationContext)
         self._timeout = limits.activity_timeout if is_activity else limits.timeout
+        self._variants: dict[tuple[EnvelopeCodec, bool], EnvelopeDriver] = {}
 
     def with_context(self, context: SerializationContext) -> EnvelopeDriver:
-        """Return the driver for payloads that belong to ``context``."""
-        return EnvelopeDriver(self.pool, self.codec.with_context(context), context)
+        """Return the driver for payloads that belong to ``context``. There is one for each variant of the codec."""
+        codec = self.codec.with_context(context)
+        place = codec, isinstance(context, ActivitySerializationContext)
+        found = self._variants.get(place)
+        if found is not None:
+            return found
+        made = EnvelopeDriver(self.pool, codec, context)
+        if not codec.has_lasting_variants:
+            return made
+        made._variants = self._variants  # or those of the variants would never end
+        return self._variants.setdefault(place, made)
 
     def name(self) -> str:
         """Return the store's name. Temporal keeps it, in clear, in each reference."""

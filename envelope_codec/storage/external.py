@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from temporalio.api.common.v1 import Payload
@@ -106,15 +106,36 @@ class _Selector:
 
 @dataclass(frozen=True)
 class _Storage(ExternalStorage, WithSerializationContext):
-    """Settings of external storage whose drivers learn where a payload belongs."""
+    """Settings of external storage whose drivers learn where a payload belongs.
+
+    There is one copy for each variant of the drivers, unless the application's settings take a context.
+    """
+
+    # By the ids of drivers of this library. Shared by the copies, or those of copies would never end.
+    _kept: dict[tuple[int, ...], _Storage] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def with_context(self, context: SerializationContext) -> ExternalStorage:  # type: ignore[override]
         """Return the settings for payloads that belong to ``context``."""
+        ours = [driver.with_context(context) for driver in self.drivers if isinstance(driver, EnvelopeDriver)]
         selector: Any = self.driver_selector
         theirs = selector.theirs
         if isinstance(theirs, WithSerializationContext):
             theirs = Extension("application's external storage", theirs).call(cast(Any, theirs.with_context), context)
-        ours = [driver.with_context(context) for driver in self.drivers if isinstance(driver, EnvelopeDriver)]
+            return self._with(ours, theirs)
+        if not ours:
+            return self
+        place = tuple(map(id, ours))
+        found = self._kept.get(place)
+        if found is not None:
+            return found
+        made = self._with(ours, theirs)
+        if not all(driver.codec.has_lasting_variants for driver in ours):
+            return made
+        object.__setattr__(made, "_kept", self._kept)
+        return self._kept.setdefault(place, made)
+
+    def _with(self, ours: Sequence[EnvelopeDriver], theirs: ExternalStorage | None) -> _Storage:
+        selector: Any = self.driver_selector
         foreign = [driver for driver in self.drivers if isinstance(driver, ForeignDriver)]
         known = foreign if theirs is selector.theirs else None
         return _merge(theirs, ours, selector.ours is not None, self.payload_size_threshold, known, selector.sparing)
@@ -173,7 +194,7 @@ def _merge(
     threshold: int,
     known: Sequence[ForeignDriver] | None = None,
     sparing: Sparing | None = None,
-) -> ExternalStorage:
+) -> _Storage:
     foreign = wrap_drivers(theirs) if known is None else known
     return _Storage(
         drivers=[*ours, *foreign],

@@ -17,6 +17,7 @@ from temporalio.converter import (
 )
 
 from envelope_codec.temporal.foreign import Extension, list_payloads
+from envelope_codec.temporal.store_target import unmark
 
 _KIND = "application's storage driver"
 
@@ -39,7 +40,7 @@ class ForeignDriver(StorageDriver):
 
     async def store(self, context: StorageDriverStoreContext, payloads: Sequence[Payload]) -> list[StorageDriverClaim]:
         """Let the driver store payloads. Raises `EnvelopeError` and nothing else."""
-        answer = await self._extension.run(self.driver.store, context, payloads, operation="put")
+        answer = await self._extension.run(self.driver.store, unmark(context), payloads, operation="put")
         claims = _read_claims(answer)
         del answer  # an error's frames may be shown, with their variables
         if claims is None or len(claims) != len(payloads):
@@ -75,7 +76,7 @@ class ForeignSelector:
         """Return the driver that stores ``payload``, or None. Raises `EnvelopeError` and nothing else."""
         if self._selector is None:
             return self._drivers[0]
-        chosen = self._extension.call(self._selector, context, payload, operation="put")
+        chosen = self._extension.call(self._selector, unmark(context), payload, operation="put")
         if chosen is None:
             return None
         for driver in self._drivers:

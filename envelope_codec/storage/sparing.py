@@ -22,7 +22,8 @@ class Sparing:
 
     Args:
         answers: answers to queries of less than so many bytes are left inline.
-        memory: so many bytes may be held at once by commands that replays repeat.
+        memory: so many bytes may be held at once by commands that replays repeat, and by what local activities are
+            given.
     """
 
     def __init__(self, *, answers: int, memory: int) -> None:
@@ -39,10 +40,10 @@ class Sparing:
 
 
 class ReplayMemory:
-    """The memory that repeated commands may take in this process, beyond what references would.
+    """The memory that what is left inline may take in this process, beyond what references would.
 
-    The SDK's core holds the input of each activity for as long as the worker has the workflow at hand. So what is
-    admitted counts until its workflow is given up.
+    The SDK's core holds the input of each activity, local or not, for as long as the worker has the workflow at hand.
+    So what is admitted counts until its workflow is given up.
 
     Args:
         limit: in bytes.
@@ -76,7 +77,10 @@ class ReplayMemory:
             news = not admitted and not self._full
             self._full = self._full or not admitted
         if news:
-            logger.warning("replays store again what they repeat: all of storage_replay_memory is in use")
+            logger.warning(
+                "what replays repeat, and what local activities are given, is stored: "
+                "all of storage_replay_memory is in use"
+            )
         return admitted
 
     def _count(self, run: Run, excess: int) -> bool:

@@ -22,7 +22,7 @@ class CodecChain(PayloadCodec, WithSerializationContext):
     def __init__(self, codecs: Sequence[PayloadCodec]) -> None:
         self.codecs = tuple(codecs)
         self._safe_codecs = tuple(map(_wrap_foreign, self.codecs))
-        self._kept: dict[tuple[PayloadCodec, ...], CodecChain] = {}
+        self._kept: dict[tuple[int, ...], CodecChain] = {}  # by the ids of codecs: not all can be hashed
         self._lasting = all(
             has_lasting_variants(codec) or not isinstance(codec, WithSerializationContext) for codec in self.codecs
         )
@@ -39,13 +39,13 @@ class CodecChain(PayloadCodec, WithSerializationContext):
             return self
         if not self._lasting:
             return CodecChain(codecs)
-        return self._kept.get(codecs) or self._keep(codecs)
+        return self._kept.get(tuple(map(id, codecs))) or self._keep(codecs)
 
     def _keep(self, codecs: tuple[PayloadCodec, ...]) -> CodecChain:
-        self._kept.setdefault(self.codecs, self)
+        self._kept.setdefault(tuple(map(id, self.codecs)), self)
         made = CodecChain(codecs)
         made._kept = self._kept  # or those of the variants would never end
-        return self._kept.setdefault(codecs, made)
+        return self._kept.setdefault(tuple(map(id, codecs)), made)
 
     def close(self) -> None:
         """Close every codec that can be closed."""

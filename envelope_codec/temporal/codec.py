@@ -45,11 +45,11 @@ from envelope_codec.keys.sealing_key import Scope, SealingKey
 from envelope_codec.kms import MasterKey
 from envelope_codec.observe import Observer
 from envelope_codec.temporal.codec_events import CodecEvents
-from envelope_codec.temporal.inner_payload import InnerFormat
-from envelope_codec.temporal.large_payloads import EACH, LARGE, SHARE, work_in_thread
+from envelope_codec.temporal.inner_payload import InnerFormat, parse_payload, unpacking_work
+from envelope_codec.temporal.large_payloads import EACH, LARGE, SHARE, must_wait, work_in_thread
 from envelope_codec.temporal.legacy import LegacyCodecs, load_legacy_codecs
 from envelope_codec.temporal.replay_errors import note_error
-from envelope_codec.temporal.sealed_payload import parse_inner_payload, seal_payload
+from envelope_codec.temporal.sealed_payload import finish_inner_payload, seal_payload
 from envelope_codec.temporal.system_payloads import admit
 from envelope_codec.temporal.untouched import any_untouched, is_untouched
 from envelope_codec.temporal.zstd_frame import Take
@@ -97,7 +97,8 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
         self._context: SealingContext | None = None
         self._resolves = self._keyring.resolves
         self._legacy = LegacyCodecs(self._config.legacy_codecs) if self._config.legacy_codecs else None
-        self._lasting = not self._resolves and (self._legacy is None or not self._legacy.takes_context)
+        own = type(self).with_context is EnvelopeCodec.with_context  # a subclass may have another
+        self._lasting = own and not self._resolves and (self._legacy is None or not self._legacy.takes_context)
         self._open_timeout = self._keyring.limits.timeout
         self._events = CodecEvents(self._keyring.observer, namespace)
         self._variants: dict[tuple[str | None, bool], EnvelopeCodec] = {(None, False): self}
@@ -128,6 +129,8 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
         """
         place = _named_namespace(context), isinstance(context, ActivitySerializationContext)
         variant = self._variants.get(place) or self._add_variant(*place)
+        if variant._inner is not self._inner:
+            variant = variant._with_inner(self._inner)
         if self._resolves and isinstance(context, _NAMING_CONTEXTS):
             variant = copy.copy(variant)
             variant._context = SealingContext(variant._namespace, context.workflow_id or "")
@@ -143,11 +146,9 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
 
         Args:
             take: called with the size of what a payload yields, before it is decompressed; in any thread. It raises an
-                `EnvelopeError` to refuse.
+                `EnvelopeError` to refuse. The codecs that `with_context` returns have the same bound.
         """
-        variant = copy.copy(self)
-        variant._inner = replace(self._inner, take=take)
-        return variant
+        return self._with_inner(replace(self._inner, take=take))
 
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
         """Seal each payload. One payload in, one out."""
@@ -155,13 +156,13 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
             return list(payloads)
         begun = time.perf_counter()
         try:
-            sealed = await self._seal(payloads)
+            sealed, size = await self._seal(payloads)
         except BaseException as error:
             failure = self._events.prepare_failure("seal", len(payloads), begun, error)
         else:
             self._events.report_success("seal", len(sealed), begun)
             if self._inner.compresses:
-                self._events.report_compression(payloads, sealed)
+                self._events.report_compression(payloads, sealed, size)
             return sealed
         del self, payloads  # the error keeps this frame, and no other
         try:
@@ -219,14 +220,15 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
         if self._owns_keyring:
             self._keyring.close()
 
-    async def _seal(self, payloads: Sequence[Payload]) -> list[Payload]:
+    async def _seal(self, payloads: Sequence[Payload]) -> tuple[list[Payload], int]:
+        """Return what becomes of ``payloads``, and how many bytes those that were sealed have."""
         keyring = self._keyring
         scope: Scope = self._namespace
         sealed: list[Payload] = []
         if self._resolves:
             scope = keyring.find_scope(self._context or SealingContext(self._namespace))
         marked = any_untouched(payloads)
-        done = 0
+        done = total = 0
         for payload in payloads:
             if marked and is_untouched(payload):
                 sealed.append(payload)
@@ -239,13 +241,15 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
                 key = await keyring.sealing_key(scope)
             content = payload.SerializeToString()  # there is no quicker way to tell the size
             size = len(content)
-            if size > LARGE:
+            total += size
+            work = self._inner.sealing_work(payload, size)
+            if work > LARGE:
                 del content  # others may have to wait for their turn, and only the payload is to be in memory meanwhile
                 sealed.append(await self._seal_large(payload, key, scope))
             else:
                 sealed.append(seal_payload(payload, key, self._inner, content))
-                done += size + EACH
-        return sealed
+                done += work + EACH
+        return sealed, total
 
     async def _seal_large(self, payload: Payload, key: SealingKey, scope: Scope) -> Payload:
         keyring = self._keyring
@@ -276,16 +280,22 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
             if key is None:
                 self.look_ahead(islice(payloads, len(opened) + 1, None))
                 key = await keyring.opening_key(record, timeout=self._open_timeout)
-            size = len(envelope.data)
-            if size > LARGE:
+            work = len(envelope.data)
+            if work > LARGE:
                 held = [envelope]
                 del envelope
-                opened.append(await self._open_large(held, key, record))
+                opened.append(await self._open_large(payload, held, key, record))
             else:
                 content = open_envelope(envelope, key)
                 del envelope  # or its data would be in memory while the payload is made
-                opened.append(parse_inner_payload(content, self._inner))
-                done += size + EACH
+                inner = parse_payload(content)
+                work += unpacking_work(inner)
+                if work > LARGE:  # a small envelope may yield much
+                    del content, inner
+                    opened.append(await self._open_large(payload, [], key, record))
+                else:
+                    opened.append(finish_inner_payload(inner, self._inner))
+                    done += work + EACH
             keyring.note_opened(record)
         if self._events.wants_successes:
             counts = {**others, "open": len(opened) - sum(others.values())}
@@ -293,11 +303,13 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
                 self._events.report_success(operation, counts[operation], begun)
         return opened
 
-    async def _open_large(self, held: list[Envelope], key: bytes, record: Record) -> Payload:
+    async def _open_large(self, payload: Payload, held: list[Envelope], key: bytes, record: Record) -> Payload:
         keyring = self._keyring
         find = (lambda: key) if record.purpose is Purpose.DATA_KEY else partial(keyring.try_opening_key, record)
         get = partial(keyring.opening_key, record, timeout=self._open_timeout)
-        return await work_in_thread(partial(_open_held, held, self._inner), key, find, get)
+        if must_wait():
+            held.clear()  # only the payload is to be in memory meanwhile
+        return await work_in_thread(partial(_open_with, payload, held, self._inner), key, find, get)
 
     async def _open_other(self, payload: Payload) -> tuple[str, Payload]:
         """Return what becomes of a payload that is no envelope, and the operation that events call it."""
@@ -323,6 +335,12 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
             variant._open_timeout = root._config.activity_timeout
         return self._variants.setdefault((namespace, activity), variant)
 
+    def _with_inner(self, inner: InnerFormat) -> EnvelopeCodec:
+        variant = copy.copy(self)
+        variant._inner = inner
+        variant._lasting = False  # its variants are made for each call of `with_context`
+        return variant
+
     def _with_legacy(self, legacy: LegacyCodecs) -> EnvelopeCodec:
         if legacy is self._legacy:
             return self
@@ -335,10 +353,16 @@ def _seal_with(payload: Payload, inner: InnerFormat, key: SealingKey) -> Payload
     return seal_payload(payload, key, inner)
 
 
-def _open_held(held: list[Envelope], inner: InnerFormat, key: bytes) -> Payload:
-    """Open the envelope that ``held`` has. Its data is out of memory when the payload is made."""
-    content = open_envelope(held.pop(), key)
-    return parse_inner_payload(content, inner)
+def _open_with(payload: Payload, held: list[Envelope], inner: InnerFormat, key: bytes) -> Payload:
+    """Open ``payload``. If its envelope is in ``held``, it is taken out: or it would be in memory to the end."""
+    envelope = held.pop() if held else parse(payload.metadata, payload.data)
+    if envelope is None:
+        raise MalformedEnvelope("the envelope changed while it was opened")
+    content = open_envelope(envelope, key)
+    del envelope
+    plain = parse_payload(content)
+    del content
+    return finish_inner_payload(plain, inner)
 
 
 def _named_namespace(context: SerializationContext) -> str | None:

@@ -16,7 +16,8 @@ _K = TypeVar("_K")
 _T = TypeVar("_T")
 
 LARGE = 5 * 2**18
-"""A payload of more bytes goes to a thread. It is sealed in some 0.5 ms, and there and back again in 0.05 ms."""
+"""A payload of more bytes goes to a thread, or one that takes as long. It is sealed in some 0.5 ms, and there and back
+again in 0.05 ms."""
 
 SHARE = 2 * 2**20
 """After so much work of one call, in bytes, the event loop does what else is due. It takes some 1 ms."""
@@ -74,6 +75,11 @@ _threads = _Threads()
 async def work_on(work: Callable[[bytes], _T], data: bytes) -> _T:
     """Return ``work(data)``, which a thread has done if ``data`` is large. What it raises is raised here."""
     return work(data) if len(data) <= LARGE else await _threads.run(work, data)
+
+
+def must_wait() -> bool:
+    """Whether who wants a thread now has to wait for a turn."""
+    return _threads.turns().locked()
 
 
 async def work_in_thread(

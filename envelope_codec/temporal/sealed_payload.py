@@ -7,7 +7,7 @@ from temporalio.api.common.v1 import Payload
 from envelope_codec.envelope import NAME_DATA_KEY, parse, seal
 from envelope_codec.errors import MalformedEnvelope
 from envelope_codec.keys.sealing_key import SealingKey
-from envelope_codec.temporal.inner_payload import PADDING, InnerFormat
+from envelope_codec.temporal.inner_payload import PADDING, InnerFormat, parse_payload
 from envelope_codec.temporal.system_payloads import SYSTEM_MARK, is_exact_reference, is_reference
 
 _DEFAULT = InnerFormat()
@@ -42,7 +42,16 @@ def parse_inner_payload(data: bytes, inner: InnerFormat = _DEFAULT) -> Payload:
     Raises:
         InvalidCiphertext: ``data`` is no payload, or is compressed in a way that no reader accepts.
     """
-    payload = inner.parse(data)
+    return finish_inner_payload(parse_payload(data), inner)
+
+
+def finish_inner_payload(payload: Payload, inner: InnerFormat = _DEFAULT) -> Payload:
+    """Return what `parse_inner_payload` does, where the bytes are a payload already. It may be changed.
+
+    Raises:
+        InvalidCiphertext: it is compressed in a way that no reader accepts.
+    """
+    payload = inner.unpack(payload)
     metadata = payload.metadata
     if PADDING in metadata:
         del metadata[PADDING]

@@ -6,6 +6,7 @@ import dataclasses
 from enum import Enum
 from typing import Any
 
+from temporalio.api.enums.v1 import CommandType
 from temporalio.bridge.proto.workflow_activation import WorkflowActivation
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
 from temporalio.converter import StorageDriverStoreContext, StorageDriverWorkflowInfo
@@ -17,6 +18,7 @@ class Fate(Enum):
     SENT = "Temporal may keep them"
     REPEATED = "the SDK's core compares the commands with those in the history, and drops them"
     ANSWER = "whoever made the query gets them, and nobody keeps them"
+    LOCAL = "the SDK's core gives them to a local activity of this worker, and sends them nowhere"
 
 
 class Run:
@@ -28,8 +30,8 @@ class Run:
 class MarkedTarget(StorageDriverWorkflowInfo):
     """A workflow, as drivers and selectors know it, with the fate of its payload.
 
-    It equals the SDK's own target of that workflow, and looks and pickles like it: drivers and selectors of the
-    application see it too.
+    It equals the SDK's own target of that workflow, and looks and pickles like it, for what may log or keep it. Drivers
+    and selectors of the application are given the SDK's own: see `unmark`.
 
     Attributes:
         fate: of the payload.
@@ -81,6 +83,21 @@ def ended_well(completion: WorkflowActivationCompletion) -> bool:
     return completion.WhichOneof("status") == "successful"
 
 
+def find_local(completion: WorkflowActivationCompletion) -> frozenset[int]:
+    """Return the numbers of the local activities that a workflow begins. It numbers all its activities in one row."""
+    begun = completion.successful.commands
+    return frozenset(one.schedule_local_activity.seq for one in begun if one.HasField("schedule_local_activity"))
+
+
+def is_local(command_info: Any, numbers: frozenset[int]) -> bool:
+    """Whether payloads go to one of these local activities. ``command_info`` is what the SDK tells of their command.
+
+    These are input and headers. The SDK tells nothing with a summary, which is in the history.
+    """
+    kind = getattr(command_info, "command_type", None)
+    return kind == CommandType.COMMAND_TYPE_SCHEDULE_ACTIVITY_TASK and command_info.command_seq in numbers
+
+
 def mark(context: Any, fate: Fate, run: Run) -> Any:
     """Return the SDK's ``context`` for a store, with a marked target; ``context`` itself, if nothing is to be marked.
 
@@ -92,6 +109,12 @@ def mark(context: Any, fate: Fate, run: Run) -> Any:
     if type(target) is not StorageDriverWorkflowInfo:
         return context
     return dataclasses.replace(context, target=MarkedTarget.of(target, fate, run))
+
+
+def unmark(context: Any) -> Any:
+    """Return the SDK's ``context``, for a store or a choice, with the SDK's own target. For the application's code."""
+    target = getattr(context, "target", None)
+    return dataclasses.replace(context, target=target.plain()) if isinstance(target, MarkedTarget) else context
 
 
 def _fields(target: StorageDriverWorkflowInfo) -> dict[str, Any]:

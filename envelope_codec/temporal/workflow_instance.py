@@ -17,7 +17,7 @@ from temporalio.worker import WorkflowInstance, WorkflowInstanceDetails, Workflo
 from envelope_codec.temporal.activation import refuse_system_payloads, unmark_commands
 from envelope_codec.temporal.failure_attributes import hide
 from envelope_codec.temporal.memo import apply_null_memos
-from envelope_codec.temporal.store_target import Fate, Run, ended_well, find_fate, mark
+from envelope_codec.temporal.store_target import Fate, Run, ended_well, find_fate, find_local, is_local, mark
 from envelope_codec.temporal.untouched import Untouched
 
 _Paths: TypeAlias = "list[tuple[str, bool, _Paths | None]]"
@@ -63,8 +63,8 @@ class GuardedInstance(WorkflowInstance):
     exceptions into others. There is no null memo field that would be sealed, and no payload that the SDK would keep
     from being sealed.
 
-    It also tells drivers of external storage what Temporal would not keep: commands that a replay repeats, and answers
-    to queries.
+    It also tells drivers of external storage what Temporal would not keep: commands that a replay repeats, answers to
+    queries, and what local activities are given.
 
     Args:
         instance: the SDK's.
@@ -76,6 +76,7 @@ class GuardedInstance(WorkflowInstance):
         self._screens = screens
         self._untouched = Untouched()
         self._fate = Fate.SENT
+        self._local: frozenset[int] = frozenset()
         self._run = Run()
 
     def __getattr__(self, name: str) -> Any:
@@ -87,7 +88,7 @@ class GuardedInstance(WorkflowInstance):
         Raises:
             EncryptionRequired: the activation was refused. This fails the workflow task.
         """
-        self._fate = Fate.SENT  # until the workflow has ended well
+        self._forget()  # until the workflow has ended well
         try:
             fate = find_fate(act)
             if any(job.HasField("remove_from_cache") for job in act.jobs):
@@ -103,7 +104,7 @@ class GuardedInstance(WorkflowInstance):
         # Held until the next activation, which does not come before this one's completion was sent.
         self._untouched.hold(apply_null_memos(completion))
         if ended_well(completion):
-            self._fate = fate
+            self._fate, self._local = fate, find_local(completion)
         return completion
 
     def get_serialization_context(self, command_info: Any) -> SerializationContext | None:
@@ -112,19 +113,25 @@ class GuardedInstance(WorkflowInstance):
 
     def get_external_store_context(self, command_info: Any) -> Any:
         """Ask the SDK's instance, and mark the answer. The SDK asks before each store."""
-        return mark(self._instance.get_external_store_context(command_info), self._fate, self._run)
+        fate = Fate.LOCAL if is_local(command_info, self._local) else self._fate
+        return mark(self._instance.get_external_store_context(command_info), fate, self._run)
 
     def get_info(self) -> Any:
         """Ask the SDK's instance. The SDK asks before it decodes an activation.
 
         If decoding fails, there is no call of `activate`. So what the last activation has left ends here.
         """
-        self._fate = Fate.SENT
+        self._forget()
         return self._instance.get_info()
 
     def get_thread_id(self) -> int | None:
         """Ask the SDK's instance."""
         return self._instance.get_thread_id()
+
+    def _forget(self) -> None:
+        """Mark nothing of what the workflow hands over."""
+        self._fate = Fate.SENT
+        self._local = frozenset()
 
 
 def guard_runner(runner: WorkflowRunner, *, screens: bool = False) -> WorkflowRunner:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from importlib import import_module
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from envelope_codec.errors import ConfigurationError, InvalidCiphertext
@@ -26,6 +27,7 @@ LARGEST_SIZE = 2**32 - 1
 
 _LEVEL = 1
 _STEP = 2**20  # bytes that are decompressed at once
+_COMPRESSED_STEP = 2**22  # bytes that are compressed at once
 _FREE = 2**16  # bytes that a frame of any length may yield
 _RATIO = 256  # bytes that it may yield beyond that, for each of its own
 _WINDOW_LOG = 23
@@ -39,10 +41,35 @@ def compress(content: bytes) -> bytes:
 
     Where a reader would refuse so high a ratio, the content stands in the frame as it is.
     """
-    frame = _compress(content)
-    if len(content) > allowed_size(len(frame)):
-        frame = _store(content)
-    return len(content).to_bytes(SIZE_BYTES, "big") + frame
+    return b"".join(compress_within(content, LARGEST_SIZE + 2**20) or store(content))
+
+
+def compress_within(content: bytes, most: int) -> list[bytes] | None:
+    """Return what `compress` does, in pieces. None if that has more than ``most`` bytes, or stores the content.
+
+    It stops as soon as that is clear: a large payload that does not shrink is not in memory once more.
+    """
+    size = len(content)
+    pieces = [size.to_bytes(SIZE_BYTES, "big")]
+    length = SIZE_BYTES
+    for piece in _compress(content):
+        pieces.append(piece)
+        length += len(piece)
+        if length > most:
+            return None
+    return None if size > allowed_size(length - SIZE_BYTES) else pieces
+
+
+def store(content: bytes) -> list[bytes | memoryview]:
+    """Return ``content`` in pieces, in a frame that holds it as it is: in raw blocks (RFC 8878, section 3.1.1.2)."""
+    window = b"\x38"  # 2**17 bytes, as a block
+    pieces: list[bytes | memoryview] = [len(content).to_bytes(SIZE_BYTES, "big"), _MAGIC, b"\x00", window]
+    view = memoryview(content)
+    for begin in range(0, len(content), _BLOCK):
+        block = view[begin : begin + _BLOCK]
+        last = begin + _BLOCK >= len(content)
+        pieces += [(len(block) << 3 | last).to_bytes(3, "little"), block]
+    return pieces
 
 
 def allowed_size(frame_length: int) -> int:
@@ -126,10 +153,10 @@ def _decompress(frame: memoryview, size: int) -> bytes:
     zstd = load_zstd()
     try:
         decompressor = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _WINDOW_LOG})
-        pieces, left, given = [], size, frame
+        content, left, given = BytesIO(), size, frame  # at its end, this hands its bytes over and copies none
         while not decompressor.eof:
             piece = decompressor.decompress(given, min(_STEP, left + 1))
-            pieces.append(piece)
+            content.write(piece)
             left -= len(piece)
             given = frame[:0]
             if left < 0 or not (piece or decompressor.eof):
@@ -138,7 +165,7 @@ def _decompress(frame: memoryview, size: int) -> bytes:
         left = -1
     if left or not decompressor.eof or decompressor.unused_data:
         raise _refuse("is not one frame of the size that it claims")
-    return b"".join(pieces)
+    return content.getvalue()
 
 
 def _refuse(why: str) -> InvalidCiphertext:
@@ -154,21 +181,16 @@ class _Own(threading.local):
 _own = _Own()
 
 
-def _compress(content: bytes) -> bytes:
+def _compress(content: bytes) -> Iterator[bytes]:
+    """Yield a frame in pieces. What is smaller than a step is one piece."""
     zstd = load_zstd()
     compressor = _own.compressor or zstd.ZstdCompressor(_LEVEL)
-    _own.compressor = None  # one that failed is not used again
-    frame: bytes = compressor.compress(content, compressor.FLUSH_FRAME)
+    _own.compressor = None  # one that failed, or did not come to the end, is not used again
+    begin, view = 0, memoryview(content)
+    if len(content) > _COMPRESSED_STEP:
+        compressor.set_pledged_input_size(len(content))
+        for begin in range(_COMPRESSED_STEP, len(content), _COMPRESSED_STEP):
+            yield compressor.compress(view[begin - _COMPRESSED_STEP : begin], compressor.CONTINUE)
+    last: bytes = compressor.compress(view[begin:], compressor.FLUSH_FRAME)
     _own.compressor = compressor
-    return frame
-
-
-def _store(content: bytes) -> bytes:
-    """Return a frame that holds ``content`` as it is, in raw blocks (RFC 8878, section 3.1.1.2)."""
-    window = b"\x38"  # 2**17 bytes, as a block
-    pieces = [_MAGIC, b"\x00", window]
-    for begin in range(0, len(content), _BLOCK):
-        block = content[begin : begin + _BLOCK]
-        last = begin + _BLOCK >= len(content)
-        pieces += [(len(block) << 3 | last).to_bytes(3, "little"), block]
-    return b"".join(pieces)
+    yield last

@@ -20,7 +20,7 @@ from envelope_codec.testing import FakeKms
 from tests.e2e.test_storage import assert_sealed_reference, kept_in
 from tests.e2e.test_workflows import user_payloads
 from tests.support.harness_stores import Stores
-from tests.support.repeating_workflows import LOCAL_ACTIVITIES, Changed, Station, Waiting, echo
+from tests.support.repeating_workflows import Changed, Station, Waiting, echo
 from tests.support.server_records import eventually, result_of
 from tests.support.small_workflows import Hello, Listen
 
@@ -134,7 +134,7 @@ async def test_each_worker_stores_what_is_new_and_nothing_else(kind: str, line: 
         await line.at_rest(4)
         assert await result_of(listening) == "text"
     kept = await line.kept()
-    assert kept == await line.all_stored(3) + LOCAL_ACTIVITIES
+    assert kept == await line.all_stored(3)
 
     for _ in range(3):  # restarts and queries
         async with line.worker(**options) as client:
@@ -146,7 +146,7 @@ async def test_each_worker_stores_what_is_new_and_nothing_else(kind: str, line: 
         handle = station(client, name)
         await handle.signal(Station.order, "new")
         await until_seen(client, name, "new")
-    assert await line.kept() == kept + 3 == await line.all_stored(3) + LOCAL_ACTIVITIES
+    assert await line.kept() == kept + 3 == await line.all_stored(3)
 
     async with line.worker(**options) as client:
         handle = station(client, name)
@@ -155,7 +155,7 @@ async def test_each_worker_stores_what_is_new_and_nothing_else(kind: str, line: 
         await handle.signal(Station.order, "next")
         await line.at_rest(4)
     kept = await line.kept()
-    assert kept == await line.all_stored(5) + 2 * LOCAL_ACTIVITIES
+    assert kept == await line.all_stored(5)
 
     async with line.worker(**options) as client:
         handle = station(client, name)
@@ -166,7 +166,7 @@ async def test_each_worker_stores_what_is_new_and_nothing_else(kind: str, line: 
     for _ in range(2):  # it has ended: a replay ends it again
         async with line.worker(**options) as client:
             await until_seen(client, name, "text again patched")
-    assert await line.kept() == kept + 2 == await line.all_stored(5) + 2 * LOCAL_ACTIVITIES
+    assert await line.kept() == kept + 2 == await line.all_stored(5)
 
 
 async def test_a_failure_that_is_replayed_is_not_stored_again(line: Line, name: str) -> None:
@@ -179,7 +179,7 @@ async def test_a_failure_that_is_replayed_is_not_stored_again(line: Line, name: 
     for _ in range(2):
         async with line.worker() as client:
             await until_seen(client, name, "text patched")
-    assert await line.kept() == kept == await line.all_stored(2) + LOCAL_ACTIVITIES
+    assert await line.kept() == kept == await line.all_stored(2)
 
 
 async def test_a_workflow_that_was_reset_stores_what_it_does_anew(line: Line, plain: Client, name: str) -> None:

@@ -13,8 +13,6 @@ with workflow.unsafe.imports_passed_through():
     from tests.support.small_workflows import Hello, Listen
 
 PATIENT = timedelta(seconds=100)
-LOCAL_ACTIVITIES = 1
-"""So many a run of `Station` has. What they are given is stored, and is in no history."""
 
 
 @activity.defn

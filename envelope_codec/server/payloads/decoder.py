@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from temporalio.api.common.v1 import Payload
 
 from envelope_codec.errors import EnvelopeError
+from envelope_codec.server.payloads.protobuf_json import count_entry_bytes
 from envelope_codec.server.web.admission import Visit
 from envelope_codec.server.web.refusal import Refusal
 from envelope_codec.temporal.codec import EnvelopeCodec
+
+_FREE = 2**14  # bytes; the entries of no honest payload take more
 
 
 class TooManyBytes(EnvelopeError):
@@ -18,6 +21,9 @@ class TooManyBytes(EnvelopeError):
 
 async def decode(codec: EnvelopeCodec, payloads: Sequence[Payload], visit: Visit) -> list[Payload]:
     """Return what ``codec`` makes of ``payloads``. The bytes of a call that fails are given back.
+
+    A payload whose entries take more memory than entries of any honest one counts with them as well: an entry of two
+    bytes takes a hundred times as many in the answer.
 
     Raises:
         TooManyBytes: there is no room for what one of them yields.
@@ -37,7 +43,12 @@ async def decode(codec: EnvelopeCodec, payloads: Sequence[Payload], visit: Visit
             raise TooManyBytes("what the payload holds is too large for the budget of its caller", operation="open")
 
     try:
-        return await codec.with_budget(take).decode(payloads)
+        opened = await codec.with_budget(take).decode(payloads)
+        for payload in opened:
+            size = count_entry_bytes(payload)
+            if size > _FREE:
+                take(size)
+        return opened
     except BaseException:
         if taken:
             visit.give_back_bytes(sum(taken))

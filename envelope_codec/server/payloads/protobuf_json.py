@@ -19,6 +19,8 @@ _BRACKETS = 64
 _QUOTES = 1_024
 _DEPTH = 8
 _NODE_BYTES = 64
+_NODES_OF_ENTRY = 2  # of metadata
+_NODES_OF_SIZE = 4  # of a stored payload: an object with a name and a text
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 BASE64 = "|".join(
@@ -39,6 +41,11 @@ def count_tree_bytes(body: bytes | bytearray) -> int:
     """
     nodes = body.count(b'"') + body.count(b",") + body.count(b"{") + body.count(b"[")
     return _NODE_BYTES * nodes + (0 if body.isascii() else len(body) // 2)
+
+
+def count_entry_bytes(payload: Payload) -> int:
+    """Return how many bytes of memory the tree of a payload's JSON takes at most, beside its texts."""
+    return _NODE_BYTES * (_NODES_OF_ENTRY * len(payload.metadata) + _NODES_OF_SIZE * len(payload.external_payloads))
 
 
 def parse_payloads(body: bytes | bytearray, limit: int) -> list[Payload]:

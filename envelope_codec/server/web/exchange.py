@@ -18,7 +18,12 @@ from envelope_codec.server.auth.access import Grants
 from envelope_codec.server.auth.principal import Principal, caller_key
 from envelope_codec.server.auth.rule import Verb
 from envelope_codec.server.payloads.outcome import Outcome, count_failures
-from envelope_codec.server.payloads.protobuf_json import count_tree_bytes, parse_payloads, render_payloads
+from envelope_codec.server.payloads.protobuf_json import (
+    count_entry_bytes,
+    count_tree_bytes,
+    parse_payloads,
+    render_payloads,
+)
 from envelope_codec.server.payloads.read_request import ReadRequest
 from envelope_codec.server.service import Service
 from envelope_codec.server.web.admission import Visit
@@ -174,7 +179,7 @@ class Exchange:
         if failed and (self._service.server.strict or count == len(outcomes)):
             raise refusal_of(failed)
         payloads = [outcome.payload for outcome in outcomes]
-        size = sum(len(payload.data) for payload in payloads)
+        size = sum(len(payload.data) + count_entry_bytes(payload) for payload in payloads)
         rendered = await _run_aside(size, render_payloads, payloads)
         headers = {FAILED_HEADER: str(count)} if count else None
         return Response(rendered, 200, headers, "application/json")

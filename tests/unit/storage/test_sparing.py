@@ -44,12 +44,13 @@ def test_an_answer_is_stored_from_its_size_on(size: int, spared: bool) -> None:
     assert not Sparing(answers=0, memory=MANY).spares(context(Fate.ANSWER), payload(100))
 
 
-def test_repeated_commands_are_spared_while_there_is_memory() -> None:
+@pytest.mark.parametrize("fate", [Fate.REPEATED, Fate.LOCAL])
+def test_what_the_core_holds_is_spared_while_there_is_memory(fate: Fate) -> None:
     sparing, run = Sparing(answers=0, memory=25_000), Run()
     size = 10_000 + REFERENCE
-    assert [sparing.spares(context(Fate.REPEATED, run), payload(size)) for _ in range(3)] == [True, True, False]
-    assert sparing.spares(context(Fate.REPEATED, Run()), payload(5_000 + REFERENCE)), "smaller ones go on"
-    assert not Sparing(answers=MANY, memory=0).spares(context(Fate.REPEATED), payload(100)), "0 is off"
+    assert [sparing.spares(context(fate, run), payload(size)) for _ in range(3)] == [True, True, False]
+    assert sparing.spares(context(fate, Run()), payload(5_000 + REFERENCE)), "smaller ones go on"
+    assert not Sparing(answers=MANY, memory=0).spares(context(fate), payload(100)), "0 is off"
 
 
 # --- memory -----------------------------------------------------------------------------------------------------------

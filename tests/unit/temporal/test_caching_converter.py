@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import gc
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +24,8 @@ from temporalio.converter import (
     PayloadCodec,
     SerializationContext,
     StorageDriver,
+    StorageDriverStoreContext,
+    StorageDriverWorkflowInfo,
     WithSerializationContext,
     WorkflowSerializationContext,
 )
@@ -31,7 +34,7 @@ from envelope_codec import envelope_data_converter
 from envelope_codec.temporal import caching_converter
 from envelope_codec.temporal.caching_converter import CachingConverter
 from envelope_codec.temporal.codec import EnvelopeCodec
-from envelope_codec.temporal.converter import apply_codec
+from envelope_codec.temporal.converter import apply_codec, merge_codec
 from envelope_codec.testing import FakeKms
 
 FLOW = WorkflowSerializationContext(namespace="default", workflow_id="w")
@@ -56,6 +59,13 @@ class Plain(PayloadCodec):
 
     async def decode(self, payloads: Any) -> Any:
         return payloads
+
+
+@dataclasses.dataclass
+class Unhashable(Plain):
+    """As each class is that compares by value and may change."""
+
+    level: int = 1
 
 
 class PlainInContext(Plain, WithSerializationContext):
@@ -149,6 +159,7 @@ KEPT = {
     "default": DataConverter(),
     "payload converter": DataConverter(payload_converter_class=Counted),
     "codec": DataConverter(payload_codec=Plain()),
+    "codec that can't be hashed": DataConverter(payload_codec=Unhashable()),
     "failure converter": DataConverter(failure_converter_class=type("Mine", (DefaultFailureConverter,), {})),
 }
 
@@ -166,6 +177,33 @@ def test_there_is_one_copy_for_each_variant(base: DataConverter, sealing: bool, 
         assert one.with_context(STEP) is step
         assert one.with_context(NEXUS) is converter
     assert Counted.made == begun
+
+
+@pytest.mark.parametrize("theirs", [None, ExternalStorage([Idle()])], ids=["ours alone", "beside the application's"])
+@pytest.mark.parametrize("storing", [True, False], ids=["storing", "reading"])
+def test_there_is_one_copy_for_each_variant_where_payloads_are_stored(
+    storing: bool, theirs: ExternalStorage | None, make: Any, tmp_path: Path
+) -> None:
+    name = "storage" if storing else "former_storage"
+    converter = make(DataConverter(external_storage=theirs), **{name: f"file://{tmp_path}"})
+    flow, step, nexus = (converter.with_context(context) for context in (FLOW, STEP, NEXUS))
+    assert len({id(one.external_storage) for one in (converter, flow, step, nexus)}) == 4
+    for one in (converter, flow, step, nexus):
+        assert one.with_context(FLOW) is one.with_context(OTHER_FLOW) is flow
+        assert one.with_context(STEP) is step
+        assert one.with_context(NEXUS) is nexus
+    assert len(converter._kept) == 3
+    target = StorageDriverStoreContext(target=StorageDriverWorkflowInfo(namespace="default", id="w"))
+    bound = flow._with_store_context(target)
+    assert bound is not flow
+    assert flow.external_storage._store_context.target is None, "a target is for one store alone"
+    assert bound.with_context(STEP).external_storage is not step.external_storage
+
+
+def test_application_storage_alone_takes_no_context(make: Any) -> None:
+    converter = make(DataConverter(external_storage=ExternalStorage([Idle()])))
+    assert converter.with_context(FLOW) is converter.with_context(OTHER_FLOW)
+    assert converter.with_context(FLOW).external_storage is converter.external_storage
 
 
 @pytest.mark.parametrize("base", KEPT.values(), ids=KEPT.keys())
@@ -219,10 +257,31 @@ def test_payloads_are_converted_in_their_own_context(make: Any) -> None:
     [{"legacy_codecs": [PlainInContext()]}, {"resolver": lambda context: None}],
     ids=["legacy codecs", "resolver"],
 )
-def test_codec_with_endless_variants_leaves_none_behind(settings: dict[str, Any], make: Any) -> None:
-    converter = make(**settings)
+def test_codec_with_endless_variants_leaves_none_behind(settings: dict[str, Any], make: Any, tmp_path: Path) -> None:
+    converter = make(**settings, storage=f"file://{tmp_path}")
+    assert converter.with_context(FLOW) is not converter.with_context(FLOW)
+    storage = converter.external_storage
+    assert storage.with_context(FLOW) is not storage.with_context(FLOW)
+    assert not converter._kept
+    assert not storage._kept
+    assert not storage.drivers[0]._variants
+
+
+class Restless(EnvelopeCodec):
+    """A codec of the application's own, with a variant for each call."""
+
+    def with_context(self, context: SerializationContext) -> Any:
+        return copy.copy(super().with_context(context))
+
+
+@pytest.mark.parametrize("base", [None, Plain()], ids=["alone", "in a chain"])
+def test_subclass_with_endless_variants_leaves_none_behind(base: PayloadCodec | None, make: Any) -> None:
+    codec = Restless(FakeKms())
+    converter = merge_codec(DataConverter(payload_codec=base), codec, NoStores())
+    assert isinstance(converter, CachingConverter)
     assert converter.with_context(FLOW) is not converter.with_context(FLOW)
     assert not converter._kept
+    codec.close()
 
 
 def test_legacy_codec_without_contexts_does_no_harm(make: Any) -> None:

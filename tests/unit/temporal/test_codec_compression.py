@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from temporalio.api.common.v1 import Payload
-from temporalio.converter import PayloadCodec
+from temporalio.converter import PayloadCodec, WorkflowSerializationContext
 
 from envelope_codec import ConfigurationError, EnvelopeCodec, EnvelopeConfig, EnvelopeError, InvalidCiphertext
 from envelope_codec.envelope import seal
@@ -133,6 +133,32 @@ async def test_a_codec_that_is_to_compress_needs_zstd_when_it_is_made(monkeypatc
 def test_wrong_settings_are_named(settings: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigurationError, match=words):
         make(FakeKms(), **settings)
+
+
+CONTEXTS = [
+    WorkflowSerializationContext(namespace="default", workflow_id="w"),
+    WorkflowSerializationContext(namespace="ReplayNamespace", workflow_id="w"),
+]
+
+
+@pytest.mark.parametrize("context", CONTEXTS)
+@pytest.mark.parametrize("resolves", [False, True])
+async def test_a_budget_is_kept_in_every_context(context: WorkflowSerializationContext, resolves: bool) -> None:
+    kms = FakeKms()
+    codec = make(kms, compression="zstd", **({"resolver": lambda context: None} if resolves else {}))
+    sealed = await codec.encode([TEXT])
+    taken: list[int] = []
+    for bounded in (
+        codec.with_budget(taken.append).with_context(context),
+        codec.with_context(context).with_budget(taken.append),
+        codec.with_context(context).with_budget(taken.append).with_context(context).with_context(context),
+    ):
+        assert await bounded.decode(sealed) == [TEXT]
+        assert taken.pop() == TEXT.ByteSize()
+        assert not taken
+        assert not bounded.has_lasting_variants, "each budget is for one call"
+    assert await codec.with_context(context).decode(sealed) == [TEXT]
+    assert not taken, "those of others are bound by nothing"
 
 
 class Zlib(PayloadCodec):

@@ -13,7 +13,7 @@ from temporalio.api.common.v1 import Payload
 
 from envelope_codec import EnvelopeConfig, EnvelopeError, InvalidCiphertext
 from envelope_codec.temporal import inner_payload, zstd_frame
-from envelope_codec.temporal.inner_payload import COMPRESSED, InnerFormat
+from envelope_codec.temporal.inner_payload import COMPRESSED, InnerFormat, unpacking_work
 from envelope_codec.temporal.sealed_payload import parse_inner_payload
 from envelope_codec.testing import FakeKms
 
@@ -79,7 +79,7 @@ def test_five_percent_is_the_least_that_it_must_save() -> None:
     for random in range(18_500, 19_200, 5):
         given = payload(random)
         data = ZSTD.serialize(given)
-        full = len(inner_payload._compress(given.SerializeToString()))
+        full = wrapped(given.SerializeToString()).ByteSize()
         saved[random] = is_compressed(data)
         assert saved[random] is (full <= 0.95 * given.ByteSize())
     assert set(saved.values()) == {True, False}
@@ -129,6 +129,15 @@ def test_a_reader_takes_what_its_own_bound_allows() -> None:
     assert InnerFormat(max_payload=1).parse(TEXT.SerializeToString()) == TEXT, "what is not compressed has no bound"
 
 
+@pytest.mark.parametrize("length", [0, 1, 127, 128, 2**14 - 1, 2**14, 2**21])
+def test_a_compressed_payload_is_written_as_protobuf_does(length: int) -> None:
+    data = os.urandom(length)
+    expected = Payload(metadata={"encoding": COMPRESSED}, data=data)
+    assert Payload.FromString(inner_payload._join([data[:5], data[5:]])) == expected
+    if length:
+        assert inner_payload._join([data]) == expected.SerializeToString()
+
+
 def test_a_padding_may_stand_outside_and_inside() -> None:
     inside = Payload(metadata={**TEXT.metadata, "encryption-padding": b"xx"}, data=TEXT.data)
     outside = wrapped(inside.SerializeToString(), encryption_padding=b"y" * 100)
@@ -140,10 +149,29 @@ def test_marks_of_the_sdk_are_dropped_from_compressed_payloads() -> None:
     assert parse_inner_payload(ZSTD.serialize(marked)) == TEXT
 
 
-def test_what_a_payload_claims_to_yield_is_known_before_it_is_decompressed() -> None:
-    assert inner_payload.claimed_size(Payload.FromString(ZSTD.serialize(TEXT))) == TEXT.ByteSize()
-    assert inner_payload.claimed_size(OWN) == int.from_bytes(b"not ", "big"), "whoever asks has checked nothing"
-    assert inner_payload.claimed_size(TEXT) == 0
+def test_work_of_unpacking_is_known_before_it_is_done() -> None:
+    each, small = inner_payload._DECOMPRESSING, Payload.FromString(ZSTD.serialize(TEXT))
+    assert unpacking_work(small) == each * (TEXT.ByteSize() + len(small.data))
+    claimed = int.from_bytes(OWN.data[:4], "big")
+    assert unpacking_work(OWN) == each * (claimed + len(OWN.data)), "whoever asks has checked nothing"
+    assert unpacking_work(TEXT) == 0
+
+
+@pytest.mark.parametrize(
+    ("payload", "size", "compresses"),
+    [
+        (TEXT, 2**20, True),
+        (TEXT, 2**26 + 1, False),
+        (OWN, 2**20, True),
+    ],
+)
+def test_work_of_sealing_counts_compression(payload: Payload, size: int, compresses: bool) -> None:
+    assert ZSTD.sealing_work(payload, size) == size * (inner_payload._COMPRESSING if compresses else 1)
+
+
+def test_work_of_sealing_without_compression() -> None:
+    assert PLAIN.sealing_work(TEXT, 2**20) == 2**20
+    assert PLAIN.sealing_work(OWN, 2**20) == inner_payload._COMPRESSING * 2**20, "it is compressed in any case"
 
 
 def with_field(payload: Payload, more: bytes) -> bytes:

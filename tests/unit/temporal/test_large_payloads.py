@@ -6,6 +6,7 @@ import asyncio
 import gc
 import sys
 import threading
+import tracemalloc
 from collections.abc import Awaitable, Iterator
 from typing import Any
 
@@ -13,7 +14,10 @@ import pytest
 from temporalio.api.common.v1 import Payload
 
 from envelope_codec import EnvelopeCodec, EnvelopeConfig, InvalidCiphertext
+from envelope_codec.envelope import seal
+from envelope_codec.observe import Event
 from envelope_codec.temporal import large_payloads
+from envelope_codec.temporal.inner_payload import COMPRESSED
 from envelope_codec.temporal.large_payloads import EACH, LARGE, SHARE, work_in_thread, work_on
 from envelope_codec.testing import FakeKms
 from tests.support.forked_child import in_child
@@ -94,6 +98,105 @@ async def test_loop_gets_its_turns_during_a_call_of_many_payloads(size: int) -> 
     assert turns.count == 1 + 3
     assert await turns.during(codec.decode(sealed)) == plain
     assert turns.count >= 1 + 3
+    codec.close()
+
+
+WORDS = b"".join(b'{"id": %d, "lamp": "green"},' % number for number in range(100_000))
+
+
+def text(size: int) -> Payload:
+    return Payload(metadata={"encoding": b"json/plain"}, data=WORDS[:size])
+
+
+OWN = Payload(metadata={"encoding": COMPRESSED}, data=WORDS[:200_000])
+
+
+@pytest.mark.parametrize(("plain", "compression"), [(text(200_000), "zstd"), (OWN, "none"), (OWN, "zstd")])
+async def test_loop_goes_on_while_a_payload_is_compressed(plain: Payload, compression: Any) -> None:
+    codec, turns = EnvelopeCodec(EnvelopeConfig(key=FakeKms(), compression=compression)), Turns()
+    await warm(codec)
+    [sealed] = await turns.during(codec.encode([plain]))
+    assert turns.count > 1
+    assert await codec.decode([sealed]) == [plain]
+    codec.close()
+
+
+@pytest.mark.parametrize("wrapping", ["wrapping-key", "direct"])
+async def test_loop_goes_on_while_a_small_envelope_yields_much(wrapping: Any) -> None:
+    codec, turns = EnvelopeCodec(EnvelopeConfig(key=FakeKms(), compression="zstd", wrapping=wrapping)), Turns()
+    await warm(codec)
+    plain = text(2 * LARGE)
+    [sealed] = await codec.encode([plain])
+    assert len(sealed.data) < LARGE
+    await codec.decode([sealed])
+    assert await turns.during(codec.decode([sealed])) == [plain]
+    assert turns.count > 1
+    codec.close()
+
+
+async def test_loop_goes_on_while_a_frame_of_many_blocks_yields_little() -> None:
+    """Each block takes its time. There are 300,000 empty ones here."""
+    codec, turns = EnvelopeCodec(FakeKms()), Turns()
+    await warm(codec)
+    plain = SMALL.SerializeToString()
+    blocks = b"\x00\x00\x00" * 300_000 + (len(plain) << 3 | 1).to_bytes(3, "little") + plain
+    data = len(plain).to_bytes(4, "big") + b"\x28\xb5\x2f\xfd\x00\x38" + blocks
+    key = await codec.keyring.sealing_key("default")
+    inner = Payload(metadata={"encoding": COMPRESSED}, data=data).SerializeToString()
+    wrapped, sealed = seal(inner, key.record, key.key)
+    assert wrapped is not None
+    envelope = Payload(metadata={**key.record.metadata, "encryption-data-key": wrapped}, data=sealed)
+    assert len(envelope.data) < LARGE
+    assert await turns.during(codec.decode([envelope])) == [SMALL]
+    assert turns.count > 1
+    codec.close()
+
+
+async def test_what_comes_out_of_compression_counts_for_the_turns_of_the_loop() -> None:
+    codec, turns = EnvelopeCodec(EnvelopeConfig(key=FakeKms(), compression="zstd")), Turns()
+    await warm(codec)
+    plain = [text(100_000)] * 40
+    sealed = await turns.during(codec.encode(plain))
+    assert turns.count > 40 * 100_000 // SHARE + 1
+    assert sum(len(payload.data) for payload in sealed) < SHARE
+    assert await turns.during(codec.decode(sealed)) == plain
+    assert turns.count > 40 * 100_000 // SHARE + 1
+    codec.close()
+
+
+async def test_event_of_compression_asks_protobuf_for_no_sizes() -> None:
+    """It would write each payload once more, on the event loop."""
+    seen: list[Event] = []
+
+    class Events:
+        def on_event(self, event: Event) -> None:
+            seen.append(event)
+
+    codec = EnvelopeCodec(EnvelopeConfig(key=FakeKms(), compression="zstd"), observer=Events())
+    await warm(codec)
+    seen.clear()
+    plain = [text(LARGE + 1), SMALL]
+    before = sum(len(payload.SerializeToString()) for payload in plain)
+    writes: list[int] = []
+
+    class Counting:
+        """A payload that tells when it is asked for its size."""
+
+        def __init__(self, payload: Payload) -> None:
+            self._payload = payload
+
+        def ByteSize(self) -> int:
+            writes.append(1)
+            return self._payload.ByteSize()
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._payload, name)
+
+    given: Any = [Counting(payload) for payload in plain]
+    await codec.encode(given)
+    [event] = [event for event in seen if event.operation == "compress"]
+    assert (event.payloads, event.bytes_before) == (2, before)
+    assert not writes
     codec.close()
 
 
@@ -214,6 +317,32 @@ async def test_cancelled_callers_give_their_turns_back() -> None:
     work.go.set()
     assert await work_in_thread(str, 1, lambda: None, never) == "1"
     assert len(work.begun) == most
+
+
+@pytest.mark.parametrize("operation", ["encode", "decode"])
+async def test_callers_that_wait_for_a_turn_hold_no_copy(codec: EnvelopeCodec, operation: str) -> None:
+    """`tracemalloc` sees what Python holds, and not the payloads of protobuf themselves."""
+    await warm(codec)
+    given = [large()] if operation == "encode" else await codec.encode([large()])
+    call = codec.encode if operation == "encode" else codec.decode
+    await call(given)
+    work, most = Work(), large_payloads._THREADS
+    tasks: list[asyncio.Task[Any]] = [
+        asyncio.create_task(work_in_thread(work, n, lambda n=n: n, never))  # type: ignore[misc]
+        for n in range(most)
+    ]
+    await work.begins(most)
+    tracemalloc.start()
+    try:
+        waiting = [asyncio.create_task(call(given)) for _ in range(5)]
+        for _ in range(20):
+            await asyncio.sleep(0)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    work.go.set()
+    await asyncio.gather(*tasks, *waiting)
+    assert held < LARGE
 
 
 async def test_process_that_starts_no_threads_any_more_does_the_work_itself(monkeypatch: pytest.MonkeyPatch) -> None:

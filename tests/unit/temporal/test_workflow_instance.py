@@ -13,6 +13,7 @@ import pytest
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 from temporalio.api.common.v1 import Payload
+from temporalio.api.enums.v1 import CommandType
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.workflowservice.v1 import SignalWithStartWorkflowExecutionRequest
 from temporalio.bridge.proto.workflow_activation import WorkflowActivation
@@ -29,6 +30,7 @@ from temporalio.converter import (
     StorageDriverWorkflowInfo,
 )
 from temporalio.worker import UnsandboxedWorkflowRunner, WorkflowInstance, WorkflowRunner
+from temporalio.worker._command_aware_visitor import CommandInfo
 from temporalio.worker._workflow import _CommandAwareDataConverter
 
 from envelope_codec import EnvelopeCodec, envelope_data_converter
@@ -256,11 +258,13 @@ class Greedy(StorageDriver):
 
     def __init__(self) -> None:
         self.stored: list[Payload] = []
+        self.contexts: list[Any] = []
 
     def name(self) -> str:
         return "greedy"
 
     async def store(self, context: Any, payloads: Any) -> Any:
+        self.contexts.append(context)
         self.stored.extend(Payload.FromString(payload.SerializeToString()) for payload in payloads)
         return [StorageDriverClaim(claim_data={"at": "0"}) for _ in payloads]
 
@@ -531,6 +535,62 @@ def test_an_activation_that_can_not_be_opened_leaves_nothing_of_the_last_one() -
     assert fate_of(instance) is Fate.SENT
 
 
+def beginning(**activities: int) -> WorkflowActivationCompletion:
+    """Of a workflow that begins activities of these numbers."""
+    completion = WorkflowActivationCompletion()
+    for kind, number in activities.items():
+        command = getattr(completion.successful.commands.add(), kind)
+        command.seq = number
+        command.arguments.append(VALUE)
+        command.headers["h"].CopyFrom(VALUE)
+    return completion
+
+
+def fate_with(instance: WorkflowInstance, number: int, kind: str = "SCHEDULE_ACTIVITY_TASK") -> Fate:
+    info = CommandInfo(CommandType.Value(f"COMMAND_TYPE_{kind}"), number)
+    return getattr(instance.get_external_store_context(info).target, "fate", Fate.SENT)
+
+
+def test_what_local_activities_are_given_is_told_from_all_else() -> None:
+    instance = storing(beginning(schedule_activity=1, schedule_local_activity=2))
+    instance.activate(NEW)
+    assert [fate_with(instance, number) for number in (1, 2, 3)] == [Fate.SENT, Fate.LOCAL, Fate.SENT]
+    assert fate_with(instance, 2, "SIGNAL_EXTERNAL_WORKFLOW_EXECUTION") is Fate.SENT, "those are numbered apart"
+    assert fate_of(instance) is Fate.SENT, "a summary is in the history"
+    instance.get_info()
+    assert fate_with(instance, 2) is Fate.SENT, "as long as the next activation has not ended"
+    instance.activate(NEW)
+    instance._instance.completion = beginning(schedule_activity=2)
+    instance.activate(NEW)
+    assert fate_with(instance, 2) is Fate.SENT
+    instance._instance.completion.failed.SetInParent()
+    instance.activate(NEW)
+    assert fate_with(instance, 2) is Fate.SENT
+
+
+@pytest.mark.parametrize(("settings", "stored"), [({}, 3), ({"storage_replay_memory": 0}, 5)])
+async def test_only_what_local_activities_are_given_stays_inline(
+    settings: dict[str, Any], stored: int, tmp_path: Path
+) -> None:
+    """The way of the SDK's worker. The summary of a local activity is in the history, by its marker."""
+    completion = beginning(schedule_activity=1, schedule_local_activity=2)
+    completion.successful.commands[1].user_metadata.summary.CopyFrom(VALUE)
+    instance = storing(completion)
+    instance.activate(NEW)
+    converter = envelope_data_converter(
+        FakeKms(), namespace="n", storage=f"file://{tmp_path}", storage_threshold=0, **settings
+    )
+    aware = _CommandAwareDataConverter.create(instance, converter, converter, None)  # type: ignore[arg-type]
+    await encode_completion(completion, aware, encode_headers=True, storage_concurrency_limit=1)
+    kept, local = completion.successful.commands
+    assert len(list(tmp_path.glob("*/*"))) == stored  # noqa: ASYNC240
+    given = [*local.schedule_local_activity.arguments, local.schedule_local_activity.headers["h"]]
+    assert [is_envelope(one) for one in given] == [stored == 3] * 2
+    assert SECRET.encode() not in completion.SerializeToString()
+    for one in (local.user_metadata.summary, kept.schedule_activity.arguments[0], kept.schedule_activity.headers["h"]):
+        assert not is_envelope(one)
+
+
 def test_a_workflow_that_is_given_up_is_freed() -> None:
     instance = storing()
     instance.activate(REPLAYING)
@@ -610,6 +670,10 @@ async def test_the_applications_own_selector_decides_as_ever(former: bool, tmp_p
         await encoded(completion, aware)
     assert len(driver.stored) == 3
     assert asked == [StorageDriverSelectContext(target=TARGET)] * 3
+    told = [context.target for context in (*asked, *driver.contexts)]
+    assert {type(target) for target in told} == {StorageDriverWorkflowInfo}, (
+        "who asks for the class finds the SDK's own"
+    )
 
 
 class Ignorant(Instance):

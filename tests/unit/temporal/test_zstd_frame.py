@@ -75,7 +75,7 @@ def test_text_shrinks() -> None:
 @pytest.mark.parametrize("size", [1, 2**17 - 1, 2**17, 2**17 + 1, 2**20])
 def test_a_frame_that_stores_its_content_is_one_that_any_library_reads(size: int) -> None:
     content = os.urandom(size)
-    assert load_zstd().decompress(zstd_frame._store(content)) == content
+    assert load_zstd().decompress(b"".join(zstd_frame.store(content))[4:]) == content
 
 
 @pytest.mark.parametrize(
@@ -178,8 +178,8 @@ def test_the_ratio_is_bound_to_the_byte() -> None:
 @pytest.mark.parametrize(("size", "fits"), [(2**23, True), (2**23 + 1, False)])
 def test_the_window_of_a_single_segment_is_its_content(size: int, fits: bool) -> None:
     content = os.urandom(size)
-    stored = zstd_frame._store(content)
-    data = sized(size, MAGIC + b"\xa0" + size.to_bytes(4, "little") + stored[6:])
+    stored = b"".join(zstd_frame.store(content))
+    data = sized(size, MAGIC + b"\xa0" + size.to_bytes(4, "little") + stored[10:])
     if fits:
         assert decompress(data, LIMIT) == content
     else:
@@ -305,6 +305,44 @@ def test_a_compressor_that_failed_is_not_used_again(monkeypatch: pytest.MonkeyPa
     with pytest.raises(MemoryError):
         compress(TEXT)
     assert decompress(compress(TEXT), LIMIT) == TEXT
+
+
+@pytest.mark.parametrize("size", [2**22 - 1, 2**22, 2**22 + 1, 2**23, 2**23 + 1])
+def test_what_is_compressed_in_steps_is_one_frame_with_its_size(size: int) -> None:
+    content = b"".join(b"%d lamps, " % number for number in range(700_000))[:size]
+    assert len(content) == size
+    data = compress(content)
+    assert data[8] >> 6, "the header has the content's size"
+    assert len(data) < size / 2
+    assert decompress(data, LIMIT) == content
+
+
+def test_what_does_not_shrink_is_given_up_early_and_leaves_no_half_frame() -> None:
+    content = os.urandom(2**24)
+    tracemalloc.start()
+    try:
+        assert zstd_frame.compress_within(content, 2**20) is None
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2**24
+    assert decompress(compress(TEXT), LIMIT) == TEXT
+    assert zstd_frame.compress_within(bytes(2**23), 2**23) is None, "no reader would accept it"
+    exactly = len(compress(TEXT))
+    assert b"".join(zstd_frame.compress_within(TEXT, exactly) or []) == compress(TEXT)
+    assert zstd_frame.compress_within(TEXT, exactly - 1) is None
+
+
+def test_content_is_in_memory_once_after_it_was_decompressed() -> None:
+    content = bytes(range(256)) * 2**14
+    data = compress(content + os.urandom(2**17))
+    tracemalloc.start()
+    try:
+        assert len(decompress(data, LIMIT)) == len(content) + 2**17
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1.7 * len(content)
 
 
 def test_a_python_without_zstd_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,3 +97,18 @@ def test_bytes_are_counted_right_in_threads() -> None:
         visit.leave()
     assert budgets._bytes.used == 0
     assert budgets._bytes.callers == 0
+
+
+@pytest.mark.parametrize("compression", ["none", "zstd"])
+async def test_entries_count_as_much_as_they_take_in_the_answer(compression: str) -> None:
+    """Each of these takes two bytes in its payload."""
+    codec = EnvelopeCodec(EnvelopeConfig.model_validate({"key": FakeKms(), "compression": compression}))
+    honest = Payload(metadata={"encoding": b"json/plain"}, external_payloads=[Payload.ExternalPayloadDetails()] * 3)
+    hostile = Payload(external_payloads=[Payload.ExternalPayloadDetails()] * 50_000)
+    budgets = admission(total=2**23, each=2**22)
+    visit = budgets.visit("mallory")
+    assert await decode(codec, await codec.encode([honest]), visit) == [honest]
+    before = budgets._bytes.used
+    with pytest.raises(TooManyBytes):
+        await decode(codec, await codec.encode([honest, hostile]), visit)
+    assert budgets._bytes.used == before
