@@ -123,6 +123,8 @@ class KmsCalls:
         if failure is not None and failure.code == THROTTLED.code:
             turns.throttle(begun)
             attempt.wait_for(turns, namespace)
+        elif not isinstance(failure, KmsUnavailable):
+            turns.answer(begun)
         event = Event(
             operation,
             type(failure).__name__ if failure else "ok",

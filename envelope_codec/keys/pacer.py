@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from enum import Enum
 
-_SHORTEST, _LONGEST = 0.002, 5.0  # seconds from call to call
+_SHORTEST, _FIRST, _LONGEST = 0.002, 0.1, 2.0  # seconds from call to call
 _HALVED_IN = 5.0  # seconds
 
 
@@ -20,20 +20,20 @@ class Pacer:
     """A pacer for one master key. The keyring's lock guards every use.
 
     A KMS that throttles has a budget for an account or a key, and each of many processes can only find out its share.
-    So a throttled call doubles the interval, and time shortens it again. Time does so for all processes alike, and the
-    process that calls most often is throttled most often: so their intervals become alike, however they began.
+    So a throttled call doubles the interval. An answered one halves it, and time shortens it too. So the interval stays
+    short where somebody else uses the budget up, and calls are rejected however few there are.
 
     ::
 
         FREE --throttled--> PACED --throttled--> PACED, with a longer interval
-        PACED --time--> PACED, with a shorter interval; FREE, once it is too short to matter
+        PACED --answered, time--> PACED, with a shorter interval; FREE, once it is too short to matter
     """
 
-    __slots__ = ("_before", "_interval", "_second", "_sent", "_slowed_at", "_turn_at")
+    __slots__ = ("_before", "_changed_at", "_interval", "_second", "_sent", "_turn_at")
 
     def __init__(self) -> None:
-        self._interval = 0.0  # when it was last lengthened
-        self._slowed_at = -math.inf
+        self._interval = 0.0  # when a call last changed it
+        self._changed_at = -math.inf
         self._turn_at = -math.inf
         self._second = 0  # the running second, with the calls sent in it and in the one before
         self._sent = 0
@@ -45,7 +45,7 @@ class Pacer:
 
     def interval(self, now: float) -> float:
         """Return the seconds from call to call; 0 for none."""
-        return decayed(self._interval, now - self._slowed_at)
+        return decayed(self._interval, now - self._changed_at)
 
     def wait(self, now: float) -> float:
         """Return the seconds until the next call may be sent; 0 for at once."""
@@ -69,11 +69,17 @@ class Pacer:
     def throttle(self, sent: float, now: float) -> None:
         """Take note that a call that was sent at ``sent`` was throttled.
 
-        Calls that were sent before the interval was last lengthened say nothing of the new one.
+        Calls that were sent before the interval was last changed say nothing of the new one.
         """
-        if sent >= self._slowed_at:
+        if sent >= self._changed_at:
             self._interval = lengthened(self.interval(now), max(self._sent, self._before))
-            self._slowed_at = now
+            self._changed_at = now
+
+    def answer(self, sent: float, now: float) -> None:
+        """Take note that a call that was sent at ``sent`` was answered, whatever the answer."""
+        if self._interval and sent >= self._changed_at:
+            self._interval = self.interval(now) / 2
+            self._changed_at = now
 
 
 def lengthened(interval: float, sent: int) -> float:
@@ -81,12 +87,14 @@ def lengthened(interval: float, sent: int) -> float:
 
     Args:
         interval: by now; 0 for none.
-        sent: calls in a second, before there was an interval. Half as many are sent then.
+        sent: calls in a second, before there was an interval. Of many, half as many are sent then. Of few, as many as
+            each by itself would be sent again after another failure.
     """
-    return min(_LONGEST, max(_SHORTEST, 2 * interval if interval else 2 / max(1, sent)))
+    first = min(_FIRST, 2 / max(1, sent))
+    return min(_LONGEST, max(_SHORTEST, 2 * interval if interval else first))
 
 
 def decayed(interval: float, seconds: float) -> float:
-    """Decide on the seconds from call to call, so many seconds after a throttled one. 0 for none."""
+    """Decide on the seconds from call to call, so many seconds after the last that changed them. 0 for none."""
     shorter = interval * 2.0 ** -(seconds / _HALVED_IN) if interval else 0.0
     return shorter if shorter >= _SHORTEST else 0.0

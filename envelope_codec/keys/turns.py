@@ -73,6 +73,11 @@ class Turns:
         with self._owner.lock:
             self._pacer.throttle(sent, self._clock.monotonic())
 
+    def answer(self, sent: float) -> None:
+        """Take note that a call that was sent at ``sent`` (monotonic seconds) was answered."""
+        with self._owner.lock:
+            self._pacer.answer(sent, self._clock.monotonic())
+
     def join(self, waiting: Waiting, *, again: bool) -> None:
         """Have an attempt wait for its turn. Called under the lock.
 
