@@ -145,7 +145,8 @@ CONTEXTS = [
 @pytest.mark.parametrize("resolves", [False, True])
 async def test_a_budget_is_kept_in_every_context(context: WorkflowSerializationContext, resolves: bool) -> None:
     kms = FakeKms()
-    codec = make(kms, compression="zstd", **({"resolver": lambda context: None} if resolves else {}))
+    resolver: dict[str, Any] = {"resolver": lambda context: None} if resolves else {}
+    codec = make(kms, compression="zstd", **resolver)
     sealed = await codec.encode([TEXT])
     taken: list[int] = []
     for bounded in (
