@@ -68,7 +68,7 @@ class InnerFormat:
                 raise EnvelopeError(
                     "a payload of the encoding of compressed ones exceeds max_payload", operation="seal"
                 )
-            return _join(zstd_frame.compress_within(content, zstd_frame.LARGEST_SIZE) or zstd_frame.store(content))
+            return _join(zstd_frame.compress(content))
         if self.compresses and self.min_size <= len(content) <= self.max_payload:
             most = 19 * len(content) // 20
             pieces = zstd_frame.compress_within(content, most - len(_head(most)))
@@ -121,10 +121,8 @@ def unpacking_work(payload: Payload) -> int:
     """Return how long it takes at most to `unpack` ``payload``: in bytes that the cipher does meanwhile."""
     if payload.metadata.get(_ENCODING) != COMPRESSED:
         return 0
-    data = payload.data
-    return _DECOMPRESSING * (
-        zstd_frame.claimed_size(data) + len(data)
-    )  # a frame may have many blocks, and yield little
+    data = payload.data  # it may have many blocks, and yield little
+    return _DECOMPRESSING * (zstd_frame.claimed_size(data) + len(data))
 
 
 _METADATA = Payload(metadata={_ENCODING: COMPRESSED}).SerializeToString()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from importlib import import_module
 from io import BytesIO
@@ -36,12 +36,12 @@ _DICTIONARY, _RESERVED, _SINGLE_SEGMENT = 0b11, 0b1000, 0b10_0000  # bits of a f
 _BLOCK = 2**17  # bytes; the most that a block may yield
 
 
-def compress(content: bytes) -> bytes:
-    """Return ``content``, which has fewer than 2**32 bytes, in a frame of level 1.
+def compress(content: bytes) -> Sequence[bytes | memoryview]:
+    """Return ``content``, which has fewer than 2**32 bytes, in a frame of level 1, in pieces.
 
     Where a reader would refuse so high a ratio, the content stands in the frame as it is.
     """
-    return b"".join(compress_within(content, LARGEST_SIZE + 2**20) or store(content))
+    return compress_within(content, LARGEST_SIZE) or store(content)
 
 
 def compress_within(content: bytes, most: int) -> list[bytes] | None:

@@ -32,7 +32,7 @@ def is_compressed(data: bytes) -> bool:
 
 def wrapped(content: bytes, **more: bytes) -> Payload:
     metadata = {"encoding": COMPRESSED, **{name.replace("_", "-"): value for name, value in more.items()}}
-    return Payload(metadata=metadata, data=zstd_frame.compress(content))
+    return Payload(metadata=metadata, data=b"".join(zstd_frame.compress(content)))
 
 
 def test_nothing_is_compressed_unless_it_is_asked_for() -> None:
