@@ -11,6 +11,7 @@ from temporalio.api.common.v1 import Payload
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext
 from envelope_codec.temporal import zstd_frame
+from envelope_codec.temporal.payload_fields import find_excess
 
 COMPRESSED = b"binary/zstd-payload-v1"
 """The encoding of an inner payload that holds another one, compressed."""
@@ -57,19 +58,18 @@ class InnerFormat:
     def serialize(self, payload: Payload, content: bytes | None = None) -> bytes:
         """Return the bytes that are to be sealed. ``content`` is ``payload`` in bytes, where the caller has them.
 
-        A payload that has the encoding of compressed ones itself is always compressed. So `parse` is the exact inverse.
+        A payload that has the encoding of compressed ones itself is always compressed: so `unpack` is the inverse.
 
         Raises:
-            EnvelopeError: such a payload is larger than ``max_payload``.
+            EnvelopeError: no reader would take such a payload out of compression.
         """
         content = payload.SerializeToString() if content is None else content
         if payload.metadata.get(_ENCODING) == COMPRESSED:
-            if len(content) > self.max_payload:
-                raise EnvelopeError(
-                    "a payload of the encoding of compressed ones exceeds max_payload", operation="seal"
-                )
+            excess = self._find_excess(content)
+            if excess is not None:
+                raise EnvelopeError(f"a payload of the encoding of compressed ones {excess}", operation="seal")
             return _join(zstd_frame.compress(content))
-        if self.compresses and self.min_size <= len(content) <= self.max_payload:
+        if self.compresses and self.min_size <= len(content) and self._find_excess(content) is None:
             most = 19 * len(content) // 20
             pieces = zstd_frame.compress_within(content, most - len(_head(most)))
             if pieces is not None:
@@ -86,14 +86,6 @@ class InnerFormat:
             return _COMPRESSING * size
         return size
 
-    def parse(self, data: bytes) -> Payload:
-        """Return the payload in ``data``, one layer of compression taken off.
-
-        Raises:
-            InvalidCiphertext: ``data`` is no payload, or is compressed in a way that no reader accepts.
-        """
-        return self.unpack(parse_payload(data))
-
     def unpack(self, payload: Payload) -> Payload:
         """Return ``payload``, or the one that is compressed in it. It is emptied then.
 
@@ -102,7 +94,15 @@ class InnerFormat:
         """
         if payload.metadata.get(_ENCODING) != COMPRESSED:
             return payload
-        return parse_payload(zstd_frame.decompress(_compressed_data(payload), self.max_payload, self.take))
+        content = zstd_frame.decompress(_compressed_data(payload), self.max_payload, self.take)
+        excess = find_excess(content)
+        if excess is not None:
+            raise InvalidCiphertext(f"what was sealed is compressed, and {excess}", operation="open")
+        return parse_payload(content)
+
+    def _find_excess(self, content: bytes) -> str | None:
+        """Return why no reader would take ``content`` out of compression. None if one would."""
+        return "exceeds max_payload" if len(content) > self.max_payload else find_excess(content)
 
 
 def parse_payload(data: bytes) -> Payload:

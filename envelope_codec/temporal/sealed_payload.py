@@ -7,7 +7,7 @@ from temporalio.api.common.v1 import Payload
 from envelope_codec.envelope import NAME_DATA_KEY, parse, seal
 from envelope_codec.errors import MalformedEnvelope
 from envelope_codec.keys.sealing_key import SealingKey
-from envelope_codec.temporal.inner_payload import PADDING, InnerFormat, parse_payload
+from envelope_codec.temporal.inner_payload import PADDING, InnerFormat
 from envelope_codec.temporal.system_payloads import SYSTEM_MARK, is_exact_reference, is_reference
 
 _DEFAULT = InnerFormat()
@@ -36,17 +36,12 @@ def seal_payload(
     return sealed
 
 
-def parse_inner_payload(data: bytes, inner: InnerFormat = _DEFAULT) -> Payload:
-    """Return the payload whose bytes an envelope held, without metadata that only writers or the SDK's core may set.
-
-    Raises:
-        InvalidCiphertext: ``data`` is no payload, or is compressed in a way that no reader accepts.
-    """
-    return finish_inner_payload(parse_payload(data), inner)
-
-
 def finish_inner_payload(payload: Payload, inner: InnerFormat = _DEFAULT) -> Payload:
-    """Return what `parse_inner_payload` does, where the bytes are a payload already. It may be changed.
+    """Return the payload that an envelope held, without metadata that only writers or the SDK's core may set.
+
+    Args:
+        payload: what was in the envelope, perhaps compressed. It may be changed.
+        inner: how it is read.
 
     Raises:
         InvalidCiphertext: it is compressed in a way that no reader accepts.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable, Mapping
+from io import SEEK_CUR, BytesIO
 from itertools import pairwise
 
 import zstandard
@@ -60,6 +61,7 @@ def open_envelope(metadata: Mapping[str, bytes], data: bytes, unwrap: Unwrap, ma
         payload = Payload.FromString(inner)
         if payload.metadata.get("encoding") == b"binary/zstd-payload-v1":
             inner = _decompress(payload, max_payload)
+            check_fields(inner)
             payload = Payload.FromString(inner)
     except (InvalidUnwrap, InvalidTag, DecodeError):
         raise ValueError("the payload does not authenticate, or is no Payload") from None
@@ -193,6 +195,50 @@ def _frame_content(frame: bytes, size: int) -> bytes:
     _require_compressed(not decompressor.unused_data and at >= len(frame), "nothing after the frame")
     _require_compressed(len(content) >= size, "no less than size bytes")
     return content
+
+
+def check_fields(content: bytes) -> None:
+    """Hold a serialized Payload to the bounds of one that was compressed.
+
+    Raises:
+        ValueError: it does not keep them, or is none.
+    """
+    stream = BytesIO(content)
+    fields, beside = 0, len(content)
+    while stream.tell() < len(content):
+        fields += 1
+        number, wire_type = divmod(_varint(stream), 8)
+        if wire_type == 0:
+            _varint(stream)
+        elif wire_type == 1:
+            _value(stream, 8)
+        elif wire_type == 2:
+            value = _value(stream, _varint(stream))
+            beside -= len(value) if number == 2 else 0
+        elif wire_type == 5:
+            _value(stream, 4)
+        elif wire_type > 5:
+            raise ValueError("what was decompressed is no Payload: wire type")
+    _require_compressed(fields <= 1024, "fields")
+    _require_compressed(beside <= 65_536, "bytes beside data")
+
+
+def _varint(stream: BytesIO) -> int:
+    number = 0
+    for group in range(10):
+        byte = _value(stream, 1)[0]
+        number += byte % 128 * 128**group
+        if byte < 128:
+            return number
+    raise ValueError("what was decompressed is no Payload: varint")
+
+
+def _value(stream: BytesIO, length: int) -> memoryview:
+    piece = stream.getbuffer()[stream.tell() :][:length]
+    if len(piece) < length:
+        raise ValueError("what was decompressed is no Payload: it is cut")
+    stream.seek(length, SEEK_CUR)
+    return piece
 
 
 def _sized(value: bytes, width: int) -> bytes:

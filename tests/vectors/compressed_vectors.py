@@ -60,6 +60,36 @@ def at_the_ratio() -> int:
     return 2**16 + 256 * len(frame_of_zeros(80_000))
 
 
+def fields(count: int) -> tuple[bytes, bytes]:
+    """A serialized Payload of ``count`` fields, all but the first `data`, and a frame that yields it."""
+    start, end = payload(BINARY, b""), b"\x12\x01x"
+    length = 20 * (count - 2)  # the byte is tag, length and value of a field in turn
+    return start + b"\x12" * length + end, frame(raw(start, last=False), run(b"\x12", length, last=False), raw(end))
+
+
+def fields_between(*between: bytes) -> bytes:
+    """A serialized Payload with ``between`` between its metadata and its data."""
+    return payload(BINARY, b"") + b"".join(between) + b"\x12\x01x"
+
+
+def large_field(tag: bytes, length: bytes, size: int, after: bytes = b"") -> tuple[bytes, bytes]:
+    """A serialized Payload with a field of ``size`` zeros, and a frame that yields it."""
+    start, end = payload(BINARY, b"") + tag + length, after + b"\x12\x01x"
+    return start + bytes(size) + end, frame(raw(start, last=False), run(b"\0", size, last=False), raw(end))
+
+
+def beside_data(size: int) -> tuple[bytes, bytes]:
+    """A serialized Payload of ``size`` bytes and a byte of data, most of them one unknown field; and a frame."""
+    length = size - len(payload(BINARY, b"")) - len(b"\x7a\xff\xff\x03") - len(b"\x12\x01")
+    assert 2**14 <= length < 2**16
+    return large_field(b"\x7a", length_of(length), length)
+
+
+def length_of(size: int) -> bytes:
+    """A length of three bytes."""
+    return bytes([size & 0x7F | 0x80, size >> 7 & 0x7F | 0x80, size >> 14])
+
+
 def accepted() -> list[Entry]:
     """Compressed Payloads that a reader decompresses."""
     stored = frame(raw(HELLO))
@@ -78,7 +108,11 @@ def accepted() -> list[Entry]:
         comment = f"The frame's content size takes {width} bytes."
         return opened(f"size-{name}", comment, ORDER, frame(raw(ORDER), header=header), None, ORDER_DATA)
 
+    def bounds(name: str, comment: str, written: tuple[bytes, bytes], metadata: dict[str, bytes] = BINARY) -> Entry:
+        return opened(name, comment, *written, metadata, b"x")
+
     small = payload({}, b"x")
+    entries, groups = fields_between(b"\x0a\x00" * 1_022), fields_between(b"\x7b\x7c" * 511)
     return [
         opened("text", "zstd at level 1: one segment, with its content size.", ORDER, LEVEL_1, None, ORDER_DATA),
         opened("checksum", "The frame has a checksum.", ORDER, WITH_CHECKSUM, None, ORDER_DATA),
@@ -150,6 +184,30 @@ def accepted() -> list[Entry]:
             {"encoding": b"binary/zstd-payload-v10"},
             b"x",
         ),
+        bounds("fields-most", "1,024 fields.", fields(1_024)),
+        bounds(
+            "fields-most-metadata",
+            "1,024 fields, most of them metadata.",
+            (entries, frame(raw(entries))),
+            {**BINARY, "": b""},
+        ),
+        bounds("fields-most-groups", "1,024 fields, 511 unknown groups among them.", (groups, frame(raw(groups)))),
+        bounds("beside-most", "65,536 bytes beside the data.", beside_data(65_536)),
+        bounds(
+            "beside-data-first",
+            "Of two values of data, both are data.",
+            large_field(b"\x12", length_of(66_000), 66_000),
+        ),
+        bounds(
+            "beside-data-in-group",
+            "Data in an unknown group is data.",
+            large_field(b"\x7b\x12", length_of(66_000), 66_000, b"\x7c"),
+        ),
+        bounds(
+            "beside-data-long-tag",
+            "A tag of data and a length take a byte more than they need.",
+            large_field(b"\x92\x00", length_of(66_000)[:2] + b"\x84\x00", 66_000),
+        ),
     ]
 
 
@@ -166,6 +224,9 @@ def refused() -> list[Entry]:
     def with_metadata(name: str, comment: str, metadata: dict[str, bytes]) -> Entry:
         inner = compressed(sized(size, stored), metadata)
         return entry(f"compressed-{name}", comment, seal(BASE.but(inner=inner)), "InvalidCiphertext")
+
+    def bounds(name: str, comment: str, content: bytes, written: bytes = b"") -> Entry:
+        return bad(name, comment, sized(len(content), written or frame(raw(content))))
 
     no_payload, no_name = b"\x0a\x05\x01", b"\x0a\x06\x0a\x01\xff\x12\x01v" + HELLO
     return [
@@ -224,4 +285,20 @@ def refused() -> list[Entry]:
             "A metadata name of what was compressed is not UTF-8.",
             sized(len(no_name), frame(raw(no_name))),
         ),
+        bounds("fields-over", "1,025 fields.", *fields(1_025)),
+        bounds("fields-over-metadata", "1,025 fields, most of them metadata.", fields_between(b"\x0a\x00" * 1_023)),
+        bounds(
+            "fields-over-external", "1,025 fields, most of them external_payloads.", fields_between(b"\x1a\x00" * 1_023)
+        ),
+        bounds(
+            "fields-over-groups",
+            "1,025 fields: begins and ends of unknown groups count.",
+            fields_between(b"\x7b\x7c" * 511, b"\x78\x01"),
+        ),
+        bounds(
+            "fields-over-in-group",
+            "1,025 fields: those in an unknown group count.",
+            fields_between(b"\x7b", b"\x78\x01" * 1_021, b"\x7c"),
+        ),
+        bounds("beside-over", "65,537 bytes beside the data.", *beside_data(65_537)),
     ]

@@ -92,6 +92,25 @@ async def test_a_bomb_in_a_valid_envelope_is_refused(size: int) -> None:
         await make(kms).decode([await sealed_by_hand(kms, inner)])
 
 
+FIELDS = Payload(external_payloads=[Payload.ExternalPayloadDetails()] * 1_025)
+
+
+async def test_a_small_envelope_of_many_fields_is_refused() -> None:
+    kms = FakeKms()
+    content = FIELDS.SerializeToString()
+    inner = Payload(metadata={"encoding": COMPRESSED}, data=b"".join(zstd_frame.compress(content)))
+    assert len(inner.data) < 100
+    with pytest.raises(InvalidCiphertext, match="too many fields"):
+        await make(kms).decode([await sealed_by_hand(kms, inner)])
+
+
+async def test_a_payload_of_many_fields_is_sealed_as_it_is() -> None:
+    kms = FakeKms()
+    [sealed] = await make(kms, compression="zstd").encode([FIELDS])
+    assert len(sealed.data) == FIELDS.ByteSize() + 60
+    assert await make(kms).decode([sealed]) == [FIELDS]
+
+
 async def test_what_compression_gains_is_reported_for_each_call() -> None:
     events = Events()
     codec = make(FakeKms(), events, compression="zstd")

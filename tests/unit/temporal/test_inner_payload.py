@@ -13,8 +13,8 @@ from temporalio.api.common.v1 import Payload
 
 from envelope_codec import EnvelopeConfig, EnvelopeError, InvalidCiphertext
 from envelope_codec.temporal import inner_payload, zstd_frame
-from envelope_codec.temporal.inner_payload import COMPRESSED, InnerFormat, unpacking_work
-from envelope_codec.temporal.sealed_payload import parse_inner_payload
+from envelope_codec.temporal.inner_payload import COMPRESSED, InnerFormat, parse_payload, unpacking_work
+from envelope_codec.temporal.sealed_payload import finish_inner_payload
 from envelope_codec.testing import FakeKms
 
 PLAIN = InnerFormat()
@@ -28,6 +28,11 @@ FORMATS = st.builds(
 
 def is_compressed(data: bytes) -> bool:
     return Payload.FromString(data).metadata.get("encoding") == COMPRESSED
+
+
+def read(reader: InnerFormat, data: bytes) -> Payload:
+    """What ``reader`` makes of the bytes that an envelope held."""
+    return reader.unpack(parse_payload(data))
 
 
 def wrapped(content: bytes, **more: bytes) -> Payload:
@@ -44,7 +49,7 @@ def test_text_is_compressed_where_it_is_asked_for() -> None:
     data = ZSTD.serialize(TEXT)
     assert is_compressed(data)
     assert len(data) < TEXT.ByteSize() / 5
-    assert PLAIN.parse(data) == TEXT, "reading needs no setting"
+    assert read(PLAIN, data) == TEXT, "reading needs no setting"
 
 
 def test_a_compressed_payload_has_these_bytes() -> None:
@@ -68,7 +73,7 @@ def test_a_compressed_payload_has_these_bytes() -> None:
 def test_what_does_not_gain_is_sealed_as_it_is(payload: Payload) -> None:
     data = ZSTD.serialize(payload)
     assert data == payload.SerializeToString()
-    assert ZSTD.parse(data) == payload
+    assert read(ZSTD, data) == payload
 
 
 def test_five_percent_is_the_least_that_it_must_save() -> None:
@@ -102,19 +107,19 @@ def test_five_percent_is_the_least_that_it_must_save() -> None:
 def test_a_payload_that_has_the_encoding_itself_comes_back(writer: InnerFormat, payload: Payload) -> None:
     data = writer.serialize(payload)
     assert is_compressed(data)
-    assert PLAIN.parse(data) == payload
+    assert read(PLAIN, data) == payload
 
 
 def test_one_layer_is_taken_off() -> None:
     two = PLAIN.serialize(Payload.FromString(ZSTD.serialize(TEXT)))
-    once = PLAIN.parse(two)
+    once = read(PLAIN, two)
     assert once.metadata["encoding"] == COMPRESSED
-    assert PLAIN.parse(once.SerializeToString()) == TEXT
+    assert read(PLAIN, once.SerializeToString()) == TEXT
 
 
 def test_a_payload_of_the_encoding_that_is_too_large_for_readers_is_not_sealed() -> None:
     small = InnerFormat(max_payload=OWN.ByteSize())
-    assert small.parse(small.serialize(OWN)) == OWN
+    assert read(small, small.serialize(OWN)) == OWN
     larger = Payload(metadata=OWN.metadata, data=OWN.data + b"x")
     with pytest.raises(EnvelopeError, match="max_payload") as caught:
         small.serialize(larger)
@@ -123,10 +128,10 @@ def test_a_payload_of_the_encoding_that_is_too_large_for_readers_is_not_sealed()
 
 def test_a_reader_takes_what_its_own_bound_allows() -> None:
     data = ZSTD.serialize(TEXT)
-    assert InnerFormat(max_payload=TEXT.ByteSize()).parse(data) == TEXT
+    assert read(InnerFormat(max_payload=TEXT.ByteSize()), data) == TEXT
     with pytest.raises(InvalidCiphertext, match="max_payload"):
-        InnerFormat(max_payload=TEXT.ByteSize() - 1).parse(data)
-    assert InnerFormat(max_payload=1).parse(TEXT.SerializeToString()) == TEXT, "what is not compressed has no bound"
+        read(InnerFormat(max_payload=TEXT.ByteSize() - 1), data)
+    assert read(InnerFormat(max_payload=1), TEXT.SerializeToString()) == TEXT, "what is not compressed has no bound"
 
 
 @pytest.mark.parametrize("length", [0, 1, 127, 128, 2**14 - 1, 2**14, 2**21])
@@ -141,12 +146,12 @@ def test_a_compressed_payload_is_written_as_protobuf_does(length: int) -> None:
 def test_a_padding_may_stand_outside_and_inside() -> None:
     inside = Payload(metadata={**TEXT.metadata, "encryption-padding": b"xx"}, data=TEXT.data)
     outside = wrapped(inside.SerializeToString(), encryption_padding=b"y" * 100)
-    assert parse_inner_payload(outside.SerializeToString()) == TEXT
+    assert finish_inner_payload(outside) == TEXT
 
 
 def test_marks_of_the_sdk_are_dropped_from_compressed_payloads() -> None:
     marked = Payload(metadata={**TEXT.metadata, "__temporal_system_payload": b"true"}, data=TEXT.data)
-    assert parse_inner_payload(ZSTD.serialize(marked)) == TEXT
+    assert finish_inner_payload(parse_payload(ZSTD.serialize(marked))) == TEXT
 
 
 def test_work_of_unpacking_is_known_before_it_is_done() -> None:
@@ -174,6 +179,83 @@ def test_work_of_sealing_without_compression() -> None:
     assert PLAIN.sealing_work(OWN, 2**20) == inner_payload._COMPRESSING * 2**20, "it is compressed in any case"
 
 
+def with_entries(fields: int, encoding: bytes = b"json/plain") -> Payload:
+    """A payload of so many fields: its data, and metadata."""
+    return Payload(metadata={"encoding": encoding, **{f"n{number:04}": b"" for number in range(fields - 2)}}, data=b"x")
+
+
+def with_much_beside(size: int, encoding: bytes = b"json/plain") -> Payload:
+    """A payload of so many bytes beside its data."""
+    payload = Payload(metadata={"encoding": encoding, "note": b"the same words " * 4_300}, data=TEXT.data)
+    payload.metadata["note"] += bytes(size - payload.ByteSize() + len(payload.data))
+    assert payload.ByteSize() - len(payload.data) == size
+    return payload
+
+
+MOST = {"fields": with_entries(1_024), "beside": with_much_beside(65_536)}
+OVER = {"fields": with_entries(1_025), "beside": with_much_beside(65_537)}
+
+
+@pytest.mark.parametrize("payload", MOST.values(), ids=MOST)
+def test_a_payload_at_the_bounds_is_compressed_and_comes_back(payload: Payload) -> None:
+    data = ZSTD.serialize(payload)
+    assert is_compressed(data)
+    assert read(PLAIN, data) == payload
+
+
+@pytest.mark.parametrize("payload", OVER.values(), ids=OVER)
+def test_a_payload_over_the_bounds_is_sealed_as_it_is_and_comes_back(payload: Payload) -> None:
+    data = ZSTD.serialize(payload)
+    assert data == payload.SerializeToString()
+    assert read(PLAIN, data) == payload
+
+
+@pytest.mark.parametrize(
+    ("payload", "words"),
+    [(OVER["fields"], "too many fields"), (OVER["beside"], "too much beside its data")],
+    ids=OVER,
+)
+def test_a_compressed_payload_over_the_bounds_is_refused(payload: Payload, words: str) -> None:
+    with pytest.raises(InvalidCiphertext, match=f"compressed, and has {words}"):
+        read(PLAIN, wrapped(payload.SerializeToString()).SerializeToString())
+
+
+@pytest.mark.parametrize("writer", [PLAIN, ZSTD], ids=["off", "on"])
+@pytest.mark.parametrize(
+    ("most", "over", "words"),
+    [
+        (with_entries(1_024, COMPRESSED), with_entries(1_025, COMPRESSED), "too many fields"),
+        (with_much_beside(65_536, COMPRESSED), with_much_beside(65_537, COMPRESSED), "too much beside its data"),
+    ],
+    ids=OVER,
+)
+def test_a_payload_of_the_encoding_that_is_over_the_bounds_is_not_sealed(
+    writer: InnerFormat, most: Payload, over: Payload, words: str
+) -> None:
+    assert read(PLAIN, writer.serialize(most)) == most
+    with pytest.raises(EnvelopeError, match=words) as caught:
+        writer.serialize(over)
+    assert caught.value.operation == "seal"
+
+
+def hostile_frame(content: bytes) -> bytes:
+    """A frame of ``content``, filled up with empty blocks until it may yield so much."""
+    frame = b"".join(zstd_frame._compress(content))
+    begin = 5 + (not frame[4] & 0x20) + (frame[4] & 0x20 == 0x20, 2, 4, 8)[frame[4] >> 6]
+    blocks = (len(content) - len(frame) * 256 - 2**16) // (3 * 256) + 1
+    return frame[:begin] + bytes(3 * max(blocks, 0)) + frame[begin:]
+
+
+@pytest.mark.parametrize("end", [b"\x0a\x00", b"\xff\xff"], ids=["a payload", "none at its end"])
+def test_millions_of_fields_are_refused_for_their_number_before_protobuf_parses_them(end: bytes) -> None:
+    """What parses them finds that the second is no payload."""
+    content = b"\x0a\x00" * (2**25 - 1) + end
+    data = len(content).to_bytes(4, "big") + hostile_frame(content)
+    assert len(data) < 2**18 + 2**10
+    with pytest.raises(InvalidCiphertext, match=r"^what was sealed is compressed, and has too many fields$"):
+        PLAIN.unpack(Payload(metadata={"encoding": COMPRESSED}, data=data))
+
+
 def with_field(payload: Payload, more: bytes) -> bytes:
     return payload.SerializeToString() + more
 
@@ -193,12 +275,12 @@ REFUSED: dict[str, bytes] = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_anything_else_in_a_compressed_payload_is_refused(name: str) -> None:
     with pytest.raises(InvalidCiphertext):
-        PLAIN.parse(REFUSED[name])
+        read(PLAIN, REFUSED[name])
 
 
 def test_other_metadata_of_the_encoding_is_no_matter_of_ours() -> None:
     near = Payload(metadata={"encoding": COMPRESSED + b"2", "x": b"y"}, data=b"z")
-    assert PLAIN.parse(PLAIN.serialize(near)) == near
+    assert read(PLAIN, PLAIN.serialize(near)) == near
 
 
 @given(
@@ -213,7 +295,7 @@ def test_reading_is_the_inverse_of_writing(
     writer: InnerFormat, reader: InnerFormat, metadata: dict[str, bytes], encoding: bytes, piece: bytes, count: int
 ) -> None:
     payload = Payload(metadata={**metadata, "encoding": encoding}, data=piece * count)
-    assert reader.parse(writer.serialize(payload)) == payload
+    assert read(reader, writer.serialize(payload)) == payload
 
 
 @given(st.sampled_from([ZSTD.serialize(TEXT), PLAIN.serialize(OWN)]), st.data())
@@ -223,4 +305,4 @@ def test_no_change_raises_another_error(data: bytes, draws: Any) -> None:
     if at < len(changed):
         changed[at] ^= draws.draw(st.integers(1, 255))
     with suppress(InvalidCiphertext):
-        PLAIN.parse(bytes(changed))
+        read(PLAIN, bytes(changed))

@@ -10,7 +10,8 @@ from temporalio.api.common.v1 import Payload
 from envelope_codec import EnvelopeConfig, InvalidCiphertext
 from envelope_codec.envelope import NAME_DATA_KEY, open_envelope, parse
 from envelope_codec.keys.keyring import Keyring
-from envelope_codec.temporal.sealed_payload import is_sealed, parse_inner_payload, seal_payload
+from envelope_codec.temporal.inner_payload import parse_payload
+from envelope_codec.temporal.sealed_payload import finish_inner_payload, is_sealed, seal_payload
 from envelope_codec.temporal.system_payloads import SYSTEM_MARK
 from envelope_codec.testing import FakeKms
 
@@ -34,19 +35,20 @@ async def test_what_is_sealed_comes_back(wrapping: Any) -> None:
     for sealed in (first, second):
         envelope = parse(sealed.metadata, sealed.data)
         assert envelope is not None
-        assert parse_inner_payload(open_envelope(envelope, await keyring.opening_key(envelope.record))) == PLAIN
+        content = open_envelope(envelope, await keyring.opening_key(envelope.record))
+        assert finish_inner_payload(parse_payload(content)) == PLAIN
         assert is_sealed(sealed)
     keyring.close()
 
 
 def test_metadata_that_readers_must_not_believe_is_dropped() -> None:
     given = Payload(metadata={**PLAIN.metadata, "encryption-padding": b"xxxx", SYSTEM_MARK: b"true"}, data=PLAIN.data)
-    assert parse_inner_payload(given.SerializeToString()) == PLAIN
+    assert finish_inner_payload(given) == PLAIN
 
 
 def test_what_was_sealed_and_is_no_payload_is_refused() -> None:
     with pytest.raises(InvalidCiphertext, match="not a payload"):
-        parse_inner_payload(b"\xff\xff")
+        parse_payload(b"\xff\xff")
 
 
 @pytest.mark.parametrize(
