@@ -101,6 +101,8 @@ def test_data_may_be_of_any_size_wherever_it_is(content: bytes) -> None:
 @pytest.mark.parametrize(
     "end",
     [
+        b"\x12",
+        b"\x78",
         b"\x12\x01",
         b"\x12" + b"\xff" * 9 + b"\x01",
         b"\x12\x80",
@@ -154,6 +156,7 @@ BYTES = st.one_of(st.sampled_from(PIECES), st.binary(max_size=4))
 
 @given(st.lists(BYTES, max_size=12).map(b"".join))
 @example(b"\x7b\x00\x00\x7c")
+@example(b"\x78" + b"\xff" * 9 + b"\x01")
 def test_nothing_that_protobuf_reads_is_refused_within_the_bounds(end: bytes) -> None:
     if is_payload(START + end):
         assert find_excess(START + end) is None
