@@ -227,7 +227,7 @@ def _varint(stream: BytesIO) -> int:
     number = 0
     for group in range(10):
         byte = _value(stream, 1)[0]
-        number += byte % 128 * 128**group
+        number += byte % 128 << 7 * group
         if byte < 128:
             return number
     raise ValueError("what was decompressed is no Payload: varint")
