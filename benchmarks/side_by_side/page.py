@@ -29,8 +29,8 @@ _PEERS = """\
 Each is set up as its own documentation recommends, and wrapped as a payload codec of Temporal's SDK. All have the same
 KMS: boto3's own client of AWS KMS, which builds, signs and parses each request, and is answered in the process after a
 latency that is the same for all. So the figures hold what boto3 costs, and no network. DynamoDB, which the hierarchical
-keyring asks for its branch keys, is answered in the same way: LocalStack's does not start in the environment of this
-repository, which has no Java server for it. In steady state the keyring does not ask.
+keyring asks for its branch keys, is answered in the same way, and not by LocalStack: so it has the latency that the
+KMS has. In steady state the keyring does not ask.
 """
 
 _PROXY = """\
