@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 
+from envelope_codec._wire import Reader, sized, text
 from envelope_codec.errors import InvalidCiphertext, MalformedEnvelope
 
 ENCODING = b"binary/envelope-v1"
@@ -141,6 +142,14 @@ class Record:
         return _header_entry(NAME_KEY_ID, self.key_id_bytes) + _header_entry(NAME_RECORD, self.wire)
 
 
+class Head(NamedTuple):
+    """What the bytes of a record before its id say. See `Record`."""
+
+    purpose: Purpose
+    created: int
+    context: tuple[tuple[str, str], ...]
+
+
 class Envelope(NamedTuple):
     """A sealed payload. Its form has been checked; its content has not been authenticated yet."""
 
@@ -174,13 +183,13 @@ def record_head(purpose: Purpose, created: int, context: Mapping[str, str]) -> b
     _check_context(entries)
     parts = [bytes((1, purpose)), created.to_bytes(8, "big"), bytes((len(entries),))]
     for name, value in entries:
-        parts += [len(name).to_bytes(2, "big"), name, len(value).to_bytes(2, "big"), value]
+        parts += [sized(name), sized(value)]
     return b"".join(parts)
 
 
 def commit(secret: bytes, head: bytes) -> tuple[bytes, bytes]:
     """Return the key that ``secret`` yields under ``head``, and the record id that commits to both."""
-    block = _expand(secret, _RECORD_LABEL, head)
+    block = expand(secret, _RECORD_LABEL, head)
     return block[:32], block[32:]
 
 
@@ -194,8 +203,7 @@ def build_record(head: bytes, record_id: bytes, recipients: Iterable[Recipient])
     parts = [head, record_id, bytes((len(listed),))]
     for index, recipient in enumerate(listed):
         key_id = recipient.key_id.encode() if index else b""
-        for item in (key_id, recipient.key_version.encode(), recipient.ciphertext):
-            parts += [len(item).to_bytes(2, "big"), item]
+        parts += [sized(key_id), sized(recipient.key_version.encode()), sized(recipient.ciphertext)]
     return parse_record(b"".join(parts), listed[0].key_id.encode())
 
 
@@ -263,7 +271,7 @@ def _seal_with(
 def _payload_keys(record: Record, data_key: bytes, wrapping_key: bytes | None) -> tuple[bytes | None, bytes]:
     """Return the wrapped data key, and the cipher key with the commitment."""
     wrapped = None if wrapping_key is None else aes_key_wrap(wrapping_key, data_key)
-    return wrapped, _expand(data_key, _PAYLOAD_LABEL, _header(record, wrapped))
+    return wrapped, expand(data_key, _PAYLOAD_LABEL, _header(record, wrapped))
 
 
 # --- opening ------------------------------------------------------------------------------------------------------
@@ -324,7 +332,7 @@ def open_envelope(envelope: Envelope, key: bytes) -> bytes:
     try:
         data_key = key if wrapped is None else aes_key_unwrap(key, wrapped)
         reason = "the payload is not what was sealed"
-        block = _expand(data_key, _PAYLOAD_LABEL, _header(envelope.record, wrapped))
+        block = expand(data_key, _PAYLOAD_LABEL, _header(envelope.record, wrapped))
         data = envelope.data
         if compare_digest(block[32:], data[:32]):
             sealed = data[44:] if len(data) < _WORTH_A_VIEW else memoryview(data)[44:]
@@ -349,7 +357,35 @@ def parse_record(wire: bytes, key_id: bytes) -> Record:
     """
     if len(wire) > MAX_RECORD:
         raise MalformedEnvelope("the record is too long")
-    reader = _Reader(wire)
+    reader = Reader(wire)
+    purpose, created, context = _read_head(reader)
+    head = wire[: reader.position]
+    record_id = reader.take(32)
+    count = reader.byte()
+    if not 1 <= count <= MAX_RECIPIENTS:
+        raise MalformedEnvelope("the record has no recipient, or too many")
+    recipients = (_read_first_recipient(reader, key_id), *(read_recipient(reader) for _ in range(1, count)))
+    if len({recipient.key_id for recipient in recipients}) != count:
+        raise MalformedEnvelope("two recipients of the record have one key id")
+    if not reader.at_end:
+        raise MalformedEnvelope("the record has bytes after its end")
+    return Record(purpose, created, context, record_id, recipients, head, wire)
+
+
+def parse_head(head: bytes) -> Head:
+    """Check the head of a record, and take it apart.
+
+    Raises:
+        MalformedEnvelope: any rule of the format is broken, or ``head`` has bytes after its end.
+    """
+    reader = Reader(head, "record's head")
+    parsed = _read_head(reader)
+    if not reader.at_end:
+        raise MalformedEnvelope("the record's head has bytes after its end")
+    return parsed
+
+
+def _read_head(reader: Reader) -> Head:
     if reader.byte() != 1:
         raise MalformedEnvelope("the record is of a version that this reader does not know")
     try:
@@ -359,33 +395,33 @@ def parse_record(wire: bytes, key_id: bytes) -> Record:
     created = int.from_bytes(reader.take(8), "big")
     entries = tuple((reader.item(), reader.item()) for _ in range(reader.byte()))
     _check_context(entries)
-    context = tuple((_text(name), _text(value)) for name, value in entries)
-    head = wire[: reader.position]
-    record_id = reader.take(32)
-    count = reader.byte()
-    if not 1 <= count <= MAX_RECIPIENTS:
-        raise MalformedEnvelope("the record has no recipient, or too many")
-    recipients = tuple(_recipient(reader, key_id, first=index == 0) for index in range(count))
-    if len({recipient.key_id for recipient in recipients}) != count:
-        raise MalformedEnvelope("two recipients of the record have one key id")
-    if reader.position != len(wire):
-        raise MalformedEnvelope("the record has bytes after its end")
-    return Record(purpose, created, context, record_id, recipients, head, wire)
+    return Head(purpose, created, tuple((text(name), text(value)) for name, value in entries))
 
 
-def _recipient(reader: _Reader, first_key_id: bytes, *, first: bool) -> Recipient:
-    key_id, key_version, ciphertext = reader.item(), reader.item(), reader.item()
-    if first:
-        if key_id:
-            raise MalformedEnvelope("the first recipient spells out its key id")
-        key_id = first_key_id
+def read_recipient(reader: Reader) -> Recipient:
+    """Read the next recipient, whose key id is spelled out.
+
+    Raises:
+        MalformedEnvelope: it breaks a bound.
+    """
+    return _check_recipient(reader.item(), reader.item(), reader.item())
+
+
+def _read_first_recipient(reader: Reader, key_id: bytes) -> Recipient:
+    spelled, key_version, ciphertext = reader.item(), reader.item(), reader.item()
+    if spelled:
+        raise MalformedEnvelope("the first recipient spells out its key id")
+    return _check_recipient(key_id, key_version, ciphertext)
+
+
+def _check_recipient(key_id: bytes, key_version: bytes, ciphertext: bytes) -> Recipient:
     if not 1 <= len(key_id) <= MAX_KEY_ID:
         raise MalformedEnvelope("a key id is empty or too long")
     if len(key_version) > MAX_KEY_VERSION:
         raise MalformedEnvelope("a key version is too long")
     if not 1 <= len(ciphertext) <= MAX_CIPHERTEXT:
         raise MalformedEnvelope("a recipient's ciphertext is empty or too long")
-    return Recipient(_text(key_id), _text(key_version), ciphertext)
+    return Recipient(text(key_id), text(key_version), ciphertext)
 
 
 def _check_context(entries: tuple[tuple[bytes, bytes], ...]) -> None:
@@ -406,39 +442,11 @@ def _check_context(entries: tuple[tuple[bytes, bytes], ...]) -> None:
         raise MalformedEnvelope("the context lacks the Temporal namespace")
 
 
-class _Reader:
-    """A byte string that is read from its start, never past its end."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self.position = 0
-
-    def take(self, length: int) -> bytes:
-        end = self.position + length
-        if end > len(self._data):
-            raise MalformedEnvelope("the record ends too early")
-        taken = self._data[self.position : end]
-        self.position = end
-        return taken
-
-    def byte(self) -> int:
-        return self.take(1)[0]
-
-    def item(self) -> bytes:
-        return self.take(int.from_bytes(self.take(2), "big"))
-
-
-def _text(data: bytes) -> str:
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        raise MalformedEnvelope("a text in the record is not valid UTF-8") from None
-
-
 # --- both ways ----------------------------------------------------------------------------------------------------
 
 
-def _expand(key: bytes, label: bytes, message: bytes) -> bytes:
+def expand(key: bytes, label: bytes, message: bytes) -> bytes:
+    """Return the 64 bytes of ``E``. The zero byte after the label is in ``label``."""
     return HKDFExpand(_SHA256, 64, label + sha256(message).digest()).derive(key)
 
 

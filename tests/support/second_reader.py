@@ -54,7 +54,7 @@ def open_envelope(metadata: Mapping[str, bytes], data: bytes, unwrap: Unwrap, ma
         data_key = key if wrapped is None else aes_key_unwrap(key, wrapped)
         header = b"".join(_sized(name.encode(), 2) + _sized(metadata[name], 4) for name in BOUND if name in metadata)
         header = bytes([sum(name in metadata for name in BOUND)]) + header
-        cipher_key, expected = _derive(data_key, b"envelope-codec/1 payload", header)
+        cipher_key, expected = derive(data_key, b"envelope-codec/1 payload", header)
         if not hmac.compare_digest(expected, data[:32]):
             raise ValueError("the payload was made under another key or with other metadata")
         inner = AESGCM(cipher_key).decrypt(data[32:44], data[44:], None)
@@ -71,29 +71,34 @@ def open_envelope(metadata: Mapping[str, bytes], data: bytes, unwrap: Unwrap, ma
     return payload.SerializeToString(deterministic=True)
 
 
-def _parse(
-    record: bytes, first_key_id: bytes
-) -> tuple[int, bytes, bytes, dict[str, str], list[tuple[str, str, bytes]]]:
-    at = 0
+class Fields:
+    """Bytes that are read field by field."""
 
-    def take(size: int) -> bytes:
-        nonlocal at
-        piece, at = record[at : at + size], at + size
-        _require(len(piece) == size, "record is whole")
+    def __init__(self, whole: bytes, what: str = "record") -> None:
+        self.whole, self.what, self.at = whole, what, 0
+
+    def take(self, size: int) -> bytes:
+        piece, self.at = self.whole[self.at : self.at + size], self.at + size
+        _require(len(piece) == size, f"{self.what} is whole")
         return piece
 
-    def field(bound: int, what: str) -> bytes:
-        piece = take(int.from_bytes(take(2), "big"))
+    def number(self, size: int) -> int:
+        return int.from_bytes(self.take(size), "big")
+
+    def field(self, bound: int, what: str) -> bytes:
+        piece = self.take(self.number(2))
         _require(len(piece) <= bound, f"{what} length")
         return piece
 
-    _require(len(record) <= 16_384, "record length")
-    _require(take(1) == b"\x01", "record version")
-    purpose = int.from_bytes(take(1), "big")
+
+def read_head(fields: Fields) -> tuple[int, int, dict[str, str]]:
+    """Purpose, created and context of a record's head."""
+    _require(fields.take(1) == b"\x01", "record version")
+    purpose = fields.number(1)
     _require(purpose in PURPOSES, "purpose")
-    take(8)  # created: any time
+    created = fields.number(8)
     entries = [
-        (field(128, "context name"), field(4000, "context value")) for _ in range(int.from_bytes(take(1), "big"))
+        (fields.field(128, "context name"), fields.field(4000, "context value")) for _ in range(fields.number(1))
     ]
     names = [name for name, _ in entries]
     _require(len(entries) <= 253, "context count")
@@ -104,26 +109,41 @@ def _parse(
     folded = {name.lower() for name in names}
     _require(len(folded) == len(names) or len(set(names)) < len(names), "context names differ in more than case")
     _require(not any(name.startswith((b"aws:", b"envelope-codec:")) for name in folded), "context names reserved")
-    head, commitment = record[:at], take(32)
-    recipients = [
-        (field(512, "key id"), field(256, "key version"), field(4096, "ciphertext"))
-        for _ in range(int.from_bytes(take(1), "big"))
+    return purpose, created, {_text(name): _text(value) for name, value in entries}
+
+
+def read_recipients(fields: Fields) -> list[tuple[bytes, bytes, bytes]]:
+    """Key id, key version and ciphertext of each recipient of a list."""
+    found = [
+        (fields.field(512, "key id"), fields.field(256, "key version"), fields.field(4096, "ciphertext"))
+        for _ in range(fields.number(1))
     ]
+    _require(all(ciphertext for _, _, ciphertext in found), "ciphertext not empty")
+    return found
+
+
+def _parse(
+    record: bytes, first_key_id: bytes
+) -> tuple[int, bytes, bytes, dict[str, str], list[tuple[str, str, bytes]]]:
+    _require(len(record) <= 16_384, "record length")
+    fields = Fields(record)
+    purpose, _, context = read_head(fields)  # created: any time
+    head, commitment = record[: fields.at], fields.take(32)
+    recipients = read_recipients(fields)
     _require(1 <= len(recipients) <= 8, "recipient count")
-    _require(at == len(record), "no trailing bytes")
+    _require(fields.at == len(record), "no trailing bytes")
     _require(0 < len(first_key_id) <= 512, "encryption-key-id length")
     _require(not any(key_id for key_id, _, _ in recipients[:1]), "first key id empty")
     _require(all(key_id for key_id, _, _ in recipients[1:]), "other key ids not empty")
-    _require(all(ciphertext for _, _, ciphertext in recipients), "ciphertext not empty")
     named = [(first_key_id, version, ciphertext) for _, version, ciphertext in recipients[:1]] + recipients[1:]
     _require(len({key_id for key_id, _, _ in named}) == len(named), "key ids distinct")
-    return (
-        purpose,
-        head,
-        commitment,
-        {_text(name): _text(value) for name, value in entries},
-        [(_text(key_id), _text(version), ciphertext) for key_id, version, ciphertext in named],
-    )
+    return purpose, head, commitment, context, [as_text(recipient) for recipient in named]
+
+
+def as_text(recipient: tuple[bytes, bytes, bytes]) -> tuple[str, str, bytes]:
+    """A recipient with its texts read."""
+    key_id, version, ciphertext = recipient
+    return _text(key_id), _text(version), ciphertext
 
 
 def _unwrap_record(
@@ -136,13 +156,14 @@ def _unwrap_record(
         except ValueError:
             continue
         if len(secret) == 32:
-            key, commitment = _derive(secret, b"envelope-codec/1 record", head)
+            key, commitment = derive(secret, b"envelope-codec/1 record", head)
             if hmac.compare_digest(commitment.hex(), context["envelope-codec:id"]):
                 return key
     raise ValueError("no recipient opens the record")
 
 
-def _derive(key: bytes, label: bytes, message: bytes) -> tuple[bytes, bytes]:
+def derive(key: bytes, label: bytes, message: bytes) -> tuple[bytes, bytes]:
+    """E(k, label, m), as its two halves."""
     info = label + b"\x00" + hashlib.sha256(message).digest()
     derived = HKDFExpand(SHA256(), 64, info).derive(key)
     return derived[:32], derived[32:]

@@ -45,7 +45,7 @@ CONTEXT = {"temporal-namespace": "default"}
 def secrets(monkeypatch: pytest.MonkeyPatch) -> Sentinels:
     """The plaintext, and every secret and every key that is made from now on."""
     found = Sentinels(TEXT)
-    chance, expand = os.urandom, envelope._expand
+    chance, expand = os.urandom, envelope.expand
 
     def urandom(length: int) -> bytes:
         made = chance(length)
@@ -59,7 +59,7 @@ def secrets(monkeypatch: pytest.MonkeyPatch) -> Sentinels:
         return block
 
     monkeypatch.setattr(os, "urandom", urandom)
-    monkeypatch.setattr(envelope, "_expand", expanded)
+    monkeypatch.setattr(envelope, "expand", expanded)
     return found
 
 
