@@ -31,6 +31,7 @@ class Event(NamedTuple):
             - ``pass``: payloads that were no envelopes, and stayed as they were.
             - ``compress``: payloads that were sealed while ``compression`` is on, whether or not they shrank.
             - ``put``, ``get``: one call of a datastore.
+            - ``lookup``, ``publish``: one call of a keystore. ``MalformedRow`` is a row that counts as absent.
             - ``key``: a wrapping key begins to seal, and more than one master key was to wrap it. In direct mode, a
               data key whose number of recipients is another than before.
         outcome: ``ok``, or the class name of the error.
@@ -44,6 +45,7 @@ class Event(NamedTuple):
         lacking: for the operation ``key``, how many master keys were to wrap the key and did not.
         bytes_before: for the operation ``compress``, the bytes of the payloads as they came.
         bytes_after: for the operation ``compress``, the bytes of them that were encrypted.
+        queued: for the operation ``publish``, how many records wait to be published.
     """
 
     operation: str
@@ -57,6 +59,7 @@ class Event(NamedTuple):
     lacking: int = 0
     bytes_before: int = 0
     bytes_after: int = 0
+    queued: int = 0
 
 
 class Observer(Protocol):

@@ -11,15 +11,28 @@ if TYPE_CHECKING:
     from envelope_codec.keys.keyring import Keyring
     from envelope_codec.keys.keyset import KeySet, SealingContext
     from envelope_codec.keys.limits import Limits
+    from envelope_codec.keys.row_source import RowSource
     from envelope_codec.keys.sealing_key import Scope, SealingKey
 
-__all__ = ["Clock", "KeySet", "Keyring", "Limits", "Scope", "SealingContext", "SealingKey", "SystemClock", "Timer"]
+__all__ = [
+    "Clock",
+    "KeySet",
+    "Keyring",
+    "Limits",
+    "RowSource",
+    "Scope",
+    "SealingContext",
+    "SealingKey",
+    "SystemClock",
+    "Timer",
+]
 
 _HOMES = {
     "Clock": "clock",
     "KeySet": "keyset",
     "Keyring": "keyring",
     "Limits": "limits",
+    "RowSource": "row_source",
     "Scope": "sealing_key",
     "SealingContext": "keyset",
     "SealingKey": "sealing_key",

@@ -16,7 +16,9 @@ from envelope_codec.keys.key_maker import KeyMaker
 from envelope_codec.keys.keyset import KeySet, SealingContext
 from envelope_codec.keys.lease import Lease
 from envelope_codec.keys.limits import Limits
+from envelope_codec.keys.lookups import Lookups
 from envelope_codec.keys.opening import OpeningKeys
+from envelope_codec.keys.row_source import RowSource
 from envelope_codec.keys.sealing import SealingKeys
 from envelope_codec.keys.sealing_key import Scope, SealingKey
 from envelope_codec.keys.succession import Succession
@@ -46,6 +48,7 @@ class Keyring:
         spawn: runs a function in some thread; the keyring's own pool if None.
         jitter: a number from 0 to 1, for spreading retries and renewals.
         owned: master keys to close with the keyring.
+        keystore: where records of wrapping keys are, with recipients that were added later. Closed with the keyring.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class Keyring:
         spawn: Callable[[Callable[[], None]], object] | None = None,
         jitter: Callable[[], float] = random.random,
         owned: Collection[MasterKey] = (),
+        keystore: RowSource | None = None,
     ) -> None:
         self.direct = direct
         self.limits = limits or Limits()
@@ -75,6 +79,7 @@ class Keyring:
         self._spawn = spawn
         self._jitter = jitter
         self._owned = owned
+        self._keystore = keystore
         self._build()
         in_child(self, Keyring._begin_anew)
 
@@ -88,7 +93,8 @@ class Keyring:
             pause=limits.refusal_ttl,
             wipe=self._wipe,
         )
-        self._opening = OpeningKeys(self._opening_key_sets, self._calls, self._leases, limits)
+        lookups = Lookups(self._keystore, self._calls, limits)
+        self._opening = OpeningKeys(self._opening_key_sets, self._calls, self._leases, limits, lookups)
         maker = KeyMaker(self._key_sets, self._opening_key_sets, self._calls, self._leases, verify=self._verify_wraps)
         succession = Succession(self._calls, maker, self._leases, limits, self._opening.keep_own)
         self._waits = succession.waits
@@ -227,6 +233,8 @@ class Keyring:
             except Exception as error:
                 text = "the provider of %s failed unexpectedly at close: %s"
                 logger.error(text, master.key_id, text_of(error))
+        if self._keystore is not None:
+            self._keystore.close()
 
     def _deadline(self, timeout: float) -> float:
         return self._clock.monotonic() + timeout

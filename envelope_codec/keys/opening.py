@@ -17,6 +17,7 @@ from envelope_codec.keys.keycache import KeyCache
 from envelope_codec.keys.keyset import KeySet
 from envelope_codec.keys.lease import Lease
 from envelope_codec.keys.limits import Limits
+from envelope_codec.keys.lookups import Lookups
 from envelope_codec.keys.opening_key import OpeningKey, digest_of
 from envelope_codec.keys.refusal_cache import RefusalCache
 from envelope_codec.keys.sealing_key import Wrapped
@@ -37,12 +38,19 @@ class OpeningKeys:
         calls: makes the calls.
         leases: vouch.
         limits: times and bounds.
+        lookups: find what a keystore has of records whose own recipients do not serve.
     """
 
     def __init__(
-        self, key_sets: Callable[[str], KeySet | None], calls: KmsCalls, leases: Leases, limits: Limits
+        self,
+        key_sets: Callable[[str], KeySet | None],
+        calls: KmsCalls,
+        leases: Leases,
+        limits: Limits,
+        lookups: Lookups,
     ) -> None:
         self._key_sets = key_sets
+        self._lookups = lookups
         self._calls = calls
         self._clock = calls.clock
         self._leases = leases
@@ -185,7 +193,7 @@ class OpeningKeys:
         entry = self._entry(record)
         if entry is None or self._serves(entry):
             return []
-        several = len(record.recipients) > 1
+        several = len(record.recipients) > 1 or self._lookups.cover(record)
         return [lease for lease in entry.leases if lease not in renewed and not (lease.outage and several)]
 
     async def _renew(self, lapsed: list[Lease], renewed: set[Lease], deadline: float) -> None:
@@ -247,7 +255,8 @@ class OpeningKeys:
         return outcome
 
     def _inquiry(self, record: Record, key_set: KeySet | None, refusals: Refusals) -> Inquiry:
-        return Inquiry(self._calls, self._leases, record, key_set, refusals, self._limits.refusal_ttl)
+        ttl = self._limits.refusal_ttl
+        return Inquiry(self._calls, self._leases, self._lookups, record, key_set, refusals, ttl)
 
     def _probe(self, record: Record, unreachable: list[tuple[Recipient, MasterKey]]) -> None:
         """Find out in the background whether one of these master keys answers again."""
@@ -260,7 +269,8 @@ class OpeningKeys:
     def _kept(self, record: Record, reference: bytes, inquiry: Inquiry) -> bytes | None:
         """Return the key, if it is at hand by now: another record has renewed the lease for all since the last attempt.
 
-        Or this is another spelling of a record that was opened before. Then one of its recipients must be configured.
+        Or this is another spelling of a record that was opened before. Then one of its recipients must be configured,
+        or one of those that the keystore has of it.
 
         Raises:
             EnvelopeError: none of its recipients is configured.
@@ -270,7 +280,7 @@ class OpeningKeys:
             if entry is None or not self._serves(entry):
                 return None
         if not entry.allows(record):
-            if not any(inquiry.accepts(recipient, master) for recipient, master in inquiry.pairs()):
+            if not inquiry.is_configured():
                 raise self._record_refusal(record, reference, inquiry.outcome())
             entry.allow(record, reference)
             with self._calls.lock:

@@ -1,4 +1,4 @@
-"""Fakes for tests, yours as well as ours: a master key in memory with faults to inject, and a clock to turn by hand."""
+"""Fakes for tests, yours as well as ours: a master key and a keystore in memory with faults to inject, and a clock."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import itertools
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from cryptography.exceptions import InvalidTag
@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from envelope_codec._frames import frameless
 from envelope_codec._process import renew_after_fork
-from envelope_codec.errors import InvalidCiphertext, KeyDenied, KmsUnavailable
+from envelope_codec.errors import InvalidCiphertext, KeyDenied, KmsUnavailable, StoreRefused, StoreUnavailable
+from envelope_codec.keystore import Kept, RowConflict
 from envelope_codec.kms import Unwrapped, WrappedSecret, context_bytes
 
 _numbers = itertools.count(1)
@@ -102,6 +103,75 @@ class FakeKms:
             raise KmsUnavailable("the KMS did not answer", operation=operation, key_id=self._key_id)
         if self.denied:
             raise KeyDenied("the master key is disabled", operation=operation, key_id=self._key_id)
+
+
+class FakeKeystore:
+    """A keystore in memory (a `Keystore`), with faults on demand.
+
+    Attributes:
+        kept: rows and their revisions, by their keys.
+        gets: calls to `get` so far, the failed ones included.
+        puts: calls to `put` so far, the failed ones included.
+        down: while True, every call raises `StoreUnavailable`.
+        refuses: the calls that raise `StoreRefused`: ``"get"``, ``"put"``, ``"rows"`` and ``"check"``.
+        closed: calls to `close` so far.
+        before_call: called at the start of each call, with its name; may block, raise, or count.
+    """
+
+    _lock: threading.Lock
+
+    def __init__(self) -> None:
+        renew_after_fork(self, _lock=threading.Lock)
+        self.kept: dict[bytes, tuple[bytes, str]] = {}
+        self.gets = 0
+        self.puts = 0
+        self.down = False
+        self.refuses: set[str] = set()
+        self.closed = 0
+        self.before_call: Callable[[str], None] = lambda operation: None
+
+    async def get(self, key: bytes) -> Kept | None:
+        """Return what is kept under ``key``, unless a fault is injected."""
+        with self._lock:
+            self.gets += 1
+        self._faults("get")
+        found = self.kept.get(key)
+        return Kept(key, *found) if found is not None else None
+
+    async def put(self, key: bytes, data: bytes, revision: str | None) -> str:
+        """Keep ``data`` in the place of the row of this revision, unless a fault is injected."""
+        with self._lock:
+            self.puts += 1
+        self._faults("put")
+        with self._lock:
+            there = self.kept.get(key)
+            if (there[1] if there is not None else None) != revision:
+                raise RowConflict
+            made = str(next(_numbers))
+            self.kept[key] = data, made
+        return made
+
+    async def rows(self, after: bytes = b"") -> AsyncIterator[Kept]:
+        """Yield all rows with keys beyond ``after``, in the order of their keys."""
+        self._faults("rows")
+        for key, found in sorted(self.kept.items()):
+            if key > after:
+                yield Kept(key, *found)
+
+    async def check(self) -> None:
+        """Do nothing, unless a fault is injected."""
+        self._faults("check")
+
+    async def close(self) -> None:
+        """Count the call: a fake has no connections."""
+        self.closed += 1
+
+    def _faults(self, operation: str) -> None:
+        self.before_call(operation)
+        if self.down:
+            raise StoreUnavailable("the keystore did not answer", operation=operation)
+        if operation in self.refuses:
+            raise StoreRefused("the keystore refused", operation=operation)
 
 
 class ManualClock:
