@@ -11,6 +11,7 @@ from envelope_codec._frames import text_of
 logger = logging.getLogger("envelope_codec")
 
 _LINES_A_SECOND = 20
+_KEYSTORE_FIX = "`envelope-codec keystore check` says what is wrong with the keystore"
 _FIXES = {
     "KeyDenied": "enable the key or give the permission back, unless it was withdrawn on purpose: `envelope-codec "
     "doctor` says what is missing",
@@ -31,7 +32,9 @@ class Event(NamedTuple):
             - ``pass``: payloads that were no envelopes, and stayed as they were.
             - ``compress``: payloads that were sealed while ``compression`` is on, whether or not they shrank.
             - ``put``, ``get``: one call of a datastore.
-            - ``lookup``, ``publish``: one call of a keystore. ``MalformedRow`` is a row that counts as absent.
+            - ``lookup``, ``publish``: a record's row was read from the keystore, or written there. With the outcome
+              ``MalformedRow``, what was read is no row, and counts as absent.
+            - ``queue``: another number of records waits to be published, where that is not required.
             - ``key``: a wrapping key begins to seal, and more than one master key was to wrap it. In direct mode, a
               data key whose number of recipients is another than before.
         outcome: ``ok``, or the class name of the error.
@@ -45,7 +48,7 @@ class Event(NamedTuple):
         lacking: for the operation ``key``, how many master keys were to wrap the key and did not.
         bytes_before: for the operation ``compress``, the bytes of the payloads as they came.
         bytes_after: for the operation ``compress``, the bytes of them that were encrypted.
-        queued: for the operation ``publish``, how many records wait to be published.
+        queued: for the operation ``queue``, how many records wait to be published.
     """
 
     operation: str
@@ -83,7 +86,7 @@ class LogObserver:
     def on_event(self, event: Event) -> None:
         """Log ``event``, unless too many like it were logged in this second."""
         if event.outcome == "ok":
-            if event.operation in ("wrap", "unwrap", "put", "get"):
+            if event.operation in ("wrap", "unwrap", "put", "get", "lookup", "publish"):
                 logger.debug(
                     "%s in %.1f ms, namespace %.200r, key %s",
                     event.operation,
@@ -97,7 +100,7 @@ class LogObserver:
             return
         if left_out:
             logger.warning("%d more failures of %s, %s, were not logged", left_out, event.operation, event.outcome)
-        advice = fix(event.outcome)
+        advice = _KEYSTORE_FIX if event.operation in ("lookup", "publish") else fix(event.outcome)
         logger.warning(
             "%s failed: %s: %s (namespace %.200r, key %s)%s",
             event.operation,

@@ -18,6 +18,7 @@ from envelope_codec.keys.lease import Lease
 from envelope_codec.keys.limits import Limits
 from envelope_codec.keys.lookups import Lookups
 from envelope_codec.keys.opening import OpeningKeys
+from envelope_codec.keys.publication import Publication
 from envelope_codec.keys.row_source import RowSource
 from envelope_codec.keys.sealing import SealingKeys
 from envelope_codec.keys.sealing_key import Scope, SealingKey
@@ -49,6 +50,8 @@ class Keyring:
         jitter: a number from 0 to 1, for spreading retries and renewals.
         owned: master keys to close with the keyring.
         keystore: where records of wrapping keys are, with recipients that were added later. Closed with the keyring.
+        publishing_required: whether a wrapping key seals only once its record is in ``keystore``. If not, a record that
+            can't be published is queued, and the key seals.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class Keyring:
         jitter: Callable[[], float] = random.random,
         owned: Collection[MasterKey] = (),
         keystore: RowSource | None = None,
+        publishing_required: bool = True,
     ) -> None:
         self.direct = direct
         self.limits = limits or Limits()
@@ -80,6 +84,7 @@ class Keyring:
         self._jitter = jitter
         self._owned = owned
         self._keystore = keystore
+        self._publishing_required = publishing_required
         self._build()
         in_child(self, Keyring._begin_anew)
 
@@ -96,7 +101,8 @@ class Keyring:
         lookups = Lookups(self._keystore, self._calls, limits)
         self._opening = OpeningKeys(self._opening_key_sets, self._calls, self._leases, limits, lookups)
         maker = KeyMaker(self._key_sets, self._opening_key_sets, self._calls, self._leases, verify=self._verify_wraps)
-        succession = Succession(self._calls, maker, self._leases, limits, self._opening.keep_own)
+        self._publication = Publication(self._keystore, self._calls, required=self._publishing_required)
+        succession = Succession(self._calls, maker, self._leases, limits, self._publication, self._opening.keep_own)
         self._waits = succession.waits
         self._sealing = SealingKeys(self._calls, self._leases, succession)
         self._direct = DirectKeys(
@@ -222,6 +228,7 @@ class Keyring:
     def close(self) -> None:
         """Forget every key and stop. Waiting callers get `KmsUnavailable`; so does every later call. Never blocks."""
         self._calls.close()
+        self._publication.close()
         self._leases.close()
         self._sealing.clear()
         self._opening.clear()

@@ -42,13 +42,12 @@ class KeystoreReach:
         """
         return self._breaker.is_open and not self._breaker.take_probe(self._calls.clock.monotonic())
 
-    def call(self, namespace: str, work: Callable[[], T], *, queued: int = 0) -> T:
+    def call(self, namespace: str, work: Callable[[], T]) -> T:
         """Do ``work``, which calls the keystore, and report it.
 
         Args:
             namespace: of the record.
-            work: returns None, or what is reported besides.
-            queued: how many records wait to be published.
+            work: makes the call.
 
         Raises:
             StoreUnavailable, StoreRefused: as the keystore raised it. What no keystore may raise becomes the former.
@@ -72,10 +71,8 @@ class KeystoreReach:
         else:
             self._breaker.open(now, self._calls.jitter())
         outcome, reason = (type(failure).__name__, failure.reason) if failure else ("ok", "")
-        report(
-            self._calls.observer,
-            Event(self._operation, outcome, namespace, seconds=now - begun, reason=reason, queued=queued),
-        )
+        event = Event(self._operation, outcome, namespace, seconds=now - begun, reason=reason)
+        report(self._calls.observer, event)
         if failure is not None:
             raise failure
         return result[0]

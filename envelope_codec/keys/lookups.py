@@ -57,19 +57,22 @@ class Lookups:
         """
         if self._source is None or not self.cover(record):
             return None
-        key = row_key(record)
+        answer = self._answer(row_key(record), self._source, record)
+        return answer.row if answer.row is not None and answer.row.belongs_to(record) else None
+
+    def _answer(self, key: bytes, source: RowSource, record: Record) -> Answer:
+        """Return what the keystore has under ``key``: what it last said, or what a lookup says."""
         with self._calls.lock:
             answer = self._answers.get(key)
+            if answer is not None:
+                return answer
             lookup = self._under_way.get(key)
-            new = answer is None and lookup is None
-            if new:
+            new = lookup is None
+            if lookup is None:
                 lookup = self._under_way[key] = Future()
-        if answer is None and lookup is not None:
-            if new:
-                self._end(key, lookup, self._source, record)
-            answer = _outcome(lookup)
-        row = answer.row if answer is not None else None
-        return row if row is not None and row.belongs_to(record) else None
+        if new:
+            self._end(key, lookup, source, record)
+        return _outcome(lookup)
 
     def _end(self, key: bytes, lookup: Future[Answer], source: RowSource, record: Record) -> None:
         """Look up a row, and tell all who wait for that."""

@@ -21,6 +21,7 @@ from envelope_codec.keys.flight import Flight
 from envelope_codec.keys.key_maker import KeyMaker
 from envelope_codec.keys.limits import Limits
 from envelope_codec.keys.moment import Moment
+from envelope_codec.keys.publication import Publication
 from envelope_codec.keys.sealing_key import AtNextUse, Scope, Term, Wrapped, WrappingKey
 from envelope_codec.keys.sealing_waits import SealingWaits
 from envelope_codec.keys.slots import Slot, Slots
@@ -38,6 +39,7 @@ class Succession:
         maker: makes the keys.
         leases: vouch.
         limits: times and bounds.
+        publication: has each new key's record published before the key comes into use.
         opened: told of each new key that comes into use, which its check has opened.
 
     Attributes:
@@ -52,6 +54,7 @@ class Succession:
         maker: KeyMaker,
         leases: Leases,
         limits: Limits,
+        publication: Publication,
         opened: Callable[[Wrapped], object] = lambda made: None,
     ) -> None:
         self._calls = calls
@@ -59,6 +62,7 @@ class Succession:
         self._maker = maker
         self._leases = leases
         self._limits = limits
+        self._publication = publication
         self._opened = opened
         self.slots = Slots(calls, self._is_usable, self._forget)
         self.waits = SealingWaits(calls, self.slots, refusal_ttl=limits.refusal_ttl)
@@ -107,7 +111,7 @@ class Succession:
         """Get the next key. One attempt; runs in a thread."""
         begun = Moment.now(self._clock)
         try:
-            made = self._maker.make(scope, Purpose.WRAPPING_KEY)
+            made = self._make(scope)
         except KeyDenied as error:
             self.slots.refuse(slot, error, self._limits.refusal_ttl)
             raise
@@ -125,6 +129,17 @@ class Succession:
         self.completion.watch(scope, chosen, lambda: slot.current is chosen)
         if choice is Choice.NEW:
             report_recipients(self._calls, *self._maker.find(scope), new)
+
+    def _make(self, scope: Scope) -> Wrapped:
+        """Make a key, and publish its record. If this ends in between, the keystore has one row more, which is no harm.
+
+        Raises:
+            EnvelopeError: there is no key that may come into use.
+        """
+        self._publication.check()
+        made = self._maker.make(scope, Purpose.WRAPPING_KEY)
+        self._publication.publish(made.record)
+        return made
 
     def _choose(self, slot: Slot, new: WrappingKey, scope: Scope) -> tuple[WrappingKey, Choice]:
         """Put ``new`` into use, if it is the better one. Return the key in use, or ``new`` where there is none."""

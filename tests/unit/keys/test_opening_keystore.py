@@ -51,6 +51,11 @@ def twice_wrapped(old: FakeKms, new: FakeKms, namespace: str = "default") -> tup
     return draft.wrap_by(old), draft.wrap_by(new), draft.key
 
 
+def fail(operation: str) -> None:
+    """Fail as no keystore may."""
+    raise ZeroDivisionError("words of a client library")
+
+
 def spelled(record: Record, *key_ids: str) -> Record:
     """The record with made-up recipients of these key ids."""
     return build_record(record.head, record.id, [Recipient(key_id, "1", b"made up") for key_id in key_ids])
@@ -279,7 +284,7 @@ async def test_a_keystore_that_gives_no_answer_is_retried(fault: str, caplog: py
     moved = Moved()
     keystore = moved.rows.keystore
     if fault == "broken":
-        keystore.before_call = lambda operation: 1 / 0
+        keystore.before_call = fail
     elif fault == "down":
         keystore.down = True
     else:
@@ -293,6 +298,7 @@ async def test_a_keystore_that_gives_no_answer_is_retried(fault: str, caplog: py
     keystore.before_call = lambda operation: None
     assert await moved.ring.open(moved.record, timeout=60) == moved.key
     assert "ok" not in moved.ring.events.of("lookup")[:-1]
+    assert fault != "broken" or "failed unexpectedly" in caplog.text
 
 
 async def test_an_outage_of_the_envelopes_own_master_key_is_told_rather_than_the_keystores() -> None:

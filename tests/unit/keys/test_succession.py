@@ -12,6 +12,7 @@ from envelope_codec.keys.key_maker import KeyMaker
 from envelope_codec.keys.keyset import KeySet
 from envelope_codec.keys.limits import Limits
 from envelope_codec.keys.moment import Moment
+from envelope_codec.keys.publication import Publication
 from envelope_codec.keys.sealing_key import AtNextUse, Stage, WrappingKey
 from envelope_codec.keys.slots import Slot
 from envelope_codec.keys.succession import Succession
@@ -37,7 +38,9 @@ class Line:
         self.calls = KmsCalls(clock=self.clock, observer=Events(), spawn=spawn, jitter=lambda: 0.0)
         self.leases = Leases(self.calls, seconds=LEASE, grace=GRACE, pause=TTL, wipe=lambda lease: None)
         maker = KeyMaker(lambda namespace: keys, lambda namespace: keys, self.calls, self.leases, verify=True)
-        self.succession = Succession(self.calls, maker, self.leases, limits)
+        self.succession = Succession(
+            self.calls, maker, self.leases, limits, Publication(None, self.calls, required=True)
+        )
 
     @property
     def slot(self) -> Slot:

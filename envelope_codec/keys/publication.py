@@ -1,0 +1,125 @@
+"""Publication: the record of a new wrapping key is in the keystore before anything is sealed under it."""
+
+from __future__ import annotations
+
+from envelope_codec.envelope import Record
+from envelope_codec.errors import EnvelopeError, StoreRefused
+from envelope_codec.keys.calls import KmsCalls
+from envelope_codec.keys.keystore_reach import SECONDS, KeystoreReach, keystore_unavailable
+from envelope_codec.keys.publication_queue import PublicationQueue
+from envelope_codec.keys.row_source import RowSource
+from envelope_codec.keystore import RowConflict
+from envelope_codec.keystore_change import ChangeRefused, publish
+from envelope_codec.keystore_row import KeystoreRow, MalformedRow, parse_row, row_key
+from envelope_codec.observe import logger
+
+_TRIES = 4  # to write a row that others write as well
+
+
+class Publication:
+    """Publishes records.
+
+    Args:
+        source: the keystore; None if none is configured.
+        calls: has lock, clock and observer.
+        required: whether a wrapping key comes into use only once its record is published. If not, a record that can't
+            be published is queued.
+    """
+
+    def __init__(self, source: RowSource | None, calls: KmsCalls, *, required: bool) -> None:
+        self._source = source
+        self._required = required
+        self._reach = KeystoreReach(calls, "publish")
+        self._queue = PublicationQueue(calls, self._write)
+
+    def check(self) -> None:
+        """Raise an error if a key that is made now could not come into use: then the KMS is not asked for one.
+
+        Raises:
+            KmsUnavailable: the keystore has not answered lately, and it is not yet time to ask again.
+        """
+        if self._source is not None and self._required and self._reach.is_out:
+            raise keystore_unavailable(
+                "the keystore has not answered lately, and no wrapping key seals before it is in there", "seal"
+            )
+
+    def publish(self, record: Record) -> None:
+        """Publish ``record``, which no payload carries yet. Runs in a thread.
+
+        Raises:
+            KmsUnavailable: it is required, and the keystore gave no answer or refused.
+        """
+        if self._source is None:
+            return
+        if not self._required and self._reach.is_out:
+            self._queue.add(record)
+            return
+        try:
+            self._write(record)
+        except EnvelopeError as error:
+            refused = isinstance(error, StoreRefused)
+        else:
+            self._queue.hurry()
+            return
+        if not self._required:
+            self._queue.add(record)
+            return
+        what = "refused a row" if refused else "gave no answer"
+        raise keystore_unavailable(f"the keystore {what}, and no wrapping key seals before it is in there", "seal")
+
+    def close(self) -> None:
+        """Cancel what is scheduled, and log how many records have not been published."""
+        self._queue.close()
+
+    def _write(self, record: Record) -> None:
+        """Write the row of ``record``, and report it.
+
+        Raises:
+            StoreUnavailable, StoreRefused: it could not be written.
+        """
+        source = self._source
+        if source is not None:
+            self._reach.call(record.namespace, lambda: _merge(source, record))
+
+
+def _merge(source: RowSource, record: Record) -> None:
+    """Add ``record`` to what the keystore has of it, which is nothing as a rule.
+
+    It is no error if it is there already: the answer to an earlier attempt may have been lost.
+
+    Raises:
+        StoreUnavailable, StoreRefused: as the keystore raised it; the latter also if what is there can't be added to.
+        RowConflict: others write to the row again and again.
+    """
+    key = row_key(record)
+    row: KeystoreRow | None = None
+    revision: str | None = None
+    for number in range(1, _TRIES + 1):
+        changed = _published(record, row)
+        if changed == row:
+            return
+        try:
+            source.put(key, changed.serialize(), revision, SECONDS)
+            return
+        except RowConflict:
+            if number == _TRIES:
+                raise
+        kept = source.get(key, SECONDS)
+        row, revision = (None, None) if kept is None else (_parsed(key, kept.data), kept.revision)
+
+
+def _published(record: Record, row: KeystoreRow | None) -> KeystoreRow:
+    try:
+        return publish(record, row)
+    except ChangeRefused as error:
+        logger.error("a row of the keystore can't be added to: %s", error.reason)
+    raise StoreRefused("a row of the keystore can't be added to", operation="publish")
+
+
+def _parsed(key: bytes, data: bytes) -> KeystoreRow:
+    """Return the row that ``data`` is. One that is none may be of a later version: it is not replaced."""
+    try:
+        return parse_row(key, data)
+    except MalformedRow as error:
+        logger.error("what the keystore has of a new wrapping key is no row that this version reads: %s", error.reason)
+    raise StoreRefused("a row of the keystore can't be read", operation="publish")
