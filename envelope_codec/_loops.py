@@ -81,6 +81,12 @@ def kept_awake() -> Iterator[None]:
         awake[loop] -= 1
 
 
+def stop_loop(loop: asyncio.AbstractEventLoop) -> None:
+    """End the run of an event loop in another thread. Does nothing if it is closed."""
+    with suppress(RuntimeError):  # it is closed
+        loop.call_soon_threadsafe(loop.stop)
+
+
 def _tick(loop: asyncio.AbstractEventLoop) -> None:
     if _loops.awake.get(loop):
         loop.call_later(_TICK, _tick, loop)

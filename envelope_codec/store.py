@@ -7,9 +7,8 @@ A store keeps bytes under random ids. It is found by the URL's scheme, up to a `
 from __future__ import annotations
 
 import re
-import warnings
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from importlib import import_module, metadata
 from typing import NamedTuple, Protocol, runtime_checkable
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -17,7 +16,6 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from envelope_codec._frames import frameless
 from envelope_codec._schemes import suggest_scheme
 from envelope_codec.errors import ConfigurationError, StoreRefused
-from envelope_codec.observe import logger
 
 ENTRY_POINT_GROUP = "envelope_codec.stores"
 
@@ -106,19 +104,6 @@ async def try_out(store: PayloadStore) -> None:
     await store.get("check")
     with suppress(StoreRefused):  # who stores need not be allowed to delete
         await store.delete("check")
-
-
-@contextmanager
-def in_our_words(library: str) -> Iterator[None]:
-    """Inside, turn warnings of a client library into one of ours: theirs may repeat what stands in the URL."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("always", UserWarning)
-        warnings.simplefilter("always", RuntimeWarning)  # of which SQLAlchemy's are
-        yield
-    if caught:
-        text = "storage: %s warns of the URL (%s): it has an option that is not known, or a value that is not taken"
-        logger.warning(text, library, ", ".join(sorted({one.category.__name__ for one in caught})))
 
 
 class StoreProvider(Protocol):

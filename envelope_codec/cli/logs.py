@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 _LONGEST_WORDS = 400
-_STORES = "envelope_codec.storage"
+_STORES = "envelope_codec.datastore"
 
 
 class ProviderWords(logging.Handler):

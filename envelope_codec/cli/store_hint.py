@@ -50,8 +50,8 @@ _SQL = {
     "the database does not exist on its server": "correct the database's name in the URL, or make it: CREATE DATABASE",
     "the table does not exist, or its schema": "make the table: envelope-codec storage ddl prints the statements; or "
     "correct database and ?table= in the URL",
-    "the table has other columns than storage ddl prints": "make a table as envelope-codec storage ddl prints it, and "
-    "name it with ?table=",
+    "the table has other columns than the ddl command prints": "make a table as envelope-codec storage ddl prints "
+    "it, and name it with ?table=",
     "permission on the table or the database is missing": "grant {permission} on the table to the user in the URL, and "
     "USAGE on its schema",
     "the database is full: its disk, its table or its quota": "make room on the database's disk, or raise its quota; "
@@ -59,7 +59,7 @@ _SQL = {
     "the database does not take as many bytes in one statement or value": "raise the server's limit: "
     "max_allowed_packet of MariaDB and MySQL is to be 16M or more; make the table as envelope-codec storage ddl prints "
     "it",
-    "the table has a constraint that refuses payloads": "make the table as envelope-codec storage ddl prints it",
+    "the table has a constraint that refuses what is stored": "make the table as envelope-codec storage ddl prints it",
     "the database does not know what was asked for: it is of another kind or version": "check that the URL's scheme "
     "fits the server, and look for a proxy before it that does not know all statements",
     "the database refused the statement, and the log has its code": "look up the code; make the table as "
@@ -104,7 +104,7 @@ _REDIS = {
     "until a snapshot succeeds",
     "the server is busy with a script": "end the script: SCRIPT KILL",
     "the server belongs to a Redis Cluster, which is not supported": "use a single server, with replicas or not",
-    "what is there under the id is no payload": "give payloads a prefix of their own, as ?prefix= in the URL",
+    "what is there under the id is of another kind": "give payloads a prefix of their own, as ?prefix= in the URL",
     "the server has no database of that number": "correct the number of the database in the URL, or raise databases",
     "the server does not know a command that is needed": "use Redis or Valkey, and no proxy that lacks commands; "
     "needed are {permission}",
@@ -122,7 +122,8 @@ _MONGODB = {
     "the server does not take the name of the database or the collection": "correct the names of database and "
     "collection in the URL",
     "the server is full: its disk or its quota": "make room on its disk, or raise the quota",
-    "the collection has a rule that refuses payloads": "take the collection's validator away, or name another one",
+    "the collection has a rule that refuses what is stored": "take the collection's validator away, or name "
+    "another one",
     "the server does not know what was asked for: it is too old, or not MongoDB": "use MongoDB itself, in a version "
     "that PyMongo supports",
     "the server refused, and its log may say why": "look at the server's log; a document has 16 MiB at most",

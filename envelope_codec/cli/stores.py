@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 
 from envelope_codec.config import EnvelopeConfig
+from envelope_codec.datastore.reasons import MAYBE_MISSING
 from envelope_codec.errors import ConfigurationError, EnvelopeError, PayloadMissing, StoreUnavailable
-from envelope_codec.storage.reasons import MAYBE_MISSING
 from envelope_codec.store import PayloadStore, Stored, StoreUrl, parse_store_url
 
 _T = TypeVar("_T")

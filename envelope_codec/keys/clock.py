@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
+from envelope_codec._loops import stop_loop
 from envelope_codec._process import renew_after_fork
 
 
@@ -91,12 +92,6 @@ def call_here(clock: Clock, delay: float, callback: Callable[[], None]) -> Timer
 def _run(loop: asyncio.AbstractEventLoop) -> None:
     loop.run_forever()
     loop.close()
-
-
-def stop_loop(loop: asyncio.AbstractEventLoop) -> None:
-    """End the run of an event loop in another thread. Does nothing if it is closed."""
-    with suppress(RuntimeError):  # it is closed
-        loop.call_soon_threadsafe(loop.stop)
 
 
 class _LoopTimer:

@@ -11,9 +11,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from envelope_codec.aws.credentials_error import CredentialsUnavailable
 from envelope_codec.aws.meanings import NO_CONFIGURATION
+from envelope_codec.datastore.s3_client import Boto3Client, make_client
+from envelope_codec.datastore.s3_error import translate
 from envelope_codec.errors import ConfigurationError, InvalidCiphertext, MalformedEnvelope
-from envelope_codec.storage.s3_client import Boto3Client, make_client
-from envelope_codec.storage.s3_error import translate
 from envelope_codec.store import Stored, is_id
 
 if TYPE_CHECKING:

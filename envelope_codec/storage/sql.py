@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 from sqlalchemy import and_, delete, exists, func, insert, or_, select
-from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from envelope_codec._frames import frameless
-from envelope_codec.errors import EnvelopeError, PayloadMissing
-from envelope_codec.storage.sql_engine import make_engine, parse_url
-from envelope_codec.storage.sql_error import describe, find_meaning, is_read_only
-from envelope_codec.storage.sql_meanings import CONSTRAINT, OPTIONS
+from envelope_codec.datastore.sql_database import Conflict, Database
+from envelope_codec.datastore.sql_engine import parse_url
+from envelope_codec.datastore.sql_meanings import CONSTRAINT
+from envelope_codec.errors import PayloadMissing
 from envelope_codec.storage.sql_table import make_table, render_ddl
 from envelope_codec.store import Stored, is_id, try_out
-
-_log = logging.getLogger("envelope_codec.storage.sql")
 
 _PAGE = 1_000
 _ID_LENGTH = 32
@@ -38,14 +34,15 @@ class SqlStore:
 
     @frameless
     def __init__(self, url: str) -> None:
-        parsed = parse_url(url)
+        parsed = parse_url(url, "storage")
         self._table = make_table(parsed.query.get("table", "envelope_payloads"))
-        self._engine = make_engine(parsed.difference_update_query(["table"]))
+        self._database = Database(parsed.difference_update_query(["table"]), "storage")
+        self._run = self._database.run
 
     @property
     def ddl(self) -> str:
         """Statements that make the table and its index."""
-        return render_ddl(self._table, self._engine.dialect)
+        return render_ddl(self._table, self._database.dialect)
 
     async def put(self, id: str, data: bytes) -> None:
         """Keep ``data`` under ``id``."""
@@ -98,12 +95,12 @@ class SqlStore:
 
     async def close(self) -> None:
         """Release the connections."""
-        await self._engine.dispose()
+        await self._database.close()
 
     async def _insert(self, row: dict[str, Any]) -> None:
         try:
             await self._run("put", insert(self._table).values(row))
-        except _Conflict:
+        except Conflict:
             # Else an earlier attempt has come through, and only its answer was lost.
             if not await self._run("put", select(self._table.c.id).where(self._table.c.id == row["id"])):
                 raise CONSTRAINT.error("put") from None
@@ -114,36 +111,3 @@ class SqlStore:
         if not rows:
             raise PayloadMissing("the datastore has no such payload", operation="get")
         return int(rows[0][0]), bytes(rows[0][1])
-
-    async def _run(self, operation: str, statement: Any) -> Any:
-        """Run one statement, which commits itself. Return its rows, if it has any."""
-        connected = False
-        try:
-            async with self._engine.connect() as connection:
-                connected = True
-                try:
-                    result = await connection.execute(statement)
-                except DBAPIError as error:
-                    if is_read_only(error.orig):
-                        await connection.invalidate()  # the next connection may lead to the primary
-                    raise
-                return result.all() if result.returns_rows else None
-        except IntegrityError as error:
-            if operation == "put":
-                raise _Conflict from None
-            raise _translate(error, operation) from None
-        except (SQLAlchemyError, OSError) as error:
-            raise _translate(error, operation) from None
-        except (TypeError, ValueError):
-            if connected:
-                raise
-            raise OPTIONS.error(operation) from None
-
-
-class _Conflict(Exception):
-    """A constraint refuses the row. Most likely its id is there already."""
-
-
-def _translate(error: BaseException, operation: str) -> EnvelopeError:
-    _log.debug("SQL %s failed: %s", operation, describe(error))
-    return find_meaning(error).error(operation)

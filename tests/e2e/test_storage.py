@@ -24,7 +24,7 @@ from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, Worker
 
 from envelope_codec.cli.demo.search import Needles
 from envelope_codec.cli.keygen import create_key_file, key_uri
-from envelope_codec.storage.s3_client import Boto3Client
+from envelope_codec.datastore.s3_client import Boto3Client
 from envelope_codec.temporal.codec import is_envelope
 from envelope_codec.temporal.system_payloads import describe_clear_payload
 from envelope_codec.testing import FakeKms

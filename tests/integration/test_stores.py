@@ -33,10 +33,10 @@ from envelope_codec import (
     StoreRefused,
     StoreUnavailable,
 )
+from envelope_codec.datastore.s3_client import Boto3Client
 from envelope_codec.storage import driver as driver_module
 from envelope_codec.storage.driver import EnvelopeDriver
 from envelope_codec.storage.pool import Pool
-from envelope_codec.storage.s3_client import Boto3Client
 from envelope_codec.store import PayloadStore, parse_store_url
 from envelope_codec.temporal.codec import EnvelopeCodec
 from envelope_codec.testing import FakeKms

@@ -22,11 +22,11 @@ def test_nothing_is_printed_and_the_last_words_of_a_provider_are_kept(capfd: pyt
 
 
 def test_a_store_logs_for_debugging_and_is_heard() -> None:
-    level = logging.getLogger("envelope_codec.storage").level
+    level = logging.getLogger("envelope_codec.datastore").level
     with quiet_logs() as words:
-        logging.getLogger("envelope_codec.storage.sql").debug("the database said no")
+        logging.getLogger("envelope_codec.datastore.sql").debug("the database said no")
         assert words.take() == "the database said no"
-    assert logging.getLogger("envelope_codec.storage").level == level
+    assert logging.getLogger("envelope_codec.datastore").level == level
 
 
 def test_each_thread_has_words_of_its_own() -> None:

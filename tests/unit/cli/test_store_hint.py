@@ -10,21 +10,25 @@ import pytest
 from envelope_codec import StoreRefused
 from envelope_codec.aws.meanings import CREDENTIALS
 from envelope_codec.cli.store_hint import STORE_HINTS, store_hint
-from envelope_codec.storage import files, mongodb, redis, s3_error, sql_engine, sql_meanings
+from envelope_codec.datastore import folder, mongodb_error, redis_error, s3_error, sql_engine, sql_meanings
+from envelope_codec.storage import driver
+
+_KINDS = {"folder": "files"}
 
 
 def reasons() -> dict[str, set[str]]:
     """Every text with which a store of this project refuses or gives no answer, by its module."""
     found: dict[str, set[str]] = {}
-    for path in Path(files.__file__).parent.glob("*.py"):
+    rooms = (Path(module.__file__ or "").parent for module in (driver, folder))
+    for path in (path for room in rooms for path in room.glob("*.py")):
         if path.stem not in ("driver", "pool", "loop_store"):
             text = re.sub(r"\s+", " ", path.read_text("utf-8"))
             raised = re.findall(r'Store(?:Refused|Unavailable)\( ?"([^"]*)"', text)
             if raised:
-                found[path.stem.removesuffix("_error")] = set(raised)
-    found["files"] |= set(files._REFUSALS.values())
-    found["redis"] |= {told("put").reason for _, _, told in redis._MEANINGS}
-    found["mongodb"] |= {*mongodb._REASONS.values(), mongodb._REFUSED}
+                found.setdefault(_KINDS.get(path.stem, path.stem.partition("_")[0]), set()).update(raised)
+    found["files"] |= set(folder._REFUSALS.values())
+    found["redis"] |= {told("put").reason for _, _, told in redis_error._MEANINGS}
+    found["mongodb"] |= {*mongodb_error._REASONS.values(), mongodb_error._REFUSED}
     found["sql"] = {meaning.reason for meaning in sql_meanings.MEANINGS}
     advised = {*s3_error._ADVICE.values(), "it is full", "the log has its code"}
     found["s3"] |= {f"the bucket refused: {one}" for one in advised}

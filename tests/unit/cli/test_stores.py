@@ -17,8 +17,8 @@ from envelope_codec.cli.stores import (
     proves_nothing,
     stores_by_setting,
 )
+from envelope_codec.datastore.s3_error import translate
 from envelope_codec.errors import ConfigurationError, EnvelopeError, PayloadMissing, StoreRefused, StoreUnavailable
-from envelope_codec.storage.s3_error import translate
 from envelope_codec.testing import FakeKms
 
 

@@ -37,7 +37,7 @@ async def test_each_cause_has_a_reason(
         raise OSError(code, "hush", f"{tmp_path}/hush")
 
     caplog.set_level(logging.DEBUG)
-    monkeypatch.setattr("envelope_codec.storage.files.mkstemp", fail)
+    monkeypatch.setattr("envelope_codec.datastore.folder.mkstemp", fail)
     store = FileStore(f"file://{tmp_path}")
     with pytest.raises(EnvelopeError) as caught:
         await store.put(ID, b"data")

@@ -8,8 +8,8 @@ from envelope_codec.cli.doctor.answer import Answer
 from envelope_codec.cli.doctor.finding import Code, Level
 from envelope_codec.cli.doctor.store_findings import store_findings
 from envelope_codec.cli.doctor.stores import StoreProbe
+from envelope_codec.datastore.reasons import MAYBE_MISSING
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, StoreRefused, StoreUnavailable
-from envelope_codec.storage.reasons import MAYBE_MISSING
 from envelope_codec.store import StoreUrl
 
 NOT_LISTED = StoreRefused("permission is missing")

@@ -16,8 +16,8 @@ from botocore.exceptions import (
 
 from envelope_codec.aws.credentials_error import CredentialsUnavailable
 from envelope_codec.aws.meanings import NO_ROLE
+from envelope_codec.datastore.s3_error import code_of, translate
 from envelope_codec.errors import PayloadMissing, StoreRefused, StoreUnavailable
-from envelope_codec.storage.s3_error import code_of, translate
 
 REFUSED, OUTAGE = StoreRefused, StoreUnavailable
 

@@ -10,10 +10,10 @@ import logging
 from botocore.exceptions import ChecksumError, ClientError, FlexibleChecksumError, ParamValidationError
 
 from envelope_codec.aws.credentials_error import REJECTED, CredentialsUnavailable
+from envelope_codec.datastore.reasons import MAYBE_MISSING
 from envelope_codec.errors import EnvelopeError, PayloadMissing, StoreRefused, StoreUnavailable
-from envelope_codec.storage.reasons import MAYBE_MISSING
 
-_log = logging.getLogger("envelope_codec.storage.s3")
+_log = logging.getLogger("envelope_codec.datastore.s3")
 
 MISSING = {"NoSuchKey", "404", "NotFound"}
 """Codes with which S3 says that there is no such object."""

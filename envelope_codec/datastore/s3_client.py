@@ -17,8 +17,8 @@ from temporalio.contrib.aws.s3driver import S3StorageDriverClient
 from envelope_codec._process import PerProcess, keep
 from envelope_codec.aws.credentials import watch
 from envelope_codec.aws.wirelog import WIRE_LOG
+from envelope_codec.datastore.s3_error import MISSING, code_of
 from envelope_codec.errors import ConfigurationError
-from envelope_codec.storage.s3_error import MISSING, code_of
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client

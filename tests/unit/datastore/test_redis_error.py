@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from redis._parsers.base import BaseParser
 
+from envelope_codec.datastore.redis_error import translate
 from envelope_codec.errors import StoreRefused, StoreUnavailable
-from envelope_codec.storage import redis
 
 REFUSED, OUTAGE = StoreRefused, StoreUnavailable
 
@@ -18,7 +18,7 @@ REFUSED, OUTAGE = StoreRefused, StoreUnavailable
         ("WRONGPASS invalid username-password pair or user is disabled.", REFUSED, "login"),
         ("NOPERM User hush has no permissions to run the 'set' command", REFUSED, "permission"),
         ("OOM command not allowed when used memory > 'maxmemory'.", REFUSED, "out of memory"),
-        ("WRONGTYPE Operation against a key holding the wrong kind of value", REFUSED, "no payload"),
+        ("WRONGTYPE Operation against a key holding the wrong kind of value", REFUSED, "another kind"),
         ("ERR DB index is out of range", REFUSED, "database of that number"),
         ("ERR unknown command 'SETRANGE'", REFUSED, "does not know a command"),
         ("MOVED 3999 127.0.0.1:6381", REFUSED, "Cluster"),
@@ -36,7 +36,7 @@ REFUSED, OUTAGE = StoreRefused, StoreUnavailable
     ],
 )
 def test_each_reply(reply: str, kind: type[Exception], said: str) -> None:
-    told = redis._translate(BaseParser.parse_error(reply), "put")  # type: ignore[no-untyped-call]
+    told = translate(BaseParser.parse_error(reply), "put")  # type: ignore[no-untyped-call]
     assert (type(told), told.operation) == (kind, "put")
     assert said in str(told)
     assert "hush" not in str(told)

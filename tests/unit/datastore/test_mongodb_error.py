@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from pymongo.errors import AutoReconnect, OperationFailure, WriteConcernError
 
+from envelope_codec.datastore.mongodb_error import translate
 from envelope_codec.errors import StoreRefused, StoreUnavailable
-from envelope_codec.storage import mongodb
 
 REFUSED, OUTAGE = StoreRefused, StoreUnavailable
 
@@ -29,7 +29,7 @@ REFUSED, OUTAGE = StoreRefused, StoreUnavailable
     ],
 )
 def test_each_code(code: int, kind: type[Exception], said: str) -> None:
-    told = mongodb._translate(OperationFailure("hush", code), "put")
+    told = translate(OperationFailure("hush", code), "put")
     assert type(told) is kind
     assert said in str(told)
     assert "hush" not in str(told)
@@ -37,4 +37,4 @@ def test_each_code(code: int, kind: type[Exception], said: str) -> None:
 
 def test_no_answer() -> None:
     for error in (AutoReconnect("hush"), WriteConcernError("hush", 64)):
-        assert type(mongodb._translate(error, "put")) is OUTAGE
+        assert type(translate(error, "put")) is OUTAGE

@@ -15,8 +15,7 @@ from collections.abc import Iterable
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from envelope_codec.errors import StoreRefused
-from envelope_codec.storage.sql_meanings import (
+from envelope_codec.datastore.sql_meanings import (
     CLOSED,
     CONNECTING_PHRASES,
     NETWORK_PHRASES,
@@ -30,6 +29,7 @@ from envelope_codec.storage.sql_meanings import (
     TLS,
     Meaning,
 )
+from envelope_codec.errors import StoreRefused
 
 
 def find_meaning(error: BaseException) -> Meaning:

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from envelope_codec.storage.background_loop import BackgroundLoop
+from envelope_codec.datastore.background_loop import BackgroundLoop
 
 
 class Gate:

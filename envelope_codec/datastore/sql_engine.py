@@ -1,4 +1,4 @@
-"""The engine of SQLAlchemy that a SQL store uses, made from the store's URL."""
+"""The engine of SQLAlchemy that a store or a keystore uses, made from its URL."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from envelope_codec.datastore.client_warnings import in_our_words
 from envelope_codec.errors import ConfigurationError
-from envelope_codec.store import in_our_words
 
 _DRIVERS = {
     "postgresql": "postgresql+psycopg",
@@ -24,8 +24,12 @@ _POOL = 16
 _STATELESS: dict[str, Any] = {"isolation_level": "AUTOCOMMIT", "pool_reset_on_return": None}
 
 
-def parse_url(url: str) -> URL:
+def parse_url(url: str, setting: str) -> URL:
     """Read a database's URL, and add this library's choice of a driver where it names none.
+
+    Args:
+        url: of the database.
+        setting: that it was given in, for the text of the error.
 
     Raises:
         ConfigurationError: SQLAlchemy can't read it.
@@ -33,25 +37,25 @@ def parse_url(url: str) -> URL:
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
-        raise ConfigurationError("storage: SQLAlchemy can't read the URL of the database") from None
+        raise ConfigurationError(f"{setting}: SQLAlchemy can't read the URL of the database") from None
     return parsed.set(drivername=_DRIVERS.get(parsed.drivername, parsed.drivername))
 
 
-def make_engine(url: URL) -> AsyncEngine:
-    """Make the engine for ``url``. No network is asked.
+def make_engine(url: URL, setting: str) -> AsyncEngine:
+    """Make the engine for ``url``, which was given in ``setting``. No network is asked.
 
     Raises:
         ConfigurationError: SQLAlchemy takes no such URL.
         ModuleNotFoundError: the driver is not installed.
     """
     try:
-        with in_our_words("SQLAlchemy"):
-            return _make_sqlite(url) if url.get_backend_name() == "sqlite" else _make_server(url)
+        with in_our_words("SQLAlchemy", setting):
+            return _make_sqlite(url, setting) if url.get_backend_name() == "sqlite" else _make_server(url)
     except ModuleNotFoundError:
         raise  # whoever looked up the store's class says which extra is missing
     except (ArgumentError, NoSuchModuleError, SQLAlchemyError, TypeError, ValueError) as error:
         raise ConfigurationError(
-            f"storage: SQLAlchemy can't make an engine of the URL: {type(error).__name__}"
+            f"{setting}: SQLAlchemy can't make an engine of the URL: {type(error).__name__}"
         ) from None
 
 
@@ -59,9 +63,9 @@ def _settings() -> dict[str, Any]:
     return {**_STATELESS, "pool_size": _POOL, "max_overflow": _POOL, "pool_timeout": 10}
 
 
-def _make_sqlite(url: URL) -> AsyncEngine:
+def _make_sqlite(url: URL, setting: str) -> AsyncEngine:
     if url.database in (None, "", ":memory:"):
-        raise ConfigurationError("storage: SQLite in memory keeps nothing: give a file, sqlite:////path")
+        raise ConfigurationError(f"{setting}: SQLite in memory keeps nothing: give a file, sqlite:////path")
     waits = {} if "timeout" in url.query else {"timeout": 5.0}  # seconds to wait for other writers
     engine = create_async_engine(url, **_settings(), connect_args=waits)
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)

@@ -9,8 +9,8 @@ from collections.abc import Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from envelope_codec._loops import stop_loop
 from envelope_codec._process import renew_after_fork
-from envelope_codec.keys.clock import stop_loop
 
 _T = TypeVar("_T")
 _END_SECONDS = 1.0

@@ -8,7 +8,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from envelope_codec import ConfigurationError
-from envelope_codec.storage.s3_client import Boto3Client, _checksum_settings, make_client
+from envelope_codec.datastore.s3_client import Boto3Client, _checksum_settings, make_client
 
 
 @pytest.fixture(autouse=True)

@@ -15,9 +15,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from envelope_codec.cli.store_hint import store_hint
 from envelope_codec.cli.stores import _wait_for_sqlite_threads
+from envelope_codec.datastore.sql_error import describe, find_meaning, is_read_only
 from envelope_codec.errors import StoreRefused, StoreUnavailable
 from envelope_codec.storage.sql import SqlStore
-from envelope_codec.storage.sql_error import describe, find_meaning, is_read_only
 
 
 class DriverError(Exception):
@@ -256,7 +256,7 @@ async def test_a_file_that_is_full(tmp_path: Path) -> None:
         cursor.execute("PRAGMA max_page_count = 8")
         cursor.close()
 
-    event.listen(store._engine.sync_engine, "connect", small)
+    event.listen(store._database._engine.sync_engine, "connect", small)
     with pytest.raises(StoreRefused, match="is full"):
         await store.put("a" * 32, bytes(100_000))
     await store.close()
