@@ -9,6 +9,7 @@ from typing_extensions import Required
 
 from envelope_codec.keys.key_sets import ConfiguredKeys
 from envelope_codec.keys.keyset import SealingContext
+from envelope_codec.keystore import Keystore
 from envelope_codec.kms import MasterKey
 
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ class EnvelopeSettings(TypedDict, total=False):
     storage_query_threshold: Size
     storage_replay_memory: Size
     former_storage: Names
+    keystore: str | Keystore | None
+    keystore_mode: Literal["required", "best_effort"]
     max_age: Duration
     max_payloads: int
     cache_ttl: Duration

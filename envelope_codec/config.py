@@ -25,6 +25,8 @@ from envelope_codec.keys.keyring import Keyring
 from envelope_codec.keys.keyset import SealingContext
 from envelope_codec.keys.limits import Limits
 from envelope_codec.keys.namespaces import check_patterns
+from envelope_codec.keystore import Keystore, KeystoreUrl, parse_keystore_url
+from envelope_codec.keystore_thread import KeystoreThread
 from envelope_codec.kms import MasterKey, show_key
 from envelope_codec.observe import Observer
 from envelope_codec.store import parse_store_url
@@ -61,8 +63,21 @@ def _store(value: Any) -> Any:
     return value
 
 
+def _keystore(value: Any) -> Any:
+    if not isinstance(value, str):
+        if not isinstance(value, Keystore):
+            raise ValueError("give a URL, or a Keystore object")
+        return value
+    try:
+        parse_keystore_url(value)
+    except ConfigurationError as error:
+        raise ValueError(str(error).removeprefix("keystore: ")) from None
+    return value
+
+
 Key = Annotated[Any, BeforeValidator(_master_key)]
 StorageUrl = Annotated[str, BeforeValidator(_store)]
+AnyKeystore = Annotated[Any, BeforeValidator(_keystore)]
 LegacyCodec = Annotated[Any, BeforeValidator(_legacy_codec)]
 
 
@@ -224,6 +239,17 @@ class EnvelopeConfig(_MasterKeys):
     former_storage: Annotated[tuple[StorageUrl, ...], OneOrMore] = Field(
         (), repr=False, description="URLs of datastores that were `storage` before, and are only read from."
     )
+    keystore: AnyKeystore | None = Field(
+        None,
+        repr=False,
+        description="URL of a keystore, or a `Keystore`: it gets each new wrapping key's record, and what was sealed "
+        "opens with the master keys that are added there later. See [keystore](keystore.md).",
+    )
+    keystore_mode: Literal["required", "best_effort"] = Field(
+        "required",
+        description='`"required"`: nothing is sealed under a wrapping key before `keystore` has its record. '
+        '`"best_effort"`: it is sealed all the same, and the record follows when the keystore answers.',
+    )
     max_age: Seconds = Field(86_400.0, gt=0, description="How long a wrapping key seals at most.")
     max_payloads: int = Field(2**20, ge=1, le=2**32, description="How many payloads a wrapping key seals at most.")
     cache_ttl: Seconds = Field(86_400.0, gt=0, description="How long an unwrapped wrapping key is kept for opening.")
@@ -323,6 +349,8 @@ class EnvelopeConfig(_MasterKeys):
         for name in ("storage_threshold", "storage_query_threshold", "storage_replay_memory"):
             if self.storage is None and name in self.model_fields_set:
                 raise ValueError(f"{name}: goes with storage; set that as well")
+        if self.keystore is None and "keystore_mode" in self.model_fields_set:
+            raise ValueError("keystore_mode: goes with keystore; set that as well")
         if self.require_encryption and not self.sealing:
             raise ValueError("require_encryption: needs sealing, or what is written here could not be read here")
         for old, new in self.namespace_aliases.items():
@@ -335,9 +363,10 @@ class EnvelopeConfig(_MasterKeys):
         """Make a keyring with these settings. It opens no connection yet, and `Keyring.close` closes what it opens.
 
         Raises:
-            ConfigurationError: a key URI is wrong, or its provider is not installed.
+            ConfigurationError: a key URI or the keystore's URL is wrong, or its provider is not installed.
         """
         key_sets = KeySets(self)
+        keystore = KeystoreUrl(self.keystore) if isinstance(self.keystore, str) else self.keystore
         limits = {name: getattr(self, name) for name in Limits.__dataclass_fields__}
         return Keyring(
             key_sets.sealing,
@@ -348,6 +377,8 @@ class EnvelopeConfig(_MasterKeys):
             limits=Limits(**limits),
             observer=observer,
             owned=key_sets.built,
+            keystore=KeystoreThread(keystore) if keystore is not None else None,
+            publishing_required=self.keystore_mode == "required",
         )
 
 

@@ -12,7 +12,11 @@ Both keep the same instruments:
   by the ``key_id`` of the setting ``key``. Kept where there are backup keys;
 - ``envelope_codec_recipients_lacking``: a gauge: how many more master keys were to wrap that key, by the same;
 - ``envelope_codec_store_calls``: calls of a datastore, by ``operation`` (put, get), ``outcome`` and ``store``;
-- ``envelope_codec_store_latency``: how long these calls took, in seconds, by the same.
+- ``envelope_codec_store_latency``: how long these calls took, in seconds, by the same;
+- ``envelope_codec_keystore_calls``: calls of a keystore, by ``operation`` (lookup, publish) and ``outcome``;
+  ``MalformedRow`` counts rows that are none;
+- ``envelope_codec_keystore_latency``: how long these calls took, in seconds, by the same;
+- ``envelope_codec_keystore_queued``: a gauge: how many records wait to be published. Kept once one had to wait.
 
 ``outcome`` is ``ok`` or the class name of an error. Every event is logged as well, as it is without metrics.
 """
@@ -41,6 +45,10 @@ _BYTES_BEFORE_ARE = "Bytes of payloads before compression"
 _BYTES_AFTER_ARE = "Bytes of payloads after compression, as they were encrypted"
 _STORE_CALLS = "envelope_codec_store_calls"
 _STORE_LATENCY = "envelope_codec_store_latency"
+_KEYSTORE_CALLS = "envelope_codec_keystore_calls"
+_KEYSTORE_LATENCY = "envelope_codec_keystore_latency"
+_QUEUED = "envelope_codec_keystore_queued"
+_QUEUED_ARE = "Records of wrapping keys in use that the keystore does not have yet"
 
 Attributes = dict[str, str]
 
@@ -57,6 +65,9 @@ class _Metrics:
         set_lacking: Callable[[int, Attributes], None],
         count_bytes_before: Callable[[int, Attributes], None],
         count_bytes_after: Callable[[int, Attributes], None],
+        count_keystore_calls: Callable[[int, Attributes], None],
+        record_keystore_latency: Callable[[float, Attributes], None],
+        set_queued: Callable[[int, Attributes], None],
     ) -> None:
         self._count_calls = count_calls
         self._record_latency = record_latency
@@ -67,6 +78,9 @@ class _Metrics:
         self._set_lacking = set_lacking
         self._count_bytes_before = count_bytes_before
         self._count_bytes_after = count_bytes_after
+        self._count_keystore_calls = count_keystore_calls
+        self._record_keystore_latency = record_keystore_latency
+        self._set_queued = set_queued
         self._log = LogObserver()
 
     def on_event(self, event: Event) -> None:
@@ -78,6 +92,11 @@ class _Metrics:
         elif event.operation in ("put", "get"):
             self._count_store_calls(1, {**what, "store": event.key_id})
             self._record_store_latency(event.seconds, {**what, "store": event.key_id})
+        elif event.operation in ("lookup", "publish"):
+            self._count_keystore_calls(1, what)
+            self._record_keystore_latency(event.seconds, what)
+        elif event.operation == "queue":
+            self._set_queued(event.queued, {})
         elif event.operation == "key":
             where = {"namespace": event.namespace, "key_id": event.key_id}
             self._set_recipients(event.recipients, where)
@@ -103,6 +122,9 @@ class TemporalMetrics(_Metrics):
         lacking = meter.create_gauge(_LACKING, _LACKING_ARE)
         before = meter.create_counter(_BYTES_BEFORE, _BYTES_BEFORE_ARE, "By")
         after = meter.create_counter(_BYTES_AFTER, _BYTES_AFTER_ARE, "By")
+        keystore_calls = meter.create_counter(_KEYSTORE_CALLS, "Calls of a keystore")
+        keystore_latency = meter.create_histogram_float(_KEYSTORE_LATENCY, "Duration of calls of a keystore", "s")
+        queued = meter.create_gauge(_QUEUED, _QUEUED_ARE)
         super().__init__(
             calls.add,
             latency.record,
@@ -113,6 +135,9 @@ class TemporalMetrics(_Metrics):
             lacking.set,
             before.add,
             after.add,
+            keystore_calls.add,
+            keystore_latency.record,
+            queued.set,
         )
 
 
@@ -132,6 +157,9 @@ class OpenTelemetryMetrics(_Metrics):
         lacking = meter.create_gauge(_LACKING, description=_LACKING_ARE)
         before = meter.create_counter(_BYTES_BEFORE, "By", _BYTES_BEFORE_ARE)
         after = meter.create_counter(_BYTES_AFTER, "By", _BYTES_AFTER_ARE)
+        keystore_calls = meter.create_counter(_KEYSTORE_CALLS, description="Calls of a keystore")
+        keystore_latency = meter.create_histogram(_KEYSTORE_LATENCY, "s", "Duration of calls of a keystore")
+        queued = meter.create_gauge(_QUEUED, description=_QUEUED_ARE)
         super().__init__(
             calls.add,
             latency.record,
@@ -142,4 +170,7 @@ class OpenTelemetryMetrics(_Metrics):
             lacking.set,
             before.add,
             after.add,
+            keystore_calls.add,
+            keystore_latency.record,
+            queued.set,
         )

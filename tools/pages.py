@@ -26,6 +26,7 @@ _KEYS = {"key": "key", "backup_keys": "list of keys", "decrypt_keys": "list of k
 _SETTINGS = {
     **_KEYS,
     "former_storage": "list of URLs",
+    "keystore": "URL",
     "legacy_codecs": "list of codecs",
     "required": "true, false, or list of names",
     "resolver": "function",

@@ -24,14 +24,23 @@ class BackgroundLoop:
     """
 
     _loop: asyncio.AbstractEventLoop | None
+    _lock: threading.Lock
     _under_way: set[asyncio.Task[Any]]  # an event loop alone would let the garbage collector take them
 
     def __init__(self) -> None:
         self._closed = False
-        renew_after_fork(self, _loop=lambda: None, _under_way=set)
+        renew_after_fork(self, _lock=threading.Lock, _loop=lambda: None, _under_way=set)
 
     async def run(self, work: Coroutine[Any, Any, _T]) -> _T:
         """Run ``work``, and return what it returns. If the caller is cancelled, ``work`` goes on.
+
+        Raises:
+            ConnectionError: `close` has been called.
+        """
+        return await asyncio.wrap_future(self.submit(work))
+
+    def submit(self, work: Coroutine[Any, Any, _T]) -> Future[_T]:
+        """Run ``work``, from whatever thread. Return what will be its outcome, which nobody can cancel.
 
         Raises:
             ConnectionError: `close` has been called.
@@ -43,22 +52,25 @@ class BackgroundLoop:
         except RuntimeError:
             work.close()
             raise ConnectionError("closed") from None
-        return await asyncio.wrap_future(outcome)
+        return outcome
 
     def close(self) -> None:
         """Cancel what is still under way, and end the thread. Does not wait."""
-        self._closed = True
-        if self._loop is not None:
-            stop_loop(self._loop)
+        with self._lock:
+            self._closed = True
+            loop = self._loop
+        if loop is not None:
+            stop_loop(loop)
 
     def _start(self) -> asyncio.AbstractEventLoop:
-        if self._closed:
-            raise RuntimeError("closed")
-        if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-            threading.Thread(target=_serve, args=(self._loop,), name="envelope-codec-apart", daemon=True).start()
-            weakref.finalize(self, stop_loop, self._loop).atexit = False
-        return self._loop
+        with self._lock:  # threads may come at once
+            if self._closed:
+                raise RuntimeError("closed")
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(target=_serve, args=(self._loop,), name="envelope-codec-apart", daemon=True).start()
+                weakref.finalize(self, stop_loop, self._loop).atexit = False
+            return self._loop
 
 
 def _serve(loop: asyncio.AbstractEventLoop) -> None:

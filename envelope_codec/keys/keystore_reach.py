@@ -9,7 +9,6 @@ from envelope_codec._frames import text_of
 from envelope_codec.errors import EnvelopeError, KmsUnavailable, StoreRefused, StoreUnavailable
 from envelope_codec.keys.breaker import Breaker
 from envelope_codec.keys.calls import KmsCalls
-from envelope_codec.keystore import RowConflict
 from envelope_codec.observe import Event, logger, report
 
 T = TypeVar("T")
@@ -60,8 +59,6 @@ class KeystoreReach:
             result.append(work())
         except (StoreUnavailable, StoreRefused) as error:
             failure = error.fresh()
-        except RowConflict:
-            failure = StoreUnavailable("others wrote to the same row of the keystore again and again")
         except BaseException as error:
             logger.error("the keystore failed unexpectedly at %s: %s", self._operation, text_of(error))
             failure = StoreUnavailable("the keystore failed unexpectedly")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from envelope_codec.envelope import Record
-from envelope_codec.errors import EnvelopeError, StoreRefused
+from envelope_codec.errors import EnvelopeError, StoreRefused, StoreUnavailable
 from envelope_codec.keys.calls import KmsCalls
 from envelope_codec.keys.keystore_reach import SECONDS, KeystoreReach, keystore_unavailable
 from envelope_codec.keys.publication_queue import PublicationQueue
@@ -88,24 +90,22 @@ def _merge(source: RowSource, record: Record) -> None:
     It is no error if it is there already: the answer to an earlier attempt may have been lost.
 
     Raises:
-        StoreUnavailable, StoreRefused: as the keystore raised it; the latter also if what is there can't be added to.
-        RowConflict: others write to the row again and again.
+        StoreUnavailable, StoreRefused: as the keystore raised it. The former also if others write to the row again and
+            again, the latter if what is there can't be added to.
     """
     key = row_key(record)
     row: KeystoreRow | None = None
     revision: str | None = None
-    for number in range(1, _TRIES + 1):
+    for _ in range(_TRIES):
         changed = _published(record, row)
         if changed == row:
             return
-        try:
+        with suppress(RowConflict):
             source.put(key, changed.serialize(), revision, SECONDS)
             return
-        except RowConflict:
-            if number == _TRIES:
-                raise
         kept = source.get(key, SECONDS)
         row, revision = (None, None) if kept is None else (_parsed(key, kept.data), kept.revision)
+    raise StoreUnavailable("others write to the same row of the keystore again and again", operation="publish")
 
 
 def _published(record: Record, row: KeystoreRow | None) -> KeystoreRow:

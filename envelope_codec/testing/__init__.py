@@ -146,7 +146,7 @@ class FakeKeystore:
         with self._lock:
             there = self.kept.get(key)
             if (there[1] if there is not None else None) != revision:
-                raise RowConflict
+                raise RowConflict("the row has another revision", operation="put")
             made = str(next(_numbers))
             self.kept[key] = data, made
         return made

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
-from envelope_codec import ConfigurationError, EnvelopeConfig, KeyNotConfigured
+from envelope_codec import ConfigurationError, EnvelopeConfig, KeyNotConfigured, KmsUnavailable
 from envelope_codec.config import NamespaceKeys
-from envelope_codec.testing import FakeKms
+from envelope_codec.keystore_row import row_key
+from envelope_codec.testing import FakeKeystore, FakeKms
 
 ARN = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 OTHER = "arn:aws:kms:eu-west-1:111122223333:alias/envelope"
@@ -202,3 +203,53 @@ def test_what_belongs_to_the_codec_server_is_left_to_it(tmp_path: Path) -> None:
     assert EnvelopeConfig.from_file(file).key == "localfile:///k"
     variables = {"ENVELOPE_CODEC_FILE": str(file), "ENVELOPE_CODEC_SERVER_LISTEN": "127.0.0.1:1"}
     assert EnvelopeConfig.from_env(variables).key == "localfile:///k"
+
+
+# --- keystore -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wrong", ["postgresql", "", " redis://host", 7, object(), FakeKms()])
+def test_a_keystore_is_a_url_or_an_object(wrong: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"^keystore: give a URL"):
+        EnvelopeConfig(key=FakeKms(), keystore=wrong)
+
+
+def test_a_keystores_url_is_never_shown() -> None:
+    config = EnvelopeConfig(key=FakeKms(), keystore="redis://user:password@host")
+    assert "password" not in repr(config)
+    with pytest.raises(ConfigurationError) as caught:
+        EnvelopeConfig(key=FakeKms(), keystore="redis://user:password@host ?")
+    assert "password" not in str(caught.value)
+
+
+def test_a_mode_without_a_keystore_is_a_mistake() -> None:
+    with pytest.raises(ConfigurationError, match=r"^keystore_mode: goes with keystore"):
+        EnvelopeConfig(key=FakeKms(), keystore_mode="best_effort")
+
+
+def test_a_keystore_that_is_not_installed_is_told_where_the_keyring_is_made() -> None:
+    with pytest.raises(ConfigurationError, match=r"^keystore: no keystore for URL scheme 'carrier-pigeon'"):
+        EnvelopeConfig(key=FakeKms(), keystore="carrier-pigeon://coop").keyring()
+
+
+@pytest.mark.parametrize("mode", ["required", "best_effort"])
+async def test_what_a_keyring_seals_is_in_its_keystore(mode: Literal["required", "best_effort"]) -> None:
+    keystore = FakeKeystore()
+    config = EnvelopeConfig(key=FakeKms(), keystore=keystore, keystore_mode=mode)
+    keyring = config.keyring()
+    key = await keyring.sealing_key("default")
+    assert list(keystore.kept) == [row_key(key.record)]
+    keyring.close()
+    assert keystore.closed == 0  # whoever made it closes it
+
+
+async def test_best_effort_seals_where_required_does_not() -> None:
+    keystore = FakeKeystore()
+    keystore.down = True
+    required = EnvelopeConfig(key=FakeKms(), keystore=keystore).keyring()
+    with pytest.raises(KmsUnavailable, match="the keystore"):
+        await required.sealing_key("default", timeout=0)
+    required.close()
+    best_effort = EnvelopeConfig(key=FakeKms(), keystore=keystore, keystore_mode="best_effort").keyring()
+    assert (await best_effort.sealing_key("default")).key
+    best_effort.close()

@@ -28,6 +28,9 @@ async def work(kms: FakeKms, observer: Observer) -> None:
         )
     keyring.close()
     report(observer, Event("put", "ok", "default", "my-store", 0.5))
+    report(observer, Event("publish", "ok", "default", seconds=0.5))
+    report(observer, Event("lookup", "StoreUnavailable", "default", seconds=0.5))
+    report(observer, Event("queue", "ok", "default", queued=3))
 
 
 def expected(kms: FakeKms) -> dict[tuple[str, tuple[tuple[str, str], ...]], int]:
@@ -42,6 +45,8 @@ def expected(kms: FakeKms) -> dict[tuple[str, tuple[tuple[str, str], ...]], int]
         ("envelope_codec_payloads", {"operation": "pass", "outcome": "ok", **space}, 1),
         ("envelope_codec_payloads", {"operation": "open", "outcome": "KeyDenied", **space}, 2),
         ("envelope_codec_store_calls", {"operation": "put", "outcome": "ok", "store": "my-store"}, 1),
+        ("envelope_codec_keystore_calls", {"operation": "publish", "outcome": "ok"}, 1),
+        ("envelope_codec_keystore_calls", {"operation": "lookup", "outcome": "StoreUnavailable"}, 1),
     ]
     return {(name, tuple(sorted(attributes.items()))): count for name, attributes, count in wanted}
 
@@ -58,8 +63,9 @@ async def test_opentelemetry_is_told() -> None:
         for point in metric.data.data_points:
             if hasattr(point, "value"):
                 found[metric.name, tuple(sorted((point.attributes or {}).items()))] = point.value
-    assert found == expected(kms)
-    assert {"envelope_codec_kms_latency", "envelope_codec_store_latency"} <= names
+    assert found == {**expected(kms), ("envelope_codec_keystore_queued", ()): 3}
+    latencies = {"envelope_codec_kms_latency", "envelope_codec_store_latency", "envelope_codec_keystore_latency"}
+    assert latencies <= names
 
 
 async def test_temporals_meter_is_told() -> None:

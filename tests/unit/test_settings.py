@@ -13,9 +13,10 @@ from typing_extensions import Required, get_type_hints
 from envelope_codec import EnvelopeConfig, MasterKey, NamespaceKeys, SealingContext, _settings
 from envelope_codec._grammar import Bytes, OneOrMore, OneOrMoreOrBool, Seconds
 from envelope_codec._settings import ConfigSettings, EnvelopeSettings, NamespaceSettings
-from envelope_codec.config import Key, LegacyCodec, StorageUrl
+from envelope_codec.config import AnyKeystore, Key, LegacyCodec, StorageUrl
 from envelope_codec.keys.key_sets import ConfiguredKeys
-from envelope_codec.testing import FakeKms
+from envelope_codec.keystore import Keystore
+from envelope_codec.testing import FakeKeystore, FakeKms
 
 Resolver = Callable[[SealingContext], ConfiguredKeys | MasterKey | str | None]
 WRITTEN: dict[Any, set[Any]] = {
@@ -23,6 +24,7 @@ WRITTEN: dict[Any, set[Any]] = {
     Seconds: {float, str},
     Bytes: {int, str},
     StorageUrl: {str},
+    AnyKeystore: {Keystore, str},
     LegacyCodec: {PayloadCodec, str},
     NamespaceKeys: {ConfiguredKeys, NamespaceSettings},
 }
@@ -102,6 +104,8 @@ SAMPLES: list[EnvelopeSettings] = [
     {"resolver": lambda context: None},
     {"legacy_codecs": "json:JSONDecoder"},
     {"wrapping": "direct", "headers": False},
+    {"keystore": "sqlite+aiosqlite:///keystore.db", "keystore_mode": "best_effort"},
+    {"keystore": FakeKeystore()},
     {"compression": "zstd", "compression_min_size": "1KiB", "max_payload": 2**20},
 ]
 

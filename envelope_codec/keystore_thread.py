@@ -1,0 +1,111 @@
+"""A keystore as the keyring's threads use it: its calls run on an event loop in a thread of their own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from concurrent.futures import TimeoutError as OutOfTime
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from envelope_codec._frames import frameless, place_of
+from envelope_codec._process import PerProcess
+from envelope_codec.datastore.background_loop import BackgroundLoop
+from envelope_codec.errors import ConfigurationError, StoreUnavailable
+from envelope_codec.keystore import Kept, Keystore, KeystoreUrl
+from envelope_codec.observe import logger
+
+T = TypeVar("T")
+
+_MARGIN = 1.0  # seconds: the event loop keeps the time, and this is for a loop that has died
+_CLOSE_SECONDS = 5.0
+
+
+class KeystoreThread:
+    """A keystore, for any number of threads. A forked child opens its own.
+
+    Args:
+        keystore: a URL, whose keystore is opened here and closed with this object; or a keystore, which is used from
+            one event loop, and closed by whoever made it.
+
+    Raises:
+        ConfigurationError: the URL is wrong. No network is asked.
+    """
+
+    @frameless
+    def __init__(self, keystore: KeystoreUrl | Keystore) -> None:
+        self._owned = isinstance(keystore, KeystoreUrl)
+        if isinstance(keystore, KeystoreUrl):
+            keystore.open()  # only to find out now what is wrong with the URL
+        self._given = keystore
+        self._keystore: PerProcess[Keystore] = PerProcess(lambda _: self._open())
+        self._loop = BackgroundLoop()
+
+    def get(self, key: bytes, timeout: float) -> Kept | None:
+        """See `envelope_codec.keys.RowSource.get`."""
+        return self._call(lambda keystore: keystore.get(key), timeout)
+
+    def put(self, key: bytes, data: bytes, revision: str | None, timeout: float) -> str:
+        """See `envelope_codec.keys.RowSource.put`."""
+        return self._call(lambda keystore: keystore.put(key, data, revision), timeout)
+
+    def close(self) -> None:
+        """Close the keystore, if it was opened here, and end the thread. Does not wait. May be called twice."""
+        keystore = self._keystore.take()
+        if keystore is None or not self._owned:
+            self._loop.close()
+            return
+        with suppress(ConnectionError):  # it has been closed
+            self._loop.submit(_close(keystore)).add_done_callback(lambda _: self._loop.close())
+
+    def _open(self) -> Keystore:
+        return self._given.open() if isinstance(self._given, KeystoreUrl) else self._given
+
+    def _call(self, call: Callable[[Keystore], Coroutine[Any, Any, T]], timeout: float) -> T:
+        """Make one call on the event loop, and wait for it.
+
+        Raises:
+            StoreUnavailable: no answer came in time; or this object has been closed.
+            StoreRefused: as the keystore raised it.
+        """
+        try:
+            return self._loop.submit(self._timed(call, timeout)).result(timeout + _MARGIN)
+        except ConnectionError:
+            reason = "the keystore has been closed"
+        except OutOfTime:
+            reason = "the keystore did not answer"
+        raise StoreUnavailable(reason)
+
+    async def _timed(self, call: Callable[[Keystore], Coroutine[Any, Any, T]], timeout: float) -> T:
+        """Make one call. One that takes too long is cancelled and not waited for: its good end may take seconds."""
+        task = asyncio.get_running_loop().create_task(call(self._here()))
+        try:
+            await asyncio.wait([task], timeout=timeout)
+            if task.done():
+                return task.result()
+        finally:
+            task.cancel()
+            task.add_done_callback(_see)
+        raise StoreUnavailable("the keystore did not answer")
+
+    def _here(self) -> Keystore:
+        """Return the keystore of this process, which is opened on its event loop."""
+        try:
+            return self._keystore.get()
+        except Exception as error:
+            cause = error.reason if isinstance(error, ConfigurationError) else place_of(error)
+        logger.error("the keystore can't be opened any more, and could be before: %s", cause)
+        raise StoreUnavailable("the keystore can't be opened any more")
+
+
+def _see(task: asyncio.Task[Any]) -> None:
+    """Look at the error of ``task``: asyncio logs errors that nobody looked at."""
+    if not task.cancelled():
+        task.exception()
+
+
+async def _close(keystore: Keystore) -> None:
+    try:
+        await asyncio.wait_for(keystore.close(), _CLOSE_SECONDS)
+    except Exception as error:  # the server is gone, for instance, or does not answer
+        logger.debug("a keystore did not close in good order: %s", place_of(error))
