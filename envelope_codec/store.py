@@ -9,17 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from importlib import import_module, metadata
 from typing import NamedTuple, Protocol, runtime_checkable
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import urlencode
 
 from envelope_codec._frames import frameless
-from envelope_codec._schemes import suggest_scheme
+from envelope_codec.datastore.lookup import Lookup, scheme_of
 from envelope_codec.errors import ConfigurationError, StoreRefused
 
 ENTRY_POINT_GROUP = "envelope_codec.stores"
 
-_EXTRA_OF_SCHEME = {
+_EXTRAS = {
     "s3": "storage-s3",
     "postgresql": "storage-sql",
     "sqlite": "storage-sql",
@@ -29,6 +28,7 @@ _EXTRA_OF_SCHEME = {
     "rediss": "storage-redis",
     "mongodb": "storage-mongodb",
 }
+_LOOKUP = Lookup(ENTRY_POINT_GROUP, "storage", "store", _EXTRAS)
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _ID = re.compile(r"[0-9a-f]{32}")
 
@@ -129,7 +129,7 @@ class StoreUrl(NamedTuple):
     @property
     def scheme(self) -> str:
         """The URL's scheme up to a ``+``, which names the sort of store."""
-        return _scheme(self.url)
+        return scheme_of(self.url)
 
     @frameless
     def open(self) -> PayloadStore:
@@ -139,11 +139,8 @@ class StoreUrl(NamedTuple):
             ConfigurationError: the scheme is unknown, an extra is missing, or the URL is malformed. The text shows no
                 credentials.
         """
-        provider = _provider(self.scheme)
-        try:
-            return provider(self.url)
-        except ModuleNotFoundError as error:  # of a database's driver, for instance
-            raise _lacking(self.scheme, error) from None
+        store: PayloadStore = _LOOKUP.open(self.url)
+        return store
 
 
 @frameless
@@ -153,15 +150,9 @@ def parse_store_url(url: str) -> StoreUrl:
     Raises:
         ConfigurationError: it is no such URL. The text does not repeat it, for it may hold a password.
     """
-    if not isinstance(url, str) or "://" not in url or not url.isprintable() or url != url.strip():
-        raise ConfigurationError("storage: give a URL, such as s3://bucket/prefix or postgresql+psycopg://host/db")
-    try:
-        parts = urlsplit(url)
-        options = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
-    except ValueError:
-        raise ConfigurationError("storage: the URL is malformed") from None
+    options = _LOOKUP.options(url)
     names = [value for option, value in options if option == "name"]
-    name = names[0] if names else f"envelope-{_scheme(url)}"
+    name = names[0] if names else f"envelope-{scheme_of(url)}"
     if len(names) > 1 or not _NAME.fullmatch(name):
         raise ConfigurationError("storage: the option name is letters, digits, '.', '_' and '-', 64 at most, once")
     if names:
@@ -170,34 +161,3 @@ def parse_store_url(url: str) -> StoreUrl:
         before, _, fragment = url.partition("#")
         url = before.partition("?")[0] + (f"?{query}" if query else "") + (f"#{fragment}" if fragment else "")
     return StoreUrl(name, url)
-
-
-def _scheme(url: str) -> str:
-    return url.partition("://")[0].partition("+")[0].lower()
-
-
-def _provider(scheme: str) -> StoreProvider:
-    matches = [point for point in metadata.entry_points(group=ENTRY_POINT_GROUP) if point.name == scheme]
-    if not matches:
-        known = sorted({point.name for point in metadata.entry_points(group=ENTRY_POINT_GROUP)})
-        installed, likely = ", ".join(known) or "none", suggest_scheme(scheme, known)
-        raise ConfigurationError(f"storage: no store for URL scheme {scheme!r} (installed: {installed}){likely}")
-    if len({point.value for point in matches}) > 1:
-        raise ConfigurationError(f"storage: more than one installed store claims URL scheme {scheme!r}")
-    point = matches[0]
-    try:
-        import_module(point.module)
-        provider: StoreProvider = point.load()
-    except ModuleNotFoundError as error:
-        raise _lacking(scheme, error) from error
-    # Any class: what a package raises at its import is as it pleases.
-    except Exception as error:
-        said = f"{type(error).__name__}: {error}"
-        raise ConfigurationError(f"storage: the store for {scheme}:// can't be loaded: {said}") from error
-    return provider
-
-
-def _lacking(scheme: str, error: ModuleNotFoundError) -> ConfigurationError:
-    extra = _EXTRA_OF_SCHEME.get(scheme)
-    fix = f'pip install "temporal-envelope-codec[{extra}]"' if extra else f"install {error.name!r}"
-    return ConfigurationError(f"storage: {scheme}:// needs a missing package, {error.name}: {fix}")

@@ -24,6 +24,7 @@ from devstack import (
 )
 
 if TYPE_CHECKING:
+    from tests.support.harness_keystores import Keystores
     from tests.support.harness_stores import Stores
 
 AnyServer = TypeVar("AnyServer", bound=Server)
@@ -172,5 +173,15 @@ def stores(request: pytest.FixtureRequest) -> Iterator[Stores]:
     from tests.support.harness_stores import Stores
 
     made = Stores(request)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def keystores(request: pytest.FixtureRequest) -> Iterator[Keystores]:
+    """``keystores["redis"]`` is the harness of that kind of keystore; its server is started at the first use."""
+    from tests.support.harness_keystores import Keystores
+
+    made = Keystores(request)
     yield made
     made.close()

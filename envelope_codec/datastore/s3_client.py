@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
-from botocore.session import Session
 from temporalio.contrib.aws.s3driver import S3StorageDriverClient
 
-from envelope_codec._process import PerProcess, keep
-from envelope_codec.aws.credentials import watch
-from envelope_codec.aws.wirelog import WIRE_LOG
-from envelope_codec.datastore.s3_error import MISSING, code_of
+from envelope_codec.aws.credentials_error import CredentialsUnavailable
+from envelope_codec.aws.meanings import NO_CONFIGURATION
+from envelope_codec.datastore.aws_client import AwsClient, make_boto3_client, parse_options
+from envelope_codec.datastore.s3_error import MISSING, code_of, translate
 from envelope_codec.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -25,10 +21,12 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-_THREADS = 32
+
+OPTIONS = frozenset(("region", "endpoint", "profile", "addressing"))
+"""Names of the options that a URL of S3 may have."""
 
 
-class Boto3Client(S3StorageDriverClient):
+class Boto3Client(AwsClient["S3Client"], S3StorageDriverClient):
     """A client of boto3 behind the client interface of the SDK's own S3 driver, which takes it as well.
 
     Args:
@@ -38,17 +36,7 @@ class Boto3Client(S3StorageDriverClient):
     """
 
     def __init__(self, client: S3Client, renew: Callable[[], S3Client] | None = None) -> None:
-        self._client = client
-        self._renew = renew
-        self._threads = PerProcess(self._start_threads)
-
-    def _start_threads(self, inherited: ThreadPoolExecutor | None) -> ThreadPoolExecutor:
-        if inherited is not None and self._renew is not None:
-            keep(self._client)
-            self._client = self._renew()
-        elif inherited is not None:
-            self._client.close()  # forgets connections, which are the parent's, and opens others
-        return ThreadPoolExecutor(_THREADS, thread_name_prefix="envelope-codec-s3")
+        AwsClient.__init__(self, client, renew, "envelope-codec-s3")
 
     async def put_object(self, *, bucket: str, key: str, data: bytes) -> None:
         """Store an object, by PutObject: 5 GiB at most."""
@@ -70,55 +58,44 @@ class Boto3Client(S3StorageDriverClient):
         """Return the bytes of an object."""
         return await self.run(lambda s3: s3.get_object(Bucket=bucket, Key=key)["Body"].read())
 
-    async def run(self, work: Callable[[S3Client], _T]) -> _T:
-        """Run ``work`` in a thread. botocore logs none of its requests and replies, nor those of the token service."""
-        threads = self._threads.get()  # first, for it may change the client
-        return await asyncio.get_running_loop().run_in_executor(threads, _run_quietly, work, self._client)
 
-    def close(self) -> None:
-        """Release the connections. Does not wait for calls under way."""
-        self._threads.get().shutdown(wait=False, cancel_futures=True)
-        self._client.close()
+def parse_bucket(url: str, setting: str) -> tuple[str, str, dict[str, str]]:
+    """Return the bucket, the prefix with a slash at its end or nothing, and the options of a URL.
+
+    Raises:
+        ConfigurationError: it is no such URL.
+    """
+    parts = urlsplit(url)
+    if not parts.netloc or "@" in parts.netloc or ":" in parts.netloc or parts.fragment:
+        raise ConfigurationError(f"{setting}: a bucket is s3://BUCKET/PREFIX; credentials are found as by any AWS tool")
+    prefix = unquote(parts.path).strip("/")
+    return parts.netloc, f"{prefix}/" if prefix else "", parse_options(parts.query, OPTIONS, "s3", setting)
 
 
-def make_client(options: Mapping[str, str]) -> S3Client:
-    """Make a client of boto3 from the options of a store's URL. No network is asked.
+async def in_our_errors(operation: str, work: Awaitable[_T]) -> _T:
+    """Await ``work``, and raise our errors in place of boto3's."""
+    try:
+        return await work
+    except (ClientError, BotoCoreError, CredentialsUnavailable, OSError) as error:
+        raise translate(error, operation) from None
+    except ConfigurationError as error:  # a forked child can't make the client that its parent could
+        failure = CredentialsUnavailable(NO_CONFIGURATION, error.reason)
+    raise translate(failure, operation)
+
+
+def make_client(options: Mapping[str, str], setting: str = "storage") -> S3Client:
+    """Make a client of boto3 from the options of a URL, which was given in ``setting``. No network is asked.
 
     Raises:
         ConfigurationError: boto3 takes no such options, or the AWS configuration is wrong.
     """
     addressing: Any = {"addressing_style": options.get("addressing", "auto")}
     try:
-        session = _make_session(options)
-        watch(session, lambda: _make_session(options).get_credentials())
         config = Config(s3=addressing, **_checksum_settings(options))
-        return boto3.Session(botocore_session=session).client("s3", endpoint_url=options.get("endpoint"), config=config)
     except BotoCoreError as error:
-        raise ConfigurationError(f"storage: no client for s3:// can be made: {error}") from None
-    except ValueError:  # whose text repeats the endpoint
-        raise ConfigurationError("storage: no client for s3:// can be made: endpoint is not a URL") from None
-
-
-def _run_quietly(work: Callable[[S3Client], _T], client: S3Client) -> _T:
-    with WIRE_LOG.silenced():
-        return work(client)
-
-
-def _make_session(options: Mapping[str, str]) -> Session:
-    session = Session(profile=options.get("profile"))
-    if "region" in options:
-        session.set_config_variable("region", options["region"])
-    # The session's default, so that it also bounds the clients that botocore makes to fetch credentials.
-    session.set_default_client_config(
-        Config(
-            connect_timeout=5,
-            read_timeout=8,  # bounds how long a call that nobody waits for any more holds a thread
-            retries={"total_max_attempts": 1, "mode": "standard"},
-            max_pool_connections=_THREADS,
-            user_agent_extra="envelope-codec",
-        )
-    )
-    return session
+        raise ConfigurationError(f"{setting}: no client for s3:// can be made: {error}") from None
+    client: S3Client = make_boto3_client("s3", options, config, setting)
+    return client
 
 
 def _checksum_settings(options: Mapping[str, str]) -> dict[str, Any]:

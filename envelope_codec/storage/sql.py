@@ -10,10 +10,11 @@ from sqlalchemy import and_, delete, exists, func, insert, or_, select
 
 from envelope_codec._frames import frameless
 from envelope_codec.datastore.sql_database import Conflict, Database
+from envelope_codec.datastore.sql_ddl import render_ddl
 from envelope_codec.datastore.sql_engine import parse_url
 from envelope_codec.datastore.sql_meanings import CONSTRAINT
 from envelope_codec.errors import PayloadMissing
-from envelope_codec.storage.sql_table import make_table, render_ddl
+from envelope_codec.storage.sql_table import make_table
 from envelope_codec.store import Stored, is_id, try_out
 
 _PAGE = 1_000

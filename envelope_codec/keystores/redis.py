@@ -1,0 +1,96 @@
+"""A keystore in Redis or Valkey."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from typing import Any
+
+from envelope_codec._frames import frameless
+from envelope_codec.datastore.redis_connection import RedisConnection
+from envelope_codec.keystore import Kept, conflict, key_of_digits, try_out
+
+_PAGE = 200
+_SCANNED = 1_000
+_DATA, _REVISION = "data", "revision"
+
+# Redis runs a script as one step. A hash that is not there has no revision.
+_REPLACE = """
+if (redis.call('HGET', KEYS[1], 'revision') or '') ~= ARGV[1] then return 0 end
+redis.call('HSET', KEYS[1], 'data', ARGV[2], 'revision', ARGV[3])
+return 1
+"""
+
+
+class RedisKeystore:
+    """A `Keystore` in Redis: ``redis://USER:PASSWORD@HOST:6379/0?prefix=envelope:``, or ``rediss://`` with TLS.
+
+    Everything in the URL but ``prefix`` is redis-py's. Each row is a hash. The server's own settings decide how durable
+    it is: ``appendonly yes`` and ``appendfsync always`` keep what was answered. A failover to a replica that lags
+    behind loses rows. The server must not evict keys.
+    """
+
+    @frameless
+    def __init__(self, url: str) -> None:
+        self._connection = RedisConnection(url, "keystore")
+        self._redis: Any = self._connection.client
+
+    async def get(self, key: bytes) -> Kept | None:
+        """Return what is kept under ``key``, if anything is."""
+        [kept] = await self._read([key], "get")
+        return kept
+
+    async def put(self, key: bytes, data: bytes, revision: str | None) -> str:
+        """Keep ``data`` under ``key`` if what is there has this revision. Raises `RowConflict` if it has not."""
+        fresh = os.urandom(16).hex()
+        script = self._redis.eval(_REPLACE, 1, self._name(key), revision or "", data, fresh)
+        if not await self._connection.call("put", script):
+            raise conflict()
+        return fresh
+
+    async def rows(self, after: bytes = b"") -> AsyncIterator[Kept]:
+        """Yield all rows whose key is greater than ``after``. Redis knows no order: all keys are listed first."""
+        keys = sorted(key for key in await self._list() if key > after)
+        for start in range(0, len(keys), _PAGE):
+            for kept in await self._read(keys[start : start + _PAGE], "list"):
+                if kept is not None:
+                    yield kept
+
+    async def check(self) -> None:
+        """Put a hash that is no row, and check that the server evicts no keys."""
+        await try_out(self)
+        await self._connection.check_keeps_all()
+
+    async def close(self) -> None:
+        """Release the connections."""
+        await self._connection.close()
+
+    def _name(self, key: bytes) -> str:
+        return self._connection.prefix + key.hex()
+
+    async def _read(self, keys: list[bytes], operation: str) -> list[Kept | None]:
+        pipeline = self._redis.pipeline(transaction=False)
+        for key in keys:
+            pipeline.hmget(self._name(key), _DATA, _REVISION)
+        replies = await self._connection.call(operation, pipeline.execute(raise_on_error=operation == "get"))
+        return [_kept(key, reply) for key, reply in zip(keys, replies, strict=True)]
+
+    async def _list(self) -> set[bytes]:
+        cursor, found = 0, set[bytes]()
+        while True:
+            scan = self._redis.scan(cursor, match=self._connection.pattern, count=_SCANNED)
+            cursor, names = await self._connection.call("list", scan)
+            found.update(filter(None, map(self._key_of, names)))
+            if not cursor:
+                return found
+
+    def _key_of(self, name: bytes) -> bytes | None:
+        """Return the key that a hash of this name has, or None if it is no row's."""
+        return key_of_digits(name.removeprefix(self._connection.prefix.encode()).decode(errors="replace"))
+
+
+def _kept(key: bytes, reply: Any) -> Kept | None:
+    """Return the row, or None where there is none. What is of another kind than a hash is none."""
+    if not isinstance(reply, list) or reply[0] is None or reply[1] is None:
+        return None
+    return Kept(key, bytes(reply[0]), reply[1].decode(errors="replace"))

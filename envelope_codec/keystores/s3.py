@@ -1,0 +1,95 @@
+"""A keystore in Amazon S3, or in a server that speaks its protocol and compares what it replaces."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from envelope_codec.datastore.s3_client import Boto3Client, in_our_errors, make_client, parse_bucket
+from envelope_codec.datastore.s3_error import MISSING, code_of
+from envelope_codec.errors import PayloadMissing
+from envelope_codec.keystore import Kept, conflict, key_of_digits, try_out
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+_PAGE = 200
+_AT_ONCE = 16
+# 412: the condition does not hold. 409: another write of the object was under way, and is not this one.
+_CONFLICTS = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
+
+
+class S3Keystore:
+    """A `Keystore` in a bucket: ``s3://BUCKET/PREFIX?region=…&endpoint=…&profile=…&addressing=path``.
+
+    Credentials are found as by any AWS tool. A worker's role needs ``s3:PutObject``, ``s3:GetObject`` and
+    ``s3:ListBucket``: without the last, S3 does not tell a row that is missing from one that may not be read. A row is
+    an object, and its revision is the object's ETag.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._bucket, self._prefix, options = parse_bucket(url, "keystore")
+        self._s3 = Boto3Client(make_client(options, "keystore"), lambda: make_client(options, "keystore"))
+
+    async def get(self, key: bytes) -> Kept | None:
+        """Return what is kept under ``key``, if anything is."""
+        name = self._prefix + key.hex()
+
+        def read(s3: S3Client) -> Kept:
+            answer = s3.get_object(Bucket=self._bucket, Key=name)
+            return Kept(key, answer["Body"].read(), answer["ETag"])
+
+        try:
+            return await in_our_errors("get", self._s3.run(read))
+        except PayloadMissing:
+            return None
+
+    async def put(self, key: bytes, data: bytes, revision: str | None) -> str:
+        """Keep ``data`` under ``key`` if what is there has this revision. Raises `RowConflict` if it has not."""
+        condition: dict[str, Any] = {"IfNoneMatch": "*"} if revision is None else {"IfMatch": revision}
+        name = self._prefix + key.hex()
+
+        def write(s3: S3Client) -> str | None:
+            try:
+                return s3.put_object(Bucket=self._bucket, Key=name, Body=data, **condition)["ETag"]
+            except ClientError as error:
+                if code_of(error) in (_CONFLICTS | (MISSING if revision is not None else set())):
+                    return None
+                raise
+
+        fresh = await in_our_errors("put", self._s3.run(write))
+        if fresh is None:
+            raise conflict()
+        return fresh
+
+    async def rows(self, after: bytes = b"") -> AsyncIterator[Kept]:
+        """Yield all rows whose key is greater than ``after``."""
+        start: dict[str, Any] = {"StartAfter": self._prefix + after.hex()} if after else {}
+        while True:
+
+            def list_page(s3: S3Client, start: dict[str, Any] = start) -> Any:
+                return s3.list_objects_v2(
+                    Bucket=self._bucket, Prefix=self._prefix, Delimiter="/", MaxKeys=_PAGE, **start
+                )
+
+            page = await in_our_errors("list", self._s3.run(list_page))
+            names = (entry["Key"].removeprefix(self._prefix) for entry in page.get("Contents", ()))
+            keys = [key for key in map(key_of_digits, names) if key is not None]
+            for first in range(0, len(keys), _AT_ONCE):
+                for kept in await asyncio.gather(*map(self.get, keys[first : first + _AT_ONCE])):
+                    if kept is not None:
+                        yield kept
+            if not page.get("IsTruncated"):
+                return
+            start = {"ContinuationToken": page["NextContinuationToken"]}
+
+    async def check(self) -> None:
+        """Put an object that is no row. Raises if that is not possible, or if the server ignores conditions."""
+        await try_out(self)
+
+    async def close(self) -> None:
+        """Release the connections."""
+        self._s3.close()

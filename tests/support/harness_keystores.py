@@ -1,0 +1,103 @@
+"""Every kind of keystore on its real server."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from envelope_codec.keystores.sql import SqlKeystore
+from tests.support import harness_stores
+from tests.support.harness_stores import OTHER, SERVED, Sql
+
+KEY = "ab" * 32
+
+
+class Files(harness_stores.Files):
+    async def put_other(self, url: str) -> None:
+        await super().put_other(url)
+        (self._path(url) / "ab" / KEY.upper()).write_bytes(b"")
+        (self._path(url) / "ab" / f"cd{KEY[2:]}").write_bytes(b"")
+        (self._path(url) / KEY).write_bytes(b"")
+
+
+class _Sql(Sql):
+    async def place(self) -> str:
+        url = self._url(table=f"Payloads_{uuid.uuid4().hex[:12]}")
+        keystore = SqlKeystore(url)
+        await self.execute(*filter(str.strip, keystore.ddl.split(";")))
+        await keystore.close()
+        return url
+
+    async def put_other(self, url: str) -> None:
+        row = {"key": OTHER.encode()[:10], "data": b"", "revision": "r"}
+        await self.execute(f"INSERT INTO {self._table(url)} VALUES (:key, :data, :revision)", **row)
+
+
+class Sqlite(_Sql, harness_stores.Sqlite):
+    pass
+
+
+class Postgres(_Sql, harness_stores.Postgres):
+    pass
+
+
+class MariaDb(_Sql, harness_stores.MariaDb):
+    pass
+
+
+class Valkey(harness_stores.Valkey):
+    async def put_other(self, url: str) -> None:
+        with self._client() as client:
+            client.set(self._prefix(url) + OTHER, b"x" * 100)
+            client.rpush(self._prefix(url) + KEY, "a list")
+            client.hset(self._prefix(url) + "cd" * 32, "data", "no revision")
+            client.hset("beside" + self._prefix(url) + KEY, mapping={"data": "d", "revision": "r"})
+
+
+class Mongo(harness_stores.Mongo):
+    async def put_other(self, url: str) -> None:
+        with self._client() as client:
+            rows = self._collection(client, url)
+            rows.insert_one({"_id": OTHER, "data": b"", "revision": "r"})
+            rows.insert_one({"_id": 7, "data": b"", "revision": "r"})
+            rows.insert_one({"_id": KEY, "data": "a text", "revision": "r"})
+
+
+class S3(harness_stores.S3):
+    async def put_other(self, url: str) -> None:
+        for key in (OTHER, f"0/{KEY}", f"{KEY}/{KEY}", f"{KEY}0", KEY.upper()):
+            self.client().put_object(Bucket=self.bucket, Key=self._prefix(url) + key, Body=b"x")
+        self.client().put_object(Bucket=self.bucket, Key=KEY, Body=b"x")
+
+
+_KINDS: dict[str, type[Any]] = {
+    "file": Files,
+    "sqlite": Sqlite,
+    "postgresql": Postgres,
+    "mariadb": MariaDb,
+    "redis": Valkey,
+    "mongodb": Mongo,
+    "s3": S3,
+}
+KINDS = ["file", "sqlite", *SERVED]
+
+
+class Keystores(harness_stores.Stores):
+    """Each kind of keystore, made with its server when it is asked for first."""
+
+    def _harness(self, kind: str) -> Any:
+        stores: Any = super()._harness(kind)
+        made = _KINDS[kind]
+        if kind in ("file", "sqlite"):
+            return made(stores._folder)
+        return made(stores.server)
+
+
+def of_kind(kind: str) -> Callable[[Keystores], Any]:
+    """For the conformance suite: the harness of this kind."""
+
+    def take(keystores: Keystores) -> Any:
+        return keystores[kind]
+
+    return take
