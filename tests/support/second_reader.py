@@ -22,11 +22,18 @@ from google.protobuf.message import DecodeError
 from temporalio.api.common.v1 import Payload
 
 Unwrap = Callable[[str, str, bytes, Mapping[str, str]], bytes]
+FindRow = Callable[[bytes, bytes], list[tuple[str, str, bytes]]]
 BOUND = ("encoding", "encryption-data-key", "encryption-key-id", "encryption-wrapped-key")
 PURPOSES = {1: "wrapping-key", 2: "data-key", 3: "shared-wrapping-key"}
 
 
-def open_envelope(metadata: Mapping[str, bytes], data: bytes, unwrap: Unwrap, max_payload: int = 2**26) -> bytes:
+def open_envelope(
+    metadata: Mapping[str, bytes],
+    data: bytes,
+    unwrap: Unwrap,
+    max_payload: int = 2**26,
+    find_row: FindRow = lambda head, commitment: [],
+) -> bytes:
     """The serialized inner Payload of one envelope.
 
     Args:
@@ -35,6 +42,7 @@ def open_envelope(metadata: Mapping[str, bytes], data: bytes, unwrap: Unwrap, ma
         unwrap: asks the KMS; takes key id, key version, ciphertext and KMS context, and raises ValueError where that
             master key is not configured or refuses.
         max_payload: how many bytes a compressed Payload may yield.
+        find_row: looks into the keystore; takes a record's head and id, and gives its row's recipients.
 
     Raises:
         ValueError: it is not a valid envelope, or it does not authenticate.
@@ -49,6 +57,8 @@ def open_envelope(metadata: Mapping[str, bytes], data: bytes, unwrap: Unwrap, ma
     _require(wrapped is None or len(wrapped) == 40, "data key length")
 
     kms_context = {**context, "envelope-codec:purpose": PURPOSES.get(purpose, "unknown")}
+    if purpose != 2:
+        recipients += find_row(head, commitment)
     key = _unwrap_record(recipients, kms_context | {"envelope-codec:id": commitment.hex()}, head, unwrap)
     try:
         data_key = key if wrapped is None else aes_key_unwrap(key, wrapped)

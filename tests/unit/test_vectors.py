@@ -17,6 +17,7 @@ from envelope_codec.keys.keyring import Keyring
 from envelope_codec.keys.keyset import KeySet
 from envelope_codec.kms import Unwrapped, WrappedSecret
 from envelope_codec.temporal.codec import EnvelopeCodec
+from tests.support.rows_on_fake import FakeRows
 from tests.vectors.vector_files import FOLDER, Vector, load
 
 VECTORS = {vector.name: vector for vector in load()}
@@ -58,7 +59,12 @@ async def decoded(vector: Vector) -> Payload:
         for namespace, key_ids in vector.configured.items()
         if key_ids
     }
-    keyring = Keyring(key_sets.get)
+    rows = FakeRows() if any(one.keystore for one in vectors) else None
+    for one in vectors:
+        for number, (key, data) in enumerate(one.keystore.items()):
+            assert rows is not None
+            rows.keystore.kept[key] = data, str(number)
+    keyring = Keyring(key_sets.get, keystore=rows)
     try:
         config = EnvelopeConfig(key="localfile:///unused")
         if vector.max_payload is not None:  # smaller than the setting may be

@@ -9,7 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-from tests.vectors import compressed_vectors, good_vectors, malformed_vectors, tampered_vectors
+from tests.vectors import compressed_vectors, good_vectors, keystore_vectors, malformed_vectors, tampered_vectors
 
 FILES = {
     "good-modes": good_vectors.modes,
@@ -17,6 +17,7 @@ FILES = {
     "good-contexts": good_vectors.contexts,
     "good-payloads": good_vectors.payloads,
     "good-compressed": compressed_vectors.accepted,
+    "good-keystore": keystore_vectors.accepted,
     "bad-metadata": malformed_vectors.metadata_rules,
     "bad-records": malformed_vectors.record_rules,
     "bad-bounds": malformed_vectors.bounds,
@@ -27,6 +28,7 @@ FILES = {
     "bad-order": tampered_vectors.order,
     "bad-warm": tampered_vectors.warm,
     "bad-compressed": compressed_vectors.refused,
+    "bad-keystore": keystore_vectors.refused,
     "untouched": good_vectors.untouched,
 }
 

@@ -61,6 +61,7 @@ class Vector:
     max_payload: int | None = None
     base: str | None = None
     after: str | None = None
+    keystore: Mapping[bytes, bytes] = field(default_factory=dict)
     inner: bytes | Digest | None = None
     payload: Payload | None = None
 
@@ -114,6 +115,7 @@ def _vector(entry: dict[str, Any]) -> Vector:
         )
         for item in entry.get("kms", [])
     ]
+    known["keystore"] = {bytes.fromhex(item["key"]): decode(item["row"]) for item in entry.get("keystore", [])}
     if "inner" in entry:
         known["inner"] = _expected(entry["inner"])
     if "payload" in entry:
