@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 _PAGE = 200
 _AT_ONCE = 16
+_ETAG = re.compile(r'"[0-9A-Za-z._:+/=-]{1,200}"')
 # 412: the condition does not hold. 409: another write of the object was under way, and is not this one.
 _CONFLICTS = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
 
@@ -49,6 +51,8 @@ class S3Keystore:
 
     async def put(self, key: bytes, data: bytes, revision: str | None) -> str:
         """Keep ``data`` under ``key`` if what is there has this revision. Raises `RowConflict` if it has not."""
+        if revision is not None and _ETAG.fullmatch(revision) is None:
+            raise conflict()  # "*", or a list of tags, would match whatever is there
         condition: dict[str, Any] = {"IfNoneMatch": "*"} if revision is None else {"IfMatch": revision}
         name = self._prefix + key.hex()
 
