@@ -40,6 +40,7 @@ class KeystoreThread:
         self._given = keystore
         self._keystore: PerProcess[Keystore] = PerProcess(lambda _: self._open())
         self._loop = BackgroundLoop()
+        self._closed = False
 
     def get(self, key: bytes, timeout: float) -> Kept | None:
         """See `envelope_codec.keys.RowSource.get`."""
@@ -51,6 +52,7 @@ class KeystoreThread:
 
     def close(self) -> None:
         """Close the keystore, if it was opened here, and end the thread. Does not wait. May be called twice."""
+        self._closed = True
         keystore = self._keystore.take()
         if keystore is None or not self._owned:
             self._loop.close()
@@ -90,6 +92,8 @@ class KeystoreThread:
 
     def _here(self) -> Keystore:
         """Return the keystore of this process, which is opened on its event loop."""
+        if self._closed:
+            raise StoreUnavailable("the keystore has been closed")
         try:
             return self._keystore.get()
         except Exception as error:

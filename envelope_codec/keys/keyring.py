@@ -240,8 +240,14 @@ class Keyring:
             except Exception as error:
                 text = "the provider of %s failed unexpectedly at close: %s"
                 logger.error(text, master.key_id, text_of(error))
-        if self._keystore is not None:
-            self._keystore.close()
+        self._close_keystore()
+
+    def _close_keystore(self) -> None:
+        try:
+            if self._keystore is not None:
+                self._keystore.close()
+        except Exception as error:
+            logger.error("the keystore failed unexpectedly at close: %s", text_of(error))
 
     def _deadline(self, timeout: float) -> float:
         return self._clock.monotonic() + timeout

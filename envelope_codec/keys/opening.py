@@ -193,8 +193,13 @@ class OpeningKeys:
         entry = self._entry(record)
         if entry is None or self._serves(entry):
             return []
-        several = len(record.recipients) > 1 or self._lookups.cover(record)
+        several = len(record.recipients) > 1 or self._may_have_others(record)
         return [lease for lease in entry.leases if lease not in renewed and not (lease.outage and several)]
+
+    def _may_have_others(self, record: Record) -> bool:
+        """Say whether the record's row may have a recipient of a master key that is within reach."""
+        key_set = self._key_sets(record.namespace) if self._lookups.cover(record) else None
+        return key_set is not None and not all(self._calls.breaker(master).is_open for master in key_set.masters)
 
     async def _renew(self, lapsed: list[Lease], renewed: set[Lease], deadline: float) -> None:
         renewal = self._leases.renew_first(lapsed, renewed, deadline)

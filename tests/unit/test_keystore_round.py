@@ -31,7 +31,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 def create_table(url: str) -> None:
     with sqlite3.connect(url.removeprefix("sqlite+aiosqlite:///")) as database:
-        database.executescript(SqlKeystore(url).ddl())
+        database.executescript(SqlKeystore(url).ddl)
     database.close()
 
 

@@ -131,8 +131,11 @@ def test_what_was_opened_from_a_url_is_closed_on_its_event_loop() -> None:
 
     made.opened[1].close = note  # type: ignore[method-assign]
     thread.close()
+    with pytest.raises(StoreUnavailable, match="closed"):
+        thread.get(KEY, WAIT)
     assert closed.wait(WAIT)
     thread.close()
+    assert len(made.opened) == 2
 
 
 def test_a_url_that_is_wrong_is_told_at_once() -> None:

@@ -456,15 +456,25 @@ async def test_grace_holds_for_it_as_well_and_ends() -> None:
     assert moved.ring.use(moved.record) == [None]
 
 
-async def test_a_key_whose_own_master_key_went_out_of_reach_goes_on_under_the_rows() -> None:
-    """The envelope has one recipient. Nobody waits for that one's lease while the row has another."""
-    moved = Moved("both")
+async def test_nobody_waits_for_a_lease_that_is_out_of_reach_while_the_row_may_have_another_master_key() -> None:
+    """As with an envelope of several recipients."""
+    jobs = Jobs()
+    moved = Moved("both", spawn=jobs)
     assert await moved.ring.open(moved.record) == moved.key
     moved.old.down = True
-    moved.ring.advance(LEASE + GRACE + LEASE / 10, step=LEASE / 10, use=lambda: moved.ring.use(moved.record))
+
+    def use() -> None:
+        jobs.run()
+        moved.ring.use(moved.record)
+
+    moved.ring.advance(LEASE + GRACE + LEASE / 10, step=LEASE / 10, use=use)
     assert moved.ring.use(moved.record) == [None]
-    assert await moved.ring.open(moved.record, timeout=1) == moved.key
-    assert moved.new.unwraps == 1
+    before = moved.old.unwraps
+    caller = asyncio.ensure_future(moved.ring.keyring.opening_key(moved.record))
+    await settle()
+    assert jobs.run_one()
+    assert await caller == moved.key
+    assert (moved.old.unwraps - before, moved.new.unwraps) == (0, 1)
 
 
 # --- callers ----------------------------------------------------------------------------------------------------------
@@ -534,3 +544,12 @@ async def test_closing_ends_the_wait_for_a_keystore_and_closes_it() -> None:
     opened.set()
     with pytest.raises(KmsUnavailable, match="closed"):
         await moved.ring.keyring.opening_key(moved.record)
+
+
+async def test_a_keystore_that_fails_at_close_does_no_harm(caplog: pytest.LogCaptureFixture) -> None:
+    class Failing(FakeRows):
+        def close(self) -> None:
+            raise ZeroDivisionError
+
+    Ring(keystore=Failing()).keyring.close()
+    assert "the keystore failed unexpectedly at close" in caplog.text
