@@ -191,7 +191,7 @@ async def test_a_master_key_that_gave_no_answer_is_not_asked_for_the_next_versio
     kms.before_call = lambda operation: calls.append(operation)
     calls: list[str] = []
     jobs = Jobs()
-    ring = Ring(kms, keystore=rows, spawn=jobs)
+    ring = Ring(KeySet(kms, decrypt_keys=(FakeKms(),)), keystore=rows, spawn=jobs)
     task = asyncio.ensure_future(ring.keyring.opening_key(record))
     await settle()
     assert jobs.run_one()
@@ -473,6 +473,8 @@ async def test_nobody_waits_for_a_lease_that_is_out_of_reach_while_the_row_may_h
     caller = asyncio.ensure_future(moved.ring.keyring.opening_key(moved.record))
     await settle()
     assert jobs.run_one()
+    await settle()
+    assert caller.done()
     assert await caller == moved.key
     assert (moved.old.unwraps - before, moved.new.unwraps) == (0, 1)
 
