@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -40,7 +41,7 @@ class DynamoDbKeystore:
         options = parse_options(parts.query, _OPTIONS, "dynamodb", "keystore")
         self._name = parts.netloc
         self._client: AwsClient[Any] = AwsClient(
-            _make_client(options), lambda: _make_client(options), "envelope-codec-dynamodb"
+            _make_client(options), lambda: _make_client(options), name="envelope-codec-dynamodb"
         )
 
     @property
@@ -92,15 +93,13 @@ class DynamoDbKeystore:
         for shard in _SHARDS:
             if shard < after.hex()[:1]:
                 continue
-            start: dict[str, Any] = {}
-            while True:
-                page = await self._call("list", lambda client, s=shard, e=start: self._query(client, s, after, e))
+            start: dict[str, Any] | None = {}
+            while start is not None:
+                page = await self._call("list", partial(self._query, shard, after, start))
                 for kept in map(_kept, page.get("Items", ())):
                     if kept is not None and len(kept.key) == KEY_LENGTH:
                         yield kept
-                if "LastEvaluatedKey" not in page:
-                    break
-                start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
+                start = page.get("LastEvaluatedKey") and {"ExclusiveStartKey": page["LastEvaluatedKey"]}
 
     async def check(self) -> None:
         """Put an item that is no row. Raises if that is not possible."""
@@ -110,7 +109,7 @@ class DynamoDbKeystore:
         """Release the connections."""
         self._client.close()
 
-    def _query(self, client: Any, shard: str, after: bytes, start: Mapping[str, Any]) -> Any:
+    def _query(self, shard: str, after: bytes, start: Mapping[str, Any], client: Any) -> Any:
         condition = "shard = :shard" + (" AND row_key > :after" if after else "")
         values = {":shard": {"S": shard}, **({":after": {"B": after}} if after else {})}
         return client.query(
