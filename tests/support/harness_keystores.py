@@ -133,7 +133,7 @@ class DynamoDb:
         self._client().put_item(TableName=urlsplit(url).netloc, Item=item)
 
 
-_KINDS: dict[str, type[Any]] = {
+SERVED_BY: dict[str, type[Any]] = {
     "file": Files,
     "sqlite": Sqlite,
     "postgresql": Postgres,
@@ -153,7 +153,7 @@ class Keystores(harness_stores.Stores):
             run_server = self._request.getfixturevalue("run_server")
             return DynamoDb(self._stack.enter_context(run_server(DynamoDbServer())))
         stores: Any = super()._harness(kind)
-        made = _KINDS[kind]
+        made = SERVED_BY[kind]
         if kind in ("file", "sqlite"):
             return made(stores._folder)
         return made(stores.server)
