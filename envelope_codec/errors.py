@@ -13,6 +13,7 @@
     ├── KmsUnavailable        the KMS did not give an answer: time-out, throttling, 5xx, expired credentials
     ├── StoreUnavailable      the datastore did not give an answer
     ├── StoreRefused          the datastore answered and refused: permission, a missing table or bucket
+    │   └── RowConflict       a keystore's row is of another revision (in `envelope_codec.keystore`; callers handle it)
     ├── PayloadMissing        the datastore has nothing under a reference, or nothing any more
     └── ExtensionFailed       a codec, driver or selector that the application brought raised something
 

@@ -58,6 +58,34 @@ class ValkeyServer(Server):
             return connection.recv(5) == b"+PONG"
 
 
+class DynamoDbServer(Server):
+    """A server that speaks DynamoDB's protocol (`dynamodb`). What it has is gone after `restart`."""
+
+    name = "DynamoDB"
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://{LOOPBACK}:{self._port('http')}"
+
+    @property
+    def summary(self) -> str:
+        return self.endpoint
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        return {}
+
+    def _command(self) -> Sequence[str]:
+        if find_spec("moto") is None or find_spec("flask") is None:
+            raise ServerMissing("no server for DynamoDB: pip install 'moto[server,dynamodb]'")
+        script = Path(__file__).with_name("dynamodb.py")
+        return [sys.executable, str(script), "--port", str(self._port("http"))]
+
+    def _ready(self, process: ServerProcess) -> bool:
+        with socket.create_connection((LOOPBACK, self._port("http")), timeout=5):
+            return True
+
+
 class PostgresServer(Server):
     """PostgreSQL. It refuses to run as root, so root runs it as ``nobody``."""
 

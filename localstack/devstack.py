@@ -26,7 +26,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from datastores import MariaDbServer, MongoServer, PostgresServer, ValkeyServer
+from datastores import DynamoDbServer, MariaDbServer, MongoServer, PostgresServer, ValkeyServer
 from localserver import Server, ServerFailed, ServerMissing
 from provisions import KEY, STORAGE, made_on
 from servers import AzureKeyVaultServer, GcpKmsServer, LocalStack, OpenBao, TemporalServer
@@ -34,6 +34,7 @@ from servers import AzureKeyVaultServer, GcpKmsServer, LocalStack, OpenBao, Temp
 __all__ = [
     "SERVERS",
     "AzureKeyVaultServer",
+    "DynamoDbServer",
     "GcpKmsServer",
     "LocalStack",
     "MariaDbServer",

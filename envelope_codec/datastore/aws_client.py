@@ -34,7 +34,7 @@ class AwsClient(Generic[_Client]):
         name: of the threads.
     """
 
-    def __init__(self, client: _Client, renew: Callable[[], _Client] | None, name: str) -> None:
+    def __init__(self, client: _Client, renew: Callable[[], _Client] | None, *, name: str) -> None:
         self._client = client
         self._renew = renew
         self._name = name

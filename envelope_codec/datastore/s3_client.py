@@ -36,7 +36,7 @@ class Boto3Client(AwsClient["S3Client"], S3StorageDriverClient):
     """
 
     def __init__(self, client: S3Client, renew: Callable[[], S3Client] | None = None) -> None:
-        AwsClient.__init__(self, client, renew, "envelope-codec-s3")
+        AwsClient.__init__(self, client, renew, name="envelope-codec-s3")
 
     async def put_object(self, *, bucket: str, key: str, data: bytes) -> None:
         """Store an object, by PutObject: 5 GiB at most."""

@@ -44,3 +44,7 @@ class TestMongoDb(KeystoreConformance):
 
 class TestS3(KeystoreConformance):
     harness_class = of_kind("s3")
+
+
+class TestDynamoDb(KeystoreConformance):
+    harness_class = of_kind("dynamodb")

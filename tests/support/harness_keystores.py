@@ -5,10 +5,14 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
+from devstack import DynamoDbServer
 
 from envelope_codec.keystores.sql import SqlKeystore
 from tests.support import harness_stores
-from tests.support.harness_stores import OTHER, SERVED, Sql
+from tests.support.harness_stores import NEEDLES, OTHER, SERVED, Sql
 
 KEY = "ab" * 32
 
@@ -71,7 +75,65 @@ class S3(harness_stores.S3):
         self.client().put_object(Bucket=self.bucket, Key=KEY, Body=b"x")
 
 
-_KINDS: dict[str, type[Any]] = {
+class DynamoDb:
+    name = "dynamodb"
+    secrets = NEEDLES
+
+    def __init__(self, server: DynamoDbServer) -> None:
+        self.server = server
+
+    async def place(self) -> str:
+        name = f"Payloads_{uuid.uuid4().hex}"
+        self._make(name, "row_key", "B")
+        return f"dynamodb://{name}?{self._options}"
+
+    async def put_other(self, url: str) -> None:
+        for key in (b"beside", b"\xab" * 33):
+            item = {"data": {"B": b""}, "revision": {"S": "r"}}
+            self._put(url, {"shard": {"S": key.hex()[:1]}, "row_key": {"B": key}, **item})
+        self._put(url, {"shard": {"S": "a"}, "row_key": {"B": b"\xab" * 32}, "data": {"S": "a text"}})
+
+    async def refusing(self) -> dict[str, str]:
+        other = f"Payloads_{uuid.uuid4().hex}"
+        self._make(other, "another", "S")
+        return {
+            "missing table": f"dynamodb://astray?{self._options}",
+            "other key": f"dynamodb://{other}?{self._options}",
+        }
+
+    @property
+    def _options(self) -> str:
+        return f"endpoint={self.server.endpoint}&region=us-east-1"
+
+    def _client(self) -> Any:
+        made: Any = boto3.session.Session()
+        return made.client(
+            "dynamodb",
+            endpoint_url=self.server.endpoint,
+            region_name="us-east-1",
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+        )
+
+    def _make(self, name: str, sort_key: str, kind: str) -> None:
+        self._client().create_table(
+            TableName=name,
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[
+                {"AttributeName": "shard", "AttributeType": "S"},
+                {"AttributeName": sort_key, "AttributeType": kind},
+            ],
+            KeySchema=[
+                {"AttributeName": "shard", "KeyType": "HASH"},
+                {"AttributeName": sort_key, "KeyType": "RANGE"},
+            ],
+        )
+
+    def _put(self, url: str, item: dict[str, Any]) -> None:
+        self._client().put_item(TableName=urlsplit(url).netloc, Item=item)
+
+
+SERVED_BY: dict[str, type[Any]] = {
     "file": Files,
     "sqlite": Sqlite,
     "postgresql": Postgres,
@@ -80,15 +142,18 @@ _KINDS: dict[str, type[Any]] = {
     "mongodb": Mongo,
     "s3": S3,
 }
-KINDS = ["file", "sqlite", *SERVED]
+KINDS = ["file", "sqlite", "dynamodb", *SERVED]
 
 
 class Keystores(harness_stores.Stores):
     """Each kind of keystore, made with its server when it is asked for first."""
 
     def _harness(self, kind: str) -> Any:
+        if kind == "dynamodb":
+            run_server = self._request.getfixturevalue("run_server")
+            return DynamoDb(self._stack.enter_context(run_server(DynamoDbServer())))
         stores: Any = super()._harness(kind)
-        made = _KINDS[kind]
+        made = SERVED_BY[kind]
         if kind in ("file", "sqlite"):
             return made(stores._folder)
         return made(stores.server)

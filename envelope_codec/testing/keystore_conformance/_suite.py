@@ -175,8 +175,9 @@ class KeystoreConformance:
                 key = _new_key()
                 revision = await keystore.put(key, b"before", None)
                 for steps in range(12):
-                    calls = [asyncio.ensure_future(keystore.put(_new_key(), b"x" * 9_000, None)) for _ in range(20)]
-                    calls += [asyncio.ensure_future(_call(keystore, key)) for _ in range(20)]
+                    puts = [asyncio.ensure_future(keystore.put(_new_key(), b"x" * 9_000, None)) for _ in range(20)]
+                    gets = [asyncio.ensure_future(_call(keystore, key)) for _ in range(20)]
+                    calls = [*puts, *gets]
                     for _ in range(steps * 3):
                         await asyncio.sleep(0)
                     for call in calls:

@@ -184,19 +184,19 @@ async def test_a_row_has_the_same_master_keys_next_version_asked_as_well() -> No
 
 
 async def test_a_master_key_that_gave_no_answer_is_not_asked_for_the_next_version_at_once() -> None:
-    kms, rows = FakeKms("fakekms://key"), FakeRows()
+    kms, other, jobs = FakeKms("fakekms://key"), FakeKms("fakekms://other"), Jobs()
+    rows = FakeRows()
     record, _ = wrapped_by(kms)
-    rows.keep(row_of(record, Recipient(kms.key_id, "2", b"another version")))
-    kms.fail_next(KmsUnavailable("no answer"))
-    kms.before_call = lambda operation: calls.append(operation)
-    calls: list[str] = []
-    jobs = Jobs()
-    ring = Ring(KeySet(kms, decrypt_keys=(FakeKms(),)), keystore=rows, spawn=jobs)
-    task = asyncio.ensure_future(ring.keyring.opening_key(record))
-    await settle()
-    assert jobs.run_one()
-    assert calls == ["unwrap"]
-    task.cancel()
+    blocked, _ = wrapped_by(other)
+    rows.keep(row_of(record, Recipient(kms.key_id, "2", b"another version"), Recipient(other.key_id, "1", b"x")))
+    ring = Ring(KeySet(kms, decrypt_keys=(other,)), keystore=rows, spawn=jobs)
+    kms.down = other.down = True
+    for number, one in enumerate((blocked, record)):  # the first attempt learns that the other one is out of reach
+        task = asyncio.ensure_future(ring.keyring.opening_key(one))
+        await settle()
+        assert jobs.run_one()
+        assert (kms.unwraps, other.unwraps) == (number, number + 1)
+        task.cancel()
 
 
 async def test_no_record_costs_more_than_eight_calls() -> None:

@@ -7,7 +7,8 @@ from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.engine import Dialect
 
 from envelope_codec import ConfigurationError
-from envelope_codec.storage.sql_table import make_table, render_ddl
+from envelope_codec.datastore.sql_ddl import render_ddl
+from envelope_codec.storage.sql_table import make_table
 
 
 @pytest.mark.parametrize("name", ["", "a b", "1a", "a.b.c", "a;drop table b", "a" * 49, None, ("a", "b")])
