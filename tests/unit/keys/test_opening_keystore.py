@@ -227,6 +227,18 @@ async def test_a_master_key_that_is_known_to_be_out_of_reach_is_asked_after_the_
     assert moved.old.unwraps - calls <= 1  # a probe in the background
 
 
+async def test_a_row_is_looked_up_although_the_only_master_key_left_is_known_to_be_out_of_reach() -> None:
+    moved = Moved()
+    other, _ = wrapped_by(moved.new)
+    moved.new.down = True
+    with pytest.raises(KmsUnavailable):
+        await moved.ring.open(other, timeout=1)
+    with pytest.raises(KmsUnavailable):
+        await moved.ring.open(moved.record, timeout=1)
+    moved.new.down = False
+    assert await moved.ring.open(moved.record, timeout=60) == moved.key
+
+
 async def test_where_no_other_master_key_could_serve_an_outage_costs_no_lookup() -> None:
     kms, rows = FakeKms(), FakeRows()
     ring = Ring(kms, keystore=rows)
