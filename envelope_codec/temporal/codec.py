@@ -45,7 +45,7 @@ from envelope_codec.keys.sealing_key import Scope, SealingKey
 from envelope_codec.kms import MasterKey
 from envelope_codec.observe import Observer
 from envelope_codec.temporal.codec_events import CodecEvents
-from envelope_codec.temporal.inner_payload import InnerFormat, parse_payload, unpacking_work
+from envelope_codec.temporal.inner_payload import InnerFormat, foresee_unpacking, parse_payload, scanning_work
 from envelope_codec.temporal.large_payloads import EACH, LARGE, SHARE, must_wait, work_in_thread
 from envelope_codec.temporal.legacy import LegacyCodecs, load_legacy_codecs
 from envelope_codec.temporal.replay_errors import note_error
@@ -289,13 +289,15 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
                 content = open_envelope(envelope, key)
                 del envelope  # or its data would be in memory while the payload is made
                 inner = parse_payload(content)
-                work += unpacking_work(inner)
+                size, unpacking = foresee_unpacking(inner)
+                work += unpacking
                 if work > LARGE:  # a small envelope may yield much
                     del content, inner
                     opened.append(await self._open_large(payload, [], key, record))
                 else:
-                    opened.append(finish_inner_payload(inner, self._inner))
-                    done += work + EACH
+                    plain = finish_inner_payload(inner, self._inner)
+                    opened.append(plain)
+                    done += work + EACH + scanning_work(size, plain)
             keyring.note_opened(record)
         if self._events.wants_successes:
             counts = {**others, "open": len(opened) - sum(others.values())}
