@@ -117,7 +117,7 @@ def parse_payload(data: bytes) -> Payload:
     """
     try:
         return Payload.FromString(data)
-    except DecodeError:
+    except (DecodeError, UnicodeDecodeError):  # the latter is what protobuf's implementation in Python raises
         raise InvalidCiphertext("what was sealed is not a payload", operation="open") from None
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from contextlib import suppress
 from typing import Any
 
@@ -114,6 +116,19 @@ def test_a_payload_that_has_the_encoding_itself_comes_back(writer: InnerFormat, 
     data = writer.serialize(payload)
     assert is_compressed(data)
     assert read(PLAIN, data) == payload
+
+
+def test_a_name_that_is_no_text_is_refused_whatever_protobuf_runs_on() -> None:
+    code = (
+        "from envelope_codec import InvalidCiphertext\n"
+        "from envelope_codec.temporal.inner_payload import parse_payload\n"
+        "try: parse_payload(bytes.fromhex('0a030a01ff'))\n"
+        "except InvalidCiphertext as error: print(error)\n"
+    )
+    for implementation in ("upb", "python"):
+        environ = {**os.environ, "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": implementation}
+        ran = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True)
+        assert ran.stdout == "what was sealed is not a payload\n", implementation
 
 
 def test_one_layer_is_taken_off() -> None:
