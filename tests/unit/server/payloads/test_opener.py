@@ -57,7 +57,7 @@ def opener(codec: EnvelopeCodec, driver: StorageDriver | None = None) -> Opener:
 
 
 def request(admission: Admission) -> ReadRequest:
-    rule = Rule(namespaces=["*"], verbs=["decode"])
+    rule = Rule(claims={}, namespaces=("*",), verbs=("decode",))
     return ReadRequest("decode", Grants([rule], {}, {}), None, admission.visit("ada"), True)
 
 
