@@ -12,12 +12,14 @@ from temporalio.api.common.v1 import Payload
 from temporalio.converter import PayloadCodec
 
 from benchmarks.side_by_side.entrant import Entrant, NewCodec
+from benchmarks.side_by_side.floor import FloorCodec
 from benchmarks.side_by_side.kms import ARN, OTHER_ARN, InProcessKms
 from benchmarks.static_key import StaticKeyCodec
 from envelope_codec import EnvelopeCodec, EnvelopeConfig
 from envelope_codec_aws import AwsKms
 
 STATIC = "static key"
+FLOOR = "cryptography alone"
 OURS = "this library"
 DIRECT = "this library, direct"
 TWO = "this library, two recipients"
@@ -71,6 +73,11 @@ def _static(kms: InProcessKms) -> NewCodec:
     return lambda: StaticKeyCodec(key)
 
 
+def _floor(kms: InProcessKms) -> NewCodec:
+    key = os.urandom(32)
+    return lambda: FloorCodec(key)
+
+
 def _per_payload(kms: InProcessKms) -> NewCodec:
     return lambda: KmsPerPayloadCodec(kms)
 
@@ -88,6 +95,11 @@ def entrants() -> list[Entrant]:
             "One AES-256-GCM key for everything, in memory: no KMS, no rotation, no revocation.",
             _static,
             "https://github.com/temporalio/samples-python/tree/main/encryption",
+        ),
+        Entrant(
+            FLOOR,
+            "What an envelope needs of AES key wrap, HKDF and AES-GCM, with one wrapping key and nothing around it.",
+            _floor,
         ),
         Entrant(OURS, "`EnvelopeCodec(key)`, all settings as they come.", _envelope, ours=True),
         Entrant(
@@ -112,5 +124,5 @@ def entrants() -> list[Entrant]:
     if "compression" in EnvelopeConfig.model_fields:
         setup = '`compression = "zstd"`: each payload is compressed before it is sealed.'
         compressed = Entrant(COMPRESSED, setup, lambda kms: _envelope(kms, compression="zstd"), ours=True)
-        found.insert(2, compressed)
+        found.insert(3, compressed)
     return found

@@ -53,11 +53,11 @@ def _peers(what: str, title: str, render: Callable[[Mapping[str, Any]], str], ti
 
 
 SECTIONS = (
-    _peers("time", "Processor time", peer_pages.time, 420.0),
+    _peers("time", "Processor time", peer_pages.time, 500.0),
     _peers("latency", "Time at a slow KMS", peer_pages.latency),
     _peers("calls", "KMS calls and overhead", peer_pages.calls),
     _peers("memory", "Peak memory", peer_pages.memory),
-    Section("worker", "A real worker", "worker.py", project_pages.worker, timeout=420.0),
+    Section("worker", "A real worker", "worker.py", project_pages.worker, timeout=780.0),
     Section(
         "worker-instructions",
         "A real worker's instructions",

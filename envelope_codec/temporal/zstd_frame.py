@@ -108,12 +108,15 @@ def load_zstd() -> Any:
     Raises:
         ConfigurationError: this Python has none.
     """
-    name = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
+    if sys.version_info >= (3, 14):
+        name, fix = "compression.zstd", "use one that was built with zstd"
+    else:
+        name, fix = "backports.zstd", "install backports.zstd"
     try:
         return import_module(name)
     except ImportError:
         pass  # raised below, without this error behind it
-    raise ConfigurationError(f"compression: this Python has no module {name}")
+    raise ConfigurationError(f"compression: this Python has no module {name}: {fix}")
 
 
 def _check_size(size: int, frame_length: int, limit: int) -> None:
