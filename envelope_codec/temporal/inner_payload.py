@@ -29,6 +29,7 @@ _WORTH_A_LOOK = 2**14  # bytes; what a smaller payload takes does not matter
 # How many bytes it does while `find_excess` looks at a field that protobuf wrote, and at a byte of anyone's fields.
 _FIELD = 2**10
 _FIELD_BYTE = 2**10
+_MANY_FIELDS = 3  # a byte of many fields takes 20 in memory, and where memory is budgeted, a byte counts as seven
 _MOST_LOOKED_AT = 15 * MOST_FIELDS  # bytes: the longest tag that protobuf reads, and the longest varint
 
 
@@ -40,7 +41,8 @@ class InnerFormat:
         compresses: whether payloads are compressed where that pays.
         min_size: bytes; smaller payloads are not compressed.
         max_payload: bytes; no larger payload is compressed, or taken out of compression.
-        take: called with the size of compressed content before it is decompressed. It raises to refuse.
+        take: called with the size of compressed content before it is decompressed, and with what the fields of other
+            content take in memory, where they are many, before it is parsed. It raises to refuse.
     """
 
     compresses: bool = False
@@ -89,6 +91,16 @@ class InnerFormat:
             return size
         fields = 0 if size <= MOST_FIELDS else len(payload.metadata) + len(payload.external_payloads)
         return (size if size < _WORTH_A_LOOK else _COMPRESSING * size) + _FIELD * min(fields, MOST_FIELDS)
+
+    def parse(self, content: bytes) -> Payload:
+        """Return the payload that ``content`` is, compressed or not.
+
+        Raises:
+            InvalidCiphertext: it is none.
+        """
+        if self.take is not None and find_excess(content) is not None:
+            self.take(_MANY_FIELDS * len(content))
+        return parse_payload(content)
 
     def unpack(self, payload: Payload) -> Payload:
         """Return ``payload``, or the one that is compressed in it. It is emptied then.
