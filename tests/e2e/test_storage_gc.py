@@ -41,13 +41,13 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from envelope_codec import EnvelopePlugin
 from envelope_codec.cli import main
 from envelope_codec.cli.keygen import create_key_file, key_uri
-from envelope_codec.cli.payloads.message import payloads_in
 from envelope_codec.cli.storage.garbage import Collection, Stopped
 from envelope_codec.cli.storage.reader import Reader, Source, SourceKind
 from envelope_codec.cli.storage.state import State
 from envelope_codec.storage.driver import EnvelopeDriver
 from envelope_codec.store import parse_store_url
 from envelope_codec.temporal.codec import EnvelopeCodec
+from envelope_codec.temporal.payload_walk import payloads_in
 from envelope_codec.testing import FakeKms
 from tests.e2e.test_workflows import Journey
 from tests.support.all_data_workflow import mark
