@@ -10,14 +10,15 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import Any, NamedTuple, TypeAlias
 
-from google.protobuf import any_pb2, descriptor_pool, message_factory
+from google.protobuf import any_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 from temporalio.api.common.v1 import Header, Payload, SearchAttributes
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import MarkerRecordedEventAttributes
 
-from envelope_codec.temporal.system_payloads import CORE_MARKERS, parse_system_nexus_message
+from envelope_codec.temporal.nested_message import inner_message, scan_server_message
+from envelope_codec.temporal.system_payloads import CORE_MARKERS
 
 MAX_WITHIN = 8
 """How many messages that are bytes in one another are entered. Temporal itself never nests two."""
@@ -73,8 +74,8 @@ def payloads_in(message: Message) -> Iterator[Payload]:
 def walk(message: Message, role: Role = Role.user) -> Iterator[Found]:
     """Find every payload and every failure in ``message``.
 
-    Messages that are bytes are entered: those of Temporal's own that stand in a payload (``binary/protobuf``), and what
-    a `google.protobuf.Any` holds.
+    Messages that are bytes are entered: those of Temporal's own that stand in a payload (``binary/protobuf``), of the
+    system's Nexus endpoint and of the server's own workflows, and what a `google.protobuf.Any` holds.
 
     Args:
         message: any message.
@@ -203,27 +204,22 @@ def _enter_all(found: list[Found]) -> None:
         if isinstance(one.message, Failure):
             continue
         try:
-            inner = _inner_message(one.message)
+            inner = inner_message(one.message)
             if inner is None:
+                _add_scanned(one, found)
                 continue
             if one.within == MAX_WITHIN:
                 raise DecodeError
-            plan = _plan_of(inner.DESCRIPTOR)
         except DecodeError:
             found[index] = one._replace(unreadable=True)
             continue
-        _visit(inner, plan, one.role, (one.trail, "message"), found, one.within + 1)
+        _visit(inner, _plan_of(inner.DESCRIPTOR), one.role, (one.trail, "message"), found, one.within + 1)
 
 
-def _inner_message(holder: Any) -> Message | None:
-    """Parse the message that a payload or an `Any` holds as bytes. None if there is none, or of no type known here."""
-    if isinstance(holder, Payload):
-        return parse_system_nexus_message(holder)
-    try:
-        kind = descriptor_pool.Default().FindMessageTypeByName(holder.type_url.rpartition("/")[2])
-    except KeyError:
-        return None
-    return message_factory.GetMessageClass(kind).FromString(holder.value)
+def _add_scanned(holder: Found, found: list[Found]) -> None:
+    if isinstance(holder.message, Payload) and holder.within < MAX_WITHIN:
+        for number, one in enumerate(scan_server_message(holder.message)):
+            found.append(Found(one, holder.role, ((holder.trail, "message"), number), holder.within + 1))
 
 
 def _visit(message: Any, plan: _Plan, role: Role, trail: Trail, found: list[Found], within: int) -> None:

@@ -242,3 +242,44 @@ def test_what_an_any_holds_is_entered() -> None:
 
 def test_a_path_without_steps_is_empty() -> None:
     assert path_of(None) == ""
+
+
+def server_message(data: bytes, kind: bytes = b"temporal.server.api.schedule.v1.StartScheduleArgs") -> Payload:
+    return Payload(metadata={"encoding": b"binary/protobuf", "messageType": kind}, data=data)
+
+
+def test_messages_of_the_servers_own_workflows_are_searched() -> None:
+    """As of a schedule: its action holds the input and memo that its creator sealed."""
+    sealed = Payload(metadata={"encoding": b"binary/envelope-v1"}, data=b"s")
+    memo = Payload(metadata={"encoding": b"json/plain"}, data=b"m")
+    # No public type has this form; the fields of these are numbered as those of the server's message are.
+    action = HistoryEvent(
+        workflow_execution_started_event_attributes=WorkflowExecutionStartedEventAttributes(
+            input=Payloads(payloads=[sealed]), memo=Memo(fields={"m": memo})
+        )
+    )
+    holder = server_message(action.SerializeToString())
+    found = [one for one in walk(Payloads(payloads=[holder])) if one.within]
+    assert [one.message for one in found] == [sealed, memo]
+    assert {one.path for one in found} == {"payloads[0].message[0]", "payloads[0].message[1]"}
+    holder.metadata["messageType"] = b"mine.Kind"
+    assert not [one for one in walk(Payloads(payloads=[holder])) if one.within]
+
+
+@pytest.mark.parametrize("data", [b"\n\x08encoding", b"\xff\n\x08encoding", b"\n\x0b\n\x08encoding\xff"])
+def test_bytes_of_any_form_are_no_error(data: bytes) -> None:
+    assert [one.unreadable for one in walk(server_message(data))] == [False]
+
+
+def test_the_search_of_bytes_has_an_end() -> None:
+    data = Payload(metadata={"encoding": b"json/plain"}).SerializeToString()
+    for _ in range(2_000):
+        data = Payloads(payloads=[Payload.FromString(b"")]).SerializeToString() + b"\x22" + varint(len(data)) + data
+    assert [one.unreadable for one in walk(server_message(data))] == [False]
+
+
+def varint(number: int) -> bytes:
+    taken = b""
+    while number > 127:
+        taken, number = taken + bytes([number & 127 | 128]), number >> 7
+    return taken + bytes([number])
