@@ -41,8 +41,8 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from envelope_codec import EnvelopePlugin
 from envelope_codec.cli import main
 from envelope_codec.cli.keygen import create_key_file, key_uri
+from envelope_codec.cli.reading.reader import Reader, Source, SourceKind
 from envelope_codec.cli.storage.garbage import Collection, Stopped
-from envelope_codec.cli.storage.reader import Reader, Source, SourceKind
 from envelope_codec.cli.storage.state import State
 from envelope_codec.storage.driver import EnvelopeDriver
 from envelope_codec.store import parse_store_url
@@ -422,7 +422,7 @@ async def test_what_is_listed_late_is_read_as_well(
     shed: Shed, connect: Any, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As what was reset, a moment ago, from a run that is being deleted: it has its old payloads."""
-    monkeypatch.setattr("envelope_codec.cli.storage.reader._PAGE", 1)
+    monkeypatch.setattr("envelope_codec.cli.reading.reader._PAGE", 1)
     client, plugin = await connect(shed.key, namespace="late", storage=shed.url, storage_threshold=0)
     for number in range(3):
         await client.start_workflow(Hello.run, "Ada", id=f"{name} {number}", task_queue=name)
