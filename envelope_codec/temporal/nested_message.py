@@ -47,7 +47,7 @@ def _payloads_of_form(data: bytes, depth: int) -> Iterator[Payload]:
     if _HAS_ENCODING not in data or depth > _DEEPEST:
         return
     try:
-        fields = UnknownFieldSet(empty_pb2.Empty.FromString(data))
+        fields: Any = UnknownFieldSet(empty_pb2.Empty.FromString(data))
     except DecodeError:
         return
     for field in fields:

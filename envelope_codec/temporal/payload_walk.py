@@ -147,7 +147,7 @@ _PLANS: dict[str, _Plan] = {}
 """By full name. Written whole, and the same whoever writes: no lock is needed."""
 
 
-def _plan_of(descriptor: Descriptor) -> _Plan:
+def _plan_of(descriptor: Any) -> _Plan:
     plan = _PLANS.get(descriptor.full_name)
     if plan is None:
         made = dict(_PLANS)
@@ -168,7 +168,7 @@ def _make_plan(descriptor: Descriptor, made: dict[str, _Plan]) -> _Plan:
             continue
         further = _make_plan(inner, made)
         if is_repeated(field):
-            is_map = field.message_type.GetOptions().map_entry
+            is_map = field.message_type is not None and field.message_type is not inner
             (plan.maps if is_map else plan.lists).append((field.name, further))
         elif field.containing_oneof is not None:
             plan.choices.setdefault(field.containing_oneof.name, {})[field.name] = further
