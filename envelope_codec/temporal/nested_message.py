@@ -10,9 +10,10 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 from temporalio.api.common.v1 import Payload
 
+from envelope_codec.envelope import ENCODING_FAMILY
 from envelope_codec.temporal.system_payloads import parse_system_nexus_message
 
-_OF_TEMPORAL = b"temporal."
+_OF_TEMPORAL, _OF_SERVER = b"temporal.", b"temporal.server."
 _HAS_ENCODING = b"\n\x08encoding"  # an entry of a payload's metadata begins so
 _DEEPEST = 32
 
@@ -36,11 +37,15 @@ def scan_server_message(payload: Payload) -> Iterator[Payload]:
     """Find the payloads in a message that one of the server's own workflows was given, such as that of a schedule.
 
     No description of the server's messages is public. So whatever in it has the form of a payload with an encoding
-    counts as one. Of a payload of any other kind, nothing is found.
+    counts as one. In public messages the server keeps notes of its own, so there only envelopes count. Of a payload of
+    any other kind, nothing is found.
     """
-    metadata = payload.metadata
-    if metadata.get("encoding") == b"binary/protobuf" and metadata.get("messageType", b"").startswith(_OF_TEMPORAL):
-        yield from _payloads_of_form(payload.data, 0)
+    kind = payload.metadata.get("messageType", b"")
+    if payload.metadata.get("encoding") != b"binary/protobuf" or not kind.startswith(_OF_TEMPORAL):
+        return
+    for found in _payloads_of_form(payload.data, 0):
+        if kind.startswith(_OF_SERVER) or found.metadata["encoding"].startswith(ENCODING_FAMILY):
+            yield found
 
 
 def _payloads_of_form(data: bytes, depth: int) -> Iterator[Payload]:

@@ -87,12 +87,13 @@ class Report:
         """Print the report for people."""
         findings = self.findings
         page.heading(f"Master keys that namespace {self._namespace} needs, as of {timestamp(findings.as_of)}")
-        names = ("Master key", "Version", "Payloads", "Workflows", "Wrapping keys", "Oldest", "Newest", "Seals now")
-        page.table(names, map(self._cells, self._rows()))
-        for key_id, verdict in self.verdicts.items():
-            page.heading(key_id)
+        names = ("Key", "Version", "Payloads", "Workflows", "Wrapping keys", "Oldest", "Newest", "Seals now")
+        numbers = {key_id: number for number, key_id in enumerate(self.verdicts, 1)}
+        page.table(names, ([str(numbers[row[0].key_id]), *self._cells(row)] for row in self._rows()))
+        for number, (key_id, verdict) in enumerate(self.verdicts.items(), 1):
+            page.heading(f"{number}. {key_id}")
             for sentence in verdict.sentences:
-                page.fact("", sentence, column=0)
+                page.fact("", sentence, column=0, indent=5)
         page.heading("Besides")
         page.facts(self._besides())
         page.heading("Complete" if not self.gaps else "Incomplete")
@@ -112,7 +113,7 @@ class Report:
         key, need = row
         numbers = [f"{number:,}" for number in (need.payloads, need.runs, len(need.ids))]
         dates = [_date(need.oldest), _date(need.newest), _yes(self.whole.seals(key.key_id))]
-        return [key.key_id, key.version or "not told", *numbers, *dates]
+        return [key.version or "not told", *numbers, *dates]
 
     def _besides(self) -> Iterator[tuple[str, str]]:
         whole, findings = self.whole, self.findings

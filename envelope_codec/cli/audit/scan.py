@@ -17,7 +17,7 @@ from envelope_codec.cli.audit.tally import Tally
 from envelope_codec.cli.audit.window import Part, Window, join, split, timestamp
 from envelope_codec.cli.reading.batch import run_each
 from envelope_codec.cli.reading.progress import Watcher
-from envelope_codec.cli.reading.reader import Reader, Source
+from envelope_codec.cli.reading.reader import ANY_DIVISION, Reader, Source
 from envelope_codec.errors import MalformedEnvelope
 
 ROUNDS = 3
@@ -133,12 +133,13 @@ class Scan:
             await self._read_part(part)
         findings.others = await self._read_others()
         findings.new = await self._compare()
-        findings.parts[Part.since] = await self._read_since()
+        since = await self._read_since()
         for part in (Part.closed, Part.open):
             results = [self._checkpoint.results[window] for window in self._checkpoint.windows[part]]
             findings.parts[part] = Tally.of(result.tally for result in results)
             if part is Part.open:
                 findings.read_at = min(result.read_at for result in results)
+        findings.parts[Part.since] = since
         return findings
 
     async def _choose_moment(self) -> int:
@@ -147,7 +148,7 @@ class Scan:
         What starts or ends later has a later time. Where nothing has happened since, an earlier T0 is as good.
         """
         latest = 0
-        for query in ("", "CloseTime IS NOT NULL"):
+        for query in (ANY_DIVISION, f"CloseTime IS NOT NULL AND {ANY_DIVISION}"):
             first = await self._reader.first(query)
             if first is not None:
                 latest = max(latest, first.start_time.ToMilliseconds(), first.close_time.ToMilliseconds())

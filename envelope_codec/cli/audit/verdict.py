@@ -63,13 +63,13 @@ def judge_key(key_id: str, findings: Findings, *, gaps: list[str]) -> Verdict:
         if stored:
             sentences.append(f"needed by {plural(stored, 'payload')} in the datastore {name}")
     if since.payloads:
-        sentences.append(f"needed by {_amount(since)} that have started since")
+        sentences.append(f"needed by workflows that have started since: {_amount(since)}{_examples(since)}")
     if findings.whole.seals(key_id):
         sentences.append("it seals now: the newest record is under it")
     if sentences:
         only_closed = len(sentences) == 1 and closed.payloads
-        shared = _shared(key_id, findings.whole)
-        return Verdict(State.needed, (*sentences, *shared), until if only_closed else 0.0)
+        more = _more(key_id, findings.whole)
+        return Verdict(State.needed, (*sentences, *more), until if only_closed else 0.0)
     if gaps:
         return Verdict(State.unknown, ("nothing that was read needs it, but not everything was read", *gaps))
     return Verdict(State.not_needed, ("no history needs it: disable it, watch for a week, then delete",))
@@ -128,7 +128,10 @@ def _examples(need: Need) -> str:
     return f" ({', '.join(map(repr, need.examples))}{', …' if need.runs > len(need.examples) else ''})"
 
 
-def _shared(key_id: str, whole: Tally) -> tuple[str, ...]:
-    need = need_of(key_id, whole)
-    shared = need.payloads - need.sole
-    return (f"{plural(shared, 'payload')} of these name another master key as well",) if shared else ()
+def _more(key_id: str, whole: Tally) -> tuple[str, ...]:
+    need, said = need_of(key_id, whole), []
+    if shared := need.payloads - need.sole:
+        said.append(f"{plural(shared, 'payload')} of these name another master key as well")
+    if direct := need.purposes["direct"]:
+        said.append(f"{plural(direct, 'payload')} of these are in direct mode: each has a key of its own under it")
+    return tuple(said)
