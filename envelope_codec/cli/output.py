@@ -88,7 +88,7 @@ class Page:
             reconfigure(errors="backslashreplace")
         self._console = make_console(sys.stdout)
         self._started = False
-        self._width = width_of(self._console)
+        self._width = self._console.width = width_of(self._console)
 
     def heading(self, text: str) -> None:
         """Print a title for what follows, after a blank line."""
@@ -121,7 +121,7 @@ class Page:
         for row in listed:
             table.add_row(*map(Text, row))
         self._started = True
-        self._console.print(Padding(table, (0, 0, 0, indent)), width=self._width)
+        self._console.print(Padding(table, (0, 0, 0, indent)))
 
     def _print(self, text: str, style: str) -> None:
         self._started = True
