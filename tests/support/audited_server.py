@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -64,16 +65,25 @@ class Workflow:
         return GetWorkflowExecutionHistoryResponse(history=History(events=[event]))
 
     def meets(self, query: str) -> bool:
-        bounds = [self._meets(*bound) for bound in _BOUND.findall(query) if f"OR {' '.join(bound[:2])}" not in query]
-        if "OR CloseTime >=" in query:
-            [moment] = re.findall(r"OR CloseTime >= '([^']*)'", query)
-            still = not self.close or self.close >= read_timestamp(moment)
-            return still and all(self._meets(*bound) for bound in _BOUND.findall(query) if bound[0] == "StartTime")
-        return all(bounds) and ("CloseTime IS NOT NULL" not in query or bool(self.close))
+        bounds, not_closed_before, has_ended = _understand(query)
+        if not_closed_before and self.close and self.close < not_closed_before:
+            return False
+        return all(self._meets(*bound) for bound in bounds) and (not has_ended or bool(self.close))
 
-    def _meets(self, name: str, sign: str, text: str) -> bool:
-        mine, moment = self.start if name == "StartTime" else self.close, read_timestamp(text)
+    def _meets(self, name: str, sign: str, moment: int) -> bool:
+        mine = self.start if name == "StartTime" else self.close
         return bool(mine) and (mine >= moment if sign == ">=" else mine < moment)
+
+
+@lru_cache
+def _understand(query: str) -> tuple[list[tuple[str, str, int]], int, bool]:
+    """Take an audit's query apart: bounds, the moment before which none has ended, and whether all have ended."""
+    query, *still = re.split(r"OR CloseTime >= ", query, maxsplit=1)
+    if still:
+        moment, _, rest = still[0].partition(")")
+        still, query = [moment.strip("'")], query + rest
+    bounds = [(name, sign, read_timestamp(text)) for name, sign, text in _BOUND.findall(query)]
+    return bounds, read_timestamp(still[0]) if still else 0, "CloseTime IS NOT NULL" in query
 
 
 class AuditedServer:

@@ -79,7 +79,7 @@ class Need:
 
 
 class Sealer(NamedTuple):
-    """The newest record of one context: its recipients are who seals in that context now."""
+    """The newest records of one context: their recipients are who seals in that context now."""
 
     created: int
     keys: tuple[KeyVersion, ...]
@@ -166,8 +166,10 @@ class Tally:
 
     def _note_sealer(self, context: tuple[tuple[str, str], ...], sealer: Sealer) -> None:
         known = self.sealers.get(context)
-        if known is None or sealer > known:
+        if known is None or sealer.created > known.created:
             self.sealers[context] = sealer
+        elif sealer.created == known.created:  # made within one second: nobody knows which came last
+            self.sealers[context] = Sealer(known.created, tuple(sorted({*known.keys, *sealer.keys})))
 
 
 def keys_of(record: Record) -> tuple[KeyVersion, ...]:

@@ -72,6 +72,12 @@ def test_the_newest_record_of_a_context_says_who_seals() -> None:
     assert [tally.seals(key) for key in ("NEW", "OLD", "THIRD")] == [False, True, True]
 
 
+def test_of_records_of_one_second_all_may_seal() -> None:
+    for order in (("OLD", "NEW"), ("NEW", "OLD")):
+        tally = Tally.of(source("a", (record(key), 1)) for key in order)
+        assert (tally.seals("OLD"), tally.seals("NEW")) == (True, True)
+
+
 def test_versions_are_told_apart() -> None:
     tally = source("a", (record("OLD", version="1"), 1), (record("OLD", version="2", created=2_000), 2))
     assert {key.version: need.payloads for key, need in tally.needs.items()} == {"1": 1, "2": 2}
