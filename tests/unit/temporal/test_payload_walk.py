@@ -70,9 +70,10 @@ def ways(kind: Descriptor, above: tuple[str, ...] = ()) -> Iterator[Way]:
 def go(message: Any, way: Way, payload: Payload) -> None:
     """Put ``payload`` at the end of ``way``, and another step everywhere that the way allows it."""
     for field in way:
-        value = getattr(message, field.name)
-        if field.message_type.GetOptions().map_entry:
-            name = field.message_type.fields_by_name["key"]
+        value, kind = getattr(message, field.name), field.message_type
+        assert kind is not None
+        if kind.GetOptions().map_entry:
+            name = kind.fields_by_name["key"]
             message = value["key" if name.cpp_type == name.CPPTYPE_STRING else 1]
         elif hasattr(value, "add"):
             message = value.add()

@@ -148,7 +148,7 @@ async def test_a_history_that_can_t_be_read_makes_it_incomplete(status: RPCStatu
 
 
 async def test_a_refused_token_begins_the_window_again() -> None:
-    server, refused = AuditedServer([closed(number) for number in range(500)]), []
+    server, refused = AuditedServer([closed(number) for number in range(500)]), list[int]()
 
     def refuse(name: str, request: Any) -> None:
         if name == "list_workflow_executions" and request.next_page_token == b"400" and not refused:
