@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from temporalio.api.common.v1 import Payload
 from temporalio.api.failure.v1 import Failure
 
-from envelope_codec.cli.audit.tally import OTHERS, OURS, Tally
+from envelope_codec.cli.audit.tally import OTHERS, OURS, Tally, count_name
 from envelope_codec.cli.payloads.claim import claim_of
 from envelope_codec.cli.payloads.failure import tells_in_clear
 from envelope_codec.cli.payloads.kind import Kind, judge
@@ -115,10 +115,10 @@ class Count:
         if verdict.envelope is not None:
             self.tally.add_record(verdict.envelope.record)
         elif kind is Kind.clear:
-            self.tally.clear[verdict.encoding or "no encoding"] += 1
+            count_name(self.tally.clear, verdict.encoding or "no encoding")
             self.tally.note_clear(place)
         elif kind == FOREIGN or kind is Kind.legacy:
-            self.tally.foreign[verdict.encoding] += 1
+            count_name(self.tally.foreign, verdict.encoding)
         elif kind in (Kind.malformed, Kind.later_version):
             self.tally.unreadable[verdict.why] += 1
 

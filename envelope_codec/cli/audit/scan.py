@@ -78,8 +78,8 @@ class Findings:
         reasons = []
         if self.new:
             reasons.append(f"{self.new} workflows were still listed late after {ROUNDS} comparisons")
-        if unread := len(self.whole.unread):
-            reasons.append(f"{unread} could not be read")
+        if missed := self.whole.missed:
+            reasons.append(f"{missed} could not be read")
         return reasons
 
 
@@ -221,9 +221,9 @@ class Scan:
                 return Tally(gone=1)
             if error.status not in _ONE_S_OWN:
                 raise _stopped(f"{name} in namespace {self._reader.namespace!r}", error) from None
-            return Tally(unread={f"{name} {source.run_id}".strip(): _reason(error)})
+            return Tally.of_unread(f"{name} {source.run_id}".strip(), _reason(error))
         except MalformedEnvelope as error:
-            return Tally(unread={f"{name} {source.run_id}".strip(): str(error)})
+            return Tally.of_unread(f"{name} {source.run_id}".strip(), str(error))
         return count.end()
 
     async def _read_others(self) -> Tally:

@@ -15,6 +15,12 @@ OURS, OTHERS = "ours", "others"
 EXAMPLES = 3
 """How many workflows are named for each key: the first by name, so that every order of counting names the same."""
 
+# Whoever can write to Temporal can make up any key, context and encoding. So there is a bound to how many are kept.
+MAX_KEYS = 1_000
+MAX_IDS = 100_000
+MAX_CONTEXTS = 10_000
+MAX_NAMES = 100
+
 _NAMES = {Purpose.WRAPPING_KEY: "wrapping key", Purpose.DATA_KEY: "direct", Purpose.SHARED_WRAPPING_KEY: "shared"}
 
 
@@ -33,7 +39,7 @@ class Need:
         payloads: how many payloads name it.
         sole: how many of these name no other master key, so that nothing else opens them.
         runs: how many workflows, schedules and so on hold such payloads.
-        ids: the ids of the wrapping keys.
+        ids: the ids of the wrapping keys; no more are added beyond `MAX_IDS`.
         purposes: how many of the payloads there are of each purpose.
         oldest: when the oldest of the keys was made, in Unix seconds, as the record says.
         newest: when the newest was.
@@ -57,7 +63,7 @@ class Need:
         self.sole += payloads if len(record.recipients) == 1 else 0
         self.purposes[_NAMES[record.purpose]] += payloads
         if record.purpose is not Purpose.DATA_KEY:  # one of its own for each payload
-            self.ids.add(record.id)
+            self._add_ids({record.id})
         self._stretch(record.created, record.created)
 
     def merge(self, other: Need) -> None:
@@ -65,11 +71,15 @@ class Need:
         self.payloads += other.payloads
         self.sole += other.sole
         self.runs += other.runs
-        self.ids |= other.ids
+        self._add_ids(other.ids)
         self.purposes += other.purposes
         self._stretch(other.oldest, other.newest)
         self.last_close = max(self.last_close, other.last_close)
         self.examples = sorted({*self.examples, *other.examples})[:EXAMPLES]
+
+    def _add_ids(self, ids: set[bytes]) -> None:
+        if len(self.ids) < MAX_IDS:
+            self.ids |= ids
 
     def _stretch(self, oldest: int | None, newest: int | None) -> None:
         if oldest is not None:
@@ -101,7 +111,9 @@ class Tally:
         behind: how many references to this project's datastores there are, and to what other drivers keep.
         sources: how many workflows, schedules and so on were read.
         gone: how many were listed, and were gone when they were to be read.
-        unread: which could not be read, and why.
+        unread: which could not be read, and why; the first `MAX_NAMES`.
+        missed: how many could not be read.
+        uncounted: how many times a payload names a master key beyond the first `MAX_KEYS`.
     """
 
     needs: dict[KeyVersion, Need] = field(default_factory=dict)
@@ -116,12 +128,23 @@ class Tally:
     sources: int = 0
     gone: int = 0
     unread: dict[str, str] = field(default_factory=dict)
+    missed: int = 0
+    uncounted: int = 0
+
+    @classmethod
+    def of_unread(cls, name: str, reason: str) -> Tally:
+        """Make the tally of a source that could not be read."""
+        return cls(unread={name: reason}, missed=1)
 
     def add_record(self, record: Record, payloads: int = 1) -> None:
         """Count ``payloads`` that carry ``record``."""
         keys = keys_of(record)
         for key in keys:
-            self.needs.setdefault(key, Need()).add(record, payloads)
+            need = self._need(key)
+            if need is None:
+                self.uncounted += payloads
+            else:
+                need.add(record, payloads)
         self._note_sealer(record.context, Sealer(record.created, keys))
 
     def end_source(self, name: str, last_close: float) -> None:
@@ -136,18 +159,25 @@ class Tally:
 
     def merge(self, other: Tally) -> None:
         """Add what another part holds."""
-        for key, need in other.needs.items():
-            self.needs.setdefault(key, Need()).merge(need)
+        for key, its in other.needs.items():
+            need = self._need(key)
+            if need is None:
+                self.uncounted += its.payloads
+            else:
+                need.merge(its)
         for context, sealer in other.sealers.items():
             self._note_sealer(context, sealer)
         for mine, its in zip(self._counters(), other._counters(), strict=True):
-            mine.update(its)
+            for name, number in its.items():
+                count_name(mine, name, number)
         self.failures += other.failures
         if other.first_clear:
             self.note_clear(other.first_clear)
         self.sources += other.sources
         self.gone += other.gone
-        self.unread |= other.unread
+        self.unread = dict(sorted((self.unread | other.unread).items())[:MAX_NAMES])
+        self.missed += other.missed
+        self.uncounted += other.uncounted
 
     @classmethod
     def of(cls, parts: Iterable[Tally]) -> Tally:
@@ -161,15 +191,29 @@ class Tally:
         """Whether the newest record of any context is under this master key."""
         return any(key.key_id == key_id for sealer in self.sealers.values() for key in sealer.keys)
 
+    def _need(self, key: KeyVersion) -> Need | None:
+        """Return what is needed of ``key``. None if it is one key too many."""
+        need = self.needs.get(key)
+        if need is None and len(self.needs) < MAX_KEYS:
+            need = self.needs[key] = Need()
+        return need
+
     def _counters(self) -> tuple[Counter[str], ...]:
         return self.kinds, self.clear, self.foreign, self.unreadable, self.behind
 
     def _note_sealer(self, context: tuple[tuple[str, str], ...], sealer: Sealer) -> None:
         known = self.sealers.get(context)
+        if known is None and len(self.sealers) >= MAX_CONTEXTS:
+            return
         if known is None or sealer.created > known.created:
             self.sealers[context] = sealer
         elif sealer.created == known.created:  # made within one second: nobody knows which came last
             self.sealers[context] = Sealer(known.created, tuple(sorted({*known.keys, *sealer.keys})))
+
+
+def count_name(counter: Counter[str], name: str, number: int = 1) -> None:
+    """Count under ``name``, or under "others" if there are too many names."""
+    counter[name if name in counter or len(counter) < MAX_NAMES else "others"] += number
 
 
 def keys_of(record: Record) -> tuple[KeyVersion, ...]:

@@ -89,6 +89,8 @@ def find_gaps(findings: Findings, *, condition: str) -> list[str]:
         gaps.append(f"{plural(whole.behind[OURS], 'reference')} to datastores lead to payloads that were not read")
     if whole.behind[OTHERS]:
         gaps.append(f"{plural(whole.behind[OTHERS], 'reference')} lead to what other drivers keep")
+    if whole.uncounted:
+        gaps.append(f"{plural(whole.uncounted, 'payload')} name more master keys than are counted here")
     if later := whole.kinds[Kind.later_version.value]:
         gaps.append(f"{plural(later, 'envelope')} of a later version can't be read by this release")
     return gaps

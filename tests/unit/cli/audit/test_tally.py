@@ -7,7 +7,16 @@ from itertools import permutations
 
 import pytest
 
-from envelope_codec.cli.audit.tally import EXAMPLES, KeyVersion, Tally, from_document, to_document
+from envelope_codec.cli.audit.tally import (
+    EXAMPLES,
+    MAX_KEYS,
+    MAX_NAMES,
+    KeyVersion,
+    Tally,
+    count_name,
+    from_document,
+    to_document,
+)
 from envelope_codec.envelope import Purpose
 from tests.support.audited_payloads import record
 
@@ -29,7 +38,7 @@ def parts() -> list[Tally]:
     three.clear["json/plain"], three.failures, three.gone = 2, 1, 1
     three.note_clear("z")
     three.note_clear("y")
-    three.unread["workflow 'u'"] = "why"
+    three.merge(Tally.of_unread("workflow 'u'", "why"))
     three.behind["ours"] = 3
     return [one, two, three]
 
@@ -102,3 +111,17 @@ def test_a_tally_survives_json() -> None:
 def test_something_else_is_no_tally(document: dict[str, object]) -> None:
     with pytest.raises((KeyError, TypeError, ValueError)):
         from_document(document)
+
+
+def test_made_up_keys_contexts_and_encodings_do_not_pile_up() -> None:
+    """Anybody who can write to Temporal can write any number of them."""
+    whole = Tally()
+    for number in range(MAX_KEYS + 5):
+        whole.merge(source("w", (record(f"KEY-{number}"), 2)))
+    for number in range(MAX_NAMES + 5):
+        count_name(whole.foreign, f"binary/{number}")
+        whole.merge(Tally.of_unread(f"w{number}", "why"))
+    assert (len(whole.needs), whole.uncounted) == (MAX_KEYS, 10)
+    assert (len(whole.foreign), whole.foreign["others"]) == (MAX_NAMES + 1, 5)
+    assert (len(whole.unread), whole.missed) == (MAX_NAMES, MAX_NAMES + 5)
+    assert from_document(json.loads(json.dumps(to_document(whole)))) == whole

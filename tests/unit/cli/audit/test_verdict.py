@@ -76,7 +76,7 @@ def late(of: Findings) -> None:
 
 
 def unread(of: Findings) -> None:
-    of.parts[Part.open].unread["w"] = "why"
+    of.parts[Part.open].merge(Tally.of_unread("w", "why"))
 
 
 def behind(of: Findings) -> None:
@@ -92,7 +92,11 @@ def later(of: Findings) -> None:
     of.parts[Part.open].kinds["later-version"] = 1
 
 
-@pytest.mark.parametrize("gap", [late, unread, behind, elsewhere, later])
+def uncounted(of: Findings) -> None:
+    of.parts[Part.open].uncounted = 1
+
+
+@pytest.mark.parametrize("gap", [uncounted, late, unread, behind, elsewhere, later])
 def test_with_a_gap_nothing_is_known_to_be_unneeded(gap: Callable[[Findings], None]) -> None:
     of = findings(found("a", NEW))
     gap(of)
