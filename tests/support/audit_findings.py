@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from envelope_codec.cli.audit.scan import Findings
+from envelope_codec.cli.audit.findings import Findings
 from envelope_codec.cli.audit.tally import Tally
 from envelope_codec.cli.audit.window import Part
 from envelope_codec.envelope import Record

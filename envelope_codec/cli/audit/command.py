@@ -10,10 +10,11 @@ from typing import Annotated
 import typer
 
 from envelope_codec.cli.audit.checkpoint import Checkpoint
+from envelope_codec.cli.audit.findings import Findings
 from envelope_codec.cli.audit.key_name import KeyName
 from envelope_codec.cli.audit.pace import Pace
 from envelope_codec.cli.audit.report import Report
-from envelope_codec.cli.audit.scan import Findings, Scan, Stopped
+from envelope_codec.cli.audit.scan import Scan, Stopped
 from envelope_codec.cli.audit.stored import count_store
 from envelope_codec.cli.audit.verdict import State
 from envelope_codec.cli.audit.window import read_timestamp

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Iterator
 from typing import Any, TextIO
 
-from envelope_codec.cli.audit.scan import Findings
+from envelope_codec.cli.audit.findings import Findings
 from envelope_codec.cli.audit.tally import KeyVersion, Need, Tally
 from envelope_codec.cli.audit.verdict import Verdict, date_text, find_gaps, judge_key, unseen
 from envelope_codec.cli.audit.window import timestamp

@@ -6,22 +6,19 @@ import asyncio
 import time
 from array import array
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from temporalio.service import RPCError, RPCStatusCode
 
 from envelope_codec.cli.audit.checkpoint import Checkpoint, Result
 from envelope_codec.cli.audit.count import Count
+from envelope_codec.cli.audit.findings import ROUNDS, Findings
 from envelope_codec.cli.audit.tally import Tally
 from envelope_codec.cli.audit.window import Part, Window, join, split, timestamp
 from envelope_codec.cli.reading.batch import run_each
 from envelope_codec.cli.reading.progress import Watcher
 from envelope_codec.cli.reading.reader import ANY_DIVISION, Reader, Source
 from envelope_codec.errors import MalformedEnvelope
-
-ROUNDS = 3
-"""How often the lists are compared with what was read, at most."""
 
 _ONE_S_OWN = frozenset(
     (
@@ -41,46 +38,6 @@ _LONGEST_REASON = 200
 
 class Stopped(Exception):
     """The audit could not go on. The text says at what, and why."""
-
-
-@dataclass
-class Findings:
-    """What an audit found.
-
-    Attributes:
-        as_of: T0, in milliseconds since 1970.
-        read_at: when the first of the open workflows were read, in milliseconds since 1970.
-        parts: the tally of each part.
-        others: the tally of what is no workflow.
-        retention: for how many seconds the server keeps a workflow that has ended.
-        archived: whether the server archives histories, which can't be seen here.
-        new: how many workflows the last comparison of the lists had found new.
-        stores: what the datastores hold, by name.
-    """
-
-    as_of: int
-    read_at: int = 0
-    parts: dict[Part, Tally] = field(default_factory=dict)
-    others: Tally = field(default_factory=Tally)
-    retention: float = 0.0
-    archived: bool = False
-    new: int = 0
-    stores: dict[str, Tally] = field(default_factory=dict)
-
-    @property
-    def whole(self) -> Tally:
-        """The tally of all parts."""
-        return Tally.of([*self.parts.values(), self.others, *self.stores.values()])
-
-    @property
-    def unfinished(self) -> list[str]:
-        """Say why the audit is incomplete. Empty if it is complete."""
-        reasons = []
-        if self.new:
-            reasons.append(f"{self.new} workflows were still listed late after {ROUNDS} comparisons")
-        if missed := self.whole.missed:
-            reasons.append(f"{missed} could not be read")
-        return reasons
 
 
 class Scan:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from enum import Enum
 
-from envelope_codec.cli.audit.scan import Findings
+from envelope_codec.cli.audit.findings import Findings
 from envelope_codec.cli.audit.tally import OTHERS, OURS, Need, Tally
 from envelope_codec.cli.audit.window import Part
 from envelope_codec.cli.output import plural

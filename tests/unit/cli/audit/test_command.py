@@ -9,9 +9,9 @@ import pytest
 
 from envelope_codec.cli import main
 from envelope_codec.cli.audit.command import INCOMPLETE, NEEDED, _status
+from envelope_codec.cli.audit.findings import Findings
 from envelope_codec.cli.audit.key_name import KeyName
 from envelope_codec.cli.audit.report import Report
-from envelope_codec.cli.audit.scan import Findings
 from tests.support.audit_findings import findings, found
 from tests.support.audited_payloads import record
 

@@ -8,8 +8,8 @@ import json
 
 import pytest
 
+from envelope_codec.cli.audit.findings import Findings
 from envelope_codec.cli.audit.report import Report
-from envelope_codec.cli.audit.scan import Findings
 from envelope_codec.cli.output import Page
 from tests.support.audit_findings import CLOSE, findings, found
 from tests.support.audited_payloads import record

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from envelope_codec.cli.audit.scan import Findings
+from envelope_codec.cli.audit.findings import Findings
 from envelope_codec.cli.audit.tally import Tally
 from envelope_codec.cli.audit.verdict import State, Verdict, date_text, find_gaps, judge_key, unseen
 from envelope_codec.cli.audit.window import Part
