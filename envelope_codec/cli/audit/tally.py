@@ -167,8 +167,8 @@ class Tally:
                 need.merge(its)
         for context, sealer in other.sealers.items():
             self._note_sealer(context, sealer)
-        for mine, its in zip(self._counters(), other._counters(), strict=True):
-            for name, number in its.items():
+        for mine, theirs in zip(self._counters(), other._counters(), strict=True):
+            for name, number in theirs.items():
                 count_name(mine, name, number)
         self.failures += other.failures
         if other.first_clear:
