@@ -35,6 +35,7 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
+    "audit": Command("audit.command", "Say which master keys the histories of a namespace still need."),
     "demo": Command(
         "demo.command", "Encrypt a workflow end to end, and look at what Temporal stored.", is_offered=is_checkout
     ),

@@ -6,11 +6,13 @@ import json
 import os
 import sys
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NoReturn, TextIO
 
 import typer
 from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
 from rich.text import Text
 
 WIDTH = 100
@@ -86,7 +88,7 @@ class Page:
             reconfigure(errors="backslashreplace")
         self._console = make_console(sys.stdout)
         self._started = False
-        self._width = width_of(self._console)
+        self._width = self._console.width = width_of(self._console)
 
     def heading(self, text: str) -> None:
         """Print a title for what follows, after a blank line."""
@@ -108,6 +110,18 @@ class Page:
         """Print several labels and texts."""
         for label, text in facts:
             self.fact(label, text, indent=indent, column=column)
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]], *, indent: int = 2) -> None:
+        """Print a table. Columns with numbers alone go to the right; long text is folded."""
+        listed = [[printable(cell) for cell in row] for row in rows]
+        table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="bold")
+        for index, name in enumerate(columns):
+            is_number = all(row[index].replace(",", "").isdigit() for row in listed)
+            table.add_column(name, justify="right" if is_number else "left", overflow="fold")
+        for row in listed:
+            table.add_row(*map(Text, row))
+        self._started = True
+        self._console.print(Padding(table, (0, 0, 0, indent)))
 
     def _print(self, text: str, style: str) -> None:
         self._started = True

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from google.protobuf.message import Message
-from temporalio.api.common.v1 import Payload
 from temporalio.bridge.proto.workflow_activation import WorkflowActivation
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
 
 from envelope_codec.errors import EncryptionRequired
+from envelope_codec.temporal.payload_walk import payloads_in
 from envelope_codec.temporal.system_payloads import SYSTEM_MARK
 
 SYSTEM_ENDPOINT = "__temporal_system"
@@ -33,7 +31,7 @@ def refuse_system_payloads(activation: WorkflowActivation) -> None:
     """
     if _MARK not in activation.SerializeToString():
         return
-    if any(SYSTEM_MARK in payload.metadata for payload in _walk_payloads(activation)):
+    if any(SYSTEM_MARK in payload.metadata for payload in payloads_in(activation)):
         raise EncryptionRequired("the payload is not encrypted, and encryption is required", operation="open")
 
 
@@ -41,7 +39,7 @@ def unmark(message: Message) -> None:
     """Take the SDK's mark from every payload in ``message``, in place. The SDK gives no codec a payload that has it."""
     if _MARK not in message.SerializeToString():
         return
-    for payload in _walk_payloads(message):
+    for payload in payloads_in(message):
         if payload.metadata.get(SYSTEM_MARK) is not None:
             del payload.metadata[SYSTEM_MARK]
 
@@ -55,13 +53,3 @@ def unmark_commands(completion: WorkflowActivationCompletion) -> None:
         if operation is None or operation.endpoint != SYSTEM_ENDPOINT:
             unmark(command)
     unmark(completion.failed)
-
-
-def _walk_payloads(message: Message) -> Iterator[Payload]:
-    for _, value in message.ListFields():
-        values = [value] if isinstance(value, Message) else value.values() if hasattr(value, "values") else value
-        for found in values if not isinstance(value, (str, bytes, int, float)) else ():
-            if isinstance(found, Payload):
-                yield found
-            elif isinstance(found, Message):
-                yield from _walk_payloads(found)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, ClassVar, TypeAlias, cast
 
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 from temporalio.api.failure.v1 import Failure
 from temporalio.bridge.proto.workflow_activation import WorkflowActivation
@@ -17,6 +17,7 @@ from temporalio.worker import WorkflowInstance, WorkflowInstanceDetails, Workflo
 from envelope_codec.temporal.activation import refuse_system_payloads, unmark_commands
 from envelope_codec.temporal.failure_attributes import hide
 from envelope_codec.temporal.memo import apply_null_memos
+from envelope_codec.temporal.payload_walk import is_repeated, value_type
 from envelope_codec.temporal.store_target import Fate, Run, ended_well, find_fate, find_local, is_local, mark
 from envelope_codec.temporal.untouched import Untouched
 
@@ -187,20 +188,15 @@ def _find_paths(descriptor: Descriptor, known: dict[str, _Paths]) -> _Paths:
     """Return the fields of a message type that lead to failures, by the type's own description."""
     paths = known.setdefault(descriptor.full_name, [])
     for field in descriptor.fields:
-        found = _get_message_type(field)
+        found = value_type(field)
         if found is None or not _leads_to_failure(found, set()):
             continue
         if found.full_name == Failure.DESCRIPTOR.full_name:
-            paths.append((field.name, _is_repeated(field), None))
+            paths.append((field.name, is_repeated(field), None))
         else:
             further = known[found.full_name] if found.full_name in known else _find_paths(found, known)
-            paths.append((field.name, _is_repeated(field), further))
+            paths.append((field.name, is_repeated(field), further))
     return paths
-
-
-def _is_repeated(field: Any) -> bool:
-    """Whether ``field`` is a list or a map. Protobuf 7 has no ``label`` any more, and old ones no ``is_repeated``."""
-    return bool(field.is_repeated if hasattr(field, "is_repeated") else field.label == field.LABEL_REPEATED)
 
 
 def _leads_to_failure(descriptor: Descriptor | None, seen: set[str]) -> bool:
@@ -209,15 +205,7 @@ def _leads_to_failure(descriptor: Descriptor | None, seen: set[str]) -> bool:
     if descriptor.full_name == Failure.DESCRIPTOR.full_name:
         return True
     seen.add(descriptor.full_name)
-    return any(_leads_to_failure(_get_message_type(field), seen) for field in descriptor.fields)
-
-
-def _get_message_type(field: FieldDescriptor) -> Descriptor | None:
-    """Return the type of the messages in ``field``: the type of the values, where it is a map."""
-    found: Descriptor | None = field.message_type
-    if found is not None and found.GetOptions().map_entry:
-        found = found.fields_by_name["value"].message_type
-    return found
+    return any(_leads_to_failure(value_type(field), seen) for field in descriptor.fields)
 
 
 _PATHS = _find_paths(WorkflowActivationCompletion.DESCRIPTOR, {})

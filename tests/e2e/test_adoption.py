@@ -32,8 +32,8 @@ from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, Worker
 
 from envelope_codec import EnvelopePlugin, Event
 from envelope_codec.cli.keygen import create_key_file, key_uri
-from envelope_codec.cli.payloads.message import payloads_in
 from envelope_codec.envelope import ENCODING as ENVELOPE
+from envelope_codec.temporal.payload_walk import payloads_in
 from envelope_codec.testing import FakeKms
 from tests.support.context_header import ContextHeader
 from tests.support.long_lived_workflows import Conversation, Errand, Errands, Successor

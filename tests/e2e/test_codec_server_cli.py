@@ -19,10 +19,10 @@ from temporalio.client import Client, WorkflowHistory
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from envelope_codec import EnvelopeConfig
-from envelope_codec.cli.payloads.message import payloads_in
 from envelope_codec.envelope import parse
 from envelope_codec.server import ServerConfig
 from envelope_codec.temporal.codec import is_envelope
+from envelope_codec.temporal.payload_walk import payloads_in
 from envelope_codec.testing import FakeKms
 from tests.support import readable_workflows as workflows
 from tests.support.certificates import write_certificate

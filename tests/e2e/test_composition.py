@@ -30,9 +30,9 @@ import envelope_codec
 import envelope_codec_local
 from envelope_codec import EnvelopeCodec, Event
 from envelope_codec.cli.demo.search import Needles
-from envelope_codec.cli.payloads.message import payloads_in
 from envelope_codec.envelope import Envelope, Purpose, parse
 from envelope_codec.temporal.codec import is_envelope
+from envelope_codec.temporal.payload_walk import payloads_in
 from envelope_codec.temporal.system_payloads import describe_clear_payload
 from envelope_codec.testing import FakeKms
 from tests.support.context_header import ContextHeader

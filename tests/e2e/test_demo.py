@@ -16,8 +16,8 @@ import pytest
 from devstack import AzureKeyVaultServer, GcpKmsServer, LocalStack, OpenBao, Server, ServerMissing
 from temporalio.api.history.v1 import History
 
-from envelope_codec.cli.payloads.message import payloads_in
 from envelope_codec.envelope import parse
+from envelope_codec.temporal.payload_walk import payloads_in
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = [sys.executable, "-c", "from envelope_codec.cli import main; main()", "demo"]

@@ -12,8 +12,8 @@ from temporalio.converter import DataConverter
 from temporalio.worker import Replayer, Worker
 
 from envelope_codec.cli.demo.search import Needles
-from envelope_codec.cli.payloads.message import payloads_in
 from envelope_codec.temporal.codec import is_envelope
+from envelope_codec.temporal.payload_walk import payloads_in
 from envelope_codec.temporal.system_payloads import describe_clear_payload
 from envelope_codec.testing import FakeKms
 from tests.support.context_header import ContextHeader

@@ -43,8 +43,8 @@ from temporalio.service import RPCError
 from temporalio.worker import Replayer, Worker
 
 from envelope_codec import ConfigurationError, EncryptionRequired, EnvelopePlugin
-from envelope_codec.cli.payloads.message import payloads_in
 from envelope_codec.temporal.codec import is_envelope
+from envelope_codec.temporal.payload_walk import payloads_in
 from envelope_codec.temporal.system_payloads import CORE_MARKERS, describe_clear_payload
 from envelope_codec.testing import FakeKms
 from tests.support.context_header import ContextHeader

@@ -15,8 +15,8 @@ from temporalio.client import (
 from temporalio.converter import DataConverter
 from temporalio.worker import Worker
 
-from envelope_codec.cli.payloads.message import payloads_in
 from envelope_codec.temporal.codec import is_envelope
+from envelope_codec.temporal.payload_walk import payloads_in
 from envelope_codec.testing import FakeKms
 from tests.support.memo_workflows import KEPT, NULLS, Remembers
 from tests.support.memory_storage_driver import MemoryDriver, storage

@@ -19,8 +19,8 @@ from temporalio.worker import Worker
 
 from envelope_codec.cli.demo.search import Needles
 from envelope_codec.cli.keygen import change_key_file, create_key_file, key_uri
-from envelope_codec.cli.payloads.message import payloads_in
 from envelope_codec.kms import MasterKey, master_key
+from envelope_codec.temporal.payload_walk import payloads_in
 from envelope_codec.testing import FakeKms
 from envelope_codec_local.key_file import ALL
 from tests.support.kms_connection import KmsConnection

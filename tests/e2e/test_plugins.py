@@ -19,10 +19,10 @@ from temporalio.worker import Worker
 
 from envelope_codec import ConfigurationError, EnvelopePlugin, Event, KmsUnavailable
 from envelope_codec.cli.demo.search import Needles
-from envelope_codec.cli.payloads.message import payloads_in
 from envelope_codec.temporal.client_check import Guard
 from envelope_codec.temporal.client_memos import NullMemos
 from envelope_codec.temporal.codec import is_envelope
+from envelope_codec.temporal.payload_walk import payloads_in
 from envelope_codec.temporal.prewarm import Prewarm
 from envelope_codec.testing import FakeKms
 from tests.support.context_header import NAME as HEADER

@@ -20,7 +20,6 @@ from temporalio.workflow import NondeterminismError
 
 from envelope_codec import EnvelopePlugin, Event, NamespaceKeys
 from envelope_codec.cli.keygen import create_key_file, key_uri
-from envelope_codec.cli.payloads.message import payloads_in
 from envelope_codec.errors import (
     ContextMismatch,
     EncryptionRequired,
@@ -31,6 +30,7 @@ from envelope_codec.errors import (
 )
 from envelope_codec.kms import MasterKey, master_key
 from envelope_codec.temporal.codec import is_envelope
+from envelope_codec.temporal.payload_walk import payloads_in
 from envelope_codec.testing import FakeKms
 from tests.support.context_header import ContextHeader
 from tests.support.importing_workflow import ImportsTheLibrary

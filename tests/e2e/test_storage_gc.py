@@ -41,13 +41,13 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from envelope_codec import EnvelopePlugin
 from envelope_codec.cli import main
 from envelope_codec.cli.keygen import create_key_file, key_uri
-from envelope_codec.cli.payloads.message import payloads_in
+from envelope_codec.cli.reading.reader import Reader, Source, SourceKind
 from envelope_codec.cli.storage.garbage import Collection, Stopped
-from envelope_codec.cli.storage.reader import Reader, Source, SourceKind
 from envelope_codec.cli.storage.state import State
 from envelope_codec.storage.driver import EnvelopeDriver
 from envelope_codec.store import parse_store_url
 from envelope_codec.temporal.codec import EnvelopeCodec
+from envelope_codec.temporal.payload_walk import payloads_in
 from envelope_codec.testing import FakeKms
 from tests.e2e.test_workflows import Journey
 from tests.support.all_data_workflow import mark
@@ -422,7 +422,7 @@ async def test_what_is_listed_late_is_read_as_well(
     shed: Shed, connect: Any, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As what was reset, a moment ago, from a run that is being deleted: it has its old payloads."""
-    monkeypatch.setattr("envelope_codec.cli.storage.reader._PAGE", 1)
+    monkeypatch.setattr("envelope_codec.cli.reading.reader._PAGE", 1)
     client, plugin = await connect(shed.key, namespace="late", storage=shed.url, storage_threshold=0)
     for number in range(3):
         await client.start_workflow(Hello.run, "Ada", id=f"{name} {number}", task_queue=name)

@@ -27,10 +27,10 @@ from envelope_codec import (
     SealingContext,
 )
 from envelope_codec.cli.inspection.inventory import Inventory
-from envelope_codec.cli.payloads.message import payloads_in
 from envelope_codec.cli.payloads.walk import locations_in
 from envelope_codec.envelope import parse
 from envelope_codec.temporal.codec import EnvelopeCodec
+from envelope_codec.temporal.payload_walk import payloads_in
 from tests.e2e.test_workflows import Journey
 from tests.support.all_data_workflow import mark
 from tests.support.context_header import ContextHeader

@@ -19,8 +19,8 @@ from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.worker import Worker
 
 from envelope_codec.cli.demo.search import Needles
-from envelope_codec.cli.payloads.message import payloads_in
 from envelope_codec.temporal.codec import is_envelope
+from envelope_codec.temporal.payload_walk import payloads_in
 from envelope_codec.testing import FakeKms
 from tests.support.all_data_workflow import (
     STACK_TRACE_MARK,

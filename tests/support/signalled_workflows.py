@@ -19,8 +19,8 @@ with workflow.unsafe.imports_passed_through():
     from temporalio.api.failure.v1 import Failure
     from temporalio.api.history.v1 import HistoryEvent
 
-    from envelope_codec.cli.payloads.message import payloads_in
     from envelope_codec.envelope import Record, parse
+    from envelope_codec.temporal.payload_walk import payloads_in
     from tests.support.server_records import events, eventually
 
 PATIENT = timedelta(seconds=100)

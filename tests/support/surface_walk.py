@@ -18,8 +18,8 @@ from temporalio.common import SearchAttributeKey
 from temporalio.service import RPCError
 
 from envelope_codec.cli.demo.search import Needles
-from envelope_codec.cli.payloads.message import payloads_in
 from envelope_codec.temporal.codec import is_envelope
+from envelope_codec.temporal.payload_walk import payloads_in
 from tests.support.server_records import runs
 from tests.support.surface_marks import mark
 

@@ -31,11 +31,11 @@ from envelope_codec.cli.demo.search import Needles
 from envelope_codec.cli.demo.servers import SERVERS, Kms, NoCheckout, load_devstack, start
 from envelope_codec.cli.demo.workflow import REGISTERS, Customer, OpenAccount, look_up
 from envelope_codec.cli.output import complain
-from envelope_codec.cli.payloads.message import payloads_in
 from envelope_codec.envelope import parse
 from envelope_codec.errors import EnvelopeError
 from envelope_codec.observe import Event
 from envelope_codec.plugin import EnvelopePlugin
+from envelope_codec.temporal.payload_walk import payloads_in
 
 _TASK_QUEUE = "demo"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 
 from envelope_codec.cli.doctor.histories import History, Reading
 from envelope_codec.cli.payloads.kind import Kind, Verdict, judge
-from envelope_codec.cli.payloads.location import Location, Role
+from envelope_codec.cli.payloads.location import Location
 from envelope_codec.cli.payloads.walk import Unreadable, locations_in_event
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.envelope import Record
+from envelope_codec.temporal.payload_walk import Role
 
 _MAY_BE_FOREIGN = "nexusOperation"  # begins the attributes of events that bring payloads from other namespaces
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from envelope_codec.cli.payloads.location import Location, Role
+from envelope_codec.cli.payloads.location import Location
 from envelope_codec.envelope import ENCODING, ENCODING_FAMILY, NAME_ENCODING, Envelope, parse
 from envelope_codec.errors import MalformedEnvelope
+from envelope_codec.temporal.payload_walk import Role
 from envelope_codec.temporal.system_payloads import describe_clear_payload
 
 LEGACY_ENCODING = b"binary/encrypted"

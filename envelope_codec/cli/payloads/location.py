@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 
 from temporalio.api.common.v1 import Payload
 
-
-class Role(str, Enum):
-    """What a payload is for, as far as it decides whether the payload may be in clear."""
-
-    user = "user data"
-    header = "header"
-    search_attribute = "search attribute"
-    marker = "marker of the SDK's core"
+from envelope_codec.temporal.payload_walk import Role
 
 
 @dataclass(frozen=True)

@@ -14,15 +14,16 @@ from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.json_format import MessageToDict
-from temporalio.api.common.v1 import Header, Memo, Payload, Payloads, SearchAttributes
+from temporalio.api.common.v1 import Memo, Payload, Payloads, SearchAttributes
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import History, HistoryEvent, MarkerRecordedEventAttributes
 from temporalio.api.workflow.v1 import PendingActivityInfo, WorkflowExecutionInfo
 
 from envelope_codec.cli.payloads.claim import claim_in, claim_of
 from envelope_codec.cli.payloads.failure import tells_in_clear
-from envelope_codec.cli.payloads.location import Location, Role
+from envelope_codec.cli.payloads.location import Location
 from envelope_codec.cli.payloads.protobuf_json import NotBase64, is_payload, payload_of_value, read_payload
+from envelope_codec.temporal.payload_walk import Role, is_repeated, role_of, walk
 from envelope_codec.temporal.system_payloads import CORE_MARKERS, is_reference
 
 MAX_DEPTH = 200
@@ -31,7 +32,6 @@ MAX_DEPTH = 200
 _PAYLOAD, _PAYLOADS, _FAILURE = (kind.DESCRIPTOR.full_name for kind in (Payload, Payloads, Failure))
 _MARKER = MarkerRecordedEventAttributes.DESCRIPTOR.full_name
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_ROLES = {SearchAttributes.DESCRIPTOR.full_name: Role.search_attribute, Header.DESCRIPTOR.full_name: Role.header}
 
 _NAMED: Mapping[str, Descriptor] = {  # the names that Temporal's tools give these messages
     "memo": Memo.DESCRIPTOR,
@@ -111,7 +111,7 @@ class _Finder:
         elif isinstance(value, dict):
             if kind.full_name == _FAILURE and tells_in_clear(value):
                 yield Location(path or ".")
-            role = _ROLES.get(kind.full_name, role)
+            role = role_of(kind, role)
             core = CORE_MARKERS.get(_core_marker(value, kind))
             for name, inner in value.items():
                 field = kind.fields_by_camelcase_name.get(name) or kind.fields_by_name.get(name)
@@ -131,7 +131,7 @@ class _Finder:
                 for key, one in value.items():
                     its_role = Role.marker if key == core else role
                     yield from self.message(one, inner, _join(path, key), _deeper(depth), its_role)
-        elif isinstance(value, list) and _is_repeated(field):
+        elif isinstance(value, list) and is_repeated(field):
             for index, one in enumerate(value):
                 yield from self.message(one, kind, f"{path}[{index}]", _deeper(depth), role)
         else:
@@ -151,13 +151,16 @@ def _locate_payload(value: Any, path: str, role: Role) -> Iterator[Location]:
         payload = payload_of_value(value)
         claim = claim_in(value) if is_reference(payload) else None
     yield Location(path, payload, role=role)
+    yield from _locate_within(payload, path, role)
     if claim is not None:
         yield Location(f"{path} (claim)", claim, role=role)
 
 
-def _is_repeated(field: Any) -> bool:
-    """Whether ``field`` is repeated. Before version 6 protobuf has only ``label``, which version 8 will not have."""
-    return bool(field.is_repeated if hasattr(field, "is_repeated") else field.label == field.LABEL_REPEATED)
+def _locate_within(payload: Payload, path: str, role: Role) -> Iterator[Location]:
+    """Yield the payloads inside a message of Temporal's own that ``payload`` holds."""
+    for found in walk(payload, role):
+        if found.within and isinstance(found.message, Payload):
+            yield Location(f"{path}.{found.path}", found.message, role=found.role)
 
 
 def _core_marker(value: Mapping[str, Any], kind: Descriptor) -> str:

@@ -18,9 +18,9 @@ from envelope_codec.cli.connection import Connection, ConnectionFailed, Connecti
 from envelope_codec.cli.logs import quiet_logs
 from envelope_codec.cli.options import AddressOption, ConfigOption, JsonOption, ProfileOption
 from envelope_codec.cli.output import Page, json_text, leave
+from envelope_codec.cli.reading.progress import Progress
+from envelope_codec.cli.reading.reader import Reader
 from envelope_codec.cli.storage.garbage import Collection, Stopped
-from envelope_codec.cli.storage.progress import Progress
-from envelope_codec.cli.storage.reader import Reader
 from envelope_codec.cli.storage.report import (
     Check,
     Stats,

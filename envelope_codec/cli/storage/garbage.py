@@ -9,9 +9,9 @@ from google.protobuf.message import DecodeError
 from temporalio.api.common.v1 import Payload
 from temporalio.service import RPCError, RPCStatusCode
 
-from envelope_codec.cli.storage.batch import AT_ONCE, run_all, run_each
-from envelope_codec.cli.storage.progress import Watcher
-from envelope_codec.cli.storage.reader import Reader, Source, SourceKind
+from envelope_codec.cli.reading.batch import AT_ONCE, run_all, run_each
+from envelope_codec.cli.reading.progress import Watcher
+from envelope_codec.cli.reading.reader import Reader, Source, SourceKind
 from envelope_codec.cli.storage.references import ids_in
 from envelope_codec.cli.storage.search_result import SearchResult
 from envelope_codec.cli.storage.state import Run, State

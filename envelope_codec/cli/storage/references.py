@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 from temporalio.api.common.v1 import Payload
 
-from envelope_codec.cli.payloads.message import payloads_in
 from envelope_codec.errors import MalformedEnvelope
 from envelope_codec.storage.claim import Claim, is_sealed
 from envelope_codec.storage.reference import is_encoded_reference, parse_reference, strip_mark
 from envelope_codec.temporal.codec import EnvelopeCodec
-from envelope_codec.temporal.system_payloads import is_reference, parse_system_nexus_message
+from envelope_codec.temporal.payload_walk import walk
+from envelope_codec.temporal.system_payloads import is_reference
 
 
 async def ids_in(message: Message, codec: EnvelopeCodec) -> set[str]:
@@ -24,23 +24,14 @@ async def ids_in(message: Message, codec: EnvelopeCodec) -> set[str]:
         EnvelopeError: one of them can't be opened.
     """
     ids = set()
-    for payload in _payloads(message):
-        claim = _claim(await _decoded(payload, codec))
-        if claim is not None:
-            ids.add((await Claim.open(claim, codec)).id)
+    for found in walk(message):
+        if found.unreadable:
+            raise MalformedEnvelope("a payload that Temporal wrote itself can't be read")
+        if isinstance(found.message, Payload):
+            claim = _claim(await _decoded(found.message, codec))
+            if claim is not None:
+                ids.add((await Claim.open(claim, codec)).id)
     return ids
-
-
-def _payloads(message: Message) -> Iterator[Payload]:
-    """Yield all payloads, also those inside what Temporal writes as a payload itself."""
-    for payload in payloads_in(message):
-        yield payload
-        try:
-            inner = parse_system_nexus_message(payload)
-        except DecodeError:
-            raise MalformedEnvelope("a payload that Temporal wrote itself can't be read") from None
-        if inner is not None:
-            yield from _payloads(inner)
 
 
 async def _decoded(payload: Payload, codec: EnvelopeCodec) -> Payload:

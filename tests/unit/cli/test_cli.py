@@ -108,6 +108,7 @@ def test_the_installed_script_runs_the_command_line() -> None:
 
 HELPS: tuple[list[str], ...] = (
     [],
+    ["audit"],
     ["demo"],
     ["doctor"],
     ["inspect"],

@@ -37,11 +37,11 @@ from envelope_codec import (
     KeyDenied,
     envelope_data_converter,
 )
-from envelope_codec.cli.payloads.message import payloads_in
 from envelope_codec.envelope import ENCODING
 from envelope_codec.temporal.caching_converter import CachingConverter
 from envelope_codec.temporal.codec import is_envelope
 from envelope_codec.temporal.failure_attributes import is_hidden
+from envelope_codec.temporal.payload_walk import payloads_in
 from envelope_codec.testing import FakeKms
 
 SECRET = "marigold"

@@ -20,7 +20,7 @@ from temporalio.api.workflowservice.v1 import (
 )
 from temporalio.service import RPCError, RPCStatusCode
 
-from envelope_codec.cli.storage.reader import Reader, Source, SourceKind
+from envelope_codec.cli.reading.reader import Reader, Source, SourceKind
 from envelope_codec.errors import MalformedEnvelope
 
 ENDED = Source(SourceKind.workflow, "w", "r", True, WorkflowExecutionInfo())

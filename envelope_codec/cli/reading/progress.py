@@ -5,8 +5,17 @@ from __future__ import annotations
 import sys
 from typing import Protocol
 
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as Bar
+from rich.text import Text
 from typing_extensions import Self
 
 from envelope_codec.cli.output import make_console
@@ -24,11 +33,21 @@ class Watcher(Protocol):
         ...
 
 
+class _RateColumn(ProgressColumn):
+    """How many things are done in a second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:,.0f}/s" if task.speed else "")
+
+
 class Progress:
-    """A `Watcher` that shows a bar on standard error, if that is a terminal."""
+    """A `Watcher` that shows a bar on standard error, with its rate and the time left, if that is a terminal."""
 
     def __init__(self) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        columns = (
+            *(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _RateColumn()),
+            *(TimeElapsedColumn(), TimeRemainingColumn()),
+        )
         console = make_console(sys.stderr)
         self._bar = Bar(*columns, console=console, disable=not console.is_terminal, transient=True)
         self._task = self._bar.add_task("", total=None)

@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from envelope_codec.cli.storage.progress import Progress
+from envelope_codec.cli.reading.progress import Progress
 
 
 class Terminal(io.StringIO):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from datetime import timedelta
 from enum import Enum
 from typing import Any, NamedTuple
@@ -11,10 +11,12 @@ from google.protobuf.message import DecodeError, Message
 from temporalio.api.common.v1 import DataBlob, WorkflowExecution
 from temporalio.api.enums.v1 import EncodingType, WorkflowExecutionStatus
 from temporalio.api.history.v1 import History
+from temporalio.api.workflow.v1 import WorkflowExecutionInfo
 from temporalio.api.workflowservice.v1 import (
     CountWorkflowExecutionsRequest,
     DescribeActivityExecutionRequest,
     DescribeNamespaceRequest,
+    DescribeNamespaceResponse,
     DescribeNexusOperationExecutionRequest,
     DescribeScheduleRequest,
     DescribeWorkflowExecutionRequest,
@@ -28,6 +30,9 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from envelope_codec.errors import MalformedEnvelope
+
+ANY_DIVISION = "(TemporalNamespaceDivision IS NULL OR TemporalNamespaceDivision IS NOT NULL)"
+"""A condition that all workflows meet. With it in a query, the server's own workflows are listed too."""
 
 _PAGE = 200
 _TIMEOUT = timedelta(seconds=60)
@@ -81,26 +86,43 @@ class Reader:
     Args:
         client: a client that is connected to the server.
         namespace: the namespace to read.
+        pace: is awaited before each request.
     """
 
-    def __init__(self, client: Client, namespace: str) -> None:
+    def __init__(self, client: Client, namespace: str, pace: Callable[[], Awaitable[None]] | None = None) -> None:
         self.namespace = namespace
+        self._pace = pace
         self._service = client.workflow_service
 
-    async def check(self) -> None:
-        """Raise `RPCError` if there is no such namespace, or no answer."""
-        await self._ask(self._service.describe_namespace, DescribeNamespaceRequest(namespace=self.namespace))
+    async def check(self) -> DescribeNamespaceResponse:
+        """Describe the namespace. Raise `RPCError` if there is no such namespace, or no answer."""
+        request = DescribeNamespaceRequest(namespace=self.namespace)
+        described: DescribeNamespaceResponse = await self._ask(self._service.describe_namespace, request)
+        return described
 
-    async def count(self) -> int | None:
-        """Ask about how many workflows there are. None if the server does not tell."""
-        request = CountWorkflowExecutionsRequest(namespace=self.namespace)
+    async def count(self, query: str = "") -> int | None:
+        """Ask about how many workflows there are, or match ``query``. None if the server does not tell."""
+        request = CountWorkflowExecutionsRequest(namespace=self.namespace, query=query)
         try:
             return int((await self._ask(self._service.count_workflow_executions, request)).count)
         except RPCError:
             return None
 
+    async def first(self, query: str) -> WorkflowExecutionInfo | None:
+        """Return the first of the list of workflows that match ``query``. None if there is none."""
+        request = ListWorkflowExecutionsRequest(namespace=self.namespace, query=query, page_size=1)
+        listed = (await self._ask(self._service.list_workflow_executions, request)).executions
+        return listed[0] if listed else None
+
     async def sources(self) -> AsyncIterator[Source]:
         """List everything that holds payloads. Schedules come first: what they start meanwhile is listed later."""
+        async for source in self.others():
+            yield source
+        async for source in self.workflows():
+            yield source
+
+    async def others(self) -> AsyncIterator[Source]:
+        """List what holds payloads and is no workflow. Some servers don't have some of it."""
         async for entry in self._list(self._service.list_schedules, ListSchedulesRequest, "schedules"):
             yield Source(SourceKind.schedule, entry.schedule_id, "", False, entry)
         async for entry in self._list(
@@ -114,8 +136,14 @@ class Reader:
             optional=True,
         ):
             yield Source(SourceKind.operation, entry.operation_id, entry.run_id, False, entry)
+
+    async def workflows(self, query: str = "") -> AsyncIterator[Source]:
+        """List the runs of workflows that match ``query``. Without one, the server's own workflows are not among them.
+
+        A run that changes while pages are turned may come twice.
+        """
         async for entry in self._list(
-            self._service.list_workflow_executions, ListWorkflowExecutionsRequest, "executions"
+            self._service.list_workflow_executions, ListWorkflowExecutionsRequest, "executions", query=query
         ):
             ended = entry.status in _ENDED
             yield Source(SourceKind.workflow, entry.execution.workflow_id, entry.execution.run_id, ended, entry)
@@ -161,7 +189,7 @@ class Reader:
         if source.kind is not SourceKind.workflow:
             return True
         request = ListWorkflowExecutionsRequest(
-            namespace=self.namespace, query=f"RunId = '{source.run_id}'", page_size=1
+            namespace=self.namespace, query=f"RunId = '{source.run_id}' AND {ANY_DIVISION}", page_size=1
         )
         return not (await self._ask(self._service.list_workflow_executions, request)).executions
 
@@ -191,12 +219,12 @@ class Reader:
             raise MalformedEnvelope("the server gave a history without events")
 
     async def _list(
-        self, call: Callable[..., Any], request_type: type[Any], field: str, *, optional: bool = False
+        self, call: Callable[..., Any], request_type: type[Any], field: str, *, optional: bool = False, **more: Any
     ) -> AsyncIterator[Any]:
         token = b""
         while True:
             size: Any = {"maximum_page_size" if request_type is ListSchedulesRequest else "page_size": _PAGE}
-            request = request_type(namespace=self.namespace, next_page_token=token, **size)
+            request = request_type(namespace=self.namespace, next_page_token=token, **size, **more)
             try:
                 page = await self._ask(call, request)
             except RPCError as error:
@@ -210,6 +238,8 @@ class Reader:
                 return
 
     async def _ask(self, call: Callable[..., Coroutine[Any, Any, Any]], request: Message) -> Any:
+        if self._pace is not None:
+            await self._pace()
         return await call(request, retry=True, timeout=_TIMEOUT)
 
 

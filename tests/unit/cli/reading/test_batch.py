@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from envelope_codec.cli.storage.batch import AT_ONCE, run_all, run_each
+from envelope_codec.cli.reading.batch import AT_ONCE, run_all, run_each
 
 
 async def test_each_thing_is_done_once_and_only_some_at_a_time() -> None:

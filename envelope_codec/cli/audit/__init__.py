@@ -1,0 +1,1 @@
+"""The command ``envelope-codec audit``: which master keys histories still need."""

@@ -1,0 +1,172 @@
+"""``envelope-codec audit``: which master keys the histories of a namespace still need."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from envelope_codec.cli.audit.checkpoint import Checkpoint
+from envelope_codec.cli.audit.findings import Findings
+from envelope_codec.cli.audit.key_name import KeyName
+from envelope_codec.cli.audit.pace import Pace
+from envelope_codec.cli.audit.report import Report
+from envelope_codec.cli.audit.scan import Scan, Stopped
+from envelope_codec.cli.audit.stored import count_store
+from envelope_codec.cli.audit.verdict import State
+from envelope_codec.cli.audit.window import read_timestamp
+from envelope_codec.cli.configuration import NothingConfigured, load_configuration
+from envelope_codec.cli.connection import Connection, ConnectionFailed, ConnectionUnusable, load_connection
+from envelope_codec.cli.logs import quiet_logs
+from envelope_codec.cli.options import AddressOption, JsonOption, ProfileOption
+from envelope_codec.cli.output import Page, complain, json_text, leave
+from envelope_codec.cli.reading.progress import Progress
+from envelope_codec.cli.reading.reader import Reader
+from envelope_codec.cli.stores import list_stores, open_store
+from envelope_codec.config import EnvelopeConfig
+from envelope_codec.errors import EnvelopeError
+
+NEEDED = 3
+INCOMPLETE = 4
+
+_TO_CONNECT = 30.0  # seconds
+_RATE = 200.0
+
+
+def audit(
+    address: AddressOption = None,
+    profile: ProfileOption = None,
+    namespace: Annotated[str | None, typer.Option(metavar="NAME", help="The namespace to read.")] = None,
+    query: Annotated[
+        str, typer.Option(metavar="QUERY", help="Read only the workflows that match this visibility query.")
+    ] = "",
+    fail_if_needed: Annotated[
+        str | None, typer.Option(metavar="KEY", help="Exit with 3 if this master key, an id or URI, is needed.")
+    ] = None,
+    config: Annotated[
+        str | None,
+        typer.Option("--config", metavar="FILE", help="A TOML file of settings, whose datastores are read too."),
+    ] = None,
+    as_of: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Look at this moment, such as 2026-12-24T18:00:00Z.")
+    ] = None,
+    wait: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0, help="How long the server may take to list a change.")
+    ] = 60.0,
+    rate: Annotated[
+        float, typer.Option(metavar="NUMBER", min=0.1, help="How many requests a second the server gets at most.")
+    ] = _RATE,
+    checkpoint: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Keep what was counted in this file, and go on from it.")
+    ] = None,
+    as_json: JsonOption = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print one line of CSV for each version of a key.")] = False,
+) -> None:
+    """Say which master keys the histories of a namespace still need.
+
+    It reads all histories, open and closed, and schedules, standalone activities and operations. It changes nothing,
+    opens nothing and asks no KMS. With a configuration it reads the datastores too: every payload in them is fetched.
+
+    Exit status: 0 if it could read everything, and KEY is not needed; 1 if it had to stop; 2 for wrong usage; 3 if KEY
+    is needed; 4 if it is incomplete.
+    """
+    if as_json and as_csv:
+        raise typer.BadParameter("choose one of --json and --csv", param_hint="--csv")
+    moment = _read_moment(as_of)
+    key = KeyName(fail_if_needed) if fail_if_needed is not None else None
+    settings = _load_config(config)
+    connection = _load_connection(address, profile)
+    name = namespace or connection.namespace or "default"
+    parameters = {"--address": connection.address, "--namespace": name, "--query": query}
+    with quiet_logs(), Checkpoint(checkpoint, parameters, moment) as known:
+        try:
+            findings = asyncio.run(_scan(connection, name, query, known, wait, rate, settings))
+        except Stopped as stopped:
+            going_on = "; the same command goes on from the checkpoint" if checkpoint is not None else ""
+            leave(f"stopped: {stopped}{going_on}", 1)
+    asked = key.choose(findings.whole) if key is not None else ()
+    report = Report(findings, connection.address, name, query, asked)
+    if as_json:
+        print(json_text(report.document()))
+    elif as_csv:
+        report.write_csv(sys.stdout)
+    else:
+        report.print(Page())
+    raise typer.Exit(_status(report, key, asked))
+
+
+def _status(report: Report, key: KeyName | None, asked: tuple[str, ...]) -> int:
+    """Choose the exit status. An incomplete audit never says that a key is not needed."""
+    if any(report.verdicts[one].state is State.needed for one in asked):
+        return NEEDED
+    if report.gaps:
+        return INCOMPLETE
+    if key is not None and not key.is_certain(asked, report.whole):
+        complain(
+            f"--fail-if-needed {key.text!r} is no key URI ({key.defect}), and no history names it as it is spelled"
+        )
+        return INCOMPLETE
+    return 0
+
+
+async def _scan(
+    connection: Connection,
+    namespace: str,
+    query: str,
+    known: Checkpoint,
+    wait: float,
+    rate: float,
+    settings: EnvelopeConfig | None,
+) -> Findings:
+    try:
+        client = await connection.open(_TO_CONNECT)
+    except ConnectionFailed as error:
+        reason = f"no answer from {connection.address}" if error.late else f"no connection to {connection.address}"
+        raise Stopped(f"{reason}: {error.words}" if error.words else reason) from None
+    reader = Reader(client, namespace, Pace(rate))
+    with Progress() as progress:
+        findings = await Scan(reader, known, progress, query, wait).run()
+        if settings is None:
+            return findings
+        aliases = [old for old, new in settings.namespace_aliases.items() if new == namespace]
+        for url in list_stores(settings):
+            progress.expect(f"reading {url.name}", None)
+            try:
+                async with open_store(url) as store:
+                    findings.stores[url.name] = await count_store(store, frozenset((namespace, *aliases)), progress)
+            except EnvelopeError as error:
+                raise Stopped(f"the datastore {url.name} can't be read: {error}") from None
+    return findings
+
+
+def _read_moment(text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        return read_timestamp(text)
+    except (ValueError, OverflowError):
+        raise typer.BadParameter(
+            "give a time with its zone, such as 2026-12-24T18:00:00Z", param_hint="--as-of"
+        ) from None
+
+
+def _load_config(file: str | None) -> EnvelopeConfig | None:
+    if file is None:
+        return None
+    try:
+        return load_configuration(None, file).config
+    except NothingConfigured as error:
+        leave(str(error), 2)
+
+
+def _load_connection(address: str | None, profile: str | None) -> Connection:
+    try:
+        connection = load_connection(address, profile)
+    except ConnectionUnusable as error:
+        leave(str(error), 2)
+    if connection is None:
+        leave("no Temporal server is named: give --address or --profile", 2)
+    return connection

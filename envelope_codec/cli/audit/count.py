@@ -1,0 +1,132 @@
+"""Counting what one workflow, schedule or the like holds, message by message."""
+
+from __future__ import annotations
+
+import json
+from hashlib import blake2b
+from typing import Any
+
+from google.protobuf.message import Message
+from temporalio.api.common.v1 import Payload
+from temporalio.api.failure.v1 import Failure
+
+from envelope_codec.cli.audit.tally import OTHERS, OURS, Tally, count_name
+from envelope_codec.cli.payloads.claim import claim_of
+from envelope_codec.cli.payloads.failure import tells_in_clear
+from envelope_codec.cli.payloads.kind import Kind, judge
+from envelope_codec.cli.payloads.location import Location
+from envelope_codec.cli.payloads.walk import Unreadable, locations_in
+from envelope_codec.cli.reading.reader import Source, SourceKind
+from envelope_codec.storage.reference import is_encoded_reference
+from envelope_codec.temporal.payload_walk import Found, Role, walk
+from envelope_codec.temporal.system_payloads import is_reference
+
+_OF_SERVER = b"temporal.server."
+_READABLE = frozenset(("", "json/plain", "json/protobuf", "binary/plain", "binary/protobuf", "binary/null"))
+"""The encodings in which Temporal's SDKs write data that anybody can read."""
+
+FOREIGN = "foreign"
+"""The kind of a payload with another encoding. Whether that hides anything, nobody can tell."""
+
+_DIVISION = "TemporalNamespaceDivision"
+
+
+class Count:
+    """The count of one source.
+
+    A payload that the source holds several times counts once, such as a memo: it is in the history, and the server
+    lists and describes it besides.
+
+    Args:
+        source: what is counted.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.tally = Tally()
+        self._source = source
+        self._seen: set[bytes] = set()
+        self._is_servers = is_servers(source)
+
+    def add(self, message: Message) -> None:
+        """Count what ``message`` holds."""
+        for found in walk(message):
+            if isinstance(found.message, Failure):
+                self._add_failure(found)
+            elif isinstance(found.message, Payload):
+                self._add_payload(found.message, found)
+
+    def end(self) -> Tally:
+        """Return the tally of the whole source."""
+        close: Any = getattr(self._source.listed, "close_time", None)
+        self.tally.end_source(self._source.id, close.ToNanoseconds() / 1e9 if self._source.ended and close else 0.0)
+        return self.tally
+
+    def _is_new(self, message: Message) -> bool:
+        digest = blake2b(message.SerializeToString(deterministic=True), digest_size=16).digest()
+        if digest in self._seen:
+            return False
+        self._seen.add(digest)
+        return True
+
+    def _add_failure(self, found: Found) -> None:
+        failure: Any = found.message
+        told = {name: getattr(failure, name) for name in ("message", "source", "stack_trace")}
+        for name in ("encoded_attributes", "reset_workflow_failure_info"):
+            told[name] = True if failure.HasField(name) else None
+        if tells_in_clear(told) and self._is_new(failure):
+            self.tally.failures += 1
+            self.tally.note_clear(self._place(found))
+
+    def _add_payload(self, payload: Payload, found: Found) -> None:
+        if not self._is_new(payload):
+            return
+        if found.unreadable:
+            self.tally.kinds[Kind.malformed.value] += 1
+            self.tally.unreadable["a message of Temporal's own that can't be read"] += 1
+            return
+        self._judge(payload, found.role, self._place(found), is_within=found.within > 0)
+        if is_encoded_reference(payload):
+            self.tally.behind[OURS] += 1
+        elif is_reference(payload):
+            claim = claim_of(payload)
+            self.tally.behind[OTHERS if claim is None else OURS] += 1
+            if claim is not None:
+                self._judge(claim, found.role, self._place(found), is_within=True)
+        if payload.metadata.get("messageType", b"").startswith(_OF_SERVER):
+            self._add_json(payload, found)
+
+    def _add_json(self, payload: Payload, found: Found) -> None:
+        """Count what stands in a message of the server's that is JSON."""
+        try:
+            for location in locations_in([json.loads(payload.data)]):
+                if location.payload is not None and self._is_new(location.payload):
+                    self._judge(location.payload, location.role, self._place(found), is_within=True)
+        except (Unreadable, ValueError, RecursionError):  # no payload in it, or binary
+            return
+
+    def _judge(self, payload: Payload, role: Role, place: str, *, is_within: bool) -> None:
+        verdict = judge(Location(place, payload, role=role))
+        kind: Kind | str = verdict.kind
+        if kind is Kind.clear and self._is_servers and not is_within:
+            kind = Kind.temporal  # what the server's own workflow notes for itself
+        elif kind is Kind.clear and verdict.encoding not in _READABLE:
+            kind = FOREIGN
+        self.tally.kinds[kind.value if isinstance(kind, Kind) else kind] += 1
+        if verdict.envelope is not None:
+            self.tally.add_record(verdict.envelope.record)
+        elif kind is Kind.clear:
+            count_name(self.tally.clear, verdict.encoding or "no encoding")
+            self.tally.note_clear(place)
+        elif kind == FOREIGN or kind is Kind.legacy:
+            count_name(self.tally.foreign, verdict.encoding)
+        elif kind in (Kind.malformed, Kind.later_version):
+            self.tally.unreadable[verdict.why] += 1
+
+    def _place(self, found: Found) -> str:
+        return f"{self._source.kind.value} {self._source.id!r}: {found.path}"
+
+
+def is_servers(source: Source) -> bool:
+    """Whether ``source`` is a workflow of the server's own, as of a schedule or a batch operation."""
+    listed: Any = source.listed
+    return source.kind is SourceKind.workflow and _DIVISION in listed.search_attributes.indexed_fields

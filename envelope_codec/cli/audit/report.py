@@ -1,0 +1,178 @@
+"""What ``audit`` prints, for people and for programs."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from typing import Any, TextIO
+
+from envelope_codec.cli.audit.findings import Findings
+from envelope_codec.cli.audit.tally import KeyVersion, Need, Tally
+from envelope_codec.cli.audit.verdict import Verdict, date_text, find_gaps, judge_key, unseen
+from envelope_codec.cli.audit.window import timestamp
+from envelope_codec.cli.output import Page, plural, printable
+from envelope_codec.cli.payloads.kind import Kind
+
+FORMAT = "envelope-codec/audit-report-1"
+
+_COLUMNS = (
+    *("key_id", "key_version", "payloads", "payloads_of_no_other_key", "workflows", "wrapping_keys"),
+    *("direct_payloads", "oldest", "newest", "seals_now", "state", "verdict"),
+)
+_FORMULA = ("=", "+", "-", "@")
+
+
+class Report:
+    """The report of one audit.
+
+    Args:
+        findings: what was found.
+        server: the address of the server.
+        namespace: the namespace.
+        condition: the query, if not all workflows were wanted.
+        asked: key ids of which a verdict is wanted, whether or not they were found.
+    """
+
+    def __init__(
+        self, findings: Findings, server: str, namespace: str, condition: str = "", asked: tuple[str, ...] = ()
+    ) -> None:
+        self.findings = findings
+        self.whole = findings.whole
+        self.gaps = find_gaps(findings, condition=condition)
+        self._server, self._namespace, self._condition = server, namespace, condition
+        ids = dict.fromkeys([*sorted({key.key_id for key in self.whole.needs}), *asked])
+        self.verdicts: dict[str, Verdict] = {one: judge_key(one, findings, gaps=self.gaps) for one in ids}
+
+    def document(self) -> dict[str, Any]:
+        """Make the JSON document. docs/command-line.md says what its names mean."""
+        whole, findings = self.whole, self.findings
+        return {
+            "format": FORMAT,
+            "server": self._server,
+            "namespace": self._namespace,
+            "query": self._condition,
+            "as_of": timestamp(findings.as_of),
+            "open_workflows_read_at": timestamp(findings.read_at),
+            "complete": not self.gaps,
+            "gaps": self.gaps,
+            "unseen": unseen(findings),
+            "keys": [self._key_document(key_id) for key_id in self.verdicts],
+            "parts": {part.value: _part_document(tally) for part, tally in findings.parts.items()},
+            "others": _part_document(findings.others),
+            "stores": {name: _part_document(tally) for name, tally in findings.stores.items()},
+            "payloads": dict(sorted(whole.kinds.items())),
+            "clear_by_encoding": dict(sorted(whole.clear.items())),
+            "foreign_by_encoding": dict(sorted(whole.foreign.items())),
+            "unreadable_by_reason": dict(sorted(whole.unreadable.items())),
+            "failures_in_clear": whole.failures,
+            "first_in_clear": whole.first_clear,
+            "references": dict(sorted(whole.behind.items())),
+            "unread": dict(sorted(whole.unread.items())),
+        }
+
+    def write_csv(self, stream: TextIO) -> None:
+        """Write a line for each version of each master key."""
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(_COLUMNS)
+        for key, need in self._rows():
+            verdict = self.verdicts[key.key_id]
+            texts = (key.key_id, key.version)
+            numbers = (need.payloads, need.sole, need.runs, len(need.ids), need.purposes["direct"])
+            dates = (_date(need.oldest), _date(need.newest), _yes(self.whole.seals(key.key_id)))
+            writer.writerow(
+                [*map(_cell, texts), *numbers, *dates, verdict.state.value, _cell("; ".join(verdict.sentences))]
+            )
+
+    def print(self, page: Page) -> None:
+        """Print the report for people."""
+        findings = self.findings
+        page.heading(f"Master keys that namespace {self._namespace} needs, as of {timestamp(findings.as_of)}")
+        names = ("Key", "Version", "Payloads", "Workflows", "Wrapping keys", "Oldest", "Newest", "Seals now")
+        numbers = {key_id: number for number, key_id in enumerate(self.verdicts, 1)}
+        page.table(names, ([str(numbers[row[0].key_id]), *self._cells(row)] for row in self._rows()))
+        for number, (key_id, verdict) in enumerate(self.verdicts.items(), 1):
+            page.heading(f"{number}. {key_id}")
+            for sentence in verdict.sentences:
+                page.fact("", sentence, column=0, indent=5)
+        page.heading("Besides")
+        page.facts(self._besides())
+        page.heading("Complete" if not self.gaps else "Incomplete")
+        for gap in self.gaps:
+            page.fact("", gap, column=0, style="yellow")
+        for what, why in sorted(self.whole.unread.items()):
+            page.fact("", f"{what}: {why}", column=0)
+        page.fact("can't be seen", ", ".join(unseen(findings)))
+
+    def _rows(self) -> Iterator[tuple[KeyVersion, Need]]:
+        for key_id in self.verdicts:
+            versions = sorted((key for key in self.whole.needs if key.key_id == key_id), key=lambda key: key.version)
+            for key in versions or [KeyVersion(key_id, "")]:
+                yield key, self.whole.needs.get(key, Need())
+
+    def _cells(self, row: tuple[KeyVersion, Need]) -> list[str]:
+        key, need = row
+        numbers = [f"{number:,}" for number in (need.payloads, need.runs, len(need.ids))]
+        dates = [_date(need.oldest), _date(need.newest), _yes(self.whole.seals(key.key_id))]
+        return [key.version or "not told", *numbers, *dates]
+
+    def _besides(self) -> Iterator[tuple[str, str]]:
+        whole, findings = self.whole, self.findings
+        for part, tally in findings.parts.items():
+            gone = f", {tally.gone} gone meanwhile" if tally.gone else ""
+            yield f"{part.value}", f"{plural(tally.sources, 'workflow')}{gone}"
+        yield "others", f"{findings.others.sources} schedules, standalone activities and operations"
+        first = f", first in {whole.first_clear}" if whole.first_clear else ""
+        clear = plural(whole.kinds[Kind.clear.value], "payload")
+        yield "in clear", f"{clear} and {plural(whole.failures, 'failure')}{first}"
+        for label, counts in (("of other codecs", whole.foreign), ("not readable", whole.unreadable)):
+            for name, number in sorted(counts.items()):
+                yield label, f"{number} {name}"
+        for whose, number in sorted(whole.behind.items()):
+            yield "references", f"{number} to {'a datastore' if whose == 'ours' else 'what other drivers keep'}"
+
+    def _key_document(self, key_id: str) -> dict[str, Any]:
+        verdict = self.verdicts[key_id]
+        return {
+            "key_id": key_id,
+            "state": verdict.state.value,
+            "verdict": list(verdict.sentences),
+            "needed_until": date_text(verdict.until) if verdict.until else None,
+            "seals_now": self.whole.seals(key_id),
+            "versions": [
+                {"key_version": key.version, **_need_document(need)}
+                for key, need in self._rows()
+                if key.key_id == key_id and need.payloads
+            ],
+        }
+
+
+def _part_document(tally: Tally) -> dict[str, Any]:
+    keys = [{**key._asdict(), **_need_document(need)} for key, need in sorted(tally.needs.items())]
+    return {"read": tally.sources, "gone": tally.gone, "keys": keys}
+
+
+def _need_document(need: Need) -> dict[str, Any]:
+    return {
+        "payloads": need.payloads,
+        "payloads_of_no_other_key": need.sole,
+        "workflows": need.runs,
+        "wrapping_keys": len(need.ids),
+        "purposes": dict(sorted(need.purposes.items())),
+        "oldest": _date(need.oldest),
+        "newest": _date(need.newest),
+        "examples": need.examples,
+    }
+
+
+def _date(seconds: int | None) -> str:
+    return "" if seconds is None else date_text(seconds)
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def _cell(text: str) -> str:
+    """Make ``text`` harmless for a spreadsheet, which would take some for a formula."""
+    shown = printable(text)
+    return f"'{shown}" if shown.startswith(_FORMULA) else shown

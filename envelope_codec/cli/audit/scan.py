@@ -1,0 +1,251 @@
+"""The scan of a namespace: every workflow that there was at one moment is read once, and counted."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from array import array
+from collections.abc import Awaitable, Callable
+from hashlib import blake2b
+
+from temporalio.service import RPCError, RPCStatusCode
+
+from envelope_codec.cli.audit.checkpoint import Checkpoint, Result
+from envelope_codec.cli.audit.count import Count
+from envelope_codec.cli.audit.findings import ROUNDS, Findings
+from envelope_codec.cli.audit.tally import Tally
+from envelope_codec.cli.audit.window import Part, Window, join, split, timestamp
+from envelope_codec.cli.reading.batch import run_each
+from envelope_codec.cli.reading.progress import Watcher
+from envelope_codec.cli.reading.reader import ANY_DIVISION, Reader, Source
+from envelope_codec.errors import MalformedEnvelope
+
+_ONE_S_OWN = frozenset(
+    (
+        RPCStatusCode.DATA_LOSS,
+        RPCStatusCode.FAILED_PRECONDITION,
+        RPCStatusCode.INTERNAL,
+        RPCStatusCode.INVALID_ARGUMENT,
+        RPCStatusCode.NOT_FOUND,
+        RPCStatusCode.OUT_OF_RANGE,
+        RPCStatusCode.UNKNOWN,
+    )
+)
+"""What may be wrong with one history alone. Everything else ends the audit."""
+
+_LONGEST_REASON = 200
+
+
+class Stopped(Exception):
+    """The audit could not go on. The text says at what, and why."""
+
+
+class Scan:
+    """One scan.
+
+    Args:
+        reader: of the namespace.
+        checkpoint: has what an earlier process has counted.
+        watcher: is told how far the scan has come.
+        condition: a query, if not all workflows are wanted.
+        wait: how many seconds the server may need to list a workflow that has started or ended.
+        sleep: waits for so many seconds.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        checkpoint: Checkpoint,
+        watcher: Watcher,
+        condition: str = "",
+        wait: float = 60.0,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        self._reader = reader
+        self._checkpoint = checkpoint
+        self._watcher = watcher
+        self._condition = condition
+        self._wait = wait
+        self._sleep = sleep
+        self._as_of = 0
+
+    async def run(self) -> Findings:
+        """Scan the namespace.
+
+        Raises:
+            Stopped: the server can't be asked.
+        """
+        try:
+            return await self._scan()
+        except RPCError as error:
+            raise _stopped(f"namespace {self._reader.namespace!r}", error) from None
+
+    async def _scan(self) -> Findings:
+        described = await self._reader.check()
+        self._as_of = await self._choose_moment()
+        findings = Findings(self._as_of)
+        findings.retention = described.config.workflow_execution_retention_ttl.ToTimedelta().total_seconds()
+        findings.archived = 2 in (described.config.history_archival_state, described.config.visibility_archival_state)
+        for part in (Part.closed, Part.open):
+            await self._read_part(part)
+        findings.others = await self._read_others()
+        findings.new = await self._compare()
+        since = await self._read_since()
+        for part in (Part.closed, Part.open):
+            results = [self._checkpoint.results[window] for window in self._checkpoint.windows[part]]
+            findings.parts[part] = Tally.of(result.tally for result in results)
+            if part is Part.open:
+                findings.read_at = min(result.read_at for result in results)
+        findings.parts[Part.since] = since
+        return findings
+
+    async def _choose_moment(self) -> int:
+        """Fix T0: the latest time that the server itself has written, so that no other clock matters.
+
+        What starts or ends later has a later time. Where nothing has happened since, an earlier T0 is as good.
+        """
+        latest = 0
+        for query in (ANY_DIVISION, f"CloseTime IS NOT NULL AND {ANY_DIVISION}"):
+            first = await self._reader.first(query)
+            if first is not None:
+                latest = max(latest, first.start_time.ToMilliseconds(), first.close_time.ToMilliseconds())
+        now = latest + 1 if latest else _now()
+        as_of = self._checkpoint.as_of
+        if as_of is not None and as_of > max(now, _now()):
+            raise Stopped(f"the moment {timestamp(as_of)} is yet to come")
+        if as_of is None or as_of > now - self._wait * 1000:
+            self._watcher.expect("waiting until the server lists what has happened", None)
+            await self._sleep(self._wait)
+        self._checkpoint.begin(now if as_of is None else as_of)
+        return now if as_of is None else as_of
+
+    def _whole(self, part: Part) -> Window:
+        if part is Part.since:
+            return Window(part, self._as_of, max(_now(), self._as_of) + 86_400_000)
+        return Window(part, 0, self._as_of)
+
+    async def _read_part(self, part: Part) -> None:
+        if part not in self._checkpoint.windows:
+            self._watcher.expect(f"dividing the {part.value} workflows", None)
+            whole = self._whole(part)
+            self._checkpoint.plan(part, join(await split(whole, self._count), whole))
+        windows = self._checkpoint.windows[part]
+        missing = [window for window in windows if window not in self._checkpoint.results]
+        self._watcher.expect(f"reading {part.value} workflows", await self._count_all(missing))
+        for window in missing:
+            await self._read_window(window)
+
+    async def _count(self, window: Window) -> int | None:
+        return await self._reader.count(window.query(self._as_of, self._condition))
+
+    async def _count_all(self, windows: list[Window]) -> int | None:
+        counts = [await self._count(window) for window in windows]
+        return None if None in counts else sum(count or 0 for count in counts)
+
+    async def _read_window(self, window: Window) -> None:
+        """Read a window from its beginning. What was known of it is replaced at the end."""
+        tally, read_at, sources = Tally(), _now(), await self._list(window)
+
+        async def read(source: Source) -> None:
+            tally.merge(await self._read(source))
+            self._watcher.advance()
+
+        await run_each(list(sources.values()), read)
+        self._checkpoint.put(window, Result(tally, array("Q", sorted(sources)), read_at))
+
+    async def _list(self, window: Window) -> dict[int, Source]:
+        """List the runs of a window, each once. A token that the server refuses begins the list again, once."""
+        query = window.query(self._as_of, self._condition)
+        for attempt in (1, 2):
+            try:
+                return {_number(one.run_id): one async for one in self._reader.workflows(query)}
+            except RPCError as error:
+                if attempt == 2 or error.status not in (RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.UNKNOWN):
+                    if error.status is RPCStatusCode.INVALID_ARGUMENT:
+                        raise Stopped(f"the server refuses the query: {error.message}") from None
+                    raise
+        raise AssertionError
+
+    async def _read(self, source: Source) -> Tally:
+        """Count one source. A new tally, so that of a source that can't be read to its end, nothing counts."""
+        count = Count(source)
+        name = f"{source.kind.value} {source.id!r}"
+        try:
+            async for message in self._reader.messages(source):
+                count.add(message)
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND and await self._reader.is_gone(source):
+                return Tally(gone=1)
+            if error.status not in _ONE_S_OWN:
+                raise _stopped(f"{name} in namespace {self._reader.namespace!r}", error) from None
+            return Tally.of_unread(f"{name} {source.run_id}".strip(), _reason(error))
+        except MalformedEnvelope as error:
+            return Tally.of_unread(f"{name} {source.run_id}".strip(), str(error))
+        return count.end()
+
+    async def _read_others(self) -> Tally:
+        """Read schedules, standalone activities and operations, unless only some workflows are wanted."""
+        tally = Tally()
+        if self._condition:
+            return tally
+        self._watcher.expect("reading schedules, standalone activities and operations", None)
+        sources = [source async for source in self._reader.others()]
+
+        async def read(source: Source) -> None:
+            tally.merge(await self._read(source))
+            self._watcher.advance()
+
+        await run_each(sources, read)
+        return tally
+
+    async def _compare(self) -> int:
+        """List everything again, and read the windows in which something is new, until nothing is.
+
+        Returns:
+            How many runs the last comparison had found new: 0, or it was one too many.
+        """
+        new = 0
+        for number in range(1, ROUNDS + 1):
+            new = 0
+            for part in (Part.closed, Part.open):
+                windows = self._checkpoint.windows[part]
+                self._watcher.expect(f"comparing the lists of {part.value} workflows, {number}", len(windows))
+                for window in windows:
+                    found = len((await self._list(window)).keys() - set(self._checkpoint.results[window].runs))
+                    if found:
+                        await self._read_window(window)
+                    new += found
+                    self._watcher.advance()
+            if not new:
+                break
+        return new
+
+    async def _read_since(self) -> Tally:
+        """Read what has started since T0: who seals now shows there."""
+        whole = self._whole(Part.since)
+        tally = Tally()
+        self._watcher.expect("reading what has started since", None)
+        for window in join(await split(whole, self._count), whole):
+
+            async def read(source: Source) -> None:
+                tally.merge(await self._read(source))
+                self._watcher.advance()
+
+            await run_each(list((await self._list(window)).values()), read)
+        return tally
+
+
+def _number(run_id: str) -> int:
+    return int.from_bytes(blake2b(run_id.encode(), digest_size=8).digest(), "big")
+
+
+def _now() -> int:
+    return int(time.time() * 1000)
+
+
+def _reason(error: RPCError) -> str:
+    return f"{error.status.name}: {error.message[:_LONGEST_REASON]}"
+
+
+def _stopped(what: str, error: RPCError) -> Stopped:
+    return Stopped(f"{what} can't be read: {_reason(error)}")

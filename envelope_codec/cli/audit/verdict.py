@@ -1,0 +1,139 @@
+"""What an audit says of a master key: whether anything still needs it, and for how long."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from enum import Enum
+
+from envelope_codec.cli.audit.findings import Findings
+from envelope_codec.cli.audit.tally import OTHERS, OURS, Need, Tally
+from envelope_codec.cli.audit.window import Part
+from envelope_codec.cli.output import plural
+from envelope_codec.cli.payloads.kind import Kind
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+class State(str, Enum):
+    """Whether a master key is needed."""
+
+    needed = "needed"
+    not_needed = "not needed"
+    unknown = "unknown"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The verdict on one master key.
+
+    Attributes:
+        state: whether it is needed.
+        sentences: why, in words.
+        until: when the server will have deleted the last workflow that has ended and needs it, in Unix seconds. 0 where
+            that is not all that needs it.
+    """
+
+    state: State
+    sentences: tuple[str, ...]
+    until: float = 0.0
+
+
+def judge_key(key_id: str, findings: Findings, *, gaps: list[str]) -> Verdict:
+    """Give the verdict on a master key.
+
+    Args:
+        key_id: its key id.
+        findings: what the audit found.
+        gaps: why the audit is incomplete, as `find_gaps` says.
+    """
+    closed, opened, since = (need_of(key_id, findings.parts.get(part, Tally())) for part in Part)
+    others = need_of(key_id, findings.others)
+    sentences, until = [], 0.0
+    if closed.payloads:
+        until = closed.last_close + findings.retention
+        sentences.append(f"still needed by {_amount(closed)} until about {date_text(until)} (retention)")
+    if opened.payloads:
+        sentences.append(f"needed by open workflows: {_amount(opened)}{_examples(opened)}")
+    if others.payloads:
+        held = plural(others.payloads, "payload")
+        sentences.append(f"needed by {held} in schedules, standalone activities or operations{_examples(others)}")
+    for name, tally in findings.stores.items():
+        stored = need_of(key_id, tally).payloads
+        if stored:
+            sentences.append(f"needed by {plural(stored, 'payload')} in the datastore {name}")
+    if since.payloads:
+        sentences.append(f"needed by workflows that have started since: {_amount(since)}{_examples(since)}")
+    if findings.whole.seals(key_id):
+        sentences.append("it seals now: the newest record is under it")
+    if sentences:
+        only_closed = len(sentences) == 1 and closed.payloads
+        more = _more(key_id, findings.whole)
+        return Verdict(State.needed, (*sentences, *more), until if only_closed else 0.0)
+    if gaps:
+        return Verdict(State.unknown, ("nothing that was read needs it, but not everything was read", *gaps))
+    return Verdict(State.not_needed, ("no history needs it: disable it, watch for a week, then delete",))
+
+
+def find_gaps(findings: Findings, *, condition: str) -> list[str]:
+    """Say why an audit can't prove that a key is not needed. Empty if it can, as far as it can see at all.
+
+    Args:
+        findings: what it found.
+        condition: the query, if not all workflows were wanted.
+    """
+    whole, gaps = findings.whole, findings.unfinished
+    if condition:
+        gaps.append("only the workflows of the query were read")
+    if whole.behind[OURS] and not findings.stores:
+        gaps.append(f"{plural(whole.behind[OURS], 'reference')} to datastores lead to payloads that were not read")
+    if whole.behind[OTHERS]:
+        gaps.append(f"{plural(whole.behind[OTHERS], 'reference')} lead to what other drivers keep")
+    if whole.uncounted:
+        gaps.append(f"{plural(whole.uncounted, 'payload')} name more master keys than are counted here")
+    if later := whole.kinds[Kind.later_version.value]:
+        gaps.append(f"{plural(later, 'envelope')} of a later version can't be read by this release")
+    return gaps
+
+
+def unseen(findings: Findings) -> list[str]:
+    """Say what no audit of this kind can see."""
+    archive = "archived histories (the namespace has an archive)" if findings.archived else "archived histories"
+    return [archive, "exported histories", "backups of the server's database", "other namespaces"]
+
+
+def need_of(key_id: str, tally: Tally) -> Need:
+    """Merge what is needed of all versions of a master key.
+
+    A workflow that needs two versions counts twice in ``runs``, as nobody knows which it was.
+    """
+    need = Need()
+    for key, one in tally.needs.items():
+        if key.key_id == key_id:
+            need.merge(one)
+    return need
+
+
+def date_text(seconds: float) -> str:
+    """Write a day in UTC. A day that no calendar has is written as seconds."""
+    try:
+        return f"{_EPOCH + timedelta(seconds=seconds):%Y-%m-%d}"
+    except OverflowError:
+        return f"{seconds:.0f} s after 1970"
+
+
+def _amount(need: Need) -> str:
+    return f"{need.payloads:,} {'payload' if need.payloads == 1 else 'payloads'} in {plural(need.runs, 'workflow')}"
+
+
+def _examples(need: Need) -> str:
+    return f" ({', '.join(map(repr, need.examples))}{', …' if need.runs > len(need.examples) else ''})"
+
+
+def _more(key_id: str, whole: Tally) -> tuple[str, ...]:
+    need, said = need_of(key_id, whole), []
+    if shared := need.payloads - need.sole:
+        said.append(f"{plural(shared, 'payload')} of these name another master key as well")
+    if direct := need.purposes["direct"]:
+        said.append(f"{plural(direct, 'payload')} of these are in direct mode: each has a key of its own under it")
+    return tuple(said)

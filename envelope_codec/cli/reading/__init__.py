@@ -1,0 +1,1 @@
+"""What commands share that read all of a namespace."""

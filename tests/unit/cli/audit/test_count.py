@@ -1,0 +1,152 @@
+"""The count of one workflow: what its payloads are, and what Temporal wrote into it itself."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+from google.protobuf.message import Message
+from temporalio.api.common.v1 import Memo, Payload, Payloads, SearchAttributes
+from temporalio.api.failure.v1 import Failure
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.sdk.v1 import ExternalStorageReference
+from temporalio.api.workflow.v1 import WorkflowExecutionInfo
+from temporalio.converter import JSONProtoPayloadConverter
+
+from envelope_codec.cli.audit.count import Count
+from envelope_codec.cli.audit.tally import KeyVersion, Tally
+from envelope_codec.cli.reading.reader import Source, SourceKind
+from tests.support.audited_payloads import under
+
+OLD = KeyVersion("OLD", "")
+PLAIN = Payload(metadata={"encoding": b"json/plain"}, data=b'"a"')
+
+
+def count(*messages: Message, servers: bool = False, ended: bool = True) -> Tally:
+    listed = WorkflowExecutionInfo()
+    listed.close_time.FromSeconds(77)
+    if servers:
+        attributes = {"TemporalNamespaceDivision": Payload(metadata={"encoding": b"json/plain"})}
+        listed.search_attributes.CopyFrom(SearchAttributes(indexed_fields=attributes))
+    counting = Count(Source(SourceKind.workflow, "w", "r", ended, listed))
+    for message in messages:
+        counting.add(message)
+    return counting.end()
+
+
+def inputs(*payloads: Payload) -> HistoryEvent:
+    event = HistoryEvent()
+    event.workflow_execution_started_event_attributes.input.payloads.extend(payloads)
+    return event
+
+
+def encoded(encoding: str) -> Payload:
+    return Payload(metadata={"encoding": encoding.encode()}, data=b"d")
+
+
+def test_envelopes_are_counted_by_key() -> None:
+    tally = count(inputs(under("OLD"), under("OLD", "NEW")), inputs(under("NEW")))
+    assert {key.key_id: (need.payloads, need.runs) for key, need in tally.needs.items()} == {
+        "OLD": (2, 1),
+        "NEW": (2, 1),
+    }
+    assert (tally.needs[OLD].last_close, tally.needs[OLD].examples) == (77.0, ["w"])
+    assert count(inputs(under("OLD")), ended=False).needs[OLD].last_close == 0
+
+
+def test_the_same_payload_counts_once() -> None:
+    one = under("OLD")
+    assert count(inputs(one), Memo(fields={"m": one})).needs[OLD].payloads == 1
+
+
+def test_what_is_no_envelope_is_told_apart() -> None:
+    malformed = under("OLD")
+    malformed.data = b"short"
+    kinds = [encoded("json/plain"), encoded("binary/encrypted"), encoded("binary/zlib"), encoded("binary/envelope-v9")]
+    tally = count(inputs(*kinds, malformed))
+    assert tally.kinds == {"clear": 1, "legacy": 1, "foreign": 1, "later-version": 1, "malformed": 1}
+    assert tally.clear == {"json/plain": 1}
+    assert tally.foreign == {"binary/encrypted": 1, "binary/zlib": 1}
+    assert sum(tally.unreadable.values()) == 2
+    assert tally.first_clear == "workflow 'w': workflow_execution_started_event_attributes.input.payloads[0]"
+
+
+def test_failures_in_clear_are_counted() -> None:
+    sealed = Failure(message="Encoded failure", encoded_attributes=under("OLD"))
+    clear = Failure(message="the card of Marigold was refused", cause=Failure(message="no money"))
+    tally = count(inputs(), *(event_of(failure) for failure in (sealed, clear)))
+    assert (tally.failures, tally.needs[OLD].payloads) == (2, 1)
+    assert "activity_task_failed_event_attributes.failure" in tally.first_clear
+
+
+def event_of(failure: Failure) -> HistoryEvent:
+    event = HistoryEvent()
+    event.activity_task_failed_event_attributes.failure.CopyFrom(failure)
+    return event
+
+
+def test_search_attributes_and_markers_of_the_core_are_temporals() -> None:
+    event = HistoryEvent()
+    event.upsert_workflow_search_attributes_event_attributes.search_attributes.indexed_fields["K"].CopyFrom(PLAIN)
+    marker = HistoryEvent()
+    marker.marker_recorded_event_attributes.marker_name = "core_patch"
+    marker.marker_recorded_event_attributes.details["patch-data"].payloads.append(encoded("json/plain"))
+    assert count(event, marker).kinds == {"temporal": 2}
+
+
+def reference(claim: dict[str, str]) -> Payload:
+    payload = JSONProtoPayloadConverter().to_payload(ExternalStorageReference(driver_name="d", claim_data=claim))
+    assert payload is not None
+    return payload
+
+
+def test_references_are_counted_with_the_envelope_that_they_carry() -> None:
+    ours = reference({"envelope": base64.b64encode(under("OLD").SerializeToString()).decode()})
+    encoded_one = under("OLD")
+    encoded_one.metadata["__temporal_external_storage_reference"] = b"true"
+    tally = count(inputs(ours, encoded_one, reference({"bucket": "b"})))
+    assert tally.behind == {"ours": 2, "others": 1}
+    assert tally.needs[OLD].payloads == 2
+
+
+def test_the_servers_own_workflows_are_searched_and_their_notes_are_temporals() -> None:
+    inside = HistoryEvent()
+    inside.workflow_execution_started_event_attributes.input.payloads.extend([under("OLD"), encoded("json/plain")])
+    args = Payload(data=inside.SerializeToString())
+    args.metadata["encoding"] = b"binary/protobuf"
+    args.metadata["messageType"] = b"temporal.server.api.schedule.v1.StartScheduleArgs"
+    tally = count(inputs(args, PLAIN), servers=True)
+    assert tally.needs[OLD].payloads == 1
+    assert tally.kinds == {"envelope": 1, "temporal": 2, "clear": 1}, "the schedule's input in clear is a user's"
+
+
+def test_messages_of_the_servers_in_json_are_searched() -> None:
+    """As of a batch operation that sends a signal."""
+
+    def spelled(payload: Payload) -> dict[str, Any]:
+        metadata = {name: base64.b64encode(value).decode() for name, value in payload.metadata.items()}
+        return {"metadata": metadata, "data": base64.b64encode(payload.data).decode()}
+
+    document = {"request": {"signalOperation": {"input": {"payloads": [spelled(under("OLD"))]}}}}
+    batch = Payload(data=json.dumps(document).encode())
+    batch.metadata["encoding"] = b"json/protobuf"
+    batch.metadata["messageType"] = b"temporal.server.api.batch.v1.BatchOperationInput"
+    assert count(inputs(batch), servers=True).needs[OLD].payloads == 1
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff", b"[" * 100_000, b'{"payloads": 1}'])
+def test_a_message_of_the_servers_of_any_form_is_no_error(data: bytes) -> None:
+    metadata = {"encoding": b"json/protobuf", "messageType": b"temporal.server.x"}
+    assert count(inputs(Payload(metadata=metadata, data=data)), servers=True).kinds == {"temporal": 1}
+
+
+def test_a_nested_message_that_can_t_be_read_is_malformed() -> None:
+    metadata = {
+        "encoding": b"binary/protobuf",
+        "messageType": b"temporal.api.workflowservice.v1.SignalWithStartWorkflowExecutionRequest",
+        "__temporal_system_payload": b"true",
+    }
+    tally = count(Payloads(payloads=[Payload(metadata=metadata, data=b"\xff")]))
+    assert tally.kinds == {"malformed": 1}

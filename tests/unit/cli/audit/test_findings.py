@@ -1,0 +1,22 @@
+"""The findings: the whole is the sum of all parts, and what is missing is said."""
+
+from __future__ import annotations
+
+from envelope_codec.cli.audit.tally import KeyVersion, Tally
+from tests.support.audit_findings import findings, found
+from tests.support.audited_payloads import record
+
+OLD = record("OLD")
+
+
+def test_the_whole_is_the_sum() -> None:
+    made = findings(found("a", OLD), found("b", OLD), found("c", OLD))
+    made.others, made.stores = found("d", OLD), {"files": found("e", OLD)}
+    assert made.whole.needs[KeyVersion("OLD", "")].payloads == 5
+    assert made.unfinished == []
+
+
+def test_what_is_missing_is_said() -> None:
+    made = findings(Tally.of_unread("w", "why"))
+    made.new = 2
+    assert made.unfinished == ["2 workflows were still listed late after 3 comparisons", "1 could not be read"]

@@ -1,0 +1,74 @@
+"""The report: for people, as JSON, and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pytest
+
+from envelope_codec.cli.audit.findings import Findings
+from envelope_codec.cli.audit.report import Report
+from envelope_codec.cli.output import Page
+from tests.support.audit_findings import CLOSE, findings, found
+from tests.support.audited_payloads import record
+
+ARN = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+OLD, NEW = record(ARN, version="2"), record("NEW", created=CLOSE.__trunc__())
+
+
+def made() -> Findings:
+    return findings(found("a", OLD, close=CLOSE, payloads=1_204), found("b", NEW))
+
+
+def report(of: Findings | None = None, *asked: str) -> Report:
+    return Report(of or made(), "server:7233", "billing", asked=asked)
+
+
+def test_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    report(None, "GONE").print(Page())
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == "Master keys that namespace billing needs, as of 2023-11-14T22:21:40.000Z"
+    assert lines[1:5] == [
+        "Key Version Payloads Workflows Wrapping keys Oldest Newest Seals now",
+        "1 not told 1 1 1 2023-11-14 2023-11-14 yes",
+        "2 2 1,204 1 1 1970-01-01 1970-01-01 no",
+        "3 not told 0 0 0 no",
+    ]
+    assert f"2. {ARN}" in lines, "a key id is whole, so that it can be copied"
+    assert "still needed by 1,204 payloads in 1 workflow until about 2023-12-14 (retention)" in lines
+    assert "no history needs it: disable it, watch for a week, then delete" in lines
+    assert "Complete" in lines
+    assert any("backups" in line for line in lines)
+
+
+def test_what_is_hostile_is_made_harmless(capsys: pytest.CaptureFixture[str]) -> None:
+    report(findings(found("\x1b[31m", record("\x1b]0;owned\x07[red]")))).print(Page())
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown
+    assert "[red]" in shown
+
+
+def test_as_json() -> None:
+    of = made()
+    of.new = 1
+    document = json.loads(json.dumps(report(of, "GONE").document()))
+    assert [(key["key_id"], key["state"], key["seals_now"]) for key in document["keys"]] == [
+        ("NEW", "needed", True),
+        (ARN, "needed", False),
+        ("GONE", "unknown", False),
+    ]
+    assert document["keys"][1]["versions"][0]["payloads"] == 1_204
+    assert document["keys"][1]["needed_until"] == "2023-12-14"
+    assert (document["complete"], len(document["gaps"])) == (False, 1)
+    assert list(document["parts"]) == ["closed", "open", "since"]
+
+
+def test_as_csv() -> None:
+    stream = io.StringIO()
+    report(findings(found("a", record("=cmd()"), OLD, close=CLOSE))).write_csv(stream)
+    first, second = csv.DictReader(io.StringIO(stream.getvalue()))
+    assert first["key_id"] == "'=cmd()", "no spreadsheet takes it for a formula"
+    assert (second["key_id"], second["key_version"], second["payloads"], second["state"]) == (ARN, "2", "1", "needed")
+    assert second["verdict"].startswith("still needed by 1 payload in 1 workflow until about")

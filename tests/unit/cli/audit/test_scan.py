@@ -1,0 +1,252 @@
+"""The scan: each workflow of one moment counts once, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio.service import RPCError, RPCStatusCode
+
+from envelope_codec.cli.audit.checkpoint import Checkpoint
+from envelope_codec.cli.audit.findings import ROUNDS, Findings
+from envelope_codec.cli.audit.scan import Scan, Stopped
+from envelope_codec.cli.audit.tally import KeyVersion, Tally
+from envelope_codec.cli.audit.window import LARGEST, Part
+from envelope_codec.errors import ConfigurationError
+from tests.support.audited_payloads import under
+from tests.support.audited_server import RETENTION, AuditedServer, Workflow
+
+T0 = 1_700_000_000_000
+PARAMETERS = {"--address": "a:1", "--namespace": "default", "--query": ""}
+
+
+class Silent:
+    def expect(self, doing: str, total: int | None) -> None:
+        pass
+
+    def advance(self) -> None:
+        pass
+
+
+async def scan(server: AuditedServer, path: Path | None = None, *, as_of: int | None = T0, query: str = "") -> Findings:
+    async def sleep(seconds: float) -> None:
+        pass
+
+    with Checkpoint(path, PARAMETERS | {"--query": query}, as_of) as checkpoint:
+        return await Scan(server.reader(), checkpoint, Silent(), query, 60, sleep).run()
+
+
+def payloads(tally: Tally, key: str = "OLD") -> int:
+    return sum(need.payloads for name, need in tally.needs.items() if name.key_id == key)
+
+
+def closed(number: int, count: int = 1) -> Workflow:
+    return Workflow(f"c{number}", T0 - 10_000 - number, T0 - 1_000 - number, tuple(under("OLD") for _ in range(count)))
+
+
+def running(number: int) -> Workflow:
+    return Workflow(f"o{number}", T0 - 1_000 - number, 0, (under("OLD"),))
+
+
+def once(name: str, do: Callable[[Any], None]) -> Callable[[str, Any], None]:
+    """Do something before the first call of that name."""
+    left = [do]
+
+    def before(called: str, request: Any) -> None:
+        if called == name and left:
+            left.pop()(request)
+
+    return before
+
+
+async def test_all_parts_are_counted() -> None:
+    server = AuditedServer([closed(1, 2), closed(2), running(1), Workflow("s", T0 + 5, 0, (under("NEW"),))])
+    server.schedules["s"] = under("OLD")
+    findings = await scan(server)
+    assert [payloads(findings.parts[part]) for part in Part] == [3, 1, 0]
+    assert payloads(findings.parts[Part.since], "NEW") == 1
+    assert payloads(findings.others) == 1
+    assert (findings.retention, findings.new, findings.unfinished) == (RETENTION, 0, [])
+    need = findings.parts[Part.closed].needs[KeyVersion("OLD", "")]
+    assert (need.runs, need.last_close) == (2, (T0 - 1_001) / 1_000)
+
+
+async def test_a_memo_that_the_server_repeats_counts_once() -> None:
+    memo = {"m": under("OLD")}
+    server = AuditedServer([Workflow("o", T0 - 5, 0, (under("OLD"),), memo)])
+    assert payloads((await scan(server)).parts[Part.open]) == 2
+
+
+async def test_many_workflows_are_read_in_windows(tmp_path: Path) -> None:
+    server = AuditedServer([closed(number) for number in range(LARGEST + 200)])
+    findings = await scan(server, tmp_path / "checkpoint")
+    assert payloads(findings.parts[Part.closed]) == LARGEST + 200
+    assert server.asked.count("get_workflow_execution_history") == LARGEST + 200
+
+
+async def test_a_run_that_ends_meanwhile_stays_where_it_was() -> None:
+    server = AuditedServer([running(1), closed(1)])
+
+    def end(request: Any) -> None:
+        server.workflows["run of o1"].close = T0 + 5
+
+    server.before = once("get_workflow_execution_history", end)
+    findings = await scan(server)
+    assert [findings.parts[part].sources for part in Part] == [1, 1, 0]
+
+
+async def test_a_run_that_is_listed_late_is_read() -> None:
+    """Visibility is not up to date at once."""
+    server, late = AuditedServer([closed(1)]), closed(2)
+    server.before = once("list_schedules", lambda _: server.workflows.update({late.run_id: late}))
+    findings = await scan(server)
+    assert payloads(findings.parts[Part.closed]) == 2, "the window was read again, and replaced what it had"
+    assert findings.unfinished == []
+
+
+async def test_new_runs_without_end_make_it_incomplete() -> None:
+    server, number = AuditedServer([closed(1)]), [100]
+
+    def add(name: str, request: Any) -> None:
+        if name == "list_workflow_executions" and "CloseTime >= " in request.query:
+            number[0] += 1
+            late = closed(number[0])
+            server.workflows[late.run_id] = late
+
+    server.before = add
+    findings = await scan(server)
+    assert findings.new > 0
+    assert findings.unfinished == [f"{findings.new} workflows were still listed late after {ROUNDS} comparisons"]
+
+
+async def test_a_run_that_is_deleted_meanwhile_is_gone() -> None:
+    server = AuditedServer([closed(1), closed(2)])
+    server.before = once("get_workflow_execution_history", lambda request: drop(server, request))
+    findings = await scan(server)
+    assert (findings.parts[Part.closed].gone, findings.parts[Part.closed].sources) == (1, 1)
+    assert findings.unfinished == []
+
+
+def drop(server: AuditedServer, request: Any) -> None:
+    del server.workflows[request.execution.run_id]
+
+
+@pytest.mark.parametrize("status", [RPCStatusCode.NOT_FOUND, RPCStatusCode.DATA_LOSS])
+async def test_a_history_that_can_t_be_read_makes_it_incomplete(status: RPCStatusCode) -> None:
+    server = AuditedServer([closed(1), closed(2)])
+
+    def fail(name: str, request: Any) -> None:
+        if name == "get_workflow_execution_history" and request.execution.workflow_id == "c1":
+            raise RPCError("no such thing", status, b"")
+
+    server.before = fail
+    findings = await scan(server)
+    assert findings.parts[Part.closed].unread == {"workflow 'c1' run of c1": f"{status.name}: no such thing"}
+    assert payloads(findings.parts[Part.closed]) == 1
+    assert findings.unfinished == ["1 could not be read"]
+
+
+async def test_a_refused_token_begins_the_window_again() -> None:
+    server, refused = AuditedServer([closed(number) for number in range(500)]), list[int]()
+
+    def refuse(name: str, request: Any) -> None:
+        if name == "list_workflow_executions" and request.next_page_token == b"400" and not refused:
+            refused.append(1)
+            raise RPCError("bad token", RPCStatusCode.INVALID_ARGUMENT, b"")
+
+    server.before = refuse
+    findings = await scan(server)
+    assert refused
+    assert payloads(findings.parts[Part.closed]) == 500
+
+
+@pytest.mark.parametrize(
+    ("call", "status", "said"),
+    [
+        ("describe_namespace", RPCStatusCode.NOT_FOUND, "namespace 'default' can't be read: NOT_FOUND"),
+        ("list_workflow_executions", RPCStatusCode.UNAVAILABLE, "namespace 'default' can't be read: UNAVAILABLE"),
+        ("get_workflow_execution_history", RPCStatusCode.PERMISSION_DENIED, "workflow 'c1' in namespace 'default'"),
+    ],
+)
+async def test_what_stops_it_is_named(call: str, status: RPCStatusCode, said: str) -> None:
+    server = AuditedServer([closed(1)])
+
+    def fail(name: str, request: Any) -> None:
+        if name == call:
+            raise RPCError("no", status, b"")
+
+    server.before = fail
+    with pytest.raises(Stopped, match=said):
+        await scan(server)
+
+
+async def test_a_query_that_the_server_refuses_is_named() -> None:
+    server = AuditedServer([closed(1)])
+
+    def fail(name: str, request: Any) -> None:
+        if "Nonsense" in getattr(request, "query", ""):
+            raise RPCError("no such attribute", RPCStatusCode.INVALID_ARGUMENT, b"")
+
+    server.before = fail
+    with pytest.raises(Stopped, match="the server refuses the query: no such attribute"):
+        await scan(server, query="Nonsense = 1")
+
+
+async def test_a_query_leaves_schedules_out() -> None:
+    server = AuditedServer([closed(1)])
+    server.schedules["s"] = under("OLD")
+    assert (await scan(server, query="WorkflowId = 'c1'")).others.sources == 0
+
+
+async def test_the_moment_is_the_latest_that_the_server_wrote() -> None:
+    server = AuditedServer([closed(1), running(1)])
+    findings = await scan(server, as_of=None)
+    assert findings.as_of == T0 - 1_000
+    assert findings.parts[Part.since].sources == 0
+
+
+async def test_a_moment_to_come_is_refused() -> None:
+    with pytest.raises(Stopped, match="is yet to come"):
+        await scan(AuditedServer([closed(1)]), as_of=9_000_000_000_000)
+
+
+@pytest.mark.parametrize("asked", range(0, 40, 3))
+async def test_a_scan_that_was_ended_goes_on_to_the_same_totals(asked: int, tmp_path: Path) -> None:
+    workflows = [closed(number) for number in range(12)] + [running(number) for number in range(4)]
+    whole = await scan(AuditedServer(workflows))
+    server, calls = AuditedServer(workflows), [0]
+
+    def end(name: str, request: Any) -> None:
+        calls[0] += 1
+        if calls[0] == asked:
+            raise RPCError("down", RPCStatusCode.UNAVAILABLE, b"")
+
+    server.before = end
+    findings = None
+    for _ in range(2):
+        try:
+            findings = await scan(server, tmp_path / "checkpoint")
+        except Stopped:
+            continue
+    assert findings is not None
+    assert findings.parts == whole.parts
+
+
+async def test_what_was_counted_is_not_read_again(tmp_path: Path) -> None:
+    server = AuditedServer([closed(1), running(1)])
+    await scan(server, tmp_path / "checkpoint", as_of=None)
+    server.asked.clear()
+    findings = await scan(server, tmp_path / "checkpoint", as_of=None)
+    assert "get_workflow_execution_history" not in server.asked
+    assert [payloads(findings.parts[part]) for part in Part] == [1, 1, 0]
+
+
+async def test_the_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
+    server = AuditedServer([closed(1)])
+    await scan(server, tmp_path / "checkpoint")
+    with pytest.raises(ConfigurationError, match="is the checkpoint of another audit, with another --query"):
+        await scan(server, tmp_path / "checkpoint", query="WorkflowId = 'a'")
+    with pytest.raises(ConfigurationError, match="with another --as-of"):
+        await scan(server, tmp_path / "checkpoint", as_of=T0 - 1)
