@@ -12,7 +12,7 @@ from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 from typing_extensions import Self, Unpack
 
 from envelope_codec._frames import frameless
@@ -195,10 +195,9 @@ class EnvelopeConfig(_MasterKeys):
     compression_min_size: Bytes = Field(512, ge=0, description="Payloads of fewer bytes are not compressed.")
     max_payload: Bytes = Field(
         2**26,
-        ge=2**16,  # a small number is most likely meant for `max_payloads`
-        le=2**32 - 1,
-        description="How large a payload may be that comes out of compression. A larger one is sealed as it is, and is "
-        "refused where it was sealed compressed. Raise it for those that read before those that write.",
+        description="The largest payload that may come out of compression, from 64 KiB on. One that is larger is "
+        "sealed as it is, and is refused where it was sealed compressed. Raise it for those that read before those "
+        "that write.",
     )
     storage: StorageUrl | None = Field(
         None,
@@ -301,6 +300,16 @@ class EnvelopeConfig(_MasterKeys):
         if file:
             return cls(**{**_declared(cls.from_file(file)), **settings})
         return cls(**settings)
+
+    @field_validator("max_payload")
+    @classmethod
+    def _no_number_of_payloads(cls, size: int) -> int:
+        """Refuse a size so small that it is most likely meant for `max_payloads`."""
+        if not 2**16 <= size < 2**32:
+            raise ValueError(
+                "give at least 64KiB, and less than 4GiB; how many payloads a wrapping key seals is max_payloads"
+            )
+        return size
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -13,14 +13,22 @@ from benchmarks.side_by_side.tables import table
 _INTRODUCTION = """\
 # Benchmarks
 
-What encryption costs with this library and with others. `make bench` measures, and writes this page; do not edit it.
-`make bench ARGS=--quick` takes three minutes and leaves the page alone.
+What encryption costs with this library and with others. `make bench` measures for a quarter of an hour, and writes this
+page; do not edit it. `make bench ARGS=--quick` takes three minutes, and writes a page of its own instead:
+`.devstack/bench-quick/benchmarks.md`.
 
 All figures are of one run on the machine [below](#machine-and-versions). **Ratios carry over to other machines, times
 do not.** Those who are compared take turns in rounds, in one process or in processes of their own, on the same
-payloads: documents like orders, in JSON, each another. Figures are medians over the rounds, with quartiles or the
+payloads: orders in JSON, no two alike. Figures are medians over the rounds, with quartiles or the
 lowest and highest in parentheses. Time is processor time where nobody waits, and wall-clock time where the KMS's
 latency is the point.
+"""
+
+_PROMISES = """\
+## Promises
+
+What this project promises about cost, and whether this run held it. Bars are multiples: ≤ 1.03 is 3 % more at most, and
+≤ 0.25 a quarter. Those of KMS calls and of copies are numbers.
 """
 
 _PEERS = """\
@@ -77,8 +85,7 @@ def render(run: Run, sections: Sequence[Section] = SECTIONS) -> str:
     parts = [_INTRODUCTION]
     if run.quick:
         parts.append("**This was a short run: its figures are rough.**\n")
-    promises = "## Promises\n\nWhat this project promises about cost, and whether this run held it.\n\n"
-    parts.append(f"{promises}{targets.render(run.results)}\n")
+    parts.append(f"{_PROMISES}\n{targets.render(run.results)}\n")
     parts += [_section(section, run) for section in sections if _is_shown(section, run)]
     peers = next((run.results[name] for name in run.results if name.startswith("peers-")), None)
     if peers is not None:

@@ -13,8 +13,9 @@ from benchmarks.side_by_side.tables import NONE, cell, figure, prose, ranged, ta
 Rows = Sequence[Mapping[str, Any]]
 
 _TIME = """
-Each cell: processor time of a call (the median of the rounds), and below it what that is of the static key's time in
-the same round (median, quartiles). The KMS takes no time.
+Each cell: processor time of a call (the median of the rounds), and below it the multiple of the static key's time in
+the same round (median, quartiles). So a multiple need not be the quotient of the two times shown. The KMS takes no
+time.
 """
 _TIME_SAYS = """
 Where we are slower: than a static key, at small payloads by a multiple. Ours makes a data key for each payload, wraps
@@ -35,18 +36,20 @@ unwrapped once before it is used, and with two recipients for four. A worker mak
 asks the KMS for each payload pays its latency each time; whoever keeps keys pays it once.
 """
 _CALLS = """
-One writer seals 10,000 payloads of 1 KiB, and one reader opens them, both with nothing in their caches. *Once* is what
-the set-up of a key store takes. Overhead is what a sealed payload is larger than the plain one, metadata included.
+One writer seals 10,000 payloads of 1 KiB, and one reader opens them, both with nothing in their caches. *Once*
+are calls that set up a key store. Overhead is how many bytes a sealed payload has more than the plain one, metadata
+included.
 """
 _CALLS_SAYS = """
-Whoever calls the KMS for each payload was stopped early, and the calls scaled up. In AWS's own example of the caching
-materials manager an entry serves 100 messages, which makes 100 calls; here it has our limits. Of our two calls to seal
-one wraps a wrapping key, and one checks that it opens. Where we are larger: an envelope carries the record of its
-wrapping key, and its metadata by name.
+Those that call the KMS for each payload were stopped early, and their calls scaled up. In AWS's own example of the
+caching materials manager an entry serves 100 messages, which makes 100 calls; here it has our limits. Of our two calls
+to seal one wraps a wrapping key, and one checks that it opens. Where we are larger: an envelope carries the record of
+its wrapping key, and its metadata by name.
 """
 _MEMORY = """
-How much a process grows at its peak, in copies of a payload of 20 MB that it had before: resident memory of a process
-of its own. The result is one of the copies, and the serialized payload another.
+How many copies of a payload of 20 MB are there at the peak: the caller's own is one, the result another. It is resident
+memory, of a process for each. There glibc gives large blocks back at once (`MALLOC_MMAP_THRESHOLD_=1048576`): by
+itself it keeps some that were freed, and they would count.
 """
 
 

@@ -25,13 +25,13 @@ rounds, with the lowest and the highest.
 """
 _WORKER_SAYS = """
 Where it costs more: ciphertext does not compress. So without compression before sealing, more bytes travel than the
-SDK's gzip would have left, and more are stored than plain ones by the overhead of an envelope. To leave gzip out,
-which would find nothing, pays for the encryption of large payloads.
+SDK's gzip would have left, and more are stored than plain ones by the overhead of an envelope. What is saved by leaving
+out gzip, which would find nothing, pays for the encryption of large payloads.
 """
 _INSTRUCTIONS = """
-Instructions of the worker's process for a workflow of five activities at 1 KiB, counted by valgrind; they repeat on a
-busy machine. *idle* is a codec that does nothing but has a `with_context`, as a codec has that wants to know its
-context.
+Instructions of the worker's process for a workflow of five activities at 1 KiB, counted by valgrind: unlike times, they
+are the same on a busy machine. The promise above compares *sealed* with *idle*, which is a codec that does nothing but
+has a `with_context`, as a codec has that wants to know its context.
 """
 _REPLAY = """
 A history that four processes have sealed is replayed with no key at hand (cold), and again with all keys (warm), while

@@ -52,11 +52,11 @@ def render(results: Results) -> str:
 
 def targets() -> Iterator[Target]:
     """All promises, in the order of the table."""
-    cpu = "processor time of a worker, a workflow, against the SDK's default without encryption"
+    cpu = "a worker's processor time for a workflow, against the SDK's default without encryption"
     for size, name, bar in _sizes((1.03, 1.04, 0.85, 0.80)):
         yield Target(f"{cpu}: {name}", bar, _worker(size, "sealed", "cpu"))
     yield Target(
-        "instructions of a worker, a workflow of 1 KiB, against a codec that does nothing", 1.03, _instructions
+        "a worker's instructions for a workflow of 1 KiB, against a codec that does nothing", 1.03, _instructions
     )
     static = "processor time against a static key"
     for name, bars in (("1 KiB", (2.6, 4.2)), ("64 KiB", (1.3, 1.3)), ("1 MiB", (1.05, 1.05))):
@@ -64,12 +64,12 @@ def targets() -> Iterator[Target]:
             yield Target(f"{static}: {operation} {name}", bar, _time(_OURS, name, operation, "of_static"))
     for name, least in (("1 KiB", (12, 11)), ("1 MiB", (4.4, 11))):
         for operation, bar in zip(("encode", "decode"), least, strict=True):
-            promise = f"times that AWS Encryption SDK takes longer, caching, with commitment: {operation} {name}"
+            promise = f"time of AWS Encryption SDK, caching, with commitment, against this library: {operation} {name}"
             yield Target(promise, bar, _time(_CACHING, name, operation, "of_ours"), at_least=True)
     for size, name, bar in ((10 * _KIB, "10 KiB", 1.25), (100 * _KIB, "100 KiB", 1.05)):
-        promise = f"bytes on the wire, compressed, against the SDK's default without encryption: {name}"
+        promise = f"bytes on the wire with `compression`, against the SDK's default without encryption: {name}"
         yield Target(promise, bar, _worker(size, "zstd", "wire"))
-    stored = "bytes stored in Temporal, compressed, against the SDK's default without encryption: 100 KiB"
+    stored = "bytes stored in Temporal with `compression`, against the SDK's default without encryption: 100 KiB"
     yield Target(stored, 0.25, _worker(100 * _KIB, "zstd", "history_bytes"))
     yield Target("KMS calls of a cold replay, 2,000 events of four writers", 4, _replay("calls", max))
     yield Target(

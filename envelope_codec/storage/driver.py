@@ -116,7 +116,7 @@ class EnvelopeDriver(StorageDriver):
                 await work_on(claim.check, data)
             try:
                 return Payload.FromString(data)
-            except DecodeError:
+            except (DecodeError, UnicodeDecodeError):  # the latter is what protobuf's implementation in Python raises
                 raise InvalidCiphertext("what was stored is not a payload", operation="open") from None
 
         return await _gather([retrieve_one(claim) for claim in claims])

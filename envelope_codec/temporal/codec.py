@@ -45,7 +45,7 @@ from envelope_codec.keys.sealing_key import Scope, SealingKey
 from envelope_codec.kms import MasterKey
 from envelope_codec.observe import Observer
 from envelope_codec.temporal.codec_events import CodecEvents
-from envelope_codec.temporal.inner_payload import InnerFormat, parse_payload, unpacking_work
+from envelope_codec.temporal.inner_payload import InnerFormat, foresee_unpacking, scanning_work
 from envelope_codec.temporal.large_payloads import EACH, LARGE, SHARE, must_wait, work_in_thread
 from envelope_codec.temporal.legacy import LegacyCodecs, load_legacy_codecs
 from envelope_codec.temporal.replay_errors import note_error
@@ -142,11 +142,12 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
         return self._lasting
 
     def with_budget(self, take: Take) -> EnvelopeCodec:
-        """Return this codec with a bound on what comes out of compressed payloads.
+        """Return this codec with a bound on what comes out of payloads that take more memory than their envelopes.
 
         Args:
-            take: called with the size of what a payload yields, before it is decompressed; in any thread. It raises an
-                `EnvelopeError` to refuse. The codecs that `with_context` returns have the same bound.
+            take: called with the size of what a compressed payload yields, before it is decompressed, and with what
+                many fields take, before they are parsed; in any thread. It raises an `EnvelopeError` to refuse. The
+                codecs that `with_context` returns have the same bound.
         """
         return self._with_inner(replace(self._inner, take=take))
 
@@ -288,14 +289,17 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
             else:
                 content = open_envelope(envelope, key)
                 del envelope  # or its data would be in memory while the payload is made
-                inner = parse_payload(content)
-                work += unpacking_work(inner)
+                inner = self._inner.parse(content)
+                size, unpacking = foresee_unpacking(inner)
+                work += unpacking
                 if work > LARGE:  # a small envelope may yield much
                     del content, inner
                     opened.append(await self._open_large(payload, [], key, record))
                 else:
-                    opened.append(finish_inner_payload(inner, self._inner))
-                    done += work + EACH
+                    plain = finish_inner_payload(inner, self._inner)
+                    opened.append(plain)
+                    looked_at = size or (0 if self._inner.take is None else len(content))
+                    done += work + EACH + scanning_work(looked_at, plain)
             keyring.note_opened(record)
         if self._events.wants_successes:
             counts = {**others, "open": len(opened) - sum(others.values())}
@@ -360,7 +364,7 @@ def _open_with(payload: Payload, held: list[Envelope], inner: InnerFormat, key: 
         raise MalformedEnvelope("the envelope changed while it was opened")
     content = open_envelope(envelope, key)
     del envelope
-    plain = parse_payload(content)
+    plain = inner.parse(content)
     del content
     return finish_inner_payload(plain, inner)
 

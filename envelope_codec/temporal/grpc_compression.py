@@ -12,7 +12,7 @@ from envelope_codec.config import EnvelopeConfig
 from envelope_codec.observe import logger
 
 _GZIP, _NONE = GrpcCompression.GZIP, GrpcCompression.NONE
-_KEEP = "grpc_compression='client' keeps what the client is given, and says nothing"
+_KEEP = "to keep what the client is given, without this line, set grpc_compression='client'"
 
 
 class ConnectionCompression:
@@ -41,7 +41,7 @@ class ConnectionCompression:
         connection = await next(dataclasses.replace(config, grpc_compression=_NONE))
         if _compression_of(connection) == _NONE:
             off = "gRPC messages are sent without gzip, since what is sealed does not shrink"
-            self._tell(logging.INFO, f"{off}: {_KEEP}")
+            self._tell(logging.INFO, f"{off}; {_KEEP}")
         return connection
 
     def check(self, connection: ServiceClient | None) -> None:

@@ -11,7 +11,7 @@ from temporalio.api.common.v1 import Payload
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext
 from envelope_codec.temporal import zstd_frame
-from envelope_codec.temporal.payload_fields import find_excess
+from envelope_codec.temporal.payload_fields import MOST_FIELDS, find_excess
 
 COMPRESSED = b"binary/zstd-payload-v1"
 """The encoding of an inner payload that holds another one, compressed."""
@@ -26,6 +26,12 @@ _COMPRESSING = 10
 _DECOMPRESSING = 4
 _WORTH_A_LOOK = 2**14  # bytes; what a smaller payload takes does not matter
 
+# How many bytes it does while `find_excess` looks at a field that protobuf wrote, and at a byte of anyone's fields.
+_FIELD = 2**10
+_FIELD_BYTE = 2**10
+_MANY_FIELDS = 3  # a byte of many fields takes 20 in memory, and where memory is budgeted, a byte counts as seven
+_MOST_LOOKED_AT = 15 * MOST_FIELDS  # bytes: the longest tag that protobuf reads, and the longest varint
+
 
 @dataclass(frozen=True)
 class InnerFormat:
@@ -35,7 +41,8 @@ class InnerFormat:
         compresses: whether payloads are compressed where that pays.
         min_size: bytes; smaller payloads are not compressed.
         max_payload: bytes; no larger payload is compressed, or taken out of compression.
-        take: called with the size of compressed content before it is decompressed. It raises to refuse.
+        take: called with the size of compressed content before it is decompressed, and with what the fields of other
+            content take in memory, where they are many, before it is parsed. It raises to refuse.
     """
 
     compresses: bool = False
@@ -79,12 +86,21 @@ class InnerFormat:
 
     def sealing_work(self, payload: Payload, size: int) -> int:
         """Return how long it takes to seal ``payload`` of ``size`` bytes: in bytes that the cipher does meanwhile."""
-        if size < _WORTH_A_LOOK:
-            return size
         compresses = self.compresses and self.min_size <= size <= self.max_payload
-        if compresses or payload.metadata.get(_ENCODING) == COMPRESSED:
-            return _COMPRESSING * size
-        return size
+        if not compresses and (size < _WORTH_A_LOOK or payload.metadata.get(_ENCODING) != COMPRESSED):
+            return size
+        fields = 0 if size <= MOST_FIELDS else len(payload.metadata) + len(payload.external_payloads)
+        return (size if size < _WORTH_A_LOOK else _COMPRESSING * size) + _FIELD * min(fields, MOST_FIELDS)
+
+    def parse(self, content: bytes) -> Payload:
+        """Return the payload that ``content`` is, compressed or not.
+
+        Raises:
+            InvalidCiphertext: it is none.
+        """
+        if self.take is not None and find_excess(content) is not None:
+            self.take(_MANY_FIELDS * len(content))
+        return parse_payload(content)
 
     def unpack(self, payload: Payload) -> Payload:
         """Return ``payload``, or the one that is compressed in it. It is emptied then.
@@ -113,16 +129,32 @@ def parse_payload(data: bytes) -> Payload:
     """
     try:
         return Payload.FromString(data)
-    except DecodeError:
+    except (DecodeError, UnicodeDecodeError):  # the latter is what protobuf's implementation in Python raises
         raise InvalidCiphertext("what was sealed is not a payload", operation="open") from None
 
 
-def unpacking_work(payload: Payload) -> int:
-    """Return how long it takes at most to `unpack` ``payload``: in bytes that the cipher does meanwhile."""
+def foresee_unpacking(payload: Payload) -> tuple[int, int]:
+    """Return how many bytes ``payload`` yields if it is compressed, and how long it takes at most to `unpack` it.
+
+    The latter is in bytes that the cipher does meanwhile. It is without `scanning_work`.
+    """
     if payload.metadata.get(_ENCODING) != COMPRESSED:
-        return 0
+        return 0, 0
     data = payload.data  # it may have many blocks, and yield little
-    return _DECOMPRESSING * (zstd_frame.claimed_size(data) + len(data))
+    size = zstd_frame.claimed_size(data)
+    return size, _DECOMPRESSING * (size + len(data))
+
+
+def scanning_work(size: int, payload: Payload) -> int:
+    """Return how long it took at most to look at the fields of ``payload``: in bytes that the cipher does meanwhile.
+
+    Args:
+        size: bytes that were decompressed.
+        payload: what they are.
+    """
+    if size <= MOST_FIELDS:  # nobody has looked
+        return 0
+    return _FIELD_BYTE * min(size - len(payload.data), _MOST_LOOKED_AT)
 
 
 _METADATA = Payload(metadata={_ENCODING: COMPRESSED}).SerializeToString()

@@ -26,7 +26,7 @@ SIZE_BYTES = 4
 LARGEST_SIZE = 2**32 - 1
 
 _LEVEL = 1
-_STEP = 2**20  # bytes that are decompressed at once
+_STEP = 2**20  # bytes that come out of a decompressor at once, or go in
 _COMPRESSED_STEP = 2**22  # bytes that are compressed at once
 _FREE = 2**16  # bytes that a frame of any length may yield
 _RATIO = 256  # bytes that it may yield beyond that, for each of its own
@@ -108,12 +108,15 @@ def load_zstd() -> Any:
     Raises:
         ConfigurationError: this Python has none.
     """
-    name = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
+    if sys.version_info >= (3, 14):
+        name, fix = "compression.zstd", "use one that was built with zstd"
+    else:
+        name, fix = "backports.zstd", "install backports.zstd"
     try:
         return import_module(name)
     except ImportError:
         pass  # raised below, without this error behind it
-    raise ConfigurationError(f"compression: this Python has no module {name}")
+    raise ConfigurationError(f"compression: this Python has no module {name}: {fix}")
 
 
 def _check_size(size: int, frame_length: int, limit: int) -> None:
@@ -153,17 +156,19 @@ def _decompress(frame: memoryview, size: int) -> bytes:
     zstd = load_zstd()
     try:
         decompressor = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _WINDOW_LOG})
-        content, left, given = BytesIO(), size, frame  # at its end, this hands its bytes over and copies none
+        content, left, at = BytesIO(), size, 0  # at its end, `content` hands its bytes over and copies none
         while not decompressor.eof:
+            # In steps, since a decompressor copies what it is given and does not need yet.
+            given = frame[at : at + _STEP] if decompressor.needs_input else frame[:0]
             piece = decompressor.decompress(given, min(_STEP, left + 1))
             content.write(piece)
+            at += len(given)
             left -= len(piece)
-            given = frame[:0]
-            if left < 0 or not (piece or decompressor.eof):
+            if left < 0 or not (piece or given or decompressor.eof):
                 break
     except zstd.ZstdError:
         left = -1
-    if left or not decompressor.eof or decompressor.unused_data:
+    if left or not decompressor.eof or decompressor.unused_data or at < len(frame):
         raise _refuse("is not one frame of the size that it claims")
     return content.getvalue()
 

@@ -61,6 +61,7 @@ def diagnosis_document(request: Request | None, diagnosis: Diagnosis) -> dict[st
             "sealing": config.sealing,
             "require_encryption": config.require_encryption,
             "wrapping": config.wrapping,
+            "compression": config.compression,
             "namespaces": list(request.namespaces if request else ()),
         },
         "keys": [_probe_document(probe) for probe in diagnosis.probes],
@@ -87,6 +88,7 @@ def _settings(config: EnvelopeConfig) -> list[tuple[str, str]]:
         ("sealing", _on(config.sealing)),
         ("require_encryption", _on(config.require_encryption)),
         ("wrapping", config.wrapping),
+        ("compression", config.compression),
     ]
 
 
@@ -148,7 +150,7 @@ def _counts(survey: Survey) -> str:
     parts += [f"{kinds[kind]} {name}" for kind, name in names.items() if kinds[kind]]
     if survey.clear_headers:
         parts.append(f"{plural(survey.clear_headers, 'header')} in clear by headers = false")
-    parts += [f"{count} {name}" for name, count in survey.temporal.items()]
+    parts += [f"{count} × {name}" for name, count in survey.temporal.items()]
     return ", ".join(parts)
 
 

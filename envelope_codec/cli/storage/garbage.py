@@ -206,7 +206,7 @@ def _namespace_of(data: bytes) -> str:
     try:
         payload = Payload.FromString(data)
         envelope = parse(payload.metadata, payload.data)
-    except DecodeError:
+    except (DecodeError, UnicodeDecodeError):  # the latter is what protobuf's implementation in Python raises
         envelope = None
     if envelope is None:
         raise EnvelopeError("not an envelope")

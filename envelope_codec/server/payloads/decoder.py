@@ -1,4 +1,4 @@
-"""Decoding for a caller, whose budget counts what comes out of compressed payloads before it is decompressed."""
+"""Decoding for a caller, whose budget counts what payloads take in memory beyond their envelopes, before they do."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FREE = 2**14  # bytes; the entries of no honest payload take more
 
 
 class TooManyBytes(EnvelopeError):
-    """A compressed payload yields more bytes than its caller's budget has left. Nothing of it was decompressed."""
+    """A payload yields more than its caller's budget has left. It was not decompressed, or not parsed."""
 
 
 async def decode(codec: EnvelopeCodec, payloads: Sequence[Payload], visit: Visit) -> list[Payload]:

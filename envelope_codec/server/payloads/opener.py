@@ -98,6 +98,7 @@ class Opener:
         except EnvelopeError:
             for number, record in batch.items():
                 outcomes[number] = await self._single.open_ready(outcomes[number].payload, record, visit)
+                await asyncio.sleep(0)
         else:
             for (number, record), payload in zip(batch.items(), opened, strict=True):
                 outcomes[number] = opened_outcome(payload, record)
@@ -121,6 +122,7 @@ class Opener:
                 record = records.get(numbers[0])
                 if record is None:
                     outcomes[numbers[0]] = await self._single.open(outcomes[numbers[0]].payload, request)
+                    await asyncio.sleep(0)  # it may have waited for nothing
                 else:
                     await self._open_record(outcomes, numbers, record, request)
 
@@ -144,6 +146,7 @@ class Opener:
             payload = outcomes[number].payload
             if failure is None:
                 outcomes[number] = await self._single.open_ready(payload, record, request.visit)
+                await asyncio.sleep(0)
             else:
                 outcomes[number] = Outcome(payload, failure, record.namespace)
 

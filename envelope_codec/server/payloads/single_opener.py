@@ -162,7 +162,7 @@ class SingleOpener:
         except BaseException:
             visit.give_back_bytes(counted)
             raise
-        size = len(stored.data)
+        size = stored.ByteSize()
         if size > counted:
             visit.take_bytes(size - counted)
         else:

@@ -48,6 +48,27 @@ def test_each_spelling_is_read() -> None:
     assert parse_reference_document({**json.loads(today().data), "_protoMessageType": "x"}) == FOUND
 
 
+CLAIMS = {
+    "as large as this library's": {"envelope": "x" * 65_536},
+    "of many entries": {f"name-{number}": 'a text with "quotes" and {brackets}' for number in range(30)},
+}
+
+
+@pytest.mark.parametrize("claim", CLAIMS.values(), ids=CLAIMS)
+def test_large_claims_are_read(claim: dict[str, str]) -> None:
+    payload = JSONProtoPayloadConverter().to_payload(ExternalStorageReference(driver_name="cold", claim_data=claim))
+    assert payload is not None
+    assert parse_reference(payload) == Reference("cold", claim)
+
+
+@pytest.mark.parametrize("more", ['"a":"",' * 300, '"a":{},' * 300, '"a":[' + "1," * 600 + "1],", " " * 2**17])
+def test_what_would_take_long_to_parse_is_no_reference(more: str) -> None:
+    for given in (today(), earlier({"driver_name": "cold", "driver_claim": {"claim_data": {"envelope": "text"}}})):
+        given.data = b"{" + more.encode() + given.data.lstrip()[1:]
+        with pytest.raises(MalformedEnvelope):
+            parse_reference(given)
+
+
 @pytest.mark.parametrize(
     "document",
     [

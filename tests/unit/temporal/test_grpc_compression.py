@@ -113,6 +113,16 @@ async def test_gzip_alone_is_changed(
         assert told(caplog) == log, "said once"
 
 
+@pytest.mark.parametrize(("setting", "given"), [("none", GZIP), ("gzip", NONE)])
+async def test_the_line_tells_which_setting_ends_it(
+    setting: Any, given: GrpcCompression, caplog: pytest.LogCaptureFixture
+) -> None:
+    with EnvelopePlugin(FakeKms(), grpc_compression=setting) as plugin:
+        await connect(plugin, grpc_compression=given)
+    [line] = [record.getMessage() for record in caplog.records if "gRPC messages" in record.getMessage()]
+    assert line.endswith("to keep what the client is given, without this line, set grpc_compression='client'")
+
+
 @pytest.mark.parametrize("setting", ["none", "gzip", "client"])
 @pytest.mark.parametrize("given", [GZIP, NONE])
 async def test_a_plugin_that_does_not_seal_changes_nothing(

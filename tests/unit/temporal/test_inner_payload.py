@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from contextlib import suppress
 from typing import Any
 
@@ -13,7 +15,13 @@ from temporalio.api.common.v1 import Payload
 
 from envelope_codec import EnvelopeConfig, EnvelopeError, InvalidCiphertext
 from envelope_codec.temporal import inner_payload, zstd_frame
-from envelope_codec.temporal.inner_payload import COMPRESSED, InnerFormat, parse_payload, unpacking_work
+from envelope_codec.temporal.inner_payload import (
+    COMPRESSED,
+    InnerFormat,
+    foresee_unpacking,
+    parse_payload,
+    scanning_work,
+)
 from envelope_codec.temporal.sealed_payload import finish_inner_payload
 from envelope_codec.testing import FakeKms
 
@@ -110,6 +118,19 @@ def test_a_payload_that_has_the_encoding_itself_comes_back(writer: InnerFormat, 
     assert read(PLAIN, data) == payload
 
 
+def test_a_name_that_is_no_text_is_refused_whatever_protobuf_runs_on() -> None:
+    code = (
+        "from envelope_codec import InvalidCiphertext\n"
+        "from envelope_codec.temporal.inner_payload import parse_payload\n"
+        "try: parse_payload(bytes.fromhex('0a030a01ff'))\n"
+        "except InvalidCiphertext as error: print(error)\n"
+    )
+    for implementation in ("upb", "python"):
+        environ = {**os.environ, "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": implementation}
+        ran = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True)
+        assert ran.stdout == "what was sealed is not a payload\n", implementation
+
+
 def test_one_layer_is_taken_off() -> None:
     two = PLAIN.serialize(Payload.FromString(ZSTD.serialize(TEXT)))
     once = read(PLAIN, two)
@@ -156,10 +177,17 @@ def test_marks_of_the_sdk_are_dropped_from_compressed_payloads() -> None:
 
 def test_work_of_unpacking_is_known_before_it_is_done() -> None:
     each, small = inner_payload._DECOMPRESSING, Payload.FromString(ZSTD.serialize(TEXT))
-    assert unpacking_work(small) == each * (TEXT.ByteSize() + len(small.data))
+    assert foresee_unpacking(small) == (TEXT.ByteSize(), each * (TEXT.ByteSize() + len(small.data)))
     claimed = int.from_bytes(OWN.data[:4], "big")
-    assert unpacking_work(OWN) == each * (claimed + len(OWN.data)), "whoever asks has checked nothing"
-    assert unpacking_work(TEXT) == 0
+    assert foresee_unpacking(OWN) == (claimed, each * (claimed + len(OWN.data))), "whoever asks has checked nothing"
+    assert foresee_unpacking(TEXT) == (0, 0)
+
+
+def test_work_of_scanning_is_that_of_what_is_beside_the_data() -> None:
+    each, text = inner_payload._FIELD_BYTE, Payload(data=bytes(2_000))
+    assert scanning_work(text.ByteSize(), text) == each * (text.ByteSize() - 2_000)
+    assert scanning_work(1_024, Payload()) == 0, "nobody has looked"
+    assert scanning_work(2**20, Payload()) == each * 15 * 1_024, "fields that came twice are looked at as well"
 
 
 @pytest.mark.parametrize(
@@ -171,12 +199,23 @@ def test_work_of_unpacking_is_known_before_it_is_done() -> None:
     ],
 )
 def test_work_of_sealing_counts_compression(payload: Payload, size: int, compresses: bool) -> None:
-    assert ZSTD.sealing_work(payload, size) == size * (inner_payload._COMPRESSING if compresses else 1)
+    compressing = inner_payload._COMPRESSING * size + inner_payload._FIELD * len(payload.metadata)
+    assert ZSTD.sealing_work(payload, size) == (compressing if compresses else size)
+
+
+def test_work_of_sealing_counts_fields_where_somebody_looks_at_them() -> None:
+    names = Payload(metadata={f"{number:03x}": b"" for number in range(700)})
+    size = names.ByteSize()
+    assert ZSTD.sealing_work(names, size) == size + inner_payload._FIELD * 700
+    names.external_payloads.extend([Payload.ExternalPayloadDetails()] * 700)
+    assert ZSTD.sealing_work(names, size) == size + inner_payload._FIELD * 1_024
+    assert ZSTD.sealing_work(names, 1_024) == 1_024
+    assert PLAIN.sealing_work(names, size) == size
 
 
 def test_work_of_sealing_without_compression() -> None:
     assert PLAIN.sealing_work(TEXT, 2**20) == 2**20
-    assert PLAIN.sealing_work(OWN, 2**20) == inner_payload._COMPRESSING * 2**20, "it is compressed in any case"
+    assert PLAIN.sealing_work(OWN, 2**20) > inner_payload._COMPRESSING * 2**20, "it is compressed in any case"
 
 
 def with_entries(fields: int, encoding: bytes = b"json/plain") -> Payload:

@@ -17,7 +17,7 @@ from temporalio.api.common.v1 import Payload
 from envelope_codec import EnvelopeCodec, EnvelopeConfig, InvalidCiphertext
 from envelope_codec.envelope import seal
 from envelope_codec.observe import Event
-from envelope_codec.temporal import large_payloads
+from envelope_codec.temporal import large_payloads, zstd_frame
 from envelope_codec.temporal.inner_payload import COMPRESSED
 from envelope_codec.temporal.large_payloads import EACH, LARGE, SHARE, work_in_thread, work_on
 from envelope_codec.testing import FakeKms
@@ -99,6 +99,39 @@ async def test_loop_gets_its_turns_during_a_call_of_many_payloads(size: int) -> 
     assert turns.count == 1 + 3
     assert await turns.during(codec.decode(sealed)) == plain
     assert turns.count >= 1 + 3
+    codec.close()
+
+
+MANY_FIELDS = {
+    "entries": b"\x0a\x00",
+    "long varints": b"\xa0\x80\x80\x80\x00" + b"\x80" * 9 + b"\x00",
+}
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+@pytest.mark.parametrize("field", MANY_FIELDS.values(), ids=MANY_FIELDS)
+async def test_loop_gets_its_turns_while_somebody_looks_at_many_fields(field: bytes, compressed: bool) -> None:
+    codec, turns = EnvelopeCodec(FakeKms()), Turns()
+    await warm(codec)
+    content = field * 1_024
+    if compressed:
+        data = b"".join(zstd_frame.compress(content))
+        content = Payload(metadata={"encoding": COMPRESSED}, data=data).SerializeToString()
+    key = await codec.keyring.sealing_key("default")
+    wrapped, sealed = seal(content, key.record, key.key)
+    assert wrapped is not None
+    envelope = Payload(metadata={**key.record.metadata, "encryption-data-key": wrapped}, data=sealed)
+    reader = codec if compressed else codec.with_budget(lambda size: None)
+    await turns.during(reader.decode([envelope] * 20))
+    assert turns.count >= 10
+    codec.close()
+
+
+async def test_loop_gets_its_turns_while_payloads_of_many_fields_are_compressed() -> None:
+    codec, turns = EnvelopeCodec(EnvelopeConfig(key=FakeKms(), compression="zstd")), Turns()
+    await warm(codec)
+    await turns.during(codec.encode([Payload(metadata={f"{number:03x}": b"" for number in range(1_000)})] * 20))
+    assert turns.count >= 7
     codec.close()
 
 

@@ -349,13 +349,36 @@ def test_content_is_in_memory_once_after_it_was_decompressed() -> None:
     assert peak < 1.7 * len(content)
 
 
+def test_a_frame_is_in_memory_once_while_it_is_decompressed() -> None:
+    content = os.urandom(2**23)
+    data = b"".join(zstd_frame.store(content))
+    tracemalloc.start()
+    try:
+        assert zstd_frame.decompress(data, 2**26) == content
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1.4 * len(content), "the content, and two steps"
+
+
+@pytest.mark.parametrize("more", [1, 2**20, 3 * 2**20 + 1])
+def test_what_follows_a_frame_is_refused_wherever_a_step_ends(more: int) -> None:
+    for size in (2**20 - 18, 2**20, 2 * 2**20 - 21, 2 * 2**20):
+        data = b"".join(zstd_frame.store(os.urandom(size)))
+        assert len(zstd_frame.decompress(data, 2**26)) == size
+        with pytest.raises(InvalidCiphertext, match="not one frame"):
+            zstd_frame.decompress(data + bytes(more), 2**26)
+        with pytest.raises(InvalidCiphertext):
+            zstd_frame.decompress(data[:-1], 2**26)
+
+
 def test_a_python_without_zstd_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "backports.zstd", None)
     monkeypatch.setitem(sys.modules, "compression.zstd", None)
     monkeypatch.delattr("backports.zstd", raising=False)
     load_zstd.cache_clear()
     try:
-        with pytest.raises(ConfigurationError, match=r"has no module (backports|compression)\.zstd"):
+        with pytest.raises(ConfigurationError, match=r"has no module (backports|compression)\.zstd: (install|use)"):
             load_zstd()
     finally:
         load_zstd.cache_clear()

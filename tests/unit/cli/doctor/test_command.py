@@ -75,13 +75,13 @@ def test_people_are_told_what_was_found(run: Run, uri: str) -> None:
         "  sealing             on",
         "  require_encryption  off",
         "  wrapping            wrapping-key",
+        "  compression         none",
         "",
         "Master keys",
-        lines[7],
     ]
-    assert lines[7].startswith("  prod                key: localfile://")
-    assert lines[8].startswith("                      wrap ok in ")
-    assert ", unwrap ok in " in lines[8]
+    assert lines[8].startswith("  prod                key: localfile://")
+    assert lines[9].startswith("                      wrap ok in ")
+    assert ", unwrap ok in " in lines[9]
     assert "  advice    default-key-for-all: key" in lines
     assert lines[-1] == "  No problem, 2 pieces of advice."
     assert max(map(len, lines)) <= 100
@@ -96,6 +96,7 @@ def test_programs_are_told_the_same(run: Run, uri: str) -> None:
         "sealing": True,
         "require_encryption": False,
         "wrapping": "wrapping-key",
+        "compression": "none",
         "namespaces": ["prod"],
     }
     (key,) = document["keys"]

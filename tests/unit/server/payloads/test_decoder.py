@@ -8,6 +8,7 @@ import pytest
 from temporalio.api.common.v1 import Payload
 
 from envelope_codec import EnvelopeCodec, EnvelopeConfig, InvalidCiphertext
+from envelope_codec.envelope import seal
 from envelope_codec.server import ServerConfig
 from envelope_codec.server.metrics import Metrics
 from envelope_codec.server.payloads.decoder import TooManyBytes, decode
@@ -112,3 +113,19 @@ async def test_entries_count_as_much_as_they_take_in_the_answer(compression: str
     with pytest.raises(TooManyBytes):
         await decode(codec, await codec.encode([honest, hostile]), visit)
     assert budgets._bytes.used == before
+
+
+@pytest.mark.parametrize("size", [3_000, 2**21])
+async def test_many_fields_count_before_they_are_parsed(size: int) -> None:
+    codec = EnvelopeCodec(FakeKms())
+    key = await codec.keyring.sealing_key("default")
+    wrapped, data = seal(b"\x0a\x00" * (size // 2), key.record, key.key)
+    assert wrapped is not None
+    hostile = Payload(metadata={**key.record.metadata, "encryption-data-key": wrapped}, data=data)
+    budgets = admission(total=6 * size, each=3 * size)
+    visit = budgets.visit("mallory")
+    assert await decode(codec, [hostile], visit) == [Payload(metadata={"": b""})]
+    assert budgets._bytes.used == 3 * size
+    with pytest.raises(TooManyBytes):
+        await decode(codec, [hostile], visit)
+    assert budgets._bytes.used == 3 * size
