@@ -77,13 +77,16 @@ def add_verified(row: KeystoreRow, recipient: Recipient, replaces: bytes | None 
     if recipient in row.verified:
         return row
     before = next((one for one in row.verified if one.key_id == recipient.key_id), None)
-    if before is not None and before.ciphertext != replaces:
-        raise ChangeRefused("the row has another verified recipient of this master key")
     if before is None and len(row.verified) == MAX_RECIPIENTS:
         raise ChangeRefused("the row has eight verified recipients, and no more fit")
-    kept = tuple(recipient if one is before else one for one in row.verified)
-    imported = tuple(one for one in row.imported if one.key_id != recipient.key_id)
-    return replace(row, verified=kept if before else (*kept, recipient), imported=imported, tag=b"")
+    if before is not None and before.ciphertext != replaces:
+        raise ChangeRefused("the row has another verified recipient of this master key")
+    return replace(
+        row,
+        verified=_with(row.verified, recipient, before),
+        imported=_without(row.imported, recipient.key_id),
+        tag=b"",
+    )
 
 
 def drop(row: KeystoreRow, key_id: str, proof: Recipient) -> KeystoreRow:
@@ -99,8 +102,7 @@ def drop(row: KeystoreRow, key_id: str, proof: Recipient) -> KeystoreRow:
     """
     if proof.key_id == key_id or proof not in row.verified:
         raise ChangeRefused("the row has not got the verified recipient that was unwrapped to prove it serves")
-    verified = tuple(one for one in row.verified if one.key_id != key_id)
-    imported = tuple(one for one in row.imported if one.key_id != key_id)
+    verified, imported = _without(row.verified, key_id), _without(row.imported, key_id)
     return replace(row, verified=verified, imported=imported, tag=row.tag if verified == row.verified else b"")
 
 
@@ -117,3 +119,14 @@ def _start(record: Record, row: KeystoreRow | None) -> KeystoreRow:
 
 def _names(recipients: Iterable[Recipient]) -> set[str]:
     return {recipient.key_id for recipient in recipients}
+
+
+def _with(listed: tuple[Recipient, ...], recipient: Recipient, before: Recipient | None) -> tuple[Recipient, ...]:
+    """Return the list with ``recipient`` in the place of ``before``, or at its end."""
+    if before is None:
+        return (*listed, recipient)
+    return tuple(recipient if one is before else one for one in listed)
+
+
+def _without(listed: tuple[Recipient, ...], key_id: str) -> tuple[Recipient, ...]:
+    return tuple(one for one in listed if one.key_id != key_id)
