@@ -109,7 +109,8 @@ def _time(entrant: str, size: str, operation: str, field: str) -> Callable[[Resu
 
 def _replay(field: str, choose: Callable[[list[float]], float]) -> Callable[[Results], float]:
     def measure(results: Results) -> float:
-        found = [float(row[field]) for row in results["replay"]["rows"] if row["events"] == 2_000]
+        rows = results["replay"]["rows"]
+        found = [float(row[field]) for row in rows if abs(row["events"] - 2_000) <= 20]  # whole workflow tasks
         if not found:
             raise LookupError("no replay of 2,000 events")
         return choose(found)

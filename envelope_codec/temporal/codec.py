@@ -45,11 +45,11 @@ from envelope_codec.keys.sealing_key import Scope, SealingKey
 from envelope_codec.kms import MasterKey
 from envelope_codec.observe import Observer
 from envelope_codec.temporal.codec_events import CodecEvents
-from envelope_codec.temporal.inner_payload import InnerFormat, foresee_unpacking, scanning_work
+from envelope_codec.temporal.inner_payload import COMPRESSED, InnerFormat, foresee_unpacking, scanning_work
 from envelope_codec.temporal.large_payloads import EACH, LARGE, SHARE, must_wait, work_in_thread
 from envelope_codec.temporal.legacy import LegacyCodecs, load_legacy_codecs
 from envelope_codec.temporal.replay_errors import note_error
-from envelope_codec.temporal.sealed_payload import finish_inner_payload, seal_payload
+from envelope_codec.temporal.sealed_payload import finish_inner_payload, seal_payload, strip
 from envelope_codec.temporal.system_payloads import admit
 from envelope_codec.temporal.untouched import any_untouched, is_untouched
 from envelope_codec.temporal.zstd_frame import Take
@@ -289,23 +289,46 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
             else:
                 content = open_envelope(envelope, key)
                 del envelope  # or its data would be in memory while the payload is made
-                inner = self._inner.parse(content)
-                size, unpacking = foresee_unpacking(inner)
-                work += unpacking
-                if work > LARGE:  # a small envelope may yield much
-                    del content, inner
-                    opened.append(await self._open_large(payload, [], key, record))
-                else:
-                    plain = finish_inner_payload(inner, self._inner)
+                plain = self._inner.parse(content)
+                metadata = plain.metadata  # asked for once: each time it is another object
+                if self._inner.take is None and metadata.get(NAME_ENCODING) != COMPRESSED:
+                    strip(metadata)
                     opened.append(plain)
-                    looked_at = size or (0 if self._inner.take is None else len(content))
-                    done += work + EACH + scanning_work(looked_at, plain)
+                    done += work + EACH
+                else:
+                    length, inner = len(content), [plain]
+                    del content, plain, metadata
+                    plain, work = await self._unpack(payload, inner, length, key, record)
+                    opened.append(plain)
+                    done += work
             keyring.note_opened(record)
         if self._events.wants_successes:
             counts = {**others, "open": len(opened) - sum(others.values())}
             for operation in filter(counts.get, counts):
                 self._events.report_success(operation, counts[operation], begun)
         return opened
+
+    async def _unpack(
+        self, payload: Payload, inner: list[Payload], length: int, key: bytes, record: Record
+    ) -> tuple[Payload, int]:
+        """Return what was in ``payload``, and how much work of this thread it took: in bytes that the cipher does.
+
+        Args:
+            payload: an envelope.
+            inner: what was in it, ``length`` bytes, perhaps compressed. It is taken out.
+            length: in bytes.
+            key: opens it.
+            record: of the envelope.
+        """
+        packed = inner.pop()
+        size, work = foresee_unpacking(packed)
+        work += length
+        if work > LARGE:  # a small envelope may yield much
+            del packed
+            return await self._open_large(payload, [], key, record), 0
+        plain = finish_inner_payload(packed, self._inner)
+        looked_at = size or (0 if self._inner.take is None else length)
+        return plain, work + EACH + scanning_work(looked_at, plain)
 
     async def _open_large(self, payload: Payload, held: list[Envelope], key: bytes, record: Record) -> Payload:
         keyring = self._keyring

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
+
 from temporalio.api.common.v1 import Payload
 
 from envelope_codec.envelope import NAME_DATA_KEY, parse, seal
@@ -47,12 +49,16 @@ def finish_inner_payload(payload: Payload, inner: InnerFormat = _DEFAULT) -> Pay
         InvalidCiphertext: it is compressed in a way that no reader accepts.
     """
     payload = inner.unpack(payload)
-    metadata = payload.metadata
+    strip(payload.metadata)
+    return payload
+
+
+def strip(metadata: MutableMapping[str, bytes]) -> None:
+    """Take out of the metadata of an inner payload what only writers or the SDK's core may set."""
     if PADDING in metadata:
         del metadata[PADDING]
     if SYSTEM_MARK in metadata:  # the SDK would take a payload with this mark for one that nobody sealed
         del metadata[SYSTEM_MARK]
-    return payload
 
 
 def is_sealed(payload: Payload, *, stored: bool = True) -> bool:

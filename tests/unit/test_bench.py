@@ -147,7 +147,7 @@ def _results(ratio: float = 1.0) -> dict[str, dict[str, Any]]:
     counted = [
         {"variant": name, "instructions": value, "ratio": 1.0} for name, value in (("sealed", ratio), ("idle", 1.0))
     ]
-    replays = {"events": 2_000, "shape": "one at a time", "cold": ratio, "warm": 1.0, "ratio": ratio, "calls": 4}
+    replays = {"events": 1_994, "shape": "one at a time", "cold": ratio, "warm": 1.0, "ratio": ratio, "calls": 4}
     peers: dict[str, Any] = {
         "entrants": [{"name": "this", "setup": "so", "source": ""}],
         "missing": {"Tink": "no wheel"},

@@ -271,7 +271,7 @@ async def test_what_comes_up_in_the_middle_of_the_work(
         def __await__(self) -> Any:
             return work().__await__()
 
-    monkeypatch.setattr(codec, "seal_payload" if operation == "encode" else "finish_inner_payload", fails)
+    monkeypatch.setattr(codec, "seal_payload" if operation == "encode" else "strip", fails)
     error = await failure(Runs())
     if issubclass(kind, Exception):
         assert type(error) is EnvelopeError
