@@ -166,7 +166,8 @@ class Succession:
     def _go_on(self, scope: Scope, slot: Slot, *, outage: bool) -> bool:
         """Let the current key go on while the next can't be had. Say whether it does; the next is asked for again soon.
 
-        In an outage it goes on past its age and count, while its leases and their grace last.
+        In an outage it goes on past its age and count, while its leases and their grace last, and for `outage_grace` at
+        most. The leases alone are no bound where the KMS renews them and it is the keystore that gives no answer.
         """
         key, now = slot.current, Moment.now(self._clock)
         if key is None:
@@ -175,8 +176,8 @@ class Succession:
             self._leases.renew_now(key.leases)  # the outage has not been noticed while nothing was used
         if not may_go_on(outage=outage, due=key.is_due(*now), vouched=key.live_lease(*now) is not None):
             return False
-        if outage:
-            key.extend(now, _EXTENSION)
+        if outage and not key.extend(now, _EXTENSION, self._limits.outage_grace):
+            return False
         key.at_next_use = AtNextUse.WAIT
         self._schedule(scope, slot, _RETRY)
         return True
