@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from envelope_codec.envelope import Purpose, Recipient, Record, build_record
-from envelope_codec.errors import KeyDenied, KmsUnavailable
+from envelope_codec.errors import KeyDenied, KeyNotConfigured, KmsUnavailable
 from envelope_codec.keys.draft import Draft
 from envelope_codec.keys.keyset import KeySet
 from envelope_codec.keys.publication import Publication
 from envelope_codec.keystore_change import import_record
-from envelope_codec.keystore_row import row_key
+from envelope_codec.keystore_row import parse_row, row_key
 from envelope_codec.kms import WrappedSecret
 from envelope_codec.testing import FakeKeystore, FakeKms
 from tests.support.forked_child import in_child
@@ -73,6 +73,41 @@ async def test_the_record_is_checked_before_it_is_published() -> None:
     order: list[str] = []
     await publishing.ring.seal()
     assert order == ["wrap", "unwrap", "put"]
+
+
+async def test_the_keystore_gets_nothing_but_wrapped_keys() -> None:
+    publishing = Publishing()
+    key = await publishing.ring.seal()
+    recipient = key.record.recipients[0]
+    secret = publishing.kms.unwrap(wrapped(recipient), key.record.kms_context).secret
+    [(data, _)] = publishing.keystore.kept.values()
+    assert len(key.key) == len(secret) == 32
+    assert key.key not in data
+    assert secret not in data
+    assert len(data) < len(key.record.head) + len(recipient.ciphertext) + 200
+
+
+async def test_what_the_keystore_says_of_a_new_key_changes_nothing_of_it() -> None:
+    """Its writer is quicker, and puts a row there with a recipient of his own."""
+    theirs = FakeKms("fakekms://theirs")
+    planted = Recipient(theirs.key_id, "1", b"made up")
+
+    class Quicker(FakeRows):
+        def put(self, key: bytes, data: bytes, revision: str | None, timeout: float) -> str:
+            if not self.keystore.kept:
+                self.keep(replace(parse_row(key, data), verified=(planted,)))
+            return super().put(key, data, revision, timeout)
+
+    rows = Quicker()
+    ring = Ring(keystore=rows)
+    key = await ring.seal()
+    assert [recipient.key_id for recipient in key.record.recipients] == [ring.kms.key_id]
+    assert await ring.open(key.record) == key.key
+    row = rows.row(key.record)
+    assert row is not None
+    assert row.verified == (planted, *key.record.recipients)
+    with pytest.raises(KeyNotConfigured):
+        await Ring(FakeKms(), keystore=rows).open(key.record)
 
 
 async def test_the_next_key_is_published_too() -> None:
