@@ -105,7 +105,9 @@ class Succession:
         if flight is not None:
             await flight.wait(self._clock, deadline)
         if slot.current is old:
-            raise KmsUnavailable("the KMS did not answer; the wrapping key in use goes on", operation="wrap")
+            raise KmsUnavailable(
+                "the KMS or the keystore did not answer; the wrapping key in use goes on", operation="wrap"
+            )
 
     def replace(self, scope: Scope, slot: Slot) -> None:
         """Get the next key. One attempt; runs in a thread."""
