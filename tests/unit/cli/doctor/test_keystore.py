@@ -92,7 +92,7 @@ async def test_a_keystore_that_can_not_be_used_is_a_problem(fault: str, code: Co
     keystore.down = fault == "down"
     keystore.refuses.add(fault)
     if fault == "broken":
-        keystore.before_call = lambda operation: 1 / 0  # type: ignore[assignment,return-value]
+        keystore.before_call = lambda operation: 1 / 0  # type: ignore[assignment]
     told = await tell(keystore)
     assert told.codes == [(code, Level.problem)]
     assert told.finding.fix
