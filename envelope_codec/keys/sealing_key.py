@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -221,7 +222,8 @@ class WrappingKey(SealingKey):
         Args:
             now: this moment.
             seconds: until it is extended again.
-            grace: it goes on for no longer than this after it was first due. What it has had of that is gone for good.
+            grace: it goes on for no longer than this after it was first due; what it has had of that is gone for good.
+                Infinite in an outage of the KMS, in which the leases end it.
 
         Returns:
             Whether any of the grace is left.
@@ -230,10 +232,11 @@ class WrappingKey(SealingKey):
             self._spent_at = now
         end = now.after(min(seconds, grace - self.overdue(now)))
         if end.monotonic <= now.monotonic:
+            self._due_monotonic, self._due_time = min(self._due_monotonic, now.monotonic), min(self._due_time, now.time)
             return False
         if self.is_due(*now):
             self._turn(Turn.OVERDRAW)
-        if self._spent_at is None:
+        if self._spent_at is None or math.isinf(grace):
             end = Moment(max(self._due_monotonic, end.monotonic), max(self._due_time, end.time))
         self._due_monotonic, self._due_time = end
         return True

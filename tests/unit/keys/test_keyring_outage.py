@@ -521,24 +521,3 @@ async def test_an_outage_in_which_calls_hang_makes_no_caller_wait_once_it_is_kno
         missing += ring.keyring.try_opening_key(record) != key
         missing += ring.keyring.try_sealing_key("default") is None
     assert missing == 0
-
-
-async def test_a_kms_that_unwraps_and_gives_no_answer_to_wraps_lends_the_key_in_use_the_grace_and_no_more() -> None:
-    """Its lease is renewed all the while."""
-    ring = Ring()
-
-    def fail(operation: str) -> None:
-        if operation == "wrap":
-            raise KmsUnavailable("the KMS did not answer")
-
-    await ring.seal()
-    ring.kms.before_call = fail
-    use = ring.keyring.try_sealing_key
-    ring.advance(MAX_AGE + GRACE - LEASE, step=LEASE / 10, use=lambda: use("default"))
-    assert use("default") is not None
-    ring.advance(LEASE, step=LEASE / 10, use=lambda: use("default"))
-    assert use("default") is None
-    with pytest.raises(KmsUnavailable, match="the KMS did not answer"):
-        await ring.seal(timeout=60)
-    ring.kms.before_call = lambda operation: None
-    await ring.seal()

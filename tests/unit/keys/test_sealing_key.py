@@ -130,6 +130,18 @@ def test_what_has_sealed_enough_goes_on_for_the_grace_although_it_is_young() -> 
     assert key.is_due(*NOW.after(GRACE))
 
 
+def test_in_an_outage_of_the_kms_the_leases_end_it_and_the_grace_of_the_keystore_counts_all_the_same() -> None:
+    key = key_with(lease_of())
+    key.spend()
+    assert key.extend(NOW.after(0.0), 30.0, math.inf)
+    assert (key.stage, key.due) == (Stage.OVERDRAWN, NOW.after(AGE))
+    assert key.extend(NOW.after(GRACE - 1.0), 30.0, GRACE)
+    assert key.due == NOW.after(GRACE)
+    assert key.extend(NOW.after(GRACE + 1.0), 30.0, math.inf)
+    assert not key.extend(NOW.after(GRACE + 2.0), 30.0, GRACE)
+    assert key.is_due(*NOW.after(GRACE + 2.0))
+
+
 def test_the_grace_ends_by_either_clock() -> None:
     key = key_with(lease_of())
     suspended = Moment(NOW.monotonic, NOW.time + AGE + GRACE)
