@@ -28,8 +28,8 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from envelope_codec import EnvelopePlugin, Event
 from envelope_codec.cli.demo.search import Needles
-from envelope_codec.cli.payloads.message import payloads_in
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable, MalformedEnvelope
+from envelope_codec.temporal.payload_walk import payloads_in
 from envelope_codec.testing import FakeKms
 from tests.support.kms_connection import KmsConnection
 from tests.support.payload_points import FAR, FAR_WORKFLOWS, PLAIN_WORKFLOWS, SECRET, SOON, Code, Operations
