@@ -262,8 +262,8 @@ class EnvelopeConfig(_MasterKeys):
     outage_grace: Seconds = Field(
         3_600.0,
         ge=0,
-        description="How much longer than the `lease` keys at hand serve while the KMS can't be reached. `0`: no "
-        "longer.",
+        description="How much longer than the `lease` keys at hand serve while the KMS can't be reached, and than "
+        "`max_age` and `max_payloads` allow while a required `keystore` can't take the next key. `0`: no longer.",
     )
     refusal_ttl: Seconds = Field(
         5.0, ge=0, description="How long a refusal, to wrap or to unwrap, is repeated without asking the KMS again."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as OutOfTime
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -19,10 +20,15 @@ T = TypeVar("T")
 
 _MARGIN = 1.0  # seconds: the event loop keeps the time, and this is for a loop that has died
 _CLOSE_SECONDS = 5.0
+_AT_ONCE = 32  # calls
+_SILENT = "the keystore did not answer"
+
+CLOSED = "the keystore has been closed"
+"""Reason of the error of a call that comes too late."""
 
 
 class KeystoreThread:
-    """A keystore, for any number of threads. A forked child opens its own.
+    """A keystore, for any number of threads, so many calls at a time. A forked child opens its own.
 
     Args:
         keystore: a URL, whose keystore is opened here and closed with this object; or a keystore, which is used from
@@ -38,32 +44,54 @@ class KeystoreThread:
         if isinstance(keystore, KeystoreUrl):
             keystore.open()  # only to find out now what is wrong with the URL
         self._given = keystore
-        self._keystore: PerProcess[Keystore] = PerProcess(lambda _: self._open())
+        # On connections of its parent, a forked child would mix replies up.
+        self._opened: PerProcess[_Opened] = PerProcess(lambda _: _Opened(self._open()))
         self._loop = BackgroundLoop()
         self._closed = False
+        self._logged = False
 
     def get(self, key: bytes, timeout: float) -> Kept | None:
         """See `envelope_codec.keys.RowSource.get`."""
-        return self._call(lambda keystore: keystore.get(key), timeout)
+        return self._call("get", lambda keystore: keystore.get(key), timeout)
 
     def put(self, key: bytes, data: bytes, revision: str | None, timeout: float) -> str:
         """See `envelope_codec.keys.RowSource.put`."""
-        return self._call(lambda keystore: keystore.put(key, data, revision), timeout)
+        return self._call("put", lambda keystore: keystore.put(key, data, revision), timeout)
 
     def close(self) -> None:
         """Close the keystore, if it was opened here, and end the thread. Does not wait. May be called twice."""
+        self.end()
+
+    def end(self) -> Future[None] | None:
+        """Do as `close` does. Return what is done once the connections are released; None if there are none."""
         self._closed = True
-        keystore = self._keystore.take()
-        if keystore is None or not self._owned:
+        opened = self._opened.take()
+        if opened is None or not self._owned:
             self._loop.close()
-            return
+            return None
         with suppress(ConnectionError):  # it has been closed
-            self._loop.submit(_close(keystore)).add_done_callback(lambda _: self._loop.close())
+            closing = self._loop.submit(_close(opened.keystore))
+            closing.add_done_callback(lambda _: self._loop.close())
+            return closing
+        return None
+
+    def submit(self, operation: str, call: Callable[[Keystore], Coroutine[Any, Any, T]], timeout: float) -> Future[T]:
+        """Make one call on the event loop. Return what will be its outcome, which nobody can cancel.
+
+        Args:
+            operation: for errors.
+            call: makes the call.
+            timeout: seconds, the waiting for its turn included. Then the outcome is `StoreUnavailable`.
+
+        Raises:
+            ConnectionError: this object has been closed. It is the outcome of calls that were under way then.
+        """
+        return self._loop.submit(self._timed(operation, call, timeout))
 
     def _open(self) -> Keystore:
         return self._given.open() if isinstance(self._given, KeystoreUrl) else self._given
 
-    def _call(self, call: Callable[[Keystore], Coroutine[Any, Any, T]], timeout: float) -> T:
+    def _call(self, operation: str, call: Callable[[Keystore], Coroutine[Any, Any, T]], timeout: float) -> T:
         """Make one call on the event loop, and wait for it.
 
         Raises:
@@ -71,16 +99,16 @@ class KeystoreThread:
             StoreRefused: as the keystore raised it.
         """
         try:
-            return self._loop.submit(self._timed(call, timeout)).result(timeout + _MARGIN)
+            return self.submit(operation, call, timeout).result(timeout + _MARGIN)
         except ConnectionError:
-            reason = "the keystore has been closed"
+            reason = CLOSED
         except OutOfTime:
-            reason = "the keystore did not answer"
-        raise StoreUnavailable(reason)
+            reason = _SILENT
+        raise StoreUnavailable(reason, operation=operation)
 
-    async def _timed(self, call: Callable[[Keystore], Coroutine[Any, Any, T]], timeout: float) -> T:
+    async def _timed(self, operation: str, call: Callable[[Keystore], Coroutine[Any, Any, T]], timeout: float) -> T:
         """Make one call. One that takes too long is cancelled and not waited for: its good end may take seconds."""
-        task = asyncio.get_running_loop().create_task(call(self._here()))
+        task = asyncio.get_running_loop().create_task(_in_turn(self._here(operation), call))
         try:
             await asyncio.wait([task], timeout=timeout)
             if task.done():
@@ -88,18 +116,33 @@ class KeystoreThread:
         finally:
             task.cancel()
             task.add_done_callback(_see)
-        raise StoreUnavailable("the keystore did not answer")
+        raise StoreUnavailable(_SILENT, operation=operation)
 
-    def _here(self) -> Keystore:
+    def _here(self, operation: str) -> _Opened:
         """Return the keystore of this process, which is opened on its event loop."""
         if self._closed:
-            raise StoreUnavailable("the keystore has been closed")
+            raise StoreUnavailable(CLOSED, operation=operation)
         try:
-            return self._keystore.get()
+            return self._opened.get()
         except Exception as error:
             cause = error.reason if isinstance(error, ConfigurationError) else place_of(error)
-        logger.error("the keystore can't be opened any more, and could be before: %s", cause)
-        raise StoreUnavailable("the keystore can't be opened any more")
+        if not self._logged:
+            self._logged = True
+            logger.error("the keystore can't be opened any more, and could be before: %s", cause)
+        raise StoreUnavailable("the keystore can't be opened any more", operation=operation)
+
+
+class _Opened:
+    """The keystore that one process has open."""
+
+    def __init__(self, keystore: Keystore) -> None:
+        self.keystore = keystore
+        self.turns = asyncio.Semaphore(_AT_ONCE)
+
+
+async def _in_turn(opened: _Opened, call: Callable[[Keystore], Coroutine[Any, Any, T]]) -> T:
+    async with opened.turns:
+        return await call(opened.keystore)
 
 
 def _see(task: asyncio.Task[Any]) -> None:

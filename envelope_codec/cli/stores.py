@@ -55,7 +55,7 @@ async def open_store(url: StoreUrl) -> AsyncIterator[PayloadStore]:
     finally:
         with suppress(Exception):  # the server may be gone, or give no answer
             await asyncio.wait_for(store.close(), _TO_CLOSE)
-        await _wait_for_sqlite_threads()
+        await wait_for_sqlite_threads()
 
 
 async def check_store(store: PayloadStore, *, writes: bool) -> None:
@@ -81,7 +81,7 @@ def proves_nothing(error: EnvelopeError, *, writes: bool) -> bool:
     return not writes and error.code == MAYBE_MISSING
 
 
-async def _wait_for_sqlite_threads() -> None:
+async def wait_for_sqlite_threads() -> None:
     """Wait a moment for threads of aiosqlite.
 
     aiosqlite does not wait for its thread where a connection could not be made. Such a thread tells the event loop that

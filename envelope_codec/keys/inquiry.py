@@ -62,6 +62,8 @@ class Inquiry:
         self._accepted: set[str] = set()
         self._asked: dict[int, list[Recipient]] = {}  # by identity of the master key
         self._silent: set[int] = set()  # identities of those that gave no answer
+        self._calls_made = 0
+        self._cut_short = False  # whether the row, or a recipient of it, was passed over since eight calls were made
         self._row: tuple[tuple[Recipient, ...], ...] | None = None
 
     def pairs(self, only: Container[int] | None = None) -> Iterator[tuple[Recipient, MasterKey]]:
@@ -72,13 +74,15 @@ class Inquiry:
         master keys may accept the same key ids, and are not all spent on one recipient.
 
         The keystore is asked once, and only if some master key could still serve. Its recipients get no more calls than
-        eight with those before.
+        eight with those before. None are set aside for them: else whoever writes to the keystore could take the place
+        of a recipient of the envelope that serves. A refusal that is remembered is no call.
         """
         yield from self._in_turn(self._record.recipients, only)
         if self._needs_row(only):
             for recipients in self._recipients_of_row():
                 for pair in self._in_turn(recipients, only):
                     if self._calls_made >= MAX_RECIPIENTS:
+                        self._cut_short = True
                         return
                     yield pair
 
@@ -115,6 +119,7 @@ class Inquiry:
             self._errors.append(refusal[0].fresh())
             return None
         seconds = self._key_set.lease if self._key_set is not None else None
+        self._calls_made += 1
         try:
             return self._leases.unwrap(self._record, recipient, master, seconds)
         except EnvelopeError as error:
@@ -131,12 +136,10 @@ class Inquiry:
 
         A master key that could not say whether a recipient is its own does not matter where another one said so.
         """
+        if self._cut_short:
+            log_cut_short(self._record)
         unsure = [error for key_id, error in self._unsure if key_id not in self._accepted]
         return pick_decisive([*self._errors, *unsure, *self._unread], "open")
-
-    @property
-    def _calls_made(self) -> int:
-        return sum(map(len, self._asked.values()))
 
     @property
     def _masters(self) -> tuple[MasterKey, ...]:
@@ -156,13 +159,15 @@ class Inquiry:
 
         With ``only`` None, those that are known to be out of reach are asked later.
         """
-        if self._calls_made >= MAX_RECIPIENTS or not self._lookups.cover(self._record):
+        if not self._lookups.cover(self._record) or not any(self._is_left(master, only) for master in self._masters):
             return False
-        for master in self._masters:
-            due = not self._calls.breaker(master).is_open if only is None else id(master) in only
-            if due and id(master) not in self._silent and len(self._asked.get(id(master), ())) < 2:
-                return True
-        return False
+        self._cut_short = self._calls_made >= MAX_RECIPIENTS
+        return not self._cut_short
+
+    def _is_left(self, master: MasterKey, only: Container[int] | None) -> bool:
+        """Say whether ``master`` may still be asked for some recipient, whichever that is."""
+        due = not self._calls.breaker(master).is_open if only is None else id(master) in only
+        return due and id(master) not in self._silent and len(self._asked.get(id(master), ())) < 2
 
     def _recipients_of_row(self) -> tuple[tuple[Recipient, ...], ...]:
         """Return the verified and the imported recipients of the record's row. Takes note if it can't be read."""
@@ -224,3 +229,10 @@ def log_unconfigured(record: Record) -> None:
     text = "no master key of %.600r is configured for namespace %.200r: add it to decrypt_keys, if it is one of "
     text += "yours, and check with `envelope-codec doctor`"
     logger.warning(text, [recipient.key_id for recipient in record.recipients], record.namespace)
+
+
+def log_cut_short(record: Record) -> None:
+    """Log that the row of ``record`` was not asked for all that it has, and what to do."""
+    text = "the record %s of namespace %.200r has cost eight calls, and what the keystore has of it was passed over: "
+    text += "take master keys that are gone out of the configuration of that namespace"
+    logger.warning(text, record.id.hex(), record.namespace)

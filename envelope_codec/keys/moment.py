@@ -26,3 +26,7 @@ class Moment(NamedTuple):
     def after(self, seconds: float) -> Moment:
         """Return the moment so many seconds later."""
         return Moment(self.monotonic + seconds, self.time + seconds)
+
+    def behind(self, other: Moment) -> float:
+        """Return how many seconds ``other`` is later, by the clock that says more."""
+        return max(other.monotonic - self.monotonic, other.time - self.time)

@@ -116,10 +116,7 @@ class OpeningKeys:
         """
         if self._limits.cache_size < _AHEAD_FITS:
             return False
-        if self.at_hand(record) is not None:
-            return True
-        key_set = self._key_sets(record.namespace)
-        if key_set is None or any(self._calls.breaker(master).is_open for master in key_set.masters):
+        if self.at_hand(record) is not None or not self._all_answer(record.namespace):
             return True
         reference = digest_of(record)
         with self._calls.lock:
@@ -132,6 +129,11 @@ class OpeningKeys:
             flight, _ = self._flight(record, reference)
         self._calls.fly(flight, lambda: self._land(reference))
         return True
+
+    def _all_answer(self, namespace: str) -> bool:
+        """Say whether ``namespace`` has master keys, each of which answered when it was last asked."""
+        key_set = self._key_sets(namespace)
+        return key_set is not None and not any(self._calls.breaker(master).is_open for master in key_set.masters)
 
     def keep_own(self, made: Wrapped) -> None:
         """Keep a new wrapping key of this process, so that what it seals opens here without another call.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -144,6 +145,7 @@ class WrappingKey(SealingKey):
         "_due_monotonic",
         "_due_time",
         "_numbers",
+        "_spent_at",
         "at_next_use",
         "leases",
         "prepare_from",
@@ -161,6 +163,7 @@ class WrappingKey(SealingKey):
         self.at_next_use = AtNextUse.NOTHING
         self.sealed = 0
         self._due_monotonic, self._due_time = term.due
+        self._spent_at: Moment | None = None
         self._numbers = itertools.count(1)  # next() is atomic, += is not
 
     @property
@@ -205,12 +208,38 @@ class WrappingKey(SealingKey):
         """End it: it has sealed as many payloads as it may."""
         self._turn(Turn.SPEND)
 
-    def extend(self, now: Moment, seconds: float) -> None:
-        """In an outage, let it seal for so many seconds from ``now`` on, past its age and number of payloads."""
+    def overdue(self, now: Moment) -> float:
+        """Return for how many seconds it has been due by its own term, whatever an outage has added. Negative before.
+
+        What has sealed enough counts from when that was found in an outage.
+        """
+        first = self.term.due.behind(now)
+        return first if self._spent_at is None else max(first, self._spent_at.behind(now))
+
+    def extend(self, now: Moment, seconds: float, grace: float) -> bool:
+        """In an outage, let it seal for so many seconds from ``now`` on, past its age and number of payloads.
+
+        Args:
+            now: this moment.
+            seconds: until it is extended again.
+            grace: it goes on for no longer than this after it was first due; what it has had of that is gone for good.
+                Infinite in an outage of the KMS, in which the leases end it.
+
+        Returns:
+            Whether any of the grace is left.
+        """
+        if self.stage is _SPENT and self._spent_at is None:
+            self._spent_at = now
+        end = now.after(min(seconds, grace - self.overdue(now)))
+        if end.monotonic <= now.monotonic:
+            self._due_monotonic, self._due_time = min(self._due_monotonic, now.monotonic), min(self._due_time, now.time)
+            return False
         if self.is_due(*now):
             self._turn(Turn.OVERDRAW)
-        self._due_monotonic = max(self._due_monotonic, now.monotonic + seconds)
-        self._due_time = max(self._due_time, now.time + seconds)
+        if self._spent_at is None or math.isinf(grace):
+            end = Moment(max(self._due_monotonic, end.monotonic), max(self._due_time, end.time))
+        self._due_monotonic, self._due_time = end
+        return True
 
     def _turn(self, turn: Turn) -> None:
         self.stage = STAGE_AFTER.get((self.stage, turn), self.stage)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -19,6 +20,7 @@ from envelope_codec.keys.decisions import (
 )
 from envelope_codec.keys.flight import Flight
 from envelope_codec.keys.key_maker import KeyMaker
+from envelope_codec.keys.keystore_reach import UNAVAILABLE as KEYSTORE_UNAVAILABLE
 from envelope_codec.keys.limits import Limits
 from envelope_codec.keys.moment import Moment
 from envelope_codec.keys.publication import Publication
@@ -105,7 +107,9 @@ class Succession:
         if flight is not None:
             await flight.wait(self._clock, deadline)
         if slot.current is old:
-            raise KmsUnavailable("the KMS did not answer; the wrapping key in use goes on", operation="wrap")
+            raise KmsUnavailable(
+                "the KMS or the keystore did not answer; the wrapping key in use goes on", operation="wrap"
+            )
 
     def replace(self, scope: Scope, slot: Slot) -> None:
         """Get the next key. One attempt; runs in a thread."""
@@ -116,7 +120,8 @@ class Succession:
             self.slots.refuse(slot, error, self._limits.refusal_ttl)
             raise
         except EnvelopeError as error:
-            if self._go_on(scope, slot, outage=isinstance(error, KmsUnavailable)):
+            grace = self._limits.outage_grace if error.code == KEYSTORE_UNAVAILABLE else math.inf
+            if self._go_on(scope, slot, outage=isinstance(error, KmsUnavailable), grace=grace):
                 return
             raise
         limits = self._limits
@@ -163,10 +168,11 @@ class Succession:
                 lease.scopes.add(scope)
             return new, choice
 
-    def _go_on(self, scope: Scope, slot: Slot, *, outage: bool) -> bool:
+    def _go_on(self, scope: Scope, slot: Slot, *, outage: bool, grace: float) -> bool:
         """Let the current key go on while the next can't be had. Say whether it does; the next is asked for again soon.
 
-        In an outage it goes on past its age and count, while its leases and their grace last.
+        In an outage it goes on past its age and count, while its leases and their grace last. The leases are no bound
+        where the KMS renews them and it is the keystore that gives no answer: then it is ``grace`` seconds at most.
         """
         key, now = slot.current, Moment.now(self._clock)
         if key is None:
@@ -175,8 +181,8 @@ class Succession:
             self._leases.renew_now(key.leases)  # the outage has not been noticed while nothing was used
         if not may_go_on(outage=outage, due=key.is_due(*now), vouched=key.live_lease(*now) is not None):
             return False
-        if outage:
-            key.extend(now, _EXTENSION)
+        if outage and not key.extend(now, _EXTENSION, grace):
+            return False
         key.at_next_use = AtNextUse.WAIT
         self._schedule(scope, slot, _RETRY)
         return True

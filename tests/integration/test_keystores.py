@@ -9,13 +9,21 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from devstack import Server
 
-from envelope_codec import StoreUnavailable
+from envelope_codec import EnvelopeConfig, StoreUnavailable
+from envelope_codec.envelope import Purpose
+from envelope_codec.keys.draft import Draft
 from envelope_codec.keystore import Kept, parse_keystore_url
+from envelope_codec.keystore_change import publish
+from envelope_codec.keystore_client import KeystoreClient
+from envelope_codec.keystore_row import parse_row
+from envelope_codec.testing import FakeKms
+from tests.support.forked_child import Child
 from tests.support.harness_keystores import KINDS, SERVED_BY, Keystores
 from tests.support.harness_stores import DURABLE, NEEDLES, SERVED, aws_environment
 
@@ -67,3 +75,33 @@ def test_parent_and_children_use_a_keystore_at_once_and_each_gets_its_own(kind: 
     command = [sys.executable, "-W", "ignore", "-m", "tests.support.keystores_forked", url]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "redis"])
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+async def test_a_keyring_publishes_and_opens_in_a_forked_child_too(kind: str, keystores: Keystores) -> None:
+    url, old, new = await keystores[kind].place(), FakeKms("fakekms://old"), FakeKms("fakekms://new")
+    keyring = EnvelopeConfig(key=new, keystore=url).keyring()
+    first = await keyring.sealing_key("default")
+    draft = Draft(Purpose.WRAPPING_KEY, 1_700_000_000, {"temporal-namespace": "default"})
+    moved, again = draft.wrap_by(old), draft.wrap_by(new)
+    row = replace(publish(moved), verified=(*moved.recipients, *again.recipients))
+    client = KeystoreClient(parse_keystore_url(url))
+    await client.put(row.key, row.serialize(), None)
+
+    def work() -> tuple[bytes, bytes]:
+        async def use() -> tuple[bytes, bytes]:
+            own = await keyring.sealing_key("default")
+            return own.record.id, await keyring.opening_key(moved)
+
+        return asyncio.run(use())
+
+    child = Child(work)
+    assert await keyring.opening_key(moved) == draft.key
+    published, opened = await asyncio.to_thread(child.result)
+    assert opened == draft.key
+    ids = {parse_row(kept.key, kept.data).id async for kept in client.rows()}
+    assert ids == {first.record.id, published, moved.id}
+    assert len(ids) == 3
+    await client.aclose()
+    keyring.close()

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from envelope_codec.errors import ConfigurationError, StoreUnavailable
-from envelope_codec.keystore import Kept, RowConflict, parse_keystore_url
+from envelope_codec.keystore import Kept, Keystore, KeystoreUrl, RowConflict, parse_keystore_url
 from envelope_codec.keystore_client import KeystoreClient
+from envelope_codec.testing import FakeKeystore
 
 
 @pytest.fixture
@@ -87,7 +88,8 @@ async def test_no_answer_in_time_is_an_outage_and_ends_the_call() -> None:
     with pytest.raises(StoreUnavailable, match="did not answer") as caught:
         await client.get(b"")
     assert caught.value.operation == "get"
-    assert silent.cancelled == 1
+    while silent.cancelled < 1:  # noqa: ASYNC110 - cancelled on another event loop
+        await asyncio.sleep(0)
     silent.answers.set()
     assert await client.get(b"") is None
     await client.aclose()
@@ -105,6 +107,46 @@ async def test_a_caller_that_is_cancelled_spoils_nothing() -> None:
     assert all(call.cancelled() for call in calls)
     silent.answers.set()
     assert await client.get(b"") is None
+    await client.aclose()
+
+
+async def test_a_keystore_that_was_given_is_closed_by_whoever_made_it() -> None:
+    keystore = FakeKeystore()
+    client = KeystoreClient(keystore)
+    await client.put(bytes(32), b"row", None)
+    await client.aclose()
+    assert keystore.closed == 0
+
+
+async def test_closing_a_client_waits_for_the_connections() -> None:
+    closed = []
+
+    class Slow(FakeKeystore):
+        async def close(self) -> None:
+            await asyncio.sleep(0)
+            closed.append(self)
+
+    class Url(KeystoreUrl):
+        def open(self) -> Keystore:
+            return Slow()
+
+    client = KeystoreClient(Url("memory://"))
+    await client.get(bytes(32))
+    await client.aclose()
+    assert len(closed) == 1
+
+
+async def test_a_listing_that_stops_answering_is_an_outage() -> None:
+    class Stuck(FakeKeystore):
+        async def rows(self, after: bytes = b"") -> AsyncIterator[Kept]:
+            yield Kept(b"k", b"d", "r")
+            await asyncio.Event().wait()
+
+    client = KeystoreClient(Stuck(), seconds=0.05)
+    rows = client.rows()
+    assert await anext(rows) == Kept(b"k", b"d", "r")
+    with pytest.raises(StoreUnavailable, match="did not answer"):
+        await anext(rows)
     await client.aclose()
 
 

@@ -83,8 +83,9 @@ def test_errors_of_the_keystore_come_through() -> None:
 def test_a_call_that_takes_too_long_is_cancelled_and_the_next_one_goes_through() -> None:
     keystore = Slow()
     thread = KeystoreThread(keystore)
-    with pytest.raises(StoreUnavailable, match="the keystore did not answer"):
+    with pytest.raises(StoreUnavailable, match="the keystore did not answer") as caught:
         thread.get(KEY, 0.01)
+    assert caught.value.operation == "get"
     assert keystore.cancelled.wait(WAIT)
     keystore.silent = False
     assert thread.get(KEY, WAIT) is None
@@ -153,9 +154,10 @@ def test_a_url_that_can_be_opened_no_more_is_no_answer(caplog: pytest.LogCapture
     made = Once("memory://")
     made.opened = []
     thread = KeystoreThread(made)
-    with pytest.raises(StoreUnavailable, match="can't be opened any more"):
-        thread.get(KEY, WAIT)
-    assert "the profile is gone" in caplog.text
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable, match="can't be opened any more"):
+            thread.get(KEY, WAIT)
+    assert caplog.text.count("the profile is gone") == 1
     thread.close()
 
 

@@ -18,6 +18,8 @@ from envelope_codec.cli.doctor.histories import Reading, ServerFailed, read_serv
 from envelope_codec.cli.doctor.issuers import issuer_findings
 from envelope_codec.cli.doctor.key_findings import key_findings
 from envelope_codec.cli.doctor.keys import KeyCheck, Probe
+from envelope_codec.cli.doctor.keystore import KeystoreProbe, probe_keystore
+from envelope_codec.cli.doctor.keystore_findings import keystore_findings
 from envelope_codec.cli.doctor.master_keys import MasterKeys
 from envelope_codec.cli.doctor.recipients import Recipients, count_recipients, recipient_findings
 from envelope_codec.cli.doctor.store_findings import store_findings
@@ -63,6 +65,7 @@ class Diagnosis:
     findings: list[Finding] = field(default_factory=list)
     stores: list[StoreProbe] = field(default_factory=list)
     recipients: list[Recipients] = field(default_factory=list)
+    keystore: KeystoreProbe | None = None
 
     @property
     def status(self) -> int:
@@ -80,6 +83,7 @@ async def diagnose(request: Request, deadline: Deadline, calls: Calls, words: Pr
     keys = [key for namespace in namespaces for key in sealing_keys(config, namespace)]
     # Awaited last: a store that gives no answer takes all the time there is, which the other calls need too.
     stores = asyncio.create_task(probe_stores(config, deadline, calls, words))
+    keystore = asyncio.create_task(probe_keystore(config, deadline, calls, words))
     probes, read, issuers = await asyncio.gather(
         check.run(keys, purpose, deadline),
         _read(request.connection, namespaces, deadline),
@@ -107,8 +111,9 @@ async def diagnose(request: Request, deadline: Deadline, calls: Calls, words: Pr
     with suppress(Exception):
         await calls.result(masters.close, deadline)
     findings += store_findings(await stores)
+    findings += keystore_findings(await keystore)
     findings.sort(key=lambda finding: finding.level is not Level.problem)
-    return Diagnosis(probes, list(surveys.values()), findings, stores.result(), recipients)
+    return Diagnosis(probes, list(surveys.values()), findings, stores.result(), recipients, keystore.result())
 
 
 async def _read(

@@ -44,6 +44,12 @@ class Code(str, Enum):
     store_invalid = "store-invalid"
     reading_unproved = "reading-unproved"
 
+    keystore_unusable = "keystore-unusable"
+    keystore_refused = "keystore-refused"
+    keystore_unavailable = "keystore-unavailable"
+    keystore_rows_unread = "keystore-rows-unread"
+    keystore_rows_malformed = "keystore-rows-malformed"
+
     issuer_keys_unavailable = "issuer-keys-unavailable"
     issuers_not_asked = "issuers-not-asked"
 

@@ -8,6 +8,7 @@ from envelope_codec.cli.doctor.answer import Answer
 from envelope_codec.cli.doctor.diagnosis import Diagnosis, Request
 from envelope_codec.cli.doctor.finding import Finding, Level
 from envelope_codec.cli.doctor.keys import Probe
+from envelope_codec.cli.doctor.keystore import KeystoreProbe
 from envelope_codec.cli.doctor.recipients import Recipients
 from envelope_codec.cli.doctor.stores import StoreProbe
 from envelope_codec.cli.doctor.survey import Survey
@@ -34,6 +35,7 @@ def print_diagnosis(request: Request | None, diagnosis: Diagnosis, page: Page) -
             page.heading("Datastores")
         for store in diagnosis.stores:
             page.fact(store.name, f"{store.setting}: {_describe_use(store)}")
+        _print_keystore(diagnosis.keystore, page)
         page.heading("Temporal server")
         if request.connection is None:
             page.fact("not asked", "give --address or --profile, and its newest histories are read")
@@ -67,6 +69,7 @@ def diagnosis_document(request: Request | None, diagnosis: Diagnosis) -> dict[st
         "keys": [_probe_document(probe) for probe in diagnosis.probes],
         "recipients": [_recipients_document(counted) for counted in diagnosis.recipients],
         "stores": [_store_document(store) for store in diagnosis.stores],
+        "keystore": diagnosis.keystore and _keystore_document(diagnosis.keystore),
         "server": request and request.connection and {"address": request.connection.address},
         "histories": [_survey_document(survey) for survey in diagnosis.surveys],
         "findings": [
@@ -104,6 +107,26 @@ def _print_probe(probe: Probe, page: Page) -> None:
     if probe.proved:
         outcomes[-1] += " (of a payload in a history)"
     page.fact("", ", ".join(outcomes) or "could not be asked")
+
+
+def _print_keystore(keystore: KeystoreProbe | None, page: Page) -> None:
+    if keystore is None:
+        return
+    page.heading("Keystore")
+    if keystore.defect or keystore.use is None:
+        page.fact("use", "can't be opened" if keystore.defect else "no answer in time")
+        return
+    page.fact("use", _outcome(keystore.use) + ("" if keystore.writes else " (only read)"))
+    if keystore.listing is not None:
+        page.fact("rows", f"{_outcome(keystore.listing)}, {keystore.rows:,} read, {keystore.malformed:,} malformed")
+
+
+def _keystore_document(keystore: KeystoreProbe) -> dict[str, Any]:
+    answer = _answer_document(keystore.use) or {"outcome": None, "milliseconds": None, "reason": ""}
+    if keystore.defect:
+        answer |= {"outcome": "ConfigurationError", "reason": keystore.defect}
+    counts = {"rows_read": keystore.rows, "rows_malformed": keystore.malformed}
+    return {"writes": keystore.writes, **answer, "listing": _answer_document(keystore.listing), **counts}
 
 
 def _describe_recipients(counted: Recipients) -> str:

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 import pytest
@@ -177,7 +177,7 @@ class KeystoreConformance:
                 for steps in range(12):
                     puts = [asyncio.ensure_future(keystore.put(_new_key(), b"x" * 9_000, None)) for _ in range(20)]
                     gets = [asyncio.ensure_future(_call(keystore, key)) for _ in range(20)]
-                    calls = [*puts, *gets]
+                    calls: list[asyncio.Future[Any]] = [*puts, *gets]
                     for _ in range(steps * 3):
                         await asyncio.sleep(0)
                     for call in calls:

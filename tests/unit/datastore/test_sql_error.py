@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from envelope_codec.cli.store_hint import store_hint
-from envelope_codec.cli.stores import _wait_for_sqlite_threads
+from envelope_codec.cli.stores import wait_for_sqlite_threads
 from envelope_codec.datastore.sql_error import describe, find_meaning, is_read_only
 from envelope_codec.errors import StoreRefused, StoreUnavailable
 from envelope_codec.storage.sql import SqlStore
@@ -205,7 +205,7 @@ async def told(url: str) -> tuple[type[Exception], str, str]:
             await store.put("a" * 32, b"some bytes")
     finally:
         await store.close()
-        await _wait_for_sqlite_threads()
+        await wait_for_sqlite_threads()
     return type(caught.value), str(caught.value), store_hint("sqlite", caught.value, writes=True)
 
 

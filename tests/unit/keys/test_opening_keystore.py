@@ -215,6 +215,75 @@ async def test_no_record_costs_more_than_eight_calls() -> None:
     assert [master.unwraps for master in masters[:6]] == [1] * 6
 
 
+def nine(rows: FakeRows) -> tuple[list[FakeKms], Record, bytes]:
+    """Nine master keys, a record that names eight of them, which refuse, and the key, which the row's ninth yields."""
+    masters = [FakeKms(f"fakekms://key-{number}") for number in range(9)]
+    draft = Draft(Purpose.WRAPPING_KEY, 1_700_000_000, {"temporal-namespace": "default"})
+    record = draft.record([draft.wrap_by(master).recipients[0] for master in masters[:8]])
+    rows.keep(row_of(record, *draft.wrap_by(masters[8]).recipients))
+    for master in masters[:8]:
+        master.denied = True
+    return masters, record, draft.key
+
+
+async def test_eight_recipients_that_all_refuse_leave_no_call_for_the_row_and_the_log_says_what_to_do(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rows = FakeRows()
+    masters, record, key = nine(rows)
+    with pytest.raises(KeyDenied):
+        await Ring(KeySet(masters[8], decrypt_keys=tuple(masters[:8])), keystore=rows).open(record)
+    assert [master.unwraps for master in masters] == [1] * 8 + [0]
+    assert caplog.text.count("take master keys that are gone out of the configuration") == 1
+    assert record.id.hex() in caplog.text
+    assert await Ring(KeySet(masters[8], decrypt_keys=tuple(masters[1:8])), keystore=rows).open(record) == key
+
+
+async def test_a_refusal_that_is_remembered_takes_no_call_from_the_row() -> None:
+    rows = FakeRows()
+    masters, record, key = nine(rows)
+    ring = Ring(KeySet(masters[8], decrypt_keys=tuple(masters[:8])), keystore=rows)
+    last = masters[7]
+
+    def fail_once(operation: str) -> None:
+        """Fail, and answer another caller before the next attempt."""
+        last.before_call = lambda operation: None
+        ring.clock.call_later(0.001, lambda: ring.keyring._calls.call("unwrap", last, "default", lambda: None))
+        raise KmsUnavailable("no answer")
+
+    last.before_call = fail_once
+    assert await ring.open(record) == key
+    assert [master.unwraps for master in masters] == [1] * 7 + [2, 1]
+
+
+async def test_eight_recipients_without_a_row_to_reach_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    masters, record, _ = nine(FakeRows())
+    with pytest.raises(KeyDenied):
+        await Ring(KeySet(masters[8], decrypt_keys=tuple(masters[:8]))).open(record)
+    assert "passed over" not in caplog.text
+
+
+async def test_a_master_key_that_gave_no_answer_is_not_asked_for_the_next_version_though_it_has_answered_others() -> (
+    None
+):
+    """It is asked at the next attempt, for the envelope's own recipient first."""
+    kms, other, rows = FakeKms("fakekms://key"), FakeKms("fakekms://other"), FakeRows()
+    draft = Draft(Purpose.WRAPPING_KEY, 1_700_000_000, {"temporal-namespace": "default"})
+    record = draft.wrap_by(kms)
+    renewed = Recipient(kms.key_id, "2", record.recipients[0].ciphertext)
+    rows.keep(row_of(record, renewed, *draft.wrap_by(other).recipients))
+    ring = Ring(KeySet(kms, decrypt_keys=(other,)), keystore=rows)
+    kms.down = True
+
+    def answer_another(operation: str) -> None:
+        kms.down = False
+        ring.keyring._calls.call("unwrap", kms, "default", lambda: None)
+
+    rows.keystore.before_call = answer_another
+    assert await ring.open(record) == draft.key
+    assert (kms.unwraps, other.unwraps) == (1, 1)
+
+
 async def test_a_master_key_that_is_known_to_be_out_of_reach_is_asked_after_the_row() -> None:
     moved = Moved("both")
     other, _ = wrapped_by(moved.old)

@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 
 from envelope_codec.envelope import Purpose, Recipient, Record, build_record
-from envelope_codec.errors import KeyDenied, KmsUnavailable
+from envelope_codec.errors import KeyDenied, KeyNotConfigured, KmsUnavailable
 from envelope_codec.keys.draft import Draft
 from envelope_codec.keys.keyset import KeySet
 from envelope_codec.keys.publication import Publication
 from envelope_codec.keystore_change import import_record
-from envelope_codec.keystore_row import row_key
+from envelope_codec.keystore_row import parse_row, row_key
 from envelope_codec.kms import WrappedSecret
 from envelope_codec.testing import FakeKeystore, FakeKms
 from tests.support.forked_child import in_child
-from tests.support.keyring_on_fakes import LEASE, MAX_AGE, Ring, settle
-from tests.support.rows_on_fake import FakeRows
+from tests.support.keyring_on_fakes import GRACE, LEASE, LIMITS, MAX_AGE, Ring, settle
+from tests.support.rows_on_fake import FakeRows, row_of
 
 
 class Ended(FakeRows):
@@ -73,6 +73,41 @@ async def test_the_record_is_checked_before_it_is_published() -> None:
     order: list[str] = []
     await publishing.ring.seal()
     assert order == ["wrap", "unwrap", "put"]
+
+
+async def test_the_keystore_gets_nothing_but_wrapped_keys() -> None:
+    publishing = Publishing()
+    key = await publishing.ring.seal()
+    recipient = key.record.recipients[0]
+    secret = publishing.kms.unwrap(wrapped(recipient), key.record.kms_context).secret
+    [(data, _)] = publishing.keystore.kept.values()
+    assert len(key.key) == len(secret) == 32
+    assert key.key not in data
+    assert secret not in data
+    assert len(data) < len(key.record.head) + len(recipient.ciphertext) + 200
+
+
+async def test_what_the_keystore_says_of_a_new_key_changes_nothing_of_it() -> None:
+    """Its writer is quicker, and puts a row there with a recipient of his own."""
+    theirs = FakeKms("fakekms://theirs")
+    planted = Recipient(theirs.key_id, "1", b"made up")
+
+    class Quicker(FakeRows):
+        def put(self, key: bytes, data: bytes, revision: str | None, timeout: float) -> str:
+            if not self.keystore.kept:
+                self.keep(replace(parse_row(key, data), verified=(planted,)))
+            return super().put(key, data, revision, timeout)
+
+    rows = Quicker()
+    ring = Ring(keystore=rows)
+    key = await ring.seal()
+    assert [recipient.key_id for recipient in key.record.recipients] == [ring.kms.key_id]
+    assert await ring.open(key.record) == key.key
+    row = rows.row(key.record)
+    assert row is not None
+    assert row.verified == (planted, *key.record.recipients)
+    with pytest.raises(KeyNotConfigured):
+        await Ring(FakeKms(), keystore=rows).open(key.record)
 
 
 async def test_the_next_key_is_published_too() -> None:
@@ -194,7 +229,7 @@ async def test_the_key_in_use_goes_on_past_its_age_and_the_next_comes_when_the_k
         key = ring.keyring.try_sealing_key("default")
         lost.append(key is None or key.record.id != first.record.id)
 
-    ring.advance(MAX_AGE + 3_600, step=LEASE / 10, use=use)
+    ring.advance(MAX_AGE + GRACE - LEASE, step=LEASE / 10, use=use)
     assert not any(lost)
     assert "StoreUnavailable" in ring.events.of("publish")
     publishing.keystore.down = False
@@ -202,6 +237,62 @@ async def test_the_key_in_use_goes_on_past_its_age_and_the_next_comes_when_the_k
     second = await ring.seal()
     assert second.record.id != first.record.id
     assert publishing.has(second.record)
+
+
+@pytest.mark.parametrize("fault", ["down", "refuses"])
+async def test_past_its_age_the_key_in_use_goes_on_for_the_grace_and_then_sealing_waits(fault: str) -> None:
+    """A keystore that answers readers and refuses to be written to is no other case, and lends no time."""
+    publishing = Publishing()
+    ring = publishing.ring
+    first = await ring.seal()
+    publishing.keystore.down = fault == "down"
+    publishing.keystore.refuses.add("put")
+
+    def use() -> None:
+        ring.keyring.try_sealing_key("default")
+
+    ring.advance(MAX_AGE + GRACE - LEASE, step=LEASE / 10, use=use)
+    assert (await ring.seal()).record.id == first.record.id
+    for _ in range(2):
+        if fault == "refuses":
+            moved, again = made(FakeKms(), publishing.kms)
+            publishing.rows.keep(row_of(moved, *again.recipients))
+            await ring.open(moved)
+        ring.advance(LEASE, step=LEASE / 10, use=use)
+        with pytest.raises(KmsUnavailable, match=r"the keystore .* no wrapping key seals before it is in") as caught:
+            await ring.seal(timeout=60)
+        assert caught.value.code == "keystore-unavailable"
+    publishing.keystore.down = False
+    publishing.keystore.refuses.clear()
+    second = await ring.seal()
+    assert publishing.has(second.record)
+
+
+async def test_a_count_that_is_over_lasts_for_the_grace_as_well() -> None:
+    publishing = Publishing(limits=replace(LIMITS, max_payloads=100))
+    ring = publishing.ring
+    await ring.seal()
+    publishing.keystore.down = True
+    for _ in range(100):
+        await ring.seal()
+    spent = ring.clock.monotonic()
+    while ring.clock.monotonic() < spent + GRACE - 1:
+        await ring.seal()
+        ring.clock.advance(10)
+    ring.clock.advance(10)
+    with pytest.raises(KmsUnavailable, match="the keystore"):
+        await ring.seal(timeout=60)
+
+
+async def test_without_grace_the_key_in_use_ends_at_its_age() -> None:
+    publishing = Publishing(limits=replace(LIMITS, outage_grace=0.0))
+    await publishing.ring.seal()
+    publishing.keystore.down = True
+    use = publishing.ring.keyring.try_sealing_key
+    publishing.ring.advance(MAX_AGE - LEASE, step=LEASE / 10, use=lambda: use("default"))
+    assert use("default") is not None
+    publishing.ring.advance(LEASE, step=LEASE / 10, use=lambda: use("default"))
+    assert use("default") is None
 
 
 async def test_a_kms_that_refuses_ends_the_key_in_use_whatever_the_keystore_does() -> None:

@@ -53,7 +53,7 @@ def test_each_stage_and_what_follows_it(stage: Stage, turn: Turn) -> None:
     turns: dict[Turn, Callable[[], object]] = {
         Turn.RIPEN: key.ripen,
         Turn.SPEND: key.spend,
-        Turn.OVERDRAW: lambda: key.extend(NOW.after(AGE), 0.0),
+        Turn.OVERDRAW: lambda: key.extend(NOW.after(AGE), 1.0, GRACE),
     }
     turns[turn]()
     assert key.stage is AFTER[stage][list(Turn).index(turn)]
@@ -98,8 +98,54 @@ def test_it_is_due_by_either_clock_or_when_it_is_spent(monotonic: float, time: f
 )
 def test_an_outage_extends_it_and_never_shortens_it(later: float, seconds: float, stage: Stage, due: float) -> None:
     key = key_with(lease_of())
-    key.extend(NOW.after(later), seconds)
+    assert key.extend(NOW.after(later), seconds, math.inf)
     assert (key.stage, key.due) == (stage, NOW.after(due))
+
+
+def test_an_outage_extends_it_by_the_grace_at_most_and_once() -> None:
+    key = key_with(lease_of())
+    for later in (AGE - 1.0, AGE, AGE + GRACE - 1.0):
+        assert key.extend(NOW.after(later), 30.0, GRACE)
+        assert key.due == NOW.after(min(later + 30.0, AGE + GRACE))
+    for later in (AGE + GRACE, AGE + 2 * GRACE):
+        assert not key.extend(NOW.after(later), 30.0, GRACE)
+    assert key.due == NOW.after(AGE + GRACE)
+
+
+def test_without_grace_an_outage_extends_nothing() -> None:
+    key = key_with(lease_of())
+    assert key.extend(NOW.after(AGE - 1.0), 30.0, 0.0)
+    assert not key.extend(NOW.after(AGE), 30.0, 0.0)
+    key.spend()
+    assert key.due == NOW.after(AGE)
+
+
+def test_what_has_sealed_enough_goes_on_for_the_grace_although_it_is_young() -> None:
+    key = key_with(lease_of())
+    key.spend()
+    for later in (0.0, GRACE - 1.0):
+        assert key.extend(NOW.after(later), 30.0, GRACE)
+        assert (key.stage, key.due) == (Stage.OVERDRAWN, NOW.after(GRACE))
+    assert not key.extend(NOW.after(GRACE), 30.0, GRACE)
+    assert key.is_due(*NOW.after(GRACE))
+
+
+def test_in_an_outage_of_the_kms_the_leases_end_it_and_the_grace_of_the_keystore_counts_all_the_same() -> None:
+    key = key_with(lease_of())
+    key.spend()
+    assert key.extend(NOW.after(0.0), 30.0, math.inf)
+    assert (key.stage, key.due) == (Stage.OVERDRAWN, NOW.after(AGE))
+    assert key.extend(NOW.after(GRACE - 1.0), 30.0, GRACE)
+    assert key.due == NOW.after(GRACE)
+    assert key.extend(NOW.after(GRACE + 1.0), 30.0, math.inf)
+    assert not key.extend(NOW.after(GRACE + 2.0), 30.0, GRACE)
+    assert key.is_due(*NOW.after(GRACE + 2.0))
+
+
+def test_the_grace_ends_by_either_clock() -> None:
+    key = key_with(lease_of())
+    suspended = Moment(NOW.monotonic, NOW.time + AGE + GRACE)
+    assert not key.extend(suspended, 30.0, GRACE)
 
 
 def test_it_is_usable_under_any_live_lease() -> None:

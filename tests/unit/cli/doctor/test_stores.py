@@ -117,7 +117,7 @@ def theirs(monkeypatch: pytest.MonkeyPatch) -> type[Theirs]:
     Theirs.does, Theirs.asked, Theirs.closed = lambda operation: None, [], 0
     points = [EntryPoint("theirs", f"{__name__}:Theirs", "envelope_codec.stores")]
     points.append(EntryPoint("file", "envelope_codec.storage.files:FileStore", "envelope_codec.stores"))
-    monkeypatch.setattr("envelope_codec.store.metadata.entry_points", lambda group: points)
+    monkeypatch.setattr("envelope_codec.datastore.lookup.metadata.entry_points", lambda group: points)
     return Theirs
 
 
