@@ -73,8 +73,8 @@ def rewrap(
 ) -> None:
     """Give wrapping keys another master key, so that an old one can be retired.
 
-    It works on the rows of the keystore, and changes no payload: histories open with NEW afterwards. It shows what it is going to do, and asks. It may be
-    ended at any time, and run again.
+    It works on the rows of the keystore, and changes no payload: histories open with NEW afterwards. It shows what it
+    is going to do, and asks. It may be ended at any time, and run again.
 
     Exit status: 0 if all rows that name OLD are done; 1 if some are not, or it had to stop; 2 for wrong usage.
     """
