@@ -161,7 +161,7 @@ class Command:
         if self._asked.only_shown:
             return True
         if not self._asked.confirmed:
-            typer.confirm("Go on?", abort=True)
+            typer.confirm("Go on?", abort=True, err=True)
         return await (self._drop(survey, backup) if backup is not None else self._add(survey))
 
     async def _add(self, survey: Survey) -> bool:
