@@ -71,7 +71,7 @@ def rewrap(
     yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what is to be done, and do nothing.")] = False,
 ) -> None:
-    """Give wrapping keys another master key, so that an old one can be retired.
+    """Give wrapping keys another master key, to retire an old one.
 
     It works on the rows of the keystore, and changes no payload: histories open with NEW afterwards. It shows what it
     is going to do, and asks. It may be ended at any time, and run again.
