@@ -31,5 +31,7 @@ def test_hints_are_a_keystores() -> None:
     assert "envelope-codec keystore ddl" in keystore_hint(KeystoreUrl("sqlite:////k"), missing)
     refused = StoreRefused("permission on the table or the database is missing")
     assert "SELECT, INSERT and UPDATE" in keystore_hint(KeystoreUrl("postgresql://h/k"), refused)
-    assert keystore_hint(KeystoreUrl("dynamodb://table"), StoreUnavailable("no answer")).startswith("check that it runs")
+    assert keystore_hint(KeystoreUrl("dynamodb://table"), StoreUnavailable("no answer")).startswith(
+        "check that it runs"
+    )
     assert keystore_hint(KeystoreUrl("file:///k"), ConfigurationError("wrong")) == ""

@@ -13,9 +13,7 @@ def test_nothing_is_said_where_all_is_well() -> None:
 
 
 def test_each_thing_is_said() -> None:
-    config = EnvelopeConfig(
-        key=FakeKms(), wrapping="direct", keystore=FakeKeystore(), keystore_mode="best_effort"
-    )
+    config = EnvelopeConfig(key=FakeKms(), wrapping="direct", keystore=FakeKeystore(), keystore_mode="best_effort")
     told = "\n".join(cautions(config, Survey(0, young=2, unreadable=1), ("namespaces.prod.key",)))
     for words in (
         "from namespaces.prod.key to decrypt_keys",

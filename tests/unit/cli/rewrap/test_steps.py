@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -338,10 +339,8 @@ def test_killed_anywhere_and_run_again_it_ends_the_same(row: KeystoreRow, lives:
     for life in lives:
         world.life, world.lost, world.done = life, lost, []
         before = world.row
-        try:
+        with suppress(Killed):
             ended(world, world.rewrap)
-        except Killed:
-            pass
         bad_new = {one for one in before.verified if one.key_id == "key:new" and one.ciphertext.startswith(b"bad")}
         kept = {one for one in before.recipients if one.key_id != "key:new"}
         assert kept <= set(world.row.recipients), "it never has less than before"
@@ -363,10 +362,8 @@ def test_the_second_pass_killed_anywhere_never_leaves_a_row_closed(
     expected = ended(whole, whole.drop)
     for life in lives:
         world.life, world.done = life, []
-        try:
+        with suppress(Killed):
             ended(world, world.drop)
-        except Killed:
-            pass
         assert opens(world.row) or not opens(row)
     world.life, world.done = 1_000, []
     last = ended(world, world.drop)
