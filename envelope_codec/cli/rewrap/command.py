@@ -19,9 +19,10 @@ from envelope_codec.cli.reading.pace import Pace
 from envelope_codec.cli.reading.progress import Progress
 from envelope_codec.cli.rewrap.backup import Backup
 from envelope_codec.cli.rewrap.cautions import cautions
+from envelope_codec.cli.rewrap.counts import Counts
 from envelope_codec.cli.rewrap.master_keys import MasterKeys, load_master_keys
 from envelope_codec.cli.rewrap.report import print_counts, print_plan
-from envelope_codec.cli.rewrap.run import Counts, Run
+from envelope_codec.cli.rewrap.run import Run
 from envelope_codec.cli.rewrap.steps import drop_old as steps_of_dropping
 from envelope_codec.cli.rewrap.steps import rewrap as steps_of_rewrap
 from envelope_codec.cli.rewrap.survey import Survey
@@ -162,6 +163,7 @@ class Command:
             return True
         if not self._asked.confirmed:
             typer.confirm("Go on?", abort=True, err=True)
+        await self._run.check_keystore()
         return await (self._drop(survey, backup) if backup is not None else self._add(survey))
 
     async def _add(self, survey: Survey) -> bool:

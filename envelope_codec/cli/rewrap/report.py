@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from envelope_codec.cli.output import Page, plural
-from envelope_codec.cli.rewrap.run import Counts
+from envelope_codec.cli.rewrap.counts import Counts
 from envelope_codec.cli.rewrap.steps import KeyIds, Outcome
 from envelope_codec.cli.rewrap.survey import Survey
 

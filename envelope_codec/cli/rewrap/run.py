@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from envelope_codec._backoff import Backoff, shorten
 from envelope_codec.cli.reading.batch import run_all
 from envelope_codec.cli.reading.progress import Watcher
+from envelope_codec.cli.rewrap.counts import Counts
 from envelope_codec.cli.rewrap.master_keys import MasterKeys
 from envelope_codec.cli.rewrap.steps import (
     Answer,
@@ -37,7 +36,6 @@ _T = TypeVar("_T")
 
 _BACKOFF = Backoff(0.2, 5.0)
 _TRIES = 5  # of a call that got no answer
-_HOPELESS = 100  # rows that failed in a row: the next ones would too
 _SAID: ContextVar[str] = ContextVar("said", default="")  # what the KMS said last to the row that a task works on
 
 
@@ -50,53 +48,7 @@ class Rows(Protocol):
 
     def rows(self, after: bytes = b"") -> AsyncIterator[Kept]: ...
 
-
-@dataclass
-class Failure:
-    """Rows that failed for one reason.
-
-    Attributes:
-        rows: how many.
-        first: the key of the first of them.
-        words: what the KMS or the keystore said itself of the first of them.
-    """
-
-    rows: int
-    first: bytes
-    words: str
-
-
-@dataclass
-class Counts:
-    """How the work ended, row by row.
-
-    Attributes:
-        outcomes: of the rows that ended well.
-        failures: of the others, by reason.
-        untried: how many rows were left when it stopped, since all of the last ones had failed.
-        calls: of a KMS.
-    """
-
-    outcomes: Counter[Outcome] = field(default_factory=Counter)
-    failures: dict[str, Failure] = field(default_factory=dict)
-    untried: int = 0
-    calls: int = 0
-    failed_in_a_row: int = 0
-
-    @property
-    def failed(self) -> int:
-        """How many rows failed."""
-        return sum(failure.rows for failure in self.failures.values())
-
-    def succeed(self, outcome: Outcome) -> None:
-        """Count a row that ended well."""
-        self.outcomes[outcome] += 1
-        self.failed_in_a_row = 0
-
-    def fail(self, key: bytes, reason: str, words: str = "") -> None:
-        """Count a row that failed."""
-        self.failures.setdefault(reason, Failure(0, key, words)).rows += 1
-        self.failed_in_a_row += 1
+    async def check(self) -> None: ...
 
 
 class Run:
@@ -167,7 +119,7 @@ class Run:
         self._progress.expect(doing, len(keys))
 
         async def work() -> None:
-            while counts.failed_in_a_row < _HOPELESS:
+            while not counts.hopeless:
                 key = next(waiting, None)
                 if key is None:
                     return
@@ -179,8 +131,12 @@ class Run:
         counts.calls = self._calls - before
         return counts
 
-    async def in_thread(self, call: Callable[..., _T], *args: Any) -> _T:
-        """Make a call of a KMS in a thread. One that gets no answer is repeated some times.
+    async def check_keystore(self) -> None:
+        """Raise an `EnvelopeError` if the keystore takes no rows: then no KMS needs to be asked."""
+        await self._repeated(self._keystore.check)
+
+    async def in_thread(self, call: Callable[..., _T], *args: Any, calls: int = 1) -> _T:
+        """Make ``calls`` of a KMS in a thread. What gets no answer is repeated some times.
 
         Raises:
             EnvelopeError: as the call raised it.
@@ -196,8 +152,9 @@ class Run:
                 said.append(self._words())
 
         async def paced() -> _T:
-            await self._pace()
-            self._calls += 1
+            for _ in range(calls):
+                await self._pace()
+            self._calls += calls
             try:
                 return await asyncio.get_running_loop().run_in_executor(self._threads, work)
             finally:
@@ -244,9 +201,7 @@ class Run:
             case Prove(row, recipient):
                 return await self.in_thread(self._masters.prove, row, recipient)
             case Move(row, recipient):
-                await self._pace()  # two calls
-                self._calls += 1
-                return await self.in_thread(self._masters.move, row, recipient)
+                return await self.in_thread(self._masters.move, row, recipient, calls=2)
 
     async def _read(self, key: bytes) -> Found:
         kept = await self._repeated(lambda: self._keystore.get(key))

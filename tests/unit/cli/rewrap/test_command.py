@@ -11,12 +11,16 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from envelope_codec import EnvelopeConfig
 from envelope_codec.cli import main
 from envelope_codec.cli.keygen import create_key_file, key_uri
+from envelope_codec.cli.output import Page
+from envelope_codec.cli.rewrap.command import Asked, Command
+from envelope_codec.errors import StoreRefused
 from envelope_codec.keystore_row import KeystoreRow, parse_row
 from envelope_codec.keystores.files import FileKeystore
 from envelope_codec.kms import master_key
-from tests.support.rewrapped_rows import LONG_AGO, row_by
+from tests.support.rewrapped_rows import LONG_AGO, Bench, row_by
 
 
 class Told(NamedTuple):
@@ -220,3 +224,16 @@ def test_without_a_keystore_there_is_nothing_to_do(run: Any, place: Place) -> No
     (place.folder / "envelope.toml").write_text(f'key = "{place.new}"')
     told = run("-y")
     assert (told.status, told.complained) == (1, "envelope-codec: keystore: not set\n")
+
+
+async def test_a_keystore_that_takes_no_rows_is_told_before_any_kms_is_asked() -> None:
+    bench = Bench()
+    bench.keep(row_by(bench.old))
+    bench.keystore.refuses = {"check", "put"}
+    config = EnvelopeConfig(key=bench.new, decrypt_keys=(bench.old,), keystore=bench.keystore)
+    run = bench.run()
+    before = bench.old.wraps
+    with pytest.raises(StoreRefused):
+        await Command(run, bench.masters, config, Asked(frozenset(), None, True, False), Page()).do()
+    run.close()
+    assert (bench.old.wraps, bench.old.unwraps, bench.new.wraps) == (before, 0, 0)

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from envelope_codec.cli.rewrap.run import Counts
+from envelope_codec.cli.rewrap.counts import Counts
 from envelope_codec.cli.rewrap.steps import Outcome, Steps, rewrap
 from envelope_codec.errors import KmsUnavailable, StoreRefused, StoreUnavailable
 from envelope_codec.keystore_row import KeystoreRow
