@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from temporalio.api.common.v1 import Payload
 
-from envelope_codec import EnvelopeConfig
+from envelope_codec import EnvelopeCodec, EnvelopeConfig, KeyNotConfigured
 from envelope_codec.cli import main
 from envelope_codec.cli.keygen import create_key_file, key_uri
 from envelope_codec.cli.output import Page
@@ -224,6 +225,35 @@ def test_without_a_keystore_there_is_nothing_to_do(run: Any, place: Place) -> No
     (place.folder / "envelope.toml").write_text(f'key = "{place.new}"')
     told = run("-y")
     assert (told.status, told.complained) == (1, "envelope-codec: keystore: not set\n")
+
+
+def test_what_was_sealed_under_the_old_key_opens_without_it(run: Any, place: Place) -> None:
+    plain = Payload(metadata={"encoding": b"json/plain"}, data=b'"a text"')
+    keystore = f"file://{place.folder}/keystore"
+
+    async def sealed() -> list[Payload]:
+        writer = EnvelopeCodec(EnvelopeConfig(key=place.old, keystore=keystore), namespace="prod")
+        try:
+            return await writer.encode([plain])
+        finally:
+            writer.close()
+
+    async def opened(payloads: list[Payload]) -> list[Payload]:
+        reader = EnvelopeCodec(EnvelopeConfig(key=place.new, keystore=keystore), namespace="prod")
+        try:
+            return await reader.decode(payloads)
+        finally:
+            reader.close()
+
+    payloads = asyncio.run(sealed())
+    with pytest.raises(KeyNotConfigured):
+        asyncio.run(opened(payloads))
+    assert run("-y").status == 0
+    assert asyncio.run(opened(payloads)) == [plain]
+    backup = str(place.folder / "backup")
+    assert run("export", backup, command="keystore").status == 0
+    assert run("-y", "--drop-old", "--backup", backup).status == 0
+    assert asyncio.run(opened(payloads)) == [plain]
 
 
 async def test_a_keystore_that_takes_no_rows_is_told_before_any_kms_is_asked() -> None:

@@ -237,6 +237,23 @@ def test_a_write_whose_answer_was_lost_is_found() -> None:
     assert world.revision == 1
 
 
+class Forgetful(World):
+    """A keystore that says it has written, and has not."""
+
+    def put(self, row: KeystoreRow) -> None:
+        pass
+
+
+def test_what_is_not_there_when_it_is_read_back_does_not_count() -> None:
+    world = Forgetful(row_of(OLD, good("key:new")))
+    world.backed_up = {good("key:new")}
+    with pytest.raises(RowFailed, match="again and again"):
+        world.drop()
+    world = Forgetful(row_of(OLD))
+    with pytest.raises(RowFailed, match="again and again"):
+        world.rewrap()
+
+
 def test_a_full_row_says_so() -> None:
     world = World(row_of(OLD, *(good(f"key:{number}") for number in range(7))))
     with pytest.raises(RowFailed, match="eight"):
