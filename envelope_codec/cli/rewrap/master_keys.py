@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from envelope_codec._frames import frameless
 from envelope_codec.cli.rewrap.steps import KeyIds
@@ -31,6 +31,7 @@ class MasterKeys:
         new: wraps. Readers unwrap what it made by their own master keys.
         opening: gives the master keys that open for a namespace.
         sealing: settings by which ``old`` still seals.
+        made: master keys that are closed with this object.
 
     Attributes:
         ids: the key ids, of those that were learnt, that belong to the two master keys.
@@ -162,12 +163,14 @@ def load_master_keys(config: EnvelopeConfig, old: str, new: str) -> MasterKeys:
             chosen.append(configured[0] if configured else made.setdefault(text, master_key(text)))
         except ConfigurationError as error:
             raise ConfigurationError(f"{option}: {error}") from None
-    return MasterKeys(*chosen, sets.opening, _sealing_with(chosen[0], listed, made), (*made.values(), *sets.built))
+    sealing = _sealing_with(chosen[0], listed, made)
+    return MasterKeys(chosen[0], chosen[1], sets.opening, sealing, (*made.values(), *sets.built))
 
 
-def _sealing_with(old: MasterKey, listed: Iterable[ListedKey], made: dict[object, MasterKey]) -> list[str]:
+def _sealing_with(old: MasterKey, listed: Iterable[ListedKey], made: Mapping[str, MasterKey]) -> list[str]:
     """List the settings by which ``old`` still wraps, as far as that is known without asking a KMS."""
-    return [one.setting for one in listed if one.seals and one.given in made and made[one.given].key_id == old.key_id]
+    sealing = ((one.setting, one.given) for one in listed if one.seals)
+    return [setting for setting, given in sealing if isinstance(given, str) and made[given].key_id == old.key_id]
 
 
 def _accepts(master: MasterKey, key_id: str) -> bool:

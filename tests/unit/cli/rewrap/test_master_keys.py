@@ -120,14 +120,14 @@ class Replica(FakeKms):
 
 
 def test_a_replica_is_the_same_master_key() -> None:
-    masters = MasterKeys(FakeKms("fakekms://old"), Replica("fakekms://replica"), {}.get)
+    masters = MasterKeys(FakeKms("fakekms://old"), Replica("fakekms://replica"), Bench().sets.get)
     with pytest.raises(ConfigurationError, match="same master key"):
         masters.check()
 
 
 def test_key_ids_are_learnt_once() -> None:
     old, new = Replica("fakekms://alias"), FakeKms("fakekms://new")
-    masters = MasterKeys(old, new, {}.get)
+    masters = MasterKeys(old, new, Bench().sets.get)
     masters.learn(["fakekms://old", "fakekms://other", "fakekms://new"])
     assert masters.ids.old == {"fakekms://alias", "fakekms://old"}
     assert masters.ids.new == {"fakekms://new"}
