@@ -148,7 +148,7 @@ class Command:
         """Show what is to be done, ask, do it, and say how it ended. Return whether all rows are done.
 
         Raises:
-            EnvelopeError: the keystore or a master key can't be used. Nothing was changed.
+            EnvelopeError: the keystore or a master key can't be used.
         """
         await self._run.in_thread(self._masters.check)
         survey = await self._survey()
@@ -172,6 +172,7 @@ class Command:
             return False
         ids = self._masters.ids
         counts = await self._run.follow_all("rewrapping", survey.under_old, lambda key: steps_of_rewrap(key, ids))
+        self._print(counts)
         after = await self._survey()
         return self._end(counts, after, after.lacking, "without a recipient of the new master key")
 
@@ -181,6 +182,7 @@ class Command:
         counts = await self._run.follow_all(
             "dropping the old master key", survey.under_old, lambda key: steps_of_dropping(key, ids, backup.has)
         )
+        self._print(counts)
         after = await self._survey()
         return self._end(counts, after, len(after.under_old), "that name the old master key")
 
@@ -221,9 +223,13 @@ class Command:
     async def _survey(self) -> Survey:
         return await self._run.survey(self._now() - self._config.max_age, self._asked.namespaces)
 
-    def _end(self, counts: Counts, after: Survey, left: int, which: str) -> bool:
+    def _print(self, counts: Counts) -> None:
         self._hide()
         print_counts(self._page, counts)
+
+    def _end(self, counts: Counts, after: Survey, left: int, which: str) -> bool:
+        """Say what is left, and return whether all rows are done."""
+        self._hide()
         if left:
             self._page.line(f"{plural(left, 'row')} left {which}: run it again", indent=2, style="bold")
         return not (left or after.unreadable or counts.failed or counts.untried)

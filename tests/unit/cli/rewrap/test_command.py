@@ -267,3 +267,20 @@ async def test_a_keystore_that_takes_no_rows_is_told_before_any_kms_is_asked() -
         await Command(run, bench.masters, config, Asked(frozenset(), None, True, False), Page()).do()
     run.close()
     assert (bench.old.wraps, bench.old.unwraps, bench.new.wraps) == (before, 0, 0)
+
+
+async def test_counts_are_told_even_if_the_keystore_is_lost_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
+    bench = Bench()
+    bench.keep(row_by(bench.old))
+    config = EnvelopeConfig(key=bench.new, decrypt_keys=(bench.old,), keystore=bench.keystore)
+
+    def lose(operation: str) -> None:
+        if operation == "rows" and bench.keystore.puts:
+            raise StoreRefused("gone")
+
+    bench.keystore.before_call = lose
+    run = bench.run()
+    with pytest.raises(StoreRefused):
+        await Command(run, bench.masters, config, Asked(frozenset(), None, True, False), Page()).do()
+    run.close()
+    assert "1 row got a recipient of the new master key" in capsys.readouterr().out
