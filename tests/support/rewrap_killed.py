@@ -43,7 +43,7 @@ class Trial:
         return [*arguments, *named, "--config", str(self.folder / "envelope.toml")]
 
     def rows(self) -> list[KeystoreRow]:
-        paths = sorted((self.folder / "keystore").glob("??/[0-9a-f]*"))
+        paths = sorted((self.folder / "keystore").glob(f"??/{'?' * 64}"))  # not what a check left
         return [parse_row(bytes.fromhex(path.name), path.read_bytes()) for path in paths]
 
 
