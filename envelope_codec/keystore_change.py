@@ -52,12 +52,29 @@ def import_record(record: Record, row: KeystoreRow | None = None) -> KeystoreRow
         row: what is kept of it already.
     """
     row = _start(record, row)
-    known, imported = _names(row.verified), list(row.imported)
-    for recipient in record.recipients:
-        fits = len(imported) < MAX_RECIPIENTS and size_of((*imported, recipient)) <= MAX_IMPORTED
-        if recipient.key_id not in known and recipient not in imported and fits:
-            imported.append(recipient)
-    return replace(row, imported=tuple(imported))
+    return replace(row, imported=_with_imported(row, record.recipients))
+
+
+def restore(saved: KeystoreRow, row: KeystoreRow | None = None) -> KeystoreRow:
+    """Return the row to keep of ``saved``, which was kept once, such as in a backup.
+
+    What is kept now stays. It gets those recipients that it has none of the same master key for.
+
+    Args:
+        saved: with its recipients, and its tag if nothing is kept now.
+        row: what is kept now, of the same record.
+
+    Raises:
+        ChangeRefused: there would be more than eight verified recipients.
+    """
+    if row is None:
+        return saved
+    if (row.head, row.id) != (saved.head, saved.id):
+        raise ValueError("the row is of another record")
+    for recipient in saved.verified:
+        if recipient.key_id not in _names(row.verified):
+            row = add_verified(row, recipient)
+    return replace(row, imported=_with_imported(row, saved.imported))
 
 
 def add_verified(row: KeystoreRow, recipient: Recipient, replaces: bytes | None = None) -> KeystoreRow:
@@ -119,6 +136,16 @@ def _start(record: Record, row: KeystoreRow | None) -> KeystoreRow:
 
 def _names(recipients: Iterable[Recipient]) -> set[str]:
     return {recipient.key_id for recipient in recipients}
+
+
+def _with_imported(row: KeystoreRow, recipients: Iterable[Recipient]) -> tuple[Recipient, ...]:
+    """Return the imported recipients of ``row``, and those of ``recipients`` that it has not got and has room for."""
+    known, imported = _names(row.verified), list(row.imported)
+    for recipient in recipients:
+        fits = len(imported) < MAX_RECIPIENTS and size_of((*imported, recipient)) <= MAX_IMPORTED
+        if recipient.key_id not in known and recipient not in imported and fits:
+            imported.append(recipient)
+    return tuple(imported)
 
 
 def _with(listed: tuple[Recipient, ...], recipient: Recipient, before: Recipient | None) -> tuple[Recipient, ...]:

@@ -41,7 +41,9 @@ COMMANDS = {
     ),
     "doctor": Command("doctor.command", "Say what is wrong with a configuration, and how to fix it."),
     "inspect": Command("inspection.command", "Print the header of every envelope in a history or payload."),
-    "keygen": Command("keygen", "Make or change a master key in a file, for development and tests."),
+    "keygen": Command("keygen", "Make or change a key file, for development and tests."),
+    "keystore": Command("keystore.command", "Look after the keystore that wrapping keys are kept in."),
+    "rewrap": Command("rewrap.command", "Give wrapping keys another master key, to retire an old one."),
     "serve": Command("serve", "Run the codec server for Temporal's Web UI and CLI."),
     "storage": Command("storage.command", "Look after the datastores that payloads are kept in."),
 }

@@ -31,7 +31,7 @@ def keygen(
         typer.Option(metavar="VERSION", help='Undo --disable for a version, or for "all".'),
     ] = None,
 ) -> None:
-    """Make or change a master key in a file, for development and tests.
+    """Make or change a key file, for development and tests.
 
     Without options it makes a new key, and never overwrites a file. With options it changes the key that the file
     holds. It prints the key URI, the key id and the versions.

@@ -193,18 +193,20 @@ def keystore_hint(scheme: str, error: EnvelopeError, *, writes: bool) -> str:
     return fix
 
 
-def store_hint(scheme: str, error: EnvelopeError, *, writes: bool) -> str:
+def store_hint(scheme: str, error: EnvelopeError, *, writes: bool, permission: str | None = None) -> str:
     """Say what to do about ``error``.
 
     Args:
         scheme: the scheme of the store's URL, up to a ``+``.
         error: what the store raised.
         writes: whether the store was to be written to, or only to be read.
+        permission: what is needed, if it is not what a store of payloads needs.
     """
     text = STORE_HINTS.get(scheme, {}).get(error.reason)
     if text is None:
         text = next(general for kind, general in _BY_KIND if isinstance(error, kind))
-    permission = _PERMISSIONS.get(scheme, ("", ""))[0 if writes else 1]
+    if permission is None:
+        permission = _PERMISSIONS.get(scheme, ("", ""))[0 if writes else 1]
     fix = text.format(permission=permission)
     if writes and "{permission}" in text:
         fix += "; if this role only reads, name the store in former_storage"

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envelope_codec.envelope import Purpose, Recipient, Record, build_record, commit, record_head
-from envelope_codec.keystore_change import ChangeRefused, add_verified, drop, import_record, publish
+from envelope_codec.keystore_change import ChangeRefused, add_verified, drop, import_record, publish, restore
 from envelope_codec.keystore_row import MAX_IMPORTED, KeystoreRow, parse_row, size_of
 
 HEAD = record_head(Purpose.WRAPPING_KEY, 1_767_225_600, {"temporal-namespace": "prod"})
@@ -125,6 +125,21 @@ def test_a_recipient_goes_only_against_the_proof_of_another() -> None:
         with pytest.raises(ChangeRefused, match="prove"):
             drop(row, key_id, proof)
     assert drop(row, "key:that-is-not-there", NEW) == row
+
+
+def test_what_was_saved_adds_what_is_missing_and_replaces_nothing() -> None:
+    saved = import_record(record_of(OTHER), replace(add_verified(publish(record_of(OLD)), NEW), tag=bytes(32)))
+    assert restore(saved) == saved
+    assert restore(saved, saved) == saved
+    later = replace(OLD, ciphertext=b"another version's", key_version="2")
+    row = import_record(record_of(NEW), publish(record_of(later)))
+    restored = restore(saved, row)
+    assert (restored.verified, restored.imported, restored.tag) == ((later, NEW), (OTHER,), b"")
+    assert restore(saved, restored) == restored
+    with pytest.raises(ChangeRefused, match="eight"):
+        restore(saved, publish(record_of(*(recipient(f"key:{number}") for number in range(8)))))
+    with pytest.raises(ValueError, match="another record"):
+        restore(saved, publish(build_record(HEAD, bytes(32), [OLD])))
 
 
 def test_a_tag_goes_with_the_list_that_it_was_made_for() -> None:

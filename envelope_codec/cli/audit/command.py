@@ -12,7 +12,6 @@ import typer
 from envelope_codec.cli.audit.checkpoint import Checkpoint
 from envelope_codec.cli.audit.findings import Findings
 from envelope_codec.cli.audit.key_name import KeyName
-from envelope_codec.cli.audit.pace import Pace
 from envelope_codec.cli.audit.report import Report
 from envelope_codec.cli.audit.scan import Scan, Stopped
 from envelope_codec.cli.audit.stored import count_store
@@ -23,6 +22,7 @@ from envelope_codec.cli.connection import Connection, ConnectionFailed, Connecti
 from envelope_codec.cli.logs import quiet_logs
 from envelope_codec.cli.options import AddressOption, JsonOption, ProfileOption
 from envelope_codec.cli.output import Page, complain, json_text, leave
+from envelope_codec.cli.reading.pace import Pace
 from envelope_codec.cli.reading.progress import Progress
 from envelope_codec.cli.reading.reader import Reader
 from envelope_codec.cli.stores import list_stores, open_store

@@ -62,7 +62,12 @@ class Progress:
     def expect(self, doing: str, total: int | None) -> None:
         """Begin a new bar for the next step, as `Watcher.expect` says."""
         self._bar.remove_task(self._task)
+        self._bar.start()
         self._task = self._bar.add_task(doing.replace("[", "\\["), total=total)
+
+    def pause(self) -> None:
+        """Take the bar off the screen until the next step begins, so that lines can be printed."""
+        self._bar.stop()
 
     def advance(self) -> None:
         """Move the bar on by one."""

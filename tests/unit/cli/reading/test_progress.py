@@ -30,3 +30,18 @@ def test_a_bar_is_for_terminals_without_no_color(
         progress.expect("reading [bold]", 2)
         progress.advance()
     assert bool(stream.getvalue()) is shown
+
+
+def test_a_bar_goes_off_the_screen_for_other_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Terminal()
+    monkeypatch.setattr("sys.stderr", stream)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    with Progress() as progress:
+        progress.expect("reading", 2)
+        progress.pause()
+        before = stream.getvalue()
+        progress.advance()
+        assert stream.getvalue() == before
+        progress.expect("writing", 2)
+        assert "writing" in stream.getvalue()

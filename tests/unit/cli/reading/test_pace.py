@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from envelope_codec.cli.audit.pace import Pace
+from envelope_codec.cli.reading.pace import Pace
 
 
 async def test_requests_are_spaced() -> None:

@@ -1,4 +1,4 @@
-"""The pace of an audit: how many requests a second it asks of the server at most."""
+"""The pace of a command: how many requests a second it makes at most."""
 
 from __future__ import annotations
 

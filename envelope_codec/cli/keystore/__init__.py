@@ -1,0 +1,1 @@
+"""The command ``envelope-codec keystore``."""

@@ -1,0 +1,140 @@
+"""``envelope-codec keystore``: the table it needs, whether it can be used, and its backup."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from envelope_codec.cli.configuration import NothingConfigured, load_configuration
+from envelope_codec.cli.keystore.restoration import Restoration
+from envelope_codec.cli.keystore_file import NewRows, RowFile, new_row_file
+from envelope_codec.cli.keystores import keystore_hint, keystore_url, open_keystore
+from envelope_codec.cli.logs import quiet_logs
+from envelope_codec.cli.options import ConfigOption
+from envelope_codec.cli.output import Page, leave, plural
+from envelope_codec.cli.reading.progress import Progress
+from envelope_codec.config import EnvelopeConfig
+from envelope_codec.errors import ConfigurationError, StoreRefused, StoreUnavailable
+from envelope_codec.keystore import KeystoreUrl, parse_keystore_url
+
+keystore = typer.Typer(no_args_is_help=True, help="Look after the keystore that wrapping keys are kept in.")
+
+
+@keystore.command()
+def ddl(
+    url: Annotated[
+        str | None, typer.Argument(metavar="URL", help="A SQL database. Without it, the configured keystore is taken.")
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Print the SQL statement that makes the table.
+
+    No database is asked, and nothing is run.
+    """
+    named = parse_keystore_url(url) if url is not None else keystore_url(_load_config(config))
+    statements = getattr(named.open(), "ddl", None)
+    if statements is None:
+        raise ConfigurationError(f"a keystore of the scheme {named.scheme} has no table: it needs no statements")
+    print("-- The table that this version of envelope-codec reads and writes. Read it, then run it yourself.")
+    print(statements, end="")
+
+
+@keystore.command()
+def check(config: ConfigOption = None) -> None:
+    """Say whether the keystore can be used, for reading and writing.
+
+    It writes something that is no row. It says what to do about a keystore that can't be used.
+
+    Exit status: 0 if it can be used, 1 if it can't.
+    """
+    url = keystore_url(_load_config(config))
+
+    async def work() -> None:
+        async with open_keystore(url) as opened:
+            await opened.check()
+
+    with quiet_logs(), _leaving_with_a_fix(url):
+        asyncio.run(work())
+    Page().line("The keystore can be used.")
+
+
+@keystore.command(name="export")
+def export_rows(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write. It must not exist.")],
+    config: ConfigOption = None,
+) -> None:
+    """Write all rows into a file, as a backup.
+
+    Its rows hold wrapped keys alone. Keep it where the keystore's own failure does not reach it.
+
+    Exit status: 0 if all rows are in it; 1 if it could not be written, or rows are left out that can't be read.
+    """
+    url = keystore_url(_load_config(config))
+
+    async def work(rows: NewRows) -> None:
+        with Progress() as progress:
+            progress.expect("reading the keystore", None)
+            async with open_keystore(url) as opened:
+                async for kept in opened.rows():
+                    rows.add(kept)
+                    progress.advance()
+
+    with quiet_logs(), _leaving_with_a_fix(url), new_row_file(file) as rows:
+        asyncio.run(work(rows))
+    Page().line(f"{plural(rows.written, 'row')} written to {file}")
+    if rows.left_out:
+        leave(f"{plural(rows.left_out, 'row')} left out, which this version can't read", 1)
+
+
+@keystore.command(name="import")
+def import_rows(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What keystore export wrote.")],
+    config: ConfigOption = None,
+) -> None:
+    """Bring rows back from a file that `export` wrote.
+
+    The whole file is checked first. What the keystore has stays: rows that are missing are added, and rows that are
+    there get those recipients that they have none of the same master key for.
+
+    Exit status: 0 if all rows are there; 1 if some are not.
+    """
+    url = keystore_url(_load_config(config))
+    rows = RowFile(file)
+    total = rows.check()
+
+    async def work() -> Restoration:
+        with Progress() as progress:
+            progress.expect("bringing rows back", total)
+            async with open_keystore(url) as opened:
+                restoration = Restoration(opened, progress)
+                await restoration.run(rows.rows())
+                return restoration
+
+    with quiet_logs(), _leaving_with_a_fix(url):
+        done = asyncio.run(work())
+    page = Page()
+    page.facts((("added", f"{done.added:,}"), ("changed", f"{done.changed:,}"), ("as they were", f"{done.same:,}")))
+    for reason, count in done.failures.items():
+        page.line(f"{plural(count, 'row')} failed: {reason}", indent=2, style="bold")
+    raise typer.Exit(int(bool(done.failures)))
+
+
+@contextmanager
+def _leaving_with_a_fix(url: KeystoreUrl) -> Iterator[None]:
+    """End the command where the keystore gives no answer or refuses, and say what to do about it."""
+    try:
+        yield
+    except (StoreRefused, StoreUnavailable) as error:
+        leave(f"the keystore: {error}. To do: {keystore_hint(url, error)}", 1)
+
+
+def _load_config(file: str | None) -> EnvelopeConfig:
+    try:
+        return load_configuration(None, file).config
+    except NothingConfigured as error:
+        leave(str(error), 2)

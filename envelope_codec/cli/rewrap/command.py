@@ -1,0 +1,235 @@
+"""``envelope-codec rewrap``: give wrapping keys another master key, and then take the old one away."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import typer
+
+from envelope_codec.cli.configuration import NothingConfigured, load_configuration
+from envelope_codec.cli.keystores import keystore_hint, keystore_url, open_keystore
+from envelope_codec.cli.logs import ProviderWords, quiet_logs
+from envelope_codec.cli.options import ConfigOption
+from envelope_codec.cli.output import Page, leave, plural
+from envelope_codec.cli.reading.pace import Pace
+from envelope_codec.cli.reading.progress import Progress
+from envelope_codec.cli.rewrap.backup import Backup
+from envelope_codec.cli.rewrap.cautions import cautions
+from envelope_codec.cli.rewrap.counts import Counts
+from envelope_codec.cli.rewrap.master_keys import MasterKeys, load_master_keys
+from envelope_codec.cli.rewrap.report import print_counts, print_plan
+from envelope_codec.cli.rewrap.run import Run
+from envelope_codec.cli.rewrap.steps import drop_old as steps_of_dropping
+from envelope_codec.cli.rewrap.steps import rewrap as steps_of_rewrap
+from envelope_codec.cli.rewrap.survey import Survey
+from envelope_codec.config import EnvelopeConfig
+from envelope_codec.errors import EnvelopeError, StoreRefused, StoreUnavailable
+
+_IN_FLIGHT = 32
+_RATE = 2_000.0
+
+
+class Asked(NamedTuple):
+    """What a command was asked for.
+
+    Attributes:
+        namespaces: whose rows are worked on; empty for all.
+        backup: of the keystore; None for a first pass.
+        confirmed: whether nobody is asked before anything is changed.
+        only_shown: whether nothing is changed.
+    """
+
+    namespaces: frozenset[str]
+    backup: Path | None
+    confirmed: bool
+    only_shown: bool
+
+
+def rewrap(
+    old: Annotated[str, typer.Option("--from", metavar="OLD", help="The master key that is to go: key id or URI.")],
+    new: Annotated[str, typer.Option("--to", metavar="NEW", help="The master key that is to come: key id or URI.")],
+    drop_old: Annotated[
+        bool, typer.Option("--drop-old", help="Second pass: take OLD away from rows that NEW opens now.")
+    ] = False,
+    backup: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="For --drop-old: what keystore export wrote after the first pass."),
+    ] = None,
+    config: ConfigOption = None,
+    namespace: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Only rows of this namespace. May be given again.")
+    ] = None,
+    in_flight: Annotated[
+        int, typer.Option(metavar="NUMBER", min=1, max=256, help="How many calls are under way at once.")
+    ] = _IN_FLIGHT,
+    rate: Annotated[
+        float, typer.Option(metavar="NUMBER", min=0.1, help="How many calls a second the KMS gets at most.")
+    ] = _RATE,
+    yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what is to be done, and do nothing.")] = False,
+) -> None:
+    """Give wrapping keys another master key, to retire an old one.
+
+    It works on the rows of the keystore, and changes no payload: histories open with NEW afterwards. It shows what it
+    is going to do, and asks. It may be ended at any time, and run again.
+
+    Exit status: 0 if all rows that name OLD are done; 1 if some are not, or it had to stop; 2 for wrong usage.
+    """
+    if drop_old and backup is None:
+        raise typer.BadParameter("give --backup FILE, which keystore export wrote after the first pass")
+    if backup is not None and not drop_old:
+        raise typer.BadParameter("goes with --drop-old", param_hint="--backup")
+    try:
+        settings = load_configuration(None, config).config
+    except NothingConfigured as error:
+        leave(str(error), 2)
+    url = keystore_url(settings)
+    asked = Asked(frozenset(namespace or ()), backup, yes, dry_run)
+    with quiet_logs() as words:
+        masters = load_master_keys(settings, old, new)
+        try:
+            done = asyncio.run(_rewrap(settings, masters, asked, in_flight, rate, words))
+        except (StoreRefused, StoreUnavailable) as error:
+            leave(f"the keystore: {error}. To do: {keystore_hint(url, error)}", 1)
+        finally:
+            masters.close()
+    raise typer.Exit(0 if done else 1)
+
+
+async def _rewrap(
+    config: EnvelopeConfig, masters: MasterKeys, asked: Asked, in_flight: int, rate: float, words: ProviderWords
+) -> bool:
+    """Do what was asked for. Return whether all rows are done."""
+    async with open_keystore(keystore_url(config)) as keystore:
+        with Progress() as progress:
+            run = Run(keystore, masters, in_flight=in_flight, pace=Pace(rate), progress=progress, words=words.take)
+            try:
+                return await Command(run, masters, config, asked, Page(), progress.pause).do()
+            finally:
+                run.close()
+
+
+class Command:
+    """One pass over a keystore, from the survey to the counts.
+
+    Args:
+        run: does the work.
+        masters: the master keys.
+        config: the settings.
+        asked: for what.
+        page: to print on.
+        hide: takes the progress bar off the screen, for a question.
+        now: Unix seconds.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        masters: MasterKeys,
+        config: EnvelopeConfig,
+        asked: Asked,
+        page: Page,
+        hide: Callable[[], None] = lambda: None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._run = run
+        self._masters = masters
+        self._config = config
+        self._asked = asked
+        self._page = page
+        self._hide = hide
+        self._now = now
+
+    async def do(self) -> bool:
+        """Show what is to be done, ask, do it, and say how it ended. Return whether all rows are done.
+
+        Raises:
+            EnvelopeError: the keystore or a master key can't be used.
+        """
+        await self._run.in_thread(self._masters.check)
+        survey = await self._survey()
+        dropping = self._asked.backup is not None
+        self._hide()
+        warnings = cautions(self._config, survey, self._masters.sealing)
+        print_plan(self._page, survey, self._masters.ids, warnings, dropping=dropping)
+        if not survey.under_old:
+            return not survey.unreadable
+        backup = await self._backup(survey, self._asked.backup) if self._asked.backup is not None else None
+        if self._asked.only_shown:
+            return True
+        if not self._asked.confirmed:
+            typer.confirm("Go on?", abort=True, err=True)
+        await self._run.check_keystore()
+        return await (self._drop(survey, backup) if backup is not None else self._add(survey))
+
+    async def _add(self, survey: Survey) -> bool:
+        """Do the first pass."""
+        if not await self._is_possible(survey):
+            return False
+        ids = self._masters.ids
+        counts = await self._run.follow_all("rewrapping", survey.under_old, lambda key: steps_of_rewrap(key, ids))
+        self._print(counts)
+        after = await self._survey()
+        return self._end(counts, after, after.lacking, "without a recipient of the new master key")
+
+    async def _drop(self, survey: Survey, backup: Backup) -> bool:
+        """Do the second pass."""
+        ids = self._masters.ids
+        counts = await self._run.follow_all(
+            "dropping the old master key", survey.under_old, lambda key: steps_of_dropping(key, ids, backup.has)
+        )
+        self._print(counts)
+        after = await self._survey()
+        return self._end(counts, after, len(after.under_old), "that name the old master key")
+
+    async def _backup(self, survey: Survey, path: Path) -> Backup:
+        """Read the backup, and leave if it, or the first pass, lacks anything."""
+        if survey.lacking or survey.unreadable:
+            leave(
+                f"nothing was changed: the first pass is not complete. {plural(survey.lacking, 'row')} without a "
+                f"verified recipient of the new master key, {survey.unreadable} that can't be read",
+                1,
+            )
+        backup = Backup(path, self._masters.ids)
+        missing = await self._missing_from(backup)
+        if missing:
+            leave(
+                f"nothing was changed: the backup lacks {plural(missing, 'row')} as the first pass left them. Make "
+                "another one with keystore export",
+                1,
+            )
+        return backup
+
+    async def _missing_from(self, backup: Backup) -> int:
+        """Count the rows under the old master key whose recipients of the new one the backup has not got."""
+        return (await self._run.survey(0, self._asked.namespaces, backup.has)).not_kept
+
+    async def _is_possible(self, survey: Survey) -> bool:
+        """Try the new master key in each namespace before anything is changed. Print what is wrong."""
+        possible = True
+        for namespace, row in sorted(survey.samples.items()):
+            try:
+                await self._run.in_thread(self._masters.try_new, row)
+            except EnvelopeError as error:
+                who = "the new master key can't wrap" if error.operation == "wrap" else "readers can't unwrap"
+                self._page.line(f"Nothing was changed. In namespace {namespace}, {who}: {error}", style="bold")
+                possible = False
+        return possible
+
+    async def _survey(self) -> Survey:
+        return await self._run.survey(self._now() - self._config.max_age, self._asked.namespaces)
+
+    def _print(self, counts: Counts) -> None:
+        self._hide()
+        print_counts(self._page, counts)
+
+    def _end(self, counts: Counts, after: Survey, left: int, which: str) -> bool:
+        """Say what is left, and return whether all rows are done."""
+        self._hide()
+        if left:
+            self._page.line(f"{plural(left, 'row')} left {which}: run it again", indent=2, style="bold")
+        return not (left or after.unreadable or counts.failed or counts.untried)

@@ -1,0 +1,197 @@
+"""The two master keys of a rewrap, and the readers that must open what it makes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+from envelope_codec._frames import frameless
+from envelope_codec.cli.rewrap.steps import KeyIds
+from envelope_codec.config import EnvelopeConfig
+from envelope_codec.envelope import Recipient, unlock_head
+from envelope_codec.errors import ConfigurationError, EnvelopeError, KeyNotConfigured
+from envelope_codec.keys.calls import translate_error
+from envelope_codec.keys.draft import Draft
+from envelope_codec.keys.key_sets import KeySets, ListedKey, keys_of_entry, list_keys
+from envelope_codec.keys.keyset import KeySet, pick_decisive
+from envelope_codec.keystore_row import KeystoreRow
+from envelope_codec.kms import MasterKey, WrappedSecret, master_key, unwrap_with
+
+_SAME = "--to: names the same master key as --from, or a replica of it"
+
+
+class MasterKeys:
+    """The master key that is to go, the one that is to come, and those that readers have.
+
+    A row's recipients are unwrapped only by what is configured for the row's own namespace. Otherwise, whoever may
+    encrypt under the old key of one namespace could have forged rows of another one wrapped anew.
+
+    Args:
+        old: unwraps.
+        new: wraps. Readers unwrap what it made by their own master keys.
+        opening: gives the master keys that open for a namespace.
+        sealing: settings by which ``old`` still seals.
+        made: master keys that are closed with this object.
+
+    Attributes:
+        ids: the key ids, of those that were learnt, that belong to the two master keys.
+    """
+
+    def __init__(
+        self,
+        old: MasterKey,
+        new: MasterKey,
+        opening: Callable[[str], KeySet | None],
+        sealing: Iterable[str] = (),
+        made: Iterable[MasterKey] = (),
+    ) -> None:
+        self.ids = KeyIds(frozenset((old.key_id,)), frozenset((new.key_id,)))
+        self.sealing = tuple(sealing)
+        self._old, self._new, self._opening = old, new, opening
+        self._made = tuple(made)
+        self._learnt: set[str] = set()
+
+    def learn(self, key_ids: Iterable[str]) -> None:
+        """Find out which of ``key_ids`` belong to the two master keys. May ask a KMS, for an alias.
+
+        Raises:
+            ConfigurationError: one belongs to both.
+            EnvelopeError: the KMS did not answer, or refused.
+        """
+        for key_id in set(key_ids) - self._learnt:
+            is_old = key_id == self._old.key_id or _accepts(self._old, key_id)
+            is_new = key_id == self._new.key_id or _accepts(self._new, key_id)
+            if is_old and is_new:
+                raise ConfigurationError(_SAME)
+            self._learnt.add(key_id)
+            self.ids = KeyIds(self.ids.old | {key_id} if is_old else self.ids.old, self._with_new(key_id, is_new))
+
+    def check(self) -> None:
+        """Raise `ConfigurationError` if the two are one master key. May ask a KMS."""
+        self.learn((self._old.key_id, self._new.key_id))
+
+    @frameless
+    def prove(self, row: KeystoreRow, recipient: Recipient) -> None:
+        """Unwrap ``recipient`` as a reader does, and check that it leads to the row's id.
+
+        Raises:
+            EnvelopeError: no reader of the row's namespace can do it.
+        """
+        errors: list[EnvelopeError] = []
+        for reader in self._readers(row, recipient):
+            try:
+                _unwrap(reader, row, recipient)
+                return
+            except EnvelopeError as error:
+                errors.append(error)
+        raise pick_decisive(errors, "unwrap").fresh()
+
+    @frameless
+    def move(self, row: KeystoreRow, recipient: Recipient) -> Recipient:
+        """Unwrap ``recipient`` with the old master key, check the id, and wrap with the new one. Two KMS calls.
+
+        Raises:
+            EnvelopeError: its ``operation`` says which of the two calls failed.
+        """
+        self._readers(row, recipient)
+        secret = _unwrap(self._old, row, recipient)
+        try:
+            made = self._new.wrap(secret, row.kms_context)
+        except Exception as error:
+            failure = translate_error(error, "wrap", self._new)
+            failure.operation = "wrap"
+        else:
+            return Recipient(made.key_id, made.key_version, made.ciphertext)
+        finally:
+            secret = b""
+        raise failure
+
+    @frameless
+    def try_new(self, row: KeystoreRow) -> None:
+        """Wrap a random secret with the new master key in the context of ``row``, and unwrap it as readers do.
+
+        Raises:
+            EnvelopeError: its ``operation`` says which of the two calls failed.
+        """
+        try:
+            record = Draft(row.purpose, int(time.time()), dict(row.context)).wrap_by(self._new)
+        except Exception as error:
+            failure = translate_error(error, "wrap", self._new)
+            failure.operation = "wrap"
+        else:
+            made = record.recipients[0]
+            self.learn((made.key_id,))
+            self.prove(KeystoreRow(record.head, record.id, record.purpose, 0, record.context, ()), made)
+            return
+        raise failure
+
+    def close(self) -> None:
+        """Release the connections of the master keys that were made here."""
+        for master in self._made:
+            master.close()
+
+    def _with_new(self, key_id: str, is_new: bool) -> frozenset[str]:
+        return self.ids.new | {key_id} if is_new else self.ids.new
+
+    def _readers(self, row: KeystoreRow, recipient: Recipient) -> list[MasterKey]:
+        """List the master keys of the row's namespace that take this recipient for their own.
+
+        Raises:
+            KeyNotConfigured: there are none.
+        """
+        keys = self._opening(row.namespace)
+        readers = [one for one in keys.opening(recipient.key_id) if _accepts(one, recipient.key_id)] if keys else []
+        if not readers:
+            raise KeyNotConfigured("the master key is not configured for the row's namespace", operation="unwrap")
+        return readers
+
+
+def load_master_keys(config: EnvelopeConfig, old: str, new: str) -> MasterKeys:
+    """Make the master keys that a command names: by key id or key URI, as configured or with options of their own.
+
+    Raises:
+        ConfigurationError: a setting is wrong, or a name is no master key.
+    """
+    sets = KeySets(config)
+    entries = ["", *config.namespaces] if config.key is not None else [*config.namespaces]
+    listed = [one for entry in entries for one in list_keys(*keys_of_entry(config, entry))]
+    made = {one.given: master_key(one.given) for one in listed if isinstance(one.given, str)}
+    chosen = []
+    for option, text in (("--from", old), ("--to", new)):
+        configured = [key for given, key in made.items() if text in (given, key.key_id)]
+        try:
+            chosen.append(configured[0] if configured else made.setdefault(text, master_key(text)))
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{option}: {error}") from None
+    sealing = _sealing_with(chosen[0], listed, made)
+    return MasterKeys(chosen[0], chosen[1], sets.opening, sealing, (*made.values(), *sets.built))
+
+
+def _sealing_with(old: MasterKey, listed: Iterable[ListedKey], made: Mapping[str, MasterKey]) -> list[str]:
+    """List the settings by which ``old`` still wraps, as far as that is known without asking a KMS."""
+    sealing = ((one.setting, one.given) for one in listed if one.seals)
+    return [setting for setting, given in sealing if isinstance(given, str) and made[given].key_id == old.key_id]
+
+
+def _accepts(master: MasterKey, key_id: str) -> bool:
+    try:
+        return master.accepts(key_id)
+    except Exception as error:
+        failure = translate_error(error, "unwrap", master)
+    raise failure
+
+
+def _unwrap(master: MasterKey, row: KeystoreRow, recipient: Recipient) -> bytes:
+    """Return the secret, once it has led to the row's id."""
+    secret = b""
+    wrapped = WrappedSecret(recipient.key_id, recipient.key_version, recipient.ciphertext)
+    try:
+        secret = unwrap_with(master, wrapped, row.kms_context).secret
+        unlock_head(row.head, row.id, secret)
+        return secret
+    except Exception as error:
+        failure = translate_error(error, "unwrap", master)
+        failure.operation = "unwrap"
+    finally:
+        secret = b""
+    raise failure

@@ -1,0 +1,70 @@
+"""A survey of a keystore: what a rewrap has to do, before it does anything."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from envelope_codec.cli.rewrap.steps import IsKept, KeyIds, under
+from envelope_codec.keystore_row import KeystoreRow
+
+
+@dataclass
+class Survey:
+    """What the rows of a keystore are, as far as two master keys are concerned.
+
+    Attributes:
+        youngest_safe: Unix seconds; a wrapping key that was made later may still seal.
+        rows: how many there are.
+        unreadable: how many of them this version can't read. Nobody knows what they name.
+        elsewhere: how many are of namespaces that were not asked for.
+        by_key_id: how many rows name each master key.
+        under_old: keys of the rows that name the old master key.
+        lacking: how many of those have no verified recipient of the new one.
+        young: how many of those may still seal.
+        by_namespace: how many of those each namespace has.
+        samples: of each namespace that has rows which lack the new master key, one.
+        calls: KMS calls that a first pass makes at least.
+        not_kept: how many rows name the old master key, and have no verified recipient of the new one in the backup.
+    """
+
+    youngest_safe: float
+    rows: int = 0
+    unreadable: int = 0
+    elsewhere: int = 0
+    by_key_id: Counter[str] = field(default_factory=Counter)
+    under_old: list[bytes] = field(default_factory=list)
+    lacking: int = 0
+    young: int = 0
+    by_namespace: Counter[str] = field(default_factory=Counter)
+    samples: dict[str, KeystoreRow] = field(default_factory=dict)
+    calls: int = 0
+    not_kept: int = 0
+
+    def add(self, row: KeystoreRow, ids: KeyIds, is_kept: IsKept | None = None) -> None:
+        """Count ``row``. ``is_kept`` says what the backup has, if there is one."""
+        self.rows += 1
+        self.by_key_id.update({recipient.key_id for recipient in row.recipients})
+        if not under(ids.old, row.recipients):
+            return
+        self.under_old.append(row.key)
+        self.young += row.created > self.youngest_safe
+        self.by_namespace[row.namespace] += 1
+        has_new = bool(under(ids.new, row.recipients))
+        self.calls += 1 if has_new else 3  # to unwrap; to unwrap, to wrap, to unwrap what was wrapped
+        if not under(ids.new, row.verified):
+            self.lacking += 1
+        if is_kept is not None and not any(is_kept(row.key, one) for one in under(ids.new, row.verified)):
+            self.not_kept += 1
+        if not has_new:
+            self.samples.setdefault(row.namespace, row)
+
+    def add_unreadable(self) -> None:
+        """Count a row that this version can't read."""
+        self.rows += 1
+        self.unreadable += 1
+
+    def add_elsewhere(self) -> None:
+        """Count a row of a namespace that was not asked for."""
+        self.rows += 1
+        self.elsewhere += 1

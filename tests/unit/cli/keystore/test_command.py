@@ -1,0 +1,124 @@
+"""``envelope-codec keystore`` on keystores that need no server."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from envelope_codec.cli import main
+from envelope_codec.cli.keygen import create_key_file, key_uri
+from envelope_codec.keystores.files import FileKeystore
+from envelope_codec.testing import FakeKms
+from tests.support.rewrapped_rows import row_by
+
+
+class Told(NamedTuple):
+    status: int
+    printed: str
+    complained: str
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Any:
+    def run(*arguments: str) -> Told:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            main(["keystore", *arguments])
+        return Told(int(left.value.code or 0), *capsys.readouterr())
+
+    return run
+
+
+def settings(folder: Path, keystore: str) -> str:
+    if not (folder / "key.json").exists():
+        create_key_file(folder / "key.json")
+    file = folder / "envelope.toml"
+    file.write_text(f'key = "{key_uri(folder / "key.json")}"\nkeystore = "{keystore}"\n')
+    return str(file)
+
+
+def test_ddl_prints_what_makes_the_table(run: Any, tmp_path: Path) -> None:
+    config = settings(tmp_path, f"sqlite:///{tmp_path}/k.db")
+    told = run("check", "--config", config)
+    assert told.status == 1
+    told = run("ddl", "--config", config)
+    assert told.status == 0
+    with sqlite3.connect(tmp_path / "k.db") as database:
+        database.executescript(told.printed)
+    told = run("check", "--config", config)
+    assert (told.status, told.printed) == (0, "The keystore can be used.\n")
+
+
+def test_ddl_of_a_url_asks_no_server(run: Any) -> None:
+    told = run("ddl", "postgresql://user:sesame@host/db?table=other.rows")
+    assert told.status == 0
+    assert "other.rows" in told.printed
+    assert "sesame" not in told.printed
+    told = run("ddl", "file:///k")
+    assert (told.status, told.printed) == (1, "")
+    assert "needs no statements" in told.complained
+
+
+def test_a_keystore_that_cannot_be_used_is_told_with_a_fix(run: Any, tmp_path: Path) -> None:
+    told = run("check", "--config", settings(tmp_path, f"file://{tmp_path}/astray"))
+    assert told.status == 1
+    assert told.complained == (
+        "envelope-codec: the keystore: the directory does not exist, or is none. To do: make the directory, or mount "
+        "it, or correct the path in the URL\n"
+    )
+
+
+def test_a_keystore_moves_through_a_file(run: Any, tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+    rows = [row_by(FakeKms()) for _ in range(5)]
+
+    async def keep() -> None:
+        keystore = FileKeystore(f"file://{tmp_path}/one")
+        for row in rows:
+            await keystore.put(row.key, row.serialize(), None)
+        await keystore.put(bytes(32), b"rubbish", None)
+
+    asyncio.run(keep())
+    file = str(tmp_path / "file")
+    told = run("export", file, "--config", settings(tmp_path, f"file://{tmp_path}/one"))
+    assert told.status == 1
+    assert told.printed.startswith("5 rows written to ")
+    assert "1 row left out" in told.complained
+    config = settings(tmp_path, f"file://{tmp_path}/other")
+    told = run("import", file, "--config", config)
+    assert told.status == 0, told
+    assert told.printed.split() == ["added", "5", "changed", "0", "as", "they", "were", "0"]
+    told = run("import", file, "--config", config)
+    assert told.printed.split() == ["added", "0", "changed", "0", "as", "they", "were", "5"]
+    told = run("export", file, "--config", config)
+    assert told.status == 1
+    assert "exists and is left as it is" in told.complained
+
+
+def test_a_damaged_file_brings_nothing_back(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "keystore").mkdir()
+    (tmp_path / "file").write_text('{"format": "envelope-codec/keystore-1"}\n')
+    told = run("import", str(tmp_path / "file"), "--config", settings(tmp_path, f"file://{tmp_path}/keystore"))
+    assert told.status == 1
+    assert "no whole file" in told.complained
+    assert list((tmp_path / "keystore").iterdir()) == []
+
+
+def test_an_export_that_is_refused_leaves_no_file(run: Any, tmp_path: Path) -> None:
+    told = run("export", str(tmp_path / "file"), "--config", settings(tmp_path, f"file://{tmp_path}/astray"))
+    assert told.status == 1
+    assert not (tmp_path / "file").exists()
+
+
+@pytest.mark.parametrize("command", ["check", "ddl"])
+def test_without_a_configuration_there_is_nothing_to_do(
+    run: Any, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ENVELOPE_CODEC_FILE", "ENVELOPE_CODEC_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    assert run(command).status == 2
