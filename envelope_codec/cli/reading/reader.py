@@ -100,8 +100,8 @@ class Reader:
         described: DescribeNamespaceResponse = await self._ask(self._service.describe_namespace, request)
         return described
 
-    async def count(self, query: str = "") -> int | None:
-        """Ask about how many workflows there are, or match ``query``. None if the server does not tell."""
+    async def count(self, query: str = ANY_DIVISION) -> int | None:
+        """Ask about how many workflows match ``query``: all, unless it is given. None if the server does not tell."""
         request = CountWorkflowExecutionsRequest(namespace=self.namespace, query=query)
         try:
             return int((await self._ask(self._service.count_workflow_executions, request)).count)
@@ -137,8 +137,8 @@ class Reader:
         ):
             yield Source(SourceKind.operation, entry.operation_id, entry.run_id, False, entry)
 
-    async def workflows(self, query: str = "") -> AsyncIterator[Source]:
-        """List the runs of workflows that match ``query``. Without one, the server's own workflows are not among them.
+    async def workflows(self, query: str = ANY_DIVISION) -> AsyncIterator[Source]:
+        """List the runs of workflows that match ``query``: all, the server's own too, unless it is given.
 
         A run that changes while pages are turned may come twice.
         """
