@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,7 @@ from envelope_codec.cli.audit.pace import Pace
 from envelope_codec.cli.audit.report import Report
 from envelope_codec.cli.audit.scan import Scan, Stopped
 from envelope_codec.cli.audit.stored import count_store
+from envelope_codec.cli.audit.tally import Tally
 from envelope_codec.cli.audit.verdict import State
 from envelope_codec.cli.audit.window import read_timestamp
 from envelope_codec.cli.configuration import NothingConfigured, load_configuration
@@ -131,15 +133,20 @@ async def _scan(
         findings = await Scan(reader, known, progress, query, wait).run()
         if settings is None:
             return findings
-        aliases = [old for old, new in settings.namespace_aliases.items() if new == namespace]
-        for url in list_stores(settings):
-            progress.expect(f"reading {url.name}", None)
-            try:
-                async with open_store(url) as store:
-                    findings.stores[url.name] = await count_store(store, frozenset((namespace, *aliases)), progress)
-            except EnvelopeError as error:
-                raise Stopped(f"the datastore {url.name} can't be read: {error}") from None
-    return findings
+        return replace(findings, stores=await _count_stores(settings, namespace, progress))
+
+
+async def _count_stores(settings: EnvelopeConfig, namespace: str, progress: Progress) -> dict[str, Tally]:
+    aliases = [old for old, new in settings.namespace_aliases.items() if new == namespace]
+    stores = {}
+    for url in list_stores(settings):
+        progress.expect(f"reading {url.name}", None)
+        try:
+            async with open_store(url) as store:
+                stores[url.name] = await count_store(store, frozenset((namespace, *aliases)), progress)
+        except EnvelopeError as error:
+            raise Stopped(f"the datastore {url.name} can't be read: {error}") from None
+    return stores
 
 
 def _read_moment(text: str | None) -> int | None:

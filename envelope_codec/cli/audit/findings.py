@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from envelope_codec.cli.audit.tally import Tally
 from envelope_codec.cli.audit.window import Part
@@ -11,7 +12,7 @@ ROUNDS = 3
 """How often the lists are compared with what was read, at most."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Findings:
     """What an audit found.
 
@@ -35,7 +36,7 @@ class Findings:
     new: int = 0
     stores: dict[str, Tally] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def whole(self) -> Tally:
         """The tally of all parts."""
         return Tally.of([*self.parts.values(), self.others, *self.stores.values()])

@@ -8,6 +8,7 @@ from array import array
 from collections.abc import Awaitable, Callable
 from hashlib import blake2b
 
+from temporalio.api.enums.v1 import ArchivalState
 from temporalio.service import RPCError, RPCStatusCode
 
 from envelope_codec.cli.audit.checkpoint import Checkpoint, Result
@@ -33,6 +34,7 @@ _ONE_S_OWN = frozenset(
 )
 """What may be wrong with one history alone. Everything else ends the audit."""
 
+_ARCHIVED = ArchivalState.ARCHIVAL_STATE_ENABLED
 _LONGEST_REASON = 200
 
 
@@ -83,21 +85,27 @@ class Scan:
     async def _scan(self) -> Findings:
         described = await self._reader.check()
         self._as_of = await self._choose_moment()
-        findings = Findings(self._as_of)
-        findings.retention = described.config.workflow_execution_retention_ttl.ToTimedelta().total_seconds()
-        findings.archived = 2 in (described.config.history_archival_state, described.config.visibility_archival_state)
         for part in (Part.closed, Part.open):
             await self._read_part(part)
-        findings.others = await self._read_others()
-        findings.new = await self._compare()
+        others = await self._read_others()
+        new = await self._compare()
         since = await self._read_since()
-        for part in (Part.closed, Part.open):
-            results = [self._checkpoint.results[window] for window in self._checkpoint.windows[part]]
-            findings.parts[part] = Tally.of(result.tally for result in results)
-            if part is Part.open:
-                findings.read_at = min(result.read_at for result in results)
-        findings.parts[Part.since] = since
-        return findings
+        config = described.config
+        return Findings(
+            as_of=self._as_of,
+            read_at=min(result.read_at for result in self._results(Part.open)),
+            parts={
+                **{part: Tally.of(one.tally for one in self._results(part)) for part in (Part.closed, Part.open)},
+                Part.since: since,
+            },
+            others=others,
+            retention=config.workflow_execution_retention_ttl.ToTimedelta().total_seconds(),
+            archived=_ARCHIVED in (config.history_archival_state, config.visibility_archival_state),
+            new=new,
+        )
+
+    def _results(self, part: Part) -> list[Result]:
+        return [self._checkpoint.results[window] for window in self._checkpoint.windows[part]]
 
     async def _choose_moment(self) -> int:
         """Fix T0: the latest time that the server itself has written, so that no other clock matters.

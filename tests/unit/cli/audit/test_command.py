@@ -64,14 +64,12 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path, capsys: pytes
     assert "is no checkpoint of an audit: name another file, or delete it" in told.complained
 
 
-def complete() -> Findings:
-    return findings(found("a", record("OLD")), found("b", record("NEW", created=2_000)))
+def complete(new: int = 0) -> Findings:
+    return findings(found("a", record("OLD")), found("b", record("NEW", created=2_000)), new=new)
 
 
 def incomplete() -> Findings:
-    made = complete()
-    made.new = 1
-    return made
+    return complete(new=1)
 
 
 @pytest.mark.parametrize(

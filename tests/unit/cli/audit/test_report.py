@@ -18,8 +18,8 @@ ARN = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890
 OLD, NEW = record(ARN, version="2"), record("NEW", created=CLOSE.__trunc__())
 
 
-def made() -> Findings:
-    return findings(found("a", OLD, close=CLOSE, payloads=1_204), found("b", NEW))
+def made(new: int = 0) -> Findings:
+    return findings(found("a", OLD, close=CLOSE, payloads=1_204), found("b", NEW), new=new)
 
 
 def report(of: Findings | None = None, *asked: str) -> Report:
@@ -51,9 +51,7 @@ def test_what_is_hostile_is_made_harmless(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_as_json() -> None:
-    of = made()
-    of.new = 1
-    document = json.loads(json.dumps(report(of, "GONE").document()))
+    document = json.loads(json.dumps(report(made(new=1), "GONE").document()))
     assert [(key["key_id"], key["state"], key["seals_now"]) for key in document["keys"]] == [
         ("NEW", "needed", True),
         (ARN, "needed", False),
