@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from envelope_codec.cli.audit.scan import Scan, Stopped
 from envelope_codec.cli.audit.stored import count_store
 from envelope_codec.cli.audit.tally import Tally
 from envelope_codec.cli.audit.verdict import State
+from envelope_codec.cli.audit.web_page import render
 from envelope_codec.cli.audit.window import read_timestamp
 from envelope_codec.cli.configuration import NothingConfigured, load_configuration
 from envelope_codec.cli.connection import Connection, ConnectionFailed, ConnectionUnusable, load_connection
@@ -64,6 +66,9 @@ def audit(
     checkpoint: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Keep what was counted in this file, and go on from it.")
     ] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write the report to this file as a page, with plots.")
+    ] = None,
     as_json: JsonOption = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print one line of CSV for each version of a key.")] = False,
 ) -> None:
@@ -77,6 +82,8 @@ def audit(
     """
     if as_json and as_csv:
         raise typer.BadParameter("choose one of --json and --csv", param_hint="--csv")
+    if html is not None and not (html.parent.is_dir() and os.access(html.parent, os.W_OK) and not html.is_dir()):
+        raise typer.BadParameter("no file can be written there", param_hint="--html")
     moment = _read_moment(as_of)
     key = KeyName(fail_if_needed) if fail_if_needed is not None else None
     settings = _load_config(config)
@@ -97,7 +104,19 @@ def audit(
         report.write_csv(sys.stdout)
     else:
         report.print(Page())
+    if html is not None:
+        _write_page(html, report)
     raise typer.Exit(_status(report, key, asked))
+
+
+def _write_page(path: Path, report: Report) -> None:
+    """Write the page. Only its owner can read it, for it has the ids of workflows."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(render(report))
+    except OSError as error:
+        leave(f"can't write {str(path)!r}: {error.strerror}", 1)
 
 
 def _status(report: Report, key: KeyName | None, asked: tuple[str, ...]) -> int:

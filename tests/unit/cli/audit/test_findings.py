@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from envelope_codec.cli.audit.tally import KeyVersion, Tally
+from envelope_codec.cli.audit.need import KeyVersion
+from envelope_codec.cli.audit.tally import Tally
 from tests.support.audit_findings import findings, found
 from tests.support.audited_payloads import record
 
