@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -15,8 +17,10 @@ from envelope_codec.cli.audit.checkpoint import Checkpoint
 from envelope_codec.cli.audit.findings import Findings
 from envelope_codec.cli.audit.key_name import KeyName
 from envelope_codec.cli.audit.pace import Pace
+from envelope_codec.cli.audit.record_import import RecordImport
 from envelope_codec.cli.audit.report import Report
-from envelope_codec.cli.audit.scan import Scan, Stopped
+from envelope_codec.cli.audit.scan import Scan
+from envelope_codec.cli.audit.stopped import Stopped
 from envelope_codec.cli.audit.stored import count_store
 from envelope_codec.cli.audit.tally import Tally
 from envelope_codec.cli.audit.verdict import State
@@ -32,6 +36,8 @@ from envelope_codec.cli.reading.reader import Reader
 from envelope_codec.cli.stores import list_stores, open_store
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.errors import EnvelopeError
+from envelope_codec.keystore import KeystoreUrl
+from envelope_codec.keystore_client import KeystoreClient
 
 NEEDED = 3
 INCOMPLETE = 4
@@ -66,6 +72,9 @@ def audit(
     checkpoint: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Keep what was counted in this file, and go on from it.")
     ] = None,
+    importing: Annotated[
+        bool, typer.Option("--import", help="Add the records that are found to the keystore of the configuration.")
+    ] = False,
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="Write the report to this file as a page, with plots.")
     ] = None,
@@ -87,12 +96,16 @@ def audit(
     moment = _read_moment(as_of)
     key = KeyName(fail_if_needed) if fail_if_needed is not None else None
     settings = _load_config(config)
+    if importing and (settings is None or settings.keystore is None):
+        raise typer.BadParameter("name a configuration with a keystore: --config", param_hint="--import")
     connection = _load_connection(address, profile)
     name = namespace or connection.namespace or "default"
     parameters = {"--address": connection.address, "--namespace": name, "--query": query}
+    if importing:
+        parameters["--import"] = "yes"
     with quiet_logs(), Checkpoint(checkpoint, parameters, moment) as known:
         try:
-            findings = asyncio.run(_scan(connection, name, query, known, wait, rate, settings))
+            findings = asyncio.run(_audit(connection, name, query, known, wait, rate, settings, importing=importing))
         except Stopped as stopped:
             going_on = "; the same command goes on from the checkpoint" if checkpoint is not None else ""
             leave(f"stopped: {stopped}{going_on}", 1)
@@ -133,7 +146,7 @@ def _status(report: Report, key: KeyName | None, asked: tuple[str, ...]) -> int:
     return 0
 
 
-async def _scan(
+async def _audit(
     connection: Connection,
     namespace: str,
     query: str,
@@ -141,6 +154,8 @@ async def _scan(
     wait: float,
     rate: float,
     settings: EnvelopeConfig | None,
+    *,
+    importing: bool,
 ) -> Findings:
     try:
         client = await connection.open(_TO_CONNECT)
@@ -149,20 +164,42 @@ async def _scan(
         raise Stopped(f"{reason}: {error.words}" if error.words else reason) from None
     reader = Reader(client, namespace, Pace(rate))
     with Progress() as progress:
-        findings = await Scan(reader, known, progress, query, wait).run()
-        if settings is None:
-            return findings
-        return replace(findings, stores=await _count_stores(settings, namespace, progress))
+        async with _importer(settings if importing else None) as importer:
+            findings = await Scan(reader, known, progress, query, wait, importer=importer).run()
+            if settings is None:
+                return findings
+            stores = await _count_stores(settings, namespace, progress, importer)
+            return replace(findings, stores=stores, imported=importer.imported if importer is not None else None)
 
 
-async def _count_stores(settings: EnvelopeConfig, namespace: str, progress: Progress) -> dict[str, Tally]:
+@asynccontextmanager
+async def _importer(settings: EnvelopeConfig | None) -> AsyncIterator[RecordImport | None]:
+    """Open the keystore, and see whether it can be used."""
+    if settings is None or settings.keystore is None:
+        yield None
+        return
+    named = settings.keystore
+    client = KeystoreClient(KeystoreUrl(named) if isinstance(named, str) else named)
+    try:
+        try:
+            await client.check()
+        except EnvelopeError as error:
+            raise Stopped(f"the keystore can't be used: {error}") from None
+        yield RecordImport(client)
+    finally:
+        await client.aclose()
+
+
+async def _count_stores(
+    settings: EnvelopeConfig, namespace: str, progress: Progress, importer: RecordImport | None
+) -> dict[str, Tally]:
     aliases = [old for old, new in settings.namespace_aliases.items() if new == namespace]
     stores = {}
     for url in list_stores(settings):
         progress.expect(f"reading {url.name}", None)
         try:
             async with open_store(url) as store:
-                stores[url.name] = await count_store(store, frozenset((namespace, *aliases)), progress)
+                stores[url.name] = await count_store(store, frozenset((namespace, *aliases)), progress, importer)
         except EnvelopeError as error:
             raise Stopped(f"the datastore {url.name} can't be read: {error}") from None
     return stores

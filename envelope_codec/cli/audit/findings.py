@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from envelope_codec.cli.audit.record_import import Imported
 from envelope_codec.cli.audit.tally import Tally
 from envelope_codec.cli.audit.window import Part
 
@@ -25,6 +26,7 @@ class Findings:
         archived: whether the server archives histories, which can't be seen here.
         new: how many workflows the last comparison of the lists had found new.
         stores: what the datastores hold, by name.
+        imported: what was imported into the keystore. None if nothing was to be.
     """
 
     as_of: int
@@ -35,6 +37,7 @@ class Findings:
     archived: bool = False
     new: int = 0
     stores: dict[str, Tally] = field(default_factory=dict)
+    imported: Imported | None = None
 
     @cached_property
     def whole(self) -> Tally:

@@ -72,6 +72,7 @@ class Report:
             "first_in_clear": whole.first_clear,
             "references": dict(sorted(whole.behind.items())),
             "unread": dict(sorted(whole.unread.items())),
+            "imported": findings.imported.counts() if findings.imported is not None else None,
         }
 
     def write_csv(self, stream: TextIO) -> None:
@@ -135,6 +136,20 @@ class Report:
                 yield label, f"{number} {name}"
         for whose, number in sorted(whole.behind.items()):
             yield "references", f"{number} to {'a datastore' if whose == 'ours' else 'what other drivers keep'}"
+        for line in self._imports():
+            yield "imported", line
+
+    def _imports(self) -> Iterator[str]:
+        imported = self.findings.imported
+        if imported is not None:
+            held = f"{plural(imported.extended, 'row')} extended, {plural(imported.known, 'row')} had all"
+            yield f"{plural(imported.added, 'row')} made, {held}"
+            if imported.full:
+                yield f"{plural(imported.full, 'row')} had no room for all recipients"
+            if imported.foreign:
+                yield f"{plural(imported.foreign, 'row')} left as found: this release can't read them"
+            if imported.left:
+                yield f"{plural(imported.left, 'record')} left out: too many"
 
     def _key_document(self, key_id: str) -> dict[str, Any]:
         verdict = self.verdicts[key_id]

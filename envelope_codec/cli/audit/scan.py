@@ -14,6 +14,8 @@ from temporalio.service import RPCError, RPCStatusCode
 from envelope_codec.cli.audit.checkpoint import Checkpoint, Result
 from envelope_codec.cli.audit.count import Count
 from envelope_codec.cli.audit.findings import ROUNDS, Findings
+from envelope_codec.cli.audit.record_import import RecordImport
+from envelope_codec.cli.audit.stopped import Stopped, reason_of
 from envelope_codec.cli.audit.tally import Tally
 from envelope_codec.cli.audit.window import Part, Window, join, split, timestamp
 from envelope_codec.cli.reading.batch import run_each
@@ -35,11 +37,6 @@ _ONE_S_OWN = frozenset(
 """What may be wrong with one history alone. Everything else ends the audit."""
 
 _ARCHIVED = ArchivalState.ARCHIVAL_STATE_ENABLED
-_LONGEST_REASON = 200
-
-
-class Stopped(Exception):
-    """The audit could not go on. The text says at what, and why."""
 
 
 class Scan:
@@ -52,6 +49,7 @@ class Scan:
         condition: a query, if not all workflows are wanted.
         wait: how many seconds the server may need to list a workflow that has started or ended.
         sleep: waits for so many seconds.
+        importer: gets the records that are found. Those of a window are imported before its result is kept.
     """
 
     def __init__(
@@ -62,6 +60,7 @@ class Scan:
         condition: str = "",
         wait: float = 60.0,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        importer: RecordImport | None = None,
     ) -> None:
         self._reader = reader
         self._checkpoint = checkpoint
@@ -69,18 +68,19 @@ class Scan:
         self._condition = condition
         self._wait = wait
         self._sleep = sleep
+        self._importer = importer
         self._as_of = 0
 
     async def run(self) -> Findings:
         """Scan the namespace.
 
         Raises:
-            Stopped: the server can't be asked.
+            Stopped: the server can't be asked, or a record can't be imported.
         """
         try:
             return await self._scan()
         except RPCError as error:
-            raise _stopped(f"namespace {self._reader.namespace!r}", error) from None
+            raise Stopped.at(f"namespace {self._reader.namespace!r}", error) from None
 
     async def _scan(self) -> Findings:
         described = await self._reader.check()
@@ -176,17 +176,19 @@ class Scan:
 
     async def _read(self, source: Source) -> Tally:
         """Count one source. A new tally, so that of a source that can't be read to its end, nothing counts."""
-        count = Count(source)
+        count = Count(source, self._importer.note if self._importer is not None else None)
         name = f"{source.kind.value} {source.id!r}"
         try:
             async for message in self._reader.messages(source):
                 count.add(message)
+                if self._importer is not None:
+                    await self._importer.flush()
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND and await self._reader.is_gone(source):
                 return Tally(gone=1)
             if error.status not in _ONE_S_OWN:
-                raise _stopped(f"{name} in namespace {self._reader.namespace!r}", error) from None
-            return Tally.of_unread(f"{name} {source.run_id}".strip(), _reason(error))
+                raise Stopped.at(f"{name} in namespace {self._reader.namespace!r}", error) from None
+            return Tally.of_unread(f"{name} {source.run_id}".strip(), reason_of(error))
         except MalformedEnvelope as error:
             return Tally.of_unread(f"{name} {source.run_id}".strip(), str(error))
         return count.end()
@@ -249,11 +251,3 @@ def _number(run_id: str) -> int:
 
 def _now() -> int:
     return int(time.time() * 1000)
-
-
-def _reason(error: RPCError) -> str:
-    return f"{error.status.name}: {error.message[:_LONGEST_REASON]}"
-
-
-def _stopped(what: str, error: RPCError) -> Stopped:
-    return Stopped(f"{what} can't be read: {_reason(error)}")

@@ -13,7 +13,8 @@ from temporalio.service import RPCError, RPCStatusCode
 from envelope_codec.cli.audit.checkpoint import Checkpoint
 from envelope_codec.cli.audit.findings import ROUNDS, Findings
 from envelope_codec.cli.audit.need import KeyVersion
-from envelope_codec.cli.audit.scan import Scan, Stopped
+from envelope_codec.cli.audit.scan import Scan
+from envelope_codec.cli.audit.stopped import Stopped
 from envelope_codec.cli.audit.tally import Tally
 from envelope_codec.cli.audit.window import LARGEST, Part
 from envelope_codec.cli.reading.reader import ANY_DIVISION
