@@ -81,6 +81,7 @@ async def test_all_parts_are_counted() -> None:
     assert payloads(findings.parts[Part.since], "NEW") == 1
     assert payloads(findings.others) == 1
     assert (findings.retention, findings.new, findings.unfinished) == (RETENTION, 0, [])
+    assert server.asked.count("list_workflow_executions") == 2 + 2 + 2 + 1, "moment, reading, one comparison, since"
     need = findings.parts[Part.closed].needs[KeyVersion("OLD", "")]
     assert (need.runs, need.last_close) == (2, (T0 - 1_001) / 1_000)
 
@@ -234,6 +235,11 @@ async def test_a_query_that_the_server_refuses_is_named() -> None:
 async def test_a_query_leaves_schedules_out() -> None:
     server = AuditedServer([closed(1)])
     server.schedules["s"] = under("OLD")
+
+    def check(name: str, request: Any) -> None:
+        assert name != "count_workflow_executions" or "(WorkflowId = 'c1')" in request.query
+
+    server.before = check
     assert (await scan(server, query="WorkflowId = 'c1'")).others.sources == 0
 
 
@@ -313,6 +319,7 @@ async def test_what_was_counted_is_not_read_again(tmp_path: Path) -> None:
     server.asked.clear()
     findings = await scan(server, tmp_path / "checkpoint", as_of=None)
     assert "get_workflow_execution_history" not in server.asked
+    assert server.asked.count("count_workflow_executions") == 1, "only what has started since is divided anew"
     assert [payloads(findings.parts[part]) for part in Part] == [1, 1, 0]
 
 
