@@ -26,6 +26,7 @@ from envelope_codec.cli.audit.tally import Tally
 from envelope_codec.cli.audit.verdict import State
 from envelope_codec.cli.audit.web_page import render
 from envelope_codec.cli.audit.window import read_timestamp
+from envelope_codec.cli.audit.witness import ask_witnesses
 from envelope_codec.cli.configuration import NothingConfigured, load_configuration
 from envelope_codec.cli.connection import Connection, ConnectionFailed, ConnectionUnusable, load_connection
 from envelope_codec.cli.logs import quiet_logs
@@ -72,6 +73,9 @@ def audit(
     checkpoint: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Keep what was counted in this file, and go on from it.")
     ] = None,
+    ask_kms: Annotated[
+        bool, typer.Option("--ask-kms", help="Ask the KMS of each key of the configuration when it was last used.")
+    ] = False,
     importing: Annotated[
         bool, typer.Option("--import", help="Add the records that are found to the keystore of the configuration.")
     ] = False,
@@ -96,6 +100,8 @@ def audit(
     moment = _read_moment(as_of)
     key = KeyName(fail_if_needed) if fail_if_needed is not None else None
     settings = _load_config(config)
+    if ask_kms and settings is None:
+        raise typer.BadParameter("name a configuration with master keys: --config", param_hint="--ask-kms")
     if importing and (settings is None or settings.keystore is None):
         raise typer.BadParameter("name a configuration with a keystore: --config", param_hint="--import")
     connection = _load_connection(address, profile)
@@ -110,6 +116,9 @@ def audit(
             going_on = "; the same command goes on from the checkpoint" if checkpoint is not None else ""
             leave(f"stopped: {stopped}{going_on}", 1)
     asked = key.choose(findings.whole) if key is not None else ()
+    if ask_kms and settings is not None:
+        key_ids = sorted({one.key_id for one in findings.whole.needs} | {*asked})
+        findings = replace(findings, witnesses=asyncio.run(ask_witnesses(settings, name, key_ids)))
     report = Report(findings, connection.address, name, query, asked)
     if as_json:
         print(json_text(report.document()))

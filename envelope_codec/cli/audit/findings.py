@@ -26,6 +26,7 @@ class Findings:
         archived: whether the server archives histories, which can't be seen here.
         new: how many workflows the last comparison of the lists had found new.
         stores: what the datastores hold, by name.
+        witnesses: what the KMSs say of the use of their keys, by key id.
         imported: what was imported into the keystore. None if nothing was to be.
     """
 
@@ -37,6 +38,7 @@ class Findings:
     archived: bool = False
     new: int = 0
     stores: dict[str, Tally] = field(default_factory=dict)
+    witnesses: dict[str, str] = field(default_factory=dict)
     imported: Imported | None = None
 
     @cached_property

@@ -96,7 +96,7 @@ class Report:
         page.table(NAMES, ([str(numbers[row[0].key_id]), *self.cells(row)] for row in self.rows()))
         for number, (key_id, verdict) in enumerate(self.verdicts.items(), 1):
             page.heading(f"{number}. {key_id}")
-            for sentence in verdict.sentences:
+            for sentence in (*verdict.sentences, *self.witness(key_id)):
                 page.fact("", sentence, column=0, indent=5)
         page.heading("Besides")
         page.facts(self.besides())
@@ -139,6 +139,10 @@ class Report:
         for line in self._imports():
             yield "imported", line
 
+    def witness(self, key_id: str) -> tuple[str, ...]:
+        """Say what the KMS says of this key, if it was asked."""
+        return tuple(filter(None, [self.findings.witnesses.get(key_id)]))
+
     def _imports(self) -> Iterator[str]:
         imported = self.findings.imported
         if imported is not None:
@@ -159,6 +163,7 @@ class Report:
             "verdict": list(verdict.sentences),
             "needed_until": date_text(verdict.until) if verdict.until else None,
             "seals_now": self.whole.seals(key_id),
+            "kms": self.findings.witnesses.get(key_id),
             "versions": [
                 {"key_version": key.version, **_need_document(need)}
                 for key, need in self.rows()

@@ -153,12 +153,7 @@ class Scan:
     async def _read_window(self, window: Window) -> None:
         """Read a window from its beginning. What was known of it is replaced at the end."""
         tally, read_at, sources = Tally(), _now(), await self._list(window)
-
-        async def read(source: Source) -> None:
-            tally.merge(await self._read(source))
-            self._watcher.advance()
-
-        await run_each(list(sources.values()), read)
+        await self._count_each(list(sources.values()), tally)
         self._checkpoint.put(window, Result(tally, array("Q", sorted(sources)), read_at))
 
     async def _list(self, window: Window) -> dict[int, Source]:
@@ -173,6 +168,13 @@ class Scan:
                         raise Stopped(f"the server refuses the query: {error.message}") from None
                     raise
         raise AssertionError
+
+    async def _count_each(self, sources: list[Source], tally: Tally) -> None:
+        async def count(source: Source) -> None:
+            tally.merge(await self._read(source))
+            self._watcher.advance()
+
+        await run_each(sources, count)
 
     async def _read(self, source: Source) -> Tally:
         """Count one source. A new tally, so that of a source that can't be read to its end, nothing counts."""
@@ -200,12 +202,7 @@ class Scan:
             return tally
         self._watcher.expect("reading schedules, standalone activities and operations", None)
         sources = [source async for source in self._reader.others()]
-
-        async def read(source: Source) -> None:
-            tally.merge(await self._read(source))
-            self._watcher.advance()
-
-        await run_each(sources, read)
+        await self._count_each(sources, tally)
         return tally
 
     async def _compare(self) -> int:
@@ -236,12 +233,7 @@ class Scan:
         tally = Tally()
         self._watcher.expect("reading what has started since", None)
         for window in join(await split(whole, self._count), whole):
-
-            async def read(source: Source) -> None:
-                tally.merge(await self._read(source))
-                self._watcher.advance()
-
-            await run_each(list((await self._list(window)).values()), read)
+            await self._count_each(list((await self._list(window)).values()), tally)
         return tally
 
 

@@ -94,7 +94,7 @@ def _key(report: Report, key_id: str, axis: Axis) -> str:
     return (
         f"<h3>{_text(key_id)}</h3>\n"
         f'<p><b class="{verdict.state.value.replace(" ", "-")}">{_STATES[verdict.state]}</b></p>\n'
-        f"{_list(verdict.sentences)}"
+        f"{_list((*verdict.sentences, *report.witness(key_id)))}"
         f"{draw(days, axis, 'Payloads by day') if days else ''}"
         f"{_table(NAMES[1:], (report.cells(row) for row in rows))}"
     )

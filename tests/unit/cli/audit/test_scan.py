@@ -74,7 +74,7 @@ def once(name: str, do: Callable[[Any], None]) -> Callable[[str, Any], None]:
 
 
 async def test_all_parts_are_counted() -> None:
-    server = AuditedServer([closed(1, 2), closed(2), running(1), Workflow("s", T0 + 5, 0, (under("NEW"),))])
+    server = AuditedServer([closed(1, 2), closed(2), running(1), Workflow("s", T0, 0, (under("NEW"),))])
     server.schedules["s"] = under("OLD")
     findings = await scan(server)
     assert [payloads(findings.parts[part]) for part in Part] == [3, 1, 0]
