@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from functools import partial
 
 from envelope_codec.cli.audit.verdict import date_text
+from envelope_codec.cli.doctor.call import Calls, Deadline
 from envelope_codec.cli.doctor.configured_keys import opening_keys
 from envelope_codec.cli.doctor.master_keys import MasterKeys
 from envelope_codec.config import EnvelopeConfig
@@ -14,7 +14,6 @@ from envelope_codec.errors import EnvelopeError
 from envelope_codec.kms import LastUse, MasterKey
 
 _SECONDS = 30.0  # for all keys together
-_LATE = "the KMS gave no answer in time"
 
 
 async def ask_witnesses(config: EnvelopeConfig, namespace: str, key_ids: Iterable[str]) -> dict[str, str]:
@@ -25,41 +24,33 @@ async def ask_witnesses(config: EnvelopeConfig, namespace: str, key_ids: Iterabl
         namespace: whose keys are asked.
         key_ids: of the keys of which it is to be known.
     """
-    wanted = list(key_ids)
-    told: dict[str, str] = {}
-    done = asyncio.Event()
-    loop = asyncio.get_running_loop()
+    wanted, told = list(key_ids), dict[str, str]()
+    masters, calls = MasterKeys(), Calls()
     givens = [one.given for one in opening_keys(config, namespace)]
-
-    def work() -> None:
-        masters = MasterKeys()
-        try:
-            for key_id in wanted:
-                told[key_id] = _ask(masters, givens, key_id)
-        finally:
-            masters.close()
-            loop.call_soon_threadsafe(done.set)
-
-    # A daemon: a KMS that hangs keeps no process from ending.
-    threading.Thread(target=work, name="envelope-codec-witness", daemon=True).start()
-    try:
-        await asyncio.wait_for(done.wait(), _SECONDS)
-    except asyncio.TimeoutError:
-        return {key_id: told.get(key_id, _LATE) for key_id in wanted}
-    return dict(told)
+    works = [partial(_ask_all, masters, given, wanted, told) for given in givens]
+    late = None in await calls.results(works, Deadline(_SECONDS))
+    if not late:  # what hangs still uses them
+        masters.close()
+    otherwise = (
+        "the KMS gave no answer in time"
+        if late
+        else "the KMS was not asked: no master key of the configuration is this one"
+    )
+    return {key_id: told.get(key_id, otherwise) for key_id in wanted}
 
 
-def _ask(masters: MasterKeys, givens: Sequence[object], key_id: str) -> str:
-    for given in givens:
+def _ask_all(masters: MasterKeys, given: object, key_ids: list[str], told: dict[str, str]) -> bool:
+    """Ask about those of ``key_ids`` that are of this master key, and note each answer in ``told``."""
+    for key_id in key_ids:
         try:
             master = masters.get(given, opens=True)
             if master.accepts(key_id):
-                return _tell(master, key_id)
+                told[key_id] = _tell(master, key_id)
         except EnvelopeError as error:
-            return f"the KMS could not be asked: {error}"
+            told.setdefault(key_id, f"the KMS could not be asked: {error}")
         except Exception as error:  # the provider of a third party may raise anything
-            return f"the KMS could not be asked: {type(error).__name__}"
-    return "the KMS was not asked: no master key of the configuration is this one"
+            told.setdefault(key_id, f"the KMS could not be asked: {type(error).__name__}")
+    return True
 
 
 def _tell(master: MasterKey, key_id: str) -> str:

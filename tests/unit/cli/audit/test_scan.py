@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryResponse
 from temporalio.service import RPCError, RPCStatusCode
 
 from envelope_codec.cli.audit.checkpoint import Checkpoint
@@ -183,6 +184,27 @@ async def test_a_history_that_can_t_be_read_makes_it_incomplete(status: RPCStatu
     assert findings.parts[Part.closed].unread == {"workflow 'c1' run of c1": f"{status.name}: no such thing"}
     assert payloads(findings.parts[Part.closed]) == 1
     assert findings.unfinished == ["1 could not be read"]
+
+
+async def test_a_history_in_a_form_that_can_t_be_read_makes_it_incomplete(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = AuditedServer([closed(1)])
+    empty = GetWorkflowExecutionHistoryResponse()
+    monkeypatch.setattr(server, "_answer_get_workflow_execution_history", lambda request: empty)
+    findings = await scan(server)
+    assert findings.parts[Part.closed].unread == {"workflow 'c1' run of c1": "the server gave a history without events"}
+    assert findings.unfinished == ["1 could not be read"]
+
+
+async def test_what_a_server_says_is_cut_short() -> None:
+    server = AuditedServer([closed(1)])
+
+    def fail(name: str, request: Any) -> None:
+        if name == "get_workflow_execution_history":
+            raise RPCError("x" * 100_000, RPCStatusCode.DATA_LOSS, b"")
+
+    server.before = fail
+    [why] = (await scan(server)).parts[Part.closed].unread.values()
+    assert len(why) < 300
 
 
 @pytest.mark.parametrize("status", [RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.UNKNOWN])
