@@ -76,6 +76,16 @@ async def test_the_key_that_accepts_it_is_asked_by_its_id() -> None:
     assert asked == ["OLD"]
 
 
+async def test_a_key_that_can_t_be_asked_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = FakeKms("NEW")
+    monkeypatch.setattr(broken, "accepts", fail)
+    telling = Telling("OLD", lambda key_id: LastUse(DAY))
+    for keys in ((broken, telling), (telling, broken)):
+        told = await ask_witnesses(EnvelopeConfig(key=keys[0], decrypt_keys=[keys[1]]), "default", ["OLD", "LOST"])
+        assert "last used on 2023-11-14" in told["OLD"]
+        assert told["LOST"] == "the KMS could not be asked: RuntimeError"
+
+
 async def test_a_kms_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     release = threading.Event()
     monkeypatch.setattr(witness, "_SECONDS", 0.05)
