@@ -150,7 +150,7 @@ async def memo(stage: Stage) -> Told:
     async with stage.failing():
         told = await stage.raised(description.memo())
     if stage.fault.heals:
-        assert await description.memo() == {"note": SECRET}
+        assert await stage.served(description.memo) == {"note": SECRET}
     return told
 
 
@@ -262,7 +262,7 @@ async def input_from_a_client(stage: Stage) -> Told:
         told = await stage.raised(stage.start_by(stage.far))
         with pytest.raises(RPCError, match="not found"):
             await stage.handle(stage.plain).describe()
-    await stage.start_by(stage.far)
+    await stage.served(lambda: stage.start_by(stage.far))
     return told
 
 
@@ -275,7 +275,7 @@ async def completion_from_a_client(stage: Stage) -> Told:
     )
     async with stage.failing():
         told = await stage.raised(outside.complete(SECRET))
-    await outside.complete(SECRET)
+    await stage.served(lambda: outside.complete(SECRET))
     return told
 
 
@@ -300,7 +300,7 @@ async def _query(stage: Stage, query: str, *argument: RawValue) -> Told:
     async with stage.failing():
         told = await stage.raised(handle.query(query, *argument))
     if stage.fault.heals:
-        result = await handle.query(query, *argument, result_type=RawValue)
+        result = await stage.served(lambda: handle.query(query, *argument, result_type=RawValue))
         assert await stage.near.data_converter.decode([result.payload]) == [SECRET]
     await stage.say_and_end()
     return told
