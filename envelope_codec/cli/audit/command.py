@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -14,36 +12,24 @@ from typing import Annotated
 import typer
 
 from envelope_codec.cli.audit.checkpoint import Checkpoint
-from envelope_codec.cli.audit.findings import Findings
 from envelope_codec.cli.audit.key_name import KeyName
-from envelope_codec.cli.audit.pace import Pace
-from envelope_codec.cli.audit.record_import import RecordImport
 from envelope_codec.cli.audit.report import Report
-from envelope_codec.cli.audit.scan import Scan
 from envelope_codec.cli.audit.stopped import Stopped
-from envelope_codec.cli.audit.stored import count_store
-from envelope_codec.cli.audit.tally import Tally
+from envelope_codec.cli.audit.survey import run_audit
 from envelope_codec.cli.audit.verdict import State
 from envelope_codec.cli.audit.web_page import render
 from envelope_codec.cli.audit.window import read_timestamp
 from envelope_codec.cli.audit.witness import ask_witnesses
 from envelope_codec.cli.configuration import NothingConfigured, load_configuration
-from envelope_codec.cli.connection import Connection, ConnectionFailed, ConnectionUnusable, load_connection
+from envelope_codec.cli.connection import Connection, ConnectionUnusable, load_connection
 from envelope_codec.cli.logs import quiet_logs
 from envelope_codec.cli.options import AddressOption, JsonOption, ProfileOption
 from envelope_codec.cli.output import Page, complain, json_text, leave
-from envelope_codec.cli.reading.progress import Progress
-from envelope_codec.cli.reading.reader import Reader
-from envelope_codec.cli.stores import list_stores, open_store
 from envelope_codec.config import EnvelopeConfig
-from envelope_codec.errors import EnvelopeError
-from envelope_codec.keystore import KeystoreUrl
-from envelope_codec.keystore_client import KeystoreClient
 
 NEEDED = 3
 INCOMPLETE = 4
 
-_TO_CONNECT = 30.0  # seconds
 _RATE = 200.0
 
 
@@ -87,23 +73,20 @@ def audit(
 ) -> None:
     """Say which master keys the histories of a namespace still need.
 
-    It reads all histories, open and closed, and schedules, standalone activities and operations. It changes nothing,
-    opens nothing and asks no KMS. With a configuration it reads the datastores too: every payload in them is fetched.
+    It reads all histories, open and closed, and schedules, standalone activities and operations. It changes nothing in
+    them, opens nothing, and asks a KMS only with --ask-kms. With a configuration it reads the datastores too: every
+    payload in them is fetched.
 
     Exit status: 0 if it could read everything, and KEY is not needed; 1 if it had to stop; 2 for wrong usage; 3 if KEY
     is needed; 4 if it is incomplete.
     """
     if as_json and as_csv:
         raise typer.BadParameter("choose one of --json and --csv", param_hint="--csv")
-    if html is not None and not (html.parent.is_dir() and os.access(html.parent, os.W_OK) and not html.is_dir()):
-        raise typer.BadParameter("no file can be written there", param_hint="--html")
+    _check_place(html)
     moment = _read_moment(as_of)
     key = KeyName(fail_if_needed) if fail_if_needed is not None else None
     settings = _load_config(config)
-    if ask_kms and settings is None:
-        raise typer.BadParameter("name a configuration with master keys: --config", param_hint="--ask-kms")
-    if importing and (settings is None or settings.keystore is None):
-        raise typer.BadParameter("name a configuration with a keystore: --config", param_hint="--import")
+    _check_settings(settings, asking=ask_kms, importing=importing)
     connection = _load_connection(address, profile)
     name = namespace or connection.namespace or "default"
     parameters = {"--address": connection.address, "--namespace": name, "--query": query}
@@ -111,24 +94,41 @@ def audit(
         parameters["--import"] = "yes"
     with quiet_logs(), Checkpoint(checkpoint, parameters, moment) as known:
         try:
-            findings = asyncio.run(_audit(connection, name, query, known, wait, rate, settings, importing=importing))
+            findings = asyncio.run(run_audit(connection, name, query, known, wait, rate, settings, importing=importing))
         except Stopped as stopped:
             going_on = "; the same command goes on from the checkpoint" if checkpoint is not None else ""
             leave(f"stopped: {stopped}{going_on}", 1)
-    asked = key.choose(findings.whole) if key is not None else ()
-    if ask_kms and settings is not None:
-        key_ids = sorted({one.key_id for one in findings.whole.needs} | {*asked})
-        findings = replace(findings, witnesses=asyncio.run(ask_witnesses(settings, name, key_ids)))
+        asked = key.choose(findings.whole) if key is not None else ()
+        if ask_kms and settings is not None:
+            key_ids = sorted({one.key_id for one in findings.whole.needs} | {*asked})
+            findings = replace(findings, witnesses=asyncio.run(ask_witnesses(settings, name, key_ids)))
     report = Report(findings, connection.address, name, query, asked)
+    _show(report, as_json=as_json, as_csv=as_csv)
+    if html is not None:
+        _write_page(html, report)
+    raise typer.Exit(_status(report, key, asked))
+
+
+def _check_place(html: Path | None) -> None:
+    """See whether the page can be written, before hours are spent on what it is to show."""
+    if html is not None and not (html.parent.is_dir() and os.access(html.parent, os.W_OK) and not html.is_dir()):
+        raise typer.BadParameter("no file can be written there", param_hint="--html")
+
+
+def _check_settings(settings: EnvelopeConfig | None, *, asking: bool, importing: bool) -> None:
+    if asking and settings is None:
+        raise typer.BadParameter("name a configuration with master keys: --config", param_hint="--ask-kms")
+    if importing and (settings is None or settings.keystore is None):
+        raise typer.BadParameter("name a configuration with a keystore: --config", param_hint="--import")
+
+
+def _show(report: Report, *, as_json: bool, as_csv: bool) -> None:
     if as_json:
         print(json_text(report.document()))
     elif as_csv:
         report.write_csv(sys.stdout)
     else:
         report.print(Page())
-    if html is not None:
-        _write_page(html, report)
-    raise typer.Exit(_status(report, key, asked))
 
 
 def _write_page(path: Path, report: Report) -> None:
@@ -153,65 +153,6 @@ def _status(report: Report, key: KeyName | None, asked: tuple[str, ...]) -> int:
         )
         return INCOMPLETE
     return 0
-
-
-async def _audit(
-    connection: Connection,
-    namespace: str,
-    query: str,
-    known: Checkpoint,
-    wait: float,
-    rate: float,
-    settings: EnvelopeConfig | None,
-    *,
-    importing: bool,
-) -> Findings:
-    try:
-        client = await connection.open(_TO_CONNECT)
-    except ConnectionFailed as error:
-        reason = f"no answer from {connection.address}" if error.late else f"no connection to {connection.address}"
-        raise Stopped(f"{reason}: {error.words}" if error.words else reason) from None
-    reader = Reader(client, namespace, Pace(rate))
-    with Progress() as progress:
-        async with _importer(settings if importing else None) as importer:
-            findings = await Scan(reader, known, progress, query, wait, importer=importer).run()
-            if settings is None:
-                return findings
-            stores = await _count_stores(settings, namespace, progress, importer)
-            return replace(findings, stores=stores, imported=importer.imported if importer is not None else None)
-
-
-@asynccontextmanager
-async def _importer(settings: EnvelopeConfig | None) -> AsyncIterator[RecordImport | None]:
-    """Open the keystore, and see whether it can be used."""
-    if settings is None or settings.keystore is None:
-        yield None
-        return
-    named = settings.keystore
-    client = KeystoreClient(KeystoreUrl(named) if isinstance(named, str) else named)
-    try:
-        try:
-            await client.check()
-        except EnvelopeError as error:
-            raise Stopped(f"the keystore can't be used: {error}") from None
-        yield RecordImport(client)
-    finally:
-        await client.aclose()
-
-
-async def _count_stores(
-    settings: EnvelopeConfig, namespace: str, progress: Progress, importer: RecordImport | None
-) -> dict[str, Tally]:
-    aliases = [old for old, new in settings.namespace_aliases.items() if new == namespace]
-    stores = {}
-    for url in list_stores(settings):
-        progress.expect(f"reading {url.name}", None)
-        try:
-            async with open_store(url) as store:
-                stores[url.name] = await count_store(store, frozenset((namespace, *aliases)), progress, importer)
-        except EnvelopeError as error:
-            raise Stopped(f"the datastore {url.name} can't be read: {error}") from None
-    return stores
 
 
 def _read_moment(text: str | None) -> int | None:

@@ -47,6 +47,7 @@ def no_server(monkeypatch: pytest.MonkeyPatch) -> None:
         (("--address", "a:1", "--html", "/no/such/folder/report.html"), "no file can be written there"),
         (("--address", "a:1", "--html", "/"), "no file can be written there"),
         (("--address", "a:1", "--import"), "name a configuration with a keystore"),
+        (("--address", "a:1", "--ask-kms"), "name a configuration with master keys"),
     ],
 )
 def test_wrong_usage(arguments: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]) -> None:
