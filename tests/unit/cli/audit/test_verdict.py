@@ -71,7 +71,7 @@ def test_what_nothing_needs_may_go() -> None:
     assert made.sentences == ("no history needs it: disable it, watch for a week, then delete",)
 
 
-STORES = {"stores": {"files": Tally()}}
+STORES: dict[str, Any] = {"stores": {"files": Tally()}}
 
 
 @pytest.mark.parametrize(

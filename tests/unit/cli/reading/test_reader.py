@@ -118,6 +118,14 @@ async def test_the_server_s_own_workflows_are_listed_too() -> None:
     assert asked == [ANY_DIVISION]
 
 
+@pytest.mark.parametrize(("division", "listed"), [(b'"TemporalScheduler"', 1), (b'"1234567"', 0)])
+async def test_what_is_listed_among_workflows_and_is_none_is_left_to_its_own_list(division: bytes, listed: int) -> None:
+    info = WorkflowExecutionInfo(execution=WorkflowExecution(workflow_id="a", run_id="r"))
+    info.search_attributes.indexed_fields["TemporalNamespaceDivision"].data = division
+    page = ListWorkflowExecutionsResponse(executions=[info])
+    assert len([one async for one in reader(list_workflow_executions=answer(page)).workflows()]) == listed
+
+
 async def test_they_are_counted_too() -> None:
     asked: list[str] = []
 
