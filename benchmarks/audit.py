@@ -19,13 +19,14 @@ from google.protobuf.message import Message
 from temporalio.api.common.v1 import Payload, WorkflowExecution
 from temporalio.api.history.v1 import History
 from temporalio.api.workflow.v1 import WorkflowExecutionInfo
+from temporalio.api.workflowservice.v1 import CountWorkflowExecutionsResponse, ListWorkflowExecutionsResponse
 
 from envelope_codec.cli.audit.checkpoint import Checkpoint
 from envelope_codec.cli.audit.count import Count
 from envelope_codec.cli.audit.scan import Scan
 from envelope_codec.cli.reading.reader import Source, SourceKind
 from envelope_codec.envelope import NAME_DATA_KEY, Purpose, Recipient, Record, build_record, record_head
-from tests.support.audited_server import AuditedServer, Workflow
+from tests.support.audited_server import AuditedServer, Workflow, understand
 
 PAYLOADS = 100
 """How many payloads a history has, in half as many activities."""
@@ -93,18 +94,36 @@ def measure(histories: list[bytes]) -> tuple[float, float]:
 
 
 class Endless(AuditedServer):
-    """Has as many workflows as wanted, and keeps none of their histories."""
+    """Has as many workflows as wanted, and makes each up when it is asked: one started and ended each millisecond."""
 
     def __init__(self, number: int) -> None:
-        super().__init__(Workflow(f"w{one}", T0 - 2 * number + one, T0 - number + one) for one in range(number))
+        super().__init__()
         self.asked = Forgetful()
-        self._query = ""
-        self._page: list[Workflow] = []
+        self._number = number
 
-    def _listed(self, query: str) -> list[Workflow]:
-        if query != self._query:  # else the next page is asked for
-            self._query, self._page = query, super()._listed(query)
-        return self._page
+    def _answer_count_workflow_executions(self, request: Any) -> Any:
+        return CountWorkflowExecutionsResponse(count=len(self._numbers(request.query)))
+
+    def _answer_list_workflow_executions(self, request: Any) -> Any:
+        numbers = self._numbers(request.query)[::-1]
+        begin = int(request.next_page_token or b"0")
+        end = begin + request.page_size
+        page = [self._workflow(number).info() for number in numbers[begin:end]]
+        token = b"%d" % end if end < len(numbers) else b""
+        return ListWorkflowExecutionsResponse(executions=page, next_page_token=token)
+
+    def _numbers(self, query: str) -> range:
+        bounds, not_closed_before, _ = understand(query)
+        numbers = range(0 if not_closed_before else self._number)  # none runs
+        for name, sign, moment in bounds:
+            first = self._workflow(0)
+            at = moment - (first.start if name == "StartTime" else first.close)
+            at = min(max(at, 0), self._number)
+            numbers = numbers[max(at - numbers.start, 0) :] if sign == ">=" else numbers[: max(at - numbers.start, 0)]
+        return numbers
+
+    def _workflow(self, number: int) -> Workflow:
+        return Workflow(f"w{number}", T0 - 2 * self._number + number, T0 - self._number + number)
 
     def _answer_get_workflow_execution_history(self, request: Any) -> Any:
         its = (envelope(hash(request.execution.run_id), 100),)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module, metadata
-from typing import Protocol, TypeGuard, runtime_checkable
+from typing import NamedTuple, Protocol, TypeGuard, runtime_checkable
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from envelope_codec._facts import bare_keys, facts_of
@@ -62,6 +62,22 @@ class Unwrapped:
     version: str | None
 
 
+class LastUse(NamedTuple):
+    """What a KMS has recorded of the last time when a key did something.
+
+    Attributes:
+        at: when that was, in Unix seconds. None: it has recorded nothing.
+        operation: what it did, in the words of the KMS; empty where that is not told.
+        event: the id of that event in the KMS's own log; empty where it has none.
+        since: since when it records, in Unix seconds; None where that is not told.
+    """
+
+    at: float | None
+    operation: str = ""
+    event: str = ""
+    since: float | None = None
+
+
 @runtime_checkable
 class MasterKey(Protocol):
     """A key that lives in a KMS and never leaves it.
@@ -73,6 +89,9 @@ class MasterKey(Protocol):
 
     A master key may have a method ``notices()`` besides. It gives pairs of texts: what will become trouble, and what to
     do about it. ``envelope-codec doctor`` shows them as advice.
+
+    It may have a method ``last_use(key_id)``, for a key id that it accepts: the `LastUse` of that key, or None where
+    the KMS does not tell. It asks the KMS. ``envelope-codec audit --ask-kms`` shows it.
     """
 
     @property

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, TypeVar
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from envelope_codec.errors import ConfigurationError
-from envelope_codec.kms import Unwrapped, WrappedSecret
+from envelope_codec.kms import LastUse, Unwrapped, WrappedSecret
 from envelope_codec.provider import Failed, asks_kms, meanings, parse_options
 from envelope_codec_aws import _hints as hints
 from envelope_codec_aws._connection import GivenConnection, OwnConnection
@@ -146,6 +147,27 @@ class AwsKms:
             raise Failed(hints.OTHER_KEY_USED, key_id=key_id)
         return Unwrapped(secret, "")
 
+    @asks_kms("last use")
+    def last_use(self, key_id: str) -> LastUse | None:
+        """GetKeyLastUsage: https://docs.aws.amazon.com/kms/latest/APIReference/API_GetKeyLastUsage.html
+
+        Needs ``kms:GetKeyLastUsage``, and the credentials of the key's own account. None with a botocore that does not
+        know the call.
+        """
+        target = self._targets.find(key_id)
+        if target is None:
+            raise Failed(meanings.OTHER_KEY)
+        reply = self._ask("last use", target, lambda kms: _ask_last_usage(kms, target))
+        if reply is None:
+            return None
+        usage = reply.get("KeyLastUsage") or {}
+        return LastUse(
+            _seconds(usage.get("Timestamp")),
+            str(usage.get("Operation", "")),
+            str(usage.get("CloudTrailEventId", "")),
+            _seconds(reply.get("TrackingStartDate")),
+        )
+
     def close(self) -> None:
         """Close the client that was built here. Final: a later call gets `KmsUnavailable`."""
         self._connection.close()
@@ -178,3 +200,13 @@ class AwsKms:
         level = logging.DEBUG if kind in self._warned else logging.WARNING
         self._warned.add(kind)
         _log.log(level, "AWS KMS %s with %s failed: %s", operation, key_id, ERRORS.describe(error))
+
+
+def _ask_last_usage(kms: KMSClient, key_id: str) -> Mapping[str, Any] | None:
+    ask: Any = getattr(kms, "get_key_last_usage", None)
+    reply: Mapping[str, Any] | None = ask(KeyId=key_id) if ask is not None else None
+    return reply
+
+
+def _seconds(moment: Any) -> float | None:
+    return moment.timestamp() if isinstance(moment, datetime) else None

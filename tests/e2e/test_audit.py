@@ -164,8 +164,18 @@ async def test_datastores_are_read_where_they_are_configured(
     assert told.status == 4
     assert any("datastores" in gap for gap in told.document["gaps"])
     file = tmp_path / "envelope.toml"
-    file.write_text(f'key = "{new.uri}"\nstorage = "{store}"\nstorage_threshold = 0\n')
-    told = await audit(namespace, "--fail-if-needed", new.uri, "--json", "--config", str(file))
+    (tmp_path / "rows").mkdir()
+    file.write_text(
+        f'key = "{new.uri}"\nstorage = "{store}"\nstorage_threshold = 0\nkeystore = "file://{tmp_path}/rows"\n'
+    )
+    options = ("--json", "--config", str(file), "--import", "--ask-kms", "--html", str(tmp_path / "report.html"))
+    told = await audit(namespace, "--fail-if-needed", new.uri, *options)
     assert told.status == 0, told.complained
     [name] = told.document["stores"]
     assert f"in the datastore {name}" in " ".join(told.key(old.id)["verdict"])
+    assert "does not tell" in told.key(new.id)["kms"]
+    assert f"in the datastore {name}" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    rows = told.document["imported"]["added"]
+    assert rows == sum(version["wrapping_keys"] for version in told.key(old.id)["versions"]) > 0
+    again = (await audit(namespace, *options)).document["imported"]
+    assert (again["added"], again["known"]) == (0, rows), "a second import changes nothing"

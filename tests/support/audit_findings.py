@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from envelope_codec.cli.audit.findings import Findings
 from envelope_codec.cli.audit.tally import Tally
 from envelope_codec.cli.audit.window import Part
@@ -19,9 +21,10 @@ def found(name: str = "w", *records: Record, close: float = 0.0, payloads: int =
     return tally
 
 
-def findings(closed: Tally | None = None, opened: Tally | None = None, since: Tally | None = None) -> Findings:
+def findings(
+    closed: Tally | None = None, opened: Tally | None = None, since: Tally | None = None, **more: Any
+) -> Findings:
     """The findings of an audit that read everything."""
-    made = Findings(1_700_000_500_000, 1_700_000_600_000, retention=30 * DAY)
     tallies = (closed or Tally(), opened or Tally(), since or Tally())
-    made.parts = dict(zip(Part, tallies, strict=True))
-    return made
+    parts = dict(zip(Part, tallies, strict=True))
+    return Findings(1_700_000_500_000, 1_700_000_600_000, parts, retention=30 * DAY, **more)

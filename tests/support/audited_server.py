@@ -6,11 +6,13 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from math import inf
 from types import SimpleNamespace
 from typing import Any
 
 from temporalio.api.common.v1 import Memo, Payload, WorkflowExecution
 from temporalio.api.history.v1 import History, HistoryEvent
+from temporalio.api.namespace.v1 import NamespaceConfig
 from temporalio.api.schedule.v1 import ScheduleListEntry
 from temporalio.api.workflow.v1 import WorkflowExecutionInfo
 from temporalio.api.workflowservice.v1 import (
@@ -65,7 +67,7 @@ class Workflow:
         return GetWorkflowExecutionHistoryResponse(history=History(events=[event]))
 
     def meets(self, query: str) -> bool:
-        bounds, not_closed_before, has_ended = _understand(query)
+        bounds, not_closed_before, has_ended = understand(query)
         if not_closed_before and self.close and self.close < not_closed_before:
             return False
         return all(self._meets(*bound) for bound in bounds) and (not has_ended or bool(self.close))
@@ -76,7 +78,7 @@ class Workflow:
 
 
 @lru_cache
-def _understand(query: str) -> tuple[list[tuple[str, str, int]], int, bool]:
+def understand(query: str) -> tuple[list[tuple[str, str, int]], int, bool]:
     """Take an audit's query apart: bounds, the moment before which none has ended, and whether all have ended."""
     query, *still = re.split(r"OR CloseTime >= ", query, maxsplit=1)
     if still:
@@ -91,6 +93,7 @@ class AuditedServer:
 
     Attributes:
         workflows: what it has, by run id.
+        config: more of what it says of the namespace.
         before: is called with the name and the request of each call, before it is answered. It may raise.
         asked: the names of all calls.
     """
@@ -98,6 +101,7 @@ class AuditedServer:
     def __init__(self, workflows: Iterable[Workflow] = ()) -> None:
         self.workflows = {one.run_id: one for one in workflows}
         self.schedules: dict[str, Payload] = {}
+        self.config: dict[str, Any] = {}
         self.before: Callable[[str, Any], None] = lambda name, request: None
         self.asked: list[str] = []
 
@@ -119,6 +123,7 @@ class AuditedServer:
     def _answer_describe_namespace(self, request: Any) -> Any:
         described = DescribeNamespaceResponse()
         described.config.workflow_execution_retention_ttl.FromSeconds(RETENTION)
+        described.config.MergeFrom(NamespaceConfig(**self.config))
         return described
 
     def _answer_count_workflow_executions(self, request: Any) -> Any:
@@ -135,7 +140,9 @@ class AuditedServer:
         return ListWorkflowExecutionsResponse(executions=page, next_page_token=token)
 
     def _listed(self, query: str) -> list[Workflow]:
-        return sorted((one for one in self.workflows.values() if one.meets(query)), key=lambda one: -one.start)
+        """List them as a server does: first what runs, then what ended last."""
+        found = (one for one in self.workflows.values() if one.meets(query))
+        return sorted(found, key=lambda one: (one.close or inf, one.start), reverse=True)
 
     def _answer_get_workflow_execution_history(self, request: Any) -> Any:
         return self._run(request).history()

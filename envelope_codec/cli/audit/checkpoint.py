@@ -140,7 +140,8 @@ class Checkpoint:
         if head["format"] != _FORMAT:
             raise ValueError
         theirs: dict[str, Any] = dict(head["parameters"])
-        other = [name for name in self._parameters if theirs.get(name) != self._parameters[name]]
+        names = dict.fromkeys([*self._parameters, *theirs])
+        other = [name for name in names if theirs.get(name) != self._parameters.get(name)]
         if self.as_of is not None and self.as_of != head["as_of"]:
             other.append("--as-of")
         if other:

@@ -3,36 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from envelope_codec.cli.audit.checkpoint import Checkpoint
-from envelope_codec.cli.audit.findings import Findings
 from envelope_codec.cli.audit.key_name import KeyName
 from envelope_codec.cli.audit.report import Report
-from envelope_codec.cli.audit.scan import Scan, Stopped
-from envelope_codec.cli.audit.stored import count_store
+from envelope_codec.cli.audit.stopped import Stopped
+from envelope_codec.cli.audit.survey import run_audit
 from envelope_codec.cli.audit.verdict import State
+from envelope_codec.cli.audit.web_page import render
 from envelope_codec.cli.audit.window import read_timestamp
+from envelope_codec.cli.audit.witness import ask_witnesses
 from envelope_codec.cli.configuration import NothingConfigured, load_configuration
-from envelope_codec.cli.connection import Connection, ConnectionFailed, ConnectionUnusable, load_connection
+from envelope_codec.cli.connection import Connection, ConnectionUnusable, load_connection
 from envelope_codec.cli.logs import quiet_logs
 from envelope_codec.cli.options import AddressOption, JsonOption, ProfileOption
 from envelope_codec.cli.output import Page, complain, json_text, leave
-from envelope_codec.cli.reading.pace import Pace
-from envelope_codec.cli.reading.progress import Progress
-from envelope_codec.cli.reading.reader import Reader
-from envelope_codec.cli.stores import list_stores, open_store
 from envelope_codec.config import EnvelopeConfig
-from envelope_codec.errors import EnvelopeError
 
 NEEDED = 3
 INCOMPLETE = 4
 
-_TO_CONNECT = 30.0  # seconds
 _RATE = 200.0
 
 
@@ -62,40 +59,86 @@ def audit(
     checkpoint: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Keep what was counted in this file, and go on from it.")
     ] = None,
+    ask_kms: Annotated[
+        bool, typer.Option("--ask-kms", help="Ask the KMS of each key of the configuration when it was last used.")
+    ] = False,
+    importing: Annotated[
+        bool, typer.Option("--import", help="Add the records that are found to the keystore of the configuration.")
+    ] = False,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write the report to this file as a page, with plots.")
+    ] = None,
     as_json: JsonOption = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print one line of CSV for each version of a key.")] = False,
 ) -> None:
     """Say which master keys the histories of a namespace still need.
 
-    It reads all histories, open and closed, and schedules, standalone activities and operations. It changes nothing,
-    opens nothing and asks no KMS. With a configuration it reads the datastores too: every payload in them is fetched.
+    It reads all histories, open and closed, and schedules, standalone activities and operations. It changes nothing in
+    them, opens nothing, and asks a KMS only with --ask-kms. With a configuration it reads the datastores too: every
+    payload in them is fetched.
 
     Exit status: 0 if it could read everything, and KEY is not needed; 1 if it had to stop; 2 for wrong usage; 3 if KEY
     is needed; 4 if it is incomplete.
     """
     if as_json and as_csv:
         raise typer.BadParameter("choose one of --json and --csv", param_hint="--csv")
+    _check_place(html)
     moment = _read_moment(as_of)
     key = KeyName(fail_if_needed) if fail_if_needed is not None else None
     settings = _load_config(config)
+    _check_settings(settings, asking=ask_kms, importing=importing)
     connection = _load_connection(address, profile)
     name = namespace or connection.namespace or "default"
     parameters = {"--address": connection.address, "--namespace": name, "--query": query}
+    if importing:
+        parameters["--import"] = "yes"
     with quiet_logs(), Checkpoint(checkpoint, parameters, moment) as known:
         try:
-            findings = asyncio.run(_scan(connection, name, query, known, wait, rate, settings))
+            findings = asyncio.run(run_audit(connection, name, query, known, wait, rate, settings, importing=importing))
         except Stopped as stopped:
             going_on = "; the same command goes on from the checkpoint" if checkpoint is not None else ""
             leave(f"stopped: {stopped}{going_on}", 1)
-    asked = key.choose(findings.whole) if key is not None else ()
+        asked = key.choose(findings.whole) if key is not None else ()
+        if ask_kms and settings is not None:
+            key_ids = sorted({one.key_id for one in findings.whole.needs} | {*asked})
+            findings = replace(findings, witnesses=asyncio.run(ask_witnesses(settings, name, key_ids)))
     report = Report(findings, connection.address, name, query, asked)
+    _show(report, as_json=as_json, as_csv=as_csv)
+    if html is not None:
+        _write_page(html, report)
+    raise typer.Exit(_status(report, key, asked))
+
+
+def _check_place(html: Path | None) -> None:
+    """See whether the page can be written, before hours are spent on what it is to show."""
+    if html is not None and not (html.parent.is_dir() and os.access(html.parent, os.W_OK) and not html.is_dir()):
+        raise typer.BadParameter("no file can be written there", param_hint="--html")
+
+
+def _check_settings(settings: EnvelopeConfig | None, *, asking: bool, importing: bool) -> None:
+    if asking and settings is None:
+        raise typer.BadParameter("name a configuration with master keys: --config", param_hint="--ask-kms")
+    if importing and (settings is None or settings.keystore is None):
+        raise typer.BadParameter("name a configuration with a keystore: --config", param_hint="--import")
+
+
+def _show(report: Report, *, as_json: bool, as_csv: bool) -> None:
     if as_json:
         print(json_text(report.document()))
     elif as_csv:
         report.write_csv(sys.stdout)
     else:
         report.print(Page())
-    raise typer.Exit(_status(report, key, asked))
+
+
+def _write_page(path: Path, report: Report) -> None:
+    """Write the page. Only its owner can read it, for it has the ids of workflows."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(render(report))
+    except OSError as error:
+        leave(f"can't write {str(path)!r}: {error.strerror}", 1)
 
 
 def _status(report: Report, key: KeyName | None, asked: tuple[str, ...]) -> int:
@@ -110,36 +153,6 @@ def _status(report: Report, key: KeyName | None, asked: tuple[str, ...]) -> int:
         )
         return INCOMPLETE
     return 0
-
-
-async def _scan(
-    connection: Connection,
-    namespace: str,
-    query: str,
-    known: Checkpoint,
-    wait: float,
-    rate: float,
-    settings: EnvelopeConfig | None,
-) -> Findings:
-    try:
-        client = await connection.open(_TO_CONNECT)
-    except ConnectionFailed as error:
-        reason = f"no answer from {connection.address}" if error.late else f"no connection to {connection.address}"
-        raise Stopped(f"{reason}: {error.words}" if error.words else reason) from None
-    reader = Reader(client, namespace, Pace(rate))
-    with Progress() as progress:
-        findings = await Scan(reader, known, progress, query, wait).run()
-        if settings is None:
-            return findings
-        aliases = [old for old, new in settings.namespace_aliases.items() if new == namespace]
-        for url in list_stores(settings):
-            progress.expect(f"reading {url.name}", None)
-            try:
-                async with open_store(url) as store:
-                    findings.stores[url.name] = await count_store(store, frozenset((namespace, *aliases)), progress)
-            except EnvelopeError as error:
-                raise Stopped(f"the datastore {url.name} can't be read: {error}") from None
-    return findings
 
 
 def _read_moment(text: str | None) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any
 
@@ -17,6 +18,7 @@ from envelope_codec.cli.payloads.kind import Kind, judge
 from envelope_codec.cli.payloads.location import Location
 from envelope_codec.cli.payloads.walk import Unreadable, locations_in
 from envelope_codec.cli.reading.reader import Source, SourceKind
+from envelope_codec.envelope import Record
 from envelope_codec.storage.reference import is_encoded_reference
 from envelope_codec.temporal.payload_walk import Found, Role, walk
 from envelope_codec.temporal.system_payloads import is_reference
@@ -39,10 +41,12 @@ class Count:
 
     Args:
         source: what is counted.
+        note: is given the record of each envelope.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, note: Callable[[Record], None] | None = None) -> None:
         self.tally = Tally()
+        self._note = note
         self._source = source
         self._seen: set[bytes] = set()
         self._is_servers = is_servers(source)
@@ -114,6 +118,8 @@ class Count:
         self.tally.kinds[kind.value if isinstance(kind, Kind) else kind] += 1
         if verdict.envelope is not None:
             self.tally.add_record(verdict.envelope.record)
+            if self._note is not None:
+                self._note(verdict.envelope.record)
         elif kind is Kind.clear:
             count_name(self.tally.clear, verdict.encoding or "no encoding")
             self.tally.note_clear(place)

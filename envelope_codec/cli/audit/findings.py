@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
+from envelope_codec.cli.audit.record_import import Imported
 from envelope_codec.cli.audit.tally import Tally
 from envelope_codec.cli.audit.window import Part
 
@@ -11,7 +13,7 @@ ROUNDS = 3
 """How often the lists are compared with what was read, at most."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Findings:
     """What an audit found.
 
@@ -24,6 +26,8 @@ class Findings:
         archived: whether the server archives histories, which can't be seen here.
         new: how many workflows the last comparison of the lists had found new.
         stores: what the datastores hold, by name.
+        witnesses: what the KMSs say of the use of their keys, by key id.
+        imported: what was imported into the keystore. None if nothing was to be.
     """
 
     as_of: int
@@ -34,8 +38,10 @@ class Findings:
     archived: bool = False
     new: int = 0
     stores: dict[str, Tally] = field(default_factory=dict)
+    witnesses: dict[str, str] = field(default_factory=dict)
+    imported: Imported | None = None
 
-    @property
+    @cached_property
     def whole(self) -> Tally:
         """The tally of all parts."""
         return Tally.of([*self.parts.values(), self.others, *self.stores.values()])

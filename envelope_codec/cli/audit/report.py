@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Any, TextIO
 
 from envelope_codec.cli.audit.findings import Findings
-from envelope_codec.cli.audit.tally import KeyVersion, Need, Tally
+from envelope_codec.cli.audit.need import KeyVersion, Need
+from envelope_codec.cli.audit.tally import Tally
 from envelope_codec.cli.audit.verdict import Verdict, date_text, find_gaps, judge_key, unseen
 from envelope_codec.cli.audit.window import timestamp
 from envelope_codec.cli.output import Page, plural, printable
@@ -19,6 +20,9 @@ _COLUMNS = (
     *("key_id", "key_version", "payloads", "payloads_of_no_other_key", "workflows", "wrapping_keys"),
     *("direct_payloads", "oldest", "newest", "seals_now", "state", "verdict"),
 )
+NAMES = ("Key", "Version", "Payloads", "Workflows", "Wrapping keys", "Oldest", "Newest", "Seals now")
+"""The columns of the table for people."""
+
 _FORMULA = ("=", "+", "-", "@")
 
 
@@ -39,7 +43,7 @@ class Report:
         self.findings = findings
         self.whole = findings.whole
         self.gaps = find_gaps(findings, condition=condition)
-        self._server, self._namespace, self._condition = server, namespace, condition
+        self.server, self.namespace, self.condition = server, namespace, condition
         ids = dict.fromkeys([*sorted({key.key_id for key in self.whole.needs}), *asked])
         self.verdicts: dict[str, Verdict] = {one: judge_key(one, findings, gaps=self.gaps) for one in ids}
 
@@ -48,9 +52,9 @@ class Report:
         whole, findings = self.whole, self.findings
         return {
             "format": FORMAT,
-            "server": self._server,
-            "namespace": self._namespace,
-            "query": self._condition,
+            "server": self.server,
+            "namespace": self.namespace,
+            "query": self.condition,
             "as_of": timestamp(findings.as_of),
             "open_workflows_read_at": timestamp(findings.read_at),
             "complete": not self.gaps,
@@ -68,13 +72,14 @@ class Report:
             "first_in_clear": whole.first_clear,
             "references": dict(sorted(whole.behind.items())),
             "unread": dict(sorted(whole.unread.items())),
+            "imported": findings.imported.counts() if findings.imported is not None else None,
         }
 
     def write_csv(self, stream: TextIO) -> None:
         """Write a line for each version of each master key."""
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(_COLUMNS)
-        for key, need in self._rows():
+        for key, need in self.rows():
             verdict = self.verdicts[key.key_id]
             texts = (key.key_id, key.version)
             numbers = (need.payloads, need.sole, need.runs, len(need.ids), need.purposes["direct"])
@@ -86,16 +91,15 @@ class Report:
     def print(self, page: Page) -> None:
         """Print the report for people."""
         findings = self.findings
-        page.heading(f"Master keys that namespace {self._namespace} needs, as of {timestamp(findings.as_of)}")
-        names = ("Key", "Version", "Payloads", "Workflows", "Wrapping keys", "Oldest", "Newest", "Seals now")
+        page.heading(f"Master keys that namespace {self.namespace} needs, as of {timestamp(findings.as_of)}")
         numbers = {key_id: number for number, key_id in enumerate(self.verdicts, 1)}
-        page.table(names, ([str(numbers[row[0].key_id]), *self._cells(row)] for row in self._rows()))
+        page.table(NAMES, ([str(numbers[row[0].key_id]), *self.cells(row)] for row in self.rows()))
         for number, (key_id, verdict) in enumerate(self.verdicts.items(), 1):
             page.heading(f"{number}. {key_id}")
-            for sentence in verdict.sentences:
+            for sentence in (*verdict.sentences, *self.witness(key_id)):
                 page.fact("", sentence, column=0, indent=5)
         page.heading("Besides")
-        page.facts(self._besides())
+        page.facts(self.besides())
         page.heading("Complete" if not self.gaps else "Incomplete")
         for gap in self.gaps:
             page.fact("", gap, column=0, style="yellow")
@@ -103,19 +107,22 @@ class Report:
             page.fact("", f"{what}: {why}", column=0)
         page.fact("can't be seen", ", ".join(unseen(findings)))
 
-    def _rows(self) -> Iterator[tuple[KeyVersion, Need]]:
+    def rows(self) -> Iterator[tuple[KeyVersion, Need]]:
+        """Yield what is needed of each version of each key."""
         for key_id in self.verdicts:
             versions = sorted((key for key in self.whole.needs if key.key_id == key_id), key=lambda key: key.version)
             for key in versions or [KeyVersion(key_id, "")]:
                 yield key, self.whole.needs.get(key, Need())
 
-    def _cells(self, row: tuple[KeyVersion, Need]) -> list[str]:
+    def cells(self, row: tuple[KeyVersion, Need]) -> list[str]:
+        """Write a row for people: all of `NAMES` but the first."""
         key, need = row
         numbers = [f"{number:,}" for number in (need.payloads, need.runs, len(need.ids))]
         dates = [_date(need.oldest), _date(need.newest), _yes(self.whole.seals(key.key_id))]
         return [key.version or "not told", *numbers, *dates]
 
-    def _besides(self) -> Iterator[tuple[str, str]]:
+    def besides(self) -> Iterator[tuple[str, str]]:
+        """Yield what else was found: a name, and words."""
         whole, findings = self.whole, self.findings
         for part, tally in findings.parts.items():
             gone = f", {tally.gone} gone meanwhile" if tally.gone else ""
@@ -129,6 +136,24 @@ class Report:
                 yield label, f"{number} {name}"
         for whose, number in sorted(whole.behind.items()):
             yield "references", f"{number} to {'a datastore' if whose == 'ours' else 'what other drivers keep'}"
+        for line in self._imports():
+            yield "imported", line
+
+    def witness(self, key_id: str) -> tuple[str, ...]:
+        """Say what the KMS says of this key, if it was asked."""
+        return tuple(filter(None, [self.findings.witnesses.get(key_id)]))
+
+    def _imports(self) -> Iterator[str]:
+        imported = self.findings.imported
+        if imported is not None:
+            held = f"{plural(imported.extended, 'row')} extended, {plural(imported.known, 'row')} had all"
+            yield f"{plural(imported.added, 'row')} made, {held}"
+            if imported.full:
+                yield f"{plural(imported.full, 'row')} had no room for all recipients"
+            if imported.foreign:
+                yield f"{plural(imported.foreign, 'row')} left as found: this release can't read them"
+            if imported.left:
+                yield f"{plural(imported.left, 'record')} left out: too many"
 
     def _key_document(self, key_id: str) -> dict[str, Any]:
         verdict = self.verdicts[key_id]
@@ -138,9 +163,10 @@ class Report:
             "verdict": list(verdict.sentences),
             "needed_until": date_text(verdict.until) if verdict.until else None,
             "seals_now": self.whole.seals(key_id),
+            "kms": self.findings.witnesses.get(key_id),
             "versions": [
                 {"key_version": key.version, **_need_document(need)}
-                for key, need in self._rows()
+                for key, need in self.rows()
                 if key.key_id == key_id and need.payloads
             ],
         }

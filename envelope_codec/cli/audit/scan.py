@@ -8,11 +8,14 @@ from array import array
 from collections.abc import Awaitable, Callable
 from hashlib import blake2b
 
+from temporalio.api.enums.v1 import ArchivalState
 from temporalio.service import RPCError, RPCStatusCode
 
 from envelope_codec.cli.audit.checkpoint import Checkpoint, Result
 from envelope_codec.cli.audit.count import Count
 from envelope_codec.cli.audit.findings import ROUNDS, Findings
+from envelope_codec.cli.audit.record_import import RecordImport
+from envelope_codec.cli.audit.stopped import Stopped, reason_of
 from envelope_codec.cli.audit.tally import Tally
 from envelope_codec.cli.audit.window import Part, Window, join, split, timestamp
 from envelope_codec.cli.reading.batch import run_each
@@ -33,11 +36,7 @@ _ONE_S_OWN = frozenset(
 )
 """What may be wrong with one history alone. Everything else ends the audit."""
 
-_LONGEST_REASON = 200
-
-
-class Stopped(Exception):
-    """The audit could not go on. The text says at what, and why."""
+_ARCHIVED = ArchivalState.ARCHIVAL_STATE_ENABLED
 
 
 class Scan:
@@ -50,6 +49,7 @@ class Scan:
         condition: a query, if not all workflows are wanted.
         wait: how many seconds the server may need to list a workflow that has started or ended.
         sleep: waits for so many seconds.
+        importer: gets the records that are found. Those of a window are imported before its result is kept.
     """
 
     def __init__(
@@ -60,6 +60,7 @@ class Scan:
         condition: str = "",
         wait: float = 60.0,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        importer: RecordImport | None = None,
     ) -> None:
         self._reader = reader
         self._checkpoint = checkpoint
@@ -67,37 +68,44 @@ class Scan:
         self._condition = condition
         self._wait = wait
         self._sleep = sleep
+        self._importer = importer
         self._as_of = 0
 
     async def run(self) -> Findings:
         """Scan the namespace.
 
         Raises:
-            Stopped: the server can't be asked.
+            Stopped: the server can't be asked, or a record can't be imported.
         """
         try:
             return await self._scan()
         except RPCError as error:
-            raise _stopped(f"namespace {self._reader.namespace!r}", error) from None
+            raise Stopped.at(f"namespace {self._reader.namespace!r}", error) from None
 
     async def _scan(self) -> Findings:
         described = await self._reader.check()
         self._as_of = await self._choose_moment()
-        findings = Findings(self._as_of)
-        findings.retention = described.config.workflow_execution_retention_ttl.ToTimedelta().total_seconds()
-        findings.archived = 2 in (described.config.history_archival_state, described.config.visibility_archival_state)
         for part in (Part.closed, Part.open):
             await self._read_part(part)
-        findings.others = await self._read_others()
-        findings.new = await self._compare()
+        others = await self._read_others()
+        new = await self._compare()
         since = await self._read_since()
-        for part in (Part.closed, Part.open):
-            results = [self._checkpoint.results[window] for window in self._checkpoint.windows[part]]
-            findings.parts[part] = Tally.of(result.tally for result in results)
-            if part is Part.open:
-                findings.read_at = min(result.read_at for result in results)
-        findings.parts[Part.since] = since
-        return findings
+        config = described.config
+        return Findings(
+            as_of=self._as_of,
+            read_at=min(result.read_at for result in self._results(Part.open)),
+            parts={
+                **{part: Tally.of(one.tally for one in self._results(part)) for part in (Part.closed, Part.open)},
+                Part.since: since,
+            },
+            others=others,
+            retention=config.workflow_execution_retention_ttl.ToTimedelta().total_seconds(),
+            archived=_ARCHIVED in (config.history_archival_state, config.visibility_archival_state),
+            new=new,
+        )
+
+    def _results(self, part: Part) -> list[Result]:
+        return [self._checkpoint.results[window] for window in self._checkpoint.windows[part]]
 
     async def _choose_moment(self) -> int:
         """Fix T0: the latest time that the server itself has written, so that no other clock matters.
@@ -145,12 +153,7 @@ class Scan:
     async def _read_window(self, window: Window) -> None:
         """Read a window from its beginning. What was known of it is replaced at the end."""
         tally, read_at, sources = Tally(), _now(), await self._list(window)
-
-        async def read(source: Source) -> None:
-            tally.merge(await self._read(source))
-            self._watcher.advance()
-
-        await run_each(list(sources.values()), read)
+        await self._count_each(list(sources.values()), tally)
         self._checkpoint.put(window, Result(tally, array("Q", sorted(sources)), read_at))
 
     async def _list(self, window: Window) -> dict[int, Source]:
@@ -166,19 +169,28 @@ class Scan:
                     raise
         raise AssertionError
 
+    async def _count_each(self, sources: list[Source], tally: Tally) -> None:
+        async def count(source: Source) -> None:
+            tally.merge(await self._read(source))
+            self._watcher.advance()
+
+        await run_each(sources, count)
+
     async def _read(self, source: Source) -> Tally:
         """Count one source. A new tally, so that of a source that can't be read to its end, nothing counts."""
-        count = Count(source)
+        count = Count(source, self._importer.note if self._importer is not None else None)
         name = f"{source.kind.value} {source.id!r}"
         try:
             async for message in self._reader.messages(source):
                 count.add(message)
+                if self._importer is not None:
+                    await self._importer.flush()
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND and await self._reader.is_gone(source):
                 return Tally(gone=1)
             if error.status not in _ONE_S_OWN:
-                raise _stopped(f"{name} in namespace {self._reader.namespace!r}", error) from None
-            return Tally.of_unread(f"{name} {source.run_id}".strip(), _reason(error))
+                raise Stopped.at(f"{name} in namespace {self._reader.namespace!r}", error) from None
+            return Tally.of_unread(f"{name} {source.run_id}".strip(), reason_of(error))
         except MalformedEnvelope as error:
             return Tally.of_unread(f"{name} {source.run_id}".strip(), str(error))
         return count.end()
@@ -190,12 +202,7 @@ class Scan:
             return tally
         self._watcher.expect("reading schedules, standalone activities and operations", None)
         sources = [source async for source in self._reader.others()]
-
-        async def read(source: Source) -> None:
-            tally.merge(await self._read(source))
-            self._watcher.advance()
-
-        await run_each(sources, read)
+        await self._count_each(sources, tally)
         return tally
 
     async def _compare(self) -> int:
@@ -226,12 +233,7 @@ class Scan:
         tally = Tally()
         self._watcher.expect("reading what has started since", None)
         for window in join(await split(whole, self._count), whole):
-
-            async def read(source: Source) -> None:
-                tally.merge(await self._read(source))
-                self._watcher.advance()
-
-            await run_each(list((await self._list(window)).values()), read)
+            await self._count_each(list((await self._list(window)).values()), tally)
         return tally
 
 
@@ -241,11 +243,3 @@ def _number(run_id: str) -> int:
 
 def _now() -> int:
     return int(time.time() * 1000)
-
-
-def _reason(error: RPCError) -> str:
-    return f"{error.status.name}: {error.message[:_LONGEST_REASON]}"
-
-
-def _stopped(what: str, error: RPCError) -> Stopped:
-    return Stopped(f"{what} can't be read: {_reason(error)}")

@@ -7,14 +7,16 @@ whole datastore can be counted without a key.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from google.protobuf.message import DecodeError
 from temporalio.api.common.v1 import Payload
 
+from envelope_codec.cli.audit.record_import import RecordImport
 from envelope_codec.cli.audit.tally import Tally
 from envelope_codec.cli.reading.batch import run_each
 from envelope_codec.cli.reading.progress import Watcher
-from envelope_codec.envelope import parse
+from envelope_codec.envelope import Record, parse
 from envelope_codec.errors import MalformedEnvelope, PayloadMissing
 from envelope_codec.store import PayloadStore
 
@@ -22,19 +24,30 @@ _BATCH = 200
 _AHEAD = 86_400.0  # seconds by which a datastore's clock may be ahead
 
 
-async def count_store(store: PayloadStore, namespaces: frozenset[str], watcher: Watcher) -> Tally:
+async def count_store(
+    store: PayloadStore, namespaces: frozenset[str], watcher: Watcher, importer: RecordImport | None = None
+) -> Tally:
     """Count the payloads in ``store`` that were sealed for one of ``namespaces``. All of them are fetched.
+
+    Args:
+        store: to be read.
+        namespaces: whose payloads count.
+        watcher: is told how far it has come.
+        importer: gets the records of these payloads.
 
     Raises:
         EnvelopeError: the store can't be listed or read.
+        Stopped: a record can't be imported.
     """
     tally = Tally()
 
     async def count(id: str) -> None:
         try:
-            tally.merge(count_stored(await store.get(id), namespaces))
+            tally.merge(count_stored(await store.get(id), namespaces, importer.note if importer else None))
         except PayloadMissing:  # deleted meanwhile, or its last part was never written
             tally.gone += 1
+        if importer is not None:
+            await importer.flush()
         watcher.advance()
 
     batch: list[str] = []
@@ -47,8 +60,8 @@ async def count_store(store: PayloadStore, namespaces: frozenset[str], watcher: 
     return tally
 
 
-def count_stored(data: bytes, namespaces: frozenset[str]) -> Tally:
-    """Count one stored payload."""
+def count_stored(data: bytes, namespaces: frozenset[str], note: Callable[[Record], None] | None = None) -> Tally:
+    """Count one stored payload. ``note`` is given the record, if it counts."""
     tally = Tally(sources=1)
     try:
         payload = Payload.FromString(data)
@@ -61,4 +74,6 @@ def count_stored(data: bytes, namespaces: frozenset[str]) -> Tally:
     elif envelope.record.namespace in namespaces:
         tally.kinds["envelope"] += 1
         tally.add_record(envelope.record)
+        if note is not None:
+            note(envelope.record)
     return tally

@@ -7,85 +7,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from envelope_codec.envelope import Purpose, Record
+from envelope_codec.cli.audit.need import KeyVersion, Need
+from envelope_codec.envelope import Record
 
 OURS, OTHERS = "ours", "others"
 """Whose datastores references to external storage lead to."""
 
-EXAMPLES = 3
-"""How many workflows are named for each key: the first by name, so that every order of counting names the same."""
-
 # Whoever can write to Temporal can make up any key, context and encoding. So there is a bound to how many are kept.
 MAX_KEYS = 1_000
-MAX_IDS = 100_000
 MAX_CONTEXTS = 10_000
 MAX_NAMES = 100
-
-_NAMES = {Purpose.WRAPPING_KEY: "wrapping key", Purpose.DATA_KEY: "direct", Purpose.SHARED_WRAPPING_KEY: "shared"}
-
-
-class KeyVersion(NamedTuple):
-    """A master key, and the version of it that a record names; empty where the KMS does not tell."""
-
-    key_id: str
-    version: str
-
-
-@dataclass
-class Need:
-    """What a part of a namespace needs of one version of a master key.
-
-    Attributes:
-        payloads: how many payloads name it.
-        sole: how many of these name no other master key, so that nothing else opens them.
-        runs: how many workflows, schedules and so on hold such payloads.
-        ids: the ids of the wrapping keys; no more are added beyond `MAX_IDS`.
-        purposes: how many of the payloads there are of each purpose.
-        oldest: when the oldest of the keys was made, in Unix seconds, as the record says.
-        newest: when the newest was.
-        last_close: when the last of the runs that have ended did, in Unix seconds; 0 if none has.
-        examples: the ids of some workflows.
-    """
-
-    payloads: int = 0
-    sole: int = 0
-    runs: int = 0
-    ids: set[bytes] = field(default_factory=set)
-    purposes: Counter[str] = field(default_factory=Counter)
-    oldest: int | None = None
-    newest: int | None = None
-    last_close: float = 0.0
-    examples: list[str] = field(default_factory=list)
-
-    def add(self, record: Record, payloads: int) -> None:
-        """Count ``payloads`` that carry ``record``."""
-        self.payloads += payloads
-        self.sole += payloads if len(record.recipients) == 1 else 0
-        self.purposes[_NAMES[record.purpose]] += payloads
-        if record.purpose is not Purpose.DATA_KEY:  # one of its own for each payload
-            self._add_ids({record.id})
-        self._stretch(record.created, record.created)
-
-    def merge(self, other: Need) -> None:
-        """Add what another part needs."""
-        self.payloads += other.payloads
-        self.sole += other.sole
-        self.runs += other.runs
-        self._add_ids(other.ids)
-        self.purposes += other.purposes
-        self._stretch(other.oldest, other.newest)
-        self.last_close = max(self.last_close, other.last_close)
-        self.examples = sorted({*self.examples, *other.examples})[:EXAMPLES]
-
-    def _add_ids(self, ids: set[bytes]) -> None:
-        if len(self.ids) < MAX_IDS:
-            self.ids |= ids
-
-    def _stretch(self, oldest: int | None, newest: int | None) -> None:
-        if oldest is not None:
-            self.oldest = oldest if self.oldest is None else min(self.oldest, oldest)
-        if newest is not None:
-            self.newest = newest if self.newest is None else max(self.newest, newest)
 
 
 class Sealer(NamedTuple):
@@ -230,6 +161,7 @@ def to_document(tally: Tally) -> dict[str, Any]:
                 "key": list(key),
                 "ids": sorted(one.hex() for one in need.ids),
                 "purposes": dict(need.purposes),
+                "days": sorted(need.days.items()),
             }
             for key, need in tally.needs.items()
         ],
@@ -250,6 +182,7 @@ def from_document(document: dict[str, Any]) -> Tally:
     for one in document["needs"]:
         fields = {name: value for name, value in one.items() if name != "key"}
         fields |= {"ids": {bytes.fromhex(id) for id in fields["ids"]}, "purposes": Counter(fields["purposes"])}
+        fields["days"] = Counter(dict(fields["days"]))
         tally.needs[KeyVersion(*one["key"])] = Need(**fields)
     for context, created, keys in document["sealers"]:
         listed = tuple(KeyVersion(*key) for key in keys)

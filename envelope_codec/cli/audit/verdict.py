@@ -7,7 +7,8 @@ from datetime import datetime, timedelta, timezone
 from enum import Enum
 
 from envelope_codec.cli.audit.findings import Findings
-from envelope_codec.cli.audit.tally import OTHERS, OURS, Need, Tally
+from envelope_codec.cli.audit.need import Need
+from envelope_codec.cli.audit.tally import OTHERS, OURS, Tally
 from envelope_codec.cli.audit.window import Part
 from envelope_codec.cli.output import plural
 from envelope_codec.cli.payloads.kind import Kind

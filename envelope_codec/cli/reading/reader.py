@@ -34,6 +34,7 @@ from envelope_codec.errors import MalformedEnvelope
 ANY_DIVISION = "(TemporalNamespaceDivision IS NULL OR TemporalNamespaceDivision IS NOT NULL)"
 """A condition that all workflows meet. With it in a query, the server's own workflows are listed too."""
 
+_DIVISION = "TemporalNamespaceDivision"
 _PAGE = 200
 _TIMEOUT = timedelta(seconds=60)
 _ENDED = frozenset(
@@ -100,8 +101,8 @@ class Reader:
         described: DescribeNamespaceResponse = await self._ask(self._service.describe_namespace, request)
         return described
 
-    async def count(self, query: str = "") -> int | None:
-        """Ask about how many workflows there are, or match ``query``. None if the server does not tell."""
+    async def count(self, query: str = ANY_DIVISION) -> int | None:
+        """Ask about how many workflows match ``query``: all, unless it is given. None if the server does not tell."""
         request = CountWorkflowExecutionsRequest(namespace=self.namespace, query=query)
         try:
             return int((await self._ask(self._service.count_workflow_executions, request)).count)
@@ -137,14 +138,17 @@ class Reader:
         ):
             yield Source(SourceKind.operation, entry.operation_id, entry.run_id, False, entry)
 
-    async def workflows(self, query: str = "") -> AsyncIterator[Source]:
-        """List the runs of workflows that match ``query``. Without one, the server's own workflows are not among them.
+    async def workflows(self, query: str = ANY_DIVISION) -> AsyncIterator[Source]:
+        """List the runs of workflows that match ``query``: all, the server's own too, unless it is given.
 
-        A run that changes while pages are turned may come twice.
+        A run that changes while pages are turned may come twice. Servers list standalone activities and the like here
+        too, under a number as their division. They have no history, and `others` lists them.
         """
         async for entry in self._list(
             self._service.list_workflow_executions, ListWorkflowExecutionsRequest, "executions", query=query
         ):
+            if _is_no_workflow(entry):
+                continue
             ended = entry.status in _ENDED
             yield Source(SourceKind.workflow, entry.execution.workflow_id, entry.execution.run_id, ended, entry)
 
@@ -241,6 +245,11 @@ class Reader:
         if self._pace is not None:
             await self._pace()
         return await call(request, retry=True, timeout=_TIMEOUT)
+
+
+def _is_no_workflow(entry: WorkflowExecutionInfo) -> bool:
+    fields = entry.search_attributes.indexed_fields
+    return _DIVISION in fields and fields[_DIVISION].data.strip(b'"').isdigit()
 
 
 def _parse(blob: DataBlob) -> History:

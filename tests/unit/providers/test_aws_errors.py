@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from envelope_codec.aws.credentials_error import describe
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, KeyDenied, KmsUnavailable
-from envelope_codec.kms import WrappedSecret
+from envelope_codec.kms import LastUse, WrappedSecret
 from envelope_codec.provider import Failed
 from envelope_codec_aws import AwsKms
 from envelope_codec_aws._connection import OwnConnection
@@ -889,3 +889,44 @@ def _self_signed(path: Path) -> Path:
         + certificate.public_bytes(serialization.Encoding.PEM)
     )
     return path
+
+
+USED = {"Operation": "Decrypt", "Timestamp": 1_700_000_000.5, "CloudTrailEventId": "e-1", "KmsRequestId": "r-1"}
+
+
+@pytest.mark.parametrize(
+    ("reply", "use"),
+    [
+        ({"KeyLastUsage": USED, "TrackingStartDate": 5}, LastUse(1_700_000_000.5, "Decrypt", "e-1", 5.0)),
+        ({"KeyLastUsage": {}, "TrackingStartDate": 5}, LastUse(None, since=5.0)),
+        ({}, LastUse(None)),
+    ],
+)
+def test_the_last_use_is_what_aws_has_recorded(
+    aws: Aws, shared_key: AwsKms, reply: dict[str, Any], use: LastUse
+) -> None:
+    aws.kms = (200, json.dumps({"KeyId": KEY, **reply}))
+    assert shared_key.last_use(KEY) == use
+    assert aws.requests == ["GetKeyLastUsage"]
+
+
+def test_a_last_use_that_may_not_be_asked_for_is_a_refusal(aws: Aws, shared_key: AwsKms) -> None:
+    aws.refuse("AccessDeniedException")
+    with pytest.raises(KeyDenied) as caught:
+        shared_key.last_use(KEY)
+    assert "arn:" not in str(caught.value)
+    assert caught.value.__context__ is None
+
+
+def test_the_last_use_of_another_key_is_not_asked_for(aws: Aws, shared_key: AwsKms) -> None:
+    with pytest.raises(EnvelopeError):
+        shared_key.last_use(OTHER_KEY)
+    assert aws.requests == []
+
+
+def test_a_botocore_that_is_too_old_tells_no_last_use() -> None:
+    class Old:
+        meta = boto3.client("kms", region_name="us-east-1").meta
+
+    old: Any = Old()
+    assert AwsKms(KEY, client=old).last_use(KEY) is None

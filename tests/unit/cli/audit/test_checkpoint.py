@@ -73,6 +73,17 @@ def test_another_run_s_is_refused_and_left(file: Path, name: str) -> None:
     assert file.read_bytes() == before
 
 
+def test_a_run_that_imports_does_not_go_on_from_one_that_did_not(file: Path, tmp_path: Path) -> None:
+    """The records of what was counted there are not in the keystore."""
+    importing = PARAMETERS | {"--import": "yes"}
+    with pytest.raises(ConfigurationError, match="of another audit, with another --import"):
+        Checkpoint(file, importing, None).__enter__()
+    with Checkpoint(tmp_path / "other", importing, None) as checkpoint:
+        checkpoint.begin(10)
+    with pytest.raises(ConfigurationError, match="of another audit, with another --import"):
+        Checkpoint(tmp_path / "other", PARAMETERS, None).__enter__()
+
+
 @pytest.mark.parametrize(
     "content",
     [

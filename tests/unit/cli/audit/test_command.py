@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import typer
 
 from envelope_codec.cli import main
-from envelope_codec.cli.audit.command import INCOMPLETE, NEEDED, _status
+from envelope_codec.cli.audit.command import INCOMPLETE, NEEDED, _status, _write_page
 from envelope_codec.cli.audit.findings import Findings
 from envelope_codec.cli.audit.key_name import KeyName
 from envelope_codec.cli.audit.report import Report
+from envelope_codec.cli.keygen import create_key_file, key_uri
 from tests.support.audit_findings import findings, found
 from tests.support.audited_payloads import record
 
@@ -42,6 +44,10 @@ def no_server(monkeypatch: pytest.MonkeyPatch) -> None:
         (("--address", "a:1", "--as-of", "2026-12-24T18:00:00"), "give a time with its zone"),
         (("--address", "a:1", "--wait", "-1"), "--wait"),
         (("--address", "a:1", "--rate", "0"), "--rate"),
+        (("--address", "a:1", "--html", "/no/such/folder/report.html"), "no file can be written there"),
+        (("--address", "a:1", "--html", "/"), "no file can be written there"),
+        (("--address", "a:1", "--import"), "name a configuration with a keystore"),
+        (("--address", "a:1", "--ask-kms"), "name a configuration with master keys"),
     ],
 )
 def test_wrong_usage(arguments: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -64,14 +70,34 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path, capsys: pytes
     assert "is no checkpoint of an audit: name another file, or delete it" in told.complained
 
 
-def complete() -> Findings:
-    return findings(found("a", record("OLD")), found("b", record("NEW", created=2_000)))
+def test_an_import_needs_a_keystore_in_its_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    create_key_file(tmp_path / "key.json")
+    (tmp_path / "envelope.toml").write_text(f'key = "{key_uri(tmp_path / "key.json")}"')
+    told = run(capsys, "--address", "a:1", "--import", "--config", str(tmp_path / "envelope.toml"))
+    assert told.status == 2
+    assert "name a configuration with a keystore" in told.complained
+
+
+def test_the_page_is_for_its_owner(tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    _write_page(page, Report(complete(), "a:1", "default"))
+    assert page.stat().st_mode & 0o777 == 0o600
+    assert page.read_text(encoding="utf-8").endswith("</html>\n")
+
+
+def test_a_page_that_can_t_be_written_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as left:
+        _write_page(tmp_path, Report(complete(), "a:1", "default"))
+    assert left.value.exit_code == 1
+    assert "can't write" in capsys.readouterr().err
+
+
+def complete(new: int = 0) -> Findings:
+    return findings(found("a", record("OLD")), found("b", record("NEW", created=2_000)), new=new)
 
 
 def incomplete() -> Findings:
-    made = complete()
-    made.new = 1
-    return made
+    return complete(new=1)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ from temporalio.api.workflow.v1 import WorkflowExecutionInfo
 from temporalio.converter import JSONProtoPayloadConverter
 
 from envelope_codec.cli.audit.count import Count
-from envelope_codec.cli.audit.tally import KeyVersion, Tally
+from envelope_codec.cli.audit.need import KeyVersion
+from envelope_codec.cli.audit.tally import Tally
 from envelope_codec.cli.reading.reader import Source, SourceKind
 from tests.support.audited_payloads import under
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 
 import pytest
 
 from envelope_codec.cli.audit.findings import Findings
+from envelope_codec.cli.audit.record_import import Imported
 from envelope_codec.cli.audit.report import Report
 from envelope_codec.cli.output import Page
 from tests.support.audit_findings import CLOSE, findings, found
@@ -18,8 +20,8 @@ ARN = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890
 OLD, NEW = record(ARN, version="2"), record("NEW", created=CLOSE.__trunc__())
 
 
-def made() -> Findings:
-    return findings(found("a", OLD, close=CLOSE, payloads=1_204), found("b", NEW))
+def made(new: int = 0) -> Findings:
+    return findings(found("a", OLD, close=CLOSE, payloads=1_204), found("b", NEW), new=new)
 
 
 def report(of: Findings | None = None, *asked: str) -> Report:
@@ -51,9 +53,7 @@ def test_what_is_hostile_is_made_harmless(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_as_json() -> None:
-    of = made()
-    of.new = 1
-    document = json.loads(json.dumps(report(of, "GONE").document()))
+    document = json.loads(json.dumps(report(made(new=1), "GONE").document()))
     assert [(key["key_id"], key["state"], key["seals_now"]) for key in document["keys"]] == [
         ("NEW", "needed", True),
         (ARN, "needed", False),
@@ -63,6 +63,21 @@ def test_as_json() -> None:
     assert document["keys"][1]["needed_until"] == "2023-12-14"
     assert (document["complete"], len(document["gaps"])) == (False, 1)
     assert list(document["parts"]) == ["closed", "open", "since"]
+
+
+def test_what_was_imported_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    of = replace(made(), imported=Imported(added=3, extended=1, known=2, full=1, foreign=1, left=4))
+    report(of).print(Page())
+    shown = " ".join(capsys.readouterr().out.split())
+    for said in (
+        "3 rows made, 1 row extended, 2 rows had all",
+        "1 row had no room for all recipients",
+        "1 row left as found: this release can't read them",
+        "4 records left out: too many",
+    ):
+        assert said in shown
+    assert report(of).document()["imported"]["added"] == 3
+    assert report().document()["imported"] is None
 
 
 def test_as_csv() -> None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryResponse
 from temporalio.service import RPCError, RPCStatusCode
 
 from envelope_codec.cli.audit.checkpoint import Checkpoint
 from envelope_codec.cli.audit.findings import ROUNDS, Findings
-from envelope_codec.cli.audit.scan import Scan, Stopped
-from envelope_codec.cli.audit.tally import KeyVersion, Tally
+from envelope_codec.cli.audit.need import KeyVersion
+from envelope_codec.cli.audit.scan import Scan
+from envelope_codec.cli.audit.stopped import Stopped
+from envelope_codec.cli.audit.tally import Tally
 from envelope_codec.cli.audit.window import LARGEST, Part
+from envelope_codec.cli.reading.reader import ANY_DIVISION
 from envelope_codec.errors import ConfigurationError
 from tests.support.audited_payloads import under
 from tests.support.audited_server import RETENTION, AuditedServer, Workflow
@@ -30,9 +35,17 @@ class Silent:
         pass
 
 
-async def scan(server: AuditedServer, path: Path | None = None, *, as_of: int | None = T0, query: str = "") -> Findings:
+async def scan(
+    server: AuditedServer,
+    path: Path | None = None,
+    *,
+    as_of: int | None = T0,
+    query: str = "",
+    slept: list[float] | None = None,
+) -> Findings:
     async def sleep(seconds: float) -> None:
-        pass
+        if slept is not None:
+            slept.append(seconds)
 
     with Checkpoint(path, PARAMETERS | {"--query": query}, as_of) as checkpoint:
         return await Scan(server.reader(), checkpoint, Silent(), query, 60, sleep).run()
@@ -62,15 +75,39 @@ def once(name: str, do: Callable[[Any], None]) -> Callable[[str, Any], None]:
 
 
 async def test_all_parts_are_counted() -> None:
-    server = AuditedServer([closed(1, 2), closed(2), running(1), Workflow("s", T0 + 5, 0, (under("NEW"),))])
+    server = AuditedServer([closed(1, 2), closed(2), running(1), Workflow("s", T0, 0, (under("NEW"),))])
     server.schedules["s"] = under("OLD")
     findings = await scan(server)
     assert [payloads(findings.parts[part]) for part in Part] == [3, 1, 0]
     assert payloads(findings.parts[Part.since], "NEW") == 1
     assert payloads(findings.others) == 1
     assert (findings.retention, findings.new, findings.unfinished) == (RETENTION, 0, [])
+    assert server.asked.count("list_workflow_executions") == 2 + 2 + 2 + 1, "moment, reading, one comparison, since"
     need = findings.parts[Part.closed].needs[KeyVersion("OLD", "")]
     assert (need.runs, need.last_close) == (2, (T0 - 1_001) / 1_000)
+
+
+async def test_when_the_open_workflows_were_read_is_told() -> None:
+    """When the first of them was: what that one has sealed since is not in it."""
+    server = AuditedServer([closed(1), *(running(number) for number in range(LARGEST + 1))])
+    seen: dict[str, float] = {}
+
+    def note(name: str, request: Any) -> None:
+        if name == "get_workflow_execution_history":
+            is_open = request.execution.workflow_id.startswith("o")
+            seen.setdefault("open" if is_open else "closed", time.time() * 1_000)
+
+    server.before = note
+    findings = await scan(server)
+    assert int(seen["closed"]) <= findings.read_at <= seen["open"]
+
+
+@pytest.mark.parametrize("name", ["history_archival_state", "visibility_archival_state"])
+@pytest.mark.parametrize(("state", "archived"), [(0, False), (1, False), (2, True)])
+async def test_a_namespace_with_an_archive_is_known(name: str, state: int, archived: bool) -> None:
+    server = AuditedServer([closed(1)])
+    server.config[name] = state
+    assert (await scan(server)).archived is archived
 
 
 async def test_a_memo_that_the_server_repeats_counts_once() -> None:
@@ -97,12 +134,13 @@ async def test_a_run_that_ends_meanwhile_stays_where_it_was() -> None:
     assert [findings.parts[part].sources for part in Part] == [1, 1, 0]
 
 
-async def test_a_run_that_is_listed_late_is_read() -> None:
+@pytest.mark.parametrize(("part", "make"), [(Part.closed, closed), (Part.open, running)])
+async def test_a_run_that_is_listed_late_is_read(part: Part, make: Callable[[int], Workflow]) -> None:
     """Visibility is not up to date at once."""
-    server, late = AuditedServer([closed(1)]), closed(2)
+    server, late = AuditedServer([make(1)]), make(2)
     server.before = once("list_schedules", lambda _: server.workflows.update({late.run_id: late}))
     findings = await scan(server)
-    assert payloads(findings.parts[Part.closed]) == 2, "the window was read again, and replaced what it had"
+    assert payloads(findings.parts[part]) == 2, "the window was read again, and replaced what it had"
     assert findings.unfinished == []
 
 
@@ -148,13 +186,35 @@ async def test_a_history_that_can_t_be_read_makes_it_incomplete(status: RPCStatu
     assert findings.unfinished == ["1 could not be read"]
 
 
-async def test_a_refused_token_begins_the_window_again() -> None:
+async def test_a_history_in_a_form_that_can_t_be_read_makes_it_incomplete(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = AuditedServer([closed(1)])
+    empty = GetWorkflowExecutionHistoryResponse()
+    monkeypatch.setattr(server, "_answer_get_workflow_execution_history", lambda request: empty)
+    findings = await scan(server)
+    assert findings.parts[Part.closed].unread == {"workflow 'c1' run of c1": "the server gave a history without events"}
+    assert findings.unfinished == ["1 could not be read"]
+
+
+async def test_what_a_server_says_is_cut_short() -> None:
+    server = AuditedServer([closed(1)])
+
+    def fail(name: str, request: Any) -> None:
+        if name == "get_workflow_execution_history":
+            raise RPCError("x" * 100_000, RPCStatusCode.DATA_LOSS, b"")
+
+    server.before = fail
+    [why] = (await scan(server)).parts[Part.closed].unread.values()
+    assert len(why) < 300
+
+
+@pytest.mark.parametrize("status", [RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.UNKNOWN])
+async def test_a_refused_token_begins_the_window_again(status: RPCStatusCode) -> None:
     server, refused = AuditedServer([closed(number) for number in range(500)]), list[int]()
 
     def refuse(name: str, request: Any) -> None:
         if name == "list_workflow_executions" and request.next_page_token == b"400" and not refused:
             refused.append(1)
-            raise RPCError("bad token", RPCStatusCode.INVALID_ARGUMENT, b"")
+            raise RPCError("bad token", status, b"")
 
     server.before = refuse
     findings = await scan(server)
@@ -197,14 +257,55 @@ async def test_a_query_that_the_server_refuses_is_named() -> None:
 async def test_a_query_leaves_schedules_out() -> None:
     server = AuditedServer([closed(1)])
     server.schedules["s"] = under("OLD")
+
+    def check(name: str, request: Any) -> None:
+        assert name != "count_workflow_executions" or "(WorkflowId = 'c1')" in request.query
+
+    server.before = check
     assert (await scan(server, query="WorkflowId = 'c1'")).others.sources == 0
 
 
-async def test_the_moment_is_the_latest_that_the_server_wrote() -> None:
-    server = AuditedServer([closed(1), running(1)])
-    findings = await scan(server, as_of=None)
-    assert findings.as_of == T0 - 1_000
+@pytest.mark.parametrize(
+    "workflows",
+    [
+        [Workflow("a", T0 - 9_000, T0 - 5), Workflow("b", T0 - 8_000)],
+        [Workflow("a", T0 - 9_000, T0 - 8_000), Workflow("b", T0 - 5)],
+        [Workflow("a", T0 - 9_000, T0 - 5), Workflow("b", T0 - 8_000, T0 - 7_000)],
+    ],
+)
+async def test_the_moment_is_the_latest_that_the_server_wrote(workflows: list[Workflow]) -> None:
+    findings = await scan(AuditedServer(workflows), as_of=None)
+    assert findings.as_of == T0 - 4
+    assert sum(findings.parts[part].sources for part in (Part.closed, Part.open)) == 2
     assert findings.parts[Part.since].sources == 0
+
+
+async def test_the_server_s_own_workflows_count_for_the_moment() -> None:
+    server, asked = AuditedServer([closed(1)]), list[str]()
+    server.before = lambda name, request: asked.append(getattr(request, "query", ""))
+    await scan(server, as_of=None)
+    assert all(ANY_DIVISION in query for query in asked if query)
+
+
+async def test_a_namespace_without_workflows_is_looked_at_now() -> None:
+    before = int(time.time() * 1_000)
+    assert before <= (await scan(AuditedServer(), as_of=None)).as_of <= time.time() * 1_000
+
+
+@pytest.mark.parametrize(
+    ("as_of", "waited"),
+    [(None, [60]), (T0 + 1, [60]), (T0 - 60_000 + 2, [60]), (T0 - 60_000 + 1, []), (T0 - 90_000, [])],
+)
+async def test_it_waits_only_for_what_may_not_be_listed_yet(as_of: int | None, waited: list[float]) -> None:
+    slept: list[float] = []
+    await scan(AuditedServer([Workflow("a", T0 - 9_000, T0)]), as_of=as_of, slept=slept)
+    assert slept == waited
+
+
+async def test_a_server_whose_clock_is_ahead_decides_what_is_past() -> None:
+    ahead = int(time.time() * 1_000) + 3_600_000
+    findings = await scan(AuditedServer([Workflow("a", ahead - 1)]), as_of=ahead)
+    assert findings.parts[Part.open].sources == 1
 
 
 async def test_a_moment_to_come_is_refused() -> None:
@@ -240,6 +341,7 @@ async def test_what_was_counted_is_not_read_again(tmp_path: Path) -> None:
     server.asked.clear()
     findings = await scan(server, tmp_path / "checkpoint", as_of=None)
     assert "get_workflow_execution_history" not in server.asked
+    assert server.asked.count("count_workflow_executions") == 1, "only what has started since is divided anew"
     assert [payloads(findings.parts[part]) for part in Part] == [1, 1, 0]
 
 

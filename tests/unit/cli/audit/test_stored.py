@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from envelope_codec.cli.audit.need import KeyVersion
 from envelope_codec.cli.audit.stored import count_store, count_stored
-from envelope_codec.cli.audit.tally import KeyVersion
 from envelope_codec.storage.files import FileStore
 from tests.support.audited_payloads import under
 from tests.support.harness_stores import new_id

@@ -7,11 +7,10 @@ from itertools import permutations
 
 import pytest
 
+from envelope_codec.cli.audit.need import EXAMPLES, MAX_DAYS, OTHER_DAYS, KeyVersion
 from envelope_codec.cli.audit.tally import (
-    EXAMPLES,
     MAX_KEYS,
     MAX_NAMES,
-    KeyVersion,
     Tally,
     count_name,
     from_document,
@@ -125,3 +124,19 @@ def test_made_up_keys_contexts_and_encodings_do_not_pile_up() -> None:
     assert (len(whole.foreign), whole.foreign["others"]) == (MAX_NAMES + 1, 5)
     assert (len(whole.unread), whole.missed) == (MAX_NAMES, MAX_NAMES + 5)
     assert from_document(json.loads(json.dumps(to_document(whole)))) == whole
+
+
+def test_payloads_are_counted_by_the_day_of_their_key() -> None:
+    tally = source("a", (record("OLD", created=86_399), 2), (record("OLD", created=86_400), 3))
+    tally.merge(source("b", (record("OLD", created=86_400 * 2 - 1), 1)))
+    assert tally.needs[OLD].days == {0: 2, 1: 4}
+    assert from_document(json.loads(json.dumps(to_document(tally)))).needs[OLD].days == {0: 2, 1: 4}
+
+
+def test_made_up_days_do_not_pile_up() -> None:
+    whole = Tally()
+    for day in range(MAX_DAYS + 5):
+        whole.merge(source("w", (record("OLD", created=86_400 * day), 2)))
+    days = whole.needs[OLD].days
+    assert (len(days), days[OTHER_DAYS]) == (MAX_DAYS + 1, 10)
+    assert sum(days.values()) == whole.needs[OLD].payloads

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from typing import Any
 
 import pytest
 
 from envelope_codec.cli.audit.findings import Findings
 from envelope_codec.cli.audit.tally import Tally
 from envelope_codec.cli.audit.verdict import State, Verdict, date_text, find_gaps, judge_key, unseen
-from envelope_codec.cli.audit.window import Part
 from envelope_codec.envelope import Purpose
 from tests.support.audit_findings import CLOSE, DAY, findings, found
 from tests.support.audited_payloads import record
@@ -44,8 +44,8 @@ def test_open_workflows_are_named() -> None:
 
 
 def test_what_else_needs_it_is_said() -> None:
-    of = findings(None, found("o", NEW), found("s", OLD))
-    of.others, of.stores = found("schedule", OLD), {"files": found("", OLD)}
+    stores = {"files": found("", OLD)}
+    of = findings(None, found("o", NEW), found("s", OLD), others=found("schedule", OLD), stores=stores)
     assert verdict(of).sentences == (
         "needed by 1 payload in schedules, standalone activities or operations ('schedule')",
         "needed by 1 payload in the datastore files",
@@ -71,35 +71,22 @@ def test_what_nothing_needs_may_go() -> None:
     assert made.sentences == ("no history needs it: disable it, watch for a week, then delete",)
 
 
-def late(of: Findings) -> None:
-    of.new = 2
+STORES: dict[str, Any] = {"stores": {"files": Tally()}}
 
 
-def unread(of: Findings) -> None:
-    of.parts[Part.open].merge(Tally.of_unread("w", "why"))
-
-
-def behind(of: Findings) -> None:
-    of.parts[Part.open].behind["ours"] = 1
-
-
-def elsewhere(of: Findings) -> None:
-    of.parts[Part.open].behind["others"] = 1
-    of.stores = {"files": Tally()}
-
-
-def later(of: Findings) -> None:
-    of.parts[Part.open].kinds["later-version"] = 1
-
-
-def uncounted(of: Findings) -> None:
-    of.parts[Part.open].uncounted = 1
-
-
-@pytest.mark.parametrize("gap", [uncounted, late, unread, behind, elsewhere, later])
-def test_with_a_gap_nothing_is_known_to_be_unneeded(gap: Callable[[Findings], None]) -> None:
-    of = findings(found("a", NEW))
-    gap(of)
+@pytest.mark.parametrize(
+    ("opened", "more"),
+    [
+        pytest.param(Tally(), {"new": 2}, id="late"),
+        pytest.param(Tally.of_unread("w", "why"), {}, id="unread"),
+        pytest.param(Tally(behind=Counter(ours=1)), {}, id="behind"),
+        pytest.param(Tally(behind=Counter(others=1)), STORES, id="elsewhere"),
+        pytest.param(Tally(kinds=Counter({"later-version": 1})), {}, id="later"),
+        pytest.param(Tally(uncounted=1), {}, id="uncounted"),
+    ],
+)
+def test_with_a_gap_nothing_is_known_to_be_unneeded(opened: Tally, more: dict[str, Any]) -> None:
+    of = findings(found("a", NEW), opened, **more)
     made = verdict(of)
     assert made.state is State.unknown
     assert len(made.sentences) == 2
@@ -111,17 +98,13 @@ def test_a_query_is_a_gap() -> None:
 
 
 def test_references_into_datastores_that_were_read_are_no_gap() -> None:
-    of = findings(found("a", NEW))
-    behind(of)
-    of.stores = {"files": Tally()}
+    of = findings(found("a", NEW), Tally(behind=Counter(ours=1)), **STORES)
     assert find_gaps(of, condition="") == []
 
 
 def test_what_can_t_be_seen_is_said() -> None:
-    of = findings()
-    assert "archived histories" in unseen(of)
-    of.archived = True
-    assert unseen(of)[0] == "archived histories (the namespace has an archive)"
+    assert "archived histories" in unseen(findings())
+    assert unseen(findings(archived=True))[0] == "archived histories (the namespace has an archive)"
 
 
 def test_a_day_that_no_calendar_has() -> None:

@@ -12,6 +12,7 @@ from temporalio.api.enums.v1 import EncodingType
 from temporalio.api.history.v1 import History, HistoryEvent
 from temporalio.api.workflow.v1 import WorkflowExecutionInfo
 from temporalio.api.workflowservice.v1 import (
+    CountWorkflowExecutionsResponse,
     GetWorkflowExecutionHistoryResponse,
     ListActivityExecutionsResponse,
     ListNexusOperationExecutionsResponse,
@@ -20,7 +21,7 @@ from temporalio.api.workflowservice.v1 import (
 )
 from temporalio.service import RPCError, RPCStatusCode
 
-from envelope_codec.cli.reading.reader import Reader, Source, SourceKind
+from envelope_codec.cli.reading.reader import ANY_DIVISION, Reader, Source, SourceKind
 from envelope_codec.errors import MalformedEnvelope
 
 ENDED = Source(SourceKind.workflow, "w", "r", True, WorkflowExecutionInfo())
@@ -103,6 +104,37 @@ async def test_a_server_without_standalone_activities_is_read() -> None:
     assert [(source.kind, source.id, source.run_id, source.ended) for source in sources] == [
         (SourceKind.workflow, "w", "r", True)
     ]
+
+
+async def test_the_server_s_own_workflows_are_listed_too() -> None:
+    """What a schedule starts, or a batch operation sends, stands in these as well."""
+    asked: list[str] = []
+
+    async def listed(request: Any, **_: Any) -> Any:
+        asked.append(request.query)
+        return ListWorkflowExecutionsResponse()
+
+    assert [source async for source in reader(**lists(list_workflow_executions=listed)).sources()] == []
+    assert asked == [ANY_DIVISION]
+
+
+@pytest.mark.parametrize(("division", "listed"), [(b'"TemporalScheduler"', 1), (b'"1234567"', 0)])
+async def test_what_is_listed_among_workflows_and_is_none_is_left_to_its_own_list(division: bytes, listed: int) -> None:
+    info = WorkflowExecutionInfo(execution=WorkflowExecution(workflow_id="a", run_id="r"))
+    info.search_attributes.indexed_fields["TemporalNamespaceDivision"].data = division
+    page = ListWorkflowExecutionsResponse(executions=[info])
+    assert len([one async for one in reader(list_workflow_executions=answer(page)).workflows()]) == listed
+
+
+async def test_they_are_counted_too() -> None:
+    asked: list[str] = []
+
+    async def count(request: Any, **_: Any) -> Any:
+        asked.append(request.query)
+        return CountWorkflowExecutionsResponse(count=7)
+
+    assert await reader(count_workflow_executions=count).count() == 7
+    assert asked == [ANY_DIVISION]
 
 
 @pytest.mark.parametrize(
