@@ -13,7 +13,7 @@ from benchmarks.side_by_side.tables import table
 _INTRODUCTION = """\
 # Benchmarks
 
-What encryption costs with this library and with others. `make bench` measures for a quarter of an hour, and writes this
+What encryption costs with this library and with others. `make bench` measures for some 25 minutes, and writes this
 page; do not edit it. `make bench ARGS=--quick` takes three minutes, and writes a page of its own instead:
 `.devstack/bench-quick/benchmarks.md`.
 

@@ -17,7 +17,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -108,6 +107,17 @@ CRASHES = (-signal.SIGSEGV, -signal.SIGABRT)
 """
 
 
+def run_program(command: list[str], **how: Any) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end, and once more if it crashed there. ``how`` is for `subprocess.run`."""
+    for _ in range(2):
+        done: subprocess.CompletedProcess[str] = subprocess.run(
+            command, capture_output=True, text=True, timeout=100, check=False, **how
+        )
+        if done.returncode not in CRASHES:
+            break
+    return done
+
+
 class Sandbox:
     """A folder of a user of ours: an application, a key, settings, a server that has run a workflow or two."""
 
@@ -163,13 +173,7 @@ class Sandbox:
             "TEMPORAL_ADDRESS": self._server.address,
             "ENVELOPE_CODEC_KEY": self.key("the key in the environment"),
         }
-        for _ in range(2):
-            done = subprocess.run(
-                command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=100, check=False
-            )
-            if done.returncode not in CRASHES:
-                break
-        return done
+        return run_program(command, cwd=self.folder, env=environment)
 
     def execute(self, snippet: Snippet) -> None:
         text = self.replaced(snippet.text)
@@ -308,19 +312,7 @@ async def test_the_first_page_is_all_that_a_newcomer_needs(newcomer: Sandbox) ->
         command = (
             [sys.executable, "-c", text] if snippet.language == "python" else ["bash", "-euo", "pipefail", "-c", text]
         )
-        for _ in range(2):
-            done = await asyncio.to_thread(
-                partial(subprocess.run, **user),
-                command,
-                cwd=work,
-                env=environment,
-                capture_output=True,
-                text=True,
-                timeout=100,
-                check=False,
-            )
-            if done.returncode not in CRASHES:
-                break
+        done = await asyncio.to_thread(run_program, command, cwd=work, env=environment, **user)
         printed += done.stdout
         assert done.returncode in ((0, 1) if "doctor" in text else (0,)), f"{text}\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stderr, done.stderr
