@@ -230,7 +230,7 @@ def log_unconfigured(record: Record) -> None:
     Whoever can write to Temporal can make these names up.
     """
     text = "no master key of %.600r is configured for namespace %.200r: add it to decrypt_keys, if it is one of "
-    text += "yours, and check with `envelope-codec doctor`"
+    text += "yours, and check with `envelope-codec doctor`; if it was retired, name its keystore: docs/rekeying.md"
     logger.warning(text, [recipient.key_id for recipient in record.recipients], record.namespace)
 
 
