@@ -105,8 +105,9 @@ class Page:
     def fact(self, label: str, text: str, *, indent: int = 2, column: int = 20, style: str = "") -> None:
         """Print ``text`` beside a label, folded at blanks."""
         lines = fold(printable(text), max(_NARROWEST, self._width - indent - column)) or [""]
+        begin = f"{printable(label)} " if label else ""
         for number, part in enumerate(lines):
-            self._print(f"{'':{indent}}{'' if number else printable(label) + ' ':{column}}{part}", style)
+            self._print(f"{'':{indent}}{'' if number else begin:{column}}{part}", style)
 
     def facts(self, facts: Iterable[tuple[str, str]], *, indent: int = 2, column: int = 20) -> None:
         """Print several labels and texts."""

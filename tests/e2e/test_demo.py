@@ -20,7 +20,8 @@ from envelope_codec.envelope import parse
 from envelope_codec.temporal.payload_walk import payloads_in
 
 ROOT = Path(__file__).resolve().parents[2]
-RUN = [sys.executable, "-c", "from envelope_codec.cli import main; main()", "demo"]
+TOOL = [sys.executable, "-c", "from envelope_codec.cli import main; main()"]
+RUN = [*TOOL, "demo"]
 SERVER_OF: dict[str, type[Server] | None] = {
     "local": None,
     "vault": OpenBao,
@@ -58,9 +59,9 @@ def assert_nothing_left(environment: Mapping[str, str]) -> None:
         assert processes_of(environment) == {}
 
 
-def run(environment: Mapping[str, str], *options: str) -> subprocess.CompletedProcess[str]:
+def run(environment: Mapping[str, str], *options: str, command: str = "demo") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*RUN, *options], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=170, check=False
+        [*TOOL, command, *options], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=170, check=False
     )
 
 

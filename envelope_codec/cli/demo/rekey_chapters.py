@@ -35,6 +35,9 @@ class Chapters:
         story: does the work.
         report: is printed.
         save: a folder for what the audits print; None if that is not wanted.
+
+    Attributes:
+        commands: that were run, in words.
     """
 
     def __init__(self, story: Story, report: Report, save: Path | None) -> None:
@@ -43,6 +46,7 @@ class Chapters:
         self._histories: dict[str, WorkflowHistory] = {}
         self._before: dict[str, str] = {}
         self._open_ids: list[str] = []
+        self.commands: list[str] = []
 
     async def seal(self, workflows: int) -> None:
         """Make a keystore, and seal workflows under OLD."""
@@ -50,10 +54,12 @@ class Chapters:
         report.heading(f"1. {workflows} workflows are sealed under OLD, and their wrapping keys kept in a keystore")
         self._sealing = story.write_settings("old.toml", story.old)
         self._moving = story.write_settings("envelope.toml", story.new, story.old)
+        self._restored = story.write_settings("restored.toml", story.new, keystore="restored.db")
         self._cold = story.write_settings("cold.toml", story.new)
         with report.step("keystore") as remark:
-            ended = await run_tool("keystore", "ddl", "--config", str(self._sealing))
-            await asyncio.to_thread(_run_sql, story.folder / "keystore.db", _well("keystore ddl", ended).printed)
+            for settings, database in ((self._sealing, "keystore.db"), (self._restored, "restored.db")):
+                ended = _well("keystore ddl", await run_tool("keystore", "ddl", "--config", str(settings)))
+                await asyncio.to_thread(_run_sql, story.folder / database, ended.printed)
             remark("a SQLite file, with the table of envelope-codec keystore ddl")
         ids = [f"order-{number}" for number in range(workflows)]
         waiting = workflows // 50
@@ -87,6 +93,11 @@ class Chapters:
         names = ("--from", self._old_id, "--to", self._new_id, "--config", str(self._moving))
         await self._run("rewrap", *names, "-y")
         await self._run("keystore", "export", str(self._backup), "--config", str(self._moving))
+        await self._run("keystore", "import", str(self._backup), "--config", str(self._restored))
+        with self._report.step("a trial of the backup") as remark:
+            decoded = await self._story.decode(self._restored, self._histories.values())
+            _expect(decoded.number == self._payloads, f"with the backup, {decoded.number} payloads open")
+            remark(f"{decoded.number:,} payloads open with NEW and what was restored")
 
     async def drop_old(self) -> None:
         """Take OLD out of the keystore."""
@@ -99,7 +110,7 @@ class Chapters:
         with self._report.step("AWS KMS") as remark:
             remark(await asyncio.to_thread(take_away))
         with self._report.step("a trial") as remark:
-            gone = self._story.write_settings("old-alone.toml", self._story.old, keystore=False)
+            gone = self._story.write_settings("old-alone.toml", self._story.old, keystore="")
             error, _ = await self._story.fail_to_open(gone, self._first)
             _expect(isinstance(error, KeyDenied), f"OLD does not refuse, but says: {error}")
             remark(f"OLD opens nothing: {type(error).__name__}: {error}")
@@ -146,7 +157,7 @@ class Chapters:
             ("OLD still configured", (story.old,), KeyDenied),
             ("OLD taken out", (), KeyNotConfigured),
         ):
-            settings = story.write_settings("without.toml", story.new, *keys, keystore=False)
+            settings = story.write_settings("without.toml", story.new, *keys, keystore="")
             error, log = await story.fail_to_open(settings, self._first)
             said = [line for line in log if self._old_id in line and "docs/rekeying.md" in line]
             _expect(isinstance(error, kind) and bool(said), f"without the keystore, it says: {error}; {log}")
@@ -172,7 +183,7 @@ class Chapters:
     async def _run(self, *arguments: str, saved_as: str = "") -> None:
         """Run a command, and print it with what it printed. What is saved is as a narrow terminal shows it."""
         ended = _well(arguments[0], await run_tool(*arguments))
-        self._report.command(self._short(arguments), ended.printed)
+        self.commands.append(self._report.command(self._short(arguments), ended.printed))
         if self._save is not None and saved_as:
             shown = _well(arguments[0], await run_on_terminal(*arguments, columns=_COLUMNS)).printed
             await asyncio.to_thread((self._save / f"{saved_as}.txt").write_text, shown, "utf-8")

@@ -62,7 +62,9 @@ async def _demo(workflows: int, max_age: float, save: Path | None, *, drop_old: 
         temporal = servers.TemporalServer(ui=True, ui_codec_endpoint=f"http://127.0.0.1:{port}", db=False)
         aws, vault = servers.LocalStack(), servers.OpenBao()
         with report.step("servers") as remark:
-            await asyncio.gather(*(start(one, stack) for one in (aws, vault, temporal)))
+            starts = [start(one, stack) for one in (aws, vault, temporal)]
+            for failure in filter(None, await asyncio.gather(*starts, return_exceptions=True)):
+                raise failure
             remark("LocalStack (AWS KMS), OpenBao (Vault Transit), Temporal dev server")
         with report.step("master keys") as remark:
             old, new = await asyncio.to_thread(_create_keys, aws, vault, folder)
@@ -74,9 +76,9 @@ async def _demo(workflows: int, max_age: float, save: Path | None, *, drop_old: 
             await chapters.seal(workflows)
             await chapters.audit_before()
             await chapters.move(max_age)
+            await chapters.retire(_Retirement(aws, old))
             if drop_old:
                 await chapters.drop_old()
-            await chapters.retire(_Retirement(aws, old))
             await chapters.audit_after()
             await chapters.open_all(port, temporal.ui_address, stack)
             await chapters.go_without()

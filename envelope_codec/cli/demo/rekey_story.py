@@ -60,14 +60,13 @@ class Story:
         self.address = address
         self.old, self.new = old, new
         self.folder = folder
-        self.keystore = f"sqlite+aiosqlite:///{quote(str(folder / 'keystore.db'))}"
         self._more, self._runtime = more, runtime
 
-    def write_settings(self, name: str, key: str, *decrypt_keys: str, keystore: bool = True) -> Path:
-        """Write a file of settings."""
+    def write_settings(self, name: str, key: str, *decrypt_keys: str, keystore: str = "keystore.db") -> Path:
+        """Write a file of settings. ``keystore`` is the name of a SQLite file; without it there is no keystore."""
         settings: dict[str, object] = {"key": key, "decrypt_keys": decrypt_keys, "startup_jitter": 0, **self._more}
         if keystore:
-            settings["keystore"] = self.keystore
+            settings["keystore"] = f"sqlite+aiosqlite:///{quote(str(self.folder / keystore))}"
         path = self.folder / name
         # What JSON has for texts, numbers and lists of them is TOML too.
         path.write_text("".join(f"{one} = {json.dumps(value)}\n" for one, value in settings.items()), "utf-8")

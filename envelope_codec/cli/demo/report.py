@@ -108,13 +108,14 @@ class Report:
         self._print()
         self._print(text, "bold")
 
-    def command(self, arguments: Iterable[str], printed: str) -> None:
-        """Print a command, and what it printed."""
+    def command(self, arguments: Iterable[str], printed: str) -> str:
+        """Print a command, and what it printed. Returns the command as one line."""
         line = shlex.join(("envelope-codec", *arguments))
         for number, part in enumerate(fold(line, self._width - 6)):
             self._print(f"  {'  ' if number else '$ '}{part}", "bold")
         for part in printed.splitlines():
             self._print(f"  | {part}")
+        return line
 
     def facts(self, facts: Mapping[str, str]) -> None:
         """Print texts beside labels."""

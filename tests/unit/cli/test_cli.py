@@ -110,6 +110,7 @@ HELPS: tuple[list[str], ...] = (
     [],
     ["audit"],
     ["demo"],
+    ["demo-rekey"],
     ["doctor"],
     ["inspect"],
     ["keygen"],
