@@ -90,7 +90,9 @@ class Story:
                 order = Order(number, f"Marigold Quill {number}", workflow_id in open_ids)
                 async with room:
                     client = clients[number % processes]
-                    handle = await client.start_workflow(Ship.run, order, id=workflow_id, task_queue=_TASK_QUEUE)
+                    handle = await client.start_workflow(
+                        Ship.run, order, id=workflow_id, task_queue=_TASK_QUEUE, memo={"gift for": order.customer}
+                    )
                     await (handle.execute_update(Ship.printed) if order.waits else handle.result())
 
             async with self._worker(clients[0]):
