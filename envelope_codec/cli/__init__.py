@@ -37,7 +37,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "audit": Command("audit.command", "Say which master keys the histories of a namespace still need."),
     "demo": Command(
-        "demo.command", "Encrypt a workflow end to end, and look at what Temporal stored.", is_offered=is_checkout
+        "demo.command", "Encrypt a workflow end to end, and see what Temporal stored.", is_offered=is_checkout
     ),
     "demo-rekey": Command(
         "demo.rekey_command", "Retire a master key that 500 histories need, on real servers.", is_offered=is_checkout

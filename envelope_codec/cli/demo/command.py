@@ -40,7 +40,7 @@ def demo(
     without_plugin: Annotated[bool, typer.Option("--without-plugin", hidden=True)] = False,
     history: Annotated[Path | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Encrypt a workflow end to end, and look at what Temporal stored.
+    """Encrypt a workflow end to end, and see what Temporal stored.
 
     It starts real servers, and stops them when it is done. It needs a source checkout.
 
