@@ -17,11 +17,9 @@ from localserver import free_port
 from envelope_codec.cli.demo.rekey_chapters import Chapters
 from envelope_codec.cli.demo.rekey_story import Story
 from envelope_codec.cli.demo.report import Report
-from tests.e2e.test_demo import assert_nothing_left, environment, run
+from tests.support.demo_runs import assert_nothing_left, demo_environment, run
 from tests.support.real_master_keys import RealKms, real_kms
 from tests.support.web_ui_browser import SECONDS, browsing, chromium, visiting
-
-__all__ = ["environment"]
 
 WORKFLOWS = 500
 CHAPTER = Path(__file__).resolve().parents[2] / "docs" / "rekeying.md"
@@ -29,6 +27,7 @@ OLD = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890
 NEW = "hashivault://billing"
 
 servers = pytest.fixture(scope="module")(real_kms)
+environment = pytest.fixture(demo_environment)
 
 
 @pytest.fixture
