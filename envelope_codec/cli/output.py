@@ -118,7 +118,7 @@ class Page:
         """Print a table, with numbers to the right. Where it has no room, each row is a list of facts."""
         listed = [[printable(cell) for cell in row] for row in rows]
         widths = [max(map(len, cells)) + _BETWEEN for cells in zip(columns, *listed, strict=True)]
-        if indent + sum(widths) - _BETWEEN > self._width:
+        if indent + sum(widths) > self._width:
             for number, row in enumerate(listed):
                 if number:
                     self.line()
