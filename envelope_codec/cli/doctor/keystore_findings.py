@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from envelope_codec.cli.doctor.answer import Answer
 from envelope_codec.cli.doctor.finding import Code, Finding, advice, problem
 from envelope_codec.cli.doctor.keystore import KeystoreProbe
+from envelope_codec.cli.doctor.keystore_backup_findings import backup_findings
 from envelope_codec.cli.store_hint import keystore_hint
 from envelope_codec.errors import EnvelopeError, StoreRefused
 
@@ -17,6 +18,12 @@ def keystore_findings(probe: KeystoreProbe | None) -> Iterator[Finding]:
     """Say what is wrong with the keystore, and what could not be proved."""
     if probe is None:
         return
+    yield from _use_findings(probe)
+    if probe.backup is not None:
+        yield from backup_findings(probe.backup, probe)
+
+
+def _use_findings(probe: KeystoreProbe) -> Iterator[Finding]:
     if probe.defect:
         yield _unusable(probe.defect)
         return
@@ -43,6 +50,14 @@ def keystore_findings(probe: KeystoreProbe | None) -> Iterator[Finding]:
             f"{probe.malformed} of the {probe.rows} rows that were read are no rows, and count as absent",
             "find out who writes there; restore those rows from a backup if master keys that they replace are gone; "
             "a later version's rows need that version",
+        )
+    if probe.rows > probe.malformed and not probe.own:
+        yield advice(
+            Code.keystore_of_others,
+            _SUBJECT,
+            f"none of the {probe.rows:,} rows that were read is of a namespace that is examined here",
+            "check that the URL names the keystore of this fleet: what others keep in it does no harm, and what this "
+            "fleet has sealed has its rows elsewhere, if it has any; name namespaces with --namespace",
         )
 
 
