@@ -66,6 +66,12 @@ def test_ddl_of_a_url_asks_no_server(run: Any) -> None:
     assert "DELETE" not in told.printed
 
 
+def test_the_page_shows_the_table_as_it_is(run: Any) -> None:
+    page = (Path(__file__).parents[4] / "docs" / "keystore.md").read_text("utf-8")
+    shown = page.partition("```sql\n")[2].partition("```")[0]
+    assert shown in run("ddl", "postgresql://db.internal/temporal?table=codec.rows").printed
+
+
 @pytest.mark.parametrize(
     ("url", "said"),
     [
