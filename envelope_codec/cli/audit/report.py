@@ -35,17 +35,27 @@ class Report:
         namespace: the namespace.
         condition: the query, if not all workflows were wanted.
         asked: key ids of which a verdict is wanted, whether or not they were found.
+        doubt: why these may not be what the user means; empty if they are.
     """
 
     def __init__(
-        self, findings: Findings, server: str, namespace: str, condition: str = "", asked: tuple[str, ...] = ()
+        self,
+        findings: Findings,
+        server: str,
+        namespace: str,
+        condition: str = "",
+        asked: tuple[str, ...] = (),
+        doubt: str = "",
     ) -> None:
         self.findings = findings
         self.whole = findings.whole
         self.gaps = find_gaps(findings, condition=condition)
         self.server, self.namespace, self.condition = server, namespace, condition
         ids = dict.fromkeys([*sorted({key.key_id for key in self.whole.needs}), *asked])
-        self.verdicts: dict[str, Verdict] = {one: judge_key(one, findings, gaps=self.gaps) for one in ids}
+        doubts = {one: [f"as for this key, {doubt}"] for one in asked if doubt}
+        self.verdicts: dict[str, Verdict] = {
+            one: judge_key(one, findings, gaps=[*self.gaps, *doubts.get(one, ())]) for one in ids
+        }
 
     def document(self) -> dict[str, Any]:
         """Make the JSON document. docs/command-line.md says what its names mean."""

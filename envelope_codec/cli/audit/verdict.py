@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from enum import Enum
@@ -73,7 +74,8 @@ def judge_key(key_id: str, findings: Findings, *, gaps: list[str]) -> Verdict:
         return Verdict(State.needed, (*sentences, *more), until if only_closed else 0.0)
     if gaps:
         return Verdict(State.unknown, ("nothing that was read needs it, but not everything was read", *gaps))
-    return Verdict(State.not_needed, ("no history needs it: disable it, watch for a week, then delete",))
+    archive = ("but the archive of the namespace was not read: it may need it",) if findings.archived else ()
+    return Verdict(State.not_needed, ("no history needs it: disable it, watch for a week, then delete", *archive))
 
 
 def find_gaps(findings: Findings, *, condition: str) -> list[str]:
@@ -83,18 +85,37 @@ def find_gaps(findings: Findings, *, condition: str) -> list[str]:
         findings: what it found.
         condition: the query, if not all workflows were wanted.
     """
-    whole, gaps = findings.whole, findings.unfinished
+    gaps = findings.unfinished
     if condition:
         gaps.append("only the workflows of the query were read")
-    if whole.behind[OURS] and not findings.stores:
-        gaps.append(f"{plural(whole.behind[OURS], 'reference')} to datastores lead to payloads that were not read")
-    if whole.behind[OTHERS]:
-        gaps.append(f"{plural(whole.behind[OTHERS], 'reference')} lead to what other drivers keep")
+    return [*gaps, *_gaps_behind_references(findings), *_gaps_in_payloads(findings)]
+
+
+def _gaps_behind_references(findings: Findings) -> Iterator[str]:
+    behind = findings.whole.behind
+    ours = plural(behind[OURS], "reference")
+    if behind[OURS] and not findings.stores:
+        yield f"{ours} to datastores lead to payloads that were not read"
+    elif behind[OURS] and not any(tally.kinds[Kind.envelope.value] for tally in findings.stores.values()):
+        yield f"{ours} to datastores lead elsewhere: those of the configuration hold nothing of this namespace"
+    if behind[OTHERS]:
+        yield f"{plural(behind[OTHERS], 'reference')} lead to what other drivers keep"
+
+
+def _gaps_in_payloads(findings: Findings) -> Iterator[str]:
+    whole = findings.whole
     if whole.uncounted:
-        gaps.append(f"{plural(whole.uncounted, 'payload')} name more master keys than are counted here")
+        yield f"{plural(whole.uncounted, 'payload')} name more master keys than are counted here"
     if later := whole.kinds[Kind.later_version.value]:
-        gaps.append(f"{plural(later, 'envelope')} of a later version can't be read by this release")
-    return gaps
+        yield f"{plural(later, 'envelope')} of a later version can't be read by this release"
+    if (unreadable := sum(whole.unreadable.values()) - later) > 0:
+        yield f"{plural(unreadable, 'payload')} can't be read, and may be under any key"
+    for encoding, number in sorted(whole.foreign.items()):
+        if encoding not in findings.vouched:
+            yield (
+                f"{plural(number, 'payload')} of another codec ({encoding}) may hold an envelope: "
+                f"if none does, say --foreign {encoding}"
+            )
 
 
 def unseen(findings: Findings) -> list[str]:
