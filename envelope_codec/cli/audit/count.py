@@ -139,7 +139,10 @@ def is_servers(source: Source) -> bool:
 
 
 def _may_hide_envelope(payload: Payload) -> bool:
-    """Whether the data of a payload that is no envelope names one, and the walk finds none in it."""
-    if not mentions_envelope(payload.data):
+    """Whether the data of a payload that is no envelope names one, and the walk finds none in it.
+
+    The envelope in a reference to external storage is counted as its claim.
+    """
+    if not mentions_envelope(payload.data) or is_reference(payload):
         return False
     return not any(isinstance(one.message, Payload) and one.within for one in walk(payload))
