@@ -88,7 +88,7 @@ class Count:
             return
         if found.unreadable:
             self.tally.kinds[Kind.malformed.value] += 1
-            self.tally.unreadable["a message of Temporal's own that can't be read"] += 1
+            self._note_unreadable("a message of Temporal's own that can't be read", self._place(found))
             return
         self._judge(payload, found.role, self._place(found), is_within=found.within > 0)
         if is_encoded_reference(payload):
@@ -108,7 +108,7 @@ class Count:
             kind = FOREIGN
         self.tally.kinds[kind.value if isinstance(kind, Kind) else kind] += 1
         if verdict.envelope is None and _may_hide_envelope(payload):
-            count_name(self.tally.unreadable, HIDDEN)
+            self._note_unreadable(HIDDEN, place)
         if verdict.envelope is not None:
             self.tally.add_record(verdict.envelope.record)
             if self._note is not None:
@@ -118,8 +118,13 @@ class Count:
             self.tally.note_clear(place)
         elif kind == FOREIGN or kind is Kind.legacy:
             count_name(self.tally.foreign, verdict.encoding)
+            self.tally.note_place(verdict.encoding, place)
         elif kind in (Kind.malformed, Kind.later_version):
-            self.tally.unreadable[verdict.why] += 1
+            self._note_unreadable(verdict.why, place)
+
+    def _note_unreadable(self, why: str, place: str) -> None:
+        count_name(self.tally.unreadable, why)
+        self.tally.note_place(why, place)
 
     def _place(self, found: Found) -> str:
         return f"{self._source.kind.value} {self._source.id!r}: {found.path}"

@@ -41,16 +41,17 @@ class Verdict:
     until: float = 0.0
 
 
-def judge_key(key_id: str, findings: Findings, *, gaps: list[str]) -> Verdict:
+def judge_key(key_id: str, findings: Findings, *, gaps: list[str], version: str | None = None) -> Verdict:
     """Give the verdict on a master key.
 
     Args:
         key_id: its key id.
         findings: what the audit found.
         gaps: why the audit is incomplete, as `find_gaps` says.
+        version: of the key. None for all of them.
     """
-    closed, opened, since = (need_of(key_id, findings.parts.get(part, Tally())) for part in Part)
-    others = need_of(key_id, findings.others)
+    closed, opened, since = (need_of(key_id, findings.parts.get(part, Tally()), version) for part in Part)
+    others = need_of(key_id, findings.others, version)
     sentences, until = [], 0.0
     if closed.payloads:
         until = closed.last_close + findings.retention
@@ -61,16 +62,16 @@ def judge_key(key_id: str, findings: Findings, *, gaps: list[str]) -> Verdict:
         held = plural(others.payloads, "payload")
         sentences.append(f"needed by {held} in schedules, standalone activities or operations{_examples(others)}")
     for name, tally in findings.stores.items():
-        stored = need_of(key_id, tally).payloads
+        stored = need_of(key_id, tally, version).payloads
         if stored:
             sentences.append(f"needed by {plural(stored, 'payload')} in the datastore {name}")
     if since.payloads:
         sentences.append(f"needed by workflows that have started since: {_amount(since)}{_examples(since)}")
-    if findings.whole.seals(key_id):
+    if findings.whole.seals(key_id, version):
         sentences.append("it seals now: the newest record is under it")
     if sentences:
         only_closed = len(sentences) == 1 and closed.payloads
-        more = _more(key_id, findings.whole)
+        more = _more(need_of(key_id, findings.whole, version))
         return Verdict(State.needed, (*sentences, *more), until if only_closed else 0.0)
     if gaps:
         return Verdict(State.unknown, ("nothing that was read needs it, but not everything was read", *gaps))
@@ -124,14 +125,14 @@ def unseen(findings: Findings) -> list[str]:
     return [archive, "exported histories", "backups of the server's database", "other namespaces"]
 
 
-def need_of(key_id: str, tally: Tally) -> Need:
-    """Merge what is needed of all versions of a master key.
+def need_of(key_id: str, tally: Tally, version: str | None = None) -> Need:
+    """Merge what is needed of all versions of a master key. Of one alone, if ``version`` is given.
 
     A workflow that needs two versions counts twice in ``runs``, as nobody knows which it was.
     """
     need = Need()
     for key, one in tally.needs.items():
-        if key.key_id == key_id:
+        if key.key_id == key_id and version in (None, key.version):
             need.merge(one)
     return need
 
@@ -152,8 +153,8 @@ def _examples(need: Need) -> str:
     return f" ({', '.join(map(repr, need.examples))}{', …' if need.runs > len(need.examples) else ''})"
 
 
-def _more(key_id: str, whole: Tally) -> tuple[str, ...]:
-    need, said = need_of(key_id, whole), []
+def _more(need: Need) -> tuple[str, ...]:
+    said = []
     if shared := need.payloads - need.sole:
         said.append(f"{plural(shared, 'payload')} of these name another master key as well")
     if direct := need.purposes["direct"]:

@@ -75,6 +75,8 @@ def test_what_is_no_envelope_is_told_apart() -> None:
     assert tally.clear == {"json/plain": 1}
     assert tally.foreign == {"binary/encrypted": 1, "binary/zlib": 1}
     assert sum(tally.unreadable.values()) == 2
+    assert tally.places.keys() == tally.foreign.keys() | tally.unreadable.keys()
+    assert tally.places["binary/zlib"].endswith("input.payloads[2]")
     assert tally.first_clear == "workflow 'w': workflow_execution_started_event_attributes.input.payloads[0]"
 
 
