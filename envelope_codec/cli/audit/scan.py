@@ -17,7 +17,7 @@ from envelope_codec.cli.audit.findings import ROUNDS, Findings
 from envelope_codec.cli.audit.record_import import RecordImport
 from envelope_codec.cli.audit.stopped import Stopped, reason_of
 from envelope_codec.cli.audit.tally import Tally
-from envelope_codec.cli.audit.window import Part, Window, join, split, timestamp
+from envelope_codec.cli.audit.window import LARGEST, Part, Window, join, split, timestamp
 from envelope_codec.cli.reading.batch import run_each
 from envelope_codec.cli.reading.progress import Watcher
 from envelope_codec.cli.reading.reader import ANY_DIVISION, Reader, Source
@@ -35,6 +35,12 @@ _ONE_S_OWN = frozenset(
     )
 )
 """What may be wrong with one history alone. Everything else ends the audit."""
+
+_CLOCKS_DIFFER = 10 * 365 * 86_400_000
+"""By how many milliseconds the server's clock may be ahead of this machine's. More costs nothing."""
+
+_FRESH = 86_400_000
+"""For how many milliseconds what a checkpoint says of open workflows holds. They go on meanwhile."""
 
 _ARCHIVED = ArchivalState.ARCHIVAL_STATE_ENABLED
 
@@ -84,6 +90,7 @@ class Scan:
 
     async def _scan(self) -> Findings:
         described = await self._reader.check()
+        self._checkpoint.identify(described.namespace_info.id)
         self._as_of = await self._choose_moment()
         for part in (Part.closed, Part.open):
             await self._read_part(part)
@@ -129,7 +136,7 @@ class Scan:
 
     def _whole(self, part: Part) -> Window:
         if part is Part.since:
-            return Window(part, self._as_of, max(_now(), self._as_of) + 86_400_000)
+            return Window(part, self._as_of, max(_now(), self._as_of) + _CLOCKS_DIFFER)
         return Window(part, 0, self._as_of)
 
     async def _read_part(self, part: Part) -> None:
@@ -138,10 +145,15 @@ class Scan:
             whole = self._whole(part)
             self._checkpoint.plan(part, join(await split(whole, self._count), whole))
         windows = self._checkpoint.windows[part]
-        missing = [window for window in windows if window not in self._checkpoint.results]
+        missing = [window for window in windows if not self._is_known(window)]
         self._watcher.expect(f"reading {part.value} workflows", await self._count_all(missing))
         for window in missing:
             await self._read_window(window)
+
+    def _is_known(self, window: Window) -> bool:
+        """Whether the checkpoint has the window. What it says of closed workflows holds for ever."""
+        result = self._checkpoint.results.get(window)
+        return result is not None and (window.part is Part.closed or result.read_at > _now() - _FRESH)
 
     async def _count(self, window: Window) -> int | None:
         return await self._reader.count(window.query(self._as_of, self._condition))
@@ -201,8 +213,13 @@ class Scan:
         if self._condition:
             return tally
         self._watcher.expect("reading schedules, standalone activities and operations", None)
-        sources = [source async for source in self._reader.others()]
-        await self._count_each(sources, tally)
+        batch: list[Source] = []
+        async for source in self._reader.others():
+            batch.append(source)
+            if len(batch) == LARGEST:
+                await self._count_each(batch, tally)
+                batch.clear()
+        await self._count_each(batch, tally)
         return tally
 
     async def _compare(self) -> int:
