@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -17,7 +18,7 @@ from envelope_codec.cli.demo.rekey_chapters import Broken, Chapters
 from envelope_codec.cli.demo.rekey_story import Story
 from envelope_codec.cli.demo.report import Report
 from envelope_codec.cli.demo.running import explain, keep_logs, run_until_signal
-from envelope_codec.cli.demo.servers import SERVERS, Kms, NoCheckout, load_devstack, start
+from envelope_codec.cli.demo.servers import SERVERS, Kms, NoCheckout, load_devstack, retire_aws_key, start
 from envelope_codec.errors import EnvelopeError
 
 _MAX_AGE = 30.0  # seconds: so short that the demo need not wait for a day
@@ -76,7 +77,7 @@ async def _demo(workflows: int, max_age: float, save: Path | None, *, drop_old: 
             await chapters.seal(workflows)
             await chapters.audit_before()
             await chapters.move(max_age)
-            await chapters.retire(_Retirement(aws, old))
+            await chapters.retire(partial(retire_aws_key, aws, old))
             if drop_old:
                 await chapters.drop_old()
             await chapters.audit_after()
@@ -94,23 +95,3 @@ async def _demo(workflows: int, max_age: float, save: Path | None, *, drop_old: 
 
 def _create_keys(aws: Any, vault: Any, folder: Path) -> tuple[str, str]:
     return SERVERS[Kms.aws].create_key(aws, folder), SERVERS[Kms.vault].create_key(vault, folder)
-
-
-class _Retirement:
-    """Takes a key of AWS KMS away, as its administrator does."""
-
-    def __init__(self, server: Any, uri: str) -> None:
-        self._endpoint = server.endpoint
-        self._arn = uri.removeprefix("awskms:///").partition("?")[0]
-
-    def __call__(self) -> str:
-        """Disable the key, and schedule its deletion. Returns the state in which it is then."""
-        import boto3
-
-        client = boto3.client("kms", endpoint_url=self._endpoint)
-        try:
-            client.disable_key(KeyId=self._arn)
-            told = client.schedule_key_deletion(KeyId=self._arn, PendingWindowInDays=7)
-            return f"{told['KeyState']}, to be deleted on {told['DeletionDate']:%Y-%m-%d}"
-        finally:
-            client.close()
