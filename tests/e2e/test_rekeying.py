@@ -44,7 +44,7 @@ def temporal_server(run_server: Any, codec_port: int) -> Iterator[TemporalServer
         yield server
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600, func_only=True)
 async def test_what_was_sealed_under_a_master_key_that_is_gone_opens_by_the_keystore_and_is_unchanged(
     servers: RealKms,
     temporal_server: TemporalServer,
