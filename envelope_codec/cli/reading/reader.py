@@ -144,13 +144,32 @@ class Reader:
         A run that changes while pages are turned may come twice. Servers list standalone activities and the like here
         too, under a number as their division. They have no history, and `others` lists them.
         """
-        async for entry in self._list(
-            self._service.list_workflow_executions, ListWorkflowExecutionsRequest, "executions", query=query
-        ):
-            if _is_no_workflow(entry):
-                continue
-            ended = entry.status in _ENDED
-            yield Source(SourceKind.workflow, entry.execution.workflow_id, entry.execution.run_id, ended, entry)
+        token = b""
+        while True:
+            listed, token = await self.page(query, token)
+            for source in listed:
+                yield source
+            if not token:
+                return
+
+    async def page(self, query: str, token: bytes = b"") -> tuple[list[Source], bytes]:
+        """List a page of what `workflows` lists, and return the token of the next one; empty after the last page."""
+        request = ListWorkflowExecutionsRequest(
+            namespace=self.namespace, query=query, page_size=_PAGE, next_page_token=token
+        )
+        page = await self._ask(self._service.list_workflow_executions, request)
+        listed = [
+            Source(
+                SourceKind.workflow,
+                entry.execution.workflow_id,
+                entry.execution.run_id,
+                entry.status in _ENDED,
+                entry,
+            )
+            for entry in page.executions
+            if not _is_no_workflow(entry)
+        ]
+        return listed, page.next_page_token
 
     async def messages(self, source: Source) -> AsyncIterator[Message]:
         """Read everything that ``source`` holds. What is pending is read before the history, into which it may move."""
