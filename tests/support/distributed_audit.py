@@ -17,6 +17,7 @@ from temporalio.service import RPCError
 
 from envelope_codec.cli.keygen import create_key_file, key_uri
 from envelope_codec.plugin import EnvelopePlugin
+from tests.support.server_records import eventually
 from tests.support.worker_processes import ROOT, WorkerProcess, worker_processes
 
 AT_ONCE = 32
@@ -103,8 +104,10 @@ async def make_workflows(client: Client, closed: int, running: int) -> None:
 
 
 async def until_listed(client: Client, query: str, count: int) -> None:
-    while (await client.count_workflows(query)).count < count:
-        await asyncio.sleep(0.05)
+    async def is_listed() -> bool:
+        return (await client.count_workflows(query)).count >= count
+
+    await eventually(is_listed, f"{count} workflows that meet {query!r}")
 
 
 @asynccontextmanager

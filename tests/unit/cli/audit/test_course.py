@@ -183,5 +183,5 @@ async def test_the_first_error_ends_it() -> None:
         raise ValueError
 
     fake.read = fail  # type: ignore[method-assign]
-    with pytest.raises(ValueError, match="^$"):
+    with pytest.raises(ValueError, match=r"^$"):
         await run(fake)

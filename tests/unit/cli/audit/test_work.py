@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -95,7 +96,7 @@ async def test_a_plan_ends_after_so_many_windows_and_the_next_one_goes_on() -> N
         assert (plan.windows[0].low, plan.high) == (low, T0)
         spans += plan.windows
         low = plan.windows[-1].high
-    assert all(one.high == other.low for one, other in zip(spans, spans[1:], strict=False)), "no gap"
+    assert all(one.high == other.low for one, other in itertools.pairwise(spans)), "no gap"
     sizes = [sum(span.low <= one.close < span.high for one in place.server.workflows.values()) for span in spans]
     assert (sum(sizes), max(sizes) <= LARGEST) == (LARGEST * 3, True)
 
@@ -157,8 +158,12 @@ async def test_a_page_is_kept_and_loaded(place: Place) -> None:
 
 @pytest.mark.parametrize(
     ("status", "final"),
-    [(RPCStatusCode.UNAVAILABLE, False), (RPCStatusCode.RESOURCE_EXHAUSTED, False)]
-    + [(RPCStatusCode.PERMISSION_DENIED, True), (RPCStatusCode.NOT_FOUND, True)],
+    [
+        (RPCStatusCode.UNAVAILABLE, False),
+        (RPCStatusCode.RESOURCE_EXHAUSTED, False),
+        (RPCStatusCode.PERMISSION_DENIED, True),
+        (RPCStatusCode.NOT_FOUND, True),
+    ],
 )
 async def test_what_no_other_attempt_would_mend_ends_the_audit(
     place: Place, status: RPCStatusCode, final: bool
