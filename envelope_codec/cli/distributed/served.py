@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from temporalio.client import Client
@@ -20,11 +21,13 @@ class Offer(NamedTuple):
         client: seals what it sends.
         settings: the configuration.
         results: where results are kept; None if no place was named.
+        backup: of the keystore; None if none was named.
     """
 
     client: Client
     settings: EnvelopeConfig
     results: StoreUrl | None
+    backup: Path | None = None
 
 
 class Served(NamedTuple):

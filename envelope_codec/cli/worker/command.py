@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -25,9 +26,9 @@ from envelope_codec.cli.output import complain, leave
 from envelope_codec.cli.reading.reader import Reader
 from envelope_codec.errors import EnvelopeError
 from envelope_codec.plugin import EnvelopePlugin
-from envelope_codec.store import parse_store_url
+from envelope_codec.store import StoreUrl, parse_store_url
 
-SERVED = ("audit",)
+SERVED = ("audit", "rewrap")
 """The commands that may be distributed. Each has a module ``distribution`` that says what a worker serves of it."""
 
 _TO_CONNECT = 30.0  # seconds
@@ -46,6 +47,9 @@ def worker(
     ] = None,
     results: Annotated[
         str | None, typer.Option(metavar="URL", help="A datastore for results of audits, the same for all workers.")
+    ] = None,
+    backup: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="To serve rewrap --drop-old: the same backup as the command's.")
     ] = None,
     slots: Annotated[
         int, typer.Option(metavar="NUMBER", min=1, max=200, help="How many pieces of work are done at once.")
@@ -76,7 +80,7 @@ def worker(
     name = namespace or connection.namespace or "default"
     with EnvelopePlugin(settings) as plugin:
         try:
-            asyncio.run(_work(connection, name, queue, plugin, slots, results))
+            asyncio.run(_work(connection, name, queue, plugin, slots, store, backup))
         except _Ended as ended:
             leave(str(ended), 1)
 
@@ -86,7 +90,13 @@ class _Ended(Exception):
 
 
 async def _work(
-    connection: Connection, namespace: str, queue: str, plugin: EnvelopePlugin, slots: int, results: str | None
+    connection: Connection,
+    namespace: str,
+    queue: str,
+    plugin: EnvelopePlugin,
+    slots: int,
+    results: StoreUrl | None,
+    backup: Path | None,
 ) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -94,7 +104,7 @@ async def _work(
         loop.add_signal_handler(number, stop.set)
     client = await _connect(connection, namespace, plugin)
     async with AsyncExitStack() as stack:
-        offer = Offer(client, plugin.config, parse_store_url(results) if results is not None else None)
+        offer = Offer(client, plugin.config, results, backup)
         served = await offered(offer, stack)
         where = f"namespace {namespace!r} at {connection.address}"
         complain(f"{__version__}: worker on task queue {queue!r} in {where}")

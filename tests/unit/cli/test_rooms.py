@@ -24,7 +24,11 @@ WITHOUT_LOGIC = {
     *("doctor/answer", "doctor/aws_hint"),
     *("payloads/location", "storage/search_result"),
 }
-ON_A_REAL_SERVER = {"storage/garbage": "test_storage_gc.py", "audit/workflow": "test_distributed.py"}
+ON_A_REAL_SERVER = {
+    "audit/workflow": "test_distributed.py",
+    "rewrap/workflow": "test_distributed.py",
+    "storage/garbage": "test_storage_gc.py",
+}
 """Tests of tests/e2e for modules that only a real server can try."""
 
 MODULES = sorted(path.relative_to(ROOT).with_suffix("").as_posix() for path in ROOT.rglob("*.py"))
