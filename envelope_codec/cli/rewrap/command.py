@@ -26,6 +26,7 @@ from envelope_codec.cli.rewrap.run import Run
 from envelope_codec.cli.rewrap.steps import drop_old as steps_of_dropping
 from envelope_codec.cli.rewrap.steps import rewrap as steps_of_rewrap
 from envelope_codec.cli.rewrap.survey import Survey
+from envelope_codec.cli.row_batches import RowBatches
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.errors import EnvelopeError, StoreRefused, StoreUnavailable
 
@@ -106,7 +107,7 @@ async def _rewrap(
     """Do what was asked for. Return whether all rows are done."""
     async with open_keystore(keystore_url(config)) as keystore:
         with Progress() as progress:
-            run = Run(keystore, masters, in_flight=in_flight, pace=Pace(rate), progress=progress, words=words.take)
+            run = Run(RowBatches(keystore), masters, in_flight=in_flight, pace=Pace(rate), progress=progress, words=words.take)
             try:
                 return await Command(run, masters, config, asked, Page(), progress.pause).do()
             finally:
