@@ -19,7 +19,9 @@ _SLOT_START = b"\x00\x01"  # no version of a row is 0
 _SLOT_LENGTH = 34
 _CONTEXT_AT = 10  # a head has version, purpose and creation before its context
 _YOUNG_SHARE = 0.9  # of max_age
-_AHEAD = 60.0  # seconds by which the clock of another writer may be ahead
+
+MOST_AHEAD = 60
+"""Seconds by which the clock of another writer may be ahead."""
 
 
 class Obstacle(str, Enum):
@@ -70,10 +72,14 @@ class Shared:
             return obstacle
         if row.created <= now - _YOUNG_SHARE * max_age:
             return Obstacle.TOO_OLD
-        if row.created > now + _AHEAD:
+        if row.created > now + MOST_AHEAD:
             return Obstacle.FUTURE
         tagged = any(compare_digest(make_tag(row, key), row.tag) for key in auth_keys)
         return None if tagged else Obstacle.TAG
+
+    def fits(self, row: KeystoreRow) -> bool:
+        """Say whether exactly the master keys of this scope have verified recipients in ``row``."""
+        return frozenset(recipient.key_id for recipient in row.verified) == self._key_ids
 
     def _find_plain_obstacle(self, row: KeystoreRow) -> Obstacle | None:
         if row.purpose is not Purpose.SHARED_WRAPPING_KEY:
@@ -82,8 +88,7 @@ class Shared:
             return Obstacle.AUTH
         if row.head[_CONTEXT_AT:] != self._context:
             return Obstacle.CONTEXT
-        fits = frozenset(recipient.key_id for recipient in row.verified) == self._key_ids
-        return None if fits else Obstacle.RECIPIENTS
+        return None if self.fits(row) else Obstacle.RECIPIENTS
 
 
 def auth_head(namespace: str, context: Mapping[str, str]) -> bytes:
