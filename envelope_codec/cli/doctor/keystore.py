@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 
 from envelope_codec.cli.doctor.answer import Answer
-from envelope_codec.cli.doctor.call import Calls, Deadline
+from envelope_codec.cli.keys.call import Calls, Deadline
 from envelope_codec.cli.logs import ProviderWords
 from envelope_codec.cli.stores import wait_for_sqlite_threads
 from envelope_codec.config import EnvelopeConfig

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from envelope_codec.cli.doctor.answer import Answer
 from envelope_codec.cli.doctor.finding import Code, Finding, advice, problem
 from envelope_codec.cli.doctor.keystore import KeystoreProbe
-from envelope_codec.cli.store_hint import keystore_hint
+from envelope_codec.cli.keystore_hint import Use, keystore_hint
 from envelope_codec.errors import EnvelopeError, StoreRefused
 
 _SUBJECT = "keystore"
@@ -68,6 +68,6 @@ def _failure(probe: KeystoreProbe, answer: Answer, error: EnvelopeError) -> Find
         code,
         _SUBJECT,
         f"{what} failed: {error.reason}",
-        keystore_hint(probe.scheme, error, writes=probe.writes),
+        keystore_hint(probe.scheme, error, Use.PUBLISH if probe.writes else Use.OPEN),
         answer.words,
     )

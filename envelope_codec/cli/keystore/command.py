@@ -13,7 +13,7 @@ import typer
 from envelope_codec.cli.configuration import NothingConfigured, load_configuration
 from envelope_codec.cli.keystore.restoration import Restoration
 from envelope_codec.cli.keystore_file import NewRows, RowFile, new_row_file
-from envelope_codec.cli.keystores import keystore_hint, keystore_url, open_keystore
+from envelope_codec.cli.keystores import explain, keystore_url, open_keystore
 from envelope_codec.cli.logs import quiet_logs
 from envelope_codec.cli.options import ConfigOption
 from envelope_codec.cli.output import Page, leave, plural
@@ -130,7 +130,7 @@ def _leaving_with_a_fix(url: KeystoreUrl) -> Iterator[None]:
     try:
         yield
     except (StoreRefused, StoreUnavailable) as error:
-        leave(f"the keystore: {error}. To do: {keystore_hint(url, error)}", 1)
+        leave(explain(url, error), 1)
 
 
 def _load_config(file: str | None) -> EnvelopeConfig:
