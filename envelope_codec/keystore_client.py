@@ -11,6 +11,7 @@ from envelope_codec._frames import frameless
 from envelope_codec._loops import kept_awake, running_loop
 from envelope_codec.errors import StoreUnavailable
 from envelope_codec.keystore import Kept, Keystore, KeystoreUrl
+from envelope_codec.keystore_sharing import is_slot
 from envelope_codec.keystore_thread import CLOSED, KeystoreThread
 
 _T = TypeVar("_T")
@@ -47,7 +48,12 @@ class KeystoreClient:
         return await self._call("put", lambda keystore: keystore.put(key, data, revision))
 
     async def rows(self, after: bytes = b"") -> AsyncIterator[Kept]:
-        """Do as `Keystore.rows` does. Raises `StoreUnavailable` as well if a row does not come in time."""
+        """Do as `Keystore.rows` does, and leave active slots out, which are no rows and are made again.
+
+        Raises:
+            StoreUnavailable: a row does not come in time.
+            EnvelopeError: as `Keystore.rows`.
+        """
         listing: list[AsyncIterator[Kept]] = []
 
         async def go_on(keystore: Keystore) -> Kept | None:
@@ -59,7 +65,8 @@ class KeystoreClient:
             kept = await self._call("list", go_on)
             if kept is None:
                 return
-            yield kept
+            if not is_slot(kept.data):
+                yield kept
 
     async def check(self) -> None:
         """Do as `Keystore.check` does. Raises `StoreUnavailable` as well if no answer comes in time."""

@@ -17,6 +17,7 @@ from envelope_codec.config import EnvelopeConfig
 from envelope_codec.errors import ConfigurationError, EnvelopeError, StoreUnavailable
 from envelope_codec.keystore import KEY_LENGTH, Keystore, KeystoreUrl
 from envelope_codec.keystore_row import MalformedRow, parse_row
+from envelope_codec.keystore_sharing import is_slot
 
 _ROWS = 1_000
 _TO_CLOSE = 5.0
@@ -88,6 +89,8 @@ async def _ask(probe: KeystoreProbe, words: ProviderWords) -> None:
 async def _read(probe: KeystoreProbe, keystore: Keystore) -> None:
     """Count the first rows, and those that are none."""
     async for kept in keystore.rows():
+        if is_slot(kept.data):
+            continue
         probe.rows += 1
         try:
             parse_row(kept.key, kept.data)
