@@ -19,6 +19,8 @@ WIDTH = 100
 """Lines are folded here where they can be, or at the terminal's width if that is less."""
 
 _NARROWEST = 20
+_BETWEEN = 2
+"""Blanks between the columns of a table."""
 
 
 def printable(text: str) -> str:
@@ -103,8 +105,9 @@ class Page:
     def fact(self, label: str, text: str, *, indent: int = 2, column: int = 20, style: str = "") -> None:
         """Print ``text`` beside a label, folded at blanks."""
         lines = fold(printable(text), max(_NARROWEST, self._width - indent - column)) or [""]
+        begin = f"{printable(label)} " if label else ""
         for number, part in enumerate(lines):
-            self._print(f"{'':{indent}}{'' if number else printable(label) + ' ':{column}}{part}", style)
+            self._print(f"{'':{indent}}{'' if number else begin:{column}}{part}", style)
 
     def facts(self, facts: Iterable[tuple[str, str]], *, indent: int = 2, column: int = 20) -> None:
         """Print several labels and texts."""
@@ -112,9 +115,16 @@ class Page:
             self.fact(label, text, indent=indent, column=column)
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]], *, indent: int = 2) -> None:
-        """Print a table. Columns with numbers alone go to the right; long text is folded."""
+        """Print a table, with numbers to the right. Where it has no room, each row is a list of facts."""
         listed = [[printable(cell) for cell in row] for row in rows]
-        table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="bold")
+        widths = [max(map(len, cells)) + _BETWEEN for cells in zip(columns, *listed, strict=True)]
+        if indent + sum(widths) > self._width:
+            for number, row in enumerate(listed):
+                if number:
+                    self.line()
+                self.facts(zip(columns, row, strict=True), indent=indent)
+            return
+        table = Table(box=None, padding=(0, _BETWEEN, 0, 0), show_edge=False, header_style="bold")
         for index, name in enumerate(columns):
             is_number = all(row[index].replace(",", "").isdigit() for row in listed)
             table.add_column(name, justify="right" if is_number else "left", overflow="fold")

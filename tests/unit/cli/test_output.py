@@ -102,3 +102,27 @@ def test_elsewhere_it_is_plain_and_wide(monkeypatch: pytest.MonkeyPatch) -> None
     assert width_of(make_console(stream)) == 100
     make_console(stream).print("text", style="bold")
     assert stream.getvalue() == "text\n"
+
+
+def test_a_table_with_no_room_is_a_list_of_facts(capsys: pytest.CaptureFixture[str]) -> None:
+    columns = ("Key", "Payloads", "Oldest")
+    page = Page()
+    page.table(columns, [["1", "2,000", "2026-11-29"], ["2", "x" * 80, "2026-11-30"]])
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
+        ["Key", "1"],
+        ["Payloads", "2,000"],
+        ["Oldest", "2026-11-29"],
+        [],
+        ["Key", "2"],
+        ["Payloads", "x" * 80],
+        ["Oldest", "2026-11-30"],
+    ]
+    page.table(columns, [["1", "2,000", "2026-11-29"]])
+    assert capsys.readouterr().out.splitlines()[1].split() == ["1", "2,000", "2026-11-29"]
+
+
+def test_a_fact_without_a_label_is_as_far_in_as_what_follows_it(capsys: pytest.CaptureFixture[str]) -> None:
+    Page().fact("", "word " * 40, column=0, indent=5)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) > 1
+    assert {len(line) - len(line.lstrip()) for line in lines} == {5}
