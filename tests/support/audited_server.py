@@ -112,10 +112,13 @@ class AuditedServer:
         self.asked: list[str] = []
 
     def reader(self) -> Reader:
+        return Reader(self.client(), "default")
+
+    def client(self) -> Any:
+        """Make what a client is to a reader."""
         calls = (name for name in dir(self) if name.startswith("_answer_"))
         service = SimpleNamespace(**{name.removeprefix("_answer_"): self._call(name) for name in calls})
-        client: Any = SimpleNamespace(workflow_service=service)
-        return Reader(client, "default")
+        return SimpleNamespace(workflow_service=service)
 
     def _call(self, name: str) -> Any:
         async def call(request: Any, **_: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Annotated, NamedTuple
 import typer
 
 from envelope_codec.cli.configuration import NothingConfigured, load_configuration
-from envelope_codec.cli.keystores import keystore_hint, keystore_url, open_keystore
+from envelope_codec.cli.keystores import explain, keystore_url, open_keystore
 from envelope_codec.cli.logs import ProviderWords, quiet_logs
 from envelope_codec.cli.options import ConfigOption
 from envelope_codec.cli.output import Page, leave, plural
@@ -94,7 +94,7 @@ def rewrap(
         try:
             done = asyncio.run(_rewrap(settings, masters, asked, in_flight, rate, words))
         except (StoreRefused, StoreUnavailable) as error:
-            leave(f"the keystore: {error}. To do: {keystore_hint(url, error)}", 1)
+            leave(explain(url, error), 1)
         finally:
             masters.close()
     raise typer.Exit(0 if done else 1)
