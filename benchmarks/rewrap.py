@@ -31,7 +31,7 @@ from envelope_codec.testing import FakeKms
 from tests.support.rewrapped_rows import Nobody, row_by
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "localstack"))
-from devstack import PostgresServer, ValkeyServer  # noqa: E402 - found through the path above
+from devstack import PostgresServer, ValkeyServer
 
 _RATE = 1_000_000.0  # calls a second: no limit
 
@@ -107,7 +107,7 @@ async def measure(url: str, rows: int, milliseconds: float, in_flight: int) -> N
                 survey = await run.survey(0)
                 counts = await run.follow_all(what, survey.under_old, steps)
                 assert counts.outcomes == {expected: rows}, counts
-                after = await run.survey(0)
+                after = await run.survey(0, is_last=True)
                 assert not after.lacking
                 times.tell(what, rows, counts.calls, milliseconds, in_flight)
         finally:

@@ -107,7 +107,9 @@ async def _rewrap(
     """Do what was asked for. Return whether all rows are done."""
     async with open_keystore(keystore_url(config)) as keystore:
         with Progress() as progress:
-            run = Run(RowBatches(keystore), masters, in_flight=in_flight, pace=Pace(rate), progress=progress, words=words.take)
+            run = Run(
+                RowBatches(keystore), masters, in_flight=in_flight, pace=Pace(rate), progress=progress, words=words.take
+            )
             try:
                 return await Command(run, masters, config, asked, Page(), progress.pause).do()
             finally:
@@ -174,7 +176,7 @@ class Command:
         ids = self._masters.ids
         counts = await self._run.follow_all("rewrapping", survey.under_old, lambda key: steps_of_rewrap(key, ids))
         self._print(counts)
-        after = await self._survey()
+        after = await self._survey(is_last=True)
         return self._end(counts, after, after.lacking, "without a recipient of the new master key")
 
     async def _drop(self, survey: Survey, backup: Backup) -> bool:
@@ -184,7 +186,7 @@ class Command:
             "dropping the old master key", survey.under_old, lambda key: steps_of_dropping(key, ids, backup.has)
         )
         self._print(counts)
-        after = await self._survey()
+        after = await self._survey(is_last=True)
         return self._end(counts, after, len(after.under_old), "that name the old master key")
 
     async def _backup(self, survey: Survey, path: Path) -> Backup:
@@ -221,8 +223,9 @@ class Command:
                 possible = False
         return possible
 
-    async def _survey(self) -> Survey:
-        return await self._run.survey(self._now() - self._config.max_age, self._asked.namespaces)
+    async def _survey(self, *, is_last: bool = False) -> Survey:
+        youngest_safe = self._now() - self._config.max_age
+        return await self._run.survey(youngest_safe, self._asked.namespaces, is_last=is_last)
 
     def _print(self, counts: Counts) -> None:
         self._hide()
