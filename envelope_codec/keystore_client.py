@@ -11,6 +11,7 @@ from envelope_codec._frames import frameless
 from envelope_codec._loops import kept_awake, running_loop
 from envelope_codec.errors import StoreUnavailable
 from envelope_codec.keystore import Kept, Keystore, KeystoreUrl
+from envelope_codec.keystore_role import Operation, attempt
 from envelope_codec.keystore_thread import CLOSED, KeystoreThread
 
 _T = TypeVar("_T")
@@ -64,6 +65,10 @@ class KeystoreClient:
     async def check(self) -> None:
         """Do as `Keystore.check` does. Raises `StoreUnavailable` as well if no answer comes in time."""
         await self._call("check", lambda keystore: keystore.check())
+
+    async def attempt(self, operation: Operation) -> None:
+        """Do as `keystore_role.attempt` does. Raises `StoreUnavailable` as well if no answer comes in time."""
+        await self._call(operation.value, lambda keystore: attempt(keystore, operation))
 
     async def aclose(self) -> None:
         """Release the connections, and end the event loop. May be called twice."""

@@ -206,7 +206,7 @@ EVERYTHING = """
 import asyncio, gc, os, signal, sys, threading
 from envelope_codec import EnvelopeConfig, EnvelopeCodec, SealingContext
 from envelope_codec.cli.demo.command import Counts
-from envelope_codec.cli.doctor.master_keys import MasterKeys
+from envelope_codec.cli.keys.master_keys import MasterKeys
 from envelope_codec.keys.flight import Flight
 from envelope_codec.keys.stop import Stop
 from envelope_codec.kms import master_key

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from envelope_codec import __version__
 from envelope_codec.cli.audit.checkpoint import Checkpoint
 from envelope_codec.cli.audit.distribution import Audited, Distribution, audit_by_workers
 from envelope_codec.cli.audit.findings import Findings
@@ -64,6 +65,10 @@ def audit(
     checkpoint: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Keep what was counted in this file, and go on from it.")
     ] = None,
+    foreign: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ENCODING", help="An encoding of another codec that never holds an envelope."),
+    ] = None,
     ask_kms: Annotated[
         bool, typer.Option("--ask-kms", help="Ask the KMS of each key of the configuration when it was last used.")
     ] = False,
@@ -115,7 +120,7 @@ def audit(
     _check_settings(settings, asking=ask_kms, importing=importing)
     connection = _load_connection(address, profile)
     name = namespace or connection.namespace or "default"
-    parameters = {"--address": connection.address, "--namespace": name, "--query": query}
+    parameters = {"--address": connection.address, "--namespace": name, "--query": query, "release": __version__}
     if importing:
         parameters["--import"] = "yes"
     with quiet_logs(), Checkpoint(checkpoint, parameters, moment) as known:
@@ -129,15 +134,19 @@ def audit(
         except Stopped as stopped:
             going_on = "; the same command goes on from the checkpoint" if checkpoint is not None else ""
             leave(f"stopped: {stopped}{going_on}", 1)
+        findings = replace(findings, vouched=frozenset(foreign or ()))
         asked = key.choose(findings.whole) if key is not None else ()
         if ask_kms and settings is not None:
             key_ids = sorted({one.key_id for one in findings.whole.needs} | {*asked})
             findings = replace(findings, witnesses=asyncio.run(ask_witnesses(settings, name, key_ids)))
-    report = Report(findings, connection.address, name, query, asked)
+    doubt = key.find_doubt(asked, findings.whole) if key is not None else ""
+    report = Report(findings, connection.address, name, query, asked, doubt)
     _show(report, as_json=as_json, as_csv=as_csv)
     if html is not None:
         _write_page(html, report)
-    raise typer.Exit(_status(report, key, asked))
+    if doubt:
+        complain(f"--fail-if-needed {fail_if_needed!r}: {doubt}")
+    raise typer.Exit(_status(report, asked))
 
 
 def _check_place(html: Path | None) -> None:
@@ -195,18 +204,12 @@ def _write_page(path: Path, report: Report) -> None:
         leave(f"can't write {str(path)!r}: {error.strerror}", 1)
 
 
-def _status(report: Report, key: KeyName | None, asked: tuple[str, ...]) -> int:
-    """Choose the exit status. An incomplete audit never says that a key is not needed."""
-    if any(report.verdicts[one].state is State.needed for one in asked):
+def _status(report: Report, asked: tuple[str, ...]) -> int:
+    """Choose the exit status. An incomplete audit, or a doubtful name, never says that a key is not needed."""
+    states = [report.verdicts[one].state for one in asked]
+    if State.needed in states:
         return NEEDED
-    if report.gaps:
-        return INCOMPLETE
-    if key is not None and not key.is_certain(asked, report.whole):
-        complain(
-            f"--fail-if-needed {key.text!r} is no key URI ({key.defect}), and no history names it as it is spelled"
-        )
-        return INCOMPLETE
-    return 0
+    return INCOMPLETE if report.gaps or State.unknown in states else 0
 
 
 def _read_moment(text: str | None) -> int | None:

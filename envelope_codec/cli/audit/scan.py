@@ -17,10 +17,13 @@ from envelope_codec.cli.audit.record_import import RecordImport
 from envelope_codec.cli.audit.source_tally import run_number, tally_source
 from envelope_codec.cli.audit.stopped import Stopped
 from envelope_codec.cli.audit.tally import Tally
-from envelope_codec.cli.audit.window import Part, Window, join, split, timestamp
+from envelope_codec.cli.audit.window import LARGEST, Part, Window, join, split, timestamp, whole_of
 from envelope_codec.cli.reading.batch import run_each
 from envelope_codec.cli.reading.progress import Watcher
 from envelope_codec.cli.reading.reader import Reader, Source
+
+_FRESH = 86_400_000
+"""For how many milliseconds what a checkpoint says of open workflows holds. They go on meanwhile."""
 
 _ARCHIVED = ArchivalState.ARCHIVAL_STATE_ENABLED
 
@@ -70,6 +73,7 @@ class Scan:
 
     async def _scan(self) -> Findings:
         described = await self._reader.check()
+        self._checkpoint.identify(described.namespace_info.id)
         self._as_of = await self._choose_moment()
         for part in (Part.closed, Part.open):
             await self._read_part(part)
@@ -106,9 +110,7 @@ class Scan:
         return now if as_of is None else as_of
 
     def _whole(self, part: Part) -> Window:
-        if part is Part.since:
-            return Window(part, self._as_of, max(_now(), self._as_of) + 86_400_000)
-        return Window(part, 0, self._as_of)
+        return whole_of(part, self._as_of, _now())
 
     async def _read_part(self, part: Part) -> None:
         if part not in self._checkpoint.windows:
@@ -116,10 +118,15 @@ class Scan:
             whole = self._whole(part)
             self._checkpoint.plan(part, join(await split(whole, self._count), whole))
         windows = self._checkpoint.windows[part]
-        missing = [window for window in windows if window not in self._checkpoint.results]
+        missing = [window for window in windows if not self._is_known(window)]
         self._watcher.expect(f"reading {part.value} workflows", await self._count_all(missing))
         for window in missing:
             await self._read_window(window)
+
+    def _is_known(self, window: Window) -> bool:
+        """Whether the checkpoint has the window. What it says of closed workflows holds for ever."""
+        result = self._checkpoint.results.get(window)
+        return result is not None and (window.part is Part.closed or result.read_at > _now() - _FRESH)
 
     async def _count(self, window: Window) -> int | None:
         return await self._reader.count(window.query(self._as_of, self._condition))
@@ -160,8 +167,13 @@ class Scan:
         if self._condition:
             return tally
         self._watcher.expect("reading schedules, standalone activities and operations", None)
-        sources = [source async for source in self._reader.others()]
-        await self._count_each(sources, tally)
+        batch: list[Source] = []
+        async for source in self._reader.others():
+            batch.append(source)
+            if len(batch) == LARGEST:
+                await self._count_each(batch, tally)
+                batch.clear()
+        await self._count_each(batch, tally)
         return tally
 
     async def _compare(self) -> int:

@@ -14,7 +14,7 @@ import typer
 from envelope_codec.cli.configuration import NothingConfigured, load_configuration
 from envelope_codec.cli.connection import Connection, ConnectionUnusable, load_connection
 from envelope_codec.cli.distributed.follow import DEFAULT_QUEUE, Failed
-from envelope_codec.cli.keystores import keystore_hint, keystore_url, open_keystore
+from envelope_codec.cli.keystores import explain, keystore_url, open_keystore
 from envelope_codec.cli.logs import ProviderWords, quiet_logs
 from envelope_codec.cli.options import AddressOption, ConfigOption, ProfileOption, QueueOption
 from envelope_codec.cli.output import Page, leave, plural
@@ -120,7 +120,7 @@ def rewrap(
         try:
             done = asyncio.run(_rewrap(settings, masters, asked, in_flight, rate, words, how))
         except (StoreRefused, StoreUnavailable) as error:
-            leave(f"the keystore: {error}. To do: {keystore_hint(url, error)}", 1)
+            leave(explain(url, error), 1)
         except Failed as failed:
             leave(f"stopped: {failed}", 1)
         except KeyboardInterrupt:

@@ -352,3 +352,49 @@ async def test_the_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
         await scan(server, tmp_path / "checkpoint", query="WorkflowId = 'a'")
     with pytest.raises(ConfigurationError, match="with another --as-of"):
         await scan(server, tmp_path / "checkpoint", as_of=T0 - 1)
+
+
+async def test_the_checkpoint_of_another_namespace_of_this_name_is_refused(tmp_path: Path) -> None:
+    """As after a port was forwarded to another cluster: what that one held says nothing of this one."""
+    server = AuditedServer([closed(1)])
+    await scan(server, tmp_path / "checkpoint")
+    server.namespace_id = "another"
+    with pytest.raises(ConfigurationError, match="another namespace of this name"):
+        await scan(server, tmp_path / "checkpoint")
+
+
+async def test_open_workflows_of_an_old_checkpoint_are_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They may have been sealed into meanwhile. What had ended has not."""
+    server = AuditedServer([closed(1), running(1)])
+    await scan(server, tmp_path / "checkpoint")
+    later = time.time() + 90_000
+    monkeypatch.setattr(time, "time", lambda: later)
+    server.workflows["run of o1"].payloads = (under("OLD"), under("OLD"))
+    server.asked.clear()
+    findings = await scan(server, tmp_path / "checkpoint")
+    assert server.asked.count("get_workflow_execution_history") == 1
+    assert [payloads(findings.parts[part]) for part in Part] == [1, 2, 0]
+    assert findings.read_at == int(later * 1_000)
+
+
+async def test_a_server_whose_clock_is_far_ahead_has_all_its_workflows_read() -> None:
+    ahead = int(time.time() * 1_000) + 400 * 86_400_000
+    server = AuditedServer([closed(1), Workflow("s", ahead, 0, (under("NEW"),))])
+    assert payloads((await scan(server)).parts[Part.since], "NEW") == 1
+
+
+async def test_many_schedules_are_read_a_piece_at_a_time() -> None:
+    server = AuditedServer()
+    server.schedules = {f"s{number}": under("OLD") for number in range(2 * LARGEST + 1)}
+    findings = await scan(server)
+    assert findings.others.sources == payloads(findings.others) == 2 * LARGEST + 1
+
+
+async def test_what_has_no_history_and_no_list_makes_it_incomplete() -> None:
+    server = AuditedServer([closed(1)])
+    server.workflows["run of c1"].type, server.workflows["run of c1"].division = "", "77"
+    findings = await scan(server)
+    assert findings.unfinished == ["1 could not be read"]
+    assert list(findings.parts[Part.closed].unread) == ["execution of an unknown kind 'c1' run of c1"]
