@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from datetime import timedelta
 from enum import Enum
 from typing import Any, NamedTuple
@@ -184,14 +184,16 @@ class Reader:
             namespace=self.namespace, query=query, page_size=_PAGE, next_page_token=token
         )
         page = await self._ask(self._service.list_workflow_executions, request)
-        return [source for entry in page.executions for source in self._sources_in(entry)], page.next_page_token
+        return list(filter(None, map(self._source_of, page.executions))), page.next_page_token
 
-    def _sources_in(self, entry: WorkflowExecutionInfo) -> Iterator[Source]:
+    def _source_of(self, entry: WorkflowExecutionInfo) -> Source | None:
+        """Make a source of what is listed among workflows. None: `others` lists it."""
         kind = _kind_of(entry)
-        if kind in (SourceKind.workflow, SourceKind.unknown) or kind in self.not_listed:
-            kind = kind if kind is SourceKind.workflow else SourceKind.unknown
-            ended = kind is SourceKind.workflow and entry.status in _ENDED
-            yield Source(kind, entry.execution.workflow_id, entry.execution.run_id, ended, entry)
+        if kind not in (SourceKind.workflow, SourceKind.unknown) and kind not in self.not_listed:
+            return None
+        kind = kind if kind is SourceKind.workflow else SourceKind.unknown
+        ended = kind is SourceKind.workflow and entry.status in _ENDED
+        return Source(kind, entry.execution.workflow_id, entry.execution.run_id, ended, entry)
 
     async def messages(self, source: Source) -> AsyncIterator[Message]:
         """Read everything that ``source`` holds. What is pending is read before the history, into which it may move."""

@@ -30,6 +30,7 @@ from envelope_codec.cli.rewrap.run import Run
 from envelope_codec.cli.rewrap.steps import drop_old as steps_of_dropping
 from envelope_codec.cli.rewrap.steps import rewrap as steps_of_rewrap
 from envelope_codec.cli.rewrap.survey import Survey
+from envelope_codec.cli.row_batches import RowBatches
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.errors import EnvelopeError, StoreRefused, StoreUnavailable
 
@@ -146,11 +147,12 @@ async def _rewrap(
         keystore = await stack.enter_async_context(open_keystore(keystore_url(config)))
         client = await stack.enter_async_context(connected(how, config)) if how is not None else None
         with Progress() as progress:
+            rows = RowBatches(keystore)
             limits: Any = {"in_flight": in_flight, "pace": Pace(rate), "words": words.take}
             if how is not None and client is not None:
-                run: Run = SharedRun(how, client, progress, keystore, masters, **limits)
+                run: Run = SharedRun(how, client, progress, rows, masters, **limits)
             else:
-                run = Run(keystore, masters, progress=progress, **limits)
+                run = Run(rows, masters, progress=progress, **limits)
             try:
                 return await Command(run, masters, config, asked, Page(), progress.pause).do()
             finally:

@@ -23,6 +23,7 @@ from envelope_codec.cli.rewrap.slice import Done
 from envelope_codec.cli.rewrap.steps import Steps
 from envelope_codec.cli.rewrap.work import Request, RewrapWork, digest_of
 from envelope_codec.cli.rewrap.workflow import Position, RewrapWorkflow, Status
+from envelope_codec.cli.row_batches import RowBatches
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.plugin import EnvelopePlugin
@@ -143,7 +144,7 @@ async def serve(offer: Offer, stack: AsyncExitStack) -> Served | None:
     if not offer.settings.sealing:
         raise ConfigurationError("sealing: is off, and what workers tell each other must be sealed")
     keystore = await stack.enter_async_context(open_keystore(keystore_url(offer.settings)))
-    work = RewrapWork(offer.settings, keystore, offer.backup)
+    work = RewrapWork(offer.settings, RowBatches(keystore), offer.backup)
     stack.callback(work.close)
     passes = "rewrap" if offer.backup is None else "rewrap, and --drop-old"
     return Served(passes, [RewrapWorkflow], [work.work])

@@ -96,7 +96,7 @@ class Run:
         Raises:
             EnvelopeError: the keystore can't be read, or a KMS does not say what an alias stands for.
         """
-        survey = Survey(youngest_safe)
+        survey = Survey(youngest_safe, self._masters.calls_to_move)
         self._progress.expect("reading the keystore", None)
         async for kept in self._keystore.rows():
             self._progress.advance()
@@ -108,7 +108,7 @@ class Run:
             if namespaces and row.namespace not in namespaces:
                 survey.add_elsewhere()
                 continue
-            if not {recipient.key_id for recipient in row.recipients} <= survey.by_key_id.keys():
+            if any(recipient.key_id not in survey.by_key_id for recipient in row.recipients):
                 await self.in_thread(self._masters.learn, [recipient.key_id for recipient in row.recipients])
             survey.add(row, self._masters.ids, is_kept)
         return survey
@@ -201,7 +201,7 @@ class Run:
             case Prove(row, recipient):
                 return await self.in_thread(self._masters.prove, row, recipient)
             case Move(row, recipient):
-                return await self.in_thread(self._masters.move, row, recipient, calls=2)
+                return await self.in_thread(self._masters.move, row, recipient, calls=self._masters.calls_to_move)
 
     async def _read(self, key: bytes) -> Found:
         kept = await self._repeated(lambda: self._keystore.get(key))
@@ -219,7 +219,8 @@ class Run:
         except StoreUnavailable:  # it may have come through all the same
             await self._sleep(shorten(_BACKOFF.first, self._jitter()))
             return False
-        return True
+        kept = await self._repeated(lambda: self._keystore.get(row.key))
+        return kept is not None and kept.data == data
 
     async def _repeated(self, call: Callable[[], Awaitable[_T]]) -> _T:
         """Make ``call``, and repeat it where it got no answer, less and less often."""
