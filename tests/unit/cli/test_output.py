@@ -104,25 +104,25 @@ def test_elsewhere_it_is_plain_and_wide(monkeypatch: pytest.MonkeyPatch) -> None
     assert stream.getvalue() == "text\n"
 
 
-def test_a_table_with_no_room_is_a_list_of_facts(capsys: pytest.CaptureFixture[str]) -> None:
-    columns = ("Key", "Payloads", "Oldest")
-    page = Page()
-    page.table(columns, [["1", "2,000", "2026-11-29"], ["2", "x" * 80, "2026-11-30"]])
-    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
-        ["Key", "1"],
-        ["Payloads", "2,000"],
-        ["Oldest", "2026-11-29"],
-        [],
-        ["Key", "2"],
-        ["Payloads", "x" * 80],
-        ["Oldest", "2026-11-30"],
-    ]
-    page.table(columns, [["1", "2,000", "2026-11-29"]])
-    assert capsys.readouterr().out.splitlines()[1].split() == ["1", "2,000", "2026-11-29"]
+@pytest.mark.parametrize(("columns", "gap"), [(80, 1), (120, 2)])
+def test_a_table_folds_long_words_alone(
+    terminal: Terminal, columns: int, gap: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A date that is folded can't be read. The id of a key version may be as long as it likes."""
+    names = ("Key", "Version", "Payloads", "Workflows", "Wrapping keys", "Oldest", "Newest", "Seals now")
+    row = ("1", "v" * 100, "1,204,000", "37,000", "365", "2025-12-24", "2026-12-24", "no")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("NO_COLOR", "1")
+    with redirect_stdout(terminal):
+        Page().table(names, [row])
+    shown = terminal.getvalue()
+    assert max(map(len, shown.splitlines())) <= columns
+    assert "2025-12-24" + " " * gap + "2026-12-24" in shown
+    assert shown.count("v") == 100
 
 
-def test_a_fact_without_a_label_is_as_far_in_as_what_follows_it(capsys: pytest.CaptureFixture[str]) -> None:
-    Page().fact("", "word " * 40, column=0, indent=5)
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) > 1
-    assert {len(line) - len(line.lstrip()) for line in lines} == {5}
+def test_a_fact_without_a_label_stands_where_it_is_put(terminal: Terminal) -> None:
+    with redirect_stdout(terminal):
+        Page().fact("", "word " * 30, column=0, indent=5)
+    shown = terminal.getvalue()
+    assert {len(line) - len(line.lstrip()) for line in shown.splitlines() if line} == {5}

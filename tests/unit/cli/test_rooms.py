@@ -11,7 +11,7 @@ import pytest
 from envelope_codec import cli
 
 ROOT = Path(cli.__file__).parent
-COMMANDS = ("audit", "demo", "doctor", "inspection", "keygen", "keystore", "rewrap", "serve", "storage")
+COMMANDS = ("audit", "demo", "doctor", "inspection", "keygen", "keystore", "rewrap", "serve", "storage", "worker")
 SHARED_BY_AWS = "envelope_codec.cli.doctor.aws_hint"
 """What to do about AWS credentials, for AWS KMS and for S3 alike."""
 
@@ -25,6 +25,8 @@ WITHOUT_LOGIC = {
     *("payloads/location", "storage/search_result"),
 }
 ON_A_REAL_SERVER = {
+    "audit/workflow": "test_distributed.py",
+    "rewrap/workflow": "test_distributed.py",
     "demo/command": "test_demo.py",
     "demo/rekey_chapters": "test_rekeying.py",
     "demo/rekey_command": "test_rekeying.py",
