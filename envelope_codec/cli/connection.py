@@ -63,15 +63,20 @@ class Connection:
             text = text.replace(secret, "(left out)")
         return text
 
-    async def open(self, seconds: float) -> Client:
-        """Connect within ``seconds``.
+    def reason_of(self, error: ConnectionFailed) -> str:
+        """Say in one line why there is no connection."""
+        reason = f"no answer from {self.address}" if error.late else f"no connection to {self.address}"
+        return f"{reason}: {error.words}" if error.words else reason
+
+    async def open(self, seconds: float, **more: Any) -> Client:
+        """Connect within ``seconds``. ``more`` are further arguments of `Client.connect`.
 
         The SDK's gzip stays on, with no plugin to turn it off: in a history many small records are alike.
 
         Raises:
             ConnectionFailed: there is no connection.
         """
-        options: dict[str, Any] = dict(self.options)
+        options: dict[str, Any] = {**self.options, **more}
         try:
             runtime = Runtime(telemetry=TelemetryConfig(logging=None))
             return await asyncio.wait_for(Client.connect(self.address, runtime=runtime, **options), seconds)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sqlalchemy import text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
@@ -67,6 +68,34 @@ class Database:
             if connected:
                 raise
             raise OPTIONS.error(operation) from None
+
+    async def rehearse(self, statements: Sequence[Any]) -> list[int]:
+        """Run statements that write, and undo them all. Return how many rows each one changed.
+
+        Raises:
+            Conflict: a constraint refuses what the last one puts.
+        """
+        changed: list[int] = []
+        try:
+            async with self._engine.connect() as connection:
+                await connection.execute(text("BEGIN"))
+                try:
+                    for statement in statements:
+                        changed.append((await connection.execute(statement)).rowcount)
+                except IntegrityError:
+                    await connection.execute(text("ROLLBACK"))
+                    raise
+                except BaseException:
+                    await connection.invalidate()  # and with it what was begun
+                    raise
+                await connection.execute(text("ROLLBACK"))
+        except IntegrityError as error:
+            if len(changed) == len(statements) - 1:
+                raise Conflict from None
+            raise _translate(error, "put") from None
+        except (SQLAlchemyError, OSError) as error:
+            raise _translate(error, "put") from None
+        return changed
 
     async def close(self) -> None:
         """Release the connections."""

@@ -8,7 +8,8 @@ from typing import Any
 
 from envelope_codec._frames import frameless
 from envelope_codec.datastore.redis_connection import RedisConnection
-from envelope_codec.keystore import Kept, conflict, key_of_digits, try_out
+from envelope_codec.keystore import PROBE, Kept, conflict, key_of_digits
+from envelope_codec.keystore_role import Role
 
 _PAGE = 200
 _SCANNED = 1_000
@@ -19,6 +20,13 @@ _REPLACE = """
 if (redis.call('HGET', KEYS[1], 'revision') or '') ~= ARGV[1] then return 0 end
 redis.call('HSET', KEYS[1], 'data', ARGV[2], 'revision', ARGV[3])
 return 1
+"""
+# HSET of a field without a value: a server that would take a good one says "wrong number of arguments".
+_TRY = """
+redis.call('HGET', KEYS[1], 'revision')
+local reply = redis.pcall('HSET', KEYS[1], 'data', '', 'revision')
+if type(reply) == 'table' and reply.err and string.find(reply.err, 'number of arg') then return 1 end
+return reply
 """
 
 
@@ -70,9 +78,29 @@ class RedisKeystore:
                     yield kept
 
     async def check(self) -> None:
-        """Put a hash that is no row, and check that the server evicts no keys."""
-        await try_out(self)
+        """Read, try to put a row, and check that the server evicts no keys. Raises if that is not possible."""
+        await self.get(PROBE)
+        await self.try_create()
         await self._connection.check_keeps_all()
+
+    async def try_create(self) -> None:
+        """Put what Redis does not take. It asks for the permission first, and whether it takes writes at all."""
+        script = self._redis.eval(_TRY, 1, self._name(PROBE))
+        await self._connection.call("put", script)
+
+    async def try_replace(self) -> None:
+        """Do as `try_create` does: Redis has one permission for both."""
+        await self.try_create()
+
+    def grants(self, role: Role) -> str:
+        """Return the command that makes a user with what ``role`` needs. The password is to be filled in."""
+        writes = role in (Role.seal, Role.rewrap)
+        commands = ["+hmget"] + (["+hget", "+hset", "+eval"] if writes else [])
+        commands += ["+scan"] if role in (Role.export, Role.rewrap) else []
+        keys = f"{'' if writes else '%R'}~{self._connection.pattern}"
+        return (
+            f"ACL SETUSER envelope-{role.value} on >PASSWORD resetkeys '{keys}' -@all +@connection {' '.join(commands)}"
+        )
 
     async def close(self) -> None:
         """Release the connections."""

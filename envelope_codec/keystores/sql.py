@@ -14,9 +14,18 @@ from envelope_codec.datastore.sql_database import Conflict, Database
 from envelope_codec.datastore.sql_ddl import render_ddl, split_name
 from envelope_codec.datastore.sql_engine import parse_url
 from envelope_codec.datastore.sql_meanings import CONSTRAINT
-from envelope_codec.keystore import KEY_LENGTH, Kept, conflict, try_out
+from envelope_codec.errors import StoreRefused
+from envelope_codec.keystore import KEY_LENGTH, PROBE, Kept, conflict
+from envelope_codec.keystore_role import Role, replace_nothing
+from envelope_codec.keystore_row import MAX_ROW
 
 _PAGE = 200
+_PRIVILEGES = {
+    Role.open: "SELECT",
+    Role.seal: "SELECT, INSERT",
+    Role.export: "SELECT",
+    Role.rewrap: "SELECT, INSERT, UPDATE",
+}
 
 
 class SqlKeystore:
@@ -24,7 +33,6 @@ class SqlKeystore:
 
     ``table`` may have a schema before it. Everything else in the URL is SQLAlchemy's. If the URL names no driver, the
     driver is ``psycopg``, ``aiosqlite`` or ``asyncmy``. The keystore does not make the table: `ddl` has the statement.
-    A worker's role needs SELECT, INSERT and UPDATE.
     """
 
     @frameless
@@ -98,8 +106,33 @@ class SqlKeystore:
             after = bytes(rows[-1][0])
 
     async def check(self) -> None:
-        """Put a row that is none. Raises if that is not possible."""
-        await try_out(self)
+        """Read, and put a row that is none and undo it. Raises if that is not possible."""
+        await self.get(PROBE)
+        await self.try_create()
+
+    async def try_create(self) -> None:
+        """Put the largest row twice, and undo it. The second must be refused."""
+        key = os.urandom(KEY_LENGTH - 1)
+        put = insert(self._table).values({"row_key": key, "data": bytes(MAX_ROW), "revision": "0" * 32})
+        try:
+            await self._database.rehearse([put, put])
+        except Conflict:
+            pass
+        else:
+            raise StoreRefused("the table has no primary key, or another one: make it as the ddl command prints it")
+        if await self.get(key) is not None:
+            raise StoreRefused("the table can't undo what is put: make it of an engine with transactions (InnoDB)")
+
+    async def try_replace(self) -> None:
+        """Update no row."""
+        await replace_nothing(self)
+
+    def grants(self, role: Role) -> str:
+        """Return the statement that grants ``role`` what it needs."""
+        if self._database.dialect.name == "sqlite":
+            return "SQLite has no roles: the user of the process must be able to write to the file and its folder."
+        table = self._database.dialect.identifier_preparer.format_table(self._table)
+        return f"GRANT {_PRIVILEGES[role]} ON {table} TO envelope_{role.value};"
 
     async def close(self) -> None:
         """Release the connections."""

@@ -7,12 +7,11 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from envelope_codec.cli.configuration import Configuration
 from envelope_codec.cli.connection import Connection
-from envelope_codec.cli.doctor.call import Calls, Deadline
 from envelope_codec.cli.doctor.configuration_findings import configuration_findings
-from envelope_codec.cli.doctor.configured_keys import purpose_of, sealing_keys
 from envelope_codec.cli.doctor.finding import Code, Finding, Level
 from envelope_codec.cli.doctor.histories import Reading, ServerFailed, read_server
 from envelope_codec.cli.doctor.issuers import issuer_findings
@@ -20,7 +19,6 @@ from envelope_codec.cli.doctor.key_findings import key_findings
 from envelope_codec.cli.doctor.keys import KeyCheck, Probe
 from envelope_codec.cli.doctor.keystore import KeystoreProbe, probe_keystore
 from envelope_codec.cli.doctor.keystore_findings import keystore_findings
-from envelope_codec.cli.doctor.master_keys import MasterKeys
 from envelope_codec.cli.doctor.recipients import Recipients, count_recipients, recipient_findings
 from envelope_codec.cli.doctor.store_findings import store_findings
 from envelope_codec.cli.doctor.stores import StoreProbe, probe_stores
@@ -32,6 +30,9 @@ from envelope_codec.cli.doctor.survey_findings import (
     survey_findings,
     unconfigured_finding,
 )
+from envelope_codec.cli.keys.call import Calls, Deadline
+from envelope_codec.cli.keys.configured_keys import purpose_of, sealing_keys
+from envelope_codec.cli.keys.master_keys import MasterKeys
 from envelope_codec.cli.logs import ProviderWords
 from envelope_codec.errors import KeyDenied
 from envelope_codec.server import ServerConfig
@@ -47,6 +48,7 @@ class Request:
         asked: whether somebody named these namespaces.
         connection: the Temporal server, or None if it is not to be asked.
         server: the settings of the codec server, if there are any.
+        keystore_backup: a file of ``keystore export`` to be examined, or None.
     """
 
     configuration: Configuration
@@ -54,6 +56,7 @@ class Request:
     asked: bool
     connection: Connection | None
     server: ServerConfig | None = None
+    keystore_backup: Path | None = None
 
 
 @dataclass
@@ -83,7 +86,9 @@ async def diagnose(request: Request, deadline: Deadline, calls: Calls, words: Pr
     keys = [key for namespace in namespaces for key in sealing_keys(config, namespace)]
     # Awaited last: a store that gives no answer takes all the time there is, which the other calls need too.
     stores = asyncio.create_task(probe_stores(config, deadline, calls, words))
-    keystore = asyncio.create_task(probe_keystore(config, deadline, calls, words))
+    keystore = asyncio.create_task(
+        probe_keystore(config, deadline, calls, words, namespaces=request.namespaces, backup=request.keystore_backup)
+    )
     probes, read, issuers = await asyncio.gather(
         check.run(keys, purpose, deadline),
         _read(request.connection, namespaces, deadline),

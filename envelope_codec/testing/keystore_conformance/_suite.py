@@ -19,6 +19,7 @@ import pytest
 from envelope_codec.errors import StoreRefused
 from envelope_codec.keystore import Kept, Keystore, RowConflict, parse_keystore_url
 from envelope_codec.keystore_batch import MAX_BATCH, Batches
+from envelope_codec.keystore_role import Operation, Role, TryableKeystore, attempt
 from envelope_codec.testing._made import make
 from envelope_codec.testing.store_conformance._harness import StoreHarness, secrets_of, text_expected
 
@@ -210,6 +211,19 @@ class KeystoreConformance:
                 await keystore.check()
                 await asyncio.gather(*(keystore.check() for _ in range(4)))
                 assert await _list(keystore) == []
+
+        asyncio.run(use())
+
+    def test_trying_each_operation_out_leaves_no_row(self, url: str) -> None:
+        async def use() -> None:
+            async with _opened(url) as keystore:
+                key = _new_key()
+                kept = Kept(key, b"a row", await keystore.put(key, b"a row", None))
+                for operation in (*Operation, *Operation):
+                    await attempt(keystore, operation)
+                assert await _list(keystore) == [kept]
+                if isinstance(keystore, TryableKeystore):
+                    assert all(keystore.grants(role) for role in Role)
 
         asyncio.run(use())
 
