@@ -36,6 +36,11 @@ class ConnectionFailed(Exception):
         self.words = words
         self.late = late
 
+    def reason(self, address: str) -> str:
+        """Say in one line why there is no connection to the server at ``address``."""
+        reason = f"no answer from {address}" if self.late else f"no connection to {address}"
+        return f"{reason}: {self.words}" if self.words else reason
+
 
 @dataclass(frozen=True)
 class Connection:
@@ -62,11 +67,6 @@ class Connection:
         for secret in filter(None, secrets):
             text = text.replace(secret, "(left out)")
         return text
-
-    def reason_of(self, error: ConnectionFailed) -> str:
-        """Say in one line why there is no connection."""
-        reason = f"no answer from {self.address}" if error.late else f"no connection to {self.address}"
-        return f"{reason}: {error.words}" if error.words else reason
 
     async def open(self, seconds: float, **more: Any) -> Client:
         """Connect within ``seconds``. ``more`` are further arguments of `Client.connect`.

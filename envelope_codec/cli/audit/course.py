@@ -109,6 +109,19 @@ class Kept:
     new: int = 0
 
 
+@dataclass(frozen=True)
+class Others:
+    """What is no workflow, once it was read.
+
+    Attributes:
+        result: the id under which its result is kept.
+        not_listed: kinds of it that the server does not list. They count among workflows, as what can't be read.
+    """
+
+    result: str
+    not_listed: list[str] = field(default_factory=list)
+
+
 @dataclass
 class Position:
     """How far an audit has come. It goes from run to run of the workflow.
@@ -117,7 +130,7 @@ class Position:
         beginning: None until it is known.
         pages: by part: the ids under which the pages of windows are kept, in order.
         reading: what is left of the part that is read now; None before and after.
-        others: the id of the result of schedules and so on.
+        others: schedules and so on; None until they were read.
         comparison: the number of the comparison, from 1 on.
         compared: how many pages this comparison has done, of all parts.
         new: how many workflows this comparison has found new.
@@ -129,7 +142,7 @@ class Position:
     beginning: Beginning | None = None
     pages: dict[str, list[str]] = field(default_factory=dict)
     reading: Span | None = None
-    others: str = ""
+    others: Others | None = None
     comparison: int = 1
     compared: int = 0
     new: int = 0
@@ -161,16 +174,16 @@ class Work(Protocol):
     async def begin(self) -> Beginning: ...
 
     async def plan(self, as_of: int, window: Span, limit: int) -> Plan:
-        """Plan the first windows, ``limit`` at most. Where ``window`` ends at 0, it ends now."""
+        """Plan the first windows, ``limit`` at most. Where ``window`` ends at 0, it has all that comes."""
         ...
 
-    async def read(self, as_of: int, window: Span) -> Kept: ...
+    async def read(self, as_of: int, window: Span, not_listed: list[str]) -> Kept: ...
 
-    async def compare(self, as_of: int, kept: Kept) -> Kept:
+    async def compare(self, as_of: int, kept: Kept, not_listed: list[str]) -> Kept:
         """List a window again, and read it anew if something is new."""
         ...
 
-    async def read_others(self) -> str: ...
+    async def read_others(self) -> Others: ...
 
     async def keep(self, windows: list[Kept]) -> str:
         """Keep a page of windows."""
@@ -203,10 +216,10 @@ class Course:
         for part in (Part.closed, Part.open):
             if not await self._read_part(part, 0, beginning.as_of):
                 return None
-        at.others = at.others or await self._read_others()
+        others = at.others = at.others or await self._read_others()
         if not await self._compare_all() or not await self._read_part(Part.since, beginning.as_of, 0):
             return None
-        return Summary(beginning, at.pages, at.others, at.new)
+        return Summary(beginning, at.pages, others.result, at.new)
 
     async def _begin(self) -> Beginning:
         beginning = await self._work.begin()
@@ -222,6 +235,9 @@ class Course:
     def _as_of(self) -> int:
         assert self._position.beginning is not None  # noqa: S101 - it comes first
         return self._position.beginning.as_of
+
+    def _not_listed(self) -> list[str]:
+        return self._position.others.not_listed if self._position.others is not None else []
 
     async def _read_part(self, part: Part, low: int, high: int) -> bool:
         """Read a part, page by page. Return whether it is done."""
@@ -244,11 +260,11 @@ class Course:
         return await self._work.keep(await self._each(windows, self._read_window))
 
     async def _read_window(self, window: Span) -> Kept:
-        kept = await self._work.read(self._as_of(), window)
+        kept = await self._work.read(self._as_of(), window, self._not_listed())
         self._position.done += kept.sources
         return kept
 
-    async def _read_others(self) -> str:
+    async def _read_others(self) -> Others:
         self._expect("reading schedules, standalone activities and operations", None)
         return await self._work.read_others()
 
@@ -282,7 +298,7 @@ class Course:
         return True
 
     async def _compare_window(self, kept: Kept) -> Kept:
-        again = await self._work.compare(self._as_of(), kept)
+        again = await self._work.compare(self._as_of(), kept, self._not_listed())
         self._position.new += again.new
         self._position.done += 1
         return Kept(again.window, again.result, again.sources)

@@ -17,13 +17,10 @@ from envelope_codec.cli.audit.record_import import RecordImport
 from envelope_codec.cli.audit.source_tally import run_number, tally_source
 from envelope_codec.cli.audit.stopped import Stopped
 from envelope_codec.cli.audit.tally import Tally
-from envelope_codec.cli.audit.window import LARGEST, Part, Window, join, split, timestamp
+from envelope_codec.cli.audit.window import LARGEST, Part, Window, join, split, timestamp, whole_of
 from envelope_codec.cli.reading.batch import run_each
 from envelope_codec.cli.reading.progress import Watcher
 from envelope_codec.cli.reading.reader import Reader, Source
-
-_CLOCKS_DIFFER = 10 * 365 * 86_400_000
-"""By how many milliseconds the server's clock may be ahead of this machine's. More costs nothing."""
 
 _FRESH = 86_400_000
 """For how many milliseconds what a checkpoint says of open workflows holds. They go on meanwhile."""
@@ -113,9 +110,7 @@ class Scan:
         return now if as_of is None else as_of
 
     def _whole(self, part: Part) -> Window:
-        if part is Part.since:
-            return Window(part, self._as_of, max(_now(), self._as_of) + _CLOCKS_DIFFER)
-        return Window(part, 0, self._as_of)
+        return whole_of(part, self._as_of, _now())
 
     async def _read_part(self, part: Part) -> None:
         if part not in self._checkpoint.windows:

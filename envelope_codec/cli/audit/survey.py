@@ -65,7 +65,7 @@ async def connect(connection: Connection, **more: Any) -> Client:
     try:
         return await connection.open(_TO_CONNECT, **more)
     except ConnectionFailed as error:
-        raise Stopped(connection.reason_of(error)) from None
+        raise Stopped(error.reason(connection.address)) from None
 
 
 @asynccontextmanager

@@ -16,6 +16,9 @@ OWN_TYPES = ("envelope-codec.audit", "envelope-codec.rewrap")
 """The types of the workflows as which audits and rewraps run themselves, if they are distributed."""
 
 _NOT_OWN = "WorkflowType NOT IN ({})".format(", ".join(map(repr, OWN_TYPES)))
+_CLOCKS_DIFFER = 10 * 365 * 86_400_000
+"""By how many milliseconds the server's clock may be ahead of this machine's. More costs nothing."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
@@ -62,6 +65,11 @@ class Window(NamedTuple):
         """Split it in the middle."""
         middle = (self.low + self.high) // 2
         return Window(self.part, self.low, middle), Window(self.part, middle, self.high)
+
+
+def whole_of(part: Part, as_of: int, now: int) -> Window:
+    """Return the window that has all of a part. Times are in milliseconds since 1970."""
+    return Window(part, as_of, max(now, as_of) + _CLOCKS_DIFFER) if part is Part.since else Window(part, 0, as_of)
 
 
 async def split(whole: Window, count: Callable[[Window], Awaitable[int | None]]) -> list[Window]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from temporalio import activity
@@ -15,23 +15,22 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 
 from envelope_codec.cli.audit.checkpoint import Result
-from envelope_codec.cli.audit.course import Beginning, Kept, Plan, Request, Span
+from envelope_codec.cli.audit.course import Beginning, Kept, Others, Plan, Request, Span
 from envelope_codec.cli.audit.moment import latest_moment
 from envelope_codec.cli.audit.results import Results
 from envelope_codec.cli.audit.source_tally import tally_source
 from envelope_codec.cli.audit.stopped import Stopped, is_final, reason_of
 from envelope_codec.cli.audit.tally import Tally
-from envelope_codec.cli.audit.window import Part, Window, join, pieces, timestamp
+from envelope_codec.cli.audit.window import LARGEST, Part, Window, join, pieces, timestamp, whole_of
 from envelope_codec.cli.audit.window_scan import Partial, WindowScan
 from envelope_codec.cli.distributed.heartbeat import beating
 from envelope_codec.cli.distributed.served import check_version
 from envelope_codec.cli.reading.batch import run_each
 from envelope_codec.cli.reading.pace import Pace
-from envelope_codec.cli.reading.reader import Reader, Source
+from envelope_codec.cli.reading.reader import Reader, Source, SourceKind
 from envelope_codec.errors import EnvelopeError, PayloadMissing
 
 _ARCHIVED = ArchivalState.ARCHIVAL_STATE_ENABLED
-_DAY = 86_400_000  # milliseconds
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,7 @@ class WindowWork:
         window: the window.
         result: the id of its result, if it was read before.
         limit: how many windows are planned at most.
+        not_listed: kinds of what is no workflow that the server does not list otherwise.
     """
 
     request: Request
@@ -51,6 +51,7 @@ class WindowWork:
     window: Span
     result: str = ""
     limit: int = 0
+    not_listed: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ class AuditWork:
     async def plan(self, work: WindowWork) -> Plan:
         """Plan the first windows of what is left of a part."""
         span = work.window
-        high = span.high or max(int(time.time() * 1000), span.low) + _DAY
+        high = span.high or whole_of(Part(span.part), work.as_of, int(time.time() * 1000)).high
         whole = Window(Part(span.part), span.low, high)
         counts: list[int | None] = []
         planned: list[Window] = []
@@ -154,20 +155,26 @@ class AuditWork:
                 return await self._keep_result(work.window, await scan.read(), new)
 
     @activity.defn(name="envelope-codec.audit.others")
-    async def read_others(self, request: Request) -> str:
+    async def read_others(self, request: Request) -> Others:
         """Read schedules, standalone activities and operations, unless only some workflows are wanted."""
         tally = Tally()
+        reader = self._reader(request, request.rate)
+
+        async def count(source: Source) -> None:
+            tally.merge(await tally_source(reader, source))
+
         async with beating():
             await self._check(request)
             with _failures():
-                reader = self._reader(request, request.rate)
-
-                async def count(source: Source) -> None:
-                    tally.merge(await tally_source(reader, source))
-
-                if not request.query:
-                    await run_each([source async for source in reader.others()], count)
-                return (await self._keep_result(Span("others", 0, 0), Partial(tally=tally).result())).result
+                batch: list[Source] = []
+                async for source in reader.others() if not request.query else _nothing():
+                    batch.append(source)
+                    if len(batch) == LARGEST:
+                        await run_each(batch, count)
+                        batch.clear()
+                await run_each(batch, count)
+                kept = await self._keep_result(Span("others", 0, 0), Partial(tally=tally).result())
+        return Others(kept.result, sorted(kind.value for kind in reader.not_listed))
 
     @activity.defn(name="envelope-codec.audit.keep")
     async def keep(self, work: PageWork) -> str:
@@ -189,7 +196,9 @@ class AuditWork:
         return Kept(window, await self._results.put(result), len(result.runs), new)
 
     def _scan(self, work: WindowWork, keep: Callable[[Partial], None] = lambda partial: None) -> WindowScan:
-        reader = self._reader(work.request, work.request.rate / work.request.at_once)
+        rate = work.request.rate / work.request.at_once
+        kinds = [SourceKind(name) for name in work.not_listed]
+        reader = Reader(self._client, work.request.namespace, Pace(rate), kinds)
         window = Window(Part(work.window.part), work.window.low, work.window.high)
         return WindowScan(reader, window.query(work.as_of, work.request.query), keep)
 
@@ -214,6 +223,12 @@ class AuditWork:
                 non_retryable=final,
             ) from None
         self._known.add(request.marker)
+
+
+async def _nothing() -> AsyncIterator[Source]:
+    """List nothing."""
+    for source in ():
+        yield source
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from temporalio import workflow
 from temporalio.common import RetryPolicy
 
-from envelope_codec.cli.audit.course import Beginning, Course, Kept, Plan, Position, Request, Span, Summary
+from envelope_codec.cli.audit.course import Beginning, Course, Kept, Others, Plan, Position, Request, Span, Summary
 from envelope_codec.cli.audit.work import PageWork, WindowWork
 from envelope_codec.cli.distributed.served import check_version
 
@@ -74,14 +74,15 @@ class _Activities:
     async def plan(self, as_of: int, window: Span, limit: int) -> Plan:
         return await self._do("plan", WindowWork(self._request, as_of, window, limit=limit), Plan)
 
-    async def read(self, as_of: int, window: Span) -> Kept:
-        return await self._do("read", WindowWork(self._request, as_of, window), Kept)
+    async def read(self, as_of: int, window: Span, not_listed: list[str]) -> Kept:
+        return await self._do("read", WindowWork(self._request, as_of, window, not_listed=not_listed), Kept)
 
-    async def compare(self, as_of: int, kept: Kept) -> Kept:
-        return await self._do("compare", WindowWork(self._request, as_of, kept.window, kept.result), Kept)
+    async def compare(self, as_of: int, kept: Kept, not_listed: list[str]) -> Kept:
+        work = WindowWork(self._request, as_of, kept.window, kept.result, not_listed=not_listed)
+        return await self._do("compare", work, Kept)
 
-    async def read_others(self) -> str:
-        return await self._do("others", self._request, str)
+    async def read_others(self) -> Others:
+        return await self._do("others", self._request, Others)
 
     async def keep(self, windows: list[Kept]) -> str:
         return await self._do("keep", PageWork(self._request, windows), str)

@@ -128,7 +128,7 @@ async def connected(how: Distribution, settings: EnvelopeConfig) -> AsyncIterato
         try:
             client = await how.connection.open(_TO_CONNECT, namespace=how.namespace, plugins=[plugin])
         except ConnectionFailed as error:
-            leave(how.connection.reason_of(error), 1)
+            leave(error.reason(how.connection.address), 1)
         yield client
 
 

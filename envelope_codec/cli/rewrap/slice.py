@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from envelope_codec.cli.rewrap.counts import Counts, Failure
-from envelope_codec.cli.rewrap.run import Rows
 from envelope_codec.cli.rewrap.steps import Outcome
+from envelope_codec.cli.row_batches import Rows
 from envelope_codec.keystore import Kept
 
 _KEY = 32  # bytes

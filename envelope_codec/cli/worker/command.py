@@ -147,7 +147,7 @@ async def _connect(connection: Connection, namespace: str, plugin: EnvelopePlugi
     try:
         client = await connection.open(_TO_CONNECT, namespace=namespace, plugins=[plugin])
     except ConnectionFailed as error:
-        raise _Ended(connection.reason_of(error)) from None
+        raise _Ended(error.reason(connection.address)) from None
     try:
         await Reader(client, namespace).check()
     except RPCError as error:

@@ -17,6 +17,7 @@ from envelope_codec.cli.audit.course import (
     Beginning,
     Course,
     Kept,
+    Others,
     Plan,
     Position,
     Request,
@@ -39,6 +40,7 @@ class Fake:
         self.reads: list[Span] = []
         self.compared: list[Span] = []
         self.news: Callable[[Span, int], int] = lambda window, time: 0
+        self.told: set[tuple[str, ...]] = set()
         self.waits = False
         self.at_once = self.most = 0
 
@@ -54,7 +56,8 @@ class Fake:
         self.log.append(f"plan {window.part}")
         return Plan(windows, base + last, 10 * (last - first))
 
-    async def read(self, as_of: int, window: Span) -> Kept:
+    async def read(self, as_of: int, window: Span, not_listed: list[str]) -> Kept:
+        self.told.add((window.part, *not_listed))
         self.reads.append(window)
         self.at_once += 1
         self.most = max(self.most, self.at_once)
@@ -62,16 +65,17 @@ class Fake:
         self.at_once -= 1
         return Kept(window, f"{window.part}-{window.low}-1", 10)
 
-    async def compare(self, as_of: int, kept: Kept) -> Kept:
+    async def compare(self, as_of: int, kept: Kept, not_listed: list[str]) -> Kept:
+        self.told.add(("compared", *not_listed))
         self.compared.append(kept.window)
         time = self.compared.count(kept.window)
         new = self.news(kept.window, time)
         result = f"{kept.window.part}-{kept.window.low}-{time + 1}" if new else kept.result
         return Kept(kept.window, result, kept.sources + new, new)
 
-    async def read_others(self) -> str:
+    async def read_others(self) -> Others:
         self.log.append("others")
-        return "others-1"
+        return Others("others-1", ["standalone activity"])
 
     async def keep(self, windows: list[Kept]) -> str:
         id = f"page-{len(self.pages)}"
@@ -109,6 +113,14 @@ async def test_each_part_is_read_and_compared() -> None:
     assert [span.part for span in fake.compared] == ["closed"] * 3 + ["open"], "what has started since is not compared"
     assert (summary.new, summary.others, len(runs)) == (0, "others-1", 1)
     assert summary.beginning.as_of == T0
+
+
+async def test_kinds_that_the_server_does_not_list_count_among_workflows() -> None:
+    """They are known once schedules and so on were read. So those of the parts before are found by the comparison."""
+    fake = Fake()
+    await run(fake)
+    kind = "standalone activity"
+    assert fake.told == {("closed",), ("open",), ("compared", kind), ("since", kind)}
 
 
 async def test_it_waits_only_where_the_server_may_not_list_all_yet() -> None:
@@ -166,9 +178,9 @@ async def test_how_far_it_has_come_is_told() -> None:
     seen = list[tuple[str, int, int | None]]()
     read = fake.read
 
-    async def note(as_of: int, window: Span) -> Kept:
+    async def note(as_of: int, window: Span, not_listed: list[str]) -> Kept:
         seen.append((position.doing, position.done, position.total))
-        return await read(as_of, window)
+        return await read(as_of, window, not_listed)
 
     fake.read = note  # type: ignore[method-assign]
     await Course(replace(REQUEST, at_once=1), position, fake).run()
@@ -179,7 +191,7 @@ async def test_how_far_it_has_come_is_told() -> None:
 async def test_the_first_error_ends_it() -> None:
     fake = Fake()
 
-    async def fail(as_of: int, window: Span) -> Kept:
+    async def fail(as_of: int, window: Span, not_listed: list[str]) -> Kept:
         raise ValueError
 
     fake.read = fail  # type: ignore[method-assign]

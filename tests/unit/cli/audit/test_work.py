@@ -18,6 +18,7 @@ from envelope_codec.cli.audit.results import Results
 from envelope_codec.cli.audit.window import LARGEST
 from envelope_codec.cli.audit.window_scan import Partial
 from envelope_codec.cli.audit.work import AuditWork, PageWork, WindowWork
+from envelope_codec.cli.reading.reader import SourceKind
 from envelope_codec.temporal.codec import EnvelopeCodec
 from envelope_codec.testing import FakeKms
 from tests.support.audited_payloads import under
@@ -146,8 +147,21 @@ async def test_a_comparison_reads_the_window_anew_where_something_is_new(place: 
 async def test_schedules_are_read_unless_only_some_workflows_are_wanted(place: Place) -> None:
     place.server.schedules["s"] = under("OLD")
     for query, sources in (("", 1), ("WorkflowId = 'c1'", 0)):
-        id = await place.do(place.work.read_others, await place.request(query=query))
-        assert (await place.results.get(id)).tally.sources == sources
+        others = await place.do(place.work.read_others, await place.request(query=query))
+        assert (await place.results.get(others.result)).tally.sources == sources
+        assert others.not_listed == []
+
+
+async def test_a_list_that_the_server_does_not_have_is_told(place: Place) -> None:
+    def refuse(name: str, request: Any) -> None:
+        if name == "list_activity_executions":
+            raise RPCError("no", RPCStatusCode.UNIMPLEMENTED, b"")
+
+    place.server.before = refuse
+    others = await place.do(place.work.read_others, await place.request())
+    assert others.not_listed == [SourceKind.activity.value]
+    work = WindowWork(await place.request(), T0, WHOLE, not_listed=others.not_listed)
+    assert (await place.do(place.work.read, work)).sources == 5
 
 
 async def test_a_page_is_kept_and_loaded(place: Place) -> None:
