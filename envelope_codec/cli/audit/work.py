@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -166,13 +166,8 @@ class AuditWork:
         async with beating():
             await self._check(request)
             with _failures():
-                batch: list[Source] = []
-                async for source in reader.others() if not request.query else _nothing():
-                    batch.append(source)
-                    if len(batch) == LARGEST:
-                        await run_each(batch, count)
-                        batch.clear()
-                await run_each(batch, count)
+                if not request.query:
+                    await _run_batches(reader.others(), count)
                 kept = await self._keep_result(Span("others", 0, 0), Partial(tally=tally).result())
         return Others(kept.result, sorted(kind.value for kind in reader.not_listed))
 
@@ -225,10 +220,14 @@ class AuditWork:
         self._known.add(request.marker)
 
 
-async def _nothing() -> AsyncIterator[Source]:
-    """List nothing."""
-    for source in ():
-        yield source
+async def _run_batches(sources: AsyncIterator[Source], do: Callable[[Source], Awaitable[None]]) -> None:
+    batch: list[Source] = []
+    async for source in sources:
+        batch.append(source)
+        if len(batch) == LARGEST:
+            await run_each(batch, do)
+            batch.clear()
+    await run_each(batch, do)
 
 
 @contextmanager
