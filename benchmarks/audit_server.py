@@ -11,8 +11,8 @@ import os
 import sys
 from typing import Any
 
-import grpc
-import grpc.aio
+import grpc  # type: ignore[import-untyped,unused-ignore]
+import grpc.aio  # type: ignore[import-untyped,unused-ignore]
 from temporalio.api.common.v1 import Payload, WorkflowExecution
 from temporalio.api.history.v1 import History
 from temporalio.api.workflow.v1 import WorkflowExecutionInfo
@@ -124,7 +124,7 @@ class Endless:
         return numbers
 
 
-class _Handler(grpc.GenericRpcHandler):
+class _Handler(grpc.GenericRpcHandler):  # type: ignore[misc,unused-ignore]
     def __init__(self, server: Endless) -> None:
         self._server = server
 

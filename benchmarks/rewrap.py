@@ -107,7 +107,7 @@ async def measure(url: str, rows: int, milliseconds: float, in_flight: int) -> N
                 survey = await run.survey(0)
                 counts = await run.follow_all(what, survey.under_old, steps)
                 assert counts.outcomes == {expected: rows}, counts
-                after = await run.survey(0)
+                after = await run.survey(0, is_last=True)
                 assert not after.lacking
                 times.tell(what, rows, counts.calls, milliseconds, in_flight)
         finally:

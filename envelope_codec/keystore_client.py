@@ -14,6 +14,7 @@ from envelope_codec.errors import StoreUnavailable
 from envelope_codec.keystore import Kept, Keystore, KeystoreUrl
 from envelope_codec.keystore_batch import Batches
 from envelope_codec.keystore_role import Operation, attempt
+from envelope_codec.keystore_sharing import is_slot
 from envelope_codec.keystore_thread import CLOSED, KeystoreThread
 
 _T = TypeVar("_T")
@@ -51,7 +52,12 @@ class KeystoreClient:
         return await self._call("put", lambda keystore: keystore.put(key, data, revision))
 
     async def rows(self, after: bytes = b"") -> AsyncIterator[Kept]:
-        """Do as `Keystore.rows` does. Raises `StoreUnavailable` as well if a row does not come in time."""
+        """Do as `Keystore.rows` does, and leave active slots out, which are no rows and are made again.
+
+        Raises:
+            StoreUnavailable: a row does not come in time.
+            EnvelopeError: as `Keystore.rows`.
+        """
         listing: list[AsyncIterator[Kept]] = []
 
         async def go_on(keystore: Keystore, page: list[Kept | None]) -> None:
@@ -69,7 +75,8 @@ class KeystoreClient:
             for kept in page:
                 if kept is None:
                     return
-                yield kept
+                if not is_slot(kept.data):
+                    yield kept
             if failure is not None:
                 raise failure
 

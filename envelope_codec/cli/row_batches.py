@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from envelope_codec.errors import EnvelopeError
 from envelope_codec.keystore import Kept, conflict
@@ -14,6 +14,18 @@ from envelope_codec.keystore_client import KeystoreClient
 
 _Q = TypeVar("_Q")
 _A = TypeVar("_A")
+
+
+class Rows(Protocol):
+    """What is needed of a keystore."""
+
+    async def get(self, key: bytes) -> Kept | None: ...
+
+    async def put(self, key: bytes, data: bytes, revision: str | None) -> str: ...
+
+    def rows(self, after: bytes = b"") -> AsyncIterator[Kept]: ...
+
+    async def check(self) -> None: ...
 
 
 class RowBatches:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -11,10 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from temporalio.api.batch.v1 import BatchOperationSignal
-from temporalio.api.common.v1 import Payloads
-from temporalio.api.enums.v1 import BatchOperationState
-from temporalio.api.workflowservice.v1 import DescribeBatchOperationRequest, StartBatchOperationRequest
 from temporalio.client import (
     Client,
     Schedule,
@@ -28,6 +23,7 @@ from temporalio.worker import Worker
 
 from envelope_codec.cli.keygen import create_key_file, key_uri
 from envelope_codec.kms import master_key
+from tests.support.batch_signal import signal_all
 from tests.support.census_workflows import (
     WORKFLOWS,
     Calling,
@@ -93,6 +89,7 @@ class Census:
     async def _client(self, corner: str, expected: int, **more: Any) -> Client:
         self.keys[corner] = Key(self._folder / f"{corner}.json")
         self.expected[corner] = expected
+        client: Client
         client, _ = await self._connect(self.keys[corner].uri, namespace=NAMESPACE, **more)
         return client
 
@@ -107,8 +104,7 @@ class Census:
         client = await self._client("header", 1, interceptors=[ContextHeader("c")])
         await client.start_workflow("Unserved", **self._id("header"))
         client = await self._client("signal and summary", 2 + 2)
-        summary = {"static_summary": "s", "static_details": "d"}
-        handle = await client.start_workflow("Unserved", **self._id("signal"), **summary)
+        handle = await client.start_workflow("Unserved", **self._id("signal"), static_summary="s", static_details="d")
         await handle.signal("s", args=["a", "b"])
 
     async def _fill_schedule(self) -> None:
@@ -124,25 +120,7 @@ class Census:
         id = self._id("batch")
         await plain.start_workflow("Unserved", **id)
         await eventually(lambda: _is_listed(plain, 1, f"WorkflowId = '{id['id']}'"), "the workflow of the batch")
-        sealed = await client.data_converter.encode(["a"])
-        signal = BatchOperationSignal(signal="s", input=Payloads(payloads=sealed), identity="i")
-        job = str(uuid.uuid4())
-        await plain.workflow_service.start_batch_operation(
-            StartBatchOperationRequest(
-                namespace=NAMESPACE,
-                visibility_query=f"WorkflowId = '{id['id']}'",
-                job_id=job,
-                reason="r",
-                signal_operation=signal,
-            )
-        )
-        request = DescribeBatchOperationRequest(namespace=NAMESPACE, job_id=job)
-
-        async def is_done() -> bool:
-            state = (await plain.workflow_service.describe_batch_operation(request)).state
-            return state == BatchOperationState.BATCH_OPERATION_STATE_COMPLETED
-
-        await eventually(is_done, "the end of the batch operation")
+        await signal_all(client, f"WorkflowId = '{id['id']}'", await client.data_converter.encode(["a"]))
 
     async def _fill_standalone(self, plain: Client) -> None:
         client = await self._client("standalone activity", 2)

@@ -229,7 +229,7 @@ class Command:
         ids = self._masters.ids
         counts = await self._run.follow_all("rewrapping", survey.under_old, lambda key: steps_of_rewrap(key, ids))
         self._print(counts)
-        after = await self._survey()
+        after = await self._survey(is_last=True)
         return self._end(counts, after, after.lacking, "without a recipient of the new master key")
 
     async def _drop(self, survey: Survey, backup: Backup) -> bool:
@@ -239,7 +239,7 @@ class Command:
             "dropping the old master key", survey.under_old, lambda key: steps_of_dropping(key, ids, backup.has)
         )
         self._print(counts)
-        after = await self._survey()
+        after = await self._survey(is_last=True)
         return self._end(counts, after, len(after.under_old), "that name the old master key")
 
     async def _backup(self, survey: Survey, path: Path) -> Backup:
@@ -276,8 +276,9 @@ class Command:
                 possible = False
         return possible
 
-    async def _survey(self) -> Survey:
-        return await self._run.survey(self._now() - self._config.max_age, self._asked.namespaces)
+    async def _survey(self, *, is_last: bool = False) -> Survey:
+        youngest_safe = self._now() - self._config.max_age
+        return await self._run.survey(youngest_safe, self._asked.namespaces, is_last=is_last)
 
     def _print(self, counts: Counts) -> None:
         self._hide()

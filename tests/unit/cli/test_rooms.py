@@ -20,13 +20,19 @@ MAKES_KEY_FILES = "envelope_codec.cli.keygen"
 
 WITHOUT_LOGIC = {
     *("__init__", "__main__", "options"),
-    *("demo/servers", "demo/workflow"),
+    *("demo/servers", "demo/workflow", "demo/rekey_workflow"),
     *("doctor/answer", "doctor/aws_hint"),
     *("payloads/location", "storage/search_result"),
 }
 ON_A_REAL_SERVER = {
     "audit/workflow": "test_distributed.py",
     "rewrap/workflow": "test_distributed.py",
+    "demo/command": "test_demo.py",
+    "demo/rekey_chapters": "test_rekeying.py",
+    "demo/rekey_command": "test_rekeying.py",
+    "demo/rekey_story": "test_rekeying.py",
+    "demo/running": "test_demo.py",
+    "demo/tool": "test_rekeying.py",
     "storage/garbage": "test_storage_gc.py",
 }
 """Tests of tests/e2e for modules that only a real server can try."""

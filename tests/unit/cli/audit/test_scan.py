@@ -167,6 +167,44 @@ async def test_a_run_that_is_deleted_meanwhile_is_gone() -> None:
     assert findings.unfinished == []
 
 
+async def test_what_is_deleted_between_two_pages_of_its_history_does_not_count(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Half of it would be no true count, and nothing needs it any more."""
+    server = AuditedServer([closed(1), closed(2)])
+    answer = server._answer_get_workflow_execution_history
+
+    def in_two_pages(request: Any) -> Any:
+        if request.next_page_token:
+            drop(server, request)
+        page = answer(request)
+        if request.execution.workflow_id == "c1":
+            page.next_page_token = b"more"
+        return page
+
+    monkeypatch.setattr(server, "_answer_get_workflow_execution_history", in_two_pages)
+    findings = await scan(server)
+    assert (findings.parts[Part.closed].gone, payloads(findings.parts[Part.closed])) == (1, 1)
+    assert findings.unfinished == []
+
+
+async def test_a_run_that_a_page_skips_is_found_by_the_comparison(monkeypatch: pytest.MonkeyPatch) -> None:
+    server, skipped = AuditedServer([closed(number) for number in range(5)]), list[str]()
+    answer = server._answer_list_workflow_executions
+
+    def skip_one(request: Any) -> Any:
+        page = answer(request)
+        if "CloseTime <" in request.query and not skipped:
+            skipped.append(page.executions.pop(2).execution.workflow_id)
+        return page
+
+    monkeypatch.setattr(server, "_answer_list_workflow_executions", skip_one)
+    findings = await scan(server)
+    assert skipped
+    assert payloads(findings.parts[Part.closed]) == 5
+    assert findings.unfinished == []
+
+
 def drop(server: AuditedServer, request: Any) -> None:
     del server.workflows[request.execution.run_id]
 
@@ -228,10 +266,14 @@ async def test_a_refused_token_begins_the_window_again(status: RPCStatusCode) ->
         ("describe_namespace", RPCStatusCode.NOT_FOUND, "namespace 'default' can't be read: NOT_FOUND"),
         ("list_workflow_executions", RPCStatusCode.UNAVAILABLE, "namespace 'default' can't be read: UNAVAILABLE"),
         ("get_workflow_execution_history", RPCStatusCode.PERMISSION_DENIED, "workflow 'c1' in namespace 'default'"),
+        ("list_schedules", RPCStatusCode.PERMISSION_DENIED, "namespace 'default' can't be read: PERMISSION_DENIED"),
+        ("describe_schedule", RPCStatusCode.PERMISSION_DENIED, "schedule 's' in namespace 'default'"),
+        ("list_activity_executions", RPCStatusCode.PERMISSION_DENIED, "namespace 'default' can't be read"),
     ],
 )
 async def test_what_stops_it_is_named(call: str, status: RPCStatusCode, said: str) -> None:
     server = AuditedServer([closed(1)])
+    server.schedules["s"] = under("OLD")
 
     def fail(name: str, request: Any) -> None:
         if name == call:
