@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 from temporalio.testing import ActivityEnvironment
 
@@ -16,6 +17,8 @@ from envelope_codec.temporal.codec import EnvelopeCodec
 from envelope_codec.testing import FakeKms
 from tests.support.audited_server import AuditedServer
 from tests.support.memory_store import Memory
+
+_T = TypeVar("_T")
 
 
 class Pieces:
@@ -50,7 +53,7 @@ class Pieces:
     async def sleep(self, seconds: float) -> None:
         pass
 
-    async def _do(self, activity: Any, argument: object) -> Any:
+    async def _do(self, activity: Callable[[Any], Coroutine[Any, Any, _T]], argument: object) -> _T:
         return await ActivityEnvironment().run(activity, argument)
 
 

@@ -19,9 +19,10 @@ from envelope_codec.cli.distributed.served import check_version
 from envelope_codec.cli.reading.pace import Pace
 from envelope_codec.cli.rewrap.backup import Backup
 from envelope_codec.cli.rewrap.master_keys import MasterKeys, load_master_keys
-from envelope_codec.cli.rewrap.run import Rows, Run
+from envelope_codec.cli.rewrap.run import Run
 from envelope_codec.cli.rewrap.slice import Done, slice_of
 from envelope_codec.cli.rewrap.steps import KeyIds, Steps, drop_old, rewrap
+from envelope_codec.cli.row_batches import Rows
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.errors import ConfigurationError, EnvelopeError
 from envelope_codec.keys.key_sets import keys_of_entry, list_keys
