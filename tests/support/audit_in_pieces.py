@@ -8,11 +8,22 @@ from typing import Any, TypeVar
 from temporalio.testing import ActivityEnvironment
 
 from envelope_codec import EnvelopeConfig, __version__
-from envelope_codec.cli.audit.course import Beginning, Course, Kept, Others, Plan, Position, Request, Span
+from envelope_codec.cli.audit.course import Course
 from envelope_codec.cli.audit.distribution import load_findings
 from envelope_codec.cli.audit.findings import Findings
+from envelope_codec.cli.audit.messages import (
+    Beginning,
+    Kept,
+    Others,
+    PageWork,
+    Plan,
+    Position,
+    Request,
+    Span,
+    WindowWork,
+)
 from envelope_codec.cli.audit.results import Results
-from envelope_codec.cli.audit.work import AuditWork, PageWork, WindowWork
+from envelope_codec.cli.audit.work import AuditWork
 from envelope_codec.temporal.codec import EnvelopeCodec
 from envelope_codec.testing import FakeKms
 from tests.support.audited_server import AuditedServer

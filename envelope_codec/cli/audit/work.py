@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 from temporalio import activity
@@ -15,7 +14,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 
 from envelope_codec.cli.audit.checkpoint import Result
-from envelope_codec.cli.audit.course import Beginning, Kept, Others, Plan, Request, Span
+from envelope_codec.cli.audit.messages import Beginning, Kept, Others, PageWork, Plan, Request, Span, WindowWork
 from envelope_codec.cli.audit.moment import latest_moment
 from envelope_codec.cli.audit.results import Results
 from envelope_codec.cli.audit.source_tally import tally_source
@@ -31,42 +30,6 @@ from envelope_codec.cli.reading.reader import Reader, Source, SourceKind
 from envelope_codec.errors import EnvelopeError, PayloadMissing
 
 _ARCHIVED = ArchivalState.ARCHIVAL_STATE_ENABLED
-
-
-@dataclass(frozen=True)
-class WindowWork:
-    """A window that is to be planned, read or compared.
-
-    Attributes:
-        request: the audit.
-        as_of: T0; 0 where nobody needs it.
-        window: the window.
-        result: the id of its result, if it was read before.
-        limit: how many windows are planned at most.
-        not_listed: kinds of what is no workflow that the server does not list otherwise.
-    """
-
-    request: Request
-    as_of: int
-    window: Span
-    result: str = ""
-    limit: int = 0
-    not_listed: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class PageWork:
-    """A page of windows that is to be kept, or loaded if there are none.
-
-    Attributes:
-        request: the audit.
-        windows: the windows.
-        page: the id of the page.
-    """
-
-    request: Request
-    windows: list[Kept]
-    page: str = ""
 
 
 class AuditWork:

@@ -13,13 +13,13 @@ from temporalio.service import RPCError, RPCStatusCode
 from envelope_codec import EnvelopeConfig
 from envelope_codec.cli import main
 from envelope_codec.cli.audit.checkpoint import Checkpoint, Result
-from envelope_codec.cli.audit.course import Beginning, Kept, Span, Summary
 from envelope_codec.cli.audit.distribution import (
     Audited,
     check_moment,
     check_settings,
     load_findings,
 )
+from envelope_codec.cli.audit.messages import Beginning, Kept, Span, Summary
 from envelope_codec.cli.audit.results import Results
 from envelope_codec.cli.audit.scan import Scan
 from envelope_codec.cli.audit.stopped import Stopped
