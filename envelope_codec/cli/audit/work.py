@@ -176,8 +176,7 @@ class AuditWork:
             await self._results.check_marker(request.marker)
         except PayloadMissing:
             raise ApplicationError(
-                f"worker {activity.info().task_queue!r} keeps results at another place than the command: "
-                "give both the same --results",
+                "a worker keeps results at another place than the command: give both the same --results",
                 non_retryable=final,
             ) from None
         self._known.add(request.marker)
