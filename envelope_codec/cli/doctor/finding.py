@@ -49,6 +49,7 @@ class Code(str, Enum):
     keystore_unavailable = "keystore-unavailable"
     keystore_rows_unread = "keystore-rows-unread"
     keystore_rows_malformed = "keystore-rows-malformed"
+    sharing_policy = "sharing-policy"
 
     issuer_keys_unavailable = "issuer-keys-unavailable"
     issuers_not_asked = "issuers-not-asked"
