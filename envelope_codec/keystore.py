@@ -33,7 +33,11 @@ _EXTRAS = {
 }
 _LOOKUP = Lookup(ENTRY_POINT_GROUP, "keystore", "keystore", _EXTRAS)
 _DIGITS = re.compile(f"[0-9a-f]{{{2 * KEY_LENGTH}}}")
-_PROBE = b"check"  # no key of a row
+PROBE = b"check"
+"""What is tried out is kept under this: it is the key of no row."""
+
+BLIND = "the datastore writes without comparing revisions: rows would be lost"
+"""Reason of a refusal: nobody must use such a datastore."""
 
 
 class RowConflict(StoreRefused):
@@ -95,9 +99,10 @@ class Keystore(Protocol):
         ...
 
     async def check(self) -> None:
-        """Raise an error if the keystore can't be used as it is configured.
+        """Raise an error if a process that seals can't use the keystore as it is configured.
 
-        Such as: wrong address, missing table or bucket, no permission to write.
+        Such as: wrong address, missing table or bucket, no permission to read a row or to put a new one. What it leaves
+        there, if anything, is no row.
         """
         ...
 
@@ -126,15 +131,15 @@ async def try_out(keystore: Keystore) -> None:
     Raises:
         StoreRefused: the datastore does not compare revisions.
     """
-    kept = await keystore.get(_PROBE)
+    kept = await keystore.get(PROBE)
     with suppress(RowConflict):  # somebody else is trying it out as well
-        await keystore.put(_PROBE, b"", kept.revision if kept else None)
+        await keystore.put(PROBE, b"", kept.revision if kept else None)
     for wrong in (None, "0" * 32):
         try:
-            await keystore.put(_PROBE, b"", wrong)
+            await keystore.put(PROBE, b"", wrong)
         except RowConflict:
             continue
-        raise StoreRefused("the datastore writes without comparing revisions: rows would be lost")
+        raise StoreRefused(BLIND)
 
 
 class KeystoreProvider(Protocol):

@@ -12,11 +12,12 @@ logger = logging.getLogger("envelope_codec")
 
 _LINES_A_SECOND = 20
 _KEYSTORE_FIX = "`envelope-codec keystore check` says what is wrong with the keystore"
+_RETIRED = "; payloads of a master key that was retired need their keystore: docs/rekeying.md"
 _FIXES = {
     "KeyDenied": "enable the key or give the permission back, unless it was withdrawn on purpose: `envelope-codec "
-    "doctor` says what is missing",
+    f"doctor` says what is missing{_RETIRED}",
     "KeyNotConfigured": "name the master key in key, backup_keys or decrypt_keys of that namespace, and check with "
-    "`envelope-codec doctor`",
+    f"`envelope-codec doctor`{_RETIRED}",
 }
 
 

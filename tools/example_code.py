@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = ROOT / "examples" / "third_party"
-PAGES = (ROOT / "docs" / "write-a-provider.md",)
+PAGES = tuple(ROOT / "docs" / f"write-a-{what}.md" for what in ("provider", "keystore"))
 
 _SHOWN = re.compile(r"<!-- file: (\S+) -->\n\n```(\w+)\n.*?\n```\n", re.DOTALL)
 

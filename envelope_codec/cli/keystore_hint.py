@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum
 
 from envelope_codec.aws.meanings import CREDENTIALS, LOG_IN
 from envelope_codec.cli.store_hint import STORE_HINTS, general_hint
 from envelope_codec.errors import EnvelopeError
-
-
-class Use(Enum):
-    """What a role does with a keystore."""
-
-    OPEN = "reads rows, each by its key"
-    PUBLISH = "reads rows, and writes new ones"
-    COMMAND = "lists rows, and writes them: rewrap, export, import"
-
+from envelope_codec.keystore_role import Role
 
 _DYNAMODB = {
     "the table does not exist in this region and account": "make the table: envelope-codec keystore ddl prints the "
@@ -47,24 +38,34 @@ _DYNAMODB = {
 KEYSTORE_HINTS: Mapping[str, Mapping[str, str]] = {**STORE_HINTS, "dynamodb": _DYNAMODB}
 """By scheme and reason."""
 
-_SQL = ("SELECT", "SELECT, INSERT and UPDATE", "SELECT, INSERT and UPDATE")
-_REDIS = ("HMGET", "HMGET and EVAL with HGET and HSET", "HMGET, SCAN and EVAL with HGET and HSET")
+_SQL = ("SELECT", "SELECT and INSERT", "SELECT, INSERT and UPDATE", "SELECT", "SELECT, INSERT and UPDATE")
+_REDIS_WRITES = "HMGET, EVAL, HGET and HSET"
+_REDIS = ("HMGET", _REDIS_WRITES, _REDIS_WRITES, "HMGET and SCAN", "HMGET, SCAN, EVAL, HGET and HSET")
+_FILE = ("read", "read and write", "read and write", "read", "read and write")
 _PERMISSIONS = {
-    # for each Use
-    "s3": ("s3:GetObject", "s3:PutObject and s3:GetObject", "s3:PutObject, s3:GetObject and s3:ListBucket"),
+    # for each Role
+    "s3": (
+        "s3:GetObject",
+        "s3:GetObject and s3:PutObject",
+        "s3:GetObject and s3:PutObject",
+        "s3:GetObject and s3:ListBucket",
+        "s3:GetObject, s3:PutObject and s3:ListBucket",
+    ),
     **dict.fromkeys(("postgresql", "sqlite", "mysql", "mariadb"), _SQL),
     **dict.fromkeys(("redis", "rediss"), _REDIS),
-    "mongodb": ("find", "find, insert and update", "find, insert and update"),
+    "mongodb": ("find", "find and insert", "find, insert and update", "find", "find, insert and update"),
     "dynamodb": (
         "dynamodb:GetItem",
         "dynamodb:GetItem and dynamodb:PutItem",
+        "dynamodb:GetItem and dynamodb:PutItem",
+        "dynamodb:GetItem and dynamodb:Query",
         "dynamodb:GetItem, dynamodb:PutItem and dynamodb:Query",
     ),
-    "file": ("read", "read and write", "read and write"),
+    "file": _FILE,
 }
 
 
-def keystore_hint(scheme: str, error: EnvelopeError, use: Use) -> str:
+def keystore_hint(scheme: str, error: EnvelopeError, role: Role) -> str:
     """Say what to do about ``error``.
 
     A hint on a store that says what only a store has is none for a keystore.
@@ -72,13 +73,13 @@ def keystore_hint(scheme: str, error: EnvelopeError, use: Use) -> str:
     Args:
         scheme: the scheme of the keystore's URL, up to a ``+``.
         error: what the keystore raised.
-        use: what it was to be used for.
+        role: what it was to be used for.
     """
     text = KEYSTORE_HINTS.get(scheme, {}).get(error.reason, "")
     text = text.replace("envelope-codec storage ddl", "envelope-codec keystore ddl").replace("payloads", "rows")
     if not text or "storage gc" in text or "former_storage" in text:
         text = general_hint(error)
-    fix = text.format(permission=_PERMISSIONS.get(scheme, ("", "", ""))[list(Use).index(use)])
-    if use is Use.PUBLISH and "{permission}" in text:
+    fix = text.format(permission=_PERMISSIONS.get(scheme, _FILE)[list(Role).index(role)])
+    if role is Role.seal and "{permission}" in text:
         fix += "; if this role only opens, set sealing = false"
     return fix

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from envelope_codec.cli.keystore_hint import Use, keystore_hint
+from envelope_codec.cli.keystore_hint import keystore_hint
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.errors import ConfigurationError, EnvelopeError
 from envelope_codec.keystore import KeystoreUrl
 from envelope_codec.keystore_client import KeystoreClient
+from envelope_codec.keystore_role import Role
 
 _SECONDS = 30.0
 
@@ -35,6 +36,6 @@ async def open_keystore(url: KeystoreUrl) -> AsyncIterator[KeystoreClient]:
         await client.aclose()
 
 
-def explain(url: KeystoreUrl, error: EnvelopeError) -> str:
-    """Say what ``error`` is, which the keystore raised, and what to do about it."""
-    return f"the keystore: {error}. To do: {keystore_hint(url.scheme, error, Use.COMMAND)}"
+def explain(url: KeystoreUrl, error: EnvelopeError, role: Role = Role.rewrap) -> str:
+    """Say what ``error`` is, which the keystore raised, and what to do so that it serves ``role``."""
+    return f"the keystore: {error}. To do: {keystore_hint(url.scheme, error, role)}"

@@ -18,6 +18,7 @@ _REASONS = {
     "ResourceNotFoundException": "the table does not exist in this region and account",
     "AccessDeniedException": "permission on the table is missing",
     "AccessDenied": "permission on the table is missing",
+    "403": "permission on the table is missing",  # in words that are not DynamoDB's
     "ValidationException": "the table has another key than the ddl command prints, or its name is not valid",
     "ItemCollectionSizeLimitExceededException": "the table is full: a local index bounds it",
     "UnknownOperationException": "its server does not do what was asked for",

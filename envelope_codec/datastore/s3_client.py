@@ -98,13 +98,17 @@ def make_client(options: Mapping[str, str], setting: str = "storage") -> S3Clien
     return client
 
 
+def is_amazon(options: Mapping[str, str]) -> bool:
+    """Say whether the options of a URL lead to Amazon's own S3."""
+    host = urlsplit(options.get("endpoint", "")).hostname or "amazonaws.com"
+    return f".{host}".endswith((".amazonaws.com", ".amazonaws.com.cn"))
+
+
 def _checksum_settings(options: Mapping[str, str]) -> dict[str, Any]:
     """Return the settings that keep boto3 from sending checksums to servers other than Amazon's, which may refuse them.
 
     Nothing is lost without them: the claim that Temporal keeps has a digest of the payload.
     """
-    host = urlsplit(options.get("endpoint", "")).hostname or "amazonaws.com"
-    is_amazon = f".{host}".endswith((".amazonaws.com", ".amazonaws.com.cn"))
-    if is_amazon or not hasattr(Config(), "request_checksum_calculation"):
+    if is_amazon(options) or not hasattr(Config(), "request_checksum_calculation"):
         return {}
     return {"request_checksum_calculation": "when_required", "response_checksum_validation": "when_required"}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sqlalchemy import text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
@@ -37,8 +39,10 @@ class Database:
         self._engine = make_engine(url, setting)
         self.dialect = self._engine.dialect
 
-    async def run(self, operation: str, statement: Any) -> Any:
+    async def run(self, operation: str, statement: Any, values: Mapping[str, Any] | None = None) -> Any:
         """Run one statement, which commits itself. Return its rows if it has any, else how many rows it changed.
+
+        ``values`` are of its parameters, if it has any.
 
         Raises:
             Conflict: a constraint refuses what is put.
@@ -48,7 +52,7 @@ class Database:
             async with self._engine.connect() as connection:
                 connected = True
                 try:
-                    result = await connection.execute(statement)
+                    result = await connection.execute(statement, values)
                 except DBAPIError as error:
                     if is_read_only(error.orig):
                         await connection.invalidate()  # the next connection may lead to the primary
@@ -64,6 +68,34 @@ class Database:
             if connected:
                 raise
             raise OPTIONS.error(operation) from None
+
+    async def rehearse(self, statements: Sequence[Any]) -> list[int]:
+        """Run statements that write, and undo them all. Return how many rows each one changed.
+
+        Raises:
+            Conflict: a constraint refuses what the last one puts.
+        """
+        changed: list[int] = []
+        try:
+            async with self._engine.connect() as connection:
+                await connection.execute(text("BEGIN"))
+                try:
+                    for statement in statements:
+                        changed.append((await connection.execute(statement)).rowcount)
+                except IntegrityError:
+                    await connection.execute(text("ROLLBACK"))
+                    raise
+                except BaseException:
+                    await connection.invalidate()  # and with it what was begun
+                    raise
+                await connection.execute(text("ROLLBACK"))
+        except IntegrityError as error:
+            if len(changed) == len(statements) - 1:
+                raise Conflict from None
+            raise _translate(error, "put") from None
+        except (SQLAlchemyError, OSError) as error:
+            raise _translate(error, "put") from None
+        return changed
 
     async def close(self) -> None:
         """Release the connections."""

@@ -14,9 +14,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 from envelope_codec.aws.credentials_error import CredentialsUnavailable
 from envelope_codec.aws.meanings import NO_CONFIGURATION
 from envelope_codec.datastore.aws_client import AwsClient, make_boto3_client, parse_options
+from envelope_codec.datastore.aws_policy import aws_policy
 from envelope_codec.datastore.dynamodb_error import code_of, translate
 from envelope_codec.errors import ConfigurationError, StoreRefused
-from envelope_codec.keystore import KEY_LENGTH, Kept, conflict, try_out
+from envelope_codec.keystore import KEY_LENGTH, PROBE, Kept, conflict
+from envelope_codec.keystore_role import Role, replace_nothing
 
 _T = TypeVar("_T")
 
@@ -24,14 +26,20 @@ _OPTIONS = frozenset(("region", "endpoint", "profile"))
 _PAGE = 200
 _CONFLICT = "ConditionalCheckFailedException"
 _SHARDS = "0123456789abcdef"
+_ACTIONS = {
+    Role.open: ["dynamodb:GetItem"],
+    Role.seal: ["dynamodb:GetItem", "dynamodb:PutItem"],
+    Role.share: ["dynamodb:GetItem", "dynamodb:PutItem"],
+    Role.export: ["dynamodb:GetItem", "dynamodb:Query"],
+    Role.rewrap: ["dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem"],
+}
 
 
 class DynamoDbKeystore:
     """A `Keystore` in a table: ``dynamodb://TABLE?region=…&endpoint=…&profile=…``.
 
-    Credentials are found as by any AWS tool. A worker's role needs ``dynamodb:GetItem`` and ``dynamodb:PutItem``;
-    listing needs ``dynamodb:Query``. The keystore does not make the table: `ddl` has the command. DynamoDB keeps an
-    order only within a partition key, which is the first hex digit of the row's key, so that 16 queries list all.
+    Credentials are found as by any AWS tool. The keystore does not make the table: `ddl` has the command. DynamoDB
+    keeps an order only within a partition key, which is the first hex digit of the row's key: 16 queries list all.
     """
 
     def __init__(self, url: str) -> None:
@@ -102,8 +110,21 @@ class DynamoDbKeystore:
                 start = page.get("LastEvaluatedKey") and {"ExclusiveStartKey": page["LastEvaluatedKey"]}
 
     async def check(self) -> None:
-        """Put an item that is no row. Raises if that is not possible."""
-        await try_out(self)
+        """Read, and replace what is not there. Raises if that is not possible."""
+        await self.get(PROBE)
+        await self.try_create()
+
+    async def try_create(self) -> None:
+        """Replace what is not there: DynamoDB has one permission for both."""
+        await replace_nothing(self)
+
+    async def try_replace(self) -> None:
+        """Do as `try_create` does."""
+        await self.try_create()
+
+    def grants(self, role: Role) -> str:
+        """Return the policy that grants ``role`` what it needs. The region and the account are to be filled in."""
+        return aws_policy([(_ACTIONS[role], f"arn:aws:dynamodb:REGION:ACCOUNT:table/{self._name}")])
 
     async def close(self) -> None:
         """Release the connections."""

@@ -5,16 +5,19 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shlex
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from envelope_codec.datastore.folder import Folder
 from envelope_codec.errors import StoreUnavailable
-from envelope_codec.keystore import Kept, conflict, key_of_digits, try_out
+from envelope_codec.keystore import PROBE, Kept, conflict, key_of_digits
+from envelope_codec.keystore_role import Role
 
 _PAGE = 200
 _LOCK_SECONDS = 5.0
@@ -50,8 +53,22 @@ class FileKeystore:
                 yield kept
 
     async def check(self) -> None:
-        """Put a file that is no row. Raises if that is not possible."""
-        await try_out(self)
+        """Read, and make a file and take it away again. Raises if that is not possible."""
+        await self.get(PROBE)
+        await self.try_create()
+
+    async def try_create(self) -> None:
+        """Lock the directory, and make a file in it that is taken away again."""
+        await self._folder.call("put", self._try)
+
+    async def try_replace(self) -> None:
+        """Do as `try_create` does: a directory has one permission for both."""
+        await self.try_create()
+
+    def grants(self, role: Role) -> str:
+        """Return the command that gives the directory to the one user that all processes must have."""
+        path = shlex.quote(str(self._folder.path))
+        return f"chown -R USER {path} && chmod -R u+rwX,go= {path}"
 
     async def close(self) -> None:
         """End the threads. Does not wait for calls under way."""
@@ -78,6 +95,11 @@ class FileKeystore:
             if (kept.revision if kept else None) != revision:
                 raise conflict()
             self._folder.write(self._path(key), data)
+
+    def _try(self) -> None:
+        self._folder.check()
+        with _locked(self._folder.path / _LOCK), TemporaryFile(dir=self._folder.path) as file:
+            file.write(bytes(1))
 
     def _list(self) -> list[bytes]:
         folders = [path for path in self._folder.path.iterdir() if path.is_dir()]

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 from pymongo import WriteConcern
+from pymongo.errors import WriteError
 
 from envelope_codec._frames import frameless
 from envelope_codec.datastore.mongodb_connection import Duplicate, MongoConnection
 from envelope_codec.errors import StoreRefused
-from envelope_codec.keystore import Kept, conflict, key_of_digits, try_out
+from envelope_codec.keystore import PROBE, Kept, conflict, key_of_digits
+from envelope_codec.keystore_role import Role, replace_nothing
 
 _PAGE = 200
+_ACTIONS = {
+    Role.open: ["find"],
+    Role.seal: ["find", "insert"],
+    Role.share: ["find", "insert", "update"],
+    Role.export: ["find"],
+    Role.rewrap: ["find", "insert", "update"],
+}
+_NO_ID = (2, 53)  # codes of MongoDB: an array is no id
 _AFTER_DIGITS = "g"  # greater than any key in hex
 
 
@@ -70,12 +82,38 @@ class MongoKeystore:
             last = found[-1]["_id"]
 
     async def check(self) -> None:
-        """Put a document that is no row. Raises if that is not possible."""
-        await try_out(self)
+        """Read, and put what can't be put. Raises if that is not possible."""
+        await self.get(PROBE)
+        await self.try_create()
+
+    async def try_create(self) -> None:
+        """Put a document whose id MongoDB takes from nobody: it asks for the permission first.
+
+        A server that takes it keeps that one document, which is no row.
+        """
+        with suppress(Duplicate):
+            await self._connection.call("put", self._put_what_is_refused())
+
+    async def try_replace(self) -> None:
+        """Replace what is not there."""
+        await replace_nothing(self)
+
+    def grants(self, role: Role) -> str:
+        """Return the command that makes a role which has what ``role`` needs."""
+        resource = {"db": self._rows.database.name, "collection": self._rows.name}
+        privileges = [{"resource": resource, "actions": _ACTIONS[role]}]
+        return f"db.createRole({json.dumps({'role': f'envelope_{role.value}', 'privileges': privileges, 'roles': []})})"
 
     async def close(self) -> None:
         """Release the connections."""
         await self._connection.close()
+
+    async def _put_what_is_refused(self) -> None:
+        try:
+            await self._rows.insert_one({"_id": [], "data": b"", "revision": ""})
+        except WriteError as error:
+            if error.code not in _NO_ID:
+                raise
 
 
 def _kept(key: bytes, document: dict[str, Any]) -> Kept | None:

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from envelope_codec.datastore.s3_client import Boto3Client, in_our_errors, make_client, parse_bucket
+from envelope_codec.datastore.aws_policy import aws_policy
+from envelope_codec.datastore.s3_client import Boto3Client, in_our_errors, is_amazon, make_client, parse_bucket
 from envelope_codec.datastore.s3_error import MISSING, code_of
 from envelope_codec.errors import PayloadMissing
-from envelope_codec.keystore import Kept, conflict, key_of_digits, try_out
+from envelope_codec.keystore import PROBE, Kept, conflict, key_of_digits, try_out
+from envelope_codec.keystore_role import Role, replace_nothing
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -27,13 +29,13 @@ _CONFLICTS = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
 class S3Keystore:
     """A `Keystore` in a bucket: ``s3://BUCKET/PREFIX?region=…&endpoint=…&profile=…&addressing=path``.
 
-    Credentials are found as by any AWS tool. A worker's role needs ``s3:PutObject``, ``s3:GetObject`` and
-    ``s3:ListBucket``: without the last, S3 does not tell a row that is missing from one that may not be read. A row is
-    an object, and its revision is the object's ETag.
+    Credentials are found as by any AWS tool. Every role needs ``s3:ListBucket``: without it, S3 does not tell a row
+    that is missing from one that may not be read. A row is an object, and its revision is the object's ETag.
     """
 
     def __init__(self, url: str) -> None:
         self._bucket, self._prefix, options = parse_bucket(url, "keystore")
+        self._amazon = is_amazon(options)
         self._s3 = Boto3Client(make_client(options, "keystore"), lambda: make_client(options, "keystore"))
 
     async def get(self, key: bytes) -> Kept | None:
@@ -91,8 +93,29 @@ class S3Keystore:
             start = {"ContinuationToken": page["NextContinuationToken"]}
 
     async def check(self) -> None:
-        """Put an object that is no row. Raises if that is not possible, or if the server ignores conditions."""
-        await try_out(self)
+        """Read, and replace what is not there. Raises if that is not possible, or if the server ignores conditions.
+
+        Of a server that is not Amazon's, not all can be proved so. An empty object is put there, which is no row and
+        stays, and is not overwritten any more.
+        """
+        await self.get(PROBE)
+        await self.try_create()
+
+    async def try_create(self) -> None:
+        """Replace what is not there: S3 asks for the same permission."""
+        await (replace_nothing(self) if self._amazon else try_out(self))
+
+    async def try_replace(self) -> None:
+        """Do as `try_create` does: S3 has one permission for both."""
+        await self.try_create()
+
+    def grants(self, role: Role) -> str:
+        """Return the policy that grants ``role`` what it needs."""
+        bucket = f"arn:aws:s3:::{self._bucket}"
+        writes = ["s3:PutObject"] if role in (Role.seal, Role.share, Role.rewrap) else []
+        return aws_policy(
+            [(["s3:GetObject", *writes], f"{bucket}/{self._prefix}*"), (["s3:ListBucket"], bucket)],
+        )
 
     async def close(self) -> None:
         """Release the connections."""

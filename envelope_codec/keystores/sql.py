@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from sqlalchemy import Column, LargeBinary, MetaData, String, Table, insert, select, update
+from sqlalchemy import Column, LargeBinary, MetaData, String, Table, and_, bindparam, case, insert, or_, select, update
 from sqlalchemy.dialects import mysql
 
 from envelope_codec._frames import frameless
@@ -13,9 +14,19 @@ from envelope_codec.datastore.sql_database import Conflict, Database
 from envelope_codec.datastore.sql_ddl import render_ddl, split_name
 from envelope_codec.datastore.sql_engine import parse_url
 from envelope_codec.datastore.sql_meanings import CONSTRAINT
-from envelope_codec.keystore import KEY_LENGTH, Kept, conflict, try_out
+from envelope_codec.errors import StoreRefused
+from envelope_codec.keystore import KEY_LENGTH, PROBE, Kept, conflict
+from envelope_codec.keystore_role import Role, replace_nothing
+from envelope_codec.keystore_row import MAX_ROW
 
 _PAGE = 200
+_PRIVILEGES = {
+    Role.open: "SELECT",
+    Role.seal: "SELECT, INSERT",
+    Role.share: "SELECT, INSERT, UPDATE",
+    Role.export: "SELECT",
+    Role.rewrap: "SELECT, INSERT, UPDATE",
+}
 
 
 class SqlKeystore:
@@ -23,7 +34,6 @@ class SqlKeystore:
 
     ``table`` may have a schema before it. Everything else in the URL is SQLAlchemy's. If the URL names no driver, the
     driver is ``psycopg``, ``aiosqlite`` or ``asyncmy``. The keystore does not make the table: `ddl` has the statement.
-    A worker's role needs SELECT, INSERT and UPDATE.
     """
 
     @frameless
@@ -31,6 +41,7 @@ class SqlKeystore:
         parsed = parse_url(url, "keystore")
         self._table = _make_table(parsed.query.get("table", "envelope_keystore"))
         self._database = Database(parsed.difference_update_query(["table"]), "keystore")
+        self._statements: dict[int, Any] = {}
 
     @property
     def ddl(self) -> str:
@@ -60,6 +71,28 @@ class SqlKeystore:
             raise conflict()
         return fresh
 
+    async def get_each(self, keys: Sequence[bytes]) -> list[Kept | None]:
+        """Do as `Batches.get_each` says, in one statement."""
+        table = self._table.c
+        statement = select(table.row_key, table.data, table.revision).where(table.row_key.in_(keys))
+        rows = await self._database.run("get", statement)
+        found = {bytes(key): Kept(bytes(key), bytes(data), str(revision)) for key, data, revision in rows}
+        return [found.get(key) for key in keys]
+
+    async def replace_each(self, changes: Sequence[Kept]) -> list[str | None]:
+        """Do as `Batches.replace_each` says, in one statement: it commits as a whole, and locks rows in one order."""
+        fresh = {change.key: os.urandom(16).hex() for change in changes}
+        try:
+            changed = await self._database.run("put", self._replacing(len(changes)), _values(changes, fresh))
+        except Conflict:
+            raise CONSTRAINT.error("put") from None
+        if changed == len(changes):
+            return list(fresh.values())
+        table = self._table.c
+        statement = select(table.row_key, table.revision).where(table.row_key.in_(list(fresh)))
+        there = {bytes(key): revision for key, revision in await self._database.run("put", statement)}
+        return [revision if there.get(key) == revision else None for key, revision in fresh.items()]
+
     async def rows(self, after: bytes = b"") -> AsyncIterator[Kept]:
         """Yield all rows whose key is greater than ``after``."""
         table = self._table.c
@@ -74,12 +107,49 @@ class SqlKeystore:
             after = bytes(rows[-1][0])
 
     async def check(self) -> None:
-        """Put a row that is none. Raises if that is not possible."""
-        await try_out(self)
+        """Read, and put a row that is none and undo it. Raises if that is not possible."""
+        await self.get(PROBE)
+        await self.try_create()
+
+    async def try_create(self) -> None:
+        """Put the largest row twice, and undo it. The second must be refused."""
+        key = os.urandom(KEY_LENGTH - 1)
+        put = insert(self._table).values({"row_key": key, "data": bytes(MAX_ROW), "revision": "0" * 32})
+        try:
+            await self._database.rehearse([put, put])
+        except Conflict:
+            pass
+        else:
+            raise StoreRefused("the table has no primary key, or another one: make it as the ddl command prints it")
+        if await self.get(key) is not None:
+            raise StoreRefused("the table can't undo what is put: make it of an engine with transactions (InnoDB)")
+
+    async def try_replace(self) -> None:
+        """Update no row."""
+        await replace_nothing(self)
+
+    def grants(self, role: Role) -> str:
+        """Return the statement that grants ``role`` what it needs."""
+        if self._database.dialect.name == "sqlite":
+            return "SQLite has no roles: the user of the process must be able to write to the file and its folder."
+        table = self._database.dialect.identifier_preparer.format_table(self._table)
+        return f"GRANT {_PRIVILEGES[role]} ON {table} TO envelope_{role.value};"
 
     async def close(self) -> None:
         """Release the connections."""
         await self._database.close()
+
+    def _replacing(self, count: int) -> Any:
+        """Make the statement that replaces all of so many rows that have their revisions. It is kept: it costs more."""
+        if count not in self._statements:
+            table = self._table.c
+            given = [_given(number) for number in range(count)]
+            named = [and_(table.row_key == one.key, table.revision == one.before) for one in given]
+            data = case(*((table.row_key == one.key, one.data) for one in given))
+            revisions = case(*((table.row_key == one.key, one.fresh) for one in given))
+            statement = update(self._table).where(or_(*named)).values(data=data, revision=revisions)
+            self._statements[count] = statement
+        return self._statements[count]
 
     async def _insert(self, row: dict[str, object]) -> None:
         try:
@@ -89,6 +159,29 @@ class SqlKeystore:
                 "put", select(self._table.c.revision).where(self._table.c.row_key == row["row_key"])
             )
             raise (conflict() if found else CONSTRAINT.error("put")) from None
+
+
+class _Given(NamedTuple):
+    """What is given of one of several rows that are replaced."""
+
+    key: Any
+    before: Any
+    data: Any
+    fresh: Any
+
+
+def _given(number: int) -> _Given:
+    types = (LargeBinary(), String(), LargeBinary(), String())
+    parts = zip(_Given._fields, types, strict=True)
+    return _Given(*(bindparam(f"{name}_{number}", type_=kind) for name, kind in parts))
+
+
+def _values(changes: Sequence[Kept], fresh: Mapping[bytes, str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for number, change in enumerate(changes):
+        given = _Given(change.key, change.revision, change.data, fresh[change.key])
+        values |= {f"{name}_{number}": value for name, value in given._asdict().items()}
+    return values
 
 
 def _make_table(name: object) -> Table:

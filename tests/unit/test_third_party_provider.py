@@ -94,11 +94,12 @@ def test_the_example_passes_the_suites_that_are_shipped(provider: Path, tmp_path
     command += ["--rootdir", str(SOURCE), str(SOURCE / "tests")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=150, env=environment, cwd=tmp_path)
     assert done.returncode == 0, done.stdout
-    assert "106 passed" in done.stdout
+    assert "125 passed" in done.stdout
 
 
 def test_the_example_imports_nothing_but_what_is_public() -> None:
-    public = {"errors", "kms", "provider", "store", "testing.conformance", "testing.store_conformance"}
+    public = {"errors", "keystore", "kms", "provider", "store"}
+    public |= {f"testing.{suite}conformance" for suite in ("", "store_", "keystore_")}
     named = re.findall(r"^(?:from|import) (envelope_codec\S*)", example_code(), re.MULTILINE)
     assert named
     assert {name.removeprefix("envelope_codec.") for name in named} <= public
@@ -108,10 +109,11 @@ def test_the_page_shows_the_example_as_it_is(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.syspath_prepend(str(ROOT / "tools"))
     import example_code as tool  # type: ignore[import-not-found]
 
-    (page,) = tool.PAGES
-    text = page.read_text("utf-8")
-    assert tool.page(text) == text, "run: python tools/example_code.py"
-    shown = set(tool.shown_files(text))
+    shown = set[str]()
+    for page in tool.PAGES:
+        text = page.read_text("utf-8")
+        assert tool.page(text) == text, "run: python tools/example_code.py"
+        shown |= set(tool.shown_files(text))
     there = {str(path.relative_to(SOURCE)) for path in SOURCE.rglob("*.py")} - {"tests/acme_server.py"}
     assert shown == there | {"pyproject.toml"}
     sys.modules.pop("example_code")
@@ -158,6 +160,27 @@ asyncio.run(main())
 @pytest.mark.slow
 def test_an_installed_store_is_found_by_its_scheme_and_keeps_what_is_sealed(provider: Path) -> None:
     assert python(STORING, provider) == "True"
+
+
+@pytest.mark.slow
+def test_an_installed_keystore_is_found_by_its_scheme_and_gets_what_a_keyring_publishes(provider: Path) -> None:
+    code = """
+import asyncio
+from envelope_codec import EnvelopeConfig
+from envelope_codec.keystore import Keystore, parse_keystore_url
+from envelope_codec.testing import FakeKms
+
+async def main():
+    keyring = EnvelopeConfig(key=FakeKms(), keystore="acmekeystore://shelf").keyring()
+    await keyring.sealing_key("default")
+    keyring.close()
+    keystore = parse_keystore_url("acmekeystore://shelf").open()
+    assert isinstance(keystore, Keystore)
+    print(len([kept async for kept in keystore.rows()]))
+
+asyncio.run(main())
+"""
+    assert python(code, provider) == "1"
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -34,6 +35,9 @@ def doctor(
     ] = None,
     address: AddressOption = None,
     profile: ProfileOption = None,
+    keystore_backup: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="What keystore export wrote: say whether a restore would serve.")
+    ] = None,
     timeout: Annotated[
         float, typer.Option(metavar="SECONDS", min=0.1, help="End by then, even if a server gives no answer.")
     ] = 30.0,
@@ -53,7 +57,7 @@ def doctor(
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC writes to standard error by itself
     request, calls = None, Calls()
     try:
-        request = _load_request(key, config, namespace, address, profile)
+        request = _load_request(key, config, namespace, address, profile, keystore_backup)
     except ConfigurationError as error:
         fix = "correct the setting or the file that is named"
         finding = problem(Code.configuration_invalid, "configuration", str(error), fix)
@@ -69,7 +73,12 @@ def doctor(
 
 
 def _load_request(
-    key: str | None, file: str | None, named: Sequence[str] | None, address: str | None, profile: str | None
+    key: str | None,
+    file: str | None,
+    named: Sequence[str] | None,
+    address: str | None,
+    profile: str | None,
+    backup: Path | None,
 ) -> Request:
     try:
         configuration = load_configuration(key, file)
@@ -80,4 +89,6 @@ def _load_request(
         leave(f"nothing to examine: name a key, or {WAYS_TO_CONFIGURE}", 2)
     except (NothingToExamine, ConnectionUnusable) as error:
         leave(str(error), 2)
-    return Request(configuration, list(dict.fromkeys(names)), bool(named), connection, server)
+    if backup is not None and configuration.config.keystore is None:
+        raise typer.BadParameter("goes with a keystore, and none is configured", param_hint="--keystore-backup")
+    return Request(configuration, list(dict.fromkeys(names)), bool(named), connection, server, backup)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from envelope_codec.cli.configuration import Configuration
 from envelope_codec.cli.connection import Connection
@@ -48,6 +49,7 @@ class Request:
         asked: whether somebody named these namespaces.
         connection: the Temporal server, or None if it is not to be asked.
         server: the settings of the codec server, if there are any.
+        keystore_backup: a file of ``keystore export`` to be examined, or None.
     """
 
     configuration: Configuration
@@ -55,6 +57,7 @@ class Request:
     asked: bool
     connection: Connection | None
     server: ServerConfig | None = None
+    keystore_backup: Path | None = None
 
 
 @dataclass
@@ -84,7 +87,9 @@ async def diagnose(request: Request, deadline: Deadline, calls: Calls, words: Pr
     keys = [key for namespace in namespaces for key in sealing_keys(config, namespace)]
     # Awaited last: a store that gives no answer takes all the time there is, which the other calls need too.
     stores = asyncio.create_task(probe_stores(config, deadline, calls, words))
-    keystore = asyncio.create_task(probe_keystore(config, deadline, calls, words))
+    keystore = asyncio.create_task(
+        probe_keystore(config, deadline, calls, words, namespaces=request.namespaces, backup=request.keystore_backup)
+    )
     probes, read, issuers = await asyncio.gather(
         check.run(keys, purpose, deadline),
         _read(request.connection, namespaces, deadline),

@@ -50,6 +50,11 @@ class Code(str, Enum):
     keystore_rows_unread = "keystore-rows-unread"
     keystore_rows_malformed = "keystore-rows-malformed"
     sharing_policy = "sharing-policy"
+    keystore_of_others = "keystore-of-others"
+    keystore_backup_unusable = "keystore-backup-unusable"
+    keystore_backup_lacks_rows = "keystore-backup-lacks-rows"
+    keystore_backup_not_opened = "keystore-backup-not-opened"
+    keystore_backup_unproved = "keystore-backup-unproved"
 
     issuer_keys_unavailable = "issuer-keys-unavailable"
     issuers_not_asked = "issuers-not-asked"

@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 
 from envelope_codec.cli.doctor.answer import Answer
+from envelope_codec.cli.doctor.keystore_backup import BackupProbe
 from envelope_codec.cli.keys.call import Calls, Deadline
+from envelope_codec.cli.keys.master_keys import MasterKeys
 from envelope_codec.cli.logs import ProviderWords
 from envelope_codec.cli.stores import wait_for_sqlite_threads
 from envelope_codec.config import EnvelopeConfig
@@ -20,6 +24,7 @@ from envelope_codec.keystore_row import MalformedRow, parse_row
 from envelope_codec.keystore_sharing import is_slot
 
 _ROWS = 1_000
+_COMPARED = 100_000  # rows, where there is a backup to compare them with
 _TO_CLOSE = 5.0
 
 
@@ -35,6 +40,9 @@ class KeystoreProbe:
         listing: how reading its first rows ended, likewise.
         rows: how many were read.
         malformed: how many of those are no rows.
+        own: how many of those are of namespaces that are examined.
+        whole: whether there are no more rows than were read.
+        backup: what is known of a backup; None if none is to be examined.
     """
 
     keystore: KeystoreUrl | Keystore
@@ -44,6 +52,9 @@ class KeystoreProbe:
     listing: Answer | None = None
     rows: int = 0
     malformed: int = 0
+    own: int = 0
+    whole: bool = False
+    backup: BackupProbe | None = None
 
     @property
     def scheme(self) -> str:
@@ -52,29 +63,57 @@ class KeystoreProbe:
 
 
 async def probe_keystore(
-    config: EnvelopeConfig, deadline: Deadline, calls: Calls, words: ProviderWords
+    config: EnvelopeConfig,
+    deadline: Deadline,
+    calls: Calls,
+    words: ProviderWords,
+    *,
+    namespaces: Sequence[str] = (),
+    backup: Path | None = None,
 ) -> KeystoreProbe | None:
     """Use the keystore, if there is one, in a thread of its own. Return what is known at ``deadline`` at the latest.
 
     With ``sealing = false``, and in direct mode, nothing is published.
+
+    Args:
+        config: names the keystore.
+        deadline: for all of it.
+        calls: runs the thread.
+        words: what the datastore says itself.
+        namespaces: that are examined.
+        backup: a file of ``keystore export``, to be compared with the keystore.
     """
     if config.keystore is None:
         return None
     keystore = KeystoreUrl(config.keystore) if isinstance(config.keystore, str) else config.keystore
     probe = KeystoreProbe(keystore, config.sealing and config.wrapping != "direct")
-    await calls.result(lambda: _examine(probe, words), deadline)
-    return replace(probe)  # a copy: a thread that is late goes on to fill in the original
+    probe.backup = BackupProbe(backup) if backup is not None else None
+    work = partial(_examine, probe, config, frozenset(namespaces), words)
+    await calls.result(work, deadline)
+    # Copies: a thread that is late goes on to fill in the originals.
+    return replace(probe, backup=probe.backup and replace(probe.backup))
 
 
-def _examine(probe: KeystoreProbe, words: ProviderWords) -> None:
+def _examine(probe: KeystoreProbe, config: EnvelopeConfig, namespaces: Collection[str], words: ProviderWords) -> None:
     try:
-        asyncio.run(_ask(probe, words))
+        asyncio.run(_ask(probe, config, namespaces, words))
     except Exception as error:
         if probe.use is None:
             probe.defect = _describe(error)
+    if probe.backup is not None and not probe.backup.defect:
+        masters = MasterKeys()
+        try:
+            probe.backup.open_sample(config, masters)
+        finally:
+            masters.close()
 
 
-async def _ask(probe: KeystoreProbe, words: ProviderWords) -> None:
+async def _ask(probe: KeystoreProbe, config: EnvelopeConfig, namespaces: Collection[str], words: ProviderWords) -> None:
+    if probe.backup is not None:
+        try:
+            probe.backup.read(config)
+        except ConfigurationError as error:
+            probe.backup.defect = str(error)
     async with _opened(probe.keystore) as keystore:
         async with _timed(words) as ended:
             await (keystore.check() if probe.writes else keystore.get(os.urandom(KEY_LENGTH)))
@@ -82,22 +121,28 @@ async def _ask(probe: KeystoreProbe, words: ProviderWords) -> None:
         if probe.use.error is not None:
             return
         async with _timed(words) as ended:
-            await _read(probe, keystore)
+            await _read(probe, keystore, namespaces)
         probe.listing = ended[0]
 
 
-async def _read(probe: KeystoreProbe, keystore: Keystore) -> None:
-    """Count the first rows, and those that are none."""
+async def _read(probe: KeystoreProbe, keystore: Keystore, namespaces: Collection[str]) -> None:
+    """Count the first rows, and those that are none. Look for each in the backup."""
+    most = _ROWS if probe.backup is None or probe.backup.defect else _COMPARED
     async for kept in keystore.rows():
         if is_slot(kept.data):
             continue
+        if probe.rows == most:
+            return
         probe.rows += 1
         try:
-            parse_row(kept.key, kept.data)
+            row = parse_row(kept.key, kept.data)
         except MalformedRow:
             probe.malformed += 1
-        if probe.rows == _ROWS:
-            return
+            continue
+        probe.own += row.namespace in namespaces
+        if probe.backup is not None and not probe.backup.defect:
+            probe.backup.compare(row)
+    probe.whole = True
 
 
 @asynccontextmanager

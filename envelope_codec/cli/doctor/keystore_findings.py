@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from envelope_codec.cli.doctor.answer import Answer
 from envelope_codec.cli.doctor.finding import Code, Finding, advice, problem
 from envelope_codec.cli.doctor.keystore import KeystoreProbe
-from envelope_codec.cli.keystore_hint import Use, keystore_hint
+from envelope_codec.cli.doctor.keystore_backup_findings import backup_findings
+from envelope_codec.cli.keystore_hint import keystore_hint
 from envelope_codec.errors import EnvelopeError, StoreRefused
+from envelope_codec.keystore_role import Role
 
 _SUBJECT = "keystore"
 
@@ -17,6 +19,12 @@ def keystore_findings(probe: KeystoreProbe | None) -> Iterator[Finding]:
     """Say what is wrong with the keystore, and what could not be proved."""
     if probe is None:
         return
+    yield from _use_findings(probe)
+    if probe.backup is not None:
+        yield from backup_findings(probe.backup, probe)
+
+
+def _use_findings(probe: KeystoreProbe) -> Iterator[Finding]:
     if probe.defect:
         yield _unusable(probe.defect)
         return
@@ -44,6 +52,14 @@ def keystore_findings(probe: KeystoreProbe | None) -> Iterator[Finding]:
             "find out who writes there; restore those rows from a backup if master keys that they replace are gone; "
             "a later version's rows need that version",
         )
+    if probe.rows > probe.malformed and not probe.own:
+        yield advice(
+            Code.keystore_of_others,
+            _SUBJECT,
+            f"none of the {probe.rows:,} rows that were read is of a namespace that is examined here",
+            "check that the URL names the keystore of this fleet: what others keep in it does no harm, and what this "
+            "fleet has sealed has its rows elsewhere, if it has any; name namespaces with --namespace",
+        )
 
 
 def _unusable(defect: str) -> Finding:
@@ -68,6 +84,6 @@ def _failure(probe: KeystoreProbe, answer: Answer, error: EnvelopeError) -> Find
         code,
         _SUBJECT,
         f"{what} failed: {error.reason}",
-        keystore_hint(probe.scheme, error, Use.PUBLISH if probe.writes else Use.OPEN),
+        keystore_hint(probe.scheme, error, Role.seal if probe.writes else Role.open),
         answer.words,
     )

@@ -9,6 +9,7 @@ from envelope_codec.cli.doctor.diagnosis import Diagnosis, Request
 from envelope_codec.cli.doctor.finding import Finding, Level
 from envelope_codec.cli.doctor.keys import Probe
 from envelope_codec.cli.doctor.keystore import KeystoreProbe
+from envelope_codec.cli.doctor.keystore_backup import BackupProbe
 from envelope_codec.cli.doctor.recipients import Recipients
 from envelope_codec.cli.doctor.stores import StoreProbe
 from envelope_codec.cli.doctor.survey import Survey
@@ -119,6 +120,15 @@ def _print_keystore(keystore: KeystoreProbe | None, page: Page) -> None:
     page.fact("use", _outcome(keystore.use) + ("" if keystore.writes else " (only read)"))
     if keystore.listing is not None:
         page.fact("rows", f"{_outcome(keystore.listing)}, {keystore.rows:,} read, {keystore.malformed:,} malformed")
+    if keystore.backup is not None:
+        page.fact("backup", _describe_backup(keystore.backup))
+
+
+def _describe_backup(backup: BackupProbe) -> str:
+    if backup.rows is None:
+        return "can't be read" if backup.defect else "not read to its end in time"
+    compared = f"{backup.compared - backup.lacking:,} of {backup.compared:,} rows of the keystore are in it"
+    return f"{plural(backup.rows, 'row')}; {compared}; {backup.opened} of {backup.tried} that were tried open"
 
 
 def _keystore_document(keystore: KeystoreProbe) -> dict[str, Any]:
@@ -126,7 +136,12 @@ def _keystore_document(keystore: KeystoreProbe) -> dict[str, Any]:
     if keystore.defect:
         answer |= {"outcome": "ConfigurationError", "reason": keystore.defect}
     counts = {"rows_read": keystore.rows, "rows_malformed": keystore.malformed}
-    return {"writes": keystore.writes, **answer, "listing": _answer_document(keystore.listing), **counts}
+    backup = None
+    if keystore.backup is not None:
+        names = ("rows", "compared", "lacking", "tried", "opened")
+        backup = {name: getattr(keystore.backup, name) for name in names}
+    listing = _answer_document(keystore.listing)
+    return {"writes": keystore.writes, **answer, "listing": listing, **counts, "backup": backup}
 
 
 def _describe_recipients(counted: Recipients) -> str:

@@ -1,4 +1,4 @@
-"""``envelope-codec keystore``: the table it needs, whether it can be used, and its backup."""
+"""``envelope-codec keystore``: its table and roles, whether it can be used, and its backup."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ import typer
 from envelope_codec.cli.configuration import NothingConfigured, load_configuration
 from envelope_codec.cli.keystore.authentication import keep, make_auth_record, settings_of
 from envelope_codec.cli.keystore.restoration import Restoration
+from envelope_codec.cli.keystore.trial import WORDS, Trial, configured_role, try_operations
 from envelope_codec.cli.keystore_file import NewRows, RowFile, new_row_file
+from envelope_codec.cli.keystore_hint import keystore_hint
 from envelope_codec.cli.keystores import explain, keystore_url, open_keystore
 from envelope_codec.cli.logs import quiet_logs
 from envelope_codec.cli.options import ConfigOption
@@ -25,6 +27,15 @@ from envelope_codec.keys.key_sets import KeySets
 from envelope_codec.keys.keyset import KeySet
 from envelope_codec.keys.namespaces import is_pattern
 from envelope_codec.keystore import KeystoreUrl, parse_keystore_url
+from envelope_codec.keystore_role import Operation, Role, TryableKeystore
+
+_ROLES = {
+    Role.open: "those that only open: the codec server, and workers with sealing = false",
+    Role.seal: "workers that seal",
+    Role.share: "workers that seal with shared wrapping keys",
+    Role.export: "keystore export, and doctor",
+    Role.rewrap: "rewrap, audit --import and keystore import",
+}
 
 _CHANGE = (
     "To put a new record in the place of an old one: give all processes both, the old id first; then both, the new id "
@@ -37,39 +48,75 @@ keystore = typer.Typer(no_args_is_help=True, help="Look after the keystore that 
 @keystore.command()
 def ddl(
     url: Annotated[
-        str | None, typer.Argument(metavar="URL", help="A SQL database. Without it, the configured keystore is taken.")
+        str | None, typer.Argument(metavar="URL", help="A keystore. Without it, the configured one is taken.")
     ] = None,
     config: ConfigOption = None,
 ) -> None:
-    """Print the SQL statement that makes the table.
+    """Print what makes the table, where there is one, and what gives each role its permissions.
 
-    No database is asked, and nothing is run.
+    No server is asked, and nothing is run.
     """
     named = parse_keystore_url(url) if url is not None else keystore_url(_load_config(config))
-    statements = getattr(named.open(), "ddl", None)
-    if statements is None:
+    opened = named.open()
+    statements = getattr(opened, "ddl", None)
+    if statements is None and not isinstance(opened, TryableKeystore):
         raise ConfigurationError(f"a keystore of the scheme {named.scheme} has no table: it needs no statements")
-    print("-- The table that this version of envelope-codec reads and writes. Read it, then run it yourself.")
-    print(statements, end="")
+    if statements is not None:
+        print("-- The table that this version of envelope-codec reads and writes. Read it, then run it yourself.")
+        print(statements, end="")
+    if isinstance(opened, TryableKeystore):
+        _print_grants(opened, "" if statements is None else "-- ")
+
+
+def _print_grants(opened: TryableKeystore, mark: str) -> None:
+    """Print what gives each role its permissions. ``mark`` makes a statement of SQL a comment: names go in first."""
+    told: dict[str, list[Role]] = {}
+    for role in Role:
+        told.setdefault(opened.grants(role), []).append(role)
+    for grants, roles in told.items():
+        print("\n-- For " + "; and for ".join(_ROLES[role] for role in roles) + ":")
+        print(grants if "\n" in grants else mark + grants)
 
 
 @keystore.command()
-def check(config: ConfigOption = None) -> None:
-    """Say whether the keystore can be used, for reading and writing.
+def check(
+    role: Annotated[
+        Role | None,
+        typer.Option(
+            "--for",
+            metavar="ROLE",
+            help="What must be possible: open, seal, export or rewrap. As configured, if left out.",
+        ),
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Say what these credentials may do in the keystore.
 
-    It writes something that is no row. It says what to do about a keystore that can't be used.
+    Each operation is tried, and no row is changed. It says what to do about one that is lacking.
 
-    Exit status: 0 if it can be used, 1 if it can't.
+    Exit status: 0 if it is enough for the role, 1 if it is not.
     """
-    url = keystore_url(_load_config(config))
+    loaded = _load_config(config)
+    url, wanted = keystore_url(loaded), role or configured_role(loaded)
 
-    async def work() -> None:
+    async def work() -> Trial:
         async with open_keystore(url) as opened:
-            await opened.check()
+            return await try_operations(opened)
 
     with quiet_logs(), _leaving_with_a_fix(url):
-        asyncio.run(work())
-    Page().line("The keystore can be used.")
+        trial = asyncio.run(work())
+    if Operation.read in trial.failures:
+        leave(explain(url, trial.failures[Operation.read], wanted), 1)
+    page = Page()
+    page.facts((WORDS[one], str(trial.failures.get(one, "yes"))) for one in Operation)
+    page.line(f"Enough to: {', '.join(one.value for one in Role if trial.lacking(one) is None) or 'nothing'}")
+    error = trial.lacking(wanted)
+    if error is None:
+        return
+    if isinstance(error, StoreRefused) and isinstance(opened := url.open(), TryableKeystore):
+        print(f"What gives it the role {wanted.value}:\n{opened.grants(wanted)}")
+    fix = keystore_hint(url.scheme, error, wanted)
+    leave(f"the keystore: not enough to {wanted.value}: {error}. To do: {fix}", 1)
 
 
 @keystore.command(name="export")

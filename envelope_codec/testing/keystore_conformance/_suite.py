@@ -18,6 +18,8 @@ import pytest
 
 from envelope_codec.errors import StoreRefused
 from envelope_codec.keystore import Kept, Keystore, RowConflict, parse_keystore_url
+from envelope_codec.keystore_batch import MAX_BATCH, Batches
+from envelope_codec.keystore_role import Operation, Role, TryableKeystore, attempt
 from envelope_codec.testing._made import make
 from envelope_codec.testing.store_conformance._harness import StoreHarness, secrets_of, text_expected
 
@@ -110,6 +112,49 @@ class KeystoreConformance:
 
         asyncio.run(use())
 
+    def test_several_rows_are_replaced_in_one_call_each_by_its_revision(self, url: str) -> None:
+        """For a keystore that has the methods of `Batches`."""
+
+        async def use() -> None:
+            keys = [_new_key() for _ in range(MAX_BATCH)]
+            async with _opened(url) as keystore:
+                if not isinstance(keystore, Batches):
+                    return
+                made = [Kept(key, key, await keystore.put(key, key, None)) for key in keys[:-1]]
+                assert await keystore.get_each(keys) == [*made, None]
+                wrong = [0, 7, MAX_BATCH - 1]
+                changes = [
+                    Kept(key, os.urandom(900), made[number].revision if number not in wrong else "0" * 32)
+                    for number, key in enumerate(keys)
+                ]
+                fresh = await keystore.replace_each(changes)
+                assert [number for number, revision in enumerate(fresh) if revision is None] == wrong
+                for number, kept in enumerate(await keystore.get_each(keys)):
+                    if number in wrong:
+                        assert kept == (made[number] if number < len(made) else None)
+                    else:
+                        assert kept == Kept(keys[number], changes[number].data, fresh[number])
+                again = [Kept(kept.key, b"again", kept.revision) for kept in await keystore.get_each(keys[:5]) if kept]
+                assert None not in await keystore.replace_each(again)
+                assert await keystore.replace_each(again) == [None] * 5
+                assert [kept and kept.data for kept in await keystore.get_each(keys[:5])] == [b"again"] * 5
+
+        asyncio.run(use())
+
+    def test_many_large_rows_are_replaced_in_one_call(self, url: str) -> None:
+        async def use() -> None:
+            keys = [_new_key() for _ in range(MAX_BATCH)]
+            async with _opened(url) as keystore:
+                if not isinstance(keystore, Batches):
+                    return
+                made = [Kept(key, bytes(_LARGEST), await keystore.put(key, b"small", None)) for key in keys]
+                fresh = await keystore.replace_each(made)
+                assert await keystore.get_each(keys) == [
+                    Kept(key, bytes(_LARGEST), str(revision)) for key, revision in zip(keys, fresh, strict=True)
+                ]
+
+        asyncio.run(use())
+
     @pytest.mark.parametrize("there", [False, True])
     def test_of_many_writers_at_once_one_succeeds(self, url: str, there: bool) -> None:
         async def use() -> None:
@@ -166,6 +211,19 @@ class KeystoreConformance:
                 await keystore.check()
                 await asyncio.gather(*(keystore.check() for _ in range(4)))
                 assert await _list(keystore) == []
+
+        asyncio.run(use())
+
+    def test_trying_each_operation_out_leaves_no_row(self, url: str) -> None:
+        async def use() -> None:
+            async with _opened(url) as keystore:
+                key = _new_key()
+                kept = Kept(key, b"a row", await keystore.put(key, b"a row", None))
+                for operation in (*Operation, *Operation):
+                    await attempt(keystore, operation)
+                assert await _list(keystore) == [kept]
+                if isinstance(keystore, TryableKeystore):
+                    assert all(keystore.grants(role) for role in Role)
 
         asyncio.run(use())
 

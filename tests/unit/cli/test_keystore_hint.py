@@ -7,9 +7,10 @@ from importlib.metadata import entry_points
 import pytest
 
 from envelope_codec.aws.meanings import CREDENTIALS
-from envelope_codec.cli.keystore_hint import KEYSTORE_HINTS, Use, keystore_hint
+from envelope_codec.cli.keystore_hint import KEYSTORE_HINTS, keystore_hint
 from envelope_codec.datastore import dynamodb_error
 from envelope_codec.errors import EnvelopeError, StoreRefused, StoreUnavailable
+from envelope_codec.keystore_role import Role
 
 SCHEMES = [*(entry.name for entry in entry_points(group="envelope_codec.keystores")), "theirs", ""]
 
@@ -19,11 +20,11 @@ def errors_of(scheme: str) -> list[EnvelopeError]:
     return [StoreRefused("another"), StoreUnavailable("another"), *(StoreRefused(reason) for reason in known)]
 
 
-@pytest.mark.parametrize("use", Use)
+@pytest.mark.parametrize("role", Role)
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_there_is_a_hint_for_every_error_and_it_is_a_keystores(scheme: str, use: Use) -> None:
+def test_there_is_a_hint_for_every_error_and_it_is_a_keystores(scheme: str, role: Role) -> None:
     for error in errors_of(scheme):
-        hint = keystore_hint(scheme, error, use)
+        hint = keystore_hint(scheme, error, role)
         assert hint
         assert not any(word in hint for word in ("storage ddl", "storage gc", "former_storage", "payloads", "{", "  "))
     assert scheme in ("theirs", "") or scheme in KEYSTORE_HINTS
@@ -36,23 +37,23 @@ def test_every_error_of_dynamodb_has_a_hint() -> None:
 
 
 @pytest.mark.parametrize(
-    ("scheme", "reason", "use", "said"),
+    ("scheme", "reason", "role", "said"),
     [
-        ("postgresql", "permission on the table or the database is missing", Use.OPEN, "grant SELECT on the table"),
-        ("postgresql", "permission on the table or the database is missing", Use.PUBLISH, "SELECT, INSERT and UPDATE"),
-        ("postgresql", "permission on the table or the database is missing", Use.PUBLISH, "set sealing = false"),
-        ("s3", "the bucket refused: permission is missing", Use.COMMAND, "s3:ListBucket"),
-        ("redis", "permission is missing: for a command, or for keys with the prefix", Use.COMMAND, "SCAN"),
-        ("dynamodb", "permission on the table is missing", Use.COMMAND, "dynamodb:Query"),
-        ("sqlite", "the table does not exist, or its schema", Use.OPEN, "envelope-codec keystore ddl"),
-        ("file", "the file system is read-only", Use.PUBLISH, "credentials may use it"),
+        ("postgresql", "permission on the table or the database is missing", Role.open, "grant SELECT on the table"),
+        ("postgresql", "permission on the table or the database is missing", Role.rewrap, "SELECT, INSERT and UPDATE"),
+        ("postgresql", "permission on the table or the database is missing", Role.seal, "set sealing = false"),
+        ("s3", "the bucket refused: permission is missing", Role.rewrap, "s3:ListBucket"),
+        ("redis", "permission is missing: for a command, or for keys with the prefix", Role.rewrap, "SCAN"),
+        ("dynamodb", "permission on the table is missing", Role.rewrap, "dynamodb:Query"),
+        ("sqlite", "the table does not exist, or its schema", Role.open, "envelope-codec keystore ddl"),
+        ("file", "the file system is read-only", Role.seal, "credentials may use it"),
     ],
 )
-def test_a_hint_names_what_the_role_needs(scheme: str, reason: str, use: Use, said: str) -> None:
-    assert said in keystore_hint(scheme, StoreRefused(reason), use)
+def test_a_hint_names_what_the_role_needs(scheme: str, reason: str, role: Role, said: str) -> None:
+    assert said in keystore_hint(scheme, StoreRefused(reason), role)
 
 
-@pytest.mark.parametrize("use", [Use.OPEN, Use.COMMAND])
-def test_who_need_not_publish_is_not_told_to_cease(use: Use) -> None:
+@pytest.mark.parametrize("role", [Role.open, Role.rewrap])
+def test_who_need_not_publish_is_not_told_to_cease(role: Role) -> None:
     refused = StoreRefused("permission on the table or the database is missing")
-    assert "sealing = false" not in keystore_hint("postgresql", refused, use)
+    assert "sealing = false" not in keystore_hint("postgresql", refused, role)

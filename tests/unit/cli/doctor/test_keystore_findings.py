@@ -23,7 +23,7 @@ def probe(**known: Any) -> KeystoreProbe:
 
 
 def test_a_keystore_that_works_is_no_finding() -> None:
-    assert list(keystore_findings(probe(rows=3))) == []
+    assert list(keystore_findings(probe(rows=3, own=3))) == []
     assert list(keystore_findings(None)) == []
 
 
@@ -38,12 +38,13 @@ def test_a_keystore_that_works_is_no_finding() -> None:
             "pip install x",
         ),
         ({"use": None}, Code.no_answer_in_time, Level.problem, "--timeout"),
-        ({"use": REFUSED}, Code.keystore_refused, Level.problem, "SELECT, INSERT and UPDATE"),
+        ({"use": REFUSED}, Code.keystore_refused, Level.problem, "grant SELECT and INSERT on"),
         ({"use": REFUSED, "writes": False}, Code.keystore_refused, Level.problem, "grant SELECT on"),
         ({"use": Answer(1, StoreUnavailable("x"))}, Code.keystore_unavailable, Level.problem, "check that it runs"),
         ({"listing": None}, Code.no_answer_in_time, Level.problem, "--timeout"),
         ({"listing": REFUSED}, Code.keystore_rows_unread, Level.advice, "need not list rows"),
-        ({"rows": 3, "malformed": 1}, Code.keystore_rows_malformed, Level.problem, "restore those rows"),
+        ({"rows": 3, "malformed": 1, "own": 2}, Code.keystore_rows_malformed, Level.problem, "restore those rows"),
+        ({"rows": 3}, Code.keystore_of_others, Level.advice, "of this fleet"),
     ],
 )
 def test_each_fault_is_one_finding(known: dict[str, Any], code: Code, level: Level, fix: str) -> None:

@@ -11,8 +11,9 @@ import pytest
 
 from envelope_codec.cli import main
 from envelope_codec.cli.keygen import create_key_file, key_uri
+from envelope_codec.keystore import KeystoreUrl
 from envelope_codec.keystores.files import FileKeystore
-from envelope_codec.testing import FakeKms
+from envelope_codec.testing import FakeKeystore, FakeKms
 from tests.support.rewrapped_rows import row_by
 
 
@@ -50,7 +51,9 @@ def test_ddl_prints_what_makes_the_table(run: Any, tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "k.db") as database:
         database.executescript(told.printed)
     told = run("check", "--config", config)
-    assert (told.status, told.printed) == (0, "The keystore can be used.\n")
+    assert (told.status, told.complained) == (0, "")
+    assert told.printed.count(" yes\n") == 4
+    assert "Enough to: open, seal, export, rewrap" in told.printed
 
 
 def test_ddl_of_a_url_asks_no_server(run: Any) -> None:
@@ -58,7 +61,40 @@ def test_ddl_of_a_url_asks_no_server(run: Any) -> None:
     assert told.status == 0
     assert "other.rows" in told.printed
     assert "sesame" not in told.printed
-    told = run("ddl", "file:///k")
+    assert "--   GRANT" not in told.printed
+    assert "-- GRANT SELECT, INSERT ON other.rows TO envelope_seal;" in told.printed
+    assert "DELETE" not in told.printed
+
+
+def test_the_page_shows_the_table_as_it_is(run: Any) -> None:
+    page = (Path(__file__).parents[4] / "docs" / "keystore.md").read_text("utf-8")
+    shown = page.partition("```sql\n")[2].partition("```")[0]
+    assert shown in run("ddl", "postgresql://db.internal/temporal?table=codec.rows").printed
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("file:///k", "chown -R USER /k"),
+        ("sqlite:////k.db", "SQLite has no roles"),
+        ("s3://bucket/prefix", '"arn:aws:s3:::bucket/prefix/*"'),
+        ("dynamodb://rows?region=us-east-1", "aws dynamodb create-table"),
+        ("dynamodb://rows?region=us-east-1", '"dynamodb:PutItem"'),
+        ("mongodb://host/db", 'db.createRole({"role": "envelope_seal"'),
+        ("redis://host?prefix=a*", r"'~a\**' -@all"),
+    ],
+)
+def test_ddl_says_what_each_role_needs(run: Any, url: str, said: str) -> None:
+    told = run("ddl", url)
+    assert (told.status, told.complained) == (0, "")
+    assert said in told.printed
+    assert "elete" not in told.printed
+    assert "open" in told.printed
+
+
+def test_a_keystore_of_elsewhere_may_have_neither_table_nor_roles(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(KeystoreUrl, "open", lambda self: FakeKeystore())
+    told = run("ddl", "memory://rows")
     assert (told.status, told.printed) == (1, "")
     assert "needs no statements" in told.complained
 
