@@ -1,152 +1,70 @@
-"""Measure an audit beside what fetching the same histories costs by itself, and its memory.
+"""Measure an audit beside what fetching the same histories costs by itself, and its memory as it goes on.
 
-The server is in memory: it parses each history from bytes, as the client of a real one does. So "fetching" is that
-work alone, and the audit's own is the difference. Run it as ``python -m benchmarks.audit``.
+The server is made up, but the audit asks it over gRPC, as any: see `benchmarks.audit_server`. Each run is a process of
+its own, and processor time is that of the process, the SDK's client included. Run it as ``python -m benchmarks.audit``.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import gc
-import os
-import time
-import tracemalloc
+import json
+import statistics
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from google.protobuf.message import Message
-from temporalio.api.common.v1 import Payload, WorkflowExecution
-from temporalio.api.history.v1 import History
-from temporalio.api.workflow.v1 import WorkflowExecutionInfo
-from temporalio.api.workflowservice.v1 import CountWorkflowExecutionsResponse, ListWorkflowExecutionsResponse
-
-from envelope_codec.cli.audit.checkpoint import Checkpoint
-from envelope_codec.cli.audit.count import Count
-from envelope_codec.cli.audit.scan import Scan
-from envelope_codec.cli.reading.reader import Source, SourceKind
-from envelope_codec.envelope import NAME_DATA_KEY, Purpose, Recipient, Record, build_record, record_head
-from tests.support.audited_server import AuditedServer, Workflow, understand
-
 PAYLOADS = 100
-"""How many payloads a history has, in half as many activities."""
+"""How many payloads a history has where the rate is measured, in half as many activities."""
 
-KEY = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
-T0 = 1_700_000_000_000
-
-
-class Silent:
-    def expect(self, doing: str, total: int | None) -> None:
-        pass
-
-    def advance(self) -> None:
-        pass
+MARKS = (10_000, 30_000, 50_000)
+"""After how many workflows the memory is looked at."""
 
 
-def make_record(number: int) -> Record:
-    head = record_head(Purpose.WRAPPING_KEY, 1_700_000_000 + number, {"temporal-namespace": "default"})
-    return build_record(head, number.to_bytes(32, "big"), [Recipient(KEY, "", bytes(184))])
+@contextmanager
+def serve(workflows: int, payloads: int, size: int) -> Iterator[str]:
+    """Run a server with so many workflows, and give its address."""
+    arguments = [sys.executable, "-m", "benchmarks.audit_server", *map(str, (workflows, payloads, size))]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        try:
+            yield server.stdout.readline().strip()
+        finally:
+            assert server.stdin is not None
+            server.stdin.close()
 
 
-RECORDS = [make_record(number) for number in range(200)]
+def audit(address: str, kind: str = "audit", *marks: int) -> dict[str, Any]:
+    """Run an audit, and return what it printed."""
+    arguments = [sys.executable, "-m", "benchmarks.audit_process", address, kind, *map(str, marks)]
+    done = subprocess.run(arguments, stdout=subprocess.PIPE, check=True)
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
 
 
-def envelope(number: int, size: int) -> Payload:
-    metadata = RECORDS[number % len(RECORDS)].metadata | {NAME_DATA_KEY: os.urandom(40)}
-    return Payload(metadata=metadata, data=os.urandom(size))
+def measure_rate(workflows: int, size: int, rounds: int) -> str:
+    """Measure the processor time of fetching, and of fetching and counting, in turns."""
+    with serve(workflows, PAYLOADS, size) as address:
+        pairs = [(audit(address, "fetch"), audit(address)) for _ in range(rounds)]
+    payloads = pairs[0][1]["payloads"]
+    assert payloads == workflows * PAYLOADS
+    fetching = statistics.median(fetched["processor"] for fetched, _ in pairs) / payloads
+    counting = statistics.median(counted["processor"] - fetched["processor"] for fetched, counted in pairs) / payloads
+    return (
+        f"payloads of {size:>6,} bytes: fetching {fetching * 1e6:5.1f} µs each, "
+        f"counting {counting * 1e6:5.1f} µs more, which is {1 / counting:,.0f} payloads a second a core"
+    )
 
 
-def make_history(size: int) -> bytes:
-    history = History()
-    for number in range(PAYLOADS // 2):
-        scheduled = history.events.add(event_id=3 * number + 1)
-        scheduled.activity_task_scheduled_event_attributes.input.payloads.append(envelope(number, size))
-        started = history.events.add(event_id=3 * number + 2)
-        started.activity_task_started_event_attributes.scheduled_event_id = 1
-        completed = history.events.add(event_id=3 * number + 3)
-        completed.activity_task_completed_event_attributes.result.payloads.append(envelope(number + 7, size))
-    return history.SerializeToString()
-
-
-def sources() -> Iterator[Source]:
-    number = 0
-    while True:
-        number += 1
-        execution = WorkflowExecution(workflow_id=f"w{number}", run_id=f"r{number}")
-        yield Source(SourceKind.workflow, f"w{number}", f"r{number}", True, WorkflowExecutionInfo(execution=execution))
-
-
-def measure(histories: list[bytes]) -> tuple[float, float]:
-    """Return the processor seconds of parsing alone, and of parsing and counting."""
-
-    def parse(one: bytes) -> Message:
-        return History.FromString(one)
-
-    start = time.process_time()
-    for one in histories:
-        parse(one)
-    middle = time.process_time()
-    for one, source in zip(histories, sources(), strict=False):
-        count = Count(source)
-        count.add(parse(one))
-        assert sum(need.payloads for need in count.end().needs.values()) == PAYLOADS
-    return middle - start, time.process_time() - middle
-
-
-class Endless(AuditedServer):
-    """Has as many workflows as wanted, and makes each up when it is asked: one started and ended each millisecond."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__()
-        self.asked = Forgetful()
-        self._number = number
-
-    def _answer_count_workflow_executions(self, request: Any) -> Any:
-        return CountWorkflowExecutionsResponse(count=len(self._numbers(request.query)))
-
-    def _answer_list_workflow_executions(self, request: Any) -> Any:
-        numbers = self._numbers(request.query)[::-1]
-        begin = int(request.next_page_token or b"0")
-        end = begin + request.page_size
-        page = [self._workflow(number).info() for number in numbers[begin:end]]
-        token = b"%d" % end if end < len(numbers) else b""
-        return ListWorkflowExecutionsResponse(executions=page, next_page_token=token)
-
-    def _numbers(self, query: str) -> range:
-        bounds, not_closed_before, _ = understand(query)
-        numbers = range(0 if not_closed_before else self._number)  # none runs
-        for name, sign, moment in bounds:
-            first = self._workflow(0)
-            at = moment - (first.start if name == "StartTime" else first.close)
-            at = min(max(at, 0), self._number)
-            numbers = numbers[max(at - numbers.start, 0) :] if sign == ">=" else numbers[: max(at - numbers.start, 0)]
-        return numbers
-
-    def _workflow(self, number: int) -> Workflow:
-        return Workflow(f"w{number}", T0 - 2 * self._number + number, T0 - self._number + number)
-
-    def _answer_get_workflow_execution_history(self, request: Any) -> Any:
-        its = (envelope(hash(request.execution.run_id), 100),)
-        return Workflow("w", 1, 2, its).history()
-
-
-class Forgetful(list[str]):
-    def append(self, name: str) -> None:
-        pass
-
-
-async def measure_memory(number: int) -> float:
-    """Return how many MiB an audit of so many workflows has at its peak, beside what the server has."""
-    server = Endless(number)
-    gc.collect()
-    tracemalloc.start()
-    try:
-        with Checkpoint(None, {}, T0) as checkpoint:
-            findings = await Scan(server.reader(), checkpoint, Silent(), wait=0).run()
-        assert findings.whole.sources == number
-        return tracemalloc.get_traced_memory()[1] / 2**20
-    finally:
-        tracemalloc.stop()
+def measure_memory(marks: tuple[int, ...]) -> Iterator[str]:
+    """Look at the memory of one audit after some, more and all workflows."""
+    with serve(marks[-1], 2, 100) as address:
+        result = audit(address, "audit", *marks)
+    assert result["workflows"] == marks[-1]
+    for mark in marks:
+        yield f"after {mark:>6,} workflows: {result['memory'][str(mark)]:.1f} MiB"
+    yield f"{result['workflows'] / result['seconds']:,.0f} workflows a second, one server on the same machine"
 
 
 def main() -> None:
@@ -155,16 +73,9 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a few workflows")
     quick = parser.parse_args().quick
     for size in (100, 1_000, 10_000):
-        histories = [make_history(size) for _ in range(20)]
-        parsed, counted = min((measure(histories) for _ in range(5)), key=lambda pair: pair[1] - pair[0])
-        payloads = len(histories) * PAYLOADS
-        print(
-            f"payloads of {size:>6,} bytes: parsing {parsed / payloads * 1e6:5.1f} µs each, "
-            f"counting {(counted - parsed) / payloads * 1e6:5.1f} µs more, "
-            f"which is {payloads / (counted - parsed):,.0f} payloads a second a core"
-        )
-    for number in (500, 1_000, 2_000) if quick else (2_000, 10_000, 50_000):
-        print(f"{number:>6,} workflows: {asyncio.run(measure_memory(number)):.1f} MiB at the peak")
+        print(measure_rate(10 if quick else 200, size, 1 if quick else 5), flush=True)
+    for line in measure_memory(tuple(mark // 100 for mark in MARKS) if quick else MARKS):
+        print(line, flush=True)
 
 
 if __name__ == "__main__":

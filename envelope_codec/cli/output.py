@@ -7,7 +7,7 @@ import os
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
-from typing import NoReturn, TextIO
+from typing import Literal, NoReturn, TextIO
 
 import typer
 from rich.console import Console
@@ -19,6 +19,11 @@ WIDTH = 100
 """Lines are folded here where they can be, or at the terminal's width if that is less."""
 
 _NARROWEST = 20
+_NARROW = 80
+"""On a screen of at most as many columns, tables have them close together."""
+
+_SHORT = 10
+"""Words of at most as many letters, such as dates, are not folded in tables."""
 
 
 def printable(text: str) -> str:
@@ -104,7 +109,8 @@ class Page:
         """Print ``text`` beside a label, folded at blanks."""
         lines = fold(printable(text), max(_NARROWEST, self._width - indent - column)) or [""]
         for number, part in enumerate(lines):
-            self._print(f"{'':{indent}}{'' if number else printable(label) + ' ':{column}}{part}", style)
+            name = printable(label) + " " if label and not number else ""
+            self._print(f"{'':{indent}}{name:{column}}{part}", style)
 
     def facts(self, facts: Iterable[tuple[str, str]], *, indent: int = 2, column: int = 20) -> None:
         """Print several labels and texts."""
@@ -112,12 +118,15 @@ class Page:
             self.fact(label, text, indent=indent, column=column)
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]], *, indent: int = 2) -> None:
-        """Print a table. Columns with numbers alone go to the right; long text is folded."""
+        """Print a table. Columns with numbers alone go to the right; long text is folded, and short words are not."""
         listed = [[printable(cell) for cell in row] for row in rows]
-        table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="bold")
+        gap = 2 if self._width > _NARROW else 1
+        table = Table(box=None, padding=(0, gap, 0, 0), show_edge=False, pad_edge=False, header_style="bold")
         for index, name in enumerate(columns):
             is_number = all(row[index].replace(",", "").isdigit() for row in listed)
-            table.add_column(name, justify="right" if is_number else "left", overflow="fold")
+            longest = max(map(len, (*name.split(), *(row[index] for row in listed))), default=0)
+            side: Literal["left", "right"] = "right" if is_number else "left"
+            table.add_column(name, justify=side, overflow="fold", min_width=min(longest, _SHORT))
         for row in listed:
             table.add_row(*map(Text, row))
         self._started = True

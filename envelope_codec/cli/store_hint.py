@@ -168,46 +168,23 @@ _BY_KIND: tuple[tuple[type[EnvelopeError], str], ...] = (
 )
 
 
-_KEYSTORE_PERMISSIONS = {
-    # for publishing, and for reading only
-    "s3": ("s3:PutObject and s3:GetObject", "s3:GetObject"),
-    **dict.fromkeys(("postgresql", "sqlite", "mysql", "mariadb"), ("SELECT, INSERT and UPDATE", "SELECT")),
-    **dict.fromkeys(("redis", "rediss"), ("HMGET, HSET and EVAL", "HMGET")),
-    "mongodb": ("find, insert and update", "find"),
-    "file": ("read and write", "read"),
-}
-
-
-def keystore_hint(scheme: str, error: EnvelopeError, *, writes: bool) -> str:
-    """Say what to do about ``error`` of a keystore. The arguments are those of `store_hint`.
-
-    A hint on a store that says what only a store has is none for a keystore.
-    """
-    text = STORE_HINTS.get(scheme, {}).get(error.reason, "")
-    text = text.replace("envelope-codec storage ddl", "envelope-codec keystore ddl").replace("payloads", "rows")
-    if not text or "storage gc" in text or "former_storage" in text:
-        text = _NETWORK if isinstance(error, StoreUnavailable) else _BY_KIND[1][1]
-    fix = text.format(permission=_KEYSTORE_PERMISSIONS.get(scheme, ("", ""))[0 if writes else 1])
-    if writes and "{permission}" in text:
-        fix += "; if this role only opens, set sealing = false"
-    return fix
-
-
-def store_hint(scheme: str, error: EnvelopeError, *, writes: bool, permission: str | None = None) -> str:
+def store_hint(scheme: str, error: EnvelopeError, *, writes: bool) -> str:
     """Say what to do about ``error``.
 
     Args:
         scheme: the scheme of the store's URL, up to a ``+``.
         error: what the store raised.
         writes: whether the store was to be written to, or only to be read.
-        permission: what is needed, if it is not what a store of payloads needs.
     """
     text = STORE_HINTS.get(scheme, {}).get(error.reason)
     if text is None:
-        text = next(general for kind, general in _BY_KIND if isinstance(error, kind))
-    if permission is None:
-        permission = _PERMISSIONS.get(scheme, ("", ""))[0 if writes else 1]
-    fix = text.format(permission=permission)
+        text = general_hint(error)
+    fix = text.format(permission=_PERMISSIONS.get(scheme, ("", ""))[0 if writes else 1])
     if writes and "{permission}" in text:
         fix += "; if this role only reads, name the store in former_storage"
     return fix
+
+
+def general_hint(error: EnvelopeError) -> str:
+    """Say what to do about an error of any store, whatever its reason."""
+    return next(general for kind, general in _BY_KIND if isinstance(error, kind))

@@ -1,7 +1,9 @@
-"""Messages that are bytes in others: in a payload of Temporal's own, or in a `google.protobuf.Any`."""
+"""Messages that are bytes in others: in a payload, or in a `google.protobuf.Any`."""
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,11 +13,16 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from temporalio.api.common.v1 import Payload
 
 from envelope_codec.envelope import ENCODING_FAMILY
-from envelope_codec.temporal.system_payloads import parse_system_nexus_message
+from envelope_codec.temporal.payload_json import NotBase64, is_payload, read_payload
+from envelope_codec.temporal.system_payloads import is_reference, parse_system_nexus_message
 
-_OF_TEMPORAL, _OF_SERVER = b"temporal.", b"temporal.server."
+_OF_SERVER = b"temporal.server."
 _HAS_ENCODING = b"\n\x08encoding"  # an entry of a payload's metadata begins so
+_NAMES_ENCODING = b'"encoding"'
 _DEEPEST = 32
+
+_MARKS = (ENCODING_FAMILY, *(base64.b64encode(bytes(skipped) + ENCODING_FAMILY)[4:-4] for skipped in range(3)))
+"""What the encoding of an envelope looks like in bytes, and in base64 wherever it begins."""
 
 
 def inner_message(holder: Any) -> Message | None:
@@ -33,19 +40,36 @@ def inner_message(holder: Any) -> Message | None:
     return message_factory.GetMessageClass(kind).FromString(holder.value)
 
 
-def scan_server_message(payload: Payload) -> Iterator[Payload]:
-    """Find the payloads in a message that one of the server's own workflows was given, such as that of a schedule.
+def scan_content(payload: Payload) -> Iterator[Payload]:
+    """Find the payloads in what ``payload`` holds in clear, if that is a message in bytes or in JSON.
 
-    No description of the server's messages is public. So whatever in it has the form of a payload with an encoding
-    counts as one. In public messages the server keeps notes of its own, so there only envelopes count. Of a payload of
-    any other kind, nothing is found.
+    The server's own workflows hold payloads so: a schedule its action, and a batch operation the signal that it sends.
+    No description of the server's messages is public. So whatever in them has the form of a payload with an encoding
+    counts as one. In all other messages only envelopes count, and references to external storage.
+
+    Raises:
+        DecodeError: it is a message of the server's, and can't be read.
     """
-    kind = payload.metadata.get("messageType", b"")
-    if payload.metadata.get("encoding") != b"binary/protobuf" or not kind.startswith(_OF_TEMPORAL):
+    encoding = payload.metadata.get("encoding", b"")
+    if encoding == b"binary/protobuf":
+        found = _payloads_of_form(payload.data, 0)
+    elif encoding.startswith(b"json/"):
+        found = _payloads_in_json(payload.data)
+    else:
         return
-    for found in _payloads_of_form(payload.data, 0):
-        if kind.startswith(_OF_SERVER) or found.metadata["encoding"].startswith(ENCODING_FAMILY):
-            yield found
+    is_servers = payload.metadata.get("messageType", b"").startswith(_OF_SERVER)
+    try:
+        for one in found:
+            if is_servers or one.metadata["encoding"].startswith(ENCODING_FAMILY) or is_reference(one):
+                yield one
+    except DecodeError:
+        if is_servers:
+            raise
+
+
+def mentions_envelope(data: bytes) -> bool:
+    """Whether ``data`` has the encoding of an envelope somewhere in it, as bytes or in base64."""
+    return any(mark in data for mark in _MARKS)
 
 
 def _payloads_of_form(data: bytes, depth: int) -> Iterator[Payload]:
@@ -54,7 +78,9 @@ def _payloads_of_form(data: bytes, depth: int) -> Iterator[Payload]:
     try:
         fields: Any = UnknownFieldSet(empty_pb2.Empty.FromString(data))
     except DecodeError:
-        return
+        if depth:  # these bytes are no message
+            return
+        raise
     for field in fields:
         part = field.data
         if not isinstance(part, bytes) or _HAS_ENCODING not in part:
@@ -75,3 +101,30 @@ def _as_payload(data: bytes) -> Payload | None:
         return None
     payload.DiscardUnknownFields()
     return payload if payload.ByteSize() == len(data) else None
+
+
+def _payloads_in_json(data: bytes) -> Iterator[Payload]:
+    if _NAMES_ENCODING not in data:
+        return
+    try:
+        waiting: list[Any] = [json.loads(data)]
+    except (ValueError, RecursionError):
+        raise DecodeError from None
+    while waiting:
+        value = waiting.pop()
+        if is_payload(value):
+            payload = _read(value)
+            if payload is not None:
+                yield payload
+        elif isinstance(value, dict):
+            waiting.extend(reversed(value.values()))
+        elif isinstance(value, list):
+            waiting.extend(reversed(value))
+
+
+def _read(value: Any) -> Payload | None:
+    try:
+        payload = read_payload(value)
+    except NotBase64:
+        return None
+    return payload if "encoding" in payload.metadata else None

@@ -17,7 +17,7 @@ from temporalio.api.common.v1 import Header, Payload, SearchAttributes
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import MarkerRecordedEventAttributes
 
-from envelope_codec.temporal.nested_message import inner_message, scan_server_message
+from envelope_codec.temporal.nested_message import inner_message, scan_content
 from envelope_codec.temporal.system_payloads import CORE_MARKERS
 
 MAX_WITHIN = 8
@@ -74,8 +74,8 @@ def payloads_in(message: Message) -> Iterator[Payload]:
 def walk(message: Message, role: Role = Role.user) -> Iterator[Found]:
     """Find every payload and every failure in ``message``.
 
-    Messages that are bytes are entered: those of Temporal's own that stand in a payload (``binary/protobuf``), of the
-    system's Nexus endpoint and of the server's own workflows, and what a `google.protobuf.Any` holds.
+    Messages that are bytes are entered: those of the system's Nexus endpoint, what a `google.protobuf.Any` holds, and
+    what a payload in clear holds as a message in bytes or in JSON, as those of the server's own workflows do.
 
     Args:
         message: any message.
@@ -217,8 +217,11 @@ def _enter_all(found: list[Found]) -> None:
 
 
 def _add_scanned(holder: Found, found: list[Found]) -> None:
-    if isinstance(holder.message, Payload) and holder.within < MAX_WITHIN:
-        for number, one in enumerate(scan_server_message(holder.message)):
+    """Add the payloads in what a payload holds in clear. Raise DecodeError if that can't be read."""
+    if isinstance(holder.message, Payload):
+        for number, one in enumerate(scan_content(holder.message)):
+            if holder.within == MAX_WITHIN:
+                raise DecodeError
             found.append(Found(one, holder.role, ((holder.trail, "message"), number), holder.within + 1))
 
 

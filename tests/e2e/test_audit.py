@@ -14,14 +14,16 @@ from typing import Any, NamedTuple
 import pytest
 from devstack import TemporalServer
 from temporalio.client import Client, Schedule, ScheduleActionStartWorkflow, ScheduleIntervalSpec, ScheduleSpec
+from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 
 from envelope_codec.cli import main
-from envelope_codec.cli.keygen import create_key_file, key_uri
-from envelope_codec.kms import master_key
+from tests.support.audited_census import Census, Key
 from tests.support.harness_stores import Sqlite
 from tests.support.server_records import eventually
 
-NAMESPACES = ("retired", "moving", "stored")
+NAMESPACES = ("retired", "moving", "stored", "census", "doubtful")
+NEW_IN_TEMPORAL = {"activity.enableStandalone": "true", "nexusoperation.enableStandalone": "true"}
+"""What the SDK can use and the dev server has switched off."""
 
 
 class Told(NamedTuple):
@@ -38,15 +40,6 @@ class Told(NamedTuple):
         return found
 
 
-class Key:
-    """A master key in a file."""
-
-    def __init__(self, path: Path) -> None:
-        create_key_file(path)
-        self.uri = key_uri(path)
-        self.id = master_key(self.uri).key_id
-
-
 @pytest.fixture
 def keys(tmp_path: Path) -> tuple[Key, Key]:
     return Key(tmp_path / "old.json"), Key(tmp_path / "new.json")
@@ -54,7 +47,7 @@ def keys(tmp_path: Path) -> tuple[Key, Key]:
 
 @pytest.fixture(scope="module")
 def temporal_server(run_server: Any) -> Iterator[TemporalServer]:
-    with run_server(TemporalServer(db=False, namespaces=NAMESPACES)) as server:
+    with run_server(TemporalServer(db=False, namespaces=NAMESPACES, dynamic_config=NEW_IN_TEMPORAL)) as server:
         yield server
 
 
@@ -170,7 +163,7 @@ async def test_datastores_are_read_where_they_are_configured(
     )
     options = ("--json", "--config", str(file), "--import", "--ask-kms", "--html", str(tmp_path / "report.html"))
     told = await audit(namespace, "--fail-if-needed", new.uri, *options)
-    assert told.status == 0, told.complained
+    assert told.status == 0, told.document["gaps"]
     [name] = told.document["stores"]
     assert f"in the datastore {name}" in " ".join(told.key(old.id)["verdict"])
     assert "does not tell" in told.key(new.id)["kms"]
@@ -179,3 +172,35 @@ async def test_datastores_are_read_where_they_are_configured(
     assert rows == sum(version["wrapping_keys"] for version in told.key(old.id)["versions"]) > 0
     again = (await audit(namespace, *options)).document["imported"]
     assert (again["added"], again["known"]) == (0, rows), "a second import changes nothing"
+
+
+async def test_every_corner_is_counted_under_its_key(
+    audit: Any, connect: Any, tmp_path: Path, temporal_server: TemporalServer, name: str
+) -> None:
+    """Each has a key of its own, and holds a known number of payloads."""
+    census = Census(connect, temporal_server.address, tmp_path, name)
+    await census.fill()
+    told = await audit("census", "--json")
+    assert (told.status, told.document["gaps"]) == (4, [census.gap]), told.complained
+    numbers = {key["key_id"]: sum(one["payloads"] for one in key["versions"]) for key in told.document["keys"]}
+    assert {corner: numbers.pop(key.id, 0) for corner, key in census.keys.items()} == census.expected
+    assert not numbers
+    assert told.document["payloads"]["clear"] == census.clear
+    assert told.document["foreign_by_encoding"] == {"binary/encrypted": 1}
+    vouched = await audit(
+        "census", "--foreign", "binary/encrypted", "--fail-if-needed", Key(tmp_path / "never.json").uri
+    )
+    assert vouched.status == 0, vouched.complained
+
+
+async def test_a_number_as_division_hides_no_workflow(
+    audit: Any, connect: Any, keys: tuple[Key, Key], name: str
+) -> None:
+    """Servers list standalone activities so. Whoever starts a workflow may choose any division."""
+    old, _ = keys
+    client, _ = await connect(old.uri, namespace="doubtful")
+    division = SearchAttributeKey.for_keyword("TemporalNamespaceDivision")
+    attributes = TypedSearchAttributes([SearchAttributePair(division, "3332429922")])
+    await client.start_workflow("Unserved", 1, id=name, task_queue="none", search_attributes=attributes)
+    await listed(client, "TemporalNamespaceDivision = '3332429922'", 1)
+    assert (await audit("doubtful", "--fail-if-needed", old.uri)).status == 3

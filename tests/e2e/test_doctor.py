@@ -26,10 +26,10 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from envelope_codec import EnvelopeConfig, NamespaceKeys
 from envelope_codec.cli.configuration import Configuration
 from envelope_codec.cli.connection import load_connection
-from envelope_codec.cli.doctor.call import Calls, Deadline
 from envelope_codec.cli.doctor.diagnosis import Request, diagnose
 from envelope_codec.cli.doctor.finding import Code, Finding
 from envelope_codec.cli.keygen import create_key_file, key_uri
+from envelope_codec.cli.keys.call import Calls, Deadline
 from envelope_codec.cli.logs import quiet_logs
 from envelope_codec.testing.listeners import silent_port
 from tests.support.harness_aws import AwsHarness

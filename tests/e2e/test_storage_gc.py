@@ -51,6 +51,7 @@ from envelope_codec.temporal.payload_walk import payloads_in
 from envelope_codec.testing import FakeKms
 from tests.e2e.test_workflows import Journey
 from tests.support.all_data_workflow import mark
+from tests.support.batch_signal import signal_all
 from tests.support.context_header import ContextHeader
 from tests.support.harness_stores import Sqlite, listed, new_id, opened
 from tests.support.server_records import eventually, pending_activity
@@ -135,6 +136,9 @@ async def test_deletes_orphans_and_nothing_that_any_corner_refers_to(
     plain = await Client.connect(temporal_server.address, namespace=namespace)
     await Journey(travelling, plain, name, base).go()
     await fill_corners(client, name)
+    filled = await shed.ids()
+    await signal_all(client, "WorkflowId = 'nobody'", await client.data_converter.encode(["to nobody"]))
+    in_batch = await shed.ids() - filled
     orphans = await put_orphans(client, 3)
     elsewhere, _ = await connect(shed.key, namespace="elsewhere", storage=shed.url, storage_threshold=0)
     foreign = await put_orphans(elsewhere, 2)
@@ -149,6 +153,8 @@ async def test_deletes_orphans_and_nothing_that_any_corner_refers_to(
     found = {orphan["id"] for orphan in dry.document["orphans"]}
     assert found >= orphans
     assert not found & (foreign | young | {garbage})
+    assert len(in_batch) == 1
+    assert not found & in_batch, "the batch operation's own workflow refers to it, in JSON"
     assert dry.document["deleted"] == 0
     assert dry.document["other_namespaces"] == 2
     assert dry.document["no_envelopes"] == 1

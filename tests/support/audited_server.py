@@ -44,6 +44,8 @@ class Workflow:
     close: int = 0
     payloads: tuple[Payload, ...] = ()
     memo: dict[str, Payload] = field(default_factory=dict)
+    type: str = "Work"
+    division: str = ""
 
     @property
     def run_id(self) -> str:
@@ -53,6 +55,9 @@ class Workflow:
         status: Any = 2 if self.close else 1
         execution = WorkflowExecution(workflow_id=self.id, run_id=self.run_id)
         info = WorkflowExecutionInfo(execution=execution, status=status, memo=Memo(fields=self.memo))
+        info.type.name = self.type
+        if self.division:
+            info.search_attributes.indexed_fields["TemporalNamespaceDivision"].data = self.division.encode()
         info.start_time.FromMilliseconds(self.start)
         if self.close:
             info.close_time.FromMilliseconds(self.close)
@@ -102,14 +107,18 @@ class AuditedServer:
         self.workflows = {one.run_id: one for one in workflows}
         self.schedules: dict[str, Payload] = {}
         self.config: dict[str, Any] = {}
+        self.namespace_id = "11111111-2222-3333-4444-555555555555"
         self.before: Callable[[str, Any], None] = lambda name, request: None
         self.asked: list[str] = []
 
     def reader(self) -> Reader:
+        return Reader(self.client(), "default")
+
+    def client(self) -> Any:
+        """Make what a client is to a reader."""
         calls = (name for name in dir(self) if name.startswith("_answer_"))
         service = SimpleNamespace(**{name.removeprefix("_answer_"): self._call(name) for name in calls})
-        client: Any = SimpleNamespace(workflow_service=service)
-        return Reader(client, "default")
+        return SimpleNamespace(workflow_service=service)
 
     def _call(self, name: str) -> Any:
         async def call(request: Any, **_: Any) -> Any:
@@ -122,6 +131,7 @@ class AuditedServer:
 
     def _answer_describe_namespace(self, request: Any) -> Any:
         described = DescribeNamespaceResponse()
+        described.namespace_info.id = self.namespace_id
         described.config.workflow_execution_retention_ttl.FromSeconds(RETENTION)
         described.config.MergeFrom(NamespaceConfig(**self.config))
         return described

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 from envelope_codec import EnvelopeConfig
 from envelope_codec.cli.configuration import Configuration
-from envelope_codec.cli.doctor.call import Calls, Deadline
 from envelope_codec.cli.doctor.diagnosis import Diagnosis, Request, diagnose
 from envelope_codec.cli.doctor.finding import Code, Finding, Level
+from envelope_codec.cli.keys.call import Calls, Deadline
 from envelope_codec.cli.logs import quiet_logs
 from envelope_codec.errors import EnvelopeError
 from envelope_codec.kms import Unwrapped, WrappedSecret

@@ -14,7 +14,7 @@ _EPOCH = date(1970, 1, 1)
 _LONGEST = 3_653
 """Days that an axis covers at most. Records say of themselves when they were made, and may say anything."""
 
-_WIDTH, _HEIGHT, _GAP, _LOWEST = 600, 80, 0.15, 2
+_WIDTH, _HEIGHT, _GAP, _LOWEST, _WIDEST = 600, 80, 0.15, 2, 40
 
 
 class Axis(NamedTuple):
@@ -78,9 +78,10 @@ def draw(days: Mapping[int, int], axis: Axis, label: str) -> str:
 
 
 def _bar(axis: Axis, bar: int, payloads: int, most: int) -> str:
-    width = _WIDTH / axis.bars
+    step = _WIDTH / axis.bars
+    width = min(step * (1 - _GAP), _WIDEST)
     height = max(_LOWEST, _HEIGHT * payloads / most)
     return (
-        f'<rect x="{(bar + _GAP / 2) * width:.1f}" y="{_HEIGHT - height:.1f}" width="{width * (1 - _GAP):.1f}" '
+        f'<rect x="{(bar + 0.5) * step - width / 2:.1f}" y="{_HEIGHT - height:.1f}" width="{width:.1f}" '
         f'height="{height:.1f}"><title>{axis.label(bar)}: {payloads:,}</title></rect>'
     )

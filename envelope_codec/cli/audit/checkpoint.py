@@ -16,7 +16,7 @@ from envelope_codec.cli.audit.tally import Tally, from_document, to_document
 from envelope_codec.cli.audit.window import Part, Window
 from envelope_codec.errors import ConfigurationError
 
-_FORMAT = "envelope-codec/audit-1"
+_FORMAT = "envelope-codec/audit-2"
 
 
 @dataclass
@@ -68,11 +68,25 @@ class Checkpoint:
         if self._file is not None:
             self._file.close()
 
+    def identify(self, namespace_id: str) -> None:
+        """Say which namespace it is, by the id that its server has given it.
+
+        Raises:
+            ConfigurationError: the file is of another namespace. Its name, and the server's address, are the same.
+        """
+        if self._has_head and self._namespace_id != namespace_id:
+            raise ConfigurationError(
+                f"{str(self._path)!r} is the checkpoint of another namespace of this name: another server answers at "
+                "this address, or the namespace was made anew. Name another file, or delete it"
+            )
+        self._namespace_id = namespace_id
+
     def begin(self, as_of: int) -> None:
         """Fix T0, once it is known."""
         if self.as_of is None or not self._has_head:
             self.as_of = as_of
-            self._write({"format": _FORMAT, "parameters": self._parameters, "as_of": as_of})
+            head = {"format": _FORMAT, "parameters": self._parameters, "as_of": as_of}
+            self._write({**head, "namespace_id": self._namespace_id})
             self._has_head = True
 
     def plan(self, part: Part, windows: list[Window]) -> None:
@@ -93,6 +107,7 @@ class Checkpoint:
         )
 
     _has_head = False
+    _namespace_id = ""
 
     def _write(self, line: dict[str, Any]) -> None:
         if self._file is not None:
@@ -150,6 +165,7 @@ class Checkpoint:
                 "name another file, or delete it"
             )
         self.as_of = int(head["as_of"])
+        self._namespace_id = str(head["namespace_id"])
         self._has_head = True
 
     def _take(self, entry: dict[str, Any]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any
@@ -16,21 +15,24 @@ from envelope_codec.cli.payloads.claim import claim_of
 from envelope_codec.cli.payloads.failure import tells_in_clear
 from envelope_codec.cli.payloads.kind import Kind, judge
 from envelope_codec.cli.payloads.location import Location
-from envelope_codec.cli.payloads.walk import Unreadable, locations_in
 from envelope_codec.cli.reading.reader import Source, SourceKind
 from envelope_codec.envelope import Record
 from envelope_codec.storage.reference import is_encoded_reference
+from envelope_codec.temporal.nested_message import mentions_envelope
 from envelope_codec.temporal.payload_walk import Found, Role, walk
 from envelope_codec.temporal.system_payloads import is_reference
 
-_OF_SERVER = b"temporal.server."
 _READABLE = frozenset(("", "json/plain", "json/protobuf", "binary/plain", "binary/protobuf", "binary/null"))
 """The encodings in which Temporal's SDKs write data that anybody can read."""
 
 FOREIGN = "foreign"
 """The kind of a payload with another encoding. Whether that hides anything, nobody can tell."""
 
+HIDDEN = "data that names an envelope, in a form that can't be read"
+"""Of what is unreadable: somebody has wrapped an envelope into something else."""
+
 _DIVISION = "TemporalNamespaceDivision"
+_TYPE_OF_SERVER = "temporal-sys-"
 
 
 class Count:
@@ -86,7 +88,7 @@ class Count:
             return
         if found.unreadable:
             self.tally.kinds[Kind.malformed.value] += 1
-            self.tally.unreadable["a message of Temporal's own that can't be read"] += 1
+            self._note_unreadable("a message of Temporal's own that can't be read", self._place(found))
             return
         self._judge(payload, found.role, self._place(found), is_within=found.within > 0)
         if is_encoded_reference(payload):
@@ -96,17 +98,6 @@ class Count:
             self.tally.behind[OTHERS if claim is None else OURS] += 1
             if claim is not None:
                 self._judge(claim, found.role, self._place(found), is_within=True)
-        if payload.metadata.get("messageType", b"").startswith(_OF_SERVER):
-            self._add_json(payload, found)
-
-    def _add_json(self, payload: Payload, found: Found) -> None:
-        """Count what stands in a message of the server's that is JSON."""
-        try:
-            for location in locations_in([json.loads(payload.data)]):
-                if location.payload is not None and self._is_new(location.payload):
-                    self._judge(location.payload, location.role, self._place(found), is_within=True)
-        except (Unreadable, ValueError, RecursionError):  # no payload in it, or binary
-            return
 
     def _judge(self, payload: Payload, role: Role, place: str, *, is_within: bool) -> None:
         verdict = judge(Location(place, payload, role=role))
@@ -116,6 +107,8 @@ class Count:
         elif kind is Kind.clear and verdict.encoding not in _READABLE:
             kind = FOREIGN
         self.tally.kinds[kind.value if isinstance(kind, Kind) else kind] += 1
+        if verdict.envelope is None and _may_hide_envelope(payload):
+            self._note_unreadable(HIDDEN, place)
         if verdict.envelope is not None:
             self.tally.add_record(verdict.envelope.record)
             if self._note is not None:
@@ -125,14 +118,36 @@ class Count:
             self.tally.note_clear(place)
         elif kind == FOREIGN or kind is Kind.legacy:
             count_name(self.tally.foreign, verdict.encoding)
+            self.tally.note_place(verdict.encoding, place)
         elif kind in (Kind.malformed, Kind.later_version):
-            self.tally.unreadable[verdict.why] += 1
+            self._note_unreadable(verdict.why, place)
+
+    def _note_unreadable(self, why: str, place: str) -> None:
+        count_name(self.tally.unreadable, why)
+        self.tally.note_place(why, place)
 
     def _place(self, found: Found) -> str:
         return f"{self._source.kind.value} {self._source.id!r}: {found.path}"
 
 
 def is_servers(source: Source) -> bool:
-    """Whether ``source`` is a workflow of the server's own, as of a schedule or a batch operation."""
+    """Whether ``source`` is a workflow of the server's own, as of a schedule or a batch operation.
+
+    Users may give their workflows a division as well.
+    """
     listed: Any = source.listed
-    return source.kind is SourceKind.workflow and _DIVISION in listed.search_attributes.indexed_fields
+    return (
+        source.kind is SourceKind.workflow
+        and _DIVISION in listed.search_attributes.indexed_fields
+        and listed.type.name.startswith(_TYPE_OF_SERVER)
+    )
+
+
+def _may_hide_envelope(payload: Payload) -> bool:
+    """Whether the data of a payload that is no envelope names one, and the walk finds none in it.
+
+    The envelope in a reference to external storage is counted as its claim.
+    """
+    if not mentions_envelope(payload.data) or is_reference(payload):
+        return False
+    return not any(isinstance(one.message, Payload) and one.within for one in walk(payload))

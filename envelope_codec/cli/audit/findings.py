@@ -28,6 +28,7 @@ class Findings:
         stores: what the datastores hold, by name.
         witnesses: what the KMSs say of the use of their keys, by key id.
         imported: what was imported into the keystore. None if nothing was to be.
+        vouched: encodings of other codecs of which the user says that they never hold an envelope.
     """
 
     as_of: int
@@ -40,6 +41,7 @@ class Findings:
     stores: dict[str, Tally] = field(default_factory=dict)
     witnesses: dict[str, str] = field(default_factory=dict)
     imported: Imported | None = None
+    vouched: frozenset[str] = frozenset()
 
     @cached_property
     def whole(self) -> Tally:

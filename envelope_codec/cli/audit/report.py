@@ -10,7 +10,7 @@ from envelope_codec.cli.audit.findings import Findings
 from envelope_codec.cli.audit.need import KeyVersion, Need
 from envelope_codec.cli.audit.tally import Tally
 from envelope_codec.cli.audit.verdict import Verdict, date_text, find_gaps, judge_key, unseen
-from envelope_codec.cli.audit.window import timestamp
+from envelope_codec.cli.audit.window import Part, timestamp
 from envelope_codec.cli.output import Page, plural, printable
 from envelope_codec.cli.payloads.kind import Kind
 
@@ -22,6 +22,8 @@ _COLUMNS = (
 )
 NAMES = ("Key", "Version", "Payloads", "Workflows", "Wrapping keys", "Oldest", "Newest", "Seals now")
 """The columns of the table for people."""
+
+_PARTS = {Part.closed: "closed", Part.open: "open", Part.since: "started since"}
 
 _FORMULA = ("=", "+", "-", "@")
 
@@ -35,17 +37,27 @@ class Report:
         namespace: the namespace.
         condition: the query, if not all workflows were wanted.
         asked: key ids of which a verdict is wanted, whether or not they were found.
+        doubt: why these may not be what the user means; empty if they are.
     """
 
     def __init__(
-        self, findings: Findings, server: str, namespace: str, condition: str = "", asked: tuple[str, ...] = ()
+        self,
+        findings: Findings,
+        server: str,
+        namespace: str,
+        condition: str = "",
+        asked: tuple[str, ...] = (),
+        doubt: str = "",
     ) -> None:
         self.findings = findings
         self.whole = findings.whole
         self.gaps = find_gaps(findings, condition=condition)
         self.server, self.namespace, self.condition = server, namespace, condition
         ids = dict.fromkeys([*sorted({key.key_id for key in self.whole.needs}), *asked])
-        self.verdicts: dict[str, Verdict] = {one: judge_key(one, findings, gaps=self.gaps) for one in ids}
+        doubts = {one: [f"as for this key, {doubt}"] for one in asked if doubt}
+        self.verdicts: dict[str, Verdict] = {
+            one: judge_key(one, findings, gaps=[*self.gaps, *doubts.get(one, ())]) for one in ids
+        }
 
     def document(self) -> dict[str, Any]:
         """Make the JSON document. docs/command-line.md says what its names mean."""
@@ -70,6 +82,7 @@ class Report:
             "unreadable_by_reason": dict(sorted(whole.unreadable.items())),
             "failures_in_clear": whole.failures,
             "first_in_clear": whole.first_clear,
+            "first_places": dict(sorted(whole.places.items())),
             "references": dict(sorted(whole.behind.items())),
             "unread": dict(sorted(whole.unread.items())),
             "imported": findings.imported.counts() if findings.imported is not None else None,
@@ -80,10 +93,10 @@ class Report:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(_COLUMNS)
         for key, need in self.rows():
-            verdict = self.verdicts[key.key_id]
+            verdict = self._judge_version(key) if need.payloads else self.verdicts[key.key_id]
             texts = (key.key_id, key.version)
             numbers = (need.payloads, need.sole, need.runs, len(need.ids), need.purposes["direct"])
-            dates = (_date(need.oldest), _date(need.newest), _yes(self.whole.seals(key.key_id)))
+            dates = (_date(need.oldest), _date(need.newest), _yes(self.whole.seals(key.key_id, key.version)))
             writer.writerow(
                 [*map(_cell, texts), *numbers, *dates, verdict.state.value, _cell("; ".join(verdict.sentences))]
             )
@@ -96,7 +109,7 @@ class Report:
         page.table(NAMES, ([str(numbers[row[0].key_id]), *self.cells(row)] for row in self.rows()))
         for number, (key_id, verdict) in enumerate(self.verdicts.items(), 1):
             page.heading(f"{number}. {key_id}")
-            for sentence in (*verdict.sentences, *self.witness(key_id)):
+            for sentence in (*verdict.sentences, *self.by_version(key_id), *self.witness(key_id)):
                 page.fact("", sentence, column=0, indent=5)
         page.heading("Besides")
         page.facts(self.besides())
@@ -118,26 +131,37 @@ class Report:
         """Write a row for people: all of `NAMES` but the first."""
         key, need = row
         numbers = [f"{number:,}" for number in (need.payloads, need.runs, len(need.ids))]
-        dates = [_date(need.oldest), _date(need.newest), _yes(self.whole.seals(key.key_id))]
-        return [key.version or "not told", *numbers, *dates]
+        dates = [_date(need.oldest), _date(need.newest), _yes(self.whole.seals(key.key_id, key.version))]
+        return [key.version or ("not told" if need.payloads else "none"), *numbers, *dates]
 
     def besides(self) -> Iterator[tuple[str, str]]:
         """Yield what else was found: a name, and words."""
         whole, findings = self.whole, self.findings
         for part, tally in findings.parts.items():
             gone = f", {tally.gone} gone meanwhile" if tally.gone else ""
-            yield f"{part.value}", f"{plural(tally.sources, 'workflow')}{gone}"
+            when = f", as they were at {timestamp(findings.read_at)} or later" if part is Part.open else ""
+            yield _PARTS[part], f"{plural(tally.sources, 'workflow')}{when}{gone}"
         yield "others", f"{findings.others.sources} schedules, standalone activities and operations"
         first = f", first in {whole.first_clear}" if whole.first_clear else ""
         clear = plural(whole.kinds[Kind.clear.value], "payload")
         yield "in clear", f"{clear} and {plural(whole.failures, 'failure')}{first}"
         for label, counts in (("of other codecs", whole.foreign), ("not readable", whole.unreadable)):
             for name, number in sorted(counts.items()):
-                yield label, f"{number} {name}"
+                place = f", first in {whole.places[name]}" if name in whole.places else ""
+                yield label, f"{plural(number, 'payload')}: {name}{place}"
         for whose, number in sorted(whole.behind.items()):
             yield "references", f"{number} to {'a datastore' if whose == 'ours' else 'what other drivers keep'}"
         for line in self._imports():
             yield "imported", line
+
+    def by_version(self, key_id: str) -> Iterator[str]:
+        """Give the verdict on each version of a key that has several."""
+        versions = [key for key, _ in self.rows() if key.key_id == key_id]
+        for key in versions if len(versions) > 1 else ():
+            yield f"version {key.version or 'not told'}: {'; '.join(self._judge_version(key).sentences)}"
+
+    def _judge_version(self, key: KeyVersion) -> Verdict:
+        return judge_key(key.key_id, self.findings, gaps=self.gaps, version=key.version)
 
     def witness(self, key_id: str) -> tuple[str, ...]:
         """Say what the KMS says of this key, if it was asked."""
@@ -155,6 +179,14 @@ class Report:
             if imported.left:
                 yield f"{plural(imported.left, 'record')} left out: too many"
 
+    def _version_document(self, key: KeyVersion) -> dict[str, Any]:
+        verdict = self._judge_version(key)
+        return {
+            "verdict": list(verdict.sentences),
+            "needed_until": date_text(verdict.until) if verdict.until else None,
+            "seals_now": self.whole.seals(key.key_id, key.version),
+        }
+
     def _key_document(self, key_id: str) -> dict[str, Any]:
         verdict = self.verdicts[key_id]
         return {
@@ -165,7 +197,7 @@ class Report:
             "seals_now": self.whole.seals(key_id),
             "kms": self.findings.witnesses.get(key_id),
             "versions": [
-                {"key_version": key.version, **_need_document(need)}
+                {"key_version": key.version, **_need_document(need), **self._version_document(key)}
                 for key, need in self.rows()
                 if key.key_id == key_id and need.payloads
             ],

@@ -13,10 +13,10 @@ from google.protobuf.message import DecodeError
 from temporalio.api.common.v1 import Payload
 
 from envelope_codec.cli.audit.record_import import RecordImport
-from envelope_codec.cli.audit.tally import Tally
+from envelope_codec.cli.audit.tally import Tally, count_name
 from envelope_codec.cli.reading.batch import run_each
 from envelope_codec.cli.reading.progress import Watcher
-from envelope_codec.envelope import Record, parse
+from envelope_codec.envelope import NAME_ENCODING, Record, parse
 from envelope_codec.errors import MalformedEnvelope, PayloadMissing
 from envelope_codec.store import PayloadStore
 
@@ -70,7 +70,8 @@ def count_stored(data: bytes, namespaces: frozenset[str], note: Callable[[Record
         tally.unreadable["no envelope that can be read"] += 1
         return tally
     if envelope is None:
-        tally.foreign["in a datastore"] += 1
+        encoding = payload.metadata.get(NAME_ENCODING, b"").decode("utf-8", "backslashreplace")
+        count_name(tally.foreign, encoding or "no encoding")
     elif envelope.record.namespace in namespaces:
         tally.kinds["envelope"] += 1
         tally.add_record(envelope.record)

@@ -39,6 +39,7 @@ class Tally:
         unreadable: how many malformed envelopes there are, by reason.
         failures: how many failures tell something in clear.
         first_clear: the first place, by name, that holds something in clear; empty if there is none.
+        places: the first place, by name, of each name in ``foreign`` and ``unreadable``; for `MAX_NAMES` of them.
         behind: how many references to this project's datastores there are, and to what other drivers keep.
         sources: how many workflows, schedules and so on were read.
         gone: how many were listed, and were gone when they were to be read.
@@ -55,6 +56,7 @@ class Tally:
     unreadable: Counter[str] = field(default_factory=Counter)
     failures: int = 0
     first_clear: str = ""
+    places: dict[str, str] = field(default_factory=dict)
     behind: Counter[str] = field(default_factory=Counter)
     sources: int = 0
     gone: int = 0
@@ -88,6 +90,11 @@ class Tally:
         """Keep ``place``, if it is the first by name."""
         self.first_clear = min(filter(None, (self.first_clear, place)))
 
+    def note_place(self, what: str, place: str) -> None:
+        """Keep ``place``, if it is the first by name of those that hold ``what``."""
+        if what in self.places or len(self.places) < MAX_NAMES:
+            self.places[what] = min(place, self.places.get(what, place))
+
     def merge(self, other: Tally) -> None:
         """Add what another part holds."""
         for key, its in other.needs.items():
@@ -104,6 +111,8 @@ class Tally:
         self.failures += other.failures
         if other.first_clear:
             self.note_clear(other.first_clear)
+        for what, place in other.places.items():
+            self.note_place(what, place)
         self.sources += other.sources
         self.gone += other.gone
         self.unread = dict(sorted((self.unread | other.unread).items())[:MAX_NAMES])
@@ -118,9 +127,10 @@ class Tally:
             whole.merge(part)
         return whole
 
-    def seals(self, key_id: str) -> bool:
-        """Whether the newest record of any context is under this master key."""
-        return any(key.key_id == key_id for sealer in self.sealers.values() for key in sealer.keys)
+    def seals(self, key_id: str, version: str | None = None) -> bool:
+        """Whether the newest record of any context is under this master key, in this version if one is given."""
+        keys = (key for sealer in self.sealers.values() for key in sealer.keys)
+        return any(key.key_id == key_id and version in (None, key.version) for key in keys)
 
     def _need(self, key: KeyVersion) -> Need | None:
         """Return what is needed of ``key``. None if it is one key too many."""

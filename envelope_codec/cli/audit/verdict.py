@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from enum import Enum
@@ -40,16 +41,17 @@ class Verdict:
     until: float = 0.0
 
 
-def judge_key(key_id: str, findings: Findings, *, gaps: list[str]) -> Verdict:
+def judge_key(key_id: str, findings: Findings, *, gaps: list[str], version: str | None = None) -> Verdict:
     """Give the verdict on a master key.
 
     Args:
         key_id: its key id.
         findings: what the audit found.
         gaps: why the audit is incomplete, as `find_gaps` says.
+        version: of the key. None for all of them.
     """
-    closed, opened, since = (need_of(key_id, findings.parts.get(part, Tally())) for part in Part)
-    others = need_of(key_id, findings.others)
+    closed, opened, since = (need_of(key_id, findings.parts.get(part, Tally()), version) for part in Part)
+    others = need_of(key_id, findings.others, version)
     sentences, until = [], 0.0
     if closed.payloads:
         until = closed.last_close + findings.retention
@@ -60,20 +62,21 @@ def judge_key(key_id: str, findings: Findings, *, gaps: list[str]) -> Verdict:
         held = plural(others.payloads, "payload")
         sentences.append(f"needed by {held} in schedules, standalone activities or operations{_examples(others)}")
     for name, tally in findings.stores.items():
-        stored = need_of(key_id, tally).payloads
+        stored = need_of(key_id, tally, version).payloads
         if stored:
             sentences.append(f"needed by {plural(stored, 'payload')} in the datastore {name}")
     if since.payloads:
         sentences.append(f"needed by workflows that have started since: {_amount(since)}{_examples(since)}")
-    if findings.whole.seals(key_id):
+    if findings.whole.seals(key_id, version):
         sentences.append("it seals now: the newest record is under it")
     if sentences:
         only_closed = len(sentences) == 1 and closed.payloads
-        more = _more(key_id, findings.whole)
+        more = _more(need_of(key_id, findings.whole, version))
         return Verdict(State.needed, (*sentences, *more), until if only_closed else 0.0)
     if gaps:
         return Verdict(State.unknown, ("nothing that was read needs it, but not everything was read", *gaps))
-    return Verdict(State.not_needed, ("no history needs it: disable it, watch for a week, then delete",))
+    archive = ("but the archive of the namespace was not read: it may need it",) if findings.archived else ()
+    return Verdict(State.not_needed, ("no history needs it: disable it, watch for a week, then delete", *archive))
 
 
 def find_gaps(findings: Findings, *, condition: str) -> list[str]:
@@ -83,34 +86,54 @@ def find_gaps(findings: Findings, *, condition: str) -> list[str]:
         findings: what it found.
         condition: the query, if not all workflows were wanted.
     """
-    whole, gaps = findings.whole, findings.unfinished
+    gaps = findings.unfinished
     if condition:
         gaps.append("only the workflows of the query were read")
-    if whole.behind[OURS] and not findings.stores:
-        gaps.append(f"{plural(whole.behind[OURS], 'reference')} to datastores lead to payloads that were not read")
-    if whole.behind[OTHERS]:
-        gaps.append(f"{plural(whole.behind[OTHERS], 'reference')} lead to what other drivers keep")
+    return [*gaps, *_gaps_behind_references(findings), *_gaps_in_payloads(findings)]
+
+
+def _gaps_behind_references(findings: Findings) -> Iterator[str]:
+    behind = findings.whole.behind
+    ours = plural(behind[OURS], "reference")
+    if behind[OURS] and not findings.stores:
+        yield f"{ours} to datastores lead to payloads that were not read"
+    elif behind[OURS] and not any(tally.kinds[Kind.envelope.value] for tally in findings.stores.values()):
+        yield f"{ours} to datastores lead elsewhere: those of the configuration hold nothing of this namespace"
+    if behind[OTHERS]:
+        yield f"{plural(behind[OTHERS], 'reference')} lead to what other drivers keep"
+
+
+def _gaps_in_payloads(findings: Findings) -> Iterator[str]:
+    whole = findings.whole
     if whole.uncounted:
-        gaps.append(f"{plural(whole.uncounted, 'payload')} name more master keys than are counted here")
+        yield f"{plural(whole.uncounted, 'payload')} name more master keys than are counted here"
     if later := whole.kinds[Kind.later_version.value]:
-        gaps.append(f"{plural(later, 'envelope')} of a later version can't be read by this release")
-    return gaps
+        yield f"{plural(later, 'envelope')} of a later version can't be read by this release"
+    if (unreadable := sum(whole.unreadable.values()) - later) > 0:
+        yield f"{plural(unreadable, 'payload')} can't be read, and may be under any key"
+    for encoding, number in sorted(whole.foreign.items()):
+        if encoding not in findings.vouched:
+            yield (
+                f"{plural(number, 'payload')} of another codec ({encoding}) may hold an envelope: "
+                f"if none does, say --foreign {encoding}"
+            )
 
 
 def unseen(findings: Findings) -> list[str]:
     """Say what no audit of this kind can see."""
     archive = "archived histories (the namespace has an archive)" if findings.archived else "archived histories"
-    return [archive, "exported histories", "backups of the server's database", "other namespaces"]
+    others = ["exported histories", "backups of the server's database", "other namespaces"]
+    return [archive, *others, "the workflows as which audits and rewraps run"]
 
 
-def need_of(key_id: str, tally: Tally) -> Need:
-    """Merge what is needed of all versions of a master key.
+def need_of(key_id: str, tally: Tally, version: str | None = None) -> Need:
+    """Merge what is needed of all versions of a master key. Of one alone, if ``version`` is given.
 
     A workflow that needs two versions counts twice in ``runs``, as nobody knows which it was.
     """
     need = Need()
     for key, one in tally.needs.items():
-        if key.key_id == key_id:
+        if key.key_id == key_id and version in (None, key.version):
             need.merge(one)
     return need
 
@@ -131,8 +154,8 @@ def _examples(need: Need) -> str:
     return f" ({', '.join(map(repr, need.examples))}{', …' if need.runs > len(need.examples) else ''})"
 
 
-def _more(key_id: str, whole: Tally) -> tuple[str, ...]:
-    need, said = need_of(key_id, whole), []
+def _more(need: Need) -> tuple[str, ...]:
+    said = []
     if shared := need.payloads - need.sole:
         said.append(f"{plural(shared, 'payload')} of these name another master key as well")
     if direct := need.purposes["direct"]:

@@ -34,7 +34,10 @@ figure { margin: 1rem 0; } svg { width: 100%; height: 5rem; border-bottom: 1px s
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .85rem; }
 th, td { text-align: left; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid var(--line); white-space: nowrap; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .25rem 1rem; } dd { margin: 0; }
-@media (max-width: 30rem) { dl { display: block; } dd { margin: 0 0 .5rem; } dt { color: var(--quiet); } }
+@media (max-width: 30rem) { dl { display: block; } dd { margin: 0 0 .5rem; } dt { color: var(--quiet); }
+  table, tbody, tr { display: block; } th { display: none; } tr + tr { margin-bottom: 1rem; }
+  td { display: flex; justify-content: space-between; padding-right: 0; }
+  td::before { content: attr(data-name); color: var(--quiet); } }
 """
 _STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 _POLICY = f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; form-action 'none'"
@@ -94,7 +97,7 @@ def _key(report: Report, key_id: str, axis: Axis) -> str:
     return (
         f"<h3>{_text(key_id)}</h3>\n"
         f'<p><b class="{verdict.state.value.replace(" ", "-")}">{_STATES[verdict.state]}</b></p>\n'
-        f"{_list((*verdict.sentences, *report.witness(key_id)))}"
+        f"{_list((*verdict.sentences, *report.by_version(key_id), *report.witness(key_id)))}"
         f"{draw(days, axis, 'Payloads by day') if days else ''}"
         f"{_table(NAMES[1:], (report.cells(row) for row in rows))}"
     )
@@ -105,8 +108,13 @@ _STATES = {State.needed: "Needed", State.not_needed: "Not needed", State.unknown
 
 def _table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     head = "".join(f"<th>{_text(name)}</th>" for name in names)
-    body = "".join(f"<tr>{''.join(f'<td>{_text(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    body = "".join(f"<tr>{''.join(map(_cell, names, row))}</tr>" for row in rows)
     return f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>\n'
+
+
+def _cell(name: str, text: str) -> str:
+    """Make a cell. On a narrow screen it is a line, which begins with its name."""
+    return f'<td data-name="{_text(name)}">{_text(text)}</td>'
 
 
 def _list(texts: Iterable[str]) -> str:

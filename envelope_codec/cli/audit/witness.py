@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from functools import partial
 
 from envelope_codec.cli.audit.verdict import date_text
-from envelope_codec.cli.doctor.call import Calls, Deadline
-from envelope_codec.cli.doctor.configured_keys import opening_keys
-from envelope_codec.cli.doctor.master_keys import MasterKeys
+from envelope_codec.cli.keys.call import Calls, Deadline
+from envelope_codec.cli.keys.configured_keys import opening_keys
+from envelope_codec.cli.keys.master_keys import MasterKeys
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.errors import EnvelopeError
 from envelope_codec.kms import LastUse, MasterKey

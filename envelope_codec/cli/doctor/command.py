@@ -12,12 +12,12 @@ import typer
 
 from envelope_codec.cli.configuration import WAYS_TO_CONFIGURE, NothingConfigured, load_configuration
 from envelope_codec.cli.connection import ConnectionUnusable, load_connection
-from envelope_codec.cli.doctor.call import Calls, Deadline
-from envelope_codec.cli.doctor.configured_keys import NothingToExamine, namespaces_of
 from envelope_codec.cli.doctor.diagnosis import Diagnosis, Request, diagnose
 from envelope_codec.cli.doctor.finding import Code, problem
 from envelope_codec.cli.doctor.issuers import load_server
 from envelope_codec.cli.doctor.report import diagnosis_document, print_diagnosis
+from envelope_codec.cli.keys.call import Calls, Deadline
+from envelope_codec.cli.keys.configured_keys import NothingToExamine, namespaces_of
 from envelope_codec.cli.logs import quiet_logs
 from envelope_codec.cli.options import AddressOption, ConfigOption, JsonOption, ProfileOption
 from envelope_codec.cli.output import Page, json_text, leave

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from envelope_codec.cli.doctor.configured_keys import ConfiguredKey, purpose_of, sealing_keys
 from envelope_codec.cli.doctor.finding import Code, Finding, advice, problem
+from envelope_codec.cli.keys.configured_keys import ConfiguredKey, purpose_of, sealing_keys
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.envelope import NAMESPACE, record_head
 from envelope_codec.errors import MalformedEnvelope

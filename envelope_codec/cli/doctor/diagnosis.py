@@ -11,9 +11,7 @@ from pathlib import Path
 
 from envelope_codec.cli.configuration import Configuration
 from envelope_codec.cli.connection import Connection
-from envelope_codec.cli.doctor.call import Calls, Deadline
 from envelope_codec.cli.doctor.configuration_findings import configuration_findings
-from envelope_codec.cli.doctor.configured_keys import purpose_of, sealing_keys
 from envelope_codec.cli.doctor.finding import Code, Finding, Level
 from envelope_codec.cli.doctor.histories import Reading, ServerFailed, read_server
 from envelope_codec.cli.doctor.issuers import issuer_findings
@@ -21,7 +19,6 @@ from envelope_codec.cli.doctor.key_findings import key_findings
 from envelope_codec.cli.doctor.keys import KeyCheck, Probe
 from envelope_codec.cli.doctor.keystore import KeystoreProbe, probe_keystore
 from envelope_codec.cli.doctor.keystore_findings import keystore_findings
-from envelope_codec.cli.doctor.master_keys import MasterKeys
 from envelope_codec.cli.doctor.recipients import Recipients, count_recipients, recipient_findings
 from envelope_codec.cli.doctor.store_findings import store_findings
 from envelope_codec.cli.doctor.stores import StoreProbe, probe_stores
@@ -33,6 +30,9 @@ from envelope_codec.cli.doctor.survey_findings import (
     survey_findings,
     unconfigured_finding,
 )
+from envelope_codec.cli.keys.call import Calls, Deadline
+from envelope_codec.cli.keys.configured_keys import purpose_of, sealing_keys
+from envelope_codec.cli.keys.master_keys import MasterKeys
 from envelope_codec.cli.logs import ProviderWords
 from envelope_codec.errors import KeyDenied
 from envelope_codec.server import ServerConfig

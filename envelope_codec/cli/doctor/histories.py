@@ -17,7 +17,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from envelope_codec.cli.connection import Connection, ConnectionFailed
-from envelope_codec.cli.doctor.call import Deadline
+from envelope_codec.cli.keys.call import Deadline
 
 HISTORIES = 5
 """How many histories of a namespace are read at most, the newest."""

@@ -6,8 +6,8 @@ import asyncio
 import os
 from collections.abc import Mapping
 
-from envelope_codec.cli.doctor.call import Deadline
 from envelope_codec.cli.doctor.finding import Code, Finding, advice, problem
+from envelope_codec.cli.keys.call import Deadline
 from envelope_codec.config import read_toml
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.kms import MISSING_PACKAGE

@@ -10,9 +10,9 @@ from typing import Any
 
 from envelope_codec._facts import ProviderFacts, facts_of_key
 from envelope_codec.cli.doctor.answer import Answer
-from envelope_codec.cli.doctor.call import Calls, Deadline
-from envelope_codec.cli.doctor.configured_keys import ConfiguredKey, opening_keys
-from envelope_codec.cli.doctor.master_keys import MasterKeys
+from envelope_codec.cli.keys.call import Calls, Deadline
+from envelope_codec.cli.keys.configured_keys import ConfiguredKey, opening_keys
+from envelope_codec.cli.keys.master_keys import MasterKeys
 from envelope_codec.cli.logs import ProviderWords
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.envelope import (

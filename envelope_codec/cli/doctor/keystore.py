@@ -12,15 +12,16 @@ from functools import partial
 from pathlib import Path
 
 from envelope_codec.cli.doctor.answer import Answer
-from envelope_codec.cli.doctor.call import Calls, Deadline
 from envelope_codec.cli.doctor.keystore_backup import BackupProbe
-from envelope_codec.cli.doctor.master_keys import MasterKeys
+from envelope_codec.cli.keys.call import Calls, Deadline
+from envelope_codec.cli.keys.master_keys import MasterKeys
 from envelope_codec.cli.logs import ProviderWords
 from envelope_codec.cli.stores import wait_for_sqlite_threads
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.errors import ConfigurationError, EnvelopeError, StoreUnavailable
 from envelope_codec.keystore import KEY_LENGTH, Keystore, KeystoreUrl
 from envelope_codec.keystore_row import MalformedRow, parse_row
+from envelope_codec.keystore_sharing import is_slot
 
 _ROWS = 1_000
 _COMPARED = 100_000  # rows, where there is a backup to compare them with
@@ -128,6 +129,8 @@ async def _read(probe: KeystoreProbe, keystore: Keystore, namespaces: Collection
     """Count the first rows, and those that are none. Look for each in the backup."""
     most = _ROWS if probe.backup is None or probe.backup.defect else _COMPARED
     async for kept in keystore.rows():
+        if is_slot(kept.data):
+            continue
         if probe.rows == most:
             return
         probe.rows += 1

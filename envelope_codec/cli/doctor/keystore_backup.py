@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
-from envelope_codec.cli.doctor.configured_keys import opening_keys
-from envelope_codec.cli.doctor.master_keys import MasterKeys
+from envelope_codec.cli.keys.configured_keys import opening_keys
+from envelope_codec.cli.keys.master_keys import MasterKeys
 from envelope_codec.cli.keystore_file import RowFile
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.envelope import Recipient, unlock_head

@@ -8,8 +8,9 @@ from envelope_codec.cli.doctor.answer import Answer
 from envelope_codec.cli.doctor.finding import Code, Finding, advice, problem
 from envelope_codec.cli.doctor.keystore import KeystoreProbe
 from envelope_codec.cli.doctor.keystore_backup_findings import backup_findings
-from envelope_codec.cli.store_hint import keystore_hint
+from envelope_codec.cli.keystore_hint import keystore_hint
 from envelope_codec.errors import EnvelopeError, StoreRefused
+from envelope_codec.keystore_role import Role
 
 _SUBJECT = "keystore"
 
@@ -83,6 +84,6 @@ def _failure(probe: KeystoreProbe, answer: Answer, error: EnvelopeError) -> Find
         code,
         _SUBJECT,
         f"{what} failed: {error.reason}",
-        keystore_hint(probe.scheme, error, writes=probe.writes),
+        keystore_hint(probe.scheme, error, Role.seal if probe.writes else Role.open),
         answer.words,
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from envelope_codec.cli.doctor.answer import Answer
-from envelope_codec.cli.doctor.call import Calls, Deadline
+from envelope_codec.cli.keys.call import Calls, Deadline
 from envelope_codec.cli.logs import ProviderWords
 from envelope_codec.cli.stores import check_store, open_store, stores_by_setting
 from envelope_codec.config import EnvelopeConfig

@@ -22,7 +22,7 @@ from temporalio.api.workflow.v1 import PendingActivityInfo, WorkflowExecutionInf
 from envelope_codec.cli.payloads.claim import claim_in, claim_of
 from envelope_codec.cli.payloads.failure import tells_in_clear
 from envelope_codec.cli.payloads.location import Location
-from envelope_codec.cli.payloads.protobuf_json import NotBase64, is_payload, payload_of_value, read_payload
+from envelope_codec.temporal.payload_json import NotBase64, is_payload, payload_of_value, read_payload
 from envelope_codec.temporal.payload_walk import Role, is_repeated, role_of, walk
 from envelope_codec.temporal.system_payloads import CORE_MARKERS, is_reference
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from datetime import timedelta
 from enum import Enum
 from typing import Any, NamedTuple
@@ -58,6 +58,15 @@ class SourceKind(str, Enum):
     schedule = "schedule"
     activity = "standalone activity"
     operation = "standalone Nexus operation"
+    unknown = "execution of an unknown kind"
+
+
+_LISTED_AMONG_WORKFLOWS = {
+    b"403648407": SourceKind.schedule,
+    b"3332429922": SourceKind.activity,
+    b"131748067": SourceKind.operation,
+}
+"""What servers list among workflows, by the number that it has as its division. Some servers keep schedules so."""
 
 
 class Source(NamedTuple):
@@ -88,12 +97,24 @@ class Reader:
         client: a client that is connected to the server.
         namespace: the namespace to read.
         pace: is awaited before each request.
+        not_listed: kinds of which another reader knows that `others` does not list them.
+
+    Attributes:
+        namespace: the namespace.
+        not_listed: kinds that `others` does not list, since the server does not have these lists.
     """
 
-    def __init__(self, client: Client, namespace: str, pace: Callable[[], Awaitable[None]] | None = None) -> None:
+    def __init__(
+        self,
+        client: Client,
+        namespace: str,
+        pace: Callable[[], Awaitable[None]] | None = None,
+        not_listed: Iterable[SourceKind] = (),
+    ) -> None:
         self.namespace = namespace
         self._pace = pace
         self._service = client.workflow_service
+        self.not_listed = set(not_listed)
 
     async def check(self) -> DescribeNamespaceResponse:
         """Describe the namespace. Raise `RPCError` if there is no such namespace, or no answer."""
@@ -126,35 +147,59 @@ class Reader:
         """List what holds payloads and is no workflow. Some servers don't have some of it."""
         async for entry in self._list(self._service.list_schedules, ListSchedulesRequest, "schedules"):
             yield Source(SourceKind.schedule, entry.schedule_id, "", False, entry)
-        async for entry in self._list(
-            self._service.list_activity_executions, ListActivityExecutionsRequest, "executions", optional=True
-        ):
+        activities = self._list(
+            self._service.list_activity_executions,
+            ListActivityExecutionsRequest,
+            "executions",
+            optional=SourceKind.activity,
+        )
+        async for entry in activities:
             yield Source(SourceKind.activity, entry.activity_id, entry.run_id, False, entry)
-        async for entry in self._list(
+        operations = self._list(
             self._service.list_nexus_operation_executions,
             ListNexusOperationExecutionsRequest,
             "operations",
-            optional=True,
-        ):
+            optional=SourceKind.operation,
+        )
+        async for entry in operations:
             yield Source(SourceKind.operation, entry.operation_id, entry.run_id, False, entry)
 
     async def workflows(self, query: str = ANY_DIVISION) -> AsyncIterator[Source]:
         """List the runs of workflows that match ``query``: all, the server's own too, unless it is given.
 
         A run that changes while pages are turned may come twice. Servers list standalone activities and the like here
-        too, under a number as their division. They have no history, and `others` lists them.
+        too. They have no history, and `others` lists them. One that it does not list is of an unknown kind.
         """
-        async for entry in self._list(
-            self._service.list_workflow_executions, ListWorkflowExecutionsRequest, "executions", query=query
-        ):
-            if _is_no_workflow(entry):
-                continue
-            ended = entry.status in _ENDED
-            yield Source(SourceKind.workflow, entry.execution.workflow_id, entry.execution.run_id, ended, entry)
+        token = b""
+        while True:
+            listed, token = await self.page(query, token)
+            for source in listed:
+                yield source
+            if not token:
+                return
+
+    async def page(self, query: str, token: bytes = b"") -> tuple[list[Source], bytes]:
+        """List a page of what `workflows` lists, and return the token of the next one; empty after the last page."""
+        request = ListWorkflowExecutionsRequest(
+            namespace=self.namespace, query=query, page_size=_PAGE, next_page_token=token
+        )
+        page = await self._ask(self._service.list_workflow_executions, request)
+        return list(filter(None, map(self._source_of, page.executions))), page.next_page_token
+
+    def _source_of(self, entry: WorkflowExecutionInfo) -> Source | None:
+        """Make a source of what is listed among workflows. None: `others` lists it."""
+        kind = _kind_of(entry)
+        if kind not in (SourceKind.workflow, SourceKind.unknown) and kind not in self.not_listed:
+            return None
+        kind = kind if kind is SourceKind.workflow else SourceKind.unknown
+        ended = kind is SourceKind.workflow and entry.status in _ENDED
+        return Source(kind, entry.execution.workflow_id, entry.execution.run_id, ended, entry)
 
     async def messages(self, source: Source) -> AsyncIterator[Message]:
         """Read everything that ``source`` holds. What is pending is read before the history, into which it may move."""
         yield source.listed
+        if source.kind is SourceKind.unknown:
+            raise MalformedEnvelope("this release does not know how to read it, or the server does not list its kind")
         if source.kind is SourceKind.schedule:
             yield await self._ask(
                 self._service.describe_schedule,
@@ -211,19 +256,27 @@ class Reader:
                 ),
             )
             yield page
-            events += len(page.history.events)
+            events = _go_on(events, page.history)
             for blob in page.raw_history:  # some servers are set up to send this instead
                 batch = _parse(blob)
                 yield batch
-                events += len(batch.events)
+                events = _go_on(events, batch)
             token = page.next_page_token
             if not token:
                 break
         if not events:
             raise MalformedEnvelope("the server gave a history without events")
+        if source.ended and events < _expected(source):
+            raise MalformedEnvelope("the server gave a history without its last events")
 
     async def _list(
-        self, call: Callable[..., Any], request_type: type[Any], field: str, *, optional: bool = False, **more: Any
+        self,
+        call: Callable[..., Any],
+        request_type: type[Any],
+        field: str,
+        *,
+        optional: SourceKind | None = None,
+        **more: Any,
     ) -> AsyncIterator[Any]:
         token = b""
         while True:
@@ -232,7 +285,8 @@ class Reader:
             try:
                 page = await self._ask(call, request)
             except RPCError as error:
-                if optional and error.status in _NOT_THERE:
+                if optional is not None and error.status in _NOT_THERE:
+                    self.not_listed.add(optional)
                     return
                 raise
             for entry in getattr(page, field):
@@ -247,9 +301,33 @@ class Reader:
         return await call(request, retry=True, timeout=_TIMEOUT)
 
 
-def _is_no_workflow(entry: WorkflowExecutionInfo) -> bool:
-    fields = entry.search_attributes.indexed_fields
-    return _DIVISION in fields and fields[_DIVISION].data.strip(b'"').isdigit()
+def _kind_of(entry: WorkflowExecutionInfo) -> SourceKind:
+    """Tell what the server lists among workflows. All workflows have a type, and may have any division."""
+    if entry.type.name:
+        return SourceKind.workflow
+    division = entry.search_attributes.indexed_fields.get(_DIVISION)
+    if division is None:
+        return SourceKind.workflow
+    return _LISTED_AMONG_WORKFLOWS.get(division.data.strip(b'"'), SourceKind.unknown)
+
+
+def _go_on(events: int, batch: History) -> int:
+    """Return how many events there are with those of ``batch``.
+
+    Raises:
+        MalformedEnvelope: there are events missing before it.
+    """
+    if not batch.events:
+        return events
+    if batch.events[0].event_id != events + 1 or batch.events[-1].event_id != events + len(batch.events):
+        raise MalformedEnvelope("the server gave a history with events missing")
+    return events + len(batch.events)
+
+
+def _expected(source: Source) -> int:
+    """Return how many events the history of a workflow that has ended has, as the list says. 0 where it does not."""
+    listed: Any = source.listed
+    return int(listed.history_length)
 
 
 def _parse(blob: DataBlob) -> History:

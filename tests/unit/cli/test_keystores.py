@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from envelope_codec import EnvelopeConfig
-from envelope_codec.cli.keystores import keystore_hint, keystore_url, open_keystore
-from envelope_codec.errors import ConfigurationError, StoreRefused, StoreUnavailable
+from envelope_codec.cli.keystores import explain, keystore_url, open_keystore
+from envelope_codec.errors import ConfigurationError, StoreRefused
 from envelope_codec.keystore import KeystoreUrl
 from envelope_codec.testing import FakeKeystore, FakeKms
 
@@ -26,12 +26,7 @@ async def test_it_is_open_for_a_while(tmp_path: Path) -> None:
         assert await keystore.get(bytes(32)) is None
 
 
-def test_hints_are_a_keystores() -> None:
-    missing = StoreRefused("the table does not exist, or its schema")
-    assert "envelope-codec keystore ddl" in keystore_hint(KeystoreUrl("sqlite:////k"), missing)
-    refused = StoreRefused("permission on the table or the database is missing")
-    assert "SELECT, INSERT and UPDATE" in keystore_hint(KeystoreUrl("postgresql://h/k"), refused)
-    assert keystore_hint(KeystoreUrl("dynamodb://table"), StoreUnavailable("no answer")).startswith(
-        "check that it runs"
-    )
-    assert keystore_hint(KeystoreUrl("file:///k"), ConfigurationError("wrong")) == ""
+def test_an_error_is_told_with_what_to_do() -> None:
+    told = explain(KeystoreUrl("sqlite:////k"), StoreRefused("the table does not exist, or its schema"))
+    assert told.startswith("the keystore: the table does not exist, or its schema")
+    assert "To do: make the table: envelope-codec keystore ddl" in told

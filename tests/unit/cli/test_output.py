@@ -102,3 +102,27 @@ def test_elsewhere_it_is_plain_and_wide(monkeypatch: pytest.MonkeyPatch) -> None
     assert width_of(make_console(stream)) == 100
     make_console(stream).print("text", style="bold")
     assert stream.getvalue() == "text\n"
+
+
+@pytest.mark.parametrize(("columns", "gap"), [(80, 1), (120, 2)])
+def test_a_table_folds_long_words_alone(
+    terminal: Terminal, columns: int, gap: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A date that is folded can't be read. The id of a key version may be as long as it likes."""
+    names = ("Key", "Version", "Payloads", "Workflows", "Wrapping keys", "Oldest", "Newest", "Seals now")
+    row = ("1", "v" * 100, "1,204,000", "37,000", "365", "2025-12-24", "2026-12-24", "no")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("NO_COLOR", "1")
+    with redirect_stdout(terminal):
+        Page().table(names, [row])
+    shown = terminal.getvalue()
+    assert max(map(len, shown.splitlines())) <= columns
+    assert "2025-12-24" + " " * gap + "2026-12-24" in shown
+    assert shown.count("v") == 100
+
+
+def test_a_fact_without_a_label_stands_where_it_is_put(terminal: Terminal) -> None:
+    with redirect_stdout(terminal):
+        Page().fact("", "word " * 30, column=0, indent=5)
+    shown = terminal.getvalue()
+    assert {len(line) - len(line.lstrip()) for line in shown.splitlines() if line} == {5}

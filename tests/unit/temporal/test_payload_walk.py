@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-from collections.abc import Iterator
-from typing import Any
+import json
+from collections.abc import Callable, Iterator
 
 import pytest
-import temporalio.api
-import temporalio.bridge.proto
 from google.protobuf import message_factory
 from google.protobuf.any_pb2 import Any as AnyMessage
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from temporalio.api.common.v1 import Header, Memo, Payload, Payloads
 from temporalio.api.failure.v1 import ApplicationFailureInfo, Failure
@@ -22,73 +18,11 @@ from temporalio.api.update.v1 import Input, Request
 from temporalio.api.workflowservice.v1 import SignalWithStartWorkflowExecutionRequest
 
 from envelope_codec.temporal.payload_walk import MAX_WITHIN, Role, path_of, payloads_in, walk
-
-PAYLOAD = Payload.DESCRIPTOR.full_name
-
-
-def message_types() -> Iterator[Descriptor]:
-    """Every type of message in the packages of the API and of the SDK's core that can be imported."""
-    files = {}
-    for package in (temporalio.api, temporalio.bridge.proto):
-        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            try:
-                found = importlib.import_module(module.name)
-            except ImportError:  # the SDK ships some packages without what they depend on
-                continue
-            if hasattr(found, "DESCRIPTOR"):
-                files[found.DESCRIPTOR.name] = found.DESCRIPTOR
-    for file in files.values():
-        yield from with_nested(file.message_types_by_name.values())
-
-
-def with_nested(kinds: Any) -> Iterator[Descriptor]:
-    for kind in kinds:
-        if not kind.GetOptions().map_entry:
-            yield kind
-            yield from with_nested(kind.nested_types)
-
-
-Way = tuple[FieldDescriptor, ...]
-
-
-def ways(kind: Descriptor, above: tuple[str, ...] = ()) -> Iterator[Way]:
-    """All ways from a type down to a payload that pass no type twice, but for a failure that causes another."""
-    if above.count(kind.full_name) > (kind.full_name == Failure.DESCRIPTOR.full_name):
-        return
-    for field in kind.fields:
-        inner = field.message_type
-        if inner is not None and inner.GetOptions().map_entry:
-            inner = inner.fields_by_name["value"].message_type
-        if inner is None:
-            continue
-        if inner.full_name == PAYLOAD:
-            yield (field,)
-        else:
-            yield from ((field, *rest) for rest in ways(inner, (*above, kind.full_name)))
-
-
-def go(message: Any, way: Way, payload: Payload) -> None:
-    """Put ``payload`` at the end of ``way``, and another step everywhere that the way allows it."""
-    for field in way:
-        value, kind = getattr(message, field.name), field.message_type
-        assert kind is not None
-        if kind.GetOptions().map_entry:
-            name = kind.fields_by_name["key"]
-            message = value["key" if name.cpp_type == name.CPPTYPE_STRING else 1]
-        elif hasattr(value, "add"):
-            message = value.add()
-        else:
-            value.SetInParent()
-            message = value
-    message.CopyFrom(payload)
+from tests.support.api_messages import HOLDERS, TYPES, Way, go
 
 
 def names(way: Way) -> list[str]:
     return [field.name for field in way]
-
-
-TYPES = {kind.full_name: kind for kind in message_types()}
-HOLDERS = {name: list(ways(kind)) for name, kind in TYPES.items() if name != PAYLOAD}
 
 
 def test_the_types_of_the_api_are_there() -> None:
@@ -264,12 +198,60 @@ def test_messages_of_the_servers_own_workflows_are_searched() -> None:
     assert [one.message for one in found] == [sealed, memo]
     assert {one.path for one in found} == {"payloads[0].message[0]", "payloads[0].message[1]"}
     holder.metadata["messageType"] = b"mine.Kind"
-    assert not [one for one in walk(Payloads(payloads=[holder])) if one.within]
+    inside = [one.message for one in walk(Payloads(payloads=[holder])) if one.within]
+    assert inside == [sealed], "in what users write in clear, only what is sealed counts"
 
 
-@pytest.mark.parametrize("data", [b"\n\x08encoding", b"\xff\n\x08encoding", b"\n\x0b\n\x08encoding\xff"])
-def test_bytes_of_any_form_are_no_error(data: bytes) -> None:
-    assert [one.unreadable for one in walk(server_message(data))] == [False]
+@pytest.mark.parametrize(
+    ("data", "unreadable"),
+    [(b"\n\x08encoding", False), (b"\xff\n\x08encoding", True), (b"\n\x0b\n\x08encoding\xff", False)],
+)
+def test_bytes_of_any_form_are_no_error(data: bytes, unreadable: bool) -> None:
+    assert [one.unreadable for one in walk(server_message(data))] == [unreadable]
+    assert [one.unreadable for one in walk(server_message(data, b"mine.Kind"))] == [False]
+
+
+def json_message(data: bytes, kind: bytes = b"temporal.server.api.batch.v1.BatchOperationInput") -> Payload:
+    return Payload(metadata={"encoding": b"json/protobuf", "messageType": kind}, data=data)
+
+
+SEALED = Payload(metadata={"encoding": b"binary/envelope-v1"}, data=b"s")
+CLEAR = Payload(metadata={"encoding": b"json/plain"}, data=b"c")
+REFERENCE = Payload(metadata={"encoding": b"json/external-storage-reference"}, data=b"r")
+
+
+@pytest.mark.parametrize(
+    ("holder", "expected"),
+    [
+        (json_message, [SEALED, CLEAR, REFERENCE]),
+        (lambda data: json_message(data, b"mine.Kind"), [SEALED, REFERENCE]),
+        (lambda data: Payload(metadata={"encoding": b"json/plain"}, data=data), [SEALED, REFERENCE]),
+        (lambda data: Payload(metadata={"encoding": b"binary/plain"}, data=data), []),
+    ],
+)
+def test_messages_in_json_are_searched(holder: Callable[[bytes], Payload], expected: list[Payload]) -> None:
+    """As of a batch operation that sends a signal. In what users write in clear, only what is sealed counts."""
+    document = {"a": [{"b": MessageToDict(Payloads(payloads=[SEALED, CLEAR, REFERENCE]))}, 7, None, "encoding"]}
+    found = list(walk(Payloads(payloads=[holder(json.dumps(document).encode())])))
+    assert [one.message for one in found[1:]] == expected
+    assert [one.path for one in found[1:]] == [f"payloads[0].message[{number}]" for number in range(len(expected))]
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff", b"[" * 100_000, b'{"payloads": 1}'])
+def test_json_of_any_form_is_no_error(data: bytes) -> None:
+    assert [one.unreadable for one in walk(json_message(data))] == [False]
+    broken = data + b' {"encoding"'
+    assert [one.unreadable for one in walk(json_message(broken))] == [True]
+    assert [one.unreadable for one in walk(json_message(broken, b"mine.Kind"))] == [False]
+
+
+def test_json_within_json_has_an_end() -> None:
+    payload = SEALED
+    for _ in range(MAX_WITHIN + 1):
+        payload = json_message(json.dumps(MessageToDict(payload)).encode())
+    found = list(walk(payload))
+    assert [one.within for one in found if one.unreadable] == [MAX_WITHIN]
+    assert all(one.message != SEALED for one in found)
 
 
 def test_the_search_of_bytes_has_an_end() -> None:

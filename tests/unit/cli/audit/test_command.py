@@ -109,6 +109,7 @@ def incomplete() -> Findings:
         (incomplete(), "OLD", NEEDED),
         (complete(), "localfile:///nowhere/key.json", INCOMPLETE),
         (complete(), "OLDD", INCOMPLETE),
+        (complete(), "awskms:///arn:aws:kms:us-east-1:111122223333:alias/envelope", INCOMPLETE),
         (complete(), "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab", 0),
         (incomplete(), "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab", INCOMPLETE),
     ],
@@ -116,5 +117,7 @@ def incomplete() -> Findings:
 def test_each_outcome_has_a_status(of: Findings, key: str | None, status: int) -> None:
     name = KeyName(key) if key is not None else None
     asked = name.choose(of.whole) if name is not None else ()
-    report = Report(of, "a:1", "default", asked=asked)
-    assert _status(report, name, asked) == status
+    doubt = name.find_doubt(asked, of.whole) if name is not None else ""
+    report = Report(of, "a:1", "default", asked=asked, doubt=doubt)
+    assert _status(report, asked) == status
+    assert status != INCOMPLETE or not any("disable it" in " ".join(report.verdicts[one].sentences) for one in asked)

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import pytest
+from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from temporalio.api.common.v1 import Memo, Payload, Payloads, SearchAttributes
 from temporalio.api.failure.v1 import Failure
@@ -15,7 +16,7 @@ from temporalio.api.sdk.v1 import ExternalStorageReference
 from temporalio.api.workflow.v1 import WorkflowExecutionInfo
 from temporalio.converter import JSONProtoPayloadConverter
 
-from envelope_codec.cli.audit.count import Count
+from envelope_codec.cli.audit.count import HIDDEN, Count
 from envelope_codec.cli.audit.need import KeyVersion
 from envelope_codec.cli.audit.tally import Tally
 from envelope_codec.cli.reading.reader import Source, SourceKind
@@ -25,8 +26,11 @@ OLD = KeyVersion("OLD", "")
 PLAIN = Payload(metadata={"encoding": b"json/plain"}, data=b'"a"')
 
 
-def count(*messages: Message, servers: bool = False, ended: bool = True) -> Tally:
+def count(
+    *messages: Message, servers: bool = False, ended: bool = True, type: str = "temporal-sys-scheduler-workflow"
+) -> Tally:
     listed = WorkflowExecutionInfo()
+    listed.type.name = type
     listed.close_time.FromSeconds(77)
     if servers:
         attributes = {"TemporalNamespaceDivision": Payload(metadata={"encoding": b"json/plain"})}
@@ -71,6 +75,8 @@ def test_what_is_no_envelope_is_told_apart() -> None:
     assert tally.clear == {"json/plain": 1}
     assert tally.foreign == {"binary/encrypted": 1, "binary/zlib": 1}
     assert sum(tally.unreadable.values()) == 2
+    assert tally.places.keys() == tally.foreign.keys() | tally.unreadable.keys()
+    assert tally.places["binary/zlib"].endswith("input.payloads[2]")
     assert tally.first_clear == "workflow 'w': workflow_execution_started_event_attributes.input.payloads[0]"
 
 
@@ -108,7 +114,7 @@ def test_references_are_counted_with_the_envelope_that_they_carry() -> None:
     encoded_one = under("OLD")
     encoded_one.metadata["__temporal_external_storage_reference"] = b"true"
     tally = count(inputs(ours, encoded_one, reference({"bucket": "b"})))
-    assert tally.behind == {"ours": 2, "others": 1}
+    assert (tally.behind, tally.unreadable) == ({"ours": 2, "others": 1}, {})
     assert tally.needs[OLD].payloads == 2
 
 
@@ -121,6 +127,36 @@ def test_the_servers_own_workflows_are_searched_and_their_notes_are_temporals() 
     tally = count(inputs(args, PLAIN), servers=True)
     assert tally.needs[OLD].payloads == 1
     assert tally.kinds == {"envelope": 1, "temporal": 2, "clear": 1}, "the schedule's input in clear is a user's"
+
+
+def test_a_division_does_not_make_a_workflow_the_servers() -> None:
+    """Users may give theirs one. What it holds in clear is theirs."""
+    assert count(inputs(PLAIN), servers=True, type="Mine").kinds == {"clear": 1}
+    assert count(inputs(PLAIN), servers=True).kinds == {"temporal": 1}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"prefix " + under("OLD").SerializeToString(),
+        b'"' + base64.b64encode(under("OLD").SerializeToString()) + b'"',
+        b'"' + base64.b64encode(b"x" + under("OLD").SerializeToString()) + b'"',
+        b'"' + base64.b64encode(b"xy" + under("OLD").SerializeToString()) + b'"',
+    ],
+)
+@pytest.mark.parametrize("encoding", ["json/plain", "binary/plain", "binary/mine"])
+def test_an_envelope_that_somebody_has_wrapped_is_not_overlooked(data: bytes, encoding: str) -> None:
+    """Nobody knows its key. So it counts as unreadable, and no key is said to be not needed."""
+    tally = count(inputs(Payload(metadata={"encoding": encoding.encode()}, data=data)))
+    assert tally.unreadable == {HIDDEN: 1}
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_an_envelope_in_json_of_a_user_is_counted(indent: int | None) -> None:
+    """Such as a history that is passed on as a value."""
+    document = json.dumps([{"deep": [MessageToDict(inputs(under("OLD")))]}], indent=indent)
+    tally = count(inputs(Payload(metadata={"encoding": b"json/plain"}, data=document.encode())))
+    assert (tally.needs[OLD].payloads, tally.unreadable) == (1, {})
 
 
 def test_messages_of_the_servers_in_json_are_searched() -> None:

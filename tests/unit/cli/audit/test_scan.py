@@ -167,6 +167,44 @@ async def test_a_run_that_is_deleted_meanwhile_is_gone() -> None:
     assert findings.unfinished == []
 
 
+async def test_what_is_deleted_between_two_pages_of_its_history_does_not_count(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Half of it would be no true count, and nothing needs it any more."""
+    server = AuditedServer([closed(1), closed(2)])
+    answer = server._answer_get_workflow_execution_history
+
+    def in_two_pages(request: Any) -> Any:
+        if request.next_page_token:
+            drop(server, request)
+        page = answer(request)
+        if request.execution.workflow_id == "c1":
+            page.next_page_token = b"more"
+        return page
+
+    monkeypatch.setattr(server, "_answer_get_workflow_execution_history", in_two_pages)
+    findings = await scan(server)
+    assert (findings.parts[Part.closed].gone, payloads(findings.parts[Part.closed])) == (1, 1)
+    assert findings.unfinished == []
+
+
+async def test_a_run_that_a_page_skips_is_found_by_the_comparison(monkeypatch: pytest.MonkeyPatch) -> None:
+    server, skipped = AuditedServer([closed(number) for number in range(5)]), list[str]()
+    answer = server._answer_list_workflow_executions
+
+    def skip_one(request: Any) -> Any:
+        page = answer(request)
+        if "CloseTime <" in request.query and not skipped:
+            skipped.append(page.executions.pop(2).execution.workflow_id)
+        return page
+
+    monkeypatch.setattr(server, "_answer_list_workflow_executions", skip_one)
+    findings = await scan(server)
+    assert skipped
+    assert payloads(findings.parts[Part.closed]) == 5
+    assert findings.unfinished == []
+
+
 def drop(server: AuditedServer, request: Any) -> None:
     del server.workflows[request.execution.run_id]
 
@@ -228,10 +266,14 @@ async def test_a_refused_token_begins_the_window_again(status: RPCStatusCode) ->
         ("describe_namespace", RPCStatusCode.NOT_FOUND, "namespace 'default' can't be read: NOT_FOUND"),
         ("list_workflow_executions", RPCStatusCode.UNAVAILABLE, "namespace 'default' can't be read: UNAVAILABLE"),
         ("get_workflow_execution_history", RPCStatusCode.PERMISSION_DENIED, "workflow 'c1' in namespace 'default'"),
+        ("list_schedules", RPCStatusCode.PERMISSION_DENIED, "namespace 'default' can't be read: PERMISSION_DENIED"),
+        ("describe_schedule", RPCStatusCode.PERMISSION_DENIED, "schedule 's' in namespace 'default'"),
+        ("list_activity_executions", RPCStatusCode.PERMISSION_DENIED, "namespace 'default' can't be read"),
     ],
 )
 async def test_what_stops_it_is_named(call: str, status: RPCStatusCode, said: str) -> None:
     server = AuditedServer([closed(1)])
+    server.schedules["s"] = under("OLD")
 
     def fail(name: str, request: Any) -> None:
         if name == call:
@@ -352,3 +394,49 @@ async def test_the_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
         await scan(server, tmp_path / "checkpoint", query="WorkflowId = 'a'")
     with pytest.raises(ConfigurationError, match="with another --as-of"):
         await scan(server, tmp_path / "checkpoint", as_of=T0 - 1)
+
+
+async def test_the_checkpoint_of_another_namespace_of_this_name_is_refused(tmp_path: Path) -> None:
+    """As after a port was forwarded to another cluster: what that one held says nothing of this one."""
+    server = AuditedServer([closed(1)])
+    await scan(server, tmp_path / "checkpoint")
+    server.namespace_id = "another"
+    with pytest.raises(ConfigurationError, match="another namespace of this name"):
+        await scan(server, tmp_path / "checkpoint")
+
+
+async def test_open_workflows_of_an_old_checkpoint_are_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They may have been sealed into meanwhile. What had ended has not."""
+    server = AuditedServer([closed(1), running(1)])
+    await scan(server, tmp_path / "checkpoint")
+    later = time.time() + 90_000
+    monkeypatch.setattr(time, "time", lambda: later)
+    server.workflows["run of o1"].payloads = (under("OLD"), under("OLD"))
+    server.asked.clear()
+    findings = await scan(server, tmp_path / "checkpoint")
+    assert server.asked.count("get_workflow_execution_history") == 1
+    assert [payloads(findings.parts[part]) for part in Part] == [1, 2, 0]
+    assert findings.read_at == int(later * 1_000)
+
+
+async def test_a_server_whose_clock_is_far_ahead_has_all_its_workflows_read() -> None:
+    ahead = int(time.time() * 1_000) + 400 * 86_400_000
+    server = AuditedServer([closed(1), Workflow("s", ahead, 0, (under("NEW"),))])
+    assert payloads((await scan(server)).parts[Part.since], "NEW") == 1
+
+
+async def test_many_schedules_are_read_a_piece_at_a_time() -> None:
+    server = AuditedServer()
+    server.schedules = {f"s{number}": under("OLD") for number in range(2 * LARGEST + 1)}
+    findings = await scan(server)
+    assert findings.others.sources == payloads(findings.others) == 2 * LARGEST + 1
+
+
+async def test_what_has_no_history_and_no_list_makes_it_incomplete() -> None:
+    server = AuditedServer([closed(1)])
+    server.workflows["run of c1"].type, server.workflows["run of c1"].division = "", "77"
+    findings = await scan(server)
+    assert findings.unfinished == ["1 could not be read"]
+    assert list(findings.parts[Part.closed].unread) == ["execution of an unknown kind 'c1' run of c1"]

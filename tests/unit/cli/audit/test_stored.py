@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from envelope_codec.cli.audit import stored
 from envelope_codec.cli.audit.need import KeyVersion
+from envelope_codec.cli.audit.record_import import RecordImport
 from envelope_codec.cli.audit.stored import count_store, count_stored
+from envelope_codec.keystore_client import KeystoreClient
 from envelope_codec.storage.files import FileStore
+from envelope_codec.testing import FakeKeystore
 from tests.support.audited_payloads import under
 from tests.support.harness_stores import new_id
 
@@ -43,3 +47,29 @@ def test_another_namespace_does_not_count() -> None:
     data = under("OLD").SerializeToString()
     assert count_stored(data, frozenset(("other",))).needs == {}
     assert KeyVersion("OLD", "") in count_stored(data, frozenset(("other", "default"))).needs
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 3, 4, 5])
+async def test_each_is_counted_once_however_many_there_are(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stored, "_BATCH", 2)
+    store, watcher = FileStore(f"file://{tmp_path}"), Counter()
+    for _ in range(number):
+        await store.put(new_id(), under("OLD").SerializeToString())
+    tally = await count_store(store, frozenset(("default",)), watcher)
+    await store.close()
+    assert (tally.sources, tally.kinds["envelope"], watcher.done) == (number, number, number)
+
+
+async def test_records_are_imported_as_they_are_found(tmp_path: Path) -> None:
+    store, client = FileStore(f"file://{tmp_path}"), KeystoreClient(FakeKeystore())
+    await store.put(new_id(), under("OLD").SerializeToString())
+    added = []
+    for namespace in ("other", "default"):
+        importer = RecordImport(client)
+        await count_store(store, frozenset((namespace,)), Counter(), importer)
+        added.append(importer.imported.added)
+    await store.close()
+    await client.aclose()
+    assert added == [0, 1], "of its own namespace alone"

@@ -39,6 +39,9 @@ def parts() -> list[Tally]:
     three.note_clear("y")
     three.merge(Tally.of_unread("workflow 'u'", "why"))
     three.behind["ours"] = 3
+    for place in ("q", "p", "r"):
+        three.note_place("binary/zlib", place)
+    two.note_place("binary/zlib", "s")
     return [one, two, three]
 
 
@@ -51,6 +54,7 @@ def test_counts_add_up() -> None:
     assert (new.payloads, len(new.ids)) == (5, 1), "in direct mode there is no wrapping key"
     assert new.purposes == {"wrapping key": 1, "direct": 4}
     assert (whole.sources, whole.gone, whole.failures, whole.first_clear) == (3, 1, 1, "y")
+    assert whole.places == {"binary/zlib": "p"}
     assert (whole.clear, whole.behind, whole.unread) == ({"json/plain": 2}, {"ours": 3}, {"workflow 'u'": "why"})
 
 

@@ -83,6 +83,10 @@ STORES: dict[str, Any] = {"stores": {"files": Tally()}}
         pytest.param(Tally(behind=Counter(others=1)), STORES, id="elsewhere"),
         pytest.param(Tally(kinds=Counter({"later-version": 1})), {}, id="later"),
         pytest.param(Tally(uncounted=1), {}, id="uncounted"),
+        pytest.param(Tally(unreadable=Counter({"why": 1})), {}, id="malformed"),
+        pytest.param(Tally(foreign=Counter({"binary/zlib": 1})), {}, id="of another codec"),
+        pytest.param(Tally(foreign=Counter({"a": 1, "b": 1})), {"vouched": frozenset("a")}, id="of a codec not named"),
+        pytest.param(Tally(behind=Counter(ours=1)), STORES, id="the datastores of somebody else"),
     ],
 )
 def test_with_a_gap_nothing_is_known_to_be_unneeded(opened: Tally, more: dict[str, Any]) -> None:
@@ -98,8 +102,34 @@ def test_a_query_is_a_gap() -> None:
 
 
 def test_references_into_datastores_that_were_read_are_no_gap() -> None:
-    of = findings(found("a", NEW), Tally(behind=Counter(ours=1)), **STORES)
+    stored = Tally(kinds=Counter(envelope=1))
+    of = findings(found("a", NEW), Tally(behind=Counter(ours=1)), stores={"files": stored, "empty": Tally()})
     assert find_gaps(of, condition="") == []
+
+
+def test_what_a_user_vouches_for_is_no_gap() -> None:
+    of = findings(found("a", NEW), Tally(foreign=Counter({"binary/zlib": 7})), vouched=frozenset({"binary/zlib"}))
+    assert verdict(of).state is State.not_needed
+
+
+def test_each_gap_says_how_much_and_what_to_do() -> None:
+    """A payload of a later version counts once."""
+    opened = Tally(
+        foreign=Counter({"binary/zlib": 7}),
+        unreadable=Counter({"why": 1, "later": 2}),
+        kinds=Counter({"later-version": 2}),
+    )
+    assert find_gaps(findings(None, opened), condition="") == [
+        "2 envelopes of a later version can't be read by this release",
+        "1 payload can't be read, and may be under any key",
+        "7 payloads of another codec (binary/zlib) may hold an envelope: if none does, say --foreign binary/zlib",
+    ]
+
+
+def test_an_archive_is_mentioned_where_a_key_may_go() -> None:
+    made = verdict(findings(found("a", NEW), archived=True))
+    assert made.state is State.not_needed
+    assert "archive" in made.sentences[1]
 
 
 def test_what_can_t_be_seen_is_said() -> None:

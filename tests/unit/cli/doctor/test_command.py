@@ -19,7 +19,7 @@ from tests.support.missing_package import WITHOUT
 HANGS = """
 import threading
 from envelope_codec.cli import run
-from envelope_codec.cli.doctor import master_keys
+from envelope_codec.cli.keys import master_keys
 from envelope_codec.testing import FakeKms
 
 class Hanging(FakeKms):

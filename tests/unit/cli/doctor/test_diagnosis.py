@@ -9,10 +9,10 @@ import pytest
 
 from envelope_codec import EnvelopeConfig
 from envelope_codec.cli.configuration import Configuration
-from envelope_codec.cli.doctor.call import Calls
 from envelope_codec.cli.doctor.diagnosis import Request, diagnose
 from envelope_codec.cli.doctor.finding import Code
 from envelope_codec.cli.keygen import create_key_file, key_uri
+from envelope_codec.cli.keys.call import Calls
 from envelope_codec.cli.logs import quiet_logs
 from envelope_codec.testing import FakeKms
 from tests.support.doctor_runs import SECONDS, OnceReached, examine, problems

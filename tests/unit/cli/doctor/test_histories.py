@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from envelope_codec.cli.connection import Connection
-from envelope_codec.cli.doctor.call import Deadline
 from envelope_codec.cli.doctor.histories import ReadFailure, ServerFailed, read_server
+from envelope_codec.cli.keys.call import Deadline
 
 
 async def test_a_server_that_is_not_there_can_t_be_reached() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from envelope_codec import ConfigurationError
 from envelope_codec.cli.doctor import issuers as doctor_issuers
-from envelope_codec.cli.doctor.call import Deadline
+from envelope_codec.cli.keys.call import Deadline
 from envelope_codec.server import ServerConfig
 from tests.support.server_settings import settings
 from tests.support.token_issuer import issuing

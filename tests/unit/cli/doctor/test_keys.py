@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from envelope_codec import EnvelopeConfig, NamespaceKeys
-from envelope_codec.cli.doctor.call import Calls, Deadline
-from envelope_codec.cli.doctor.configured_keys import purpose_of, sealing_keys
 from envelope_codec.cli.doctor.finding import Code, Level
 from envelope_codec.cli.doctor.key_findings import key_findings
 from envelope_codec.cli.doctor.keys import KeyCheck
-from envelope_codec.cli.doctor.master_keys import MasterKeys
 from envelope_codec.cli.doctor.survey_findings import unconfigured_finding
+from envelope_codec.cli.keys.call import Calls, Deadline
+from envelope_codec.cli.keys.configured_keys import purpose_of, sealing_keys
+from envelope_codec.cli.keys.master_keys import MasterKeys
 from envelope_codec.cli.logs import quiet_logs
 from envelope_codec.envelope import Purpose, commit, record_head
 from envelope_codec.kms import Unwrapped, WrappedSecret

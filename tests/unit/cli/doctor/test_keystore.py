@@ -13,14 +13,12 @@ import pytest
 from envelope_codec import EnvelopeConfig
 from envelope_codec.cli import main
 from envelope_codec.cli.configuration import Configuration
-from envelope_codec.cli.doctor.call import Calls, Deadline
 from envelope_codec.cli.doctor.diagnosis import Diagnosis, Request, diagnose
 from envelope_codec.cli.doctor.finding import Code, Finding, Level
 from envelope_codec.cli.doctor.report import diagnosis_document
 from envelope_codec.cli.keygen import create_key_file, key_uri
+from envelope_codec.cli.keys.call import Calls, Deadline
 from envelope_codec.cli.logs import quiet_logs
-from envelope_codec.cli.store_hint import STORE_HINTS, keystore_hint
-from envelope_codec.errors import EnvelopeError, StoreRefused, StoreUnavailable
 from envelope_codec.keystore import Kept
 from envelope_codec.keystore_change import publish
 from envelope_codec.testing import FakeKeystore, FakeKms
@@ -137,17 +135,6 @@ async def test_what_can_not_be_opened_is_told_without_its_url() -> None:
     assert told.codes == [(Code.keystore_unusable, Level.problem)]
     assert "secret" not in repr(told.findings)
     assert told.document["outcome"] == "ConfigurationError"
-
-
-@pytest.mark.parametrize("writes", [True, False])
-@pytest.mark.parametrize("scheme", ["postgresql", "redis", "s3", "mongodb", "file", "dynamodb", ""])
-def test_hints_are_a_keystores(scheme: str, writes: bool) -> None:
-    errors: list[EnvelopeError] = [StoreRefused("another"), StoreUnavailable("another")]
-    errors += [StoreRefused(reason) for reason in STORE_HINTS.get(scheme, {})]
-    for error in errors:
-        hint = keystore_hint(scheme, error, writes=writes)
-        assert hint
-        assert not any(word in hint for word in ("storage ddl", "storage gc", "former_storage", "payloads", "{"))
 
 
 def test_people_see_the_keystore_and_no_url(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

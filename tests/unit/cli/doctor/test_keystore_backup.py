@@ -10,10 +10,10 @@ import pytest
 
 from envelope_codec import EnvelopeConfig
 from envelope_codec.cli import main
-from envelope_codec.cli.doctor.call import Calls, Deadline
 from envelope_codec.cli.doctor.finding import Code, Level
 from envelope_codec.cli.doctor.keystore import KeystoreProbe, probe_keystore
 from envelope_codec.cli.doctor.keystore_findings import keystore_findings
+from envelope_codec.cli.keys.call import Calls, Deadline
 from envelope_codec.cli.keystore_file import new_row_file
 from envelope_codec.cli.logs import quiet_logs
 from envelope_codec.keystore import Kept

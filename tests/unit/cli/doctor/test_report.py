@@ -10,9 +10,9 @@ import pytest
 
 from envelope_codec import EnvelopeConfig
 from envelope_codec.cli.configuration import Configuration
-from envelope_codec.cli.doctor.call import Calls, Deadline
 from envelope_codec.cli.doctor.diagnosis import Request, diagnose
 from envelope_codec.cli.doctor.finding import Code
+from envelope_codec.cli.keys.call import Calls, Deadline
 from envelope_codec.cli.logs import quiet_logs
 from envelope_codec.kms import WrappedSecret
 from tests.support.doctor_runs import SECONDS, Recording, problems

@@ -19,11 +19,11 @@ import pytest
 from envelope_codec import EnvelopeConfig, PayloadMissing, StoreRefused, StoreUnavailable
 from envelope_codec.cli import main
 from envelope_codec.cli.configuration import Configuration
-from envelope_codec.cli.doctor.call import Calls, Deadline
 from envelope_codec.cli.doctor.diagnosis import Diagnosis, Request, diagnose
 from envelope_codec.cli.doctor.finding import Code, Finding, Level
 from envelope_codec.cli.doctor.report import diagnosis_document
 from envelope_codec.cli.keygen import create_key_file, key_uri
+from envelope_codec.cli.keys.call import Calls, Deadline
 from envelope_codec.cli.logs import quiet_logs
 from envelope_codec.errors import ConfigurationError, EnvelopeError
 from envelope_codec.storage.sql import SqlStore

@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 
 import pytest
+from google.protobuf import message_factory
 from google.protobuf.json_format import MessageToDict, Parse
-from temporalio.api.common.v1 import Header, Memo
+from temporalio.api.common.v1 import Header, Memo, Payload
 from temporalio.api.history.v1 import (
     HistoryEvent,
     WorkflowExecutionStartedEventAttributes,
 )
 from temporalio.api.sdk.v1 import UserMetadata
 
+from envelope_codec.cli.payloads.walk import _Finder
+from envelope_codec.temporal.payload_walk import Role, walk
+from tests.support.api_messages import HOLDERS, TYPES, go
 from tests.support.inspected_payloads import PLAIN, E, Run, as_json, envelope, history
 
 EVENT = as_json(history(envelope()).events[0])
@@ -116,3 +120,35 @@ def test_a_long_chain_of_causes_is_followed(run: Run, causes: int, status: int) 
         assert outcome.err == "envelope-codec: the input is nested too deeply\n"
     else:
         assert outcome.document["summary"]["envelopes"] == 1
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"metadata": {"encoding": "!!!"}},
+        {"metadata": {"encoding": E["metadata"]["encoding"]}, "data": "*"},
+        {"metadata": {"encoding": E["metadata"]["encoding"]}, "data": 7},
+    ],
+)
+def test_wrong_base64_is_a_malformed_payload(run: Run, document: object) -> None:
+    outcome = run(document)
+    assert (outcome.status, outcome.err) == (1, "")
+    assert "malformed: its metadata and data must be base64" in outcome.out
+
+
+def test_a_document_and_the_message_that_it_is_hold_the_same() -> None:
+    """In every field of the API's that can hold a payload: ``inspect`` finds what ``audit`` does."""
+    payload = Payload(metadata={"encoding": b"binary/plain"}, data=b"p")
+    looked = 0
+    for name, its in HOLDERS.items():
+        if not name.startswith("temporal.api."):
+            continue
+        for way in its:
+            message = message_factory.GetMessageClass(TYPES[name])()
+            go(message, way, payload)
+            looked += 1
+            [found] = [one for one in walk(message) if isinstance(one.message, Payload)]
+            document = MessageToDict(message)
+            locations = [one for one in _Finder().message(document, TYPES[name], "", 0, Role.user) if one.payload]
+            assert [(one.payload, one.role) for one in locations] == [(payload, found.role)], found.path
+    assert looked > 1_500

@@ -26,6 +26,7 @@ from envelope_codec.errors import MalformedEnvelope
 
 ENDED = Source(SourceKind.workflow, "w", "r", True, WorkflowExecutionInfo())
 BATCH = History(events=[HistoryEvent(event_id=1), HistoryEvent(event_id=2)])
+NEXT = History(events=[HistoryEvent(event_id=3), HistoryEvent(event_id=4)])
 
 Call = Callable[..., Coroutine[Any, Any, Any]]
 
@@ -55,10 +56,35 @@ async def histories(*pages: GetWorkflowExecutionHistoryResponse) -> list[Any]:
 
 async def test_all_pages_of_a_history_are_read() -> None:
     first = GetWorkflowExecutionHistoryResponse(history=BATCH, next_page_token=b"more")
-    assert await histories(first, GetWorkflowExecutionHistoryResponse(history=BATCH)) == [
-        first,
-        GetWorkflowExecutionHistoryResponse(history=BATCH),
-    ]
+    second = GetWorkflowExecutionHistoryResponse(history=NEXT)
+    assert await histories(first, second) == [first, second]
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        pytest.param(BATCH, id="a page twice"),
+        pytest.param(History(events=[HistoryEvent(event_id=4)]), id="a page left out"),
+        pytest.param(History(events=[HistoryEvent(event_id=3), HistoryEvent(event_id=5)]), id="an event left out"),
+    ],
+)
+async def test_a_history_with_events_missing_is_an_error(second: History) -> None:
+    """Whatever stands between client and server, what is not seen must not count as read."""
+    first = GetWorkflowExecutionHistoryResponse(history=BATCH, next_page_token=b"more")
+    with pytest.raises(MalformedEnvelope, match="events missing"):
+        await histories(first, GetWorkflowExecutionHistoryResponse(history=second))
+
+
+async def test_a_history_that_is_shorter_than_the_list_says_is_an_error() -> None:
+    page = GetWorkflowExecutionHistoryResponse(history=BATCH)
+    for length, whole in ((0, True), (2, True), (3, False)):
+        source = ENDED._replace(listed=WorkflowExecutionInfo(history_length=length))
+        messages = reader(get_workflow_execution_history=answer(page)).messages(source)
+        if whole:
+            assert [message async for message in messages][1:] == [page]
+        else:
+            with pytest.raises(MalformedEnvelope, match="without its last events"):
+                _ = [message async for message in messages]
 
 
 async def test_a_raw_history_is_read_too() -> None:
@@ -118,12 +144,44 @@ async def test_the_server_s_own_workflows_are_listed_too() -> None:
     assert asked == [ANY_DIVISION]
 
 
-@pytest.mark.parametrize(("division", "listed"), [(b'"TemporalScheduler"', 1), (b'"1234567"', 0)])
-async def test_what_is_listed_among_workflows_and_is_none_is_left_to_its_own_list(division: bytes, listed: int) -> None:
+def listed_among_workflows(division: bytes, type: str = "") -> ListWorkflowExecutionsResponse:
     info = WorkflowExecutionInfo(execution=WorkflowExecution(workflow_id="a", run_id="r"))
+    info.type.name = type
     info.search_attributes.indexed_fields["TemporalNamespaceDivision"].data = division
-    page = ListWorkflowExecutionsResponse(executions=[info])
-    assert len([one async for one in reader(list_workflow_executions=answer(page)).workflows()]) == listed
+    return ListWorkflowExecutionsResponse(executions=[info])
+
+
+@pytest.mark.parametrize(
+    ("division", "type", "kinds"),
+    [
+        (b'"TemporalScheduler"', "temporal-sys-scheduler-workflow", [SourceKind.workflow]),
+        pytest.param(b'"3332429922"', "Mine", [SourceKind.workflow], id="users may choose the division"),
+        pytest.param(b'"3332429922"', "", [], id="a standalone activity"),
+        pytest.param(b'"403648407"', "", [], id="a schedule"),
+        pytest.param(b'"131748067"', "", [], id="a standalone operation"),
+        (b'"7"', "", [SourceKind.unknown]),
+        (b'"x"', "", [SourceKind.unknown]),
+    ],
+)
+async def test_what_is_listed_among_workflows_is_told_apart(
+    division: bytes, type: str, kinds: list[SourceKind]
+) -> None:
+    page = listed_among_workflows(division, type)
+    listed = [one async for one in reader(list_workflow_executions=answer(page)).workflows()]
+    assert [one.kind for one in listed] == kinds
+
+
+async def test_what_no_list_has_can_t_be_read() -> None:
+    """Such as activities on a server that has standalone activities turned off by now."""
+    calls = lists(
+        list_activity_executions=refusal(RPCStatusCode.UNIMPLEMENTED),
+        list_workflow_executions=answer(listed_among_workflows(b'"3332429922"')),
+    )
+    reading = reader(**calls)
+    [source] = [source async for source in reading.sources()]
+    assert (source.kind, source.id, source.ended) == (SourceKind.unknown, "a", False)
+    with pytest.raises(MalformedEnvelope, match="does not know how to read it"):
+        _ = [message async for message in reading.messages(source)]
 
 
 async def test_they_are_counted_too() -> None:

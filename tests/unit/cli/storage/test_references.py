@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import pytest
+from google.protobuf import json_format
 from google.protobuf.message import Message
 from temporalio.api.common.v1 import Memo, Payload, Payloads
 from temporalio.api.history.v1 import History, HistoryEvent
@@ -73,6 +74,22 @@ async def test_a_reference_that_another_codec_encoded_besides_is_an_error(codec:
     encoded.metadata["__temporal_external_storage_reference"] = b"true"
     with pytest.raises(MalformedEnvelope):
         await ids_in(Payloads(payloads=[encoded]), codec)
+
+
+async def test_finds_references_in_messages_of_the_servers_that_are_json(codec: EnvelopeCodec) -> None:
+    """As of a batch operation that sends a signal."""
+    signal = Payloads(payloads=[await sealed_reference(codec, IDS[0]), await encoded_reference(codec, IDS[1])])
+    document = {"request": {"signalOperation": {"signal": "s", "input": json_format.MessageToDict(signal)}}}
+    batch = Payload(data=json.dumps(document).encode())
+    batch.metadata["encoding"] = b"json/protobuf"
+    batch.metadata["messageType"] = b"temporal.server.api.batch.v1.BatchOperationInput"
+    assert await ids_in(Payloads(payloads=[batch]), codec) == set(IDS)
+
+
+async def encoded_reference(codec: EnvelopeCodec, id: str) -> Payload:
+    [encoded] = await codec.encode([await sealed_reference(codec, id)])
+    encoded.metadata["__temporal_external_storage_reference"] = b"true"
+    return encoded
 
 
 async def test_finds_references_of_earlier_sdks(codec: EnvelopeCodec) -> None:

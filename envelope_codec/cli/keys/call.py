@@ -62,5 +62,5 @@ class Calls:
                 future.set_exception(error)
 
         self._started.append(future)
-        threading.Thread(target=run, name="envelope-codec-doctor", daemon=True).start()
+        threading.Thread(target=run, name="envelope-codec-call", daemon=True).start()
         return future

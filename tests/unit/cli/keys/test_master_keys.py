@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
-from envelope_codec.cli.doctor import master_keys
-from envelope_codec.cli.doctor.master_keys import MasterKeys
+from envelope_codec.cli.keys import master_keys
+from envelope_codec.cli.keys.master_keys import MasterKeys
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.testing import FakeKms
 

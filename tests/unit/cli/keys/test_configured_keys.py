@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from envelope_codec import EnvelopeConfig, NamespaceKeys
-from envelope_codec.cli.doctor.configured_keys import NothingToExamine, namespaces_of, opening_keys, sealing_keys
 from envelope_codec.cli.doctor.finding import Code
+from envelope_codec.cli.keys.configured_keys import NothingToExamine, namespaces_of, opening_keys, sealing_keys
 from envelope_codec.keys.key_sets import KeySets
 from envelope_codec.testing import FakeKms
 from tests.support.doctor_runs import examine, problems

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from envelope_codec.cli.doctor.call import Calls, Deadline
+from envelope_codec.cli.keys.call import Calls, Deadline
 from tests.support.doctor_runs import SECONDS
 
 
