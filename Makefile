@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick coverage coverage-rooms pythons servers lint types pages bench bench-hot-path bench-guard fleet hostile pins \
+.PHONY: help demo demo-rekey test quick coverage coverage-rooms pythons servers lint types pages bench bench-hot-path bench-guard fleet hostile pins \
   localstack-venv no-localstack clean
 .NOTPARALLEL:
 
@@ -11,6 +11,7 @@ KMS ?= local
 ARGS ?=
 JOBS ?= 0
 UPGRADE ?=
+PICTURES ?=
 
 VENV := .venv
 LOCALSTACK_VENV := .devstack/localstack-venv
@@ -35,6 +36,10 @@ help: ## show this list
 
 demo: $(DEMO) $(if $(filter aws,$(KMS)),localstack-venv) ## encrypt a workflow end to end; KMS=local (default), vault, aws, gcp or azure
 	@$(VENV)/bin/envelope-codec demo --kms $(KMS)
+
+demo-rekey: $(DEMO) localstack-venv ## retire a master key that 500 histories need; PICTURES=1 draws those of docs/rekeying.md anew
+	@$(VENV)/bin/envelope-codec demo-rekey $(if $(PICTURES),--save docs/pictures) $(ARGS)
+	@$(if $(PICTURES),$(RUN) -m tools.pictures.draw)
 
 test: $(DEV) localstack-venv ## run all tests, real servers included; ARGS="-k NAME" for some, JOBS=2 for two files at a time
 	$(RUN) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
@@ -97,7 +102,7 @@ upgrade = $(if $(filter 1,$(UPGRADE)),--upgrade,$(addprefix --upgrade-package=,$
 
 pins: $(UV_VENV)/.uv ## bring requirements/*.txt in line with pyproject.toml; UPGRADE=1 takes newer versions, UPGRADE=NAME of one package
 	$(compile) --python-version 3.10 --extra all --group dev -o requirements/dev.txt pyproject.toml
-	$(compile) --python-version 3.10 --extra aws --extra azure --extra gcp --extra vault --extra cli --group demo -c requirements/dev.txt -o requirements/demo.txt pyproject.toml
+	$(compile) --python-version 3.10 --extra aws --extra azure --extra gcp --extra vault --extra server --group demo -c requirements/dev.txt -o requirements/demo.txt pyproject.toml
 	$(compile) --python-version 3.10 --extra aws -c requirements/dev.txt -o requirements/bench.txt requirements/bench.in pyproject.toml
 	$(compile) --python-version 3.11 -o requirements/localstack.txt requirements/localstack.in
 

@@ -70,6 +70,8 @@ class EnvelopeSettings(TypedDict, total=False):
     former_storage: Names
     keystore: str | Keystore | None
     keystore_mode: Literal["required", "best_effort"]
+    share_wrapping_keys: bool
+    keystore_auth: Names
     max_age: Duration
     max_payloads: int
     cache_ttl: Duration

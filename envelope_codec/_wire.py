@@ -27,18 +27,29 @@ class Reader:
         """Return the next ``length`` bytes."""
         end = self.position + length
         if end > len(self._data):
-            raise MalformedEnvelope(f"the {self._what} ends too early")
+            raise self._too_short()
         taken = self._data[self.position : end]
         self.position = end
         return taken
 
     def byte(self) -> int:
         """Return the next byte, as a number."""
-        return self.take(1)[0]
+        if self.position >= len(self._data):
+            raise self._too_short()
+        self.position += 1
+        return self._data[self.position - 1]
 
     def item(self) -> bytes:
         """Return what has its u16 length before it."""
-        return self.take(int.from_bytes(self.take(2), "big"))
+        start = self.position + 2
+        end = start + int.from_bytes(self._data[start - 2 : start], "big")  # beyond the end if the length is cut off
+        if end > len(self._data):
+            raise self._too_short()
+        self.position = end
+        return self._data[start:end]
+
+    def _too_short(self) -> MalformedEnvelope:
+        return MalformedEnvelope(f"the {self._what} ends too early")
 
 
 def sized(item: bytes) -> bytes:

@@ -249,6 +249,17 @@ class EnvelopeConfig(_MasterKeys):
         description='`"required"`: nothing is sealed under a wrapping key before `keystore` has its record. '
         '`"best_effort"`: it is sealed all the same, and the record follows when the keystore answers.',
     )
+    share_wrapping_keys: bool = Field(
+        False,
+        description="Whether wrapping keys are shared: a process seals with the one that another has just put into "
+        "`keystore`, instead of making its own. See [sharing](keystore.md#sharing).",
+    )
+    keystore_auth: Annotated[tuple[str, ...], OneOrMore] = Field(
+        (),
+        max_length=64,
+        description="Ids of the records by which shared wrapping keys are known to be genuine, as "
+        "`envelope-codec keystore init` prints them: one for each namespace, two during a change.",
+    )
     max_age: Seconds = Field(86_400.0, gt=0, description="How long a wrapping key seals at most.")
     max_payloads: int = Field(2**20, ge=1, le=2**32, description="How many payloads a wrapping key seals at most.")
     cache_ttl: Seconds = Field(86_400.0, gt=0, description="How long an unwrapped wrapping key is kept for opening.")
@@ -337,6 +348,15 @@ class EnvelopeConfig(_MasterKeys):
             )
         return size
 
+    @field_validator("keystore_auth")
+    @classmethod
+    def _ids(cls, ids: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(re.fullmatch("[0-9a-f]{64}", one) for one in ids):
+            raise ValueError("give ids as `envelope-codec keystore init` prints them: 64 hex digits in lower case")
+        if len(set(ids)) != len(ids):
+            raise ValueError("lists an id twice")
+        return ids
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.key is None:
@@ -360,6 +380,7 @@ class EnvelopeConfig(_MasterKeys):
                 raise ValueError(f"{name}: goes with storage; set that as well")
         if self.keystore is None and "keystore_mode" in self.model_fields_set:
             raise ValueError("keystore_mode: goes with keystore; set that as well")
+        _check_sharing(self)
         if self.require_encryption and not self.sealing:
             raise ValueError("require_encryption: needs sealing, or what is written here could not be read here")
         for old, new in self.namespace_aliases.items():
@@ -388,6 +409,7 @@ class EnvelopeConfig(_MasterKeys):
             owned=key_sets.built,
             keystore=KeystoreThread(keystore) if keystore is not None else None,
             publishing_required=self.keystore_mode == "required",
+            keystore_auth=[bytes.fromhex(one) for one in self.keystore_auth] if self.share_wrapping_keys else (),
         )
 
 
@@ -420,6 +442,18 @@ def _check_keys(place: str, keys: NamespaceKeys | EnvelopeConfig) -> None:
         record_head(Purpose.WRAPPING_KEY, 0, {**keys.context, NAMESPACE: "n"})
     except (EnvelopeError, UnicodeEncodeError) as error:
         raise ValueError(f"{place}context: {error}") from None
+
+
+def _check_sharing(config: EnvelopeConfig) -> None:
+    for name in ("share_wrapping_keys", "keystore_auth"):
+        if config.keystore is None and getattr(config, name):
+            raise ValueError(f"{name}: goes with keystore; set that as well")
+    if not config.share_wrapping_keys:
+        return
+    if not config.keystore_auth:
+        raise ValueError("share_wrapping_keys: needs keystore_auth; `envelope-codec keystore init` makes its record")
+    if config.wrapping == "direct":
+        raise ValueError("share_wrapping_keys: direct mode has no wrapping keys; take out one of the two")
 
 
 def _declared(config: EnvelopeConfig) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from envelope_codec.keystore import BLIND, KEY_LENGTH, PROBE, Keystore, RowConfl
 _NO_REVISION = "0" * 32
 
 
-class Operation(str, Enum):
+class Operation(Enum):
     """What may be permitted. There is no deleting."""
 
     read = "read"

@@ -14,6 +14,7 @@ from envelope_codec._process import PerProcess
 from envelope_codec.datastore.background_loop import BackgroundLoop
 from envelope_codec.errors import ConfigurationError, StoreUnavailable
 from envelope_codec.keystore import Kept, Keystore, KeystoreUrl
+from envelope_codec.keystore_batch import Batches
 from envelope_codec.observe import logger
 
 T = TypeVar("T")
@@ -34,6 +35,9 @@ class KeystoreThread:
         keystore: a URL, whose keystore is opened here and closed with this object; or a keystore, which is used from
             one event loop, and closed by whoever made it.
 
+    Attributes:
+        batches: whether the keystore takes several rows in one call, as `Batches` says.
+
     Raises:
         ConfigurationError: the URL is wrong. No network is asked.
     """
@@ -41,8 +45,8 @@ class KeystoreThread:
     @frameless
     def __init__(self, keystore: KeystoreUrl | Keystore) -> None:
         self._owned = isinstance(keystore, KeystoreUrl)
-        if isinstance(keystore, KeystoreUrl):
-            keystore.open()  # only to find out now what is wrong with the URL
+        # A URL is opened now only to find out what is wrong with it.
+        self.batches = isinstance(keystore.open() if isinstance(keystore, KeystoreUrl) else keystore, Batches)
         self._given = keystore
         # On connections of its parent, a forked child would mix replies up.
         self._opened: PerProcess[_Opened] = PerProcess(lambda _: _Opened(self._open()))

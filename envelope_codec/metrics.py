@@ -13,8 +13,9 @@ Both keep the same instruments:
 - ``envelope_codec_recipients_lacking``: a gauge: how many more master keys were to wrap that key, by the same;
 - ``envelope_codec_store_calls``: calls of a datastore, by ``operation`` (put, get), ``outcome`` and ``store``;
 - ``envelope_codec_store_latency``: how long these calls took, in seconds, by the same;
-- ``envelope_codec_keystore_calls``: calls of a keystore, by ``operation`` (lookup, publish) and ``outcome``;
-  ``MalformedRow`` counts rows that are none;
+- ``envelope_codec_keystore_calls``: calls of a keystore, by ``operation`` (lookup, publish, share) and
+  ``outcome``; ``MalformedRow`` counts rows that are none, ``NotAdopted`` and ``NotShared`` wrapping keys that are
+  not shared;
 - ``envelope_codec_keystore_latency``: how long these calls took, in seconds, by the same;
 - ``envelope_codec_keystore_queued``: a gauge: how many records wait to be published. Kept once one had to wait.
 
@@ -92,7 +93,7 @@ class _Metrics:
         elif event.operation in ("put", "get"):
             self._count_store_calls(1, {**what, "store": event.key_id})
             self._record_store_latency(event.seconds, {**what, "store": event.key_id})
-        elif event.operation in ("lookup", "publish"):
+        elif event.operation in ("lookup", "publish", "share"):
             self._count_keystore_calls(1, what)
             self._record_keystore_latency(event.seconds, what)
         elif event.operation == "queue":

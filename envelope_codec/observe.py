@@ -12,11 +12,12 @@ logger = logging.getLogger("envelope_codec")
 
 _LINES_A_SECOND = 20
 _KEYSTORE_FIX = "`envelope-codec keystore check` says what is wrong with the keystore"
+_RETIRED = "; payloads of a master key that was retired need their keystore: docs/rekeying.md"
 _FIXES = {
     "KeyDenied": "enable the key or give the permission back, unless it was withdrawn on purpose: `envelope-codec "
-    "doctor` says what is missing",
+    f"doctor` says what is missing{_RETIRED}",
     "KeyNotConfigured": "name the master key in key, backup_keys or decrypt_keys of that namespace, and check with "
-    "`envelope-codec doctor`",
+    f"`envelope-codec doctor`{_RETIRED}",
 }
 
 
@@ -34,6 +35,9 @@ class Event(NamedTuple):
             - ``put``, ``get``: one call of a datastore.
             - ``lookup``, ``publish``: a record's row was read from the keystore, or written there. With the outcome
               ``MalformedRow``, what was read is no row, and counts as absent.
+            - ``share``: the keystore's active slot was read or written, or a row for its sake. With the outcome
+              ``NotAdopted``, the wrapping key that the slot names may not seal here; with ``NotShared``, this process
+              makes one of its own.
             - ``queue``: another number of records waits to be published, where that is not required.
             - ``key``: a wrapping key begins to seal, and more than one master key was to wrap it. In direct mode, a
               data key whose number of recipients is another than before.
@@ -86,7 +90,7 @@ class LogObserver:
     def on_event(self, event: Event) -> None:
         """Log ``event``, unless too many like it were logged in this second."""
         if event.outcome == "ok":
-            if event.operation in ("wrap", "unwrap", "put", "get", "lookup", "publish"):
+            if event.operation in ("wrap", "unwrap", "put", "get", "lookup", "publish", "share"):
                 logger.debug(
                     "%s in %.1f ms, namespace %.200r, key %s",
                     event.operation,
@@ -100,7 +104,7 @@ class LogObserver:
             return
         if left_out:
             logger.warning("%d more failures of %s, %s, were not logged", left_out, event.operation, event.outcome)
-        advice = _KEYSTORE_FIX if event.operation in ("lookup", "publish") else fix(event.outcome)
+        advice = _KEYSTORE_FIX if event.operation in ("lookup", "publish", "share") else fix(event.outcome)
         logger.warning(
             "%s failed: %s: %s (namespace %.200r, key %s)%s",
             event.operation,

@@ -37,7 +37,10 @@ class Command(NamedTuple):
 COMMANDS = {
     "audit": Command("audit.command", "Say which master keys the histories of a namespace still need."),
     "demo": Command(
-        "demo.command", "Encrypt a workflow end to end, and look at what Temporal stored.", is_offered=is_checkout
+        "demo.command", "Encrypt a workflow end to end, and see what Temporal stored.", is_offered=is_checkout
+    ),
+    "demo-rekey": Command(
+        "demo.rekey_command", "Retire a master key that 500 histories need, on real servers.", is_offered=is_checkout
     ),
     "doctor": Command("doctor.command", "Say what is wrong with a configuration, and how to fix it."),
     "inspect": Command("inspection.command", "Print the header of every envelope in a history or payload."),
@@ -46,6 +49,7 @@ COMMANDS = {
     "rewrap": Command("rewrap.command", "Give wrapping keys another master key, to retire an old one."),
     "serve": Command("serve", "Run the codec server for Temporal's Web UI and CLI."),
     "storage": Command("storage.command", "Look after the datastores that payloads are kept in."),
+    "worker": Command("worker.command", "Do a part of the work of distributed audits and rewraps."),
 }
 """The subcommands, by name."""
 
@@ -144,7 +148,7 @@ def _asked_command(arguments: Sequence[str]) -> str | None:
 def _add_command(application: typer.Typer, name: str, command: Command) -> None:
     import typer
 
-    function = getattr(import_module(f"{__name__}.{command.module}"), name)
+    function = getattr(import_module(f"{__name__}.{command.module}"), name.replace("-", "_"))
     if isinstance(function, typer.Typer):
         application.add_typer(function, name=name)
     else:

@@ -36,6 +36,11 @@ class ConnectionFailed(Exception):
         self.words = words
         self.late = late
 
+    def reason(self, address: str) -> str:
+        """Say in one line why there is no connection to the server at ``address``."""
+        reason = f"no answer from {address}" if self.late else f"no connection to {address}"
+        return f"{reason}: {self.words}" if self.words else reason
+
 
 @dataclass(frozen=True)
 class Connection:
@@ -63,15 +68,15 @@ class Connection:
             text = text.replace(secret, "(left out)")
         return text
 
-    async def open(self, seconds: float) -> Client:
-        """Connect within ``seconds``.
+    async def open(self, seconds: float, **more: Any) -> Client:
+        """Connect within ``seconds``. ``more`` are further arguments of `Client.connect`.
 
         The SDK's gzip stays on, with no plugin to turn it off: in a history many small records are alike.
 
         Raises:
             ConnectionFailed: there is no connection.
         """
-        options: dict[str, Any] = dict(self.options)
+        options: dict[str, Any] = {**self.options, **more}
         try:
             runtime = Runtime(telemetry=TelemetryConfig(logging=None))
             return await asyncio.wait_for(Client.connect(self.address, runtime=runtime, **options), seconds)

@@ -18,3 +18,6 @@ ProfileOption = Annotated[
     str | None,
     typer.Option("--profile", metavar="NAME", help="A profile in Temporal's own configuration file (temporal.toml)."),
 ]
+QueueOption = Annotated[
+    str, typer.Option("--task-queue", metavar="NAME", help="The task queue of the workers that share the work.")
+]

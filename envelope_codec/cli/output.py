@@ -19,7 +19,6 @@ WIDTH = 100
 """Lines are folded here where they can be, or at the terminal's width if that is less."""
 
 _NARROWEST = 20
-
 _NARROW = 80
 """On a screen of at most as many columns, tables have them close together."""
 

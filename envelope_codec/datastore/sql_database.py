@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import text
@@ -39,8 +39,10 @@ class Database:
         self._engine = make_engine(url, setting)
         self.dialect = self._engine.dialect
 
-    async def run(self, operation: str, statement: Any) -> Any:
+    async def run(self, operation: str, statement: Any, values: Mapping[str, Any] | None = None) -> Any:
         """Run one statement, which commits itself. Return its rows if it has any, else how many rows it changed.
+
+        ``values`` are of its parameters, if it has any.
 
         Raises:
             Conflict: a constraint refuses what is put.
@@ -50,7 +52,7 @@ class Database:
             async with self._engine.connect() as connection:
                 connected = True
                 try:
-                    result = await connection.execute(statement)
+                    result = await connection.execute(statement, values)
                 except DBAPIError as error:
                     if is_read_only(error.orig):
                         await connection.invalidate()  # the next connection may lead to the primary

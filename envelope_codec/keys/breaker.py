@@ -34,10 +34,11 @@ class Breaker:
     takes a probe at the same moment.
     """
 
-    __slots__ = ("_failures", "_probe_at", "_probing")
+    __slots__ = ("_failures", "_opened_at", "_probe_at", "_probing")
 
     def __init__(self) -> None:
         self._failures = 0
+        self._opened_at = 0.0
         self._probing = False
         self._probe_at = 0.0
 
@@ -57,14 +58,19 @@ class Breaker:
         """Take note of an answer: the master key is asked first again."""
         self._failures = 0
 
-    def open(self, now: float, jitter: float) -> None:
+    def open(self, now: float, jitter: float, begun: float | None = None) -> None:
         """Take note that no answer came.
 
         Args:
             now: monotonic seconds.
             jitter: a number from 0 to 1.
+            begun: when the call was made. Calls that were under way together tell of one outage: those after the first
+                change nothing, or a burst of them would make the next probe as late as a long outage does.
         """
+        if begun is not None and self.is_open and begun < self._opened_at:
+            return
         self._failures += 1
+        self._opened_at = now
         self._probe_at = now + shorten(_BACKOFF.seconds(self._failures), jitter)
         self._probing = False
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Container, Generator, Iterable, Iterator
 
 from envelope_codec.envelope import MAX_RECIPIENTS, Recipient, Record
-from envelope_codec.errors import EnvelopeError, KeyDenied, KmsUnavailable
+from envelope_codec.errors import EnvelopeError, KeyDenied, KeyNotConfigured, KmsUnavailable
 from envelope_codec.keys.calls import KmsCalls, translate_error
 from envelope_codec.keys.keyset import KeySet, pick_decisive
 from envelope_codec.keys.lease import Lease
@@ -136,10 +136,13 @@ class Inquiry:
 
         A master key that could not say whether a recipient is its own does not matter where another one said so.
         """
+        unsure = [error for key_id, error in self._unsure if key_id not in self._accepted]
+        outcome = pick_decisive([*self._errors, *unsure, *self._unread], "open")
         if self._cut_short:
             log_cut_short(self._record)
-        unsure = [error for key_id, error in self._unsure if key_id not in self._accepted]
-        return pick_decisive([*self._errors, *unsure, *self._unread], "open")
+        elif self._row == () and isinstance(outcome, (KeyDenied, KeyNotConfigured)):
+            log_rowless(self._record)
+        return outcome
 
     @property
     def _masters(self) -> tuple[MasterKey, ...]:
@@ -227,8 +230,15 @@ def log_unconfigured(record: Record) -> None:
     Whoever can write to Temporal can make these names up.
     """
     text = "no master key of %.600r is configured for namespace %.200r: add it to decrypt_keys, if it is one of "
-    text += "yours, and check with `envelope-codec doctor`"
+    text += "yours, and check with `envelope-codec doctor`; if it was retired, name its keystore: docs/rekeying.md"
     logger.warning(text, [recipient.key_id for recipient in record.recipients], record.namespace)
+
+
+def log_rowless(record: Record) -> None:
+    """Log that the keystore has nothing of ``record``, which no master key has opened, and what to do."""
+    text = "the keystore has no row of the record %s of namespace %.200r, which names %.600r: restore a backup of the "
+    text += "keystore, or enable the master key and run `envelope-codec audit --import` (docs/rekeying.md)"
+    logger.warning(text, record.id.hex(), record.namespace, [recipient.key_id for recipient in record.recipients])
 
 
 def log_cut_short(record: Record) -> None:

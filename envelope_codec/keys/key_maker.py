@@ -48,8 +48,13 @@ class KeyMaker:
         """Return the namespace of ``scope``, and the master keys that seal there."""
         return (scope, self._key_sets(scope)) if isinstance(scope, str) else scope
 
-    def make(self, scope: Scope, purpose: Purpose) -> Wrapped:
+    def make(self, scope: Scope, purpose: Purpose, created: int | None = None) -> Wrapped:
         """Make a secret, and have it wrapped by every sealing master key that can.
+
+        Args:
+            scope: what it is for.
+            purpose: of its record.
+            created: when it is said to be made, in Unix seconds; now if None.
 
         Raises:
             KeyNotConfigured: there are no master keys, or fewer than must wrap.
@@ -58,7 +63,8 @@ class KeyMaker:
         namespace, key_set = self.find(scope)
         if key_set is None:
             raise KeyNotConfigured("no master key is configured for this namespace", operation="seal")
-        draft = Draft(purpose, int(self._calls.clock.time()), {**key_set.context, NAMESPACE: namespace})
+        created = int(self._calls.clock.time()) if created is None else created
+        draft = Draft(purpose, created, {**key_set.context, NAMESPACE: namespace})
         making = _Making(draft, wanted=max(1, key_set.min_recipients))
         for number, master in self._in_turn(key_set):
             setting = key_set.setting(number)
@@ -80,7 +86,7 @@ class KeyMaker:
         record = self._wrap(draft, master)
         if self._verify:
             recipient = record.recipients[0]
-            self._check_opens(recipient.key_id, record.namespace)
+            self.check_opens(recipient.key_id, record.namespace)
             # Not by the leases: a trial vouches for nothing.
             self._calls.call("unwrap", master, record.namespace, lambda: open_recipient(record, recipient, master))
 
@@ -93,7 +99,7 @@ class KeyMaker:
         record = self._wrap(making.draft, master)
         if making.has(record):
             return
-        lease = self._first_lease(record, master, seconds) if purpose is Purpose.WRAPPING_KEY else None
+        lease = self._first_lease(record, master, seconds) if purpose is not Purpose.DATA_KEY else None
         making.add(number, record, lease)
 
     def _is_out_of_reach(self, master: MasterKey) -> bool:
@@ -108,11 +114,11 @@ class KeyMaker:
     def _first_lease(self, record: Record, master: MasterKey, seconds: float | None) -> Lease:
         """Return the lease of a new record, opened once: a record that can't be opened would lose a day of payloads."""
         if self._verify:
-            self._check_opens(record.recipients[0].key_id, record.namespace)
+            self.check_opens(record.recipients[0].key_id, record.namespace)
             return self._leases.unwrap(record, record.recipients[0], master, seconds)[1]
         return self._leases.vouch_by_wrapping(record, master, seconds)
 
-    def _check_opens(self, key_id: str, namespace: str) -> None:
+    def check_opens(self, key_id: str, namespace: str) -> None:
         """Check that whoever has this configuration opens what a master key has wrapped, a resolver's choice included.
 
         Raises:

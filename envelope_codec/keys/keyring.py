@@ -16,12 +16,14 @@ from envelope_codec.keys.key_maker import KeyMaker
 from envelope_codec.keys.keyset import KeySet, SealingContext
 from envelope_codec.keys.lease import Lease
 from envelope_codec.keys.limits import Limits
+from envelope_codec.keys.lookout import Lookout
 from envelope_codec.keys.lookups import Lookups
 from envelope_codec.keys.opening import OpeningKeys
 from envelope_codec.keys.publication import Publication
 from envelope_codec.keys.row_source import RowSource
 from envelope_codec.keys.sealing import SealingKeys
 from envelope_codec.keys.sealing_key import Scope, SealingKey
+from envelope_codec.keys.sharing import Sharing
 from envelope_codec.keys.succession import Succession
 from envelope_codec.keys.vouching import Leases
 from envelope_codec.kms import MasterKey
@@ -52,6 +54,8 @@ class Keyring:
         keystore: where records of wrapping keys are, with recipients that were added later. Closed with the keyring.
         publishing_required: whether a wrapping key seals only once its record is in ``keystore``. If not, a record that
             can't be published is queued, and the key seals.
+        keystore_auth: ids of authentication records in ``keystore``: wrapping keys are shared with those who have the
+            same. Empty: none is shared; nor is any without ``verify_wraps``.
     """
 
     def __init__(
@@ -70,6 +74,7 @@ class Keyring:
         owned: Collection[MasterKey] = (),
         keystore: RowSource | None = None,
         publishing_required: bool = True,
+        keystore_auth: Collection[bytes] = (),
     ) -> None:
         self.direct = direct
         self.limits = limits or Limits()
@@ -85,6 +90,7 @@ class Keyring:
         self._owned = owned
         self._keystore = keystore
         self._publishing_required = publishing_required
+        self._keystore_auth = tuple(keystore_auth)
         self._build()
         in_child(self, Keyring._begin_anew)
 
@@ -97,16 +103,34 @@ class Keyring:
             grace=limits.outage_grace,
             pause=limits.refusal_ttl,
             wipe=self._wipe,
+            renewed=self._look,
         )
         lookups = Lookups(self._keystore, self._calls, limits)
         self._opening = OpeningKeys(self._opening_key_sets, self._calls, self._leases, limits, lookups)
         maker = KeyMaker(self._key_sets, self._opening_key_sets, self._calls, self._leases, verify=self._verify_wraps)
         self._publication = Publication(self._keystore, self._calls, required=self._publishing_required)
-        succession = Succession(self._calls, maker, self._leases, limits, self._publication, self._opening.keep_own)
+        opened = self._opening.keep_own
+        sharing = self._sharing(maker)
+        succession = Succession(self._calls, maker, self._leases, limits, self._publication, opened, sharing)
+        self._lookout = Lookout(self._calls, succession.look) if sharing is not None else None
         self._waits = succession.waits
         self._sealing = SealingKeys(self._calls, self._leases, succession)
         self._direct = DirectKeys(
             self._calls, maker, succession.slots, succession.waits, refusal_ttl=limits.refusal_ttl
+        )
+
+    def _sharing(self, maker: KeyMaker) -> Sharing | None:
+        if self._keystore is None or not self._keystore_auth or not self._verify_wraps:
+            return None  # who can't unwrap can't check what others publish
+        return Sharing(
+            self._keystore,
+            self._keystore_auth,
+            self._calls,
+            maker,
+            self._leases,
+            self._publication,
+            self._opening.get_here,
+            self.limits.max_age,
         )
 
     def try_sealing_key(self, scope: Scope) -> SealingKey | None:
@@ -257,6 +281,10 @@ class Keyring:
         closed = self._calls.closed
         self._build()
         self._calls.closed = closed
+
+    def _look(self, lease: Lease) -> None:
+        if self._lookout is not None:
+            self._lookout.watch(lease.scopes)
 
     def _wipe(self, lease: Lease) -> None:
         self._sealing.wipe(lease)

@@ -66,7 +66,7 @@ class KeystoreReach:
         if failure is None:
             self._breaker.close()
         else:
-            self._breaker.open(now, self._calls.jitter())
+            self._breaker.open(now, self._calls.jitter(), begun)
         outcome, reason = (type(failure).__name__, failure.reason) if failure else ("ok", "")
         event = Event(self._operation, outcome, namespace, seconds=now - begun, reason=reason)
         report(self._calls.observer, event)

@@ -11,6 +11,7 @@ from envelope_codec.keys.brief_cache import BriefCache
 from envelope_codec.keys.calls import KmsCalls
 from envelope_codec.keys.keystore_reach import SECONDS, KeystoreReach, keystore_unavailable
 from envelope_codec.keys.limits import Limits
+from envelope_codec.keys.lookup_turns import LookupTurns
 from envelope_codec.keys.row_source import RowSource
 from envelope_codec.keystore_row import KeystoreRow, MalformedRow, parse_row, row_key
 from envelope_codec.observe import Event, report
@@ -41,6 +42,7 @@ class Lookups:
         self._source = source
         self._calls = calls
         self._reach = KeystoreReach(calls, "lookup")
+        self._turns = LookupTurns(calls.clock.monotonic)
         size = min(limits.cache_size, _REMEMBERED)
         self._answers: BriefCache[Answer] = BriefCache(size, limits.refusal_ttl, calls.clock.monotonic)
         self._under_way: dict[bytes, Future[Answer]] = {}
@@ -91,6 +93,12 @@ class Lookups:
         lookup.set_exception(failure)
 
     def _ask(self, key: bytes, source: RowSource, record: Record) -> Answer:
+        with self._turns.turn() as taken:
+            if not taken:
+                raise keystore_unavailable("the keystore is slow, and others wait for it", "open")
+            return self._ask_in_turn(key, source, record)
+
+    def _ask_in_turn(self, key: bytes, source: RowSource, record: Record) -> Answer:
         if self._reach.is_out:
             raise keystore_unavailable("the keystore has not answered lately", "open")
         try:

@@ -104,6 +104,15 @@ class OpeningKeys:
                 return await flight.wait(self._clock, deadline)
             await self._renew(lapsed, renewed, deadline)
 
+    def get_here(self, record: Record) -> bytes:
+        """Return the key that ``record`` carries. One attempt, made here in this thread. Errors as `get`."""
+        key, reference = self.at_hand(record), digest_of(record)
+        if key is not None:
+            return key
+        with self._calls.lock:
+            self._refused.check(reference)
+        return self._ask(record, reference)
+
     def fetch_ahead(self, record: Record) -> bool:
         """Begin to fetch the key of ``record``, for which a caller is about to ask. Never waits, never raises.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 
 from envelope_codec.envelope import Record
 from envelope_codec.errors import EnvelopeError, StoreRefused, StoreUnavailable
@@ -45,27 +46,34 @@ class Publication:
                 "the keystore has not answered lately, and no wrapping key seals before it is in there", "seal"
             )
 
-    def publish(self, record: Record) -> None:
+    def publish(self, record: Record, tag: bytes = b"") -> bool:
         """Publish ``record``, which no payload carries yet. Runs in a thread.
+
+        Args:
+            record: of a new wrapping key.
+            tag: of its row, if it is shared.
+
+        Returns:
+            Whether the keystore has it now. If not, it is queued, without its tag.
 
         Raises:
             KmsUnavailable: it is required, and the keystore gave no answer or refused.
         """
         if self._source is None:
-            return
+            return False
         if not self._required and self._reach.is_out:
             self._queue.add(record)
-            return
+            return False
         try:
-            self._write(record)
+            self._write(record, tag)
         except EnvelopeError as error:
             refused = isinstance(error, StoreRefused)
         else:
             self._queue.hurry()
-            return
+            return True
         if not self._required:
             self._queue.add(record)
-            return
+            return False
         what = "refused a row" if refused else "gave no answer"
         raise keystore_unavailable(f"the keystore {what}, and no wrapping key seals before it is in there", "seal")
 
@@ -73,7 +81,7 @@ class Publication:
         """Cancel what is scheduled, and log how many records have not been published."""
         self._queue.close()
 
-    def _write(self, record: Record) -> None:
+    def _write(self, record: Record, tag: bytes = b"") -> None:
         """Write the row of ``record``, and report it.
 
         Raises:
@@ -81,11 +89,11 @@ class Publication:
         """
         source = self._source
         if source is not None:
-            self._reach.call(record.namespace, lambda: _merge(source, record))
+            self._reach.call(record.namespace, lambda: _merge(source, record, tag))
 
 
-def _merge(source: RowSource, record: Record) -> None:
-    """Add ``record`` to what the keystore has of it, which is nothing as a rule.
+def _merge(source: RowSource, record: Record, tag: bytes) -> None:
+    """Add ``record``, with its tag, to what the keystore has of it, which is nothing as a rule.
 
     It is no error if it is there already: the answer to an earlier attempt may have been lost.
 
@@ -97,7 +105,7 @@ def _merge(source: RowSource, record: Record) -> None:
     row: KeystoreRow | None = None
     revision: str | None = None
     for _ in range(_TRIES):
-        changed = _published(record, row)
+        changed = _published(record, row, tag)
         if changed == row:
             return
         with suppress(RowConflict):
@@ -108,9 +116,11 @@ def _merge(source: RowSource, record: Record) -> None:
     raise StoreUnavailable("others write to the same row of the keystore again and again", operation="publish")
 
 
-def _published(record: Record, row: KeystoreRow | None) -> KeystoreRow:
+def _published(record: Record, row: KeystoreRow | None, tag: bytes) -> KeystoreRow:
+    """Return the row to keep. The tag is of the record's own recipients, and of no others."""
     try:
-        return publish(record, row)
+        changed = publish(record, row)
+        return replace(changed, tag=tag) if tag and changed.verified == record.recipients else changed
     except ChangeRefused as error:
         logger.error("a row of the keystore can't be added to: %s", error.reason)
     raise StoreRefused("a row of the keystore can't be added to", operation="publish")

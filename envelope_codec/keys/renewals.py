@@ -25,6 +25,7 @@ class Renewals:
         grace: how many seconds longer a lease serves while the KMS can't be reached.
         pause: seconds in which refusals bring the renewal of a lease forward once at most.
         wipe: forgets the keys that were used under a lease. Runs in a thread; nothing waits for it.
+        renewed: told of each lease that was renewed. Must be quick.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class Renewals:
         grace: float,
         pause: float,
         wipe: Callable[[Lease], None],
+        renewed: Callable[[Lease], None] = lambda lease: None,
     ) -> None:
         self._calls = calls
         self._clock = calls.clock
@@ -42,6 +44,7 @@ class Renewals:
         self._grace = grace
         self._pause = pause
         self._wipe = wipe
+        self._renewed = renewed
 
     def renew(self, lease: Lease) -> None:
         """Renew ``lease`` in the background, unless that is under way."""
@@ -88,6 +91,7 @@ class Renewals:
             with self._calls.lock:
                 if not lease.ended:
                     self.succeed(lease, sent, witness)
+            self._renewed(lease)
 
     def succeed(self, lease: Lease, sent: Moment, witness: Witness | None) -> None:
         """Extend ``lease`` by a call that was sent at ``sent``. Called under the lock."""

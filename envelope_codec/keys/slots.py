@@ -39,9 +39,10 @@ class Slot:
         refusal: the last answer, if it was a refusal.
         refusals: how many answers were refusals.
         timer: asks for the next key.
+        newest: when the youngest key that has sealed here was made, in Unix seconds; 0 for none.
     """
 
-    __slots__ = ("current", "flight", "refusal", "refusals", "timer")
+    __slots__ = ("current", "flight", "newest", "refusal", "refusals", "timer")
 
     def __init__(self) -> None:
         self.current: WrappingKey | None = None
@@ -49,6 +50,7 @@ class Slot:
         self.refusal: Refusal | None = None
         self.refusals = 0
         self.timer: Timer | None = None
+        self.newest = 0
 
     def is_refused(self, monotonic: float) -> bool:
         """Say whether the last refusal is still repeated to callers."""

@@ -26,6 +26,7 @@ from envelope_codec.keys.moment import Moment
 from envelope_codec.keys.publication import Publication
 from envelope_codec.keys.sealing_key import AtNextUse, Scope, Term, Wrapped, WrappingKey
 from envelope_codec.keys.sealing_waits import SealingWaits
+from envelope_codec.keys.sharing import Sharing
 from envelope_codec.keys.slots import Slot, Slots
 from envelope_codec.keys.vouching import Leases
 
@@ -43,6 +44,7 @@ class Succession:
         limits: times and bounds.
         publication: has each new key's record published before the key comes into use.
         opened: told of each new key that comes into use, which its check has opened.
+        sharing: gets keys that other processes seal with as well. None: each process makes its own.
 
     Attributes:
         slots: where the keys are.
@@ -58,6 +60,7 @@ class Succession:
         limits: Limits,
         publication: Publication,
         opened: Callable[[Wrapped], object] = lambda made: None,
+        sharing: Sharing | None = None,
     ) -> None:
         self._calls = calls
         self._clock = calls.clock
@@ -65,6 +68,7 @@ class Succession:
         self._leases = leases
         self._limits = limits
         self._publication = publication
+        self._sharing = sharing
         self._opened = opened
         self.slots = Slots(calls, self._is_usable, self._forget)
         self.waits = SealingWaits(calls, self.slots, refusal_ttl=limits.refusal_ttl)
@@ -103,7 +107,7 @@ class Succession:
         def start(slot: Slot) -> Start:
             return start_in_background(in_use=slot.current is old, refused=False)
 
-        flight = self.slots.fly(scope, self.replace, start, deadline)
+        flight = self.slots.fly(scope, self._replace_anew, start, deadline)
         if flight is not None:
             await flight.wait(self._clock, deadline)
         if slot.current is old:
@@ -113,9 +117,32 @@ class Succession:
 
     def replace(self, scope: Scope, slot: Slot) -> None:
         """Get the next key. One attempt; runs in a thread."""
+        self._replace(scope, slot, anew=False)
+
+    def look(self, scope: Scope) -> None:
+        """Seal with the key that others share, if it is younger than the one in use. Runs in a thread.
+
+        Raises:
+            KmsUnavailable: the keyring has been closed.
+        """
+        slot = self.slots.get(scope)
+        key = slot.current if slot is not None else None
+        if self._sharing is None or slot is None or key is None:
+            return
+        if slot.flight is not None:  # it looks for itself
+            return
+        begun = Moment.now(self._clock)
+        made = self._sharing.find_younger(scope, key.record, slot.newest)
+        if made is not None:
+            self._begin_use(scope, slot, made, begun)
+
+    def _replace_anew(self, scope: Scope, slot: Slot) -> None:
+        self._replace(scope, slot, anew=True)
+
+    def _replace(self, scope: Scope, slot: Slot, *, anew: bool) -> None:
         begun = Moment.now(self._clock)
         try:
-            made = self._make(scope)
+            made = self._make(scope, slot, anew=anew)
         except KeyDenied as error:
             self.slots.refuse(slot, error, self._limits.refusal_ttl)
             raise
@@ -124,8 +151,13 @@ class Succession:
             if self._go_on(scope, slot, outage=isinstance(error, KmsUnavailable), grace=grace):
                 return
             raise
+        self._begin_use(scope, slot, made, begun)
+
+    def _begin_use(self, scope: Scope, slot: Slot, made: Wrapped, begun: Moment) -> None:
+        """Put the key into use that was asked for at ``begun``, if it is the better one."""
         limits = self._limits
-        new = WrappingKey(made, Term.begin(begun, limits.max_age, limits.max_payloads, self._calls.jitter()))
+        term = Term.begin(_first(made, begun), limits.max_age, limits.max_payloads, self._calls.jitter())
+        new = WrappingKey(made, term)
         chosen, choice = self._choose(slot, new, scope)
         if choice is Choice.NEW:
             self._opened(made)
@@ -135,12 +167,19 @@ class Succession:
         if choice is Choice.NEW:
             report_recipients(self._calls, *self._maker.find(scope), new)
 
-    def _make(self, scope: Scope) -> Wrapped:
-        """Make a key, and publish its record. If this ends in between, the keystore has one row more, which is no harm.
+    def _make(self, scope: Scope, slot: Slot, *, anew: bool) -> Wrapped:
+        """Get a key that is shared; or make one, and publish its record.
+
+        If this ends in between, the keystore has one row more, which is no harm.
 
         Raises:
             EnvelopeError: there is no key that may come into use.
         """
+        if self._sharing is not None:
+            current = slot.current.record if slot.current is not None else None
+            shared = self._sharing.obtain(scope, current, slot.newest, anew=anew)
+            if shared is not None:
+                return shared
         self._publication.check()
         made = self._maker.make(scope, Purpose.WRAPPING_KEY)
         self._publication.publish(made.record)
@@ -160,10 +199,13 @@ class Succession:
                 old_lacks=len(old.lacks) if old is not None else 0,
                 new_lacks=len(new.lacks),
             )
+            if choice is Choice.NEW and _is_older(new, slot) and self._is_usable(slot):
+                choice = Choice.OLD
             if choice is Choice.OLD and old is not None:
                 old.at_next_use = AtNextUse.NOTHING
                 return old, choice
             slot.current = new if choice is Choice.NEW else None
+            slot.newest = max(slot.newest, new.record.created) if choice is Choice.NEW else slot.newest
             for lease in new.leases if choice is Choice.NEW else ():
                 lease.scopes.add(scope)
             return new, choice
@@ -211,3 +253,14 @@ class Succession:
         for lease in key.leases if key is not None else ():
             lease.scopes.discard(scope)
         self.completion.forget(scope)
+
+
+def _first(made: Wrapped, begun: Moment) -> Moment:
+    """Return the moment from which the age of a key counts: for a shared one when it was made, whoever adopts it."""
+    shared = made.record.purpose is Purpose.SHARED_WRAPPING_KEY
+    return begun.after(made.record.created - begun.time) if shared else begun
+
+
+def _is_older(new: WrappingKey, slot: Slot) -> bool:
+    """Say whether ``new`` is a shared key from before one that has sealed meanwhile."""
+    return new.record.purpose is Purpose.SHARED_WRAPPING_KEY and new.record.created < slot.newest

@@ -31,6 +31,7 @@ class Leases:
         grace: how many seconds longer a lease serves while the KMS can't be reached.
         pause: seconds in which refusals bring the renewal of a lease forward once at most.
         wipe: forgets the keys that were used under a lease. Runs in a thread; nothing waits for it.
+        renewed: told of each lease that was renewed. Must be quick.
 
     Attributes:
         register: of the leases.
@@ -38,13 +39,20 @@ class Leases:
     """
 
     def __init__(
-        self, calls: KmsCalls, *, seconds: float, grace: float, pause: float, wipe: Callable[[Lease], None]
+        self,
+        calls: KmsCalls,
+        *,
+        seconds: float,
+        grace: float,
+        pause: float,
+        wipe: Callable[[Lease], None],
+        renewed: Callable[[Lease], None] = lambda lease: None,
     ) -> None:
         self._calls = calls
         self._clock = calls.clock
         self._seconds = seconds
         self.register = LeaseRegister(calls)
-        self.renewals = Renewals(calls, self.register, grace=grace, pause=pause, wipe=wipe)
+        self.renewals = Renewals(calls, self.register, grace=grace, pause=pause, wipe=wipe, renewed=renewed)
 
     def unwrap(
         self, record: Record, recipient: Recipient, master: MasterKey, seconds: float | None = None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from sqlalchemy import Column, LargeBinary, MetaData, String, Table, insert, select, update
+from sqlalchemy import Column, LargeBinary, MetaData, String, Table, and_, bindparam, case, insert, or_, select, update
 from sqlalchemy.dialects import mysql
 
 from envelope_codec._frames import frameless
@@ -39,6 +40,7 @@ class SqlKeystore:
         parsed = parse_url(url, "keystore")
         self._table = _make_table(parsed.query.get("table", "envelope_keystore"))
         self._database = Database(parsed.difference_update_query(["table"]), "keystore")
+        self._statements: dict[int, Any] = {}
 
     @property
     def ddl(self) -> str:
@@ -67,6 +69,28 @@ class SqlKeystore:
         if changed != 1:
             raise conflict()
         return fresh
+
+    async def get_each(self, keys: Sequence[bytes]) -> list[Kept | None]:
+        """Do as `Batches.get_each` says, in one statement."""
+        table = self._table.c
+        statement = select(table.row_key, table.data, table.revision).where(table.row_key.in_(keys))
+        rows = await self._database.run("get", statement)
+        found = {bytes(key): Kept(bytes(key), bytes(data), str(revision)) for key, data, revision in rows}
+        return [found.get(key) for key in keys]
+
+    async def replace_each(self, changes: Sequence[Kept]) -> list[str | None]:
+        """Do as `Batches.replace_each` says, in one statement: it commits as a whole, and locks rows in one order."""
+        fresh = {change.key: os.urandom(16).hex() for change in changes}
+        try:
+            changed = await self._database.run("put", self._replacing(len(changes)), _values(changes, fresh))
+        except Conflict:
+            raise CONSTRAINT.error("put") from None
+        if changed == len(changes):
+            return list(fresh.values())
+        table = self._table.c
+        statement = select(table.row_key, table.revision).where(table.row_key.in_(list(fresh)))
+        there = {bytes(key): revision for key, revision in await self._database.run("put", statement)}
+        return [revision if there.get(key) == revision else None for key, revision in fresh.items()]
 
     async def rows(self, after: bytes = b"") -> AsyncIterator[Kept]:
         """Yield all rows whose key is greater than ``after``."""
@@ -114,6 +138,18 @@ class SqlKeystore:
         """Release the connections."""
         await self._database.close()
 
+    def _replacing(self, count: int) -> Any:
+        """Make the statement that replaces all of so many rows that have their revisions. It is kept: it costs more."""
+        if count not in self._statements:
+            table = self._table.c
+            given = [_given(number) for number in range(count)]
+            named = [and_(table.row_key == one.key, table.revision == one.before) for one in given]
+            data = case(*((table.row_key == one.key, one.data) for one in given))
+            revisions = case(*((table.row_key == one.key, one.fresh) for one in given))
+            statement = update(self._table).where(or_(*named)).values(data=data, revision=revisions)
+            self._statements[count] = statement
+        return self._statements[count]
+
     async def _insert(self, row: dict[str, object]) -> None:
         try:
             await self._database.run("put", insert(self._table).values(row))
@@ -122,6 +158,29 @@ class SqlKeystore:
                 "put", select(self._table.c.revision).where(self._table.c.row_key == row["row_key"])
             )
             raise (conflict() if found else CONSTRAINT.error("put")) from None
+
+
+class _Given(NamedTuple):
+    """What is given of one of several rows that are replaced."""
+
+    key: Any
+    before: Any
+    data: Any
+    fresh: Any
+
+
+def _given(number: int) -> _Given:
+    types = (LargeBinary(), String(), LargeBinary(), String())
+    parts = zip(_Given._fields, types, strict=True)
+    return _Given(*(bindparam(f"{name}_{number}", type_=kind) for name, kind in parts))
+
+
+def _values(changes: Sequence[Kept], fresh: Mapping[bytes, str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for number, change in enumerate(changes):
+        given = _Given(change.key, change.revision, change.data, fresh[change.key])
+        values |= {f"{name}_{number}": value for name, value in given._asdict().items()}
+    return values
 
 
 def _make_table(name: object) -> Table:

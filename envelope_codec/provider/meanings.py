@@ -15,6 +15,10 @@ CHECK_TLS = "check which certificates are trusted here, TLS-inspecting proxies, 
 CHECK_SENDER = "something else answered: check the address, and proxies and gateways before the KMS"
 CHECK_BINDING = "the KMS does not bind the context as it should, or something changes what it sends: check the endpoint"
 TRY_LATER = "try again; if it goes on, look at the provider's status page and at your quotas"
+RETIRED = (
+    "; if it was retired, name the keystore that has its wrapping keys (setting keystore) and take this key out of the "
+    "settings: docs/rekeying.md"
+)
 REPORT = "a key that wraps and then does not know its own work can't be used: check for a proxy, and report it"
 
 # No answer, which says nothing about the key.
@@ -54,13 +58,13 @@ NOT_PERMITTED = Meaning(
     "grant {permission} on the key",
     lacks_permission=True,
 )
-DISABLED = Meaning(KeyDenied, "disabled", "the key is disabled", "enable it, or configure another key")
-NOT_FOUND = Meaning(KeyDenied, "not-found", "the key does not exist", "check the name of the key")
+DISABLED = Meaning(KeyDenied, "disabled", "the key is disabled", "enable it, or configure another key" + RETIRED)
+NOT_FOUND = Meaning(KeyDenied, "not-found", "the key does not exist", "check the name of the key" + RETIRED)
 UNUSABLE = Meaning(
     KeyDenied,
     "unusable",
     "the key is pending deletion or otherwise not usable",
-    "restore it, or configure another key",
+    "restore it, or configure another key" + RETIRED,
 )
 WRONG_USAGE = Meaning(
     KeyDenied,

@@ -30,15 +30,18 @@ NOT_PERMITTED = replace(
     hint="allow {permission} to this role, in its IAM policy and in the key's own; a condition on "
     "kms:EncryptionContext must fit temporal-namespace = {namespace} and envelope-codec:purpose = {purpose}",
 )
-DISABLED = replace(meanings.DISABLED, hint="enable it (aws kms enable-key), or configure another key")
+DISABLED = replace(
+    meanings.DISABLED, hint="enable it (aws kms enable-key), or configure another key" + meanings.RETIRED
+)
 UNUSABLE = replace(
     meanings.UNUSABLE,
-    hint="cancel its deletion (aws kms cancel-key-deletion), then enable it; in a custom key store, connect the store",
+    hint="cancel its deletion (aws kms cancel-key-deletion), then enable it; in a custom key store, connect the store"
+    + meanings.RETIRED,
 )
 NOT_FOUND = replace(
     meanings.NOT_FOUND,
     hint="check the ARN: the key is looked for in the region and account that the ARN names, so one of a wrong region "
-    "is not found; an alias needs a key that it points at",
+    "is not found; an alias needs a key that it points at" + meanings.RETIRED,
 )
 WRONG_USAGE = replace(meanings.WRONG_USAGE, hint="configure a symmetric key with usage ENCRYPT_DECRYPT")
 REFUSED = replace(meanings.REFUSED, hint="check that the context's names and values are ones that AWS takes")

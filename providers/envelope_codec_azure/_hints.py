@@ -8,6 +8,7 @@ from envelope_codec.errors import InvalidCiphertext, KeyDenied, KmsUnavailable
 from envelope_codec.provider import Meaning, meanings
 
 _VERSIONS = "az keyvault key list-versions shows them"
+_RECOVER = "check the name; a deleted key comes back with az keyvault key recover"
 
 NO_CREDENTIALS = replace(
     meanings.NO_CREDENTIALS,
@@ -34,7 +35,7 @@ NETWORK_FORBIDDEN = Meaning(
 DISABLED = replace(
     meanings.DISABLED,
     text="the version of the key is disabled",
-    hint=f"enable it again, with all others in use: {_VERSIONS}",
+    hint=f"enable it again, with all others in use: {_VERSIONS}{meanings.RETIRED}",
 )
 EXPIRED = Meaning(
     KeyDenied,
@@ -45,7 +46,7 @@ EXPIRED = Meaning(
 NOT_FOUND = replace(
     meanings.NOT_FOUND,
     text="the key, or the version of it, does not exist",
-    hint="check the name; a deleted key comes back with az keyvault key recover",
+    hint=_RECOVER + meanings.RETIRED,
 )
 WRONG_USAGE = replace(
     meanings.WRONG_USAGE,
@@ -103,6 +104,7 @@ _SIGNING = (
         NOT_FOUND,
         code="sign-key-not-found",
         text="the signing key, or the version of it, does not exist",
+        hint=_RECOVER,
     ),
     replace(
         WRONG_USAGE,

@@ -43,12 +43,13 @@ NOT_PERMITTED = replace(
 NOT_FOUND = replace(
     meanings.NOT_FOUND,
     text="the KMS has no such key",
-    hint="check the resource name: project, location, key ring and key; a key of another location is not found",
+    hint="check the resource name: project, location, key ring and key; a key of another location is not found"
+    + meanings.RETIRED,
 )
 UNUSABLE = replace(
     meanings.UNUSABLE,
     text="the key is disabled, destroyed, or not made for encryption",
-    hint="enable or restore its primary version, or configure a key with purpose ENCRYPT_DECRYPT",
+    hint="enable or restore its primary version, or configure a key with purpose ENCRYPT_DECRYPT" + meanings.RETIRED,
 )
 
 BAD_CIPHERTEXT = replace(meanings.BAD_CIPHERTEXT, text="the ciphertext does not open under this key and context")

@@ -29,12 +29,15 @@ ANOTHER_KEY = Meaning(
     "put the old key file back, or name it in decrypt_keys",
 )
 REMOVED = Meaning(
-    KeyDenied, "version-removed", "this version was removed from the key file", "put it back, or seal anew"
+    KeyDenied,
+    "version-removed",
+    "this version was removed from the key file",
+    "put it back, or seal anew" + meanings.RETIRED,
 )
 DISABLED = replace(
     meanings.DISABLED,
     text="this version is disabled in the key file",
-    hint="enable it: envelope-codec keygen FILE --enable VERSION",
+    hint="enable it: envelope-codec keygen FILE --enable VERSION" + meanings.RETIRED,
 )
 
 BAD_CIPHERTEXT = replace(meanings.BAD_CIPHERTEXT, hint=meanings.REPORT)

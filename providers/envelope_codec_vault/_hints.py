@@ -82,7 +82,8 @@ NOT_TRANSIT = Meaning(
     "check the option mount: it names another kind of engine",
 )
 NOT_FOUND = replace(
-    meanings.NOT_FOUND, hint="check the key's name and mount, or make it: vault write -f MOUNT/keys/NAME"
+    meanings.NOT_FOUND,
+    hint="check the key's name and mount, or make it: vault write -f MOUNT/keys/NAME" + meanings.RETIRED,
 )
 NO_MOUNT = Meaning(
     KeyDenied,
@@ -90,12 +91,12 @@ NO_MOUNT = Meaning(
     "the key's mount or namespace does not exist",
     "check the options mount and namespace, or enable the engine: vault secrets enable transit",
 )
-DELETED = Meaning(KeyDenied, "deleted", "the key is deleted", "restore it, or configure another key")
+DELETED = Meaning(KeyDenied, "deleted", "the key is deleted", "restore it, or configure another key" + meanings.RETIRED)
 VERSION_DENIED = Meaning(
     KeyDenied,
     "version-denied",
     "the key version is no longer allowed to decrypt",
-    "lower the key's min_decryption_version, or seal anew",
+    "lower the key's min_decryption_version, or seal anew" + meanings.RETIRED,
 )
 WRONG_TYPE = Meaning(
     KeyDenied,

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -18,9 +17,9 @@ from temporalio.api.history.v1 import History
 
 from envelope_codec.envelope import parse
 from envelope_codec.temporal.payload_walk import payloads_in
+from tests.support.demo_runs import ROOT, TOOL, assert_nothing_left, demo_environment, processes_of, run
 
-ROOT = Path(__file__).resolve().parents[2]
-RUN = [sys.executable, "-c", "from envelope_codec.cli import main; main()", "demo"]
+RUN = [*TOOL, "demo"]
 SERVER_OF: dict[str, type[Server] | None] = {
     "local": None,
     "vault": OpenBao,
@@ -28,40 +27,8 @@ SERVER_OF: dict[str, type[Server] | None] = {
     "gcp": GcpKmsServer,
     "azure": AzureKeyVaultServer,
 }
-MARK = "ENVELOPE_TEST_OF_DEMO"
 
-
-@pytest.fixture
-def environment(tmp_path: Path) -> Mapping[str, str]:
-    """An environment in which temporary files and processes of the demo can be told from others'."""
-    folder = tmp_path / "tmp"
-    folder.mkdir()
-    return {**os.environ, "TMPDIR": str(folder), MARK: uuid.uuid4().hex}
-
-
-def processes_of(environment: Mapping[str, str]) -> dict[int, str]:
-    """Process id and command line of each process that inherited ``environment``."""
-    found = {}
-    mark = f"{MARK}={environment[MARK]}".encode()
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if mark in (folder / "environ").read_bytes().split(b"\0"):
-                found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-        except OSError:
-            continue
-    return found
-
-
-def assert_nothing_left(environment: Mapping[str, str]) -> None:
-    assert list(Path(environment["TMPDIR"]).iterdir()) == []
-    if sys.platform == "linux":
-        assert processes_of(environment) == {}
-
-
-def run(environment: Mapping[str, str], *options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*RUN, *options], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=170, check=False
-    )
+environment = pytest.fixture(demo_environment)
 
 
 def fact(output: str, label: str) -> str:

@@ -36,6 +36,7 @@ class KmsProxy:
     Attributes:
         address: ``HOST:PORT`` for the provider.
         requests: HTTP requests for keys so far, the throttled ones included.
+        unwraps: how many of them asked Vault to decrypt.
         cut: while True, every connection is closed at once, as by a load balancer whose server is gone.
         broken: connections that came while it was cut.
         delay: seconds by which whatever a client sends is late.
@@ -51,6 +52,7 @@ class KmsProxy:
         self._numbers = itertools.count()
         self.address = ""
         self.requests = 0
+        self.unwraps = 0
         self.broken = 0
         self.delay = 0.0
         self.throttle = 0
@@ -136,6 +138,7 @@ class KmsProxy:
                     request += await client.readexactly(int(length[1]))
                 about_login = b"/v1/auth/" in request.partition(b"\r\n")[0]  # of Vault: how long a token lives
                 self.requests += not about_login
+                self.unwraps += b"/decrypt/" in request.partition(b"\r\n")[0]
                 if self.delay:
                     await asyncio.sleep(self.delay)
                 if not about_login and self._throttled():

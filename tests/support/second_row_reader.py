@@ -70,5 +70,50 @@ def row_tag(key: bytes, row: Row) -> bytes:
     return second_reader.derive(key, b"envelope-codec/1 keystore", row.tagged)[0]
 
 
+@dataclass(frozen=True)
+class Sharer:
+    """Who might seal with a wrapping key that another made: what it binds and wraps by, and its clock."""
+
+    context: dict[str, str]
+    key_ids: list[str]
+    now: int
+    max_age: int
+
+
+def slot_of(sharer: Sharer) -> bytes:
+    """Under which key the active slot of a sharer is kept."""
+    section = bytes([len(sharer.context)])
+    for name, value in sorted((name.encode(), value.encode()) for name, value in sharer.context.items()):
+        section += _sized(name) + _sized(value)
+    names = b"".join(map(_sized, sorted(key_id.encode() for key_id in sharer.key_ids)))
+    return hashlib.sha256(b"envelope-codec/1 slot\x00" + _sized(section) + names).digest()
+
+
+def row_in_slot(slot: bytes) -> bytes:
+    """The key of the row that an active slot names."""
+    _require(len(slot) == 34 and slot[:2] == b"\0\1", "slot")
+    return slot[2:]
+
+
+def check_adopting(row: Row, sharer: Sharer, auth_keys: list[bytes], secret: bytes, head: bytes) -> None:
+    """Check that a sharer may seal with the wrapping key of a row, whose recipient unwraps to ``secret``.
+
+    Raises:
+        ValueError: it may not.
+    """
+    _require(row.purpose == 3, "purpose")
+    _require(row.created > 0, "auth")
+    _require(row.context == sharer.context, "context")
+    _require({key_id for key_id, _, _ in row.verified} == set(sharer.key_ids), "recipients")
+    _require(10 * (sharer.now - row.created) < 9 * sharer.max_age, "too-old")
+    _require(row.created - sharer.now <= 60, "future")
+    _require(bool(row.tag) and row.tag in [row_tag(key, row) for key in auth_keys], "tag")
+    _require(second_reader.derive(secret, b"envelope-codec/1 record", head)[1] == row.id, "id")
+
+
+def _sized(value: bytes) -> bytes:
+    return len(value).to_bytes(2, "big") + value
+
+
 def _require(holds: bool, rule: str) -> None:
     second_reader._require(holds, rule)

@@ -9,6 +9,9 @@ import pytest
 
 from envelope_codec import ConfigurationError, EnvelopeConfig, KeyNotConfigured, KmsUnavailable
 from envelope_codec.config import NamespaceKeys
+from envelope_codec.envelope import Purpose
+from envelope_codec.keys.draft import Draft
+from envelope_codec.keystore_change import publish
 from envelope_codec.keystore_row import row_key
 from envelope_codec.testing import FakeKeystore, FakeKms
 
@@ -254,3 +257,60 @@ async def test_best_effort_seals_where_required_does_not() -> None:
     best_effort = EnvelopeConfig(key=FakeKms(), keystore=keystore, keystore_mode="best_effort").keyring()
     assert (await best_effort.sealing_key("default")).key
     best_effort.close()
+
+
+# --- sharing ------------------------------------------------------------------------------------------------------
+
+AUTH = "ab" * 32
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"share_wrapping_keys": True}, "share_wrapping_keys: goes with keystore"),
+        ({"keystore_auth": AUTH}, "keystore_auth: goes with keystore"),
+        ({"share_wrapping_keys": True, "keystore": FakeKeystore()}, "share_wrapping_keys: needs keystore_auth"),
+        ({"keystore": FakeKeystore(), "keystore_auth": (AUTH, AUTH)}, "keystore_auth: lists an id twice"),
+        ({"keystore": FakeKeystore(), "keystore_auth": "auth"}, "keystore_auth: give ids as"),
+        ({"keystore": FakeKeystore(), "keystore_auth": AUTH.upper()}, "keystore_auth: give ids as"),
+        (
+            {
+                "keystore": FakeKeystore(),
+                "keystore_auth": AUTH,
+                "share_wrapping_keys": True,
+                "wrapping": "direct",
+            },
+            "share_wrapping_keys: direct mode",
+        ),
+    ],
+)
+def test_settings_of_sharing_that_do_not_fit_are_told(settings: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        EnvelopeConfig(key=FakeKms(), **settings)
+    assert str(caught.value).startswith(told)
+
+
+@pytest.mark.parametrize("shares", [True, False])
+async def test_wrapping_keys_are_shared_where_it_is_set(shares: bool) -> None:
+    kms, keystore = FakeKms(), FakeKeystore()
+    draft = Draft(Purpose.SHARED_WRAPPING_KEY, 0, {"temporal-namespace": "default"})
+    row = publish(draft.wrap_by(kms))
+    keystore.kept[row.key] = row.serialize(), "1"
+    config = EnvelopeConfig(key=kms, keystore=keystore, keystore_auth=draft.id.hex(), share_wrapping_keys=shares)
+    keyrings = [config.keyring(), config.keyring()]
+    keys = [await keyring.sealing_key("default") for keyring in keyrings]
+    assert (keys[0].record.id == keys[1].record.id) is shares
+    for keyring in keyrings:
+        keyring.close()
+
+
+def test_lists_of_ids_are_read_from_the_environment() -> None:
+    variables = {
+        "ENVELOPE_CODEC_KEY": "localfile:///k",
+        "ENVELOPE_CODEC_KEYSTORE": "file:///keystore",
+        "ENVELOPE_CODEC_KEYSTORE_AUTH": f"{AUTH}, {'cd' * 32}",
+        "ENVELOPE_CODEC_SHARE_WRAPPING_KEYS": "true",
+    }
+    config = EnvelopeConfig.from_env(variables)
+    assert config.keystore_auth == (AUTH, "cd" * 32)
+    assert config.share_wrapping_keys

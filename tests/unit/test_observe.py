@@ -27,3 +27,12 @@ def test_a_flood_of_failures_of_one_kind_is_cut_and_the_rest_is_counted(
     assert caplog.messages[22].startswith("unwrap failed: KeyDenied: refused")
     observer.on_event(Event("unwrap", "KeyDenied", "n", reason="refused"))
     assert len(caplog.messages) == 24
+
+
+@pytest.mark.parametrize("outcome", ["KeyDenied", "KeyNotConfigured"])
+def test_a_key_that_may_have_been_retired_is_named_with_the_chapter_on_retiring(
+    outcome: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    LogObserver().on_event(Event("open", outcome, "n", "the key's id", reason="refused"))
+    assert "key the key's id" in caplog.text
+    assert caplog.text.rstrip().endswith("need their keystore: docs/rekeying.md")

@@ -205,7 +205,7 @@ def test_every_lock_is_made_where_a_child_renews_it() -> None:
 EVERYTHING = """
 import asyncio, gc, os, signal, sys, threading
 from envelope_codec import EnvelopeConfig, EnvelopeCodec, SealingContext
-from envelope_codec.cli.demo.command import Counts
+from envelope_codec.cli.demo.counts import Counts
 from envelope_codec.cli.keys.master_keys import MasterKeys
 from envelope_codec.keys.flight import Flight
 from envelope_codec.keys.stop import Stop

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tools.pictures.drawing import Picture
 from tools.pictures.hierarchy import hierarchy
+from tools.pictures.screen import Screen, audits
 from tools.pictures.states import breaker_states, lease_states, sealing_key_states
 from tools.pictures.threads import threads
 from tools.pictures.travels import travels
@@ -16,7 +17,7 @@ from tools.pictures.ways import opening, sealing
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "pictures"
 
 
-def pictures() -> list[Picture]:
+def pictures() -> list[Picture | Screen]:
     """Draw all of them."""
     return [
         hierarchy(),
@@ -27,6 +28,7 @@ def pictures() -> list[Picture]:
         lease_states(),
         breaker_states(),
         travels(),
+        *audits(FOLDER),
     ]
 
 

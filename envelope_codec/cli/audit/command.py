@@ -13,6 +13,8 @@ import typer
 
 from envelope_codec import __version__
 from envelope_codec.cli.audit.checkpoint import Checkpoint
+from envelope_codec.cli.audit.distribution import Audited, Distribution, audit_by_workers
+from envelope_codec.cli.audit.findings import Findings
 from envelope_codec.cli.audit.key_name import KeyName
 from envelope_codec.cli.audit.report import Report
 from envelope_codec.cli.audit.stopped import Stopped
@@ -23,13 +25,16 @@ from envelope_codec.cli.audit.window import read_timestamp
 from envelope_codec.cli.audit.witness import ask_witnesses
 from envelope_codec.cli.configuration import NothingConfigured, load_configuration
 from envelope_codec.cli.connection import Connection, ConnectionUnusable, load_connection
+from envelope_codec.cli.distributed.follow import DEFAULT_QUEUE, leave_running
 from envelope_codec.cli.logs import quiet_logs
-from envelope_codec.cli.options import AddressOption, JsonOption, ProfileOption
+from envelope_codec.cli.options import AddressOption, JsonOption, ProfileOption, QueueOption
 from envelope_codec.cli.output import Page, complain, json_text, leave
 from envelope_codec.config import EnvelopeConfig
+from envelope_codec.store import parse_store_url
 
 NEEDED = 3
 INCOMPLETE = 4
+INTERRUPTED = 130
 
 _RATE = 200.0
 
@@ -73,6 +78,24 @@ def audit(
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="Write the report to this file as a page, with plots.")
     ] = None,
+    distributed: Annotated[
+        bool, typer.Option("--distributed", help="Have workers do it, on any number of machines, as a workflow.")
+    ] = False,
+    results: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="For --distributed: a datastore where all its workers keep results."),
+    ] = None,
+    queue: QueueOption = DEFAULT_QUEUE,
+    work_namespace: Annotated[
+        str | None, typer.Option(metavar="NAME", help="For --distributed: the namespace of the workflow itself.")
+    ] = None,
+    at_once: Annotated[
+        int, typer.Option(metavar="NUMBER", min=1, max=200, help="For --distributed: windows worked on at once.")
+    ] = 8,
+    takeover: Annotated[
+        float,
+        typer.Option(metavar="SECONDS", min=1, help="For --distributed: when a silent worker's work goes to another."),
+    ] = 30.0,
     as_json: JsonOption = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print one line of CSV for each version of a key.")] = False,
 ) -> None:
@@ -84,12 +107,15 @@ def audit(
 
     Exit status: 0 if it could read everything, and KEY is not needed; 1 if it had to stop; 2 for wrong usage; 3 if KEY
     is needed; 4 if it is incomplete.
+
+    With --distributed, workers do it: envelope-codec worker. An interrupt ends this command alone, with 130.
     """
     if as_json and as_csv:
         raise typer.BadParameter("choose one of --json and --csv", param_hint="--csv")
     _check_place(html)
     moment = _read_moment(as_of)
     key = KeyName(fail_if_needed) if fail_if_needed is not None else None
+    _check_combination(results, checkpoint, distributed=distributed, importing=importing)
     settings = _load_config(config)
     _check_settings(settings, asking=ask_kms, importing=importing)
     connection = _load_connection(address, profile)
@@ -99,7 +125,12 @@ def audit(
         parameters["--import"] = "yes"
     with quiet_logs(), Checkpoint(checkpoint, parameters, moment) as known:
         try:
-            findings = asyncio.run(run_audit(connection, name, query, known, wait, rate, settings, importing=importing))
+            if results is not None:
+                how = Distribution(queue, work_namespace or name, parse_store_url(results), at_once, takeover)
+                findings = _distribute(connection, Audited(name, query, moment, wait, rate), config, how)
+            else:
+                work = run_audit(connection, name, query, known, wait, rate, settings, importing=importing)
+                findings = asyncio.run(work)
         except Stopped as stopped:
             going_on = "; the same command goes on from the checkpoint" if checkpoint is not None else ""
             leave(f"stopped: {stopped}{going_on}", 1)
@@ -122,6 +153,29 @@ def _check_place(html: Path | None) -> None:
     """See whether the page can be written, before hours are spent on what it is to show."""
     if html is not None and not (html.parent.is_dir() and os.access(html.parent, os.W_OK) and not html.is_dir()):
         raise typer.BadParameter("no file can be written there", param_hint="--html")
+
+
+def _check_combination(results: str | None, checkpoint: Path | None, *, distributed: bool, importing: bool) -> None:
+    if results is not None and not distributed:
+        raise typer.BadParameter("goes with --distributed", param_hint="--results")
+    if distributed and results is None:
+        raise typer.BadParameter("name a datastore that all workers reach: --results", param_hint="--distributed")
+    if distributed and checkpoint is not None:
+        raise typer.BadParameter("a distributed audit needs none", param_hint="--checkpoint")
+    if distributed and importing:
+        raise typer.BadParameter("does not go with --distributed", param_hint="--import")
+
+
+def _distribute(connection: Connection, audited: Audited, config: str | None, how: Distribution) -> Findings:
+    """Have workers do it. If the user interrupts the command, the work goes on."""
+    try:
+        settings = load_configuration(None, config).config
+    except NothingConfigured as error:
+        leave(f"{error}. With it, what workers tell each other is sealed", 2)
+    try:
+        return asyncio.run(audit_by_workers(connection, audited, settings, how, with_stores=config is not None))
+    except KeyboardInterrupt:
+        leave(leave_running(audited.workflow_id, how.namespace), INTERRUPTED)
 
 
 def _check_settings(settings: EnvelopeConfig | None, *, asking: bool, importing: bool) -> None:

@@ -6,38 +6,21 @@ import asyncio
 import time
 from array import array
 from collections.abc import Awaitable, Callable
-from hashlib import blake2b
 
 from temporalio.api.enums.v1 import ArchivalState
 from temporalio.service import RPCError, RPCStatusCode
 
 from envelope_codec.cli.audit.checkpoint import Checkpoint, Result
-from envelope_codec.cli.audit.count import Count
 from envelope_codec.cli.audit.findings import ROUNDS, Findings
+from envelope_codec.cli.audit.moment import latest_moment
 from envelope_codec.cli.audit.record_import import RecordImport
-from envelope_codec.cli.audit.stopped import Stopped, reason_of
+from envelope_codec.cli.audit.source_tally import run_number, tally_source
+from envelope_codec.cli.audit.stopped import Stopped
 from envelope_codec.cli.audit.tally import Tally
-from envelope_codec.cli.audit.window import LARGEST, Part, Window, join, split, timestamp
+from envelope_codec.cli.audit.window import LARGEST, Part, Window, join, split, timestamp, whole_of
 from envelope_codec.cli.reading.batch import run_each
 from envelope_codec.cli.reading.progress import Watcher
-from envelope_codec.cli.reading.reader import ANY_DIVISION, Reader, Source
-from envelope_codec.errors import MalformedEnvelope
-
-_ONE_S_OWN = frozenset(
-    (
-        RPCStatusCode.DATA_LOSS,
-        RPCStatusCode.FAILED_PRECONDITION,
-        RPCStatusCode.INTERNAL,
-        RPCStatusCode.INVALID_ARGUMENT,
-        RPCStatusCode.NOT_FOUND,
-        RPCStatusCode.OUT_OF_RANGE,
-        RPCStatusCode.UNKNOWN,
-    )
-)
-"""What may be wrong with one history alone. Everything else ends the audit."""
-
-_CLOCKS_DIFFER = 10 * 365 * 86_400_000
-"""By how many milliseconds the server's clock may be ahead of this machine's. More costs nothing."""
+from envelope_codec.cli.reading.reader import Reader, Source
 
 _FRESH = 86_400_000
 """For how many milliseconds what a checkpoint says of open workflows holds. They go on meanwhile."""
@@ -115,16 +98,8 @@ class Scan:
         return [self._checkpoint.results[window] for window in self._checkpoint.windows[part]]
 
     async def _choose_moment(self) -> int:
-        """Fix T0: the latest time that the server itself has written, so that no other clock matters.
-
-        What starts or ends later has a later time. Where nothing has happened since, an earlier T0 is as good.
-        """
-        latest = 0
-        for query in (ANY_DIVISION, f"CloseTime IS NOT NULL AND {ANY_DIVISION}"):
-            first = await self._reader.first(query)
-            if first is not None:
-                latest = max(latest, first.start_time.ToMilliseconds(), first.close_time.ToMilliseconds())
-        now = latest + 1 if latest else _now()
+        """Fix T0, and wait until the server lists what had happened by then."""
+        now = await latest_moment(self._reader)
         as_of = self._checkpoint.as_of
         if as_of is not None and as_of > max(now, _now()):
             raise Stopped(f"the moment {timestamp(as_of)} is yet to come")
@@ -135,9 +110,7 @@ class Scan:
         return now if as_of is None else as_of
 
     def _whole(self, part: Part) -> Window:
-        if part is Part.since:
-            return Window(part, self._as_of, max(_now(), self._as_of) + _CLOCKS_DIFFER)
-        return Window(part, 0, self._as_of)
+        return whole_of(part, self._as_of, _now())
 
     async def _read_part(self, part: Part) -> None:
         if part not in self._checkpoint.windows:
@@ -173,7 +146,7 @@ class Scan:
         query = window.query(self._as_of, self._condition)
         for attempt in (1, 2):
             try:
-                return {_number(one.run_id): one async for one in self._reader.workflows(query)}
+                return {run_number(one.run_id): one async for one in self._reader.workflows(query)}
             except RPCError as error:
                 if attempt == 2 or error.status not in (RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.UNKNOWN):
                     if error.status is RPCStatusCode.INVALID_ARGUMENT:
@@ -183,29 +156,10 @@ class Scan:
 
     async def _count_each(self, sources: list[Source], tally: Tally) -> None:
         async def count(source: Source) -> None:
-            tally.merge(await self._read(source))
+            tally.merge(await tally_source(self._reader, source, self._importer))
             self._watcher.advance()
 
         await run_each(sources, count)
-
-    async def _read(self, source: Source) -> Tally:
-        """Count one source. A new tally, so that of a source that can't be read to its end, nothing counts."""
-        count = Count(source, self._importer.note if self._importer is not None else None)
-        name = f"{source.kind.value} {source.id!r}"
-        try:
-            async for message in self._reader.messages(source):
-                count.add(message)
-                if self._importer is not None:
-                    await self._importer.flush()
-        except RPCError as error:
-            if error.status is RPCStatusCode.NOT_FOUND and await self._reader.is_gone(source):
-                return Tally(gone=1)
-            if error.status not in _ONE_S_OWN:
-                raise Stopped.at(f"{name} in namespace {self._reader.namespace!r}", error) from None
-            return Tally.of_unread(f"{name} {source.run_id}".strip(), reason_of(error))
-        except MalformedEnvelope as error:
-            return Tally.of_unread(f"{name} {source.run_id}".strip(), str(error))
-        return count.end()
 
     async def _read_others(self) -> Tally:
         """Read schedules, standalone activities and operations, unless only some workflows are wanted."""
@@ -252,10 +206,6 @@ class Scan:
         for window in join(await split(whole, self._count), whole):
             await self._count_each(list((await self._list(window)).values()), tally)
         return tally
-
-
-def _number(run_id: str) -> int:
-    return int.from_bytes(blake2b(run_id.encode(), digest_size=8).digest(), "big")
 
 
 def _now() -> int:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
+
+from temporalio.client import Client
 
 from envelope_codec.cli.audit.checkpoint import Checkpoint
 from envelope_codec.cli.audit.findings import Findings
@@ -42,19 +45,27 @@ async def run_audit(
     Raises:
         Stopped: something could not be asked, read or written.
     """
-    try:
-        client = await connection.open(_TO_CONNECT)
-    except ConnectionFailed as error:
-        reason = f"no answer from {connection.address}" if error.late else f"no connection to {connection.address}"
-        raise Stopped(f"{reason}: {error.words}" if error.words else reason) from None
+    client = await connect(connection)
     reader = Reader(client, namespace, Pace(rate))
     with Progress() as progress:
         async with _importer(settings if importing else None) as importer:
             findings = await Scan(reader, known, progress, query, wait, importer=importer).run()
             if settings is None:
                 return findings
-            stores = await _count_stores(settings, namespace, progress, importer)
+            stores = await count_stores(settings, namespace, progress, importer)
             return replace(findings, stores=stores, imported=importer.imported if importer is not None else None)
+
+
+async def connect(connection: Connection, **more: Any) -> Client:
+    """Connect to the server.
+
+    Raises:
+        Stopped: there is no connection.
+    """
+    try:
+        return await connection.open(_TO_CONNECT, **more)
+    except ConnectionFailed as error:
+        raise Stopped(error.reason(connection.address)) from None
 
 
 @asynccontextmanager
@@ -75,9 +86,14 @@ async def _importer(settings: EnvelopeConfig | None) -> AsyncIterator[RecordImpo
         await client.aclose()
 
 
-async def _count_stores(
-    settings: EnvelopeConfig, namespace: str, progress: Progress, importer: RecordImport | None
+async def count_stores(
+    settings: EnvelopeConfig, namespace: str, progress: Progress, importer: RecordImport | None = None
 ) -> dict[str, Tally]:
+    """Count what the datastores of ``settings`` hold of a namespace, by name.
+
+    Raises:
+        Stopped: one can't be read, or a record can't be imported.
+    """
     aliases = [old for old, new in settings.namespace_aliases.items() if new == namespace]
     stores = {}
     for url in list_stores(settings):

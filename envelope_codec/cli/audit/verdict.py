@@ -124,7 +124,8 @@ def _gaps_in_payloads(findings: Findings) -> Iterator[str]:
 def unseen(findings: Findings) -> list[str]:
     """Say what no audit of this kind can see."""
     archive = "archived histories (the namespace has an archive)" if findings.archived else "archived histories"
-    return [archive, "exported histories", "backups of the server's database", "other namespaces"]
+    others = ["exported histories", "backups of the server's database", "other namespaces"]
+    return [archive, *others, "the workflows as which audits and rewraps run"]
 
 
 def need_of(key_id: str, tally: Tally, version: str | None = None) -> Need:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime, timedelta, timezone
 from enum import Enum
 from typing import NamedTuple
@@ -11,6 +11,13 @@ from envelope_codec.cli.reading.reader import ANY_DIVISION
 
 LARGEST = 1_000
 """How many workflows a window has at most, as far as the server counts them and a window can be split."""
+
+OWN_TYPES = ("envelope-codec.audit", "envelope-codec.rewrap")
+"""The types of the workflows as which audits and rewraps run themselves, if they are distributed."""
+
+_NOT_OWN = "WorkflowType NOT IN ({})".format(", ".join(map(repr, OWN_TYPES)))
+_CLOCKS_DIFFER = 10 * 365 * 86_400_000
+"""By how many milliseconds the server's clock may be ahead of this machine's. More costs nothing."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -40,7 +47,7 @@ class Window(NamedTuple):
     high: int
 
     def query(self, as_of: int, condition: str = "") -> str:
-        """Write the query that lists its workflows.
+        """Write the query that lists its workflows, but for those of `OWN_TYPES`.
 
         Args:
             as_of: T0, in milliseconds since 1970.
@@ -52,7 +59,7 @@ class Window(NamedTuple):
             parts.append(f"(ExecutionStatus = 'Running' OR CloseTime IS NULL OR CloseTime >= '{timestamp(as_of)}')")
         if condition:
             parts.append(f"({condition})")
-        return " AND ".join([*parts, ANY_DIVISION])
+        return " AND ".join([*parts, _NOT_OWN, ANY_DIVISION])
 
     def halves(self) -> tuple[Window, Window]:
         """Split it in the middle."""
@@ -60,12 +67,21 @@ class Window(NamedTuple):
         return Window(self.part, self.low, middle), Window(self.part, middle, self.high)
 
 
+def whole_of(part: Part, as_of: int, now: int) -> Window:
+    """Return the window that has all of a part. Times are in milliseconds since 1970."""
+    return Window(part, as_of, max(now, as_of) + _CLOCKS_DIFFER) if part is Part.since else Window(part, 0, as_of)
+
+
 async def split(whole: Window, count: Callable[[Window], Awaitable[int | None]]) -> list[Window]:
     """Split a window until none has more than `LARGEST` workflows, or lasts a millisecond. Empty ones are left out.
 
     Without the help of ``count``, where it gives None, a window stays whole.
     """
-    windows: list[Window] = []
+    return [window async for window in pieces(whole, count)]
+
+
+async def pieces(whole: Window, count: Callable[[Window], Awaitable[int | None]]) -> AsyncIterator[Window]:
+    """Yield what `split` makes of a window, in order, each as soon as it is known."""
     waiting = [whole]
     while waiting:
         window = waiting.pop()
@@ -74,8 +90,7 @@ async def split(whole: Window, count: Callable[[Window], Awaitable[int | None]])
             earlier, later = window.halves()
             waiting += [later, earlier]
         elif number != 0:
-            windows.append(window)
-    return windows
+            yield window
 
 
 def join(windows: list[Window], whole: Window) -> list[Window]:

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import signal
-import sys
-import threading
 import uuid
-from collections import Counter, deque
-from collections.abc import Coroutine, Iterable
-from contextlib import AsyncExitStack, suppress
+from collections.abc import Iterable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -25,20 +20,18 @@ from temporalio.service import RPCError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
-from envelope_codec._process import renew_after_fork
+from envelope_codec.cli.demo.counts import Counts
 from envelope_codec.cli.demo.report import Report
+from envelope_codec.cli.demo.running import explain, keep_logs, run_until_signal
 from envelope_codec.cli.demo.search import Needles
 from envelope_codec.cli.demo.servers import SERVERS, Kms, NoCheckout, load_devstack, start
 from envelope_codec.cli.demo.workflow import REGISTERS, Customer, OpenAccount, look_up
-from envelope_codec.cli.output import complain
 from envelope_codec.envelope import parse
 from envelope_codec.errors import EnvelopeError
-from envelope_codec.observe import Event
 from envelope_codec.plugin import EnvelopePlugin
 from envelope_codec.temporal.payload_walk import payloads_in
 
 _TASK_QUEUE = "demo"
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _TIMEOUT = 120.0  # seconds for the whole workflow
 
 
@@ -47,21 +40,21 @@ def demo(
     without_plugin: Annotated[bool, typer.Option("--without-plugin", hidden=True)] = False,
     history: Annotated[Path | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Encrypt a workflow end to end, and look at what Temporal stored.
+    """Encrypt a workflow end to end, and see what Temporal stored.
 
     It starts real servers, and stops them when it is done. It needs a source checkout.
 
     Exit status: 0 if no plaintext was found; 1 if some was; 2 if the demo could not run.
     """
-    log = _quiet_logs()
+    log = keep_logs()
     try:
-        status = asyncio.run(_run_until_signal(_demo(kms, without_plugin, history)))
+        status = asyncio.run(run_until_signal(_demo(kms, without_plugin, history)))
     except ModuleNotFoundError:
-        status = _explain(f'it needs packages: pip install "temporal-envelope-codec[cli,{kms.value}]"', log)
+        status = explain(f'it needs packages: pip install "temporal-envelope-codec[cli,{kms.value}]"', log)
     except asyncio.TimeoutError:
-        status = _explain(f"the workflow did not end within {_TIMEOUT:g} s", log)
+        status = explain(f"the workflow did not end within {_TIMEOUT:g} s", log)
     except (NoCheckout, EnvelopeError, TemporalError, RPCError, RuntimeError) as error:
-        status = _explain(str(error), log)
+        status = explain(str(error), log)
     raise typer.Exit(status)
 
 
@@ -152,67 +145,3 @@ def _search(needles: Needles, histories: list[History], database: Path, report: 
     clean = not any(places.values())
     report.print_verdict(clean)
     return 0 if clean else 1
-
-
-class Counts:
-    """An `Observer` that counts events by operation and outcome. An event of several payloads counts as so many."""
-
-    _lock: threading.Lock
-
-    def __init__(self) -> None:
-        self._counts: Counter[tuple[str, str]] = Counter()
-        renew_after_fork(self, _lock=threading.Lock)
-
-    def on_event(self, event: Event) -> None:
-        """Count ``event``."""
-        with self._lock:
-            self._counts[event.operation, event.outcome] += event.payloads or 1
-
-    def copy(self) -> Counter[tuple[str, str]]:
-        """Copy the counts so far."""
-        with self._lock:
-            return self._counts.copy()
-
-
-async def _run_until_signal(work: Coroutine[Any, Any, int]) -> int:
-    """Do ``work`` and return its exit status, or 128 and the signal's number if a signal ended it.
-
-    Only the first signal counts. ``work`` then cleans up undisturbed, and the process ends.
-    """
-    loop, task, received = asyncio.get_running_loop(), asyncio.ensure_future(work), list[int]()
-
-    def interrupt(number: int, _: object) -> None:
-        if not received:
-            received.append(number)
-            with suppress(RuntimeError):  # the work is done, and the loop is closed
-                loop.call_soon_threadsafe(task.cancel)
-
-    for number in _SIGNALS:
-        signal.signal(number, interrupt)
-    try:
-        return await task
-    except BaseException:
-        if not received:
-            raise
-        for number in _SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
-        complain("interrupted; everything is stopped and removed")
-        return 128 + received[0]
-
-
-def _explain(why: str, log: Iterable[str]) -> int:
-    complain(f"the demo can't run: {why}")
-    print(*log, sep="\n", end="\n" * bool(log), file=sys.stderr)
-    return 2
-
-
-def _quiet_logs() -> deque[str]:
-    """Keep logs off the screen. The list that is returned always has the last three lines."""
-    last: deque[str] = deque(maxlen=3)
-
-    class Keep(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            last.append(f"{record.name}: {record.getMessage()}")
-
-    logging.basicConfig(handlers=[Keep(logging.WARNING)], force=True)
-    return last

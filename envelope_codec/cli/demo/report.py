@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime, timezone
@@ -42,22 +43,22 @@ class Report:
 
     def print_workflow(self, customer: Customer, result: str) -> None:
         """Print what the workflow was given and what it returned."""
-        self._heading("What the workflow saw")
-        self._facts({"input": json.dumps(asdict(customer)), "result": result})
+        self.heading("What the workflow saw")
+        self.facts({"input": json.dumps(asdict(customer)), "result": result})
 
     def print_stored(self, payload: Payload) -> None:
         """Print what the server has stored of the workflow's input."""
-        self._heading("What Temporal stored for the same input, fetched back from history without the plugin")
+        self.heading("What Temporal stored for the same input, fetched back from history without the plugin")
         shown = {
             name: value.decode() if name in (NAME_ENCODING, NAME_KEY_ID) else f"{len(value)} bytes"
             for name, value in sorted(payload.metadata.items())
         }
         dump = "\n".join(_hexdump(payload.data[:_DUMPED]))
-        self._facts({**shown, "data": f"{len(payload.data)} bytes, which begin:\n{dump}"})
+        self.facts({**shown, "data": f"{len(payload.data)} bytes, which begin:\n{dump}"})
 
     def print_header(self, record: Record) -> None:
         """Print what the header of the envelope says."""
-        self._heading("The decoded envelope header")
+        self.heading("The decoded envelope header")
         created = datetime.fromtimestamp(record.created, timezone.utc)
         facts = {
             "record id": record.id.hex(),
@@ -71,11 +72,11 @@ class Report:
                 f"recipient {number} version": recipient.key_version or "(the KMS does not tell)",
                 f"recipient {number} wrapped": f"{len(recipient.ciphertext)} bytes",
             }
-        self._facts(facts)
+        self.facts(facts)
 
     def print_calls(self, counts: Mapping[tuple[str, str], int]) -> None:
         """Print how many KMS calls were needed. ``counts`` are events by operation and outcome."""
-        self._heading("How many KMS calls it took")
+        self.heading("How many KMS calls it took")
         wraps, unwraps, sealed = counts["wrap", "ok"], counts["unwrap", "ok"], counts["seal", "ok"]
         calls = wraps + unwraps
         facts = {
@@ -84,25 +85,40 @@ class Report:
             "ratio": f"{sealed // max(1, calls)} payloads for each KMS call",
         }
         failures = sum(count for (_, outcome), count in counts.items() if outcome != "ok")
-        self._facts({**facts, "failures": str(failures)} if failures else facts)
+        self.facts({**facts, "failures": str(failures)} if failures else facts)
 
     def print_search(self, places: Mapping[str, set[str]]) -> None:
         """Print for each place that was searched which of the plaintexts it has."""
-        self._heading("The search for plaintext: name, e-mail address and passport, as text and as base64")
-        self._facts(
+        self.heading("The search for plaintext: name, e-mail address and passport, as text and as base64")
+        self.facts(
             {place: f"FOUND: {', '.join(sorted(found))}" if found else "not found" for place, found in places.items()}
         )
 
     def print_verdict(self, clean: bool) -> None:
-        """Print the last line: whether plaintext was found."""
-        self._print()
-        self._print("No plaintext was found." if clean else "PLAINTEXT WAS FOUND.", "green" if clean else "bold red")
+        """Print whether plaintext was found."""
+        self.verdict("No plaintext was found." if clean else "PLAINTEXT WAS FOUND.", good=clean)
 
-    def _heading(self, text: str) -> None:
+    def verdict(self, text: str, *, good: bool) -> None:
+        """Print a last line."""
+        self._print()
+        self._print(text, "green" if good else "bold red")
+
+    def heading(self, text: str) -> None:
+        """Print a title for what follows."""
         self._print()
         self._print(text, "bold")
 
-    def _facts(self, facts: Mapping[str, str]) -> None:
+    def command(self, arguments: Iterable[str], printed: str) -> str:
+        """Print a command, and what it printed. Returns the command as one line."""
+        line = shlex.join(("envelope-codec", *arguments))
+        for number, part in enumerate(fold(line, self._width - 6)):
+            self._print(f"  {'  ' if number else '$ '}{part}", "bold")
+        for part in printed.splitlines():
+            self._print(f"  | {part}")
+        return line
+
+    def facts(self, facts: Mapping[str, str]) -> None:
+        """Print texts beside labels."""
         room = max(20, self._width - 2 - _LABEL)
         for label, fact in facts.items():
             parts = [part for line in fact.splitlines() for part in fold(line, room, breaking_words=True)]

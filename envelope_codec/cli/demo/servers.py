@@ -97,6 +97,20 @@ def _aws_key(server: Any, _: Path) -> str:
     return f"awskms:///{arn}?{urlencode({'endpoint': server.endpoint})}"
 
 
+def retire_aws_key(server: Any, uri: str) -> str:
+    """Disable a key of AWS KMS, and schedule its deletion. Returns the state in which it is then."""
+    import boto3
+
+    arn = uri.removeprefix("awskms:///").partition("?")[0]
+    client = boto3.client("kms", endpoint_url=server.endpoint)
+    try:
+        client.disable_key(KeyId=arn)
+        told = client.schedule_key_deletion(KeyId=arn, PendingWindowInDays=7)
+        return f"{told['KeyState']}, to be deleted on {told['DeletionDate']:%Y-%m-%d}"
+    finally:
+        client.close()
+
+
 def _gcp_key(server: Any, _: Path) -> str:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     import grpc  # type: ignore[import-untyped,unused-ignore]

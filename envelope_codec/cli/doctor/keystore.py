@@ -21,6 +21,7 @@ from envelope_codec.config import EnvelopeConfig
 from envelope_codec.errors import ConfigurationError, EnvelopeError, StoreUnavailable
 from envelope_codec.keystore import KEY_LENGTH, Keystore, KeystoreUrl
 from envelope_codec.keystore_row import MalformedRow, parse_row
+from envelope_codec.keystore_sharing import is_slot
 
 _ROWS = 1_000
 _COMPARED = 100_000  # rows, where there is a backup to compare them with
@@ -128,6 +129,8 @@ async def _read(probe: KeystoreProbe, keystore: Keystore, namespaces: Collection
     """Count the first rows, and those that are none. Look for each in the backup."""
     most = _ROWS if probe.backup is None or probe.backup.defect else _COMPARED
     async for kept in keystore.rows():
+        if is_slot(kept.data):
+            continue
         if probe.rows == most:
             return
         probe.rows += 1

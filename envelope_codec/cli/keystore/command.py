@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from envelope_codec.cli.configuration import NothingConfigured, load_configuration
+from envelope_codec.cli.keystore.authentication import keep, make_auth_record, settings_of
 from envelope_codec.cli.keystore.restoration import Restoration
 from envelope_codec.cli.keystore.trial import WORDS, Trial, configured_role, try_operations
 from envelope_codec.cli.keystore_file import NewRows, RowFile, new_row_file
@@ -21,7 +22,10 @@ from envelope_codec.cli.options import ConfigOption
 from envelope_codec.cli.output import Page, leave, plural
 from envelope_codec.cli.reading.progress import Progress
 from envelope_codec.config import EnvelopeConfig
-from envelope_codec.errors import ConfigurationError, StoreRefused, StoreUnavailable
+from envelope_codec.errors import ConfigurationError, EnvelopeError, StoreRefused, StoreUnavailable
+from envelope_codec.keys.key_sets import KeySets
+from envelope_codec.keys.keyset import KeySet
+from envelope_codec.keys.namespaces import is_pattern
 from envelope_codec.keystore import KeystoreUrl, parse_keystore_url
 from envelope_codec.keystore_role import Operation, Role, TryableKeystore
 
@@ -31,6 +35,11 @@ _ROLES = {
     Role.export: "keystore export, and doctor",
     Role.rewrap: "rewrap, audit --import and keystore import",
 }
+
+_CHANGE = (
+    "To put a new record in the place of an old one: give all processes both, the old id first; then both, the new id "
+    "first; once all have had that for max_age, the new one alone. The old row may stay."
+)
 
 keystore = typer.Typer(no_args_is_help=True, help="Look after the keystore that wrapping keys are kept in.")
 
@@ -170,6 +179,55 @@ def import_rows(
     raise typer.Exit(int(bool(done.failures)))
 
 
+@keystore.command()
+def init(
+    config: ConfigOption = None,
+    namespace: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="A namespace whose processes share. May be given again.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
+) -> None:
+    """Prepare the keystore for sharing: make the record that shows which wrapping keys are genuine.
+
+    It is one record for each namespace: without --namespace, for those that are listed by name, or for "default". All
+    master keys that seal there wrap its secret, which nothing else keeps. It asks before it writes, and prints the
+    settings for all processes.
+
+    Exit status: 0 if it is written; 1 if it is not; 2 for wrong usage.
+    """
+    settings = _load_config(config)
+    url = keystore_url(settings)
+    if settings.wrapping == "direct":
+        raise ConfigurationError("wrapping: direct mode has no wrapping keys to share")
+    key_sets = KeySets(settings)
+    with quiet_logs(), _leaving_with_a_fix(url):
+        sealing = _sealing(key_sets, namespace or _named(settings))
+        page = Page()
+        for name, key_set in sealing.items():
+            page.line(f"{name}: a record wrapped by {', '.join(master.key_id for master in key_set.sealing)}")
+        if not yes:
+            typer.confirm("Write it to the keystore?", abort=True, err=True)
+        try:
+            made = [make_auth_record(name, key_set) for name, key_set in sealing.items()]
+        except EnvelopeError as error:
+            leave(f"{error.key_id or 'a master key'}: {error}. `envelope-codec doctor` says what is missing", 1)
+        finally:
+            for master in key_sets.built:
+                master.close()
+
+        async def work() -> None:
+            async with open_keystore(url) as opened:
+                await keep(opened, made)
+
+        asyncio.run(work())
+    for record in made:
+        page.line(f"{record.namespace}: {record.id}")
+    page.line("The settings of all processes that are to share:")
+    print(settings_of(settings.keystore_auth, made))
+    if settings.keystore_auth:
+        page.line(_CHANGE)
+
+
 @contextmanager
 def _leaving_with_a_fix(url: KeystoreUrl) -> Iterator[None]:
     """End the command where the keystore gives no answer or refuses, and say what to do about it."""
@@ -177,6 +235,25 @@ def _leaving_with_a_fix(url: KeystoreUrl) -> Iterator[None]:
         yield
     except (StoreRefused, StoreUnavailable) as error:
         leave(explain(url, error), 1)
+
+
+def _named(config: EnvelopeConfig) -> list[str]:
+    return [name for name in config.namespaces if not is_pattern(name)] or ["default"]
+
+
+def _sealing(key_sets: KeySets, namespaces: Iterable[str]) -> dict[str, KeySet]:
+    """Return the master keys that seal in each namespace.
+
+    Raises:
+        ConfigurationError: there are none in one of them.
+    """
+    found: dict[str, KeySet] = {}
+    for name in namespaces:
+        key_set = key_sets.sealing(name)
+        if key_set is None:
+            raise ConfigurationError(f"namespaces: no master key is configured for {name!r}")
+        found[name] = key_set
+    return found
 
 
 def _load_config(file: str | None) -> EnvelopeConfig:

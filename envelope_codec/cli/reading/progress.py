@@ -72,3 +72,7 @@ class Progress:
     def advance(self) -> None:
         """Move the bar on by one."""
         self._bar.advance(self._task)
+
+    def reach(self, done: int, total: int | None) -> None:
+        """Move the bar to ``done``, where others do the work."""
+        self._bar.update(self._task, completed=done, total=total)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from datetime import timedelta
 from enum import Enum
 from typing import Any, NamedTuple
@@ -97,13 +97,24 @@ class Reader:
         client: a client that is connected to the server.
         namespace: the namespace to read.
         pace: is awaited before each request.
+        not_listed: kinds of which another reader knows that `others` does not list them.
+
+    Attributes:
+        namespace: the namespace.
+        not_listed: kinds that `others` does not list, since the server does not have these lists.
     """
 
-    def __init__(self, client: Client, namespace: str, pace: Callable[[], Awaitable[None]] | None = None) -> None:
+    def __init__(
+        self,
+        client: Client,
+        namespace: str,
+        pace: Callable[[], Awaitable[None]] | None = None,
+        not_listed: Iterable[SourceKind] = (),
+    ) -> None:
         self.namespace = namespace
         self._pace = pace
         self._service = client.workflow_service
-        self._not_listed: set[SourceKind] = set()
+        self.not_listed = set(not_listed)
 
     async def check(self) -> DescribeNamespaceResponse:
         """Describe the namespace. Raise `RPCError` if there is no such namespace, or no answer."""
@@ -159,14 +170,30 @@ class Reader:
         A run that changes while pages are turned may come twice. Servers list standalone activities and the like here
         too. They have no history, and `others` lists them. One that it does not list is of an unknown kind.
         """
-        async for entry in self._list(
-            self._service.list_workflow_executions, ListWorkflowExecutionsRequest, "executions", query=query
-        ):
-            kind = _kind_of(entry)
-            if kind in (SourceKind.workflow, SourceKind.unknown) or kind in self._not_listed:
-                kind = kind if kind is SourceKind.workflow else SourceKind.unknown
-                ended = kind is SourceKind.workflow and entry.status in _ENDED
-                yield Source(kind, entry.execution.workflow_id, entry.execution.run_id, ended, entry)
+        token = b""
+        while True:
+            listed, token = await self.page(query, token)
+            for source in listed:
+                yield source
+            if not token:
+                return
+
+    async def page(self, query: str, token: bytes = b"") -> tuple[list[Source], bytes]:
+        """List a page of what `workflows` lists, and return the token of the next one; empty after the last page."""
+        request = ListWorkflowExecutionsRequest(
+            namespace=self.namespace, query=query, page_size=_PAGE, next_page_token=token
+        )
+        page = await self._ask(self._service.list_workflow_executions, request)
+        return list(filter(None, map(self._source_of, page.executions))), page.next_page_token
+
+    def _source_of(self, entry: WorkflowExecutionInfo) -> Source | None:
+        """Make a source of what is listed among workflows. None: `others` lists it."""
+        kind = _kind_of(entry)
+        if kind not in (SourceKind.workflow, SourceKind.unknown) and kind not in self.not_listed:
+            return None
+        kind = kind if kind is SourceKind.workflow else SourceKind.unknown
+        ended = kind is SourceKind.workflow and entry.status in _ENDED
+        return Source(kind, entry.execution.workflow_id, entry.execution.run_id, ended, entry)
 
     async def messages(self, source: Source) -> AsyncIterator[Message]:
         """Read everything that ``source`` holds. What is pending is read before the history, into which it may move."""
@@ -259,7 +286,7 @@ class Reader:
                 page = await self._ask(call, request)
             except RPCError as error:
                 if optional is not None and error.status in _NOT_THERE:
-                    self._not_listed.add(optional)
+                    self.not_listed.add(optional)
                     return
                 raise
             for entry in getattr(page, field):

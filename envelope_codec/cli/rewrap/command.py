@@ -5,27 +5,32 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
 from envelope_codec.cli.configuration import NothingConfigured, load_configuration
+from envelope_codec.cli.connection import Connection, ConnectionUnusable, load_connection
+from envelope_codec.cli.distributed.follow import DEFAULT_QUEUE, Failed
 from envelope_codec.cli.keystores import explain, keystore_url, open_keystore
 from envelope_codec.cli.logs import ProviderWords, quiet_logs
-from envelope_codec.cli.options import ConfigOption
+from envelope_codec.cli.options import AddressOption, ConfigOption, ProfileOption, QueueOption
 from envelope_codec.cli.output import Page, leave, plural
 from envelope_codec.cli.reading.pace import Pace
 from envelope_codec.cli.reading.progress import Progress
 from envelope_codec.cli.rewrap.backup import Backup
 from envelope_codec.cli.rewrap.cautions import cautions
 from envelope_codec.cli.rewrap.counts import Counts
+from envelope_codec.cli.rewrap.distribution import Distribution, SharedRun, connected, leave_interrupted
 from envelope_codec.cli.rewrap.master_keys import MasterKeys, load_master_keys
 from envelope_codec.cli.rewrap.report import print_counts, print_plan
 from envelope_codec.cli.rewrap.run import Run
 from envelope_codec.cli.rewrap.steps import drop_old as steps_of_dropping
 from envelope_codec.cli.rewrap.steps import rewrap as steps_of_rewrap
 from envelope_codec.cli.rewrap.survey import Survey
+from envelope_codec.cli.row_batches import RowBatches
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.errors import EnvelopeError, StoreRefused, StoreUnavailable
 
@@ -69,6 +74,22 @@ def rewrap(
     rate: Annotated[
         float, typer.Option(metavar="NUMBER", min=0.1, help="How many calls a second the KMS gets at most.")
     ] = _RATE,
+    distributed: Annotated[
+        bool, typer.Option("--distributed", help="Have workers do it, on any number of machines, as a workflow.")
+    ] = False,
+    address: AddressOption = None,
+    profile: ProfileOption = None,
+    queue: QueueOption = DEFAULT_QUEUE,
+    work_namespace: Annotated[
+        str | None, typer.Option(metavar="NAME", help="For --distributed: the namespace of the workflow itself.")
+    ] = None,
+    at_once: Annotated[
+        int, typer.Option(metavar="NUMBER", min=1, max=200, help="For --distributed: slices worked on at once.")
+    ] = 8,
+    takeover: Annotated[
+        float,
+        typer.Option(metavar="SECONDS", min=1, help="For --distributed: when a silent worker's work goes to another."),
+    ] = 30.0,
     yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what is to be done, and do nothing.")] = False,
 ) -> None:
@@ -89,28 +110,63 @@ def rewrap(
         leave(str(error), 2)
     url = keystore_url(settings)
     asked = Asked(frozenset(namespace or ()), backup, yes, dry_run)
+    how = None
+    if distributed:
+        connection = _load_connection(address, profile)
+        place = work_namespace or connection.namespace or "default"
+        limits = (at_once, in_flight, rate, takeover)
+        how = Distribution(connection, queue, place, old, new, asked.namespaces, backup, *limits)
     with quiet_logs() as words:
         masters = load_master_keys(settings, old, new)
         try:
-            done = asyncio.run(_rewrap(settings, masters, asked, in_flight, rate, words))
+            done = asyncio.run(_rewrap(settings, masters, asked, in_flight, rate, words, how))
         except (StoreRefused, StoreUnavailable) as error:
             leave(explain(url, error), 1)
+        except Failed as failed:
+            leave(f"stopped: {failed}", 1)
+        except KeyboardInterrupt:
+            if how is None:
+                raise
+            leave_interrupted(how)
         finally:
             masters.close()
     raise typer.Exit(0 if done else 1)
 
 
 async def _rewrap(
-    config: EnvelopeConfig, masters: MasterKeys, asked: Asked, in_flight: int, rate: float, words: ProviderWords
+    config: EnvelopeConfig,
+    masters: MasterKeys,
+    asked: Asked,
+    in_flight: int,
+    rate: float,
+    words: ProviderWords,
+    how: Distribution | None,
 ) -> bool:
     """Do what was asked for. Return whether all rows are done."""
-    async with open_keystore(keystore_url(config)) as keystore:
+    async with AsyncExitStack() as stack:
+        keystore = await stack.enter_async_context(open_keystore(keystore_url(config)))
+        client = await stack.enter_async_context(connected(how, config)) if how is not None else None
         with Progress() as progress:
-            run = Run(keystore, masters, in_flight=in_flight, pace=Pace(rate), progress=progress, words=words.take)
+            rows = RowBatches(keystore)
+            limits: Any = {"in_flight": in_flight, "pace": Pace(rate), "words": words.take}
+            if how is not None and client is not None:
+                run: Run = SharedRun(how, client, progress, rows, masters, **limits)
+            else:
+                run = Run(rows, masters, progress=progress, **limits)
             try:
                 return await Command(run, masters, config, asked, Page(), progress.pause).do()
             finally:
                 run.close()
+
+
+def _load_connection(address: str | None, profile: str | None) -> Connection:
+    try:
+        connection = load_connection(address, profile)
+    except ConnectionUnusable as error:
+        leave(str(error), 2)
+    if connection is None:
+        leave("no Temporal server is named, whose workers are to do it: give --address or --profile", 2)
+    return connection
 
 
 class Command:
@@ -173,7 +229,7 @@ class Command:
         ids = self._masters.ids
         counts = await self._run.follow_all("rewrapping", survey.under_old, lambda key: steps_of_rewrap(key, ids))
         self._print(counts)
-        after = await self._survey()
+        after = await self._survey(is_last=True)
         return self._end(counts, after, after.lacking, "without a recipient of the new master key")
 
     async def _drop(self, survey: Survey, backup: Backup) -> bool:
@@ -183,7 +239,7 @@ class Command:
             "dropping the old master key", survey.under_old, lambda key: steps_of_dropping(key, ids, backup.has)
         )
         self._print(counts)
-        after = await self._survey()
+        after = await self._survey(is_last=True)
         return self._end(counts, after, len(after.under_old), "that name the old master key")
 
     async def _backup(self, survey: Survey, path: Path) -> Backup:
@@ -220,8 +276,9 @@ class Command:
                 possible = False
         return possible
 
-    async def _survey(self) -> Survey:
-        return await self._run.survey(self._now() - self._config.max_age, self._asked.namespaces)
+    async def _survey(self, *, is_last: bool = False) -> Survey:
+        youngest_safe = self._now() - self._config.max_age
+        return await self._run.survey(youngest_safe, self._asked.namespaces, is_last=is_last)
 
     def _print(self, counts: Counts) -> None:
         self._hide()

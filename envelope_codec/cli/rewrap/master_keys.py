@@ -35,6 +35,7 @@ class MasterKeys:
 
     Attributes:
         ids: the key ids, of those that were learnt, that belong to the two master keys.
+        calls_to_move: how many calls of a KMS `move` makes.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class MasterKeys:
         self._old, self._new, self._opening = old, new, opening
         self._made = tuple(made)
         self._learnt: set[str] = set()
+        self.calls_to_move = 3
 
     def learn(self, key_ids: Iterable[str]) -> None:
         """Find out which of ``key_ids`` belong to the two master keys. May ask a KMS, for an alias.
@@ -88,22 +90,20 @@ class MasterKeys:
 
     @frameless
     def move(self, row: KeystoreRow, recipient: Recipient) -> Recipient:
-        """Unwrap ``recipient`` with the old master key, check the id, and wrap with the new one. Two KMS calls.
+        """Wrap with the new master key what ``recipient`` is of, and prove it as readers do. `calls_to_move` KMS calls.
 
         Raises:
-            EnvelopeError: its ``operation`` says which of the two calls failed.
+            EnvelopeError: its ``operation`` says what failed: ``unwrap`` of ``recipient``, ``wrap``, or ``prove``.
         """
         self._readers(row, recipient)
-        secret = _unwrap(self._old, row, recipient)
+        made = self._rewrapped(row, recipient)
         try:
-            made = self._new.wrap(secret, row.kms_context)
-        except Exception as error:
-            failure = translate_error(error, "wrap", self._new)
-            failure.operation = "wrap"
+            self.prove(row, made)
+        except EnvelopeError as error:
+            failure = error.fresh()
         else:
-            return Recipient(made.key_id, made.key_version, made.ciphertext)
-        finally:
-            secret = b""
+            return made
+        failure.operation = "prove"
         raise failure
 
     @frameless
@@ -129,6 +129,20 @@ class MasterKeys:
         """Release the connections of the master keys that were made here."""
         for master in self._made:
             master.close()
+
+    def _rewrapped(self, row: KeystoreRow, recipient: Recipient) -> Recipient:
+        """Have the old master key unwrap ``recipient``, check the id, and have the new one wrap it."""
+        secret = _unwrap(self._old, row, recipient)
+        try:
+            made = self._new.wrap(secret, row.kms_context)
+        except Exception as error:
+            failure = translate_error(error, "wrap", self._new)
+            failure.operation = "wrap"
+        else:
+            return Recipient(made.key_id, made.key_version, made.ciphertext)
+        finally:
+            secret = b""
+        raise failure
 
     def _with_new(self, key_id: str, is_new: bool) -> frozenset[str]:
         return self.ids.new | {key_id} if is_new else self.ids.new

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from envelope_codec._backoff import Backoff, shorten
 from envelope_codec.cli.reading.batch import run_all
@@ -27,9 +27,10 @@ from envelope_codec.cli.rewrap.steps import (
     Steps,
     Write,
 )
-from envelope_codec.cli.rewrap.survey import Survey
+from envelope_codec.cli.rewrap.survey import WHOLE, Span, Survey
+from envelope_codec.cli.row_batches import Rows
 from envelope_codec.errors import EnvelopeError, StoreUnavailable
-from envelope_codec.keystore import Kept, RowConflict
+from envelope_codec.keystore import RowConflict
 from envelope_codec.keystore_row import KeystoreRow, MalformedRow, parse_row
 
 _T = TypeVar("_T")
@@ -37,18 +38,6 @@ _T = TypeVar("_T")
 _BACKOFF = Backoff(0.2, 5.0)
 _TRIES = 5  # of a call that got no answer
 _SAID: ContextVar[str] = ContextVar("said", default="")  # what the KMS said last to the row that a task works on
-
-
-class Rows(Protocol):
-    """What is needed of a keystore."""
-
-    async def get(self, key: bytes) -> Kept | None: ...
-
-    async def put(self, key: bytes, data: bytes, revision: str | None) -> str: ...
-
-    def rows(self, after: bytes = b"") -> AsyncIterator[Kept]: ...
-
-    async def check(self) -> None: ...
 
 
 class Run:
@@ -86,20 +75,39 @@ class Run:
         self._sleep = sleep
         self._jitter = jitter
         self._calls = 0
+        self._written: dict[bytes, str] = {}  # by the rows' keys, the revisions that were read back
         self._threads = ThreadPoolExecutor(in_flight, thread_name_prefix="envelope-codec-rewrap")
 
     async def survey(
-        self, youngest_safe: float, namespaces: frozenset[str] = frozenset(), is_kept: IsKept | None = None
+        self,
+        youngest_safe: float,
+        namespaces: frozenset[str] = frozenset(),
+        is_kept: IsKept | None = None,
+        span: Span = WHOLE,
+        *,
+        is_last: bool = False,
     ) -> Survey:
-        """Look at all rows, or at those of ``namespaces`` alone. ``is_kept`` says what the backup has.
+        """Look at the rows of ``span``, or at those of ``namespaces`` alone. Write nothing.
+
+        Args:
+            youngest_safe: Unix seconds; a wrapping key that was made later may still seal.
+            namespaces: whose rows count; empty for all.
+            is_kept: says what the backup has.
+            span: which row keys. The rows of one span after the other can be worked on apart, also by other processes.
+            is_last: what was written here, and is there as it was read back, counts as done without another look.
 
         Raises:
             EnvelopeError: the keystore can't be read, or a KMS does not say what an alias stands for.
         """
-        survey = Survey(youngest_safe)
+        survey = Survey(youngest_safe, self._masters.calls_to_move)
         self._progress.expect("reading the keystore", None)
-        async for kept in self._keystore.rows():
+        async for kept in self._keystore.rows(span.after):
+            if span.last is not None and kept.key > span.last:
+                break
             self._progress.advance()
+            if is_last and self._written.get(kept.key) == kept.revision:
+                survey.rows += 1
+                continue
             try:
                 row = parse_row(kept.key, kept.data)
             except MalformedRow:
@@ -108,7 +116,7 @@ class Run:
             if namespaces and row.namespace not in namespaces:
                 survey.add_elsewhere()
                 continue
-            if not {recipient.key_id for recipient in row.recipients} <= survey.by_key_id.keys():
+            if any(recipient.key_id not in survey.by_key_id for recipient in row.recipients):
                 await self.in_thread(self._masters.learn, [recipient.key_id for recipient in row.recipients])
             survey.add(row, self._masters.ids, is_kept)
         return survey
@@ -201,7 +209,7 @@ class Run:
             case Prove(row, recipient):
                 return await self.in_thread(self._masters.prove, row, recipient)
             case Move(row, recipient):
-                return await self.in_thread(self._masters.move, row, recipient, calls=2)
+                return await self.in_thread(self._masters.move, row, recipient, calls=self._masters.calls_to_move)
 
     async def _read(self, key: bytes) -> Found:
         kept = await self._repeated(lambda: self._keystore.get(key))
@@ -219,6 +227,10 @@ class Run:
         except StoreUnavailable:  # it may have come through all the same
             await self._sleep(shorten(_BACKOFF.first, self._jitter()))
             return False
+        kept = await self._repeated(lambda: self._keystore.get(row.key))
+        if kept is None or kept.data != data:
+            return False
+        self._written[row.key] = kept.revision
         return True
 
     async def _repeated(self, call: Callable[[], Awaitable[_T]]) -> _T:

@@ -74,16 +74,19 @@ class Prove(NamedTuple):
 
 
 class Move(NamedTuple):
-    """Unwrap ``recipient`` with the old master key, check the id, and wrap with the new one: the answer."""
+    """Unwrap ``recipient`` with the old master key, check the id, wrap with the new one, and prove that: the answer.
+
+    An error's ``operation`` is ``unwrap`` where ``recipient`` is at fault, so that another one may do.
+    """
 
     row: KeystoreRow
     recipient: Recipient
 
 
 class Write(NamedTuple):
-    """Put the row in the place of that revision.
+    """Put the row in the place of that revision, and read it back.
 
-    The answer is whether it is there. False as well where nobody knows.
+    The answer is whether it is there as it was written. False as well where nobody knows.
     """
 
     row: KeystoreRow
@@ -118,7 +121,7 @@ def rewrap(key: bytes, ids: KeyIds) -> Steps:
         if proof is not None and proof in row.verified:
             return Outcome.there
         changed = _with(row, proof or (yield from _moved(row, ids)))
-        if (yield from _written(changed, revision)):
+        if (yield Write(changed, revision)):
             return Outcome.added
     raise RowFailed("others write to the same row again and again")
 
@@ -152,7 +155,7 @@ def drop_old(key: bytes, ids: KeyIds, is_kept: IsKept) -> Steps:
         changed = row
         for key_id in gone:
             changed = drop(changed, key_id, proof)
-        if (yield from _written(changed, revision)):
+        if (yield Write(changed, revision)):
             return Outcome.dropped
     raise RowFailed("others write to the same row again and again")
 
@@ -179,13 +182,12 @@ def _moved(row: KeystoreRow, ids: KeyIds) -> Generator[Step, Answer, Recipient]:
         try:
             made = cast(Recipient, (yield Move(row, recipient)))
         except EnvelopeError as error:
-            if error.operation == "wrap":  # the new master key is at fault: another recipient would not help
+            if error.operation != "unwrap":  # the new master key is at fault: another recipient would not help
                 raise
             errors.append(error)
             continue
         if made.key_id in ids.old:
             raise RowFailed("the new master key is the old one, or a replica of it")
-        yield Prove(row, made)
         return made
     raise pick_decisive(errors, "unwrap")
 
@@ -198,11 +200,3 @@ def _with(row: KeystoreRow, proof: Recipient) -> KeystoreRow:
     except ChangeRefused as error:
         reason = error.reason
     raise RowFailed(reason)
-
-
-def _written(changed: KeystoreRow, revision: str) -> Generator[Step, Answer, bool]:
-    """Write the row, read it back, and return whether it is there as it was written."""
-    if not (yield Write(changed, revision)):
-        return False
-    found = yield from _read(changed.key)
-    return found.row == changed

@@ -4,9 +4,25 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from envelope_codec.cli.rewrap.steps import IsKept, KeyIds, under
 from envelope_codec.keystore_row import KeystoreRow
+
+
+class Span(NamedTuple):
+    """Some of the keystore's rows: those whose keys lie between two others.
+
+    Attributes:
+        after: what all keys are greater than; empty for all.
+        last: what no key is greater than; None for all.
+    """
+
+    after: bytes = b""
+    last: bytes | None = None
+
+
+WHOLE = Span()
 
 
 @dataclass
@@ -15,6 +31,7 @@ class Survey:
 
     Attributes:
         youngest_safe: Unix seconds; a wrapping key that was made later may still seal.
+        calls_to_move: KMS calls that it takes to give a row its first recipient of the new master key.
         rows: how many there are.
         unreadable: how many of them this version can't read. Nobody knows what they name.
         elsewhere: how many are of namespaces that were not asked for.
@@ -29,6 +46,7 @@ class Survey:
     """
 
     youngest_safe: float
+    calls_to_move: int = 3
     rows: int = 0
     unreadable: int = 0
     elsewhere: int = 0
@@ -44,20 +62,23 @@ class Survey:
     def add(self, row: KeystoreRow, ids: KeyIds, is_kept: IsKept | None = None) -> None:
         """Count ``row``. ``is_kept`` says what the backup has, if there is one."""
         self.rows += 1
-        self.by_key_id.update({recipient.key_id for recipient in row.recipients})
-        if not under(ids.old, row.recipients):
+        names = {recipient.key_id for recipient in row.recipients}
+        for name in names:
+            self.by_key_id[name] += 1
+        if names.isdisjoint(ids.old):
             return
         self.under_old.append(row.key)
         self.young += row.created > self.youngest_safe
         self.by_namespace[row.namespace] += 1
-        has_new = bool(under(ids.new, row.recipients))
-        self.calls += 1 if has_new else 3  # to unwrap; to unwrap, to wrap, to unwrap what was wrapped
-        if not under(ids.new, row.verified):
-            self.lacking += 1
-        if is_kept is not None and not any(is_kept(row.key, one) for one in under(ids.new, row.verified)):
+        verified = under(ids.new, row.verified)
+        self.lacking += not verified
+        if is_kept is not None and not any(is_kept(row.key, one) for one in verified):
             self.not_kept += 1
-        if not has_new:
+        if names.isdisjoint(ids.new):
             self.samples.setdefault(row.namespace, row)
+            self.calls += self.calls_to_move
+        else:
+            self.calls += 1  # to unwrap
 
     def add_unreadable(self) -> None:
         """Count a row that this version can't read."""

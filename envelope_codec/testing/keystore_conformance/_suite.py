@@ -18,6 +18,7 @@ import pytest
 
 from envelope_codec.errors import StoreRefused
 from envelope_codec.keystore import Kept, Keystore, RowConflict, parse_keystore_url
+from envelope_codec.keystore_batch import MAX_BATCH, Batches
 from envelope_codec.keystore_role import Operation, Role, TryableKeystore, attempt
 from envelope_codec.testing._made import make
 from envelope_codec.testing.store_conformance._harness import StoreHarness, secrets_of, text_expected
@@ -108,6 +109,49 @@ class KeystoreConformance:
                 for data in (b"a", b"b", b"a", b"c", b"b"):
                     revision = await keystore.put(key, data, revision)
                     assert seen.setdefault(revision, data) == data
+
+        asyncio.run(use())
+
+    def test_several_rows_are_replaced_in_one_call_each_by_its_revision(self, url: str) -> None:
+        """For a keystore that has the methods of `Batches`."""
+
+        async def use() -> None:
+            keys = [_new_key() for _ in range(MAX_BATCH)]
+            async with _opened(url) as keystore:
+                if not isinstance(keystore, Batches):
+                    return
+                made = [Kept(key, key, await keystore.put(key, key, None)) for key in keys[:-1]]
+                assert await keystore.get_each(keys) == [*made, None]
+                wrong = [0, 7, MAX_BATCH - 1]
+                changes = [
+                    Kept(key, os.urandom(900), made[number].revision if number not in wrong else "0" * 32)
+                    for number, key in enumerate(keys)
+                ]
+                fresh = await keystore.replace_each(changes)
+                assert [number for number, revision in enumerate(fresh) if revision is None] == wrong
+                for number, kept in enumerate(await keystore.get_each(keys)):
+                    if number in wrong:
+                        assert kept == (made[number] if number < len(made) else None)
+                    else:
+                        assert kept == Kept(keys[number], changes[number].data, fresh[number])
+                again = [Kept(kept.key, b"again", kept.revision) for kept in await keystore.get_each(keys[:5]) if kept]
+                assert None not in await keystore.replace_each(again)
+                assert await keystore.replace_each(again) == [None] * 5
+                assert [kept and kept.data for kept in await keystore.get_each(keys[:5])] == [b"again"] * 5
+
+        asyncio.run(use())
+
+    def test_many_large_rows_are_replaced_in_one_call(self, url: str) -> None:
+        async def use() -> None:
+            keys = [_new_key() for _ in range(MAX_BATCH)]
+            async with _opened(url) as keystore:
+                if not isinstance(keystore, Batches):
+                    return
+                made = [Kept(key, bytes(_LARGEST), await keystore.put(key, b"small", None)) for key in keys]
+                fresh = await keystore.replace_each(made)
+                assert await keystore.get_each(keys) == [
+                    Kept(key, bytes(_LARGEST), str(revision)) for key, revision in zip(keys, fresh, strict=True)
+                ]
 
         asyncio.run(use())
 

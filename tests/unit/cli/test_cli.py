@@ -110,6 +110,7 @@ HELPS: tuple[list[str], ...] = (
     [],
     ["audit"],
     ["demo"],
+    ["demo-rekey"],
     ["doctor"],
     ["inspect"],
     ["keygen"],
@@ -147,7 +148,7 @@ def test_help_reads_well_at_80_columns(run: Any, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("name", cli.COMMANDS)
 def test_the_list_of_commands_says_what_each_says_itself(name: str) -> None:
     command = cli.COMMANDS[name]
-    function = getattr(import_module(f"envelope_codec.cli.{command.module}"), name)
+    function = getattr(import_module(f"envelope_codec.cli.{command.module}"), name.replace("-", "_"))
     own = function.info.help if isinstance(function, typer.Typer) else function.__doc__
     assert own is not None
     assert own.partition("\n")[0] == command.summary

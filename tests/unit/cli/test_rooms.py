@@ -11,7 +11,7 @@ import pytest
 from envelope_codec import cli
 
 ROOT = Path(cli.__file__).parent
-COMMANDS = ("audit", "demo", "doctor", "inspection", "keygen", "keystore", "rewrap", "serve", "storage")
+COMMANDS = ("audit", "demo", "doctor", "inspection", "keygen", "keystore", "rewrap", "serve", "storage", "worker")
 SHARED_BY_AWS = "envelope_codec.cli.doctor.aws_hint"
 """What to do about AWS credentials, for AWS KMS and for S3 alike."""
 
@@ -20,11 +20,21 @@ MAKES_KEY_FILES = "envelope_codec.cli.keygen"
 
 WITHOUT_LOGIC = {
     *("__init__", "__main__", "options"),
-    *("demo/servers", "demo/workflow"),
+    *("demo/servers", "demo/workflow", "demo/rekey_workflow"),
     *("doctor/answer", "doctor/aws_hint"),
     *("payloads/location", "storage/search_result"),
 }
-ON_A_REAL_SERVER = {"storage/garbage": "test_storage_gc.py"}
+ON_A_REAL_SERVER = {
+    "audit/workflow": "test_distributed.py",
+    "rewrap/workflow": "test_distributed.py",
+    "demo/command": "test_demo.py",
+    "demo/rekey_chapters": "test_rekeying.py",
+    "demo/rekey_command": "test_rekeying.py",
+    "demo/rekey_story": "test_rekeying.py",
+    "demo/running": "test_demo.py",
+    "demo/tool": "test_rekeying.py",
+    "storage/garbage": "test_storage_gc.py",
+}
 """Tests of tests/e2e for modules that only a real server can try."""
 
 MODULES = sorted(path.relative_to(ROOT).with_suffix("").as_posix() for path in ROOT.rglob("*.py"))

@@ -37,6 +37,20 @@ def test_a_breaker_opens_at_the_first_failure_and_lets_one_probe_through_at_a_ti
     assert breaker.take_probe(300.5), "it begins anew"
 
 
+def test_calls_that_fail_together_are_one_failure() -> None:
+    breaker = Breaker()
+    for _ in range(32):
+        breaker.open(105, jitter=1, begun=100)
+    assert breaker.take_probe(106)
+    breaker.open(106.5, jitter=1, begun=104.9)  # a late one of these
+    breaker.open(111, jitter=1, begun=106)
+    assert not breaker.take_probe(112.9)
+    assert breaker.take_probe(113)
+    breaker.close()
+    breaker.open(114, jitter=1, begun=107)
+    assert breaker.is_open, "an answer came meanwhile, and it began before that: whether it is out now is found out"
+
+
 class _Meanwhile(float):
     """Monotonic seconds: while they are looked at, another thread gets an answer."""
 

@@ -239,6 +239,36 @@ async def test_eight_recipients_that_all_refuse_leave_no_call_for_the_row_and_th
     assert await Ring(KeySet(masters[8], decrypt_keys=tuple(masters[1:8])), keystore=rows).open(record) == key
 
 
+@pytest.mark.parametrize("configured", ["new", "both"])
+async def test_a_record_without_a_row_that_nothing_opens_is_logged_with_its_master_key_and_what_to_do(
+    configured: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    moved = Moved(configured)
+    moved.old.denied = True
+    moved.rows.keystore.kept.clear()
+    for _ in range(2):  # the second caller is told what is remembered
+        with pytest.raises((KeyDenied, KeyNotConfigured)):
+            await moved.ring.open(moved.record)
+    lines = [line for line in caplog.messages if "has no row of the record" in line]
+    assert len(lines) == 1
+    assert moved.record.id.hex() in lines[0]
+    assert moved.old.key_id in lines[0]
+    assert lines[0].endswith("(docs/rekeying.md)")
+
+
+async def test_a_record_that_opens_or_whose_keystore_is_out_is_not_said_to_have_no_row(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    moved = Moved()
+    assert await moved.ring.open(moved.record) == moved.key
+    moved.ring.clock.advance(2 * REFUSAL)
+    out = Moved()
+    out.rows.keystore.before_call = fail
+    with pytest.raises(KmsUnavailable):
+        await out.ring.open(out.record)
+    assert "has no row" not in caplog.text
+
+
 async def test_a_refusal_that_is_remembered_takes_no_call_from_the_row() -> None:
     rows = FakeRows()
     masters, record, key = nine(rows)

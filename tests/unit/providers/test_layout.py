@@ -94,6 +94,17 @@ def test_the_reason_codes_of_a_provider_are_distinct_and_have_hints(package: Pat
             assert twin.error is meaning.error, meaning.code
 
 
+GONE = {"deleted", "disabled", "not-found", "unusable", "version-denied", "version-removed"}
+"""Codes of a master key that is no more, or is no more to be used."""
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
+def test_a_hint_about_a_key_that_is_gone_points_to_the_chapter_on_retired_keys(package: Path) -> None:
+    told = {meaning.code: meaning.hint for meaning in facts_in(package).meanings if meaning.code in GONE}
+    assert told
+    assert [code for code, hint in told.items() if not hint.endswith("docs/rekeying.md")] == []
+
+
 def test_the_facts_of_a_configured_key_are_found_by_its_uri_its_spelling_and_its_class() -> None:
     from envelope_codec.testing import FakeKms
     from envelope_codec_gcp import GcpKms

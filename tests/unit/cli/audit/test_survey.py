@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -22,25 +22,24 @@ from tests.support.harness_stores import new_id
 T0 = 1_700_000_000_000
 
 
-class Connected:
+class Connected(Connection):
     """A connection to a server that is a part of the test, or the reason why there is none."""
 
-    address = "temporal.test:7233"
-
     def __init__(self, server: AuditedServer, failure: ConnectionFailed | None = None) -> None:
-        self._server, self._failure = server, failure
+        super().__init__("temporal.test:7233", None, {})
+        self.__dict__.update(server=server, failure=failure)
 
-    async def open(self, seconds: float) -> Any:
-        if self._failure is not None:
-            raise self._failure
-        return self._server.client()
+    async def open(self, seconds: float, **more: Any) -> Any:
+        if self.__dict__["failure"] is not None:
+            raise self.__dict__["failure"]
+        return self.__dict__["server"].client()
 
 
 async def audit(
     settings: EnvelopeConfig | None = None, failure: ConnectionFailed | None = None, *, importing: bool = False
 ) -> Findings:
     server = AuditedServer([Workflow("w", T0 - 2_000, T0 - 1_000, (under("OLD"),))])
-    connection = cast(Connection, Connected(server, failure))
+    connection = Connected(server, failure)
     with Checkpoint(None, {}, T0) as known:
         return await run_audit(connection, "default", "", known, 0, 1_000, settings, importing=importing)
 

@@ -54,6 +54,7 @@ def test_the_query_of_closed_workflows() -> None:
     assert query == (
         "CloseTime >= '1970-01-01T00:00:00.000Z' AND CloseTime < '1970-01-01T00:00:01.500Z' "
         "AND (WorkflowType = 'a' OR WorkflowType = 'b') "
+        "AND WorkflowType NOT IN ('envelope-codec.audit', 'envelope-codec.rewrap') "
         "AND (TemporalNamespaceDivision IS NULL OR TemporalNamespaceDivision IS NOT NULL)"
     )
 

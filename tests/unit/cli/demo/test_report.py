@@ -51,3 +51,12 @@ def test_plaintext_that_was_found_is_named(capsys: pytest.CaptureFixture[str]) -
     assert f"  histories              FOUND: {customer.name}, {customer.passport}\n" in printed
     assert "  database               not found\n" in printed
     assert printed.endswith("\nPLAINTEXT WAS FOUND.\n")
+
+
+def test_a_command_is_shown_as_one_can_type_it_with_what_it_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    line = Report().command(("audit", "--query", "it's", "x" * 60, "y" * 60), "found\n  more\n")
+    assert line == f"""envelope-codec audit --query 'it'"'"'s' {"x" * 60} {"y" * 60}"""
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].startswith("  $ envelope-codec audit")
+    assert printed[-2:] == ["  | found", "  |   more"]
+    assert max(map(len, printed)) <= 100

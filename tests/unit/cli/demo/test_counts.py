@@ -1,8 +1,8 @@
-"""Parts of the command ``envelope-codec demo`` that need no server. The e2e tests run it as people do."""
+"""What the demos count."""
 
 from __future__ import annotations
 
-from envelope_codec.cli.demo.command import Counts
+from envelope_codec.cli.demo.counts import Counts
 from envelope_codec.observe import Event
 
 

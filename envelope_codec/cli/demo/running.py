@@ -1,0 +1,61 @@
+"""How a demo runs: its logs are kept off the screen, and a signal stops everything that it has started."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections import deque
+from collections.abc import Coroutine, Iterable
+from contextlib import suppress
+from typing import Any
+
+from envelope_codec.cli.output import complain
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+async def run_until_signal(work: Coroutine[Any, Any, int]) -> int:
+    """Do ``work`` and return its exit status, or 128 and the signal's number if a signal ended it.
+
+    Only the first signal counts. ``work`` then cleans up undisturbed, and the process ends.
+    """
+    loop, task, received = asyncio.get_running_loop(), asyncio.ensure_future(work), list[int]()
+
+    def interrupt(number: int, _: object) -> None:
+        if not received:
+            received.append(number)
+            with suppress(RuntimeError):  # the work is done, and the loop is closed
+                loop.call_soon_threadsafe(task.cancel)
+
+    for number in _SIGNALS:
+        signal.signal(number, interrupt)
+    try:
+        return await task
+    except BaseException:
+        if not received:
+            raise
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        complain("interrupted; everything is stopped and removed")
+        return 128 + received[0]
+
+
+def explain(why: str, log: Iterable[str]) -> int:
+    """Complain that the demo can't run, with the last lines of its log. Returns the exit status."""
+    complain(f"the demo can't run: {why}")
+    print(*log, sep="\n", end="\n" * bool(log), file=sys.stderr)
+    return 2
+
+
+def keep_logs() -> deque[str]:
+    """Keep logs off the screen. The list that is returned always has the last three lines."""
+    last: deque[str] = deque(maxlen=3)
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            last.append(f"{record.name}: {record.getMessage()}")
+
+    logging.basicConfig(handlers=[Keep(logging.WARNING)], force=True)
+    return last

@@ -1,0 +1,1 @@
+"""The command ``envelope-codec worker``: it does the work of commands that are distributed."""

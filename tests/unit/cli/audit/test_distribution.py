@@ -1,0 +1,116 @@
+"""A distributed audit, as the command sees it: where it runs, and what it makes of the results."""
+
+from __future__ import annotations
+
+from array import array
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from envelope_codec import EnvelopeConfig
+from envelope_codec.cli import main
+from envelope_codec.cli.audit.checkpoint import Result
+from envelope_codec.cli.audit.course import Beginning, Kept, Span, Summary
+from envelope_codec.cli.audit.distribution import (
+    Audited,
+    check_moment,
+    check_settings,
+    load_findings,
+)
+from envelope_codec.cli.audit.results import Results
+from envelope_codec.cli.audit.stopped import Stopped
+from envelope_codec.cli.audit.tally import Tally
+from envelope_codec.cli.audit.window import Part
+from envelope_codec.errors import ConfigurationError
+from envelope_codec.store import parse_store_url
+from envelope_codec.temporal.codec import EnvelopeCodec
+from envelope_codec.testing import FakeKms
+from tests.support.memory_store import Memory
+
+
+def audited(query: str = "", as_of: int | None = None) -> Audited:
+    return Audited("billing", query, as_of, 60, 200)
+
+
+def test_the_id_says_what_is_audited() -> None:
+    assert audited().workflow_id == "envelope-codec.audit/billing"
+    ids = {audited(query).workflow_id for query in ("", "WorkflowType = 'a'", "WorkflowType = 'b'")}
+    assert len(ids) == 3
+    assert audited(as_of=5).workflow_id == audited().workflow_id, "a second command follows the first one's"
+
+
+def test_another_moment_is_told() -> None:
+    check_moment(audited(), 5)
+    check_moment(audited(as_of=5), 5)
+    with pytest.raises(Stopped, match=r"another audit .* as of 1970-01-01T00:00:00\.005Z"):
+        check_moment(audited(as_of=6), 5)
+
+
+def test_results_need_a_place_of_their_own_and_are_sealed(tmp_path: Path) -> None:
+    own, other = f"file://{tmp_path}/a", f"file://{tmp_path}/b?name=x"
+    config = EnvelopeConfig(key=FakeKms(), storage=own)
+    check_settings(config, parse_store_url(other))
+    with pytest.raises(ConfigurationError, match="which audits count"):
+        check_settings(config, parse_store_url(own))
+    with pytest.raises(ConfigurationError, match="must be sealed"):
+        check_settings(EnvelopeConfig(key=FakeKms(), sealing=False), parse_store_url(other))
+
+
+async def test_results_of_windows_are_merged() -> None:
+    results = Results(Memory(), EnvelopeCodec(EnvelopeConfig(key=FakeKms()), namespace="default"))
+    pages = {}
+    for number, part in enumerate(Part, 1):
+        ids = [await results.put(Result(Tally(sources=number), array("Q", [1]), 100 - one)) for one in range(3)]
+        kept = [Kept(Span(part.value, one, one + 1), id, 1) for one, id in enumerate(ids)]
+        pages[part.value] = [await results.put_page(kept[:2]), await results.put_page(kept[2:])]
+    others = await results.put(Result(Tally(sources=50), array("Q"), 1))
+    advanced = list[None]()
+    summary = Summary(Beginning(7, True, 86_400, True), pages, others, 4)
+    findings = await load_findings(results, summary, lambda: advanced.append(None))
+    assert [findings.parts[part].sources for part in Part] == [3, 6, 9]
+    assert (findings.others.sources, findings.read_at, findings.as_of, findings.new) == (50, 98, 7, 4)
+    assert (findings.retention, findings.archived, len(advanced)) == (86_400, True, 9)
+    await results.forget(others)
+    with pytest.raises(Stopped, match="give the same --results"):
+        await load_findings(results, summary, lambda: None)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--distributed"], "--results"),
+        (["--results", "file:///tmp/r"], "goes with --distributed"),
+        (["--distributed", "--results", "file:///tmp/r", "--checkpoint", "c"], "needs none"),
+        (["--distributed", "--results", "file:///tmp/r", "--import"], "does not go with"),
+        (["--distributed", "--results", "file:///tmp/r"], "nothing is configured"),
+    ],
+)
+def test_options_that_don_t_go_together(
+    options: list[str], said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ENVELOPE_CODEC_KEY", "ENVELOPE_CODEC_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(SystemExit) as left:
+        main(["audit", "--address", "127.0.0.1:1", *options])
+    assert left.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_an_interrupt_leaves_it_running(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def interrupted(*args: Any, **more: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("envelope_codec.cli.audit.command.audit_by_workers", interrupted)
+    monkeypatch.setenv(
+        "ENVELOPE_CODEC_KEY", "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+    )
+    options = ["--distributed", "--results", f"file://{tmp_path}", "--work-namespace", "ops"]
+    with pytest.raises(SystemExit) as left:
+        main(["audit", "--address", "127.0.0.1:1", "--namespace", "billing", *options])
+    assert left.value.code == 130
+    said = capsys.readouterr().err
+    assert "it goes on without this command" in said
+    assert "temporal workflow cancel --namespace ops --workflow-id envelope-codec.audit/billing" in said
