@@ -144,3 +144,12 @@ def test_made_up_days_do_not_pile_up() -> None:
     days = whole.needs[OLD].days
     assert (len(days), days[OTHER_DAYS]) == (MAX_DAYS + 1, 10)
     assert sum(days.values()) == whole.needs[OLD].payloads
+
+
+def test_there_is_a_bound_to_places() -> None:
+    tally = Tally()
+    for number in range(MAX_NAMES + 1):
+        tally.note_place(f"encoding {number}", "b")
+    tally.note_place("encoding 0", "a")
+    assert len(tally.places) == MAX_NAMES
+    assert tally.places["encoding 0"] == "a"
