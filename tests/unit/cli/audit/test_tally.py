@@ -153,3 +153,19 @@ def test_there_is_a_bound_to_places() -> None:
     tally.note_place("encoding 0", "a")
     assert len(tally.places) == MAX_NAMES
     assert tally.places["encoding 0"] == "a"
+
+
+def test_what_a_part_could_not_count_is_not_forgotten() -> None:
+    """Or a key that was one too many would pass for one that nothing needs."""
+    whole = Tally(uncounted=2, missed=1, gone=3)
+    whole.merge(Tally(uncounted=3, missed=4, gone=5))
+    assert (whole.uncounted, whole.missed, whole.gone) == (5, 5, 8)
+
+
+@pytest.mark.parametrize("name", ["kinds", "clear", "foreign", "unreadable", "behind"])
+def test_every_counter_is_merged_and_kept(name: str) -> None:
+    whole, part = Tally(), Tally()
+    getattr(part, name)["x"] = 2
+    for _ in range(2):
+        whole.merge(part)
+    assert getattr(from_document(json.loads(json.dumps(to_document(whole)))), name) == {"x": 4}
