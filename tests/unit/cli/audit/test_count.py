@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
+from temporalio.api.activity.v1 import ActivityExecutionListInfo
 from temporalio.api.common.v1 import Memo, Payload, Payloads, SearchAttributes
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import HistoryEvent
@@ -133,6 +134,14 @@ def test_a_division_does_not_make_a_workflow_the_servers() -> None:
     """Users may give theirs one. What it holds in clear is theirs."""
     assert count(inputs(PLAIN), servers=True, type="Mine").kinds == {"clear": 1}
     assert count(inputs(PLAIN), servers=True).kinds == {"temporal": 1}
+
+
+def test_standalone_activities_are_users_though_the_server_gives_them_a_division() -> None:
+    listed = ActivityExecutionListInfo(activity_id="a")
+    listed.search_attributes.indexed_fields["TemporalNamespaceDivision"].data = b'"3332429922"'
+    counting = Count(Source(SourceKind.activity, "a", "r", False, listed))
+    counting.add(inputs(PLAIN))
+    assert counting.end().kinds == {"clear": 1}
 
 
 @pytest.mark.parametrize(

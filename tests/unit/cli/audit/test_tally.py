@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from itertools import permutations
 
 import pytest
 
+from envelope_codec.cli.audit import tally as tally_module
 from envelope_codec.cli.audit.need import EXAMPLES, MAX_DAYS, OTHER_DAYS, KeyVersion
 from envelope_codec.cli.audit.tally import (
     MAX_KEYS,
@@ -16,7 +18,7 @@ from envelope_codec.cli.audit.tally import (
     from_document,
     to_document,
 )
-from envelope_codec.envelope import Purpose
+from envelope_codec.envelope import Purpose, Recipient, build_record, record_head
 from tests.support.audited_payloads import record
 
 OLD = KeyVersion("OLD", "")
@@ -144,3 +146,51 @@ def test_made_up_days_do_not_pile_up() -> None:
     days = whole.needs[OLD].days
     assert (len(days), days[OTHER_DAYS]) == (MAX_DAYS + 1, 10)
     assert sum(days.values()) == whole.needs[OLD].payloads
+
+
+def test_there_is_a_bound_to_places() -> None:
+    tally = Tally()
+    for number in range(MAX_NAMES + 1):
+        tally.note_place(f"encoding {number}", "b")
+    tally.note_place("encoding 0", "a")
+    assert len(tally.places) == MAX_NAMES
+    assert tally.places["encoding 0"] == "a"
+
+
+def test_what_a_part_could_not_count_is_not_forgotten() -> None:
+    """Or a key that was one too many would pass for one that nothing needs."""
+    whole = Tally(uncounted=2, missed=1, gone=3)
+    whole.merge(Tally(uncounted=3, missed=4, gone=5))
+    assert (whole.uncounted, whole.missed, whole.gone) == (5, 5, 8)
+
+
+@pytest.mark.parametrize("name", ["kinds", "clear", "foreign", "unreadable", "behind"])
+def test_every_counter_is_merged_and_kept(name: str) -> None:
+    whole, part = Tally(), Tally()
+    getattr(part, name)["x"] = 2
+    whole.merge(part)
+    kept = from_document(json.loads(json.dumps(to_document(whole))))
+    kept.merge(part)
+    kept.merge(Tally(**{name: Counter(y=1)}))  # type: ignore[arg-type]
+    assert getattr(kept, name) == {"x": 4, "y": 1}
+
+
+def test_there_is_a_bound_to_contexts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tally_module, "MAX_CONTEXTS", 1)
+    tally = Tally()
+    for namespace, key in (("a", "OLD"), ("b", "NEW"), ("a", "THIRD")):
+        head = record_head(Purpose.WRAPPING_KEY, len(tally.needs), {"temporal-namespace": namespace})
+        tally.add_record(build_record(head, bytes(32), [Recipient(key, "", b"c")]))
+    assert len(tally.sealers) == 1
+    assert tally.seals("THIRD")
+    assert len(tally.needs) == 3, "what is needed is counted all the same"
+
+
+def test_a_key_too_many_is_told_where_it_is_met(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tally_module, "MAX_KEYS", 1)
+    tally = Tally()
+    tally.add_record(record("OLD"), 2)
+    tally.add_record(record("NEW"), 3)
+    tally.add_record(record("OLD"), 4)
+    assert {key.key_id: need.payloads for key, need in tally.needs.items()} == {"OLD": 6}
+    assert tally.uncounted == 3
