@@ -53,7 +53,7 @@ def test_ddl_prints_what_makes_the_table(run: Any, tmp_path: Path) -> None:
     told = run("check", "--config", config)
     assert (told.status, told.complained) == (0, "")
     assert told.printed.count(" yes\n") == 4
-    assert "Enough to: open, seal, export, rewrap" in told.printed
+    assert "Enough to: open, seal, share, export, rewrap" in told.printed
 
 
 def test_ddl_of_a_url_asks_no_server(run: Any) -> None:
