@@ -20,6 +20,9 @@ from envelope_codec.errors import StoreRefused
 ENTRY_POINT_GROUP = "envelope_codec.keystores"
 KEY_LENGTH = 32
 
+MOST_READ = 65_536 + 1
+"""Bytes of a row that are read at most: what is longer is none, and whoever can write there may have left anything."""
+
 _EXTRAS = {
     "dynamodb": "keystore-dynamodb",
     "s3": "storage-s3",

@@ -16,7 +16,7 @@ from tempfile import TemporaryFile
 
 from envelope_codec.datastore.folder import Folder
 from envelope_codec.errors import StoreUnavailable
-from envelope_codec.keystore import PROBE, Kept, conflict, key_of_digits
+from envelope_codec.keystore import MOST_READ, PROBE, Kept, conflict, key_of_digits
 from envelope_codec.keystore_role import Role
 
 _PAGE = 200
@@ -79,7 +79,8 @@ class FileKeystore:
 
     def _read(self, key: bytes) -> Kept | None:
         try:
-            data = self._path(key).read_bytes()
+            with self._path(key).open("rb") as file:
+                data = file.read(MOST_READ)
         except FileNotFoundError:
             self._folder.check()
             return None

@@ -13,7 +13,7 @@ from envelope_codec.datastore.aws_policy import aws_policy
 from envelope_codec.datastore.s3_client import Boto3Client, in_our_errors, is_amazon, make_client, parse_bucket
 from envelope_codec.datastore.s3_error import MISSING, code_of
 from envelope_codec.errors import PayloadMissing
-from envelope_codec.keystore import PROBE, Kept, conflict, key_of_digits, try_out
+from envelope_codec.keystore import MOST_READ, PROBE, Kept, conflict, key_of_digits, try_out
 from envelope_codec.keystore_role import Role, replace_nothing
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ class S3Keystore:
 
         def read(s3: S3Client) -> Kept:
             answer = s3.get_object(Bucket=self._bucket, Key=name)
-            return Kept(key, answer["Body"].read(), answer["ETag"])
+            with answer["Body"] as body:
+                return Kept(key, body.read(MOST_READ), answer["ETag"])
 
         try:
             return await in_our_errors("get", self._s3.run(read))

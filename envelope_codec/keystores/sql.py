@@ -6,7 +6,21 @@ import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Column, LargeBinary, MetaData, String, Table, and_, bindparam, case, insert, or_, select, update
+from sqlalchemy import (
+    Column,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    and_,
+    bindparam,
+    case,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects import mysql
 
 from envelope_codec._frames import frameless
@@ -15,7 +29,7 @@ from envelope_codec.datastore.sql_ddl import render_ddl, split_name
 from envelope_codec.datastore.sql_engine import parse_url
 from envelope_codec.datastore.sql_meanings import CONSTRAINT
 from envelope_codec.errors import StoreRefused
-from envelope_codec.keystore import KEY_LENGTH, PROBE, Kept, conflict
+from envelope_codec.keystore import KEY_LENGTH, MOST_READ, PROBE, Kept, conflict
 from envelope_codec.keystore_role import Role, replace_nothing
 from envelope_codec.keystore_row import MAX_ROW
 
@@ -40,6 +54,7 @@ class SqlKeystore:
     def __init__(self, url: str) -> None:
         parsed = parse_url(url, "keystore")
         self._table = _make_table(parsed.query.get("table", "envelope_keystore"))
+        self._data = func.substr(self._table.c.data, 1, MOST_READ, type_=LargeBinary())
         self._database = Database(parsed.difference_update_query(["table"]), "keystore")
         self._statements: dict[int, Any] = {}
 
@@ -51,7 +66,7 @@ class SqlKeystore:
     async def get(self, key: bytes) -> Kept | None:
         """Return what is kept under ``key``, if anything is."""
         table = self._table.c
-        rows = await self._database.run("get", select(table.data, table.revision).where(table.row_key == key))
+        rows = await self._database.run("get", select(self._data, table.revision).where(table.row_key == key))
         return Kept(key, bytes(rows[0][0]), str(rows[0][1])) if rows else None
 
     async def put(self, key: bytes, data: bytes, revision: str | None) -> str:
@@ -74,7 +89,7 @@ class SqlKeystore:
     async def get_each(self, keys: Sequence[bytes]) -> list[Kept | None]:
         """Do as `Batches.get_each` says, in one statement."""
         table = self._table.c
-        statement = select(table.row_key, table.data, table.revision).where(table.row_key.in_(keys))
+        statement = select(table.row_key, self._data, table.revision).where(table.row_key.in_(keys))
         rows = await self._database.run("get", statement)
         found = {bytes(key): Kept(bytes(key), bytes(data), str(revision)) for key, data, revision in rows}
         return [found.get(key) for key in keys]
@@ -97,7 +112,7 @@ class SqlKeystore:
         """Yield all rows whose key is greater than ``after``."""
         table = self._table.c
         while True:
-            page = select(table.row_key, table.data, table.revision).where(table.row_key > after)
+            page = select(table.row_key, self._data, table.revision).where(table.row_key > after)
             rows = await self._database.run("list", page.order_by(table.row_key).limit(_PAGE))
             for key, data, revision in rows:
                 if len(key) == KEY_LENGTH:
@@ -112,11 +127,13 @@ class SqlKeystore:
         await self.try_create()
 
     async def try_create(self) -> None:
-        """Put the largest row twice, and undo it. The second must be refused."""
+        """Put two rows of one key, as large as may be, and undo it. The second must be refused."""
         key = os.urandom(KEY_LENGTH - 1)
-        put = insert(self._table).values({"row_key": key, "data": bytes(MAX_ROW), "revision": "0" * 32})
+        row = {"row_key": key, "data": bytes(MAX_ROW)}
         try:
-            await self._database.rehearse([put, put])
+            await self._database.rehearse(
+                [insert(self._table).values({**row, "revision": digit * 32}) for digit in "01"]
+            )
         except Conflict:
             pass
         else:
@@ -171,7 +188,7 @@ class _Given(NamedTuple):
 
 
 def _given(number: int) -> _Given:
-    types = (LargeBinary(), String(), LargeBinary(), String())
+    types: tuple[Any, ...] = (LargeBinary(), String(), LargeBinary(), String())
     parts = zip(_Given._fields, types, strict=True)
     return _Given(*(bindparam(f"{name}_{number}", type_=kind) for name, kind in parts))
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from devstack import Server
 
-from envelope_codec import EnvelopeConfig, StoreUnavailable
+from envelope_codec import EnvelopeConfig, StoreRefused, StoreUnavailable
 from envelope_codec.envelope import Purpose
 from envelope_codec.keys.draft import Draft
 from envelope_codec.keystore import Kept, parse_keystore_url
@@ -67,6 +67,47 @@ async def test_a_keystore_whose_server_was_killed_is_as_it_was_once_it_is_back(
                 await asyncio.sleep(0)
         assert len([kept async for kept in keystore.rows()]) == 21
         await keystore.close()
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind in ("file", "sqlite", "postgresql", "mariadb", "s3")])
+async def test_of_what_is_longer_than_any_row_no_more_is_read_than_shows_that(kind: str, keystores: Keystores) -> None:
+    keystore: Any = parse_keystore_url(await keystores[kind].place()).open()
+    key, most = os.urandom(32), 65_536
+    revision = await keystore.put(key, bytes(16 * most - 1), None)
+    kept = await keystore.get(key)
+    assert kept.data == bytes(most + 1)
+    assert kept.revision == revision or kind == "file"  # whose revision is a digest of what is read
+    assert [len(kept.data) async for kept in keystore.rows()] == [most + 1]
+    await keystore.close()
+
+
+WRONG_SHAPES = {
+    "no primary key": ("row_key {key}, data {data}, revision VARCHAR(32)", "no primary key"),
+    "another primary key": ("row_key {key}, data {data}, revision VARCHAR(32) PRIMARY KEY", "no primary key"),
+    "a column more": (
+        "row_key {key} PRIMARY KEY, data {data}, revision VARCHAR(32), more INT NOT NULL",
+        "constraint|other",
+    ),
+    "a column too small": ("row_key {key} PRIMARY KEY, data {data}, revision VARCHAR(3)", "bytes"),
+    "columns of other types": ("row_key INT PRIMARY KEY, data INT, revision INT", "other|refused"),
+}
+TYPES = {"postgresql": ("BYTEA", "BYTEA"), "mariadb": ("VARBINARY(32)", "MEDIUMBLOB")}
+
+
+@pytest.mark.parametrize("shape", WRONG_SHAPES)
+@pytest.mark.parametrize("kind", [kind for kind in TYPES if kind in SERVED])
+async def test_a_table_of_another_shape_is_told_and_nothing_is_left_in_it(
+    kind: str, shape: str, keystores: Keystores
+) -> None:
+    harness: Any = keystores[kind]
+    (columns, said), (key, data) = WRONG_SHAPES[shape], TYPES[kind]
+    name = f"shaped_{os.urandom(4).hex()}"
+    await harness.execute(f"CREATE TABLE {name} ({columns.format(key=key, data=data)})")
+    keystore: Any = parse_keystore_url(harness._url(table=name)).open()
+    with pytest.raises(StoreRefused, match=said):
+        await keystore.check()
+    assert [list(row) for row in await harness.execute(f"SELECT count(*) FROM {name}")] == [[0]]
+    await keystore.close()
 
 
 @pytest.mark.parametrize("kind", KINDS)

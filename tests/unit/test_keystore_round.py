@@ -65,3 +65,26 @@ async def test_what_was_sealed_under_one_master_key_opens_with_another(url: str)
     with pytest.raises(KeyNotConfigured):
         await without.decode(sealed)
     without.keyring.close()
+
+
+async def test_two_services_with_a_namespace_of_one_name_do_each_other_no_harm_in_one_keystore(url: str) -> None:
+    ours, theirs, new = FakeKms(), FakeKms(), FakeKms()
+    our, their = (EnvelopeCodec(EnvelopeConfig(key=key, keystore=url)) for key in (ours, theirs))
+    sealed, foreign = await our.encode([PLAIN]), await their.encode([PLAIN])
+    keystore = parse_keystore_url(url).open()
+    assert len({kept.key async for kept in keystore.rows()}) == 2
+    assert await our.decode(sealed) == await their.decode(foreign) == [PLAIN]
+    for codec, payloads in ((our, foreign), (their, sealed)):
+        with pytest.raises(KeyNotConfigured):  # the row is found, and none of its recipients is configured
+            await codec.decode(payloads)
+        codec.keyring.close()
+    async for kept in keystore.rows():
+        if parse_row(kept.key, kept.data).verified[0].key_id == ours.key_id:
+            before = kept
+    both = EnvelopeCodec(EnvelopeConfig(key=new, decrypt_keys=(ours, theirs), keystore=url))
+    assert await both.decode([*sealed, *foreign]) == [PLAIN, PLAIN], (
+        "a record names no service: docs/keystore.md says so"
+    )
+    both.keyring.close()
+    assert await keystore.get(before.key) == before
+    await keystore.close()
