@@ -118,19 +118,35 @@ class Page:
             self.fact(label, text, indent=indent, column=column)
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]], *, indent: int = 2) -> None:
-        """Print a table. Columns with numbers alone go to the right; long text is folded, and short words are not."""
+        """Print a table. Columns with numbers alone go to the right; long text is folded, and short words are not.
+
+        Where it has no room, each row is a list of facts.
+        """
         listed = [[printable(cell) for cell in row] for row in rows]
         gap = 2 if self._width > _NARROW else 1
+        least = [
+            min(_SHORT, max(map(len, (*name.split(), *(row[index] for row in listed)))))
+            for index, name in enumerate(columns)
+        ]
+        if indent + sum(least) + gap * len(columns) > self._width:  # it would be cut off
+            self._print_list(columns, listed, indent)
+            return
         table = Table(box=None, padding=(0, gap, 0, 0), show_edge=False, pad_edge=False, header_style="bold")
         for index, name in enumerate(columns):
             is_number = all(row[index].replace(",", "").isdigit() for row in listed)
-            longest = max(map(len, (*name.split(), *(row[index] for row in listed))), default=0)
             side: Literal["left", "right"] = "right" if is_number else "left"
-            table.add_column(name, justify=side, overflow="fold", min_width=min(longest, _SHORT))
+            table.add_column(name, justify=side, overflow="fold", min_width=least[index])
         for row in listed:
             table.add_row(*map(Text, row))
         self._started = True
         self._console.print(Padding(table, (0, 0, 0, indent)))
+
+    def _print_list(self, columns: Sequence[str], rows: Sequence[Sequence[str]], indent: int) -> None:
+        """Print each row of a table as facts, below each other."""
+        for number, row in enumerate(rows):
+            if number:
+                self.line()
+            self.facts(zip(columns, row, strict=True), indent=indent)
 
     def _print(self, text: str, style: str) -> None:
         self._started = True

@@ -84,7 +84,7 @@ def audits(folder: Path) -> list[Screen]:
         Screen(
             f"audit-{when}",
             f"What audit prints {when} a master key is retired",
-            command if when == "before" else f"{command} --config envelope.toml",
+            command if when == "before" else f"{command} --fail-if-needed OLD --rewrapped-to NEW",
             (folder / f"audit-{when}.txt").read_text("utf-8"),
         )
         for when in ("before", "after")

@@ -126,3 +126,16 @@ def test_a_fact_without_a_label_stands_where_it_is_put(terminal: Terminal) -> No
         Page().fact("", "word " * 30, column=0, indent=5)
     shown = terminal.getvalue()
     assert {len(line) - len(line.lstrip()) for line in shown.splitlines() if line} == {5}
+
+
+def test_a_table_that_would_be_cut_off_is_a_list_of_facts(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("Key", "Version", "Payloads", "Workflows", "Wrapping keys", "Oldest", "Newest", "Seals now")
+    row = ("1", "not told", "2,000", "500", "36", "2026-11-29", "2026-11-30", "yes")
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("NO_COLOR", "1")
+    with redirect_stdout(terminal):
+        Page().table(names, [row, row])
+    lines = [line.strip() for line in terminal.getvalue().splitlines()]
+    assert len(lines) == 2 * len(names) + 1
+    assert [line.split("  ")[0] for line in lines[: len(names)]] == list(names)
+    assert [line.split("  ")[-1].strip() for line in lines[len(names) + 1 :]] == list(row)
