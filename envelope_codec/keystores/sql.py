@@ -170,7 +170,7 @@ class _Given(NamedTuple):
 
 
 def _given(number: int) -> _Given:
-    types = (LargeBinary(), String(), LargeBinary(), String())
+    types: tuple[Any, ...] = (LargeBinary(), String(), LargeBinary(), String())
     parts = zip(_Given._fields, types, strict=True)
     return _Given(*(bindparam(f"{name}_{number}", type_=kind) for name, kind in parts))
 

@@ -151,8 +151,8 @@ class AwsKms:
     def rewrap_to(self, other: object, wrapped: WrappedSecret, context: Mapping[str, str]) -> WrappedSecret:
         """ReEncrypt: https://docs.aws.amazon.com/kms/latest/APIReference/API_ReEncrypt.html
 
-        Needs ``kms:ReEncryptFrom`` for this key and ``kms:ReEncryptTo`` for ``other``, with the credentials of this one,
-        and neither ``kms:Decrypt`` nor ``kms:Encrypt``. AWS does it within one region.
+        The credentials of this key need ``kms:ReEncryptFrom`` for it, and ``kms:ReEncryptTo`` for ``other``, but neither
+        ``kms:Decrypt`` nor ``kms:Encrypt``. AWS does it within one region.
 
         Raises:
             ConfigurationError: ``other`` is no key of AWS, or is in another region.

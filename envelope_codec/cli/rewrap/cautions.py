@@ -26,8 +26,8 @@ def cautions(config: EnvelopeConfig, survey: Survey, sealing: Iterable[str]) -> 
         )
     if survey.frozen:
         yield (
-            f"{plural(survey.frozen, 'wrapping key')} of these may still be adopted by workers that share, and are left "
-            "as they are until max_age has passed"
+            f"{plural(survey.frozen, 'wrapping key')} of these may still be adopted by workers that share, and are "
+            "left as they are until max_age has passed"
         )
     if config.keystore_mode == "best_effort":
         yield (

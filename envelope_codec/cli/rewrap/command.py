@@ -94,7 +94,7 @@ def rewrap(
     ] = 30.0,
     re_encrypt: Annotated[
         bool,
-        typer.Option("--re-encrypt", help="Have the KMS wrap anew in one call, and show the secret to nobody (AWS)."),
+        typer.Option("--re-encrypt", help="Have AWS wrap anew in one call, and show the secret to nobody."),
     ] = False,
     yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what is to be done, and do nothing.")] = False,

@@ -133,7 +133,7 @@ class KeystoreConformance:
                     if number in wrong:
                         assert kept == (made[number] if number < len(made) else None)
                     else:
-                        assert kept == Kept(keys[number], changes[number].data, fresh[number])
+                        assert kept == Kept(keys[number], changes[number].data, str(fresh[number]))
                 again = [Kept(kept.key, b"again", kept.revision) for kept in await keystore.get_each(keys[:5]) if kept]
                 assert None not in await keystore.replace_each(again)
                 assert await keystore.replace_each(again) == [None] * 5
