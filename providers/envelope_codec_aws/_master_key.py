@@ -151,7 +151,7 @@ class AwsKms:
     def rewrap_to(self, other: object, wrapped: WrappedSecret, context: Mapping[str, str]) -> WrappedSecret:
         """ReEncrypt: https://docs.aws.amazon.com/kms/latest/APIReference/API_ReEncrypt.html
 
-        The credentials of this key need ``kms:ReEncryptFrom`` for it, and ``kms:ReEncryptTo`` for ``other``, but neither
+        The credentials of this key need ``kms:ReEncryptFrom`` for it and ``kms:ReEncryptTo`` for ``other``, and neither
         ``kms:Decrypt`` nor ``kms:Encrypt``. AWS does it within one region.
 
         Raises:

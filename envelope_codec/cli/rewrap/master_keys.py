@@ -213,7 +213,7 @@ def load_master_keys(config: EnvelopeConfig, old: str, new: str, *, re_encrypts:
             raise ConfigurationError(f"{option}: {error}") from None
     sealing = _sealing_with(chosen[0], listed, made)
     made_here = (*made.values(), *sets.built)
-    return MasterKeys(*chosen, sets.opening, sealing, made_here, re_encrypts=re_encrypts)
+    return MasterKeys(chosen[0], chosen[1], sets.opening, sealing, made_here, re_encrypts=re_encrypts)
 
 
 def _sealing_with(old: MasterKey, listed: Iterable[ListedKey], made: Mapping[str, MasterKey]) -> list[str]:
