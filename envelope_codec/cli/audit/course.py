@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from envelope_codec.cli.audit.findings import ROUNDS
+from envelope_codec.cli.audit.messages import Beginning, Kept, Others, Plan, Position, Request, Span, Summary
 from envelope_codec.cli.audit.window import Part
 
 _T = TypeVar("_T")
@@ -22,150 +22,6 @@ PAGE = 250
 
 RUN = 500
 """How many windows one run of the workflow works on at most, before it continues as new: its history is bounded."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is audited, and how. It is the same for all runs of the workflow.
-
-    Attributes:
-        version: of the package that asked.
-        namespace: the namespace to read.
-        query: what to read of it; empty for all.
-        as_of: T0, in milliseconds since 1970. None if the server says it.
-        wait: how many seconds the server may need to list a change.
-        rate: requests a second, of all workers together.
-        at_once: how many windows are worked on at once.
-        takeover: after how many seconds without a sign of life a window is given to another worker.
-        marker: what the command has put where results are kept. Who finds it there keeps them at the same place.
-    """
-
-    version: str
-    namespace: str
-    query: str
-    as_of: int | None
-    wait: float
-    rate: float
-    at_once: int
-    takeover: float
-    marker: str
-
-
-@dataclass(frozen=True)
-class Span:
-    """A window of a part, from ``low`` to ``high``, in milliseconds since 1970."""
-
-    part: str
-    low: int
-    high: int
-
-
-@dataclass(frozen=True)
-class Beginning:
-    """What is known before anything is read.
-
-    Attributes:
-        as_of: T0, in milliseconds since 1970.
-        waits: whether the server may not list yet what had happened by then.
-        retention: for how many seconds the server keeps a workflow that has ended.
-        archived: whether the server archives histories.
-    """
-
-    as_of: int
-    waits: bool
-    retention: float
-    archived: bool
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Some of the windows of a part, in order, without a gap.
-
-    Attributes:
-        windows: the windows.
-        high: where the part ends.
-        total: how many workflows there are from the first window to the end. None if the server does not tell.
-    """
-
-    windows: list[Span]
-    high: int
-    total: int | None
-
-
-@dataclass(frozen=True)
-class Kept:
-    """A window that was read.
-
-    Attributes:
-        window: the window.
-        result: the id under which its result is kept.
-        sources: how many workflows it has.
-        new: how many of them were not there when it was read before.
-    """
-
-    window: Span
-    result: str
-    sources: int
-    new: int = 0
-
-
-@dataclass(frozen=True)
-class Others:
-    """What is no workflow, once it was read.
-
-    Attributes:
-        result: the id under which its result is kept.
-        not_listed: kinds of it that the server does not list. They count among workflows, as what can't be read.
-    """
-
-    result: str
-    not_listed: list[str] = field(default_factory=list)
-
-
-@dataclass
-class Position:
-    """How far an audit has come. It goes from run to run of the workflow.
-
-    Attributes:
-        beginning: None until it is known.
-        pages: by part: the ids under which the pages of windows are kept, in order.
-        reading: what is left of the part that is read now; None before and after.
-        others: schedules and so on; None until they were read.
-        comparison: the number of the comparison, from 1 on.
-        compared: how many pages this comparison has done, of all parts.
-        new: how many workflows this comparison has found new.
-        done: how many workflows, or windows, have been done of the step.
-        total: how many there are; None if nobody knows.
-        doing: what is done, for people.
-    """
-
-    beginning: Beginning | None = None
-    pages: dict[str, list[str]] = field(default_factory=dict)
-    reading: Span | None = None
-    others: Others | None = None
-    comparison: int = 1
-    compared: int = 0
-    new: int = 0
-    done: int = 0
-    total: int | None = None
-    doing: str = "beginning"
-
-
-@dataclass(frozen=True)
-class Summary:
-    """Where the results of an audit are kept, and what else it found.
-
-    Attributes:
-        beginning: what was known before anything was read.
-        pages: by part: the ids of the pages of windows.
-        others: the id of the result of schedules and so on.
-        new: how many workflows the last comparison had found new.
-    """
-
-    beginning: Beginning
-    pages: dict[str, list[str]]
-    others: str
-    new: int
 
 
 class Work(Protocol):

@@ -12,8 +12,8 @@ from temporalio.client import Client
 from temporalio.converter import PayloadCodec
 
 from envelope_codec import __version__
-from envelope_codec.cli.audit.course import Position, Request, Summary
 from envelope_codec.cli.audit.findings import Findings
+from envelope_codec.cli.audit.messages import Position, Request, Summary
 from envelope_codec.cli.audit.results import Results
 from envelope_codec.cli.audit.stopped import Stopped
 from envelope_codec.cli.audit.survey import connect, count_stores

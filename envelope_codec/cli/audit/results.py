@@ -16,7 +16,7 @@ from temporalio.api.common.v1 import Payload
 from temporalio.converter import PayloadCodec
 
 from envelope_codec.cli.audit.checkpoint import Result
-from envelope_codec.cli.audit.course import Kept, Span
+from envelope_codec.cli.audit.messages import Kept, Span
 from envelope_codec.cli.audit.stopped import Stopped
 from envelope_codec.cli.audit.tally import from_document, to_document
 from envelope_codec.store import PayloadStore

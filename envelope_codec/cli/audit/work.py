@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 from temporalio import activity
@@ -15,7 +14,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 
 from envelope_codec.cli.audit.checkpoint import Result
-from envelope_codec.cli.audit.course import Beginning, Kept, Others, Plan, Request, Span
+from envelope_codec.cli.audit.messages import Beginning, Kept, Others, PageWork, Plan, Request, Span, WindowWork
 from envelope_codec.cli.audit.moment import latest_moment
 from envelope_codec.cli.audit.results import Results
 from envelope_codec.cli.audit.source_tally import tally_source
@@ -31,42 +30,6 @@ from envelope_codec.cli.reading.reader import Reader, Source, SourceKind
 from envelope_codec.errors import EnvelopeError, PayloadMissing
 
 _ARCHIVED = ArchivalState.ARCHIVAL_STATE_ENABLED
-
-
-@dataclass(frozen=True)
-class WindowWork:
-    """A window that is to be planned, read or compared.
-
-    Attributes:
-        request: the audit.
-        as_of: T0; 0 where nobody needs it.
-        window: the window.
-        result: the id of its result, if it was read before.
-        limit: how many windows are planned at most.
-        not_listed: kinds of what is no workflow that the server does not list otherwise.
-    """
-
-    request: Request
-    as_of: int
-    window: Span
-    result: str = ""
-    limit: int = 0
-    not_listed: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class PageWork:
-    """A page of windows that is to be kept, or loaded if there are none.
-
-    Attributes:
-        request: the audit.
-        windows: the windows.
-        page: the id of the page.
-    """
-
-    request: Request
-    windows: list[Kept]
-    page: str = ""
 
 
 class AuditWork:
@@ -166,13 +129,8 @@ class AuditWork:
         async with beating():
             await self._check(request)
             with _failures():
-                batch: list[Source] = []
-                async for source in reader.others() if not request.query else _nothing():
-                    batch.append(source)
-                    if len(batch) == LARGEST:
-                        await run_each(batch, count)
-                        batch.clear()
-                await run_each(batch, count)
+                if not request.query:
+                    await _run_batches(reader.others(), count)
                 kept = await self._keep_result(Span("others", 0, 0), Partial(tally=tally).result())
         return Others(kept.result, sorted(kind.value for kind in reader.not_listed))
 
@@ -218,17 +176,20 @@ class AuditWork:
             await self._results.check_marker(request.marker)
         except PayloadMissing:
             raise ApplicationError(
-                f"worker {activity.info().task_queue!r} keeps results at another place than the command: "
-                "give both the same --results",
+                "a worker keeps results at another place than the command: give both the same --results",
                 non_retryable=final,
             ) from None
         self._known.add(request.marker)
 
 
-async def _nothing() -> AsyncIterator[Source]:
-    """List nothing."""
-    for source in ():
-        yield source
+async def _run_batches(sources: AsyncIterator[Source], do: Callable[[Source], Awaitable[None]]) -> None:
+    batch: list[Source] = []
+    async for source in sources:
+        batch.append(source)
+        if len(batch) == LARGEST:
+            await run_each(batch, do)
+            batch.clear()
+    await run_each(batch, do)
 
 
 @contextmanager

@@ -10,8 +10,19 @@ from typing import Any, TypeVar
 from temporalio import workflow
 from temporalio.common import RetryPolicy
 
-from envelope_codec.cli.audit.course import Beginning, Course, Kept, Others, Plan, Position, Request, Span, Summary
-from envelope_codec.cli.audit.work import PageWork, WindowWork
+from envelope_codec.cli.audit.course import Course
+from envelope_codec.cli.audit.messages import (
+    Beginning,
+    Kept,
+    Others,
+    PageWork,
+    Plan,
+    Position,
+    Request,
+    Span,
+    Summary,
+    WindowWork,
+)
 from envelope_codec.cli.distributed.served import check_version
 
 _T = TypeVar("_T")

@@ -1,53 +1,27 @@
-"""A slice of a keystore's rows, by their keys, and how the work on slices ended."""
+"""Slices of a keystore's rows, by their keys, and how the work on them ended."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from envelope_codec.cli.rewrap.counts import Counts, Failure
 from envelope_codec.cli.rewrap.steps import Outcome
-from envelope_codec.cli.row_batches import Rows
-from envelope_codec.keystore import Kept
+from envelope_codec.cli.rewrap.survey import Span
 
 _KEY = 32  # bytes
 _KEYS = 1 << 8 * _KEY
 
 
-class Slice:
-    """The rows of a keystore whose keys lie in one of several equal ranges. Keys are hashes, so slices are alike.
+def slice_of(number: int, slices: int) -> Span:
+    """Return one of equal slices of the rows, by their keys. Keys are hashes, so slices are alike.
 
     Args:
-        keystore: has the rows.
         number: of the slice, from 0 on.
-        of: how many slices there are.
+        slices: how many there are.
     """
-
-    def __init__(self, keystore: Rows, number: int, of: int) -> None:
-        self._keystore = keystore
-        self._low = number * _KEYS // of
-        self._high = (number + 1) * _KEYS // of
-
-    async def rows(self, after: bytes = b"") -> AsyncIterator[Kept]:
-        """Yield the rows of the slice with a key greater than ``after``, in order."""
-        before = (self._low - 1).to_bytes(_KEY, "big") if self._low else b""
-        async for kept in self._keystore.rows(max(after, before)):
-            if int.from_bytes(kept.key, "big") >= self._high:
-                return
-            yield kept
-
-    async def get(self, key: bytes) -> Kept | None:
-        """As the keystore's."""
-        return await self._keystore.get(key)
-
-    async def put(self, key: bytes, data: bytes, revision: str | None) -> str:
-        """As the keystore's."""
-        return await self._keystore.put(key, data, revision)
-
-    async def check(self) -> None:
-        """As the keystore's."""
-        await self._keystore.check()
+    low, high = number * _KEYS // slices, (number + 1) * _KEYS // slices
+    return Span((low - 1).to_bytes(_KEY, "big") if low else b"", (high - 1).to_bytes(_KEY, "big"))
 
 
 @dataclass

@@ -20,7 +20,7 @@ from envelope_codec.cli.reading.pace import Pace
 from envelope_codec.cli.rewrap.backup import Backup
 from envelope_codec.cli.rewrap.master_keys import MasterKeys, load_master_keys
 from envelope_codec.cli.rewrap.run import Run
-from envelope_codec.cli.rewrap.slice import Done, Slice
+from envelope_codec.cli.rewrap.slice import Done, slice_of
 from envelope_codec.cli.rewrap.steps import KeyIds, Steps, drop_old, rewrap
 from envelope_codec.cli.row_batches import Rows
 from envelope_codec.config import EnvelopeConfig
@@ -106,20 +106,21 @@ class RewrapWork:
                 async with self._learning:
                     masters = await asyncio.to_thread(self._load_masters, request)
                 run = Run(
-                    Slice(self._keystore, work.number, request.slices),
+                    self._keystore,
                     masters,
                     in_flight=max(1, request.in_flight // request.at_once),
                     pace=Pace(request.rate / request.at_once),
                     progress=Silent(),
                 )
                 try:
-                    return await self._follow(run, request, masters, heartbeat)
+                    return await self._follow(run, work, masters, heartbeat)
                 finally:
                     run.close()
 
-    async def _follow(self, run: Run, request: Request, masters: MasterKeys, heartbeat: Heartbeat) -> Done:
+    async def _follow(self, run: Run, work: SliceWork, masters: MasterKeys, heartbeat: Heartbeat) -> Done:
+        request, span = work.request, slice_of(work.number, work.request.slices)
         async with self._learning:  # what key ids stand for is learnt by one slice at a time
-            survey = await run.survey(0, frozenset(request.namespaces))
+            survey = await run.survey(0, frozenset(request.namespaces), span=span)
             steps = await asyncio.to_thread(self._steps, request, masters.ids)
         done = _load(heartbeat.last)
         left = [key for key in survey.under_old if key.hex() > done.last]

@@ -11,20 +11,9 @@ import pytest
 from temporalio.api.common.v1 import Payload
 from temporalio.converter import DataConverter
 
-from envelope_codec.cli.audit.course import (
-    PAGE,
-    RUN,
-    Beginning,
-    Course,
-    Kept,
-    Others,
-    Plan,
-    Position,
-    Request,
-    Span,
-    Summary,
-)
+from envelope_codec.cli.audit.course import PAGE, RUN, Course
 from envelope_codec.cli.audit.findings import ROUNDS
+from envelope_codec.cli.audit.messages import Beginning, Kept, Others, Plan, Position, Request, Span, Summary
 
 T0 = 1_000_000
 REQUEST = Request("1", "default", "", None, 60, 200, 8, 30, "marker")

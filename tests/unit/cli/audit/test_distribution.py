@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from temporalio.service import RPCError, RPCStatusCode
 
 from envelope_codec import EnvelopeConfig
 from envelope_codec.cli import main
-from envelope_codec.cli.audit.checkpoint import Result
-from envelope_codec.cli.audit.course import Beginning, Kept, Span, Summary
+from envelope_codec.cli.audit.checkpoint import Checkpoint, Result
 from envelope_codec.cli.audit.distribution import (
     Audited,
     check_moment,
     check_settings,
     load_findings,
 )
+from envelope_codec.cli.audit.messages import Beginning, Kept, Span, Summary
 from envelope_codec.cli.audit.results import Results
+from envelope_codec.cli.audit.scan import Scan
 from envelope_codec.cli.audit.stopped import Stopped
-from envelope_codec.cli.audit.tally import Tally
-from envelope_codec.cli.audit.window import Part
+from envelope_codec.cli.audit.tally import Tally, to_document
+from envelope_codec.cli.audit.window import LARGEST, Part
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.store import parse_store_url
 from envelope_codec.temporal.codec import EnvelopeCodec
 from envelope_codec.testing import FakeKms
+from tests.support.audit_in_pieces import audit_in_pieces
+from tests.support.audited_payloads import under
+from tests.support.audited_server import AuditedServer, Workflow
 from tests.support.memory_store import Memory
+from tests.support.rewrapped_rows import Nobody
+
+T0 = 1_700_000_000_000
 
 
 def audited(query: str = "", as_of: int | None = None) -> Audited:
@@ -114,3 +123,56 @@ def test_an_interrupt_leaves_it_running(
     said = capsys.readouterr().err
     assert "it goes on without this command" in said
     assert "temporal workflow cancel --namespace ops --workflow-id envelope-codec.audit/billing" in said
+
+
+def closed(number: int, **more: Any) -> Workflow:
+    return Workflow(f"c{number}", T0 - 90_000 - number, T0 - 1_000 - number, (under("OLD"),), **more)
+
+
+def many(server: AuditedServer) -> None:
+    """Several windows."""
+
+
+def refuse_lists(server: AuditedServer) -> None:
+    """The server lists standalone activities among workflows alone, and has something that nobody knows."""
+    for name, division in (("run of c1", "3332429922"), ("run of c2", "77")):
+        server.workflows[name].type, server.workflows[name].division = "", division
+    server.before = _raising("list_activity_executions", RPCStatusCode.UNIMPLEMENTED)
+
+
+def lose_histories(server: AuditedServer) -> None:
+    server.before = _raising("get_workflow_execution_history", RPCStatusCode.DATA_LOSS)
+
+
+def _raising(call: str, status: RPCStatusCode) -> Callable[[str, Any], None]:
+    def before(name: str, request: Any) -> None:
+        if name == call:
+            raise RPCError("no", status, b"")
+
+    return before
+
+
+@pytest.mark.parametrize("make", [many, refuse_lists, lose_histories])
+async def test_it_finds_the_same_as_on_one_machine(make: Callable[[AuditedServer], None]) -> None:
+    number = 2 * LARGEST + 7 if make is many else 250
+
+    def server() -> AuditedServer:
+        made = AuditedServer([closed(one) for one in range(number)])
+        for one in range(3):
+            made.workflows[f"o{one}"] = Workflow(f"o{one}", T0 - 5 - one, 0, (under("OLD"),))
+            made.workflows[f"s{one}"] = Workflow(f"s{one}", T0 + 5 + one, 0, (under("NEW"),))
+        made.schedules["s"] = under("OLD")
+        make(made)
+        return made
+
+    with Checkpoint(None, {}, T0) as known:
+        alone = await Scan(server().reader(), known, Nobody(), wait=0).run()
+    shared = await audit_in_pieces(server(), T0)
+    for part in Part:
+        assert to_document(shared.parts[part]) == to_document(alone.parts[part]), part
+    assert to_document(shared.others) == to_document(alone.others)
+    assert (shared.new, shared.unfinished, shared.retention) == (alone.new, alone.unfinished, alone.retention)
+    if make is refuse_lists:
+        unread = {name.partition("'")[0].strip() for name in shared.parts[Part.closed].unread}
+        assert unread == {"execution of an unknown kind"}
+        assert shared.parts[Part.closed].missed == 2

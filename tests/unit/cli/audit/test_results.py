@@ -10,7 +10,7 @@ from temporalio.api.common.v1 import Payload
 
 from envelope_codec import EnvelopeConfig, PayloadMissing
 from envelope_codec.cli.audit.checkpoint import Result
-from envelope_codec.cli.audit.course import Kept, Span
+from envelope_codec.cli.audit.messages import Kept, Span
 from envelope_codec.cli.audit.results import Results
 from envelope_codec.cli.audit.stopped import Stopped
 from envelope_codec.cli.audit.tally import Tally

@@ -13,11 +13,12 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import ActivityEnvironment
 
 from envelope_codec import EnvelopeConfig, __version__
-from envelope_codec.cli.audit.course import PAGE, Kept, Request, Span
+from envelope_codec.cli.audit.course import PAGE
+from envelope_codec.cli.audit.messages import Kept, PageWork, Request, Span, WindowWork
 from envelope_codec.cli.audit.results import Results
 from envelope_codec.cli.audit.window import LARGEST
 from envelope_codec.cli.audit.window_scan import Partial
-from envelope_codec.cli.audit.work import AuditWork, PageWork, WindowWork
+from envelope_codec.cli.audit.work import AuditWork
 from envelope_codec.cli.reading.reader import SourceKind
 from envelope_codec.temporal.codec import EnvelopeCodec
 from envelope_codec.testing import FakeKms

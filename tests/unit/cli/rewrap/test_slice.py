@@ -2,49 +2,34 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import asdict
 
 import pytest
 from temporalio.converter import DataConverter
 
 from envelope_codec.cli.rewrap.counts import Counts
-from envelope_codec.cli.rewrap.slice import Done, Slice
+from envelope_codec.cli.rewrap.slice import Done, slice_of
 from envelope_codec.cli.rewrap.steps import Outcome
-from envelope_codec.testing import FakeKeystore
-
-
-def keystore(*keys: int) -> FakeKeystore:
-    made = FakeKeystore()
-    made.kept = {key.to_bytes(32, "big"): (b"row", "1") for key in keys}
-    return made
-
-
-EDGES = [0, 1, 2**255 - 1, 2**255, 2**255 + 1, 2**256 - 1, *(number * 2**248 for number in range(1, 256, 7))]
+from tests.support.rewrapped_rows import Bench, row_by
 
 
 @pytest.mark.parametrize("slices", [1, 2, 3, 7, 256, 1_000])
 async def test_together_they_are_the_whole(slices: int) -> None:
-    all_rows = keystore(*EDGES)
-    found = [kept.key async for kept in all_rows.rows()]
-    cut = [kept.key for number in range(slices) async for kept in Slice(all_rows, number, slices).rows()]
-    assert cut == found == sorted(found)
+    bench = Bench()
+    for _ in range(20):
+        bench.keep(row_by(bench.old))
+    found = list[bytes]()
+    for number in range(slices):
+        found += (await bench.run().survey(0, span=slice_of(number, slices))).under_old
+    assert found == sorted(bench.keystore.kept)
 
 
-async def test_a_slice_goes_on_after_a_key() -> None:
-    second = Slice(keystore(*EDGES), 1, 2)
-    keys = [kept.key async for kept in second.rows()]
-    assert keys[0] == (2**255).to_bytes(32, "big")
-    assert [kept.key async for kept in second.rows(keys[3])] == keys[4:]
-
-
-async def test_rows_are_read_and_written_as_in_the_keystore() -> None:
-    whole = FakeKeystore()
-    cut = Slice(whole, 0, 2)
-    await cut.check()
-    revision = await cut.put(bytes(32), b"data", None)
-    kept = await cut.get(bytes(32))
-    assert kept is not None
-    assert (kept.data, kept.revision) == (b"data", revision)
+@pytest.mark.parametrize("slices", [1, 2, 3, 7, 256, 65_536])
+def test_one_begins_where_the_last_one_ends(slices: int) -> None:
+    spans = [slice_of(number, slices) for number in range(slices)]
+    assert (spans[0].after, spans[-1].last) == (b"", b"\xff" * 32)
+    assert all(one.last == other.after for one, other in itertools.pairwise(spans))
 
 
 def counts(added: int, failed: int) -> Counts:
