@@ -59,7 +59,7 @@ KEYSTORES = {"sqlite": sqlite, "postgresql": postgresql, "redis": redis}
 
 def fill(url: str, rows: Iterable[KeystoreRow]) -> None:
     """Put ``rows`` into the keystore, past it: as fast as the database takes them."""
-    made = [{"key": row.key, "data": row.serialize(), "revision": "made"} for row in rows]
+    made: list[dict[str, Any]] = [{"key": row.key, "data": row.serialize(), "revision": "made"} for row in rows]
     if url.startswith("redis"):
         import redis as client
 

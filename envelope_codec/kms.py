@@ -92,6 +92,11 @@ class MasterKey(Protocol):
 
     It may have a method ``last_use(key_id)``, for a key id that it accepts: the `LastUse` of that key, or None where
     the KMS does not tell. It asks the KMS. ``envelope-codec audit --ask-kms`` shows it.
+
+    It may have a method ``rewrap_to(other, wrapped, context)``, where its KMS can wrap anew what it wrapped, by the
+    master key ``other`` under the same context, and shows the secret to nobody. It returns the new `WrappedSecret`, and
+    raises as `unwrap` does, or `ConfigurationError` if ``other`` is none that its KMS can do that with.
+    ``envelope-codec rewrap --re-encrypt`` calls it. What comes back is unwrapped and checked afterwards.
     """
 
     @property

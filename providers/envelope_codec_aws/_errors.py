@@ -23,7 +23,7 @@ from envelope_codec.aws.meanings import REFUSED as ROLE_REFUSED
 from envelope_codec.provider import ErrorTable, Meaning, Row, meanings, quote
 from envelope_codec_aws import _hints as hints
 
-_KMS_OPERATIONS = frozenset({"Encrypt", "Decrypt", "DescribeKey", "GetKeyLastUsage"})
+_KMS_OPERATIONS = frozenset({"Encrypt", "Decrypt", "ReEncrypt", "DescribeKey", "GetKeyLastUsage"})
 
 _CODES: dict[str, Meaning] = {
     # Refusals.

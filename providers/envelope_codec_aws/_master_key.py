@@ -147,6 +147,44 @@ class AwsKms:
             raise Failed(hints.OTHER_KEY_USED, key_id=key_id)
         return Unwrapped(secret, "")
 
+    @asks_kms("unwrap")
+    def rewrap_to(self, other: object, wrapped: WrappedSecret, context: Mapping[str, str]) -> WrappedSecret:
+        """ReEncrypt: https://docs.aws.amazon.com/kms/latest/APIReference/API_ReEncrypt.html
+
+        The credentials of this key need ``kms:ReEncryptFrom`` for it and ``kms:ReEncryptTo`` for ``other``, and neither
+        ``kms:Decrypt`` nor ``kms:Encrypt``. AWS does it within one region.
+
+        Raises:
+            ConfigurationError: ``other`` is no key of AWS, or is in another region.
+        """
+        if not isinstance(other, AwsKms):
+            raise ConfigurationError("AWS KMS re-encrypts for another key of AWS KMS alone")
+        if (other._arn.partition, other._arn.region) != (self._arn.partition, self._arn.region):
+            raise ConfigurationError(
+                f"AWS KMS re-encrypts within one region: {self.key_id} and {other.key_id} are in two"
+            )
+        source = self._targets.find(wrapped.key_id)
+        if source is None:
+            raise Failed(meanings.OTHER_KEY)
+        reply = self._ask(
+            "unwrap",
+            source,
+            lambda kms: kms.re_encrypt(
+                CiphertextBlob=wrapped.ciphertext,
+                SourceKeyId=source,
+                SourceEncryptionContext=dict(context),
+                DestinationKeyId=other.key_id,
+                DestinationEncryptionContext=dict(context),
+            ),
+        )
+        used, ciphertext = reply.get("KeyId"), reply.get("CiphertextBlob")
+        if reply.get("SourceKeyId") != source:
+            raise Failed(hints.OTHER_KEY_USED, key_id=source)
+        if not isinstance(used, str) or not other._targets.can_be(used) or not ciphertext:
+            raise Failed(meanings.NO_ANSWER)
+        other._targets.add(used)
+        return WrappedSecret(used, "", ciphertext)
+
     @asks_kms("last use")
     def last_use(self, key_id: str) -> LastUse | None:
         """GetKeyLastUsage: https://docs.aws.amazon.com/kms/latest/APIReference/API_GetKeyLastUsage.html

@@ -16,7 +16,7 @@ import boto3
 import pytest
 from devstack import LocalStack
 
-from envelope_codec.errors import InvalidCiphertext, KeyDenied
+from envelope_codec.errors import ConfigurationError, InvalidCiphertext, KeyDenied
 from envelope_codec.kms import WrappedSecret
 from envelope_codec_aws import AwsKms
 from tests.support.harness_aws import REGION, AwsHarness
@@ -293,3 +293,24 @@ def test_a_child_forked_while_a_thread_fetches_credentials_is_not_stuck(aws: Aws
     arn = aws.create_key().partition("///")[2].partition("?")[0]
     done = run_python(script, aws.uri(arn, profile="slow"), str(started), str(go), config=str(tmp_path / "config"))
     assert done.returncode == 0, done.stderr
+
+
+def test_a_key_re_encrypts_for_another_one_of_its_region(aws: AwsHarness, admin: Any) -> None:
+    old, new = (AwsKms(new_key(admin), endpoint=aws.endpoint) for _ in range(2))
+    wrapped = old.wrap(SECRET, CONTEXT)
+    made = old.rewrap_to(new, wrapped, CONTEXT)
+    assert made.key_id == new.key_id
+    assert new.unwrap(made, CONTEXT).secret == SECRET
+    for other in ({**CONTEXT, "temporal-namespace": "other"}, {}):
+        with pytest.raises(InvalidCiphertext):
+            old.rewrap_to(new, wrapped, other)
+    with pytest.raises(InvalidCiphertext):
+        new.rewrap_to(old, wrapped, CONTEXT)
+    elsewhere = AwsKms(new.key_id.replace(REGION, "eu-west-1"), endpoint=aws.endpoint)
+    with pytest.raises(ConfigurationError, match="within one region"):
+        old.rewrap_to(elsewhere, wrapped, CONTEXT)
+    with pytest.raises(ConfigurationError, match="another key of AWS KMS"):
+        old.rewrap_to(object(), wrapped, CONTEXT)
+    admin.disable_key(KeyId=old.key_id)
+    with pytest.raises(KeyDenied):
+        old.rewrap_to(new, wrapped, CONTEXT)

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
+from devstack import PostgresServer
 from temporalio.api.common.v1 import Payload
 
 from envelope_codec import EnvelopeCodec, EnvelopeConfig, EnvelopeError
 from envelope_codec.cli import main
 from envelope_codec.keystores.sql import SqlKeystore
+from tests.support.harness_keystores import SERVED_BY
 from tests.support.real_master_keys import RealKms, real_kms
 
 kms = pytest.fixture(scope="module")(real_kms)
@@ -93,3 +98,15 @@ async def test_a_key_that_readers_lack_or_that_is_denied_changes_nothing(
     kms["vault"].disable(new)
     assert await command("rewrap", "-y", *names) == 1
     assert "In namespace billing, the new master key can't wrap" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+async def test_passes_that_are_killed_over_postgresql_end_the_same(postgres: PostgresServer, tmp_path: Path) -> None:
+    """Five times both passes: ten random moments."""
+    await SERVED_BY["postgresql"](postgres).execute(*SqlKeystore(postgres.url).ddl.rstrip().rstrip(";").split(";"))
+    command = [sys.executable, "-m", "tests.support.rewrap_killed", str(tmp_path), postgres.url, "5"]
+    run = partial(subprocess.run, command, capture_output=True, text=True, timeout=590, cwd=Path(__file__).parents[2])
+    done = await asyncio.to_thread(run)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert int(done.stdout.split()[-1]) > 0, f"some were killed: {done.stdout}"

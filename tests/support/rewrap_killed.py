@@ -50,7 +50,9 @@ class Trial:
 
     def reset(self) -> None:
         """Put the rows into the keystore as they were made."""
-        given = [{"key": row.key, "data": row.serialize(), "revision": "made"} for row in self.made]
+        given: list[dict[str, object]] = [
+            {"key": row.key, "data": row.serialize(), "revision": "made"} for row in self.made
+        ]
         self._execute("DELETE FROM envelope_keystore", ())
         self._execute("INSERT INTO envelope_keystore VALUES (:key, :data, :revision)", given)
 

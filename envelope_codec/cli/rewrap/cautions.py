@@ -24,6 +24,11 @@ def cautions(config: EnvelopeConfig, survey: Survey, sealing: Iterable[str]) -> 
             f"{plural(survey.young, 'wrapping key')} under the old master key may still seal: younger than max_age. "
             "Wait until no process seals under the old master key, then max_age, and run this again"
         )
+    if survey.frozen:
+        yield (
+            f"{plural(survey.frozen, 'wrapping key')} of these may still be adopted by workers that share, and are "
+            "left as they are until max_age has passed"
+        )
     if config.keystore_mode == "best_effort":
         yield (
             "keystore_mode is best_effort: wrapping keys may wait in processes, and are not here yet. See that the "

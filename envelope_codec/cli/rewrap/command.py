@@ -36,6 +36,8 @@ from envelope_codec.errors import EnvelopeError, StoreRefused, StoreUnavailable
 
 _IN_FLIGHT = 32
 _RATE = 2_000.0
+_FAULTS = {"wrap": "the new master key can't wrap", "re-encrypt": "the KMS can't re-encrypt"}
+"""Who can't do its part, by the operation that failed before anything was changed."""
 
 
 class Asked(NamedTuple):
@@ -90,6 +92,10 @@ def rewrap(
         float,
         typer.Option(metavar="SECONDS", min=1, help="For --distributed: when a silent worker's work goes to another."),
     ] = 30.0,
+    re_encrypt: Annotated[
+        bool,
+        typer.Option("--re-encrypt", help="Have AWS wrap anew in one call, and show the secret to nobody."),
+    ] = False,
     yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what is to be done, and do nothing.")] = False,
 ) -> None:
@@ -111,13 +117,15 @@ def rewrap(
     url = keystore_url(settings)
     asked = Asked(frozenset(namespace or ()), backup, yes, dry_run)
     how = None
+    if distributed and re_encrypt:
+        raise typer.BadParameter("does not go with --distributed", param_hint="--re-encrypt")
     if distributed:
         connection = _load_connection(address, profile)
         place = work_namespace or connection.namespace or "default"
         limits = (at_once, in_flight, rate, takeover)
         how = Distribution(connection, queue, place, old, new, asked.namespaces, backup, *limits)
     with quiet_logs() as words:
-        masters = load_master_keys(settings, old, new)
+        masters = load_master_keys(settings, old, new, re_encrypts=re_encrypt)
         try:
             done = asyncio.run(_rewrap(settings, masters, asked, in_flight, rate, words, how))
         except (StoreRefused, StoreUnavailable) as error:
@@ -213,7 +221,7 @@ class Command:
         warnings = cautions(self._config, survey, self._masters.sealing)
         print_plan(self._page, survey, self._masters.ids, warnings, dropping=dropping)
         if not survey.under_old:
-            return not survey.unreadable
+            return not (survey.unreadable or survey.frozen)
         backup = await self._backup(survey, self._asked.backup) if self._asked.backup is not None else None
         if self._asked.only_shown:
             return True
@@ -271,7 +279,7 @@ class Command:
             try:
                 await self._run.in_thread(self._masters.try_new, row)
             except EnvelopeError as error:
-                who = "the new master key can't wrap" if error.operation == "wrap" else "readers can't unwrap"
+                who = _FAULTS.get(error.operation or "", "readers can't unwrap")
                 self._page.line(f"Nothing was changed. In namespace {namespace}, {who}: {error}", style="bold")
                 possible = False
         return possible

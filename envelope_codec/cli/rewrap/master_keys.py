@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from envelope_codec._frames import frameless
 from envelope_codec.cli.keys.row_opening import accepts, readers_of, unwrap_row
 from envelope_codec.cli.rewrap.steps import KeyIds
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.envelope import Recipient
-from envelope_codec.errors import ConfigurationError, EnvelopeError
+from envelope_codec.errors import ConfigurationError, EnvelopeError, InvalidCiphertext, KeyDenied
 from envelope_codec.keys.calls import translate_error
 from envelope_codec.keys.draft import Draft
 from envelope_codec.keys.key_sets import KeySets, ListedKey, keys_of_entry, list_keys
 from envelope_codec.keys.keyset import KeySet, pick_decisive
 from envelope_codec.keystore_row import KeystoreRow
-from envelope_codec.kms import MasterKey, master_key
+from envelope_codec.kms import MasterKey, WrappedSecret, master_key
 
+_RE_ENCRYPT = "re-encrypt"
 _SAME = "--to: names the same master key as --from, or a replica of it"
 
 
@@ -33,6 +35,7 @@ class MasterKeys:
         opening: gives the master keys that open for a namespace.
         sealing: settings by which ``old`` still seals.
         made: master keys that are closed with this object.
+        re_encrypts: whether the KMS of ``old`` wraps anew for ``new`` in one call, and nobody here sees the secret.
 
     Attributes:
         ids: the key ids, of those that were learnt, that belong to the two master keys.
@@ -46,13 +49,16 @@ class MasterKeys:
         opening: Callable[[str], KeySet | None],
         sealing: Iterable[str] = (),
         made: Iterable[MasterKey] = (),
+        *,
+        re_encrypts: bool = False,
     ) -> None:
         self.ids = KeyIds(frozenset((old.key_id,)), frozenset((new.key_id,)))
         self.sealing = tuple(sealing)
         self._old, self._new, self._opening = old, new, opening
         self._made = tuple(made)
         self._learnt: set[str] = set()
-        self.calls_to_move = 3
+        self._re_encrypts = re_encrypts
+        self.calls_to_move = 2 if re_encrypts else 3
 
     def learn(self, key_ids: Iterable[str]) -> None:
         """Find out which of ``key_ids`` belong to the two master keys. May ask a KMS, for an alias.
@@ -70,7 +76,9 @@ class MasterKeys:
             self.ids = KeyIds(self.ids.old | {key_id} if is_old else self.ids.old, self._with_new(key_id, is_new))
 
     def check(self) -> None:
-        """Raise `ConfigurationError` if the two are one master key. May ask a KMS."""
+        """Raise `ConfigurationError` if the two are one master key, or can't do what is asked for. May ask a KMS."""
+        if self._re_encrypts and not callable(getattr(self._old, "rewrap_to", None)):
+            raise ConfigurationError("--re-encrypt: the KMS of --from can't do that: leave it out")
         self.learn((self._old.key_id, self._new.key_id))
 
     @frameless
@@ -104,16 +112,23 @@ class MasterKeys:
             failure = error.fresh()
         else:
             return made
-        failure.operation = "prove"
+        # Where the KMS did both, nobody has seen before whether the old recipient leads to the id.
+        is_old = self._re_encrypts and isinstance(failure, InvalidCiphertext)
+        failure.operation = "unwrap" if is_old else "prove"
         raise failure
 
     @frameless
     def try_new(self, row: KeystoreRow) -> None:
         """Wrap a random secret with the new master key in the context of ``row``, and unwrap it as readers do.
 
+        Where the KMS re-encrypts, there may be no permission to wrap: then what the row has is tried, and thrown away.
+
         Raises:
             EnvelopeError: its ``operation`` says which of the two calls failed.
         """
+        if self._re_encrypts:
+            self._try_moving(row)
+            return
         try:
             record = Draft(row.purpose, int(time.time()), dict(row.context)).wrap_by(self._new)
         except Exception as error:
@@ -133,6 +148,8 @@ class MasterKeys:
 
     def _rewrapped(self, row: KeystoreRow, recipient: Recipient) -> Recipient:
         """Have the old master key unwrap ``recipient``, check the id, and have the new one wrap it."""
+        if self._re_encrypts:
+            return self._re_encrypted(row, recipient)
         secret = unwrap_row(self._old, row, recipient)
         try:
             made = self._new.wrap(secret, row.kms_context)
@@ -145,11 +162,39 @@ class MasterKeys:
             secret = b""
         raise failure
 
+    def _try_moving(self, row: KeystoreRow) -> None:
+        failures: list[EnvelopeError] = []
+        for recipient in (one for one in row.recipients if one.key_id in self.ids.old):
+            try:
+                self.learn((self.move(row, recipient).key_id,))
+                return
+            except EnvelopeError as error:
+                failures.append(error)
+        failure = pick_decisive(failures, "unwrap").fresh()
+        failure.operation = _RE_ENCRYPT if failure.operation == "unwrap" else failure.operation
+        raise failure
+
+    def _re_encrypted(self, row: KeystoreRow, recipient: Recipient) -> Recipient:
+        """Have the KMS wrap ``recipient`` anew. The id is not checked here: `prove` does that."""
+        wrapped = WrappedSecret(recipient.key_id, recipient.key_version, recipient.ciphertext)
+        old: Any = self._old
+        try:
+            made = old.rewrap_to(self._new, wrapped, row.kms_context)
+        except ConfigurationError as error:
+            failure: EnvelopeError = ConfigurationError(error.reason, operation=_RE_ENCRYPT)
+        except Exception as error:
+            failure = translate_error(error, "unwrap", self._old)
+            # A refusal may be of either key. Any other recipient would get the same one.
+            failure.operation = _RE_ENCRYPT if isinstance(failure, KeyDenied) else "unwrap"
+        else:
+            return Recipient(made.key_id, made.key_version, made.ciphertext)
+        raise failure
+
     def _with_new(self, key_id: str, is_new: bool) -> frozenset[str]:
         return self.ids.new | {key_id} if is_new else self.ids.new
 
 
-def load_master_keys(config: EnvelopeConfig, old: str, new: str) -> MasterKeys:
+def load_master_keys(config: EnvelopeConfig, old: str, new: str, *, re_encrypts: bool = False) -> MasterKeys:
     """Make the master keys that a command names: by key id or key URI, as configured or with options of their own.
 
     Raises:
@@ -167,7 +212,8 @@ def load_master_keys(config: EnvelopeConfig, old: str, new: str) -> MasterKeys:
         except ConfigurationError as error:
             raise ConfigurationError(f"{option}: {error}") from None
     sealing = _sealing_with(chosen[0], listed, made)
-    return MasterKeys(chosen[0], chosen[1], sets.opening, sealing, (*made.values(), *sets.built))
+    made_here = (*made.values(), *sets.built)
+    return MasterKeys(chosen[0], chosen[1], sets.opening, sealing, made_here, re_encrypts=re_encrypts)
 
 
 def _sealing_with(old: MasterKey, listed: Iterable[ListedKey], made: Mapping[str, MasterKey]) -> list[str]:

@@ -23,11 +23,13 @@ def print_plan(page: Page, survey: Survey, ids: KeyIds, warnings: Iterable[str],
     page.fact("rows", f"{survey.rows:,}")
     if survey.elsewhere:
         page.fact("left out", f"{survey.elsewhere:,} of other namespaces")
-    page.fact("under the old key", f"{len(survey.under_old):,}")
+    page.fact("under the old key", f"{len(survey.under_old) + survey.frozen:,}")
     for namespace, count in sorted(survey.by_namespace.items()):
         page.fact("", f"{count:,} in namespace {namespace}")
     page.fact("without the new", f"{survey.lacking:,}")
-    if not survey.under_old:
+    if survey.frozen:
+        page.fact("left for now", f"{survey.frozen:,} that are shared, and may still be adopted")
+    if not survey.under_old and not survey.frozen:
         page.line("No row names the old master key. The rows name:", indent=2)
         for key_id, count in survey.by_key_id.most_common():
             page.line(f"{key_id}  {plural(count, 'row')}", indent=4)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from envelope_codec.cli.rewrap.steps import IsKept, KeyIds, under
+from envelope_codec.envelope import Purpose
 from envelope_codec.keystore_row import KeystoreRow
 
 
@@ -36,7 +37,9 @@ class Survey:
         unreadable: how many of them this version can't read. Nobody knows what they name.
         elsewhere: how many are of namespaces that were not asked for.
         by_key_id: how many rows name each master key.
-        under_old: keys of the rows that name the old master key.
+        under_old: keys of the rows that name the old master key, but for the frozen ones.
+        frozen: how many rows name the old master key, and may still be adopted by writers that share: these are left as
+            they are. A row that nobody adopts any more needs no tag, and loses it.
         lacking: how many of those have no verified recipient of the new one.
         young: how many of those may still seal.
         by_namespace: how many of those each namespace has.
@@ -52,6 +55,7 @@ class Survey:
     elsewhere: int = 0
     by_key_id: Counter[str] = field(default_factory=Counter)
     under_old: list[bytes] = field(default_factory=list)
+    frozen: int = 0
     lacking: int = 0
     young: int = 0
     by_namespace: Counter[str] = field(default_factory=Counter)
@@ -67,9 +71,14 @@ class Survey:
             self.by_key_id[name] += 1
         if names.isdisjoint(ids.old):
             return
-        self.under_old.append(row.key)
-        self.young += row.created > self.youngest_safe
+        is_young = row.created > self.youngest_safe
+        self.young += is_young
         self.by_namespace[row.namespace] += 1
+        if is_young and row.purpose is Purpose.SHARED_WRAPPING_KEY:  # to change it ends its sharing for the whole fleet
+            self.frozen += 1
+            self.lacking += 1
+            return
+        self.under_old.append(row.key)
         verified = under(ids.new, row.verified)
         self.lacking += not verified
         if is_kept is not None and not any(is_kept(row.key, one) for one in verified):

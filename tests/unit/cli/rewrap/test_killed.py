@@ -13,6 +13,7 @@ from envelope_codec.keystores.sql import SqlKeystore
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_passes_that_are_killed_and_run_again_end_the_same(tmp_path: Path) -> None:
     """Ten times both passes, over SQLite: twenty random moments."""
     url = f"sqlite+aiosqlite:///{tmp_path}/keystore.db"

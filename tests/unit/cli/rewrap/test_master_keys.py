@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from envelope_codec.errors import (
     KmsUnavailable,
 )
 from envelope_codec.keys.keyset import KeySet
+from envelope_codec.kms import Unwrapped, WrappedSecret
 from envelope_codec.testing import FakeKms
 from tests.support.frame_walker import Sentinels, leaks
 from tests.support.rewrapped_rows import Bench, row_by
@@ -131,6 +133,61 @@ def test_key_ids_are_learnt_once() -> None:
     masters.learn(["fakekms://old", "fakekms://other", "fakekms://new"])
     assert masters.ids.old == {"fakekms://alias", "fakekms://old"}
     assert masters.ids.new == {"fakekms://new"}
+
+
+class ReEncrypting(FakeKms):
+    """A KMS that wraps anew, and shows the secret to nobody."""
+
+    def rewrap_to(self, other: FakeKms, wrapped: WrappedSecret, context: Mapping[str, str]) -> WrappedSecret:
+        if other.key_id.startswith("elsewhere"):
+            raise ConfigurationError("within one region alone")
+        self.before_call("rewrap")
+        return other.wrap(FakeKms.unwrap(self, wrapped, context).secret, context)
+
+    def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> Unwrapped:
+        raise KeyDenied("no permission to decrypt", operation="unwrap")
+
+
+def re_encrypting(new: str = "fakekms://new") -> tuple[ReEncrypting, FakeKms, MasterKeys]:
+    old, new_key = ReEncrypting("fakekms://old"), FakeKms(new)
+    keys = KeySet(new_key, decrypt_keys=(old,))
+    return old, new_key, MasterKeys(old, new_key, lambda _: keys, re_encrypts=True)
+
+
+def test_a_kms_wraps_anew_without_the_permission_to_unwrap() -> None:
+    old, new, masters = re_encrypting()
+    row = row_by(old)
+    masters.check()
+    made = masters.move(row, row.verified[0])
+    assert (masters.calls_to_move, made.key_id, new.unwraps) == (2, "fakekms://new", 1)
+    masters.prove(row, made)
+    masters.try_new(row)
+
+
+def test_what_led_elsewhere_shows_when_it_is_proved() -> None:
+    old, _, masters = re_encrypting()
+    row, other = row_by(old), row_by(old)
+    with pytest.raises(InvalidCiphertext) as wrong:
+        masters.move(replace(row, id=other.id), row.verified[0])
+    assert wrong.value.operation == "unwrap", "another recipient of the old master key may do"
+
+
+def test_a_kms_that_does_not_wrap_anew_says_so_before_anything() -> None:
+    bench = Bench()
+    masters = MasterKeys(bench.old, bench.new, bench.sets.get, re_encrypts=True)
+    with pytest.raises(ConfigurationError, match="--re-encrypt"):
+        masters.check()
+    old, _, masters = re_encrypting("elsewhere://new")
+    row = row_by(old)
+    with pytest.raises(ConfigurationError, match="one region") as error:
+        masters.try_new(row)
+    assert error.value.operation == "re-encrypt"
+    old, _, masters = re_encrypting()
+    row = row_by(old)
+    old.denied = True
+    with pytest.raises(KeyDenied) as denied:
+        masters.try_new(row)
+    assert denied.value.operation == "re-encrypt"
 
 
 # --- of a configuration

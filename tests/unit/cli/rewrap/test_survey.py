@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from envelope_codec.cli.rewrap.survey import Survey
+from envelope_codec.envelope import Purpose
 from envelope_codec.keystore_change import add_verified
 from tests.support.rewrapped_rows import LONG_AGO, Bench, imported, row_by
 
@@ -40,3 +41,14 @@ def test_what_a_backup_lacks_is_counted() -> None:
     survey = Survey(0)
     survey.add(done, bench.masters.ids, lambda key, recipient: recipient == done.verified[1])
     assert survey.not_kept == 0
+
+
+def test_a_shared_row_that_may_still_be_adopted_is_left_as_it_is() -> None:
+    bench = Bench()
+    survey = Survey(youngest_safe=LONG_AGO - 1.0)
+    shared = replace(row_by(bench.old), purpose=Purpose.SHARED_WRAPPING_KEY)
+    survey.add(shared, bench.masters.ids)
+    assert (survey.under_old, survey.frozen, survey.lacking, survey.young) == ([], 1, 1, 1)
+    later = Survey(youngest_safe=float(LONG_AGO))
+    later.add(shared, bench.masters.ids)
+    assert (later.under_old, later.frozen, later.lacking) == ([shared.key], 0, 1)
