@@ -120,6 +120,8 @@ class ProviderFacts:
         permissions: the least permission that each operation (``wrap``, ``unwrap``) needs.
         meanings: everything that its calls can fail with.
         details: values for the braces of hints, by operation and key id; for what depends on the key.
+        keep_from_sharing: by key id, and context without purpose and id: a policy on one line by which a role that may
+            wrap with that key makes no shared wrapping keys. Empty where the KMS has no such policy.
     """
 
     scheme: str
@@ -134,6 +136,7 @@ class ProviderFacts:
     permissions: Mapping[str, str] = field(default_factory=dict)
     meanings: tuple[Meaning, ...] = ()
     details: Callable[[str, str], Mapping[str, str]] = lambda operation, key_id: {}
+    keep_from_sharing: Callable[[str, Mapping[str, str]], str] = lambda key_id, context: ""
 
     def __post_init__(self) -> None:
         if twice := _repeated(meaning.code for meaning in self.meanings):

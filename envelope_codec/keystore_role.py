@@ -29,12 +29,14 @@ class Role(str, Enum):
 
     - ``open``: it only opens, as the codec server and workers with ``sealing = false`` do.
     - ``seal``: it publishes records of new wrapping keys, and opens.
+    - ``share``: it seals with shared wrapping keys, and so changes which one is shared now.
     - ``export``: it reads all rows, as ``keystore export`` and ``doctor`` do.
     - ``rewrap``: it changes rows, as ``rewrap``, ``audit --import`` and ``keystore import`` do.
     """
 
     open = "open"
     seal = "seal"
+    share = "share"
     export = "export"
     rewrap = "rewrap"
 
@@ -43,6 +45,7 @@ NEEDED: Mapping[Role, tuple[Operation, ...]] = MappingProxyType(
     {
         Role.open: (Operation.read,),
         Role.seal: (Operation.read, Operation.create),
+        Role.share: (Operation.read, Operation.create, Operation.replace),
         Role.export: (Operation.read, Operation.list),
         Role.rewrap: tuple(Operation),
     }

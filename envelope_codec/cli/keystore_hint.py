@@ -38,22 +38,25 @@ _DYNAMODB = {
 KEYSTORE_HINTS: Mapping[str, Mapping[str, str]] = {**STORE_HINTS, "dynamodb": _DYNAMODB}
 """By scheme and reason."""
 
-_SQL = ("SELECT", "SELECT and INSERT", "SELECT", "SELECT, INSERT and UPDATE")
-_REDIS = ("HMGET", "HMGET, EVAL, HGET and HSET", "HMGET and SCAN", "HMGET, SCAN, EVAL, HGET and HSET")
-_FILE = ("read", "read and write", "read", "read and write")
+_SQL = ("SELECT", "SELECT and INSERT", "SELECT, INSERT and UPDATE", "SELECT", "SELECT, INSERT and UPDATE")
+_REDIS_WRITES = "HMGET, EVAL, HGET and HSET"
+_REDIS = ("HMGET", _REDIS_WRITES, _REDIS_WRITES, "HMGET and SCAN", "HMGET, SCAN, EVAL, HGET and HSET")
+_FILE = ("read", "read and write", "read and write", "read", "read and write")
 _PERMISSIONS = {
     # for each Role
     "s3": (
         "s3:GetObject",
+        "s3:GetObject and s3:PutObject",
         "s3:GetObject and s3:PutObject",
         "s3:GetObject and s3:ListBucket",
         "s3:GetObject, s3:PutObject and s3:ListBucket",
     ),
     **dict.fromkeys(("postgresql", "sqlite", "mysql", "mariadb"), _SQL),
     **dict.fromkeys(("redis", "rediss"), _REDIS),
-    "mongodb": ("find", "find and insert", "find", "find, insert and update"),
+    "mongodb": ("find", "find and insert", "find, insert and update", "find", "find, insert and update"),
     "dynamodb": (
         "dynamodb:GetItem",
+        "dynamodb:GetItem and dynamodb:PutItem",
         "dynamodb:GetItem and dynamodb:PutItem",
         "dynamodb:GetItem and dynamodb:Query",
         "dynamodb:GetItem, dynamodb:PutItem and dynamodb:Query",

@@ -192,15 +192,7 @@ class Succession:
                 raise keyring_closed()
             slot.refusal = None
             old = slot.current
-            choice = choose_key(
-                denied=new.is_denied(),
-                usable=self._is_usable(slot),
-                old=old.stage if old is not None else None,
-                old_lacks=len(old.lacks) if old is not None else 0,
-                new_lacks=len(new.lacks),
-            )
-            if choice is Choice.NEW and _is_older(new, slot) and self._is_usable(slot):
-                choice = Choice.OLD
+            choice = self._decide(slot, new)
             if choice is Choice.OLD and old is not None:
                 old.at_next_use = AtNextUse.NOTHING
                 return old, choice
@@ -209,6 +201,18 @@ class Succession:
             for lease in new.leases if choice is Choice.NEW else ():
                 lease.scopes.add(scope)
             return new, choice
+
+    def _decide(self, slot: Slot, new: WrappingKey) -> Choice:
+        """Decide between the key in use and ``new``. Called under the lock."""
+        old, usable = slot.current, self._is_usable(slot)
+        choice = choose_key(
+            denied=new.is_denied(),
+            usable=usable,
+            old=old.stage if old is not None else None,
+            old_lacks=len(old.lacks) if old is not None else 0,
+            new_lacks=len(new.lacks),
+        )
+        return Choice.OLD if choice is Choice.NEW and usable and _is_older(new, slot) else choice
 
     def _go_on(self, scope: Scope, slot: Slot, *, outage: bool, grace: float) -> bool:
         """Let the current key go on while the next can't be had. Say whether it does; the next is asked for again soon.

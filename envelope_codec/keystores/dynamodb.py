@@ -29,6 +29,7 @@ _SHARDS = "0123456789abcdef"
 _ACTIONS = {
     Role.open: ["dynamodb:GetItem"],
     Role.seal: ["dynamodb:GetItem", "dynamodb:PutItem"],
+    Role.share: ["dynamodb:GetItem", "dynamodb:PutItem"],
     Role.export: ["dynamodb:GetItem", "dynamodb:Query"],
     Role.rewrap: ["dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem"],
 }

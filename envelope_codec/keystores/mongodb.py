@@ -21,6 +21,7 @@ _PAGE = 200
 _ACTIONS = {
     Role.open: ["find"],
     Role.seal: ["find", "insert"],
+    Role.share: ["find", "insert", "update"],
     Role.export: ["find"],
     Role.rewrap: ["find", "insert", "update"],
 }

@@ -94,7 +94,7 @@ class RedisKeystore:
 
     def grants(self, role: Role) -> str:
         """Return the command that makes a user with what ``role`` needs. The password is to be filled in."""
-        writes = role in (Role.seal, Role.rewrap)
+        writes = role in (Role.seal, Role.share, Role.rewrap)
         commands = ["+hmget"] + (["+hget", "+hset", "+eval"] if writes else [])
         commands += ["+scan"] if role in (Role.export, Role.rewrap) else []
         keys = f"{'' if writes else '%R'}~{self._connection.pattern}"

@@ -112,7 +112,7 @@ class S3Keystore:
     def grants(self, role: Role) -> str:
         """Return the policy that grants ``role`` what it needs."""
         bucket = f"arn:aws:s3:::{self._bucket}"
-        writes = ["s3:PutObject"] if role in (Role.seal, Role.rewrap) else []
+        writes = ["s3:PutObject"] if role in (Role.seal, Role.share, Role.rewrap) else []
         return aws_policy(
             [(["s3:GetObject", *writes], f"{bucket}/{self._prefix}*"), (["s3:ListBucket"], bucket)],
         )

@@ -23,6 +23,7 @@ _PAGE = 200
 _PRIVILEGES = {
     Role.open: "SELECT",
     Role.seal: "SELECT, INSERT",
+    Role.share: "SELECT, INSERT, UPDATE",
     Role.export: "SELECT",
     Role.rewrap: "SELECT, INSERT, UPDATE",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 
 from envelope_codec.provider import BareKey, ProviderFacts
@@ -18,6 +19,17 @@ def _details(operation: str, key_id: str) -> Mapping[str, str]:
     return {"permission": permission}
 
 
+def _keep_from_sharing(key_id: str, context: Mapping[str, str]) -> str:
+    return json.dumps(
+        {
+            "Effect": "Deny",
+            "Action": ["kms:Encrypt", "kms:ReEncryptTo"],
+            "Resource": "*" if ":alias/" in key_id else key_id,
+            "Condition": {"StringEquals": {"kms:EncryptionContext:envelope-codec:purpose": "shared-wrapping-key"}},
+        }
+    )
+
+
 FACTS = ProviderFacts(
     scheme="awskms",
     title="AWS KMS",
@@ -30,4 +42,5 @@ FACTS = ProviderFacts(
     permissions=_PERMISSIONS,
     meanings=MEANINGS,
     details=_details,
+    keep_from_sharing=_keep_from_sharing,
 )

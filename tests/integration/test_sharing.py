@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import hvac
 import pytest
 from devstack import OpenBao
 from temporalio.api.common.v1 import Payload
 
 from envelope_codec import EnvelopeConfig
+from envelope_codec._facts import facts_of_key
 from envelope_codec.cli.keystore.authentication import keep, make_auth_record
+from envelope_codec.envelope import Purpose, kms_context
+from envelope_codec.errors import KeyDenied
 from envelope_codec.keys.key_sets import KeySets
 from envelope_codec.keystore import KeystoreUrl
 from envelope_codec.keystore_client import KeystoreClient
@@ -107,3 +113,34 @@ async def test_a_cold_start_of_eight_workers_that_read_all_costs_few_unwraps(
         records = {Payload.FromString(bytes.fromhex(one)).metadata["encryption-wrapped-key"] for one in sealed}
         assert len(records) == 1
         assert WORKERS < proxy.unwraps - before <= 2 * WORKERS + 8
+
+
+@pytest.mark.parametrize("context", [{}, {"tenant": "t1"}])
+def test_vault_keeps_a_role_from_making_shared_keys_by_the_policy_that_doctor_prints(
+    vault: VaultHarness, openbao: OpenBao, context: dict[str, str]
+) -> None:
+    uri = vault.create_key()
+    facts = facts_of_key(uri)
+    assert facts is not None
+    root = hvac.Client(url=openbao.address, token=openbao.token)
+    key, bound = vault.open(uri), {**context, "temporal-namespace": "default"}
+    policy = facts.keep_from_sharing(key.key_id, bound)
+    root.sys.create_or_update_policy(urlsplit(uri).netloc, policy)
+    for purpose, allowed in ((1, True), (2, True), (3, False)):
+        for _ in range(3):
+            asked = kms_context(Purpose(purpose), bound.items(), secrets.token_bytes(32))
+            if allowed:
+                key.wrap(bytes(32), asked)
+            else:
+                with pytest.raises(KeyDenied):
+                    key.wrap(bytes(32), asked)
+    with pytest.raises(KeyDenied):
+        key.wrap(bytes(32), kms_context(Purpose(1), {**bound, "temporal-namespace": "other"}.items(), bytes(32)))
+    key.close()
+    root.session.close()
+
+
+def test_vault_has_no_such_policy_where_a_name_sorts_before_the_purpose() -> None:
+    facts = facts_of_key("hashivault://key")
+    assert facts is not None
+    assert not facts.keep_from_sharing("hashivault://key", {"area": "x", "temporal-namespace": "default"})

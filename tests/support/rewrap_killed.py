@@ -1,72 +1,78 @@
-"""Rewraps that are killed: ``python -m tests.support.rewrap_killed FOLDER TRIALS``. It prints how many were killed.
+"""Rewraps that are killed: ``python -m tests.support.rewrap_killed FOLDER URL TRIALS [SEED]``.
 
-Each pass runs in a forked child, which a timer kills at a random moment, and then again to its end. The keystore is a
-directory, and the master keys are key files.
+Each pass runs in a process of its own, which gets SIGKILL at a random moment, and then again to its end. URL is that of
+a keystore in a SQL database, with its table. The master keys are key files. It prints the seed, and how many were
+killed.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
 import random
-import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from threading import Timer
+
+from sqlalchemy import create_engine, text
 
 import envelope_codec.cli.keystore.command
 import envelope_codec.cli.rewrap.command  # noqa: F401 - here, and not anew in each child
 from envelope_codec.cli import main
 from envelope_codec.cli.keygen import create_key_file, key_uri
 from envelope_codec.keystore_row import KeystoreRow, parse_row
-from envelope_codec.keystores.files import FileKeystore
 from envelope_codec.kms import master_key
 from tests.support.rewrapped_rows import row_by
 
 ROWS = 40
-WHOLE = 30.0  # seconds: more than a pass takes
+WHOLE = 60.0  # seconds: more than a pass takes
+REAL = "row_key IS NOT NULL AND length(data) > 0"  # not what a check left
 
 
 class Trial:
-    """A directory with a keystore and two key files."""
+    """A keystore and two key files."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, url: str) -> None:
         self.folder = folder
+        for name in ("old", "new"):
+            create_key_file(folder / f"{name}.json")
         self.old, self.new = (key_uri(folder / f"{name}.json") for name in ("old", "new"))
-        text = f'key = "{self.new}"\ndecrypt_keys = ["{self.old}"]\nkeystore = "file://{folder}/keystore"\n'
+        text = f'key = "{self.new}"\ndecrypt_keys = ["{self.old}"]\nkeystore = "{url}"\n'
         (folder / "envelope.toml").write_text(text)
+        self.url = url.replace("+aiosqlite", "")
+        self.made = sorted((row_by(master_key(self.old)) for _ in range(ROWS)), key=lambda row: row.key)
 
     def command(self, *arguments: str, keys: bool = True) -> list[str]:
         named = ["--from", self.old, "--to", self.new] if keys else []
         return [*arguments, *named, "--config", str(self.folder / "envelope.toml")]
 
+    def reset(self) -> None:
+        """Put the rows into the keystore as they were made."""
+        given = [{"key": row.key, "data": row.serialize(), "revision": "made"} for row in self.made]
+        self._execute("DELETE FROM envelope_keystore", ())
+        self._execute("INSERT INTO envelope_keystore VALUES (:key, :data, :revision)", given)
+
     def rows(self) -> list[KeystoreRow]:
-        paths = sorted((self.folder / "keystore").glob(f"??/{'?' * 64}"))  # not what a check left
-        return [parse_row(bytes.fromhex(path.name), path.read_bytes()) for path in paths]
+        kept = self._execute(f"SELECT row_key, data FROM envelope_keystore WHERE {REAL} ORDER BY row_key", ())
+        return [parse_row(bytes(key), bytes(data)) for key, data in kept]
+
+    def _execute(self, statement: str, values: Iterable[dict[str, object]]) -> list[tuple[bytes, bytes]]:
+        engine = create_engine(self.url)  # a new one each time: no connection may be there when a child is forked
+        try:
+            with engine.begin() as connection:
+                result = connection.execute(text(statement), list(values) or None)
+                return [(row[0], row[1]) for row in result] if result.returns_rows else []
+        finally:
+            engine.dispose()
 
 
-def make(folder: Path) -> None:
-    (folder / "keystore").mkdir(parents=True)
-    for name in ("old", "new"):
-        create_key_file(folder / f"{name}.json")
-
-    async def keep() -> None:
-        keystore, master = FileKeystore(f"file://{folder}/keystore"), master_key(key_uri(folder / "old.json"))
-        for row in (row_by(master) for _ in range(ROWS)):
-            await keystore.put(row.key, row.serialize(), None)
-        await keystore.close()
-
-    asyncio.run(keep())
-
-
-def in_child(work: Callable[[], None], seconds: float = 0.0) -> int:
-    """Do ``work`` in a child, which is killed after so many seconds if any are given. Return its exit status."""
+def in_child(work: Callable[[], None], seconds: float = WHOLE) -> int:
+    """Do ``work`` in a child, which is killed after so many seconds. Return its exit status."""
     process = os.fork()
     if process == 0:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        signal.setitimer(signal.ITIMER_REAL, seconds)  # 0 sets none
         status = 70
         try:
             work()
@@ -75,50 +81,64 @@ def in_child(work: Callable[[], None], seconds: float = 0.0) -> int:
             status = int(end.code or 0)
         finally:
             os._exit(status)
+    timer = Timer(seconds, os.kill, (process, signal.SIGKILL))
+    timer.start()
+    # Not yet reaped, so that its id can't be another process's when the timer kills it.
+    os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT)
+    timer.cancel()
+    timer.join()
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
 def killed_pass(trial: Trial, command: list[str], seconds: float, check: Callable[[list[KeystoreRow]], None]) -> bool:
     status = in_child(lambda: main(command), seconds)
-    assert status in (0, -signal.SIGALRM), status
+    assert status in (0, -signal.SIGKILL), status
     check(trial.rows())
     assert in_child(lambda: main(command)) == 0
     return status != 0
 
 
-def one(trial: Trial, seconds: float) -> int:
+def one(trial: Trial, number: int, first_end: float, second_end: float) -> int:
     """Do both passes, each killed once. Return how many were."""
-    before = trial.rows()
+    trial.reset()
     old, new = (master_key(uri).key_id for uri in (trial.old, trial.new))
 
     def nothing_less(rows: list[KeystoreRow]) -> None:
-        assert [row.key for row in rows] == [row.key for row in before]
-        assert all(set(was.verified) <= set(row.verified) for was, row in zip(before, rows, strict=True))
+        assert [row.key for row in rows] == [row.key for row in trial.made]
+        assert all(set(was.verified) <= set(row.verified) for was, row in zip(trial.made, rows, strict=True))
 
     def all_open(rows: list[KeystoreRow]) -> None:
-        assert [row.key for row in rows] == [row.key for row in before]
+        assert [row.key for row in rows] == [row.key for row in trial.made]
         assert all(new in {one.key_id for one in row.verified} for row in rows)
 
-    first = killed_pass(trial, trial.command("rewrap", "-y"), random.uniform(0, seconds) + 1e-6, nothing_less)
+    first = killed_pass(trial, trial.command("rewrap", "-y"), first_end, nothing_less)
     assert [[one.key_id for one in row.verified] for row in trial.rows()] == [[old, new]] * ROWS
-    backup = str(trial.folder / "backup")
+    backup = str(trial.folder / f"backup-{number}")
     assert in_child(lambda: main(trial.command("keystore", "export", backup, keys=False))) == 0
     drop = trial.command("rewrap", "-y", "--drop-old", "--backup", backup)
-    second = killed_pass(trial, drop, random.uniform(0, seconds) + 1e-6, all_open)
+    second = killed_pass(trial, drop, second_end, all_open)
     assert [[one.key_id for one in row.verified] for row in trial.rows()] == [[new]] * ROWS
     return first + second
 
 
-def run(folder: Path, trials: int) -> None:
-    make(folder / "made")
-    for name in ("whole", *map(str, range(trials))):
-        shutil.copytree(folder / "made", folder / name)
-    whole = Trial(folder / "whole")
+def run(folder: Path, url: str, trials: int, seed: int) -> None:
+    print("seed", seed, flush=True)
+    moments = random.Random(seed)
+    trial = Trial(folder, url)
+    trial.reset()
     begun = time.monotonic()
-    assert in_child(lambda: main(whole.command("rewrap", "-y")), WHOLE) == 0
+    assert in_child(lambda: main(trial.command("rewrap", "-y"))) == 0
     seconds = time.monotonic() - begun
-    print(sum(one(Trial(folder / str(number)), seconds) for number in range(trials)))
+    killed = 0
+    for number in range(trials):
+        killed += one(trial, number, moments.uniform(0, seconds), moments.uniform(0, seconds))
+    print("killed", killed)
 
 
 if __name__ == "__main__":
-    run(Path(sys.argv[1]), int(sys.argv[2]))
+    run(
+        Path(sys.argv[1]),
+        sys.argv[2],
+        int(sys.argv[3]),
+        int(sys.argv[4]) if len(sys.argv) > 4 else random.SystemRandom().randrange(2**32),
+    )

@@ -13,6 +13,7 @@ import pytest
 from envelope_codec.errors import ConfigurationError, StoreUnavailable
 from envelope_codec.keystore import Kept, Keystore, KeystoreUrl, RowConflict, parse_keystore_url
 from envelope_codec.keystore_client import KeystoreClient
+from envelope_codec.keystore_sharing import make_slot
 from envelope_codec.testing import FakeKeystore
 
 
@@ -160,3 +161,12 @@ async def test_what_was_closed_does_not_answer(client: KeystoreClient) -> None:
 def test_what_is_wrong_with_a_url_is_told_at_once() -> None:
     with pytest.raises(ConfigurationError, match="keystore: "):
         KeystoreClient(parse_keystore_url("nothing://here"))
+
+
+async def test_active_slots_are_not_among_the_rows() -> None:
+    keystore = FakeKeystore()
+    keystore.kept = {bytes([number]) * 32: (b"row", "1") for number in range(3)}
+    keystore.kept[bytes([1]) * 32] = make_slot(bytes(32)), "1"
+    client = KeystoreClient(keystore)
+    assert [kept.key[0] async for kept in client.rows()] == [0, 2]
+    await client.aclose()

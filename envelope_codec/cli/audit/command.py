@@ -17,6 +17,7 @@ from envelope_codec.cli.audit.distribution import Audited, Distribution, audit_b
 from envelope_codec.cli.audit.findings import Findings
 from envelope_codec.cli.audit.key_name import KeyName
 from envelope_codec.cli.audit.report import Report
+from envelope_codec.cli.audit.rewrapped import Rewrapped, see_rewrapped
 from envelope_codec.cli.audit.stopped import Stopped
 from envelope_codec.cli.audit.survey import run_audit
 from envelope_codec.cli.audit.verdict import State
@@ -26,10 +27,13 @@ from envelope_codec.cli.audit.witness import ask_witnesses
 from envelope_codec.cli.configuration import NothingConfigured, load_configuration
 from envelope_codec.cli.connection import Connection, ConnectionUnusable, load_connection
 from envelope_codec.cli.distributed.follow import DEFAULT_QUEUE, leave_running
+from envelope_codec.cli.keystores import explain, keystore_url
 from envelope_codec.cli.logs import quiet_logs
 from envelope_codec.cli.options import AddressOption, JsonOption, ProfileOption, QueueOption
 from envelope_codec.cli.output import Page, complain, json_text, leave
 from envelope_codec.config import EnvelopeConfig
+from envelope_codec.errors import StoreRefused, StoreUnavailable
+from envelope_codec.keystore_role import Role
 from envelope_codec.store import parse_store_url
 
 NEEDED = 3
@@ -75,6 +79,10 @@ def audit(
     importing: Annotated[
         bool, typer.Option("--import", help="Add the records that are found to the keystore of the configuration.")
     ] = False,
+    rewrapped_to: Annotated[
+        str | None,
+        typer.Option(metavar="NEW", help="See whether all that needs KEY opens with this key, through the keystore."),
+    ] = None,
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="Write the report to this file as a page, with plots.")
     ] = None,
@@ -102,11 +110,11 @@ def audit(
     """Say which master keys the histories of a namespace still need.
 
     It reads all histories, open and closed, and schedules, standalone activities and operations. It changes nothing in
-    them, opens nothing, and asks a KMS only with --ask-kms. With a configuration it reads the datastores too: every
-    payload in them is fetched.
+    them, opens no payload, and asks a KMS only with --ask-kms or --rewrapped-to. With a configuration it reads the
+    datastores too: every payload in them is fetched.
 
     Exit status: 0 if it could read everything, and KEY is not needed; 1 if it had to stop; 2 for wrong usage; 3 if KEY
-    is needed; 4 if it is incomplete.
+    is needed; 4 if it is incomplete. With --rewrapped-to, KEY is not needed where NEW opens all from the keystore.
 
     With --distributed, workers do it: envelope-codec worker. An interrupt ends this command alone, with 130.
     """
@@ -118,6 +126,7 @@ def audit(
     _check_combination(results, checkpoint, distributed=distributed, importing=importing)
     settings = _load_config(config)
     _check_settings(settings, asking=ask_kms, importing=importing)
+    _check_rewrapped(rewrapped_to, fail_if_needed, settings)
     connection = _load_connection(address, profile)
     name = namespace or connection.namespace or "default"
     parameters = {"--address": connection.address, "--namespace": name, "--query": query, "release": __version__}
@@ -139,8 +148,11 @@ def audit(
         if ask_kms and settings is not None:
             key_ids = sorted({one.key_id for one in findings.whole.needs} | {*asked})
             findings = replace(findings, witnesses=asyncio.run(ask_witnesses(settings, name, key_ids)))
+        rewrapped = None
+        if rewrapped_to is not None and settings is not None:
+            rewrapped = _see_rewrapped(settings, rewrapped_to, asked, findings)
     doubt = key.find_doubt(asked, findings.whole) if key is not None else ""
-    report = Report(findings, connection.address, name, query, asked, doubt)
+    report = Report(findings, connection.address, name, query, asked, doubt, rewrapped)
     _show(report, as_json=as_json, as_csv=as_csv)
     if html is not None:
         _write_page(html, report)
@@ -185,6 +197,22 @@ def _check_settings(settings: EnvelopeConfig | None, *, asking: bool, importing:
         raise typer.BadParameter("name a configuration with a keystore: --config", param_hint="--import")
 
 
+def _check_rewrapped(new: str | None, old: str | None, settings: EnvelopeConfig | None) -> None:
+    if new is None:
+        return
+    if old is None:
+        raise typer.BadParameter("name the old master key: --fail-if-needed", param_hint="--rewrapped-to")
+    if settings is None or settings.keystore is None:
+        raise typer.BadParameter("name a configuration with a keystore: --config", param_hint="--rewrapped-to")
+
+
+def _see_rewrapped(settings: EnvelopeConfig, new: str, old: tuple[str, ...], findings: Findings) -> Rewrapped:
+    try:
+        return asyncio.run(see_rewrapped(settings, new, frozenset(old), findings.whole))
+    except (StoreRefused, StoreUnavailable) as error:
+        leave(explain(keystore_url(settings), error, Role.export), 1)
+
+
 def _show(report: Report, *, as_json: bool, as_csv: bool) -> None:
     if as_json:
         print(json_text(report.document()))
@@ -207,6 +235,8 @@ def _write_page(path: Path, report: Report) -> None:
 def _status(report: Report, asked: tuple[str, ...]) -> int:
     """Choose the exit status. An incomplete audit, or a doubtful name, never says that a key is not needed."""
     states = [report.verdicts[one].state for one in asked]
+    if State.needed in states and report.rewrapped is not None and report.rewrapped.is_complete:
+        return INCOMPLETE if report.gaps else 0
     if State.needed in states:
         return NEEDED
     return INCOMPLETE if report.gaps or State.unknown in states else 0

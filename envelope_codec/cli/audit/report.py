@@ -8,6 +8,7 @@ from typing import Any, TextIO
 
 from envelope_codec.cli.audit.findings import Findings
 from envelope_codec.cli.audit.need import KeyVersion, Need
+from envelope_codec.cli.audit.rewrapped import Rewrapped
 from envelope_codec.cli.audit.tally import Tally
 from envelope_codec.cli.audit.verdict import Verdict, date_text, find_gaps, judge_key, unseen
 from envelope_codec.cli.audit.window import Part, timestamp
@@ -38,6 +39,7 @@ class Report:
         condition: the query, if not all workflows were wanted.
         asked: key ids of which a verdict is wanted, whether or not they were found.
         doubt: why these may not be what the user means; empty if they are.
+        rewrapped: how far the keystore takes the place of the keys asked for. None if that was not to be seen.
     """
 
     def __init__(
@@ -48,8 +50,10 @@ class Report:
         condition: str = "",
         asked: tuple[str, ...] = (),
         doubt: str = "",
+        rewrapped: Rewrapped | None = None,
     ) -> None:
         self.findings = findings
+        self.rewrapped = rewrapped
         self.whole = findings.whole
         self.gaps = find_gaps(findings, condition=condition)
         self.server, self.namespace, self.condition = server, namespace, condition
@@ -85,6 +89,7 @@ class Report:
             "first_places": dict(sorted(whole.places.items())),
             "references": dict(sorted(whole.behind.items())),
             "unread": dict(sorted(whole.unread.items())),
+            "rewrapped": self.rewrapped.document() if self.rewrapped is not None else None,
             "imported": findings.imported.counts() if findings.imported is not None else None,
         }
 
@@ -111,6 +116,10 @@ class Report:
             page.heading(f"{number}. {key_id}")
             for sentence in (*verdict.sentences, *self.by_version(key_id), *self.witness(key_id)):
                 page.fact("", sentence, column=0, indent=5)
+        if self.rewrapped is not None:
+            page.heading("Without the old master key")
+            for sentence in self.rewrapped.sentences(unseen(findings)):
+                page.fact("", sentence, column=0)
         page.heading("Besides")
         page.facts(self.besides())
         page.heading("Complete" if not self.gaps else "Incomplete")

@@ -18,6 +18,9 @@ MAX_KEYS = 1_000
 MAX_CONTEXTS = 10_000
 MAX_NAMES = 100
 
+OTHER_NAMES = "others"
+"""Stands for the names beyond `MAX_NAMES`."""
+
 
 class Sealer(NamedTuple):
     """The newest records of one context: their recipients are who seals in that context now."""
@@ -153,8 +156,8 @@ class Tally:
 
 
 def count_name(counter: Counter[str], name: str, number: int = 1) -> None:
-    """Count under ``name``, or under "others" if there are too many names."""
-    counter[name if name in counter or len(counter) < MAX_NAMES else "others"] += number
+    """Count under ``name``, or under `OTHER_NAMES` if there are too many names."""
+    counter[name if name in counter or len(counter) < MAX_NAMES else OTHER_NAMES] += number
 
 
 def keys_of(record: Record) -> tuple[KeyVersion, ...]:

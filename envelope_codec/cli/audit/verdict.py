@@ -9,7 +9,7 @@ from enum import Enum
 
 from envelope_codec.cli.audit.findings import Findings
 from envelope_codec.cli.audit.need import Need
-from envelope_codec.cli.audit.tally import OTHERS, OURS, Tally
+from envelope_codec.cli.audit.tally import OTHER_NAMES, OTHERS, OURS, Tally
 from envelope_codec.cli.audit.window import Part
 from envelope_codec.cli.output import plural
 from envelope_codec.cli.payloads.kind import Kind
@@ -112,7 +112,9 @@ def _gaps_in_payloads(findings: Findings) -> Iterator[str]:
     if (unreadable := sum(whole.unreadable.values()) - later) > 0:
         yield f"{plural(unreadable, 'payload')} can't be read, and may be under any key"
     for encoding, number in sorted(whole.foreign.items()):
-        if encoding not in findings.vouched:
+        if encoding == OTHER_NAMES:
+            yield f"{plural(number, 'payload')} are of more other codecs than are counted here"
+        elif encoding not in findings.vouched:
             yield (
                 f"{plural(number, 'payload')} of another codec ({encoding}) may hold an envelope: "
                 f"if none does, say --foreign {encoding}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack, closing
 from pathlib import Path
@@ -46,6 +47,7 @@ class Chapters:
         self._histories: dict[str, WorkflowHistory] = {}
         self._before: dict[str, str] = {}
         self._open_ids: list[str] = []
+        self._sealed_at = 0.0
         self.commands: list[str] = []
 
     async def seal(self, workflows: int) -> None:
@@ -65,6 +67,7 @@ class Chapters:
         waiting = workflows // 50
         with report.step("workflows") as remark:
             self._open_ids = await story.seal(self._sealing, ids, waiting=waiting, processes=PROCESSES)
+            self._sealed_at = time.time()
             remark(f"{workflows - waiting} ended, {waiting} wait; sealed by {PROCESSES} processes")
         with report.step("histories, fetched raw") as remark:
             self._histories = await story.fetch(ids)
@@ -88,7 +91,7 @@ class Chapters:
             await self._story.seal(self._moving, ids, waiting=0, processes=2)
             remark(f"{_LATER}, sealed under NEW")
         with self._report.step("wait for max_age") as remark:
-            await asyncio.sleep(max_age)
+            await asyncio.sleep(max(0, self._sealed_at + max_age + 1 - time.time()))
             remark(f"no wrapping key under OLD seals any more ({max_age:g} s here, 24 h by default)")
         names = ("--from", self._old_id, "--to", self._new_id, "--config", str(self._moving))
         await self._run("rewrap", *names, "-y")
@@ -98,6 +101,7 @@ class Chapters:
             decoded = await self._story.decode(self._restored, self._histories.values())
             _expect(decoded.number == self._payloads, f"with the backup, {decoded.number} payloads open")
             remark(f"{decoded.number:,} payloads open with NEW and what was restored")
+        await self._run(*self._gate)
 
     async def drop_old(self) -> None:
         """Take OLD out of the keystore."""
@@ -116,9 +120,9 @@ class Chapters:
             remark(f"OLD opens nothing: {type(error).__name__}: {error}")
 
     async def audit_after(self) -> None:
-        """Ask again which master keys are needed."""
+        """Ask again which master keys are needed, and whether NEW opens all that names OLD."""
         self._report.heading("5. What does the audit say now?")
-        await self._run(*self._audit, "--config", str(self._moving), saved_as="audit-after")
+        await self._run(*self._gate, saved_as="audit-after")
 
     async def open_all(self, port: int, ui: str, stack: AsyncExitStack) -> None:
         """Open everything with NEW and the keystore alone. ``stack`` ends the codec server."""
@@ -171,6 +175,12 @@ class Chapters:
     def _audit(self) -> tuple[str, ...]:
         # Nothing changes on this server, whose list is up to date at once.
         return ("audit", "--address", self._story.address, "--namespace", "default", "--wait", "1")
+
+    @property
+    def _gate(self) -> tuple[str, ...]:
+        """The audit that ends well only where OLD can go."""
+        names = ("--fail-if-needed", self._old_id, "--rewrapped-to", self._new_id)
+        return (*self._audit, *names, "--config", str(self._moving))
 
     @property
     def _first(self) -> WorkflowHistory:

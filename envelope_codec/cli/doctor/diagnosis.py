@@ -20,6 +20,7 @@ from envelope_codec.cli.doctor.keys import KeyCheck, Probe
 from envelope_codec.cli.doctor.keystore import KeystoreProbe, probe_keystore
 from envelope_codec.cli.doctor.keystore_findings import keystore_findings
 from envelope_codec.cli.doctor.recipients import Recipients, count_recipients, recipient_findings
+from envelope_codec.cli.doctor.sharing_findings import sharing_findings
 from envelope_codec.cli.doctor.store_findings import store_findings
 from envelope_codec.cli.doctor.stores import StoreProbe, probe_stores
 from envelope_codec.cli.doctor.survey import Survey
@@ -103,7 +104,7 @@ async def diagnose(request: Request, deadline: Deadline, calls: Calls, words: Pr
             await check.prove(probe, list(survey.records), deadline)
     findings += [*key_findings(probes, config, purpose), *issuers]
     recipients = count_recipients(probes, surveys.values(), config)
-    findings += recipient_findings(recipients)
+    findings += [*recipient_findings(recipients), *sharing_findings(probes, config)]
     if isinstance(read, ServerFailed) and request.connection is not None:
         findings.append(server_finding(read, request.connection))
     for survey in surveys.values():

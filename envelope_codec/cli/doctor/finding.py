@@ -49,6 +49,7 @@ class Code(str, Enum):
     keystore_unavailable = "keystore-unavailable"
     keystore_rows_unread = "keystore-rows-unread"
     keystore_rows_malformed = "keystore-rows-malformed"
+    sharing_policy = "sharing-policy"
     keystore_of_others = "keystore-of-others"
     keystore_backup_unusable = "keystore-backup-unusable"
     keystore_backup_lacks_rows = "keystore-backup-lacks-rows"

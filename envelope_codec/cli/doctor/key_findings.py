@@ -11,7 +11,11 @@ from envelope_codec.config import EnvelopeConfig
 from envelope_codec.envelope import Purpose
 from envelope_codec.errors import EnvelopeError, KeyDenied, KmsUnavailable
 
-_PURPOSES = {Purpose.WRAPPING_KEY: "wrapping-key", Purpose.DATA_KEY: "data-key"}
+_PURPOSES = {
+    Purpose.WRAPPING_KEY: "wrapping-key",
+    Purpose.DATA_KEY: "data-key",
+    Purpose.SHARED_WRAPPING_KEY: "shared-wrapping-key",
+}
 
 
 def key_findings(probes: Sequence[Probe], config: EnvelopeConfig, purpose: Purpose) -> Iterator[Finding]:

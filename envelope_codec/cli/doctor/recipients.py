@@ -94,6 +94,6 @@ def _newest(survey: Survey) -> Record | None:
     keys = [
         record
         for record in survey.records
-        if record.purpose is Purpose.WRAPPING_KEY and record.namespace == survey.namespace
+        if record.purpose is not Purpose.DATA_KEY and record.namespace == survey.namespace
     ]
     return max(keys, key=lambda record: record.created, default=None)

@@ -63,7 +63,10 @@ def opening_keys(config: EnvelopeConfig, namespace: str) -> list[ConfiguredKey]:
 
 def purpose_of(config: EnvelopeConfig) -> Purpose:
     """Return the purpose of new records. The KMS gets it in its context, so that a policy may require it."""
-    return Purpose.DATA_KEY if config.wrapping == "direct" else Purpose.WRAPPING_KEY
+    if config.wrapping == "direct":
+        return Purpose.DATA_KEY
+    shares = config.share_wrapping_keys and config.verify_wraps
+    return Purpose.SHARED_WRAPPING_KEY if shares else Purpose.WRAPPING_KEY
 
 
 def _keys_of(config: EnvelopeConfig, namespace: str, entry: str | None) -> list[ConfiguredKey]:

@@ -32,6 +32,7 @@ from envelope_codec.keystore_role import Operation, Role, TryableKeystore
 _ROLES = {
     Role.open: "those that only open: the codec server, and workers with sealing = false",
     Role.seal: "workers that seal",
+    Role.share: "workers that seal with shared wrapping keys",
     Role.export: "keystore export, and doctor",
     Role.rewrap: "rewrap, audit --import and keystore import",
 }

@@ -60,4 +60,6 @@ async def try_operations(keystore: Tried) -> Trial:
 
 def configured_role(config: EnvelopeConfig) -> Role:
     """Return the role of a process with this configuration. In direct mode nothing is published."""
-    return Role.seal if config.sealing and config.wrapping != "direct" else Role.open
+    if not config.sealing or config.wrapping == "direct":
+        return Role.open
+    return Role.share if config.share_wrapping_keys and config.verify_wraps else Role.seal

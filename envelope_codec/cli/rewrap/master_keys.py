@@ -6,16 +6,17 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 
 from envelope_codec._frames import frameless
+from envelope_codec.cli.keys.row_opening import accepts, readers_of, unwrap_row
 from envelope_codec.cli.rewrap.steps import KeyIds
 from envelope_codec.config import EnvelopeConfig
-from envelope_codec.envelope import Recipient, unlock_head
-from envelope_codec.errors import ConfigurationError, EnvelopeError, KeyNotConfigured
+from envelope_codec.envelope import Recipient
+from envelope_codec.errors import ConfigurationError, EnvelopeError
 from envelope_codec.keys.calls import translate_error
 from envelope_codec.keys.draft import Draft
 from envelope_codec.keys.key_sets import KeySets, ListedKey, keys_of_entry, list_keys
 from envelope_codec.keys.keyset import KeySet, pick_decisive
 from envelope_codec.keystore_row import KeystoreRow
-from envelope_codec.kms import MasterKey, WrappedSecret, master_key, unwrap_with
+from envelope_codec.kms import MasterKey, master_key
 
 _SAME = "--to: names the same master key as --from, or a replica of it"
 
@@ -61,8 +62,8 @@ class MasterKeys:
             EnvelopeError: the KMS did not answer, or refused.
         """
         for key_id in set(key_ids) - self._learnt:
-            is_old = key_id == self._old.key_id or _accepts(self._old, key_id)
-            is_new = key_id == self._new.key_id or _accepts(self._new, key_id)
+            is_old = key_id == self._old.key_id or accepts(self._old, key_id)
+            is_new = key_id == self._new.key_id or accepts(self._new, key_id)
             if is_old and is_new:
                 raise ConfigurationError(_SAME)
             self._learnt.add(key_id)
@@ -80,9 +81,9 @@ class MasterKeys:
             EnvelopeError: no reader of the row's namespace can do it.
         """
         errors: list[EnvelopeError] = []
-        for reader in self._readers(row, recipient):
+        for reader in readers_of(self._opening, row, recipient):
             try:
-                _unwrap(reader, row, recipient)
+                unwrap_row(reader, row, recipient)
                 return
             except EnvelopeError as error:
                 errors.append(error)
@@ -95,7 +96,7 @@ class MasterKeys:
         Raises:
             EnvelopeError: its ``operation`` says what failed: ``unwrap`` of ``recipient``, ``wrap``, or ``prove``.
         """
-        self._readers(row, recipient)
+        readers_of(self._opening, row, recipient)
         made = self._rewrapped(row, recipient)
         try:
             self.prove(row, made)
@@ -132,7 +133,7 @@ class MasterKeys:
 
     def _rewrapped(self, row: KeystoreRow, recipient: Recipient) -> Recipient:
         """Have the old master key unwrap ``recipient``, check the id, and have the new one wrap it."""
-        secret = _unwrap(self._old, row, recipient)
+        secret = unwrap_row(self._old, row, recipient)
         try:
             made = self._new.wrap(secret, row.kms_context)
         except Exception as error:
@@ -146,18 +147,6 @@ class MasterKeys:
 
     def _with_new(self, key_id: str, is_new: bool) -> frozenset[str]:
         return self.ids.new | {key_id} if is_new else self.ids.new
-
-    def _readers(self, row: KeystoreRow, recipient: Recipient) -> list[MasterKey]:
-        """List the master keys of the row's namespace that take this recipient for their own.
-
-        Raises:
-            KeyNotConfigured: there are none.
-        """
-        keys = self._opening(row.namespace)
-        readers = [one for one in keys.opening(recipient.key_id) if _accepts(one, recipient.key_id)] if keys else []
-        if not readers:
-            raise KeyNotConfigured("the master key is not configured for the row's namespace", operation="unwrap")
-        return readers
 
 
 def load_master_keys(config: EnvelopeConfig, old: str, new: str) -> MasterKeys:
@@ -185,27 +174,3 @@ def _sealing_with(old: MasterKey, listed: Iterable[ListedKey], made: Mapping[str
     """List the settings by which ``old`` still wraps, as far as that is known without asking a KMS."""
     sealing = ((one.setting, one.given) for one in listed if one.seals)
     return [setting for setting, given in sealing if isinstance(given, str) and made[given].key_id == old.key_id]
-
-
-def _accepts(master: MasterKey, key_id: str) -> bool:
-    try:
-        return master.accepts(key_id)
-    except Exception as error:
-        failure = translate_error(error, "unwrap", master)
-    raise failure
-
-
-def _unwrap(master: MasterKey, row: KeystoreRow, recipient: Recipient) -> bytes:
-    """Return the secret, once it has led to the row's id."""
-    secret = b""
-    wrapped = WrappedSecret(recipient.key_id, recipient.key_version, recipient.ciphertext)
-    try:
-        secret = unwrap_with(master, wrapped, row.kms_context).secret
-        unlock_head(row.head, row.id, secret)
-        return secret
-    except Exception as error:
-        failure = translate_error(error, "unwrap", master)
-        failure.operation = "unwrap"
-    finally:
-        secret = b""
-    raise failure

@@ -5,21 +5,21 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from envelope_codec.envelope import NAMESPACE, Purpose
-from envelope_codec.errors import KeyDenied, KmsUnavailable
+from envelope_codec.errors import KeyDenied, KeyNotConfigured, KmsUnavailable
 from envelope_codec.keys.draft import Draft
 from envelope_codec.keys.keyset import KeySet
 from envelope_codec.keys.sealing_key import SealingKey
 from envelope_codec.keystore_change import publish
-from envelope_codec.keystore_row import KeystoreRow, make_tag, row_key
-from envelope_codec.keystore_sharing import Shared, make_slot
-from envelope_codec.kms import MasterKey
+from envelope_codec.keystore_row import KeystoreRow, make_tag, parse_row, row_key
+from envelope_codec.keystore_sharing import Shared, is_slot, make_slot
+from envelope_codec.kms import MasterKey, WrappedSecret
 from envelope_codec.testing import FakeKeystore, FakeKms, ManualClock
 from tests.support.forked_child import in_child
 from tests.support.keyring_on_fakes import LEASE, LIMITS, MAX_AGE, Jobs, Policy, Ring
@@ -300,6 +300,72 @@ async def test_where_a_policy_allows_no_shared_keys_one_of_its_own_seals() -> No
     assert key.record.purpose is Purpose.WRAPPING_KEY
 
 
+class Unshared(FakeKms):
+    """Whose policy lets nobody here make shared wrapping keys, while it lets them unwrap some."""
+
+    def wrap(self, secret: bytes, context: Mapping[str, str]) -> WrappedSecret:
+        if self.wraps and SHARED_PURPOSE in context.items():
+            raise KeyDenied("permission to use the key is missing", operation="wrap", key_id=self.key_id)
+        return super().wrap(secret, context)
+
+
+async def test_where_a_policy_allows_to_adopt_and_not_to_make_shared_keys_one_of_its_own_seals() -> None:
+    fleet = Fleet(Unshared())
+    member = fleet.member()
+    assert (await member.seal()).record.purpose is Purpose.WRAPPING_KEY
+    assert member.events.of("share").count("NotShared") == 1
+
+
+async def test_a_key_that_this_configuration_could_not_open_again_is_not_adopted() -> None:
+    fleet = Fleet()
+    theirs = FakeKms()
+    scope = ("default", KeySet(theirs))
+    opening = KeySet(fleet.kms, (), (theirs,))
+    first = fleet.member(opening_key_sets=lambda namespace: opening)
+    await first.finish(first.keyring.sealing_key(scope))
+    second = fleet.member()
+    with pytest.raises(KeyNotConfigured):
+        await second.finish(second.keyring.sealing_key(scope))
+
+
+@pytest.mark.parametrize("number", [1, 2], ids=["for the authentication record", "for the shared key"])
+async def test_one_lost_answer_of_the_kms_is_no_reason_to_give_sharing_up(number: int) -> None:
+    fleet = Fleet()
+    first = fleet.member()
+    await first.seal()
+    calls: list[str] = []
+
+    def lose(operation: str) -> None:
+        calls.append(operation)
+        if len(calls) == number:
+            raise KmsUnavailable("the KMS did not answer")
+
+    fleet.kms.before_call = lose
+    assert await same(first, fleet.member())
+
+
+class Quicker(FakeKeystore):
+    """Where somebody gives a row another recipient before its writer comes."""
+
+    async def put(self, key: bytes, data: bytes, revision: str | None) -> str:
+        if revision is None and not is_slot(data) and key not in self.kept:
+            row = parse_row(key, data)
+            other = replace(row.verified[0], key_id="fakekms://new")
+            self.kept[key] = replace(row, verified=(other,), tag=b"").serialize(), "quicker"
+        return await super().put(key, data, revision)
+
+
+async def test_the_row_of_a_key_that_others_have_changed_gets_no_tag() -> None:
+    fleet = Fleet()
+    quicker = Quicker()
+    quicker.kept = fleet.keystore.kept
+    key = await fleet.member(keystore=quicker).seal()
+    row = fleet.rows.row(key.record)
+    assert row is not None
+    assert len(row.verified) == 2
+    assert not row.tag
+
+
 async def test_a_key_that_lacks_a_recipient_gets_no_slot() -> None:
     one, two = FakeKms(), FakeKms()
     fleet = Fleet(one, two)
@@ -366,6 +432,31 @@ async def test_no_older_key_is_gone_back_to() -> None:
     fleet.kms.denied = False
     fleet.clock.advance(10)
     assert (await member.seal()).record.id != old.id
+
+
+async def test_what_was_seen_before_a_younger_key_came_into_use_is_not_gone_back_to() -> None:
+    """The slot is being read, and meanwhile this process is told to renew."""
+    fleet = Fleet()
+    first, second = fleet.member(), fleet.member()
+    await first.seal()
+    await second.seal()
+    fleet.clock.advance(1)
+    await first.finish(first.keyring.renew())
+    fleet.clock.advance(1)
+    gets: list[str] = []
+
+    def meanwhile(operation: str) -> None:
+        gets.append(operation)
+        if gets == ["get", "get"]:
+            thread = threading.Thread(target=lambda: asyncio.run(second.keyring.renew()))
+            thread.start()
+            thread.join()
+
+    fleet.keystore.before_call = meanwhile
+    second.keyring._lookout.watch(["default"])  # type: ignore[union-attr]
+    fleet.keystore.before_call = lambda operation: None
+    assert len(gets) > 2
+    assert (await second.seal()).record.id == (await fleet.member().seal()).record.id
 
 
 async def test_renewing_makes_a_new_key_whatever_the_slot_names() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from envelope_codec.cli.audit.findings import Findings
-from envelope_codec.cli.audit.tally import Tally
+from envelope_codec.cli.audit.tally import OTHER_NAMES, Tally
 from envelope_codec.cli.audit.verdict import State, Verdict, date_text, find_gaps, judge_key, unseen
 from envelope_codec.envelope import Purpose
 from tests.support.audit_findings import CLOSE, DAY, findings, found
@@ -110,6 +110,12 @@ def test_references_into_datastores_that_were_read_are_no_gap() -> None:
 def test_what_a_user_vouches_for_is_no_gap() -> None:
     of = findings(found("a", NEW), Tally(foreign=Counter({"binary/zlib": 7})), vouched=frozenset({"binary/zlib"}))
     assert verdict(of).state is State.not_needed
+
+
+def test_nobody_vouches_for_encodings_beyond_those_that_are_counted() -> None:
+    of = findings(found("a", NEW), Tally(foreign=Counter({OTHER_NAMES: 7})), vouched=frozenset({OTHER_NAMES}))
+    assert verdict(of).state is State.unknown
+    assert "more other codecs than are counted" in verdict(of).sentences[1]
 
 
 def test_each_gap_says_how_much_and_what_to_do() -> None:

@@ -21,6 +21,7 @@ from envelope_codec.cli.keys.call import Calls, Deadline
 from envelope_codec.cli.logs import quiet_logs
 from envelope_codec.keystore import Kept
 from envelope_codec.keystore_change import publish
+from envelope_codec.keystore_sharing import make_slot
 from envelope_codec.testing import FakeKeystore, FakeKms
 from tests.support.keyring_on_fakes import wrapped_by
 
@@ -103,6 +104,12 @@ async def test_rows_that_are_none_are_counted() -> None:
     told = await tell(keystore)
     assert told.codes == [(Code.keystore_rows_malformed, Level.problem)]
     assert told.finding.text.startswith("1 of the 3 rows")
+
+
+async def test_active_slots_are_no_rows_that_are_none() -> None:
+    keystore = with_rows(2)
+    keystore.kept[bytes(32)] = make_slot(bytes(32)), "1"
+    assert (await tell(keystore)).codes == []
 
 
 async def test_a_role_that_may_not_list_is_told_so_and_no_more() -> None:

@@ -13,13 +13,15 @@ from envelope_codec.keystore_client import KeystoreClient
 from envelope_codec.keystore_role import Operation, Role
 from envelope_codec.testing import FakeKeystore, FakeKms
 
+SHARING = {"keystore": FakeKeystore(), "share_wrapping_keys": True, "keystore_auth": "ab" * 32}
+
 
 @pytest.mark.parametrize(
     ("refused", "lacking"),
     [
         (set(), set()),
-        ({"check"}, {Role.seal, Role.rewrap}),
-        ({"put"}, {Role.rewrap}),
+        ({"check"}, {Role.seal, Role.share, Role.rewrap}),
+        ({"put"}, {Role.share, Role.rewrap}),
         ({"rows"}, {Role.export, Role.rewrap}),
         ({"get"}, set(Role)),
     ],
@@ -63,7 +65,14 @@ async def test_a_keystore_that_does_not_compare_is_told() -> None:
 
 @pytest.mark.parametrize(
     ("settings", "role"),
-    [({}, Role.seal), ({"sealing": False}, Role.open), ({"wrapping": "direct"}, Role.open)],
+    [
+        ({}, Role.seal),
+        ({"sealing": False}, Role.open),
+        ({"wrapping": "direct"}, Role.open),
+        (SHARING, Role.share),
+        ({**SHARING, "verify_wraps": False}, Role.seal),
+        ({**SHARING, "sealing": False}, Role.open),
+    ],
 )
 def test_the_role_is_what_the_configuration_makes_of_a_process(settings: dict[str, Any], role: Role) -> None:
     assert configured_role(EnvelopeConfig(key=FakeKms("fakekms://k"), **settings)) is role

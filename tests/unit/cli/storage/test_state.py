@@ -9,6 +9,9 @@ import pytest
 from envelope_codec import ConfigurationError
 from envelope_codec.cli.storage.state import Run, State
 
+OF_EARLIER_RELEASE = '{"format": "envelope-codec/storage-gc-1", "server": "server"}\n'
+"""It did not look into JSON of the server's own workflows, so that what they refer to would be deleted."""
+
 ONE, OTHER = Run("n", "w", "r1"), Run("n", "w \n\"'", "r2")
 
 
@@ -51,7 +54,10 @@ def test_forgets_what_the_server_has_no_longer(path: Path) -> None:
         assert state.ids(ONE) == ["c"]
 
 
-@pytest.mark.parametrize("content", ["text\n", "{}\n", '{"format": "envelope-codec/storage-gc-1", "server": "x"}\n'])
+@pytest.mark.parametrize(
+    "content",
+    ["text\n", "{}\n", '{"format": "envelope-codec/storage-gc-state-2", "server": "x"}\n', OF_EARLIER_RELEASE],
+)
 def test_a_file_of_something_else_is_left_alone(path: Path, content: str) -> None:
     path.write_text(content)
     with pytest.raises(ConfigurationError, match="no state of storage gc for this server"), State(path, "server"):
