@@ -27,7 +27,7 @@ from envelope_codec.cli.rewrap.steps import (
     Steps,
     Write,
 )
-from envelope_codec.cli.rewrap.survey import Survey
+from envelope_codec.cli.rewrap.survey import WHOLE, Span, Survey
 from envelope_codec.cli.row_batches import Rows
 from envelope_codec.errors import EnvelopeError, StoreUnavailable
 from envelope_codec.keystore import RowConflict
@@ -83,15 +83,17 @@ class Run:
         youngest_safe: float,
         namespaces: frozenset[str] = frozenset(),
         is_kept: IsKept | None = None,
+        span: Span = WHOLE,
         *,
         is_last: bool = False,
     ) -> Survey:
-        """Look at all rows, or at those of ``namespaces`` alone. Write nothing.
+        """Look at the rows of ``span``, or at those of ``namespaces`` alone. Write nothing.
 
         Args:
             youngest_safe: Unix seconds; a wrapping key that was made later may still seal.
             namespaces: whose rows count; empty for all.
             is_kept: says what the backup has.
+            span: which row keys. The rows of one span after the other can be worked on apart, also by other processes.
             is_last: what was written here, and is there as it was read back, counts as done without another look.
 
         Raises:
@@ -99,7 +101,9 @@ class Run:
         """
         survey = Survey(youngest_safe, self._masters.calls_to_move)
         self._progress.expect("reading the keystore", None)
-        async for kept in self._keystore.rows():
+        async for kept in self._keystore.rows(span.after):
+            if span.last is not None and kept.key > span.last:
+                break
             self._progress.advance()
             if is_last and self._written.get(kept.key) == kept.revision:
                 survey.rows += 1

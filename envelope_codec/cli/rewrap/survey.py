@@ -4,9 +4,25 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from envelope_codec.cli.rewrap.steps import IsKept, KeyIds, under
 from envelope_codec.keystore_row import KeystoreRow
+
+
+class Span(NamedTuple):
+    """Some of the keystore's rows: those whose keys lie between two others.
+
+    Attributes:
+        after: what all keys are greater than; empty for all.
+        last: what no key is greater than; None for all.
+    """
+
+    after: bytes = b""
+    last: bytes | None = None
+
+
+WHOLE = Span()
 
 
 @dataclass
