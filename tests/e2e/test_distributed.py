@@ -55,7 +55,7 @@ async def test_with_a_killed_worker_the_closed_totals_are_those_of_one_machine(
         client = await place.connect(plugin)
         await make_workflows(client, CLOSED, OPEN)
         await until_listed(client, "ExecutionStatus = 'Terminated'", CLOSED)
-    options = ("--wait", "1", "--at-once", "1", "--rate", "80", "--takeover", "2")
+    options = ("--wait", "1", "--at-once", "1", "--rate", "60", "--takeover", "2")
     outcome = await audit_meanwhile(place, OPEN, *options)
     distributed, local = outcome.distributed, outcome.local
     assert outcome.attempts > 1, "the killed worker's window was taken over"

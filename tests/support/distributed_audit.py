@@ -183,6 +183,7 @@ async def audit_meanwhile(place: Place, open_ones: int, *options: str) -> Outcom
                 status, printed, complained = await audit
                 ended = time.monotonic()
             assert status == 0, complained
+            assert [worker.stop() for worker in workers if worker.pid != killed] == [0, 0], "they end in good order"
     distributed = json.loads(printed)
     begun_locally = time.monotonic()
     status, printed, complained = await command(
