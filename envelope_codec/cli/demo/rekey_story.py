@@ -154,7 +154,8 @@ class Story:
             async with self._worker(client):
                 handles = [client.get_workflow_handle(one, result_type=str) for one in ids]
                 await asyncio.gather(*(one.signal(Ship.receive, "Ada") for one in handles))
-                return await asyncio.gather(*(one.result() for one in handles))
+                results: list[str] = await asyncio.gather(*(one.result() for one in handles))
+                return results
 
     async def fail_to_open(self, settings: Path, history: WorkflowHistory) -> tuple[EnvelopeError, list[str]]:
         """Open a history that must not open. Return the error, and what the log says of it."""
