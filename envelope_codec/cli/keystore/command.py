@@ -52,7 +52,7 @@ def ddl(
     ] = None,
     config: ConfigOption = None,
 ) -> None:
-    """Print what makes the table, and what grants each role its permissions.
+    """Print what makes the table, and what each role is granted.
 
     A keystore without a table has the latter alone. No server is asked, and nothing is run.
     """
