@@ -22,7 +22,7 @@ from envelope_codec.keystore_sharing import MOST_AHEAD, Shared, auth_head, auth_
 from envelope_codec.kms import MasterKey, WrappedSecret
 from envelope_codec.testing import FakeKeystore, FakeKms, ManualClock
 from tests.support.forked_child import in_child
-from tests.support.keyring_on_fakes import LEASE, LIMITS, MAX_AGE, Jobs, Policy, Ring
+from tests.support.keyring_on_fakes import GRACE, LEASE, LIMITS, MAX_AGE, Jobs, Policy, Ring
 from tests.support.rows_on_fake import FakeRows
 
 SHARED_PURPOSE = ("envelope-codec:purpose", "shared-wrapping-key")
@@ -149,6 +149,19 @@ async def test_adopted_while_the_first_master_key_is_down_the_second_vouches() -
     await first.seal()
     one.down = True
     assert await same(fleet.member(), first)
+
+
+@pytest.mark.parametrize("fault", ["down", "denied"])
+async def test_of_several_master_keys_each_vouches_for_an_adopted_key(fault: str) -> None:
+    one, two = FakeKms(), FakeKms()
+    fleet = Fleet(one, two)
+    first, second = fleet.member(), fleet.member()
+    key = await first.seal()
+    assert await same(first, second)
+    setattr(one, fault, True)
+    for _ in range(round((GRACE + 2 * LEASE) / 30)):
+        fleet.clock.advance(30)
+        assert {(await member.seal()).record.id for member in (first, second)} == {key.record.id}
 
 
 async def test_namespaces_and_key_sets_have_slots_of_their_own() -> None:
