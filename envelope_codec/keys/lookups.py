@@ -17,7 +17,7 @@ from envelope_codec.keys.row_source import RowSource
 from envelope_codec.keystore_row import KeystoreRow, MalformedRow, parse_row, row_key
 from envelope_codec.observe import Event, logger, report
 
-_REMEMBERED = 4_096  # rows: each may take 64 KiB
+_REMEMBERED = 1_024  # rows: each may take 64 KiB, and whoever writes to the keystore may have made all so long
 
 
 class Answer(NamedTuple):
