@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import Any
 
-from envelope_codec.keys.calls import _THREADS, _URGENT_THREADS
+from envelope_codec.keys.calls import Threads
 
 _EPOCH = 1_700_000_000.0
 
@@ -77,7 +77,7 @@ class SimulatedThreads:
     def __init__(self, loop: SimulatedLoop, latency: Callable[[], float]) -> None:
         self._loop = loop
         self._latency = latency
-        self._free = _THREADS + _URGENT_THREADS
+        self._free = Threads.GENERAL.value + Threads.URGENT.value
         self._queue: deque[Callable[[], None]] = deque()
         self._calls = 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 from envelope_codec.envelope import Record, build_record
-from envelope_codec.errors import EnvelopeError, MalformedEnvelope
+from envelope_codec.errors import EnvelopeError, KmsUnavailable, MalformedEnvelope
 from envelope_codec.keys.active_slot import ActiveSlot
 from envelope_codec.keys.keyset import KeySet, pick_decisive
 from envelope_codec.keystore_sharing import auth_head, auth_row_key
@@ -53,6 +53,8 @@ class AuthKeys:
                     keys.append(self._opens(record))
             except EnvelopeError as error:
                 errors.append(error.fresh())
+                if not isinstance(error, KmsUnavailable):  # the row may be mended: it is read again
+                    self._records.pop((head, record_id), None)
         if errors and not keys:
             raise pick_decisive(errors, "open")
         return keys
@@ -70,6 +72,6 @@ class AuthKeys:
         except MalformedEnvelope:  # a row may have more than fits into a record
             return None
         if len(self._records) >= _REMEMBERED:
-            self._records.pop(next(iter(self._records)))
+            self._records.clear()  # in one step, since other threads do the same
         self._records[head, record_id] = record
         return record

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, TypeVar
 
 from envelope_codec._backoff import Backoff, shorten
@@ -23,9 +24,25 @@ from envelope_codec.provider.meanings import FAULT, THROTTLED
 
 T = TypeVar("T")
 
-_THREADS = 32
-_URGENT_THREADS = 4
 _BACKOFF = Backoff(0.1, 5.0)
+
+
+class Threads(Enum):
+    """Threads of a sort of flights, and how many. Each sort has its own, so that it does not delay the others."""
+
+    GENERAL = 32
+    """Of one caller or record each: there may be a flood of them."""
+
+    URGENT = 4
+    """Many callers wait for each, and it asks a KMS alone."""
+
+    KEYSTORE = 8
+    """Many callers wait for each, and it asks a keystore too, which may be slow while the KMS is quick."""
+
+    @property
+    def urgent(self) -> bool:
+        """Whether many callers wait for each flight."""
+        return self is not Threads.GENERAL
 
 
 @dataclass
@@ -80,7 +97,7 @@ class KmsCalls:
         self.closed = False
         self._flying: set[Flight[Any]] = set()
         self._spawn = spawn
-        self._pools: dict[bool, ThreadPoolExecutor] = {}
+        self._pools: dict[Threads, ThreadPoolExecutor] = {}
         # By identity: a provider's object may have no hash.
         self._breakers: dict[int, tuple[MasterKey, Breaker]] = {}
         self._turns: dict[int, Turns] = {}  # of master keys that have a breaker, which holds them
@@ -138,11 +155,10 @@ class KmsCalls:
             raise failure
         return result[0]
 
-    def fly(self, flight: Flight[T], landed: Callable[[], object], *, urgent: bool = False) -> None:
-        """Run ``flight`` to its outcome. Call ``landed`` under the lock then, before waiters get the outcome.
+    def fly(self, flight: Flight[T], landed: Callable[[], object], *, threads: Threads = Threads.GENERAL) -> None:
+        """Run ``flight`` to its outcome, in these threads.
 
-        Urgent flights have threads of their own: many callers wait for them, and a flood of records must not
-        delay them.
+        Call ``landed`` under the lock then, before waiters get the outcome.
         """
         with self.lock:
             if self.closed:
@@ -154,7 +170,7 @@ class KmsCalls:
         if failed:
             flight.fail(keyring_closed())
         else:
-            self._launch(flight, landed, urgent)
+            self._launch(flight, landed, threads)
 
     def backoff(self, failures: int) -> float:
         """Return the seconds to wait after so many failures in a row."""
@@ -185,12 +201,14 @@ class KmsCalls:
         attempt: _Attempt | None = getattr(self._here, "attempt", None)
         return attempt or _Attempt(urgent=True)
 
-    def _launch(self, flight: Flight[T], landed: Callable[[], object], urgent: bool, turn: Turns | None = None) -> None:
+    def _launch(
+        self, flight: Flight[T], landed: Callable[[], object], threads: Threads, turn: Turns | None = None
+    ) -> None:
         def attempt() -> None:
             outer = getattr(self._here, "attempt", None)
-            self._here.attempt = _Attempt(urgent, turn)
+            self._here.attempt = _Attempt(threads.urgent, turn)
             try:
-                self._attempt(flight, landed, urgent)
+                self._attempt(flight, landed, threads)
             finally:
                 self._here.attempt = outer
 
@@ -198,21 +216,20 @@ class KmsCalls:
             if self._spawn is not None:
                 self._spawn(attempt)
             else:
-                self._pool(urgent).submit(attempt)
+                self._pool(threads).submit(attempt)
         except RuntimeError:  # the interpreter is shutting down, or `close` was faster
             self._land(flight, landed)
             flight.fail(keyring_closed())
 
-    def _pool(self, urgent: bool) -> ThreadPoolExecutor:
+    def _pool(self, threads: Threads) -> ThreadPoolExecutor:
         with self.lock:
             if self.closed:
                 raise RuntimeError("closed")
-            if urgent not in self._pools:
-                threads = _URGENT_THREADS if urgent else _THREADS
-                self._pools[urgent] = ThreadPoolExecutor(threads, thread_name_prefix="envelope-codec-kms")
-            return self._pools[urgent]
+            if threads not in self._pools:
+                self._pools[threads] = ThreadPoolExecutor(threads.value, thread_name_prefix="envelope-codec-kms")
+            return self._pools[threads]
 
-    def _attempt(self, flight: Flight[T], landed: Callable[[], object], urgent: bool) -> None:
+    def _attempt(self, flight: Flight[T], landed: Callable[[], object], threads: Threads) -> None:
         failure: EnvelopeError
         try:
             if self.closed:
@@ -227,13 +244,13 @@ class KmsCalls:
             self._land(flight, landed)
             flight.finish(result)
             return
-        if not self._again(flight, landed, urgent, failure):
+        if not self._again(flight, landed, threads, failure):
             flight.fail(failure)
 
-    def _again(self, flight: Flight[T], landed: Callable[[], object], urgent: bool, failure: EnvelopeError) -> bool:
+    def _again(self, flight: Flight[T], landed: Callable[[], object], threads: Threads, failure: EnvelopeError) -> bool:
         """Schedule another attempt, or land. Return whether there is another."""
         attempt = self._attempt_here()
-        turns = None if urgent else attempt.waits_for
+        turns = None if threads.urgent else attempt.waits_for
         with self.lock:
             flight.failures += 1
             flight.last_error = failure.fresh()
@@ -243,7 +260,7 @@ class KmsCalls:
                     if turns is not None:
                         turns.join(self._waiting(flight, landed, attempt, turns, failure), again=attempt.turn is turns)
                     else:
-                        flight.timer = self.clock.call_later(delay, lambda: self._launch(flight, landed, urgent))
+                        flight.timer = self.clock.call_later(delay, lambda: self._launch(flight, landed, threads))
                     return True
                 except RuntimeError as error:  # no thread for timers: callers are told, and may try again
                     logger.error("a timer can't be started: %s", error)
@@ -271,7 +288,7 @@ class KmsCalls:
         return Waiting(
             attempt.namespace,
             drop=drop,
-            begin=lambda: self._launch(flight, landed, False, turns),
+            begin=lambda: self._launch(flight, landed, Threads.GENERAL, turns),
             give_up=lambda: flight.fail(failure),
         )
 

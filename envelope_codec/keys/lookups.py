@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Future
 from typing import NamedTuple
 
+from envelope_codec._frames import text_of
 from envelope_codec.envelope import Purpose, Record
 from envelope_codec.errors import EnvelopeError, StoreRefused, StoreUnavailable
 from envelope_codec.keys.brief_cache import BriefCache
@@ -14,9 +15,9 @@ from envelope_codec.keys.limits import Limits
 from envelope_codec.keys.lookup_turns import LookupTurns
 from envelope_codec.keys.row_source import RowSource
 from envelope_codec.keystore_row import KeystoreRow, MalformedRow, parse_row, row_key
-from envelope_codec.observe import Event, report
+from envelope_codec.observe import Event, logger, report
 
-_REMEMBERED = 4_096  # rows: each may take 64 KiB
+_REMEMBERED = 1_024  # rows: each may take 64 KiB, and whoever writes to the keystore may have made all so long
 
 
 class Answer(NamedTuple):
@@ -59,8 +60,22 @@ class Lookups:
         """
         if self._source is None or not self.cover(record):
             return None
-        answer = self._answer(row_key(record), self._source, record)
+        key = row_key(record)
+        with self._calls.lock:
+            answer = self._answers.get(key)
+        if answer is None:
+            answer = self._in_turn(key, self._source, record)
         return answer.row if answer.row is not None and answer.row.belongs_to(record) else None
+
+    def _in_turn(self, key: bytes, source: RowSource, record: Record) -> Answer:
+        """Return what the keystore has under ``key``. Whoever waits for another's lookup takes a turn as well.
+
+        For that is a thread that waits for the keystore, and whoever can write to Temporal can spell one record anyhow.
+        """
+        with self._turns.turn() as taken:
+            if not taken:
+                raise keystore_unavailable("the keystore is slow, and others wait for it", "open")
+            return self._answer(key, source, record)
 
     def _answer(self, key: bytes, source: RowSource, record: Record) -> Answer:
         """Return what the keystore has under ``key``: what it last said, or what a lookup says."""
@@ -78,10 +93,14 @@ class Lookups:
 
     def _end(self, key: bytes, lookup: Future[Answer], source: RowSource, record: Record) -> None:
         """Look up a row, and tell all who wait for that."""
+        failure: EnvelopeError
         try:
             answer = self._ask(key, source, record)
         except EnvelopeError as error:
             failure = error
+        except BaseException as error:  # a keystore may hand out anything; those who wait must hear of it
+            logger.error("the keystore failed unexpectedly at lookup: %s", text_of(error))
+            failure = keystore_unavailable("the keystore failed unexpectedly", "open")
         else:
             with self._calls.lock:
                 self._answers[key] = answer
@@ -93,12 +112,6 @@ class Lookups:
         lookup.set_exception(failure)
 
     def _ask(self, key: bytes, source: RowSource, record: Record) -> Answer:
-        with self._turns.turn() as taken:
-            if not taken:
-                raise keystore_unavailable("the keystore is slow, and others wait for it", "open")
-            return self._ask_in_turn(key, source, record)
-
-    def _ask_in_turn(self, key: bytes, source: RowSource, record: Record) -> Answer:
         if self._reach.is_out:
             raise keystore_unavailable("the keystore has not answered lately", "open")
         try:

@@ -9,7 +9,7 @@ from functools import partial
 
 from envelope_codec.envelope import MAX_RECIPIENTS, Recipient, Record
 from envelope_codec.errors import EnvelopeError, KeyNotConfigured, KmsUnavailable
-from envelope_codec.keys.calls import KmsCalls, keyring_closed
+from envelope_codec.keys.calls import KmsCalls, Threads, keyring_closed
 from envelope_codec.keys.decisions import opens
 from envelope_codec.keys.flight import Flight
 from envelope_codec.keys.inquiry import Inquiry, Refusals, log_unconfigured
@@ -280,7 +280,7 @@ class OpeningKeys:
             if self._calls.breaker(master).take_probe(self._clock.monotonic()):
                 inquiry = self._inquiry(record, self._key_sets(record.namespace), {})
                 probe = partial(self._ask_one, record, inquiry, recipient, master)
-                self._calls.fly(Flight(probe), lambda: None, urgent=True)
+                self._calls.fly(Flight(probe), lambda: None, threads=Threads.URGENT)
 
     def _kept(self, record: Record, reference: bytes, inquiry: Inquiry) -> bytes | None:
         """Return the key, if it is at hand by now: another record has renewed the lease for all since the last attempt.

@@ -35,6 +35,11 @@ class Publication:
         self._reach = KeystoreReach(calls, "publish")
         self._queue = PublicationQueue(calls, self._write)
 
+    @property
+    def asks_keystore(self) -> bool:
+        """Whether there is a keystore, which a thread waits for when it publishes."""
+        return self._source is not None
+
     def check(self) -> None:
         """Raise an error if a key that is made now could not come into use: then the KMS is not asked for one.
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from envelope_codec.envelope import NAMESPACE
 from envelope_codec.errors import EnvelopeError, KeyDenied, KmsUnavailable
-from envelope_codec.keys.calls import KmsCalls
+from envelope_codec.keys.calls import KmsCalls, Threads
 from envelope_codec.keys.decisions import Renewal, decide_renewal
 from envelope_codec.keys.flight import Flight
 from envelope_codec.keys.lease import Lease
@@ -126,7 +126,7 @@ class Renewals:
         return flight
 
     def _fly(self, lease: Lease, flight: Flight[None]) -> None:
-        self._calls.fly(flight, lease.end_renewal, urgent=True)
+        self._calls.fly(flight, lease.end_renewal, threads=Threads.URGENT)
 
     def _miss(self, lease: Lease) -> None:
         """Give ``lease`` its grace, as there is an outage, and renew it as soon as the KMS is back."""
@@ -147,7 +147,7 @@ class Renewals:
             lease.deny()
             lease.stop_timer()
             self._register.end(lease)
-        self._calls.fly(Flight(lambda: self._wipe(lease)), lambda: None, urgent=True)
+        self._calls.fly(Flight(lambda: self._wipe(lease)), lambda: None, threads=Threads.URGENT)
         self.doubt(lease.name.request, lease.name.version or "")
 
     def _schedule(self, lease: Lease) -> None:

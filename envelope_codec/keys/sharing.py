@@ -19,6 +19,7 @@ from envelope_codec.keys.auth_keys import AuthKeys
 from envelope_codec.keys.calls import KmsCalls
 from envelope_codec.keys.key_maker import KeyMaker
 from envelope_codec.keys.keyset import KeySet, pick_decisive
+from envelope_codec.keys.lease import Lease
 from envelope_codec.keys.publication import Publication
 from envelope_codec.keys.row_source import RowSource
 from envelope_codec.keys.sealing_key import Scope, Wrapped
@@ -169,23 +170,29 @@ class Sharing:
         return None
 
     def _unwrap(self, group: _Group, record: Record) -> Wrapped:
-        """Have one of the master keys unwrap ``record``: its success vouches for the key here.
+        """Have the master keys unwrap ``record``: each that does vouches for the key, as for one that is made here.
+
+        Those that are known to be out of reach are asked only if no other does.
 
         Raises:
             EnvelopeError: none did; the error that decides.
         """
         masters = {master.key_id: master for master in group.key_set.sealing}
         pairs = [(recipient, masters[recipient.key_id]) for recipient in record.recipients]
-        errors = []
+        found, errors = dict[Lease, bytes](), list[EnvelopeError]()
         for recipient, master in sorted(pairs, key=lambda pair: self._calls.breaker(pair[1]).is_open):
+            if found and self._calls.breaker(master).is_open:
+                break
             try:
                 self._maker.check_opens(recipient.key_id, group.namespace)
                 key, lease = self._leases.unwrap(record, recipient, master, group.key_set.lease)
             except EnvelopeError as error:
                 errors.append(error.fresh())
             else:
-                return Wrapped(record, key, (lease,), ())
-        raise pick_decisive(errors, "unwrap")
+                found[lease] = key
+        if not found:
+            raise pick_decisive(errors, "unwrap")
+        return Wrapped(record, next(iter(found.values())), tuple(found), ())
 
     def _obstacle(self, group: _Group, row: KeystoreRow, keys: list[bytes]) -> Obstacle | None:
         return group.shared.find_obstacle(row, keys, self._calls.clock.time(), self._max_age)

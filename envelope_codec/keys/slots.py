@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from envelope_codec.errors import EnvelopeError, KeyDenied
-from envelope_codec.keys.calls import KmsCalls, keyring_closed
+from envelope_codec.keys.calls import KmsCalls, Threads, keyring_closed
 from envelope_codec.keys.clock import Timer
 from envelope_codec.keys.decisions import Start
 from envelope_codec.keys.flight import Flight
@@ -68,6 +68,7 @@ class Slots:
         calls: makes the calls.
         is_usable: whether the current key of a slot seals at this moment.
         forgotten: called under the lock for a slot where nothing is sealed any more.
+        threads: where calls for keys run.
 
     Attributes:
         by_scope: read without the lock.
@@ -78,11 +79,13 @@ class Slots:
         calls: KmsCalls,
         is_usable: Callable[[Slot], bool],
         forgotten: Callable[[Scope, WrappingKey | None], None],
+        threads: Threads = Threads.URGENT,
     ) -> None:
         self.by_scope: dict[Scope, Slot] = {}
         self._calls = calls
         self._is_usable = is_usable
         self._forgotten = forgotten
+        self._threads = threads
         self._to_sweep: Iterator[Scope] = iter(())
 
     def get(self, scope: Scope) -> Slot | None:
@@ -143,7 +146,7 @@ class Slots:
             else:
                 flight.join(deadline)
         if new:
-            self._calls.fly(flight, slot.land, urgent=True)
+            self._calls.fly(flight, slot.land, threads=self._threads)
         return flight
 
     def refuse(self, slot: Slot, error: KeyDenied, seconds: float) -> None:

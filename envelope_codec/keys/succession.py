@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from envelope_codec.envelope import Purpose
 from envelope_codec.errors import EnvelopeError, KeyDenied, KmsUnavailable
-from envelope_codec.keys.calls import KmsCalls, keyring_closed
+from envelope_codec.keys.calls import KmsCalls, Threads, keyring_closed
 from envelope_codec.keys.completion import Completion, report_recipients
 from envelope_codec.keys.decisions import (
     Choice,
@@ -29,6 +29,7 @@ from envelope_codec.keys.sealing_waits import SealingWaits
 from envelope_codec.keys.sharing import Sharing
 from envelope_codec.keys.slots import Slot, Slots
 from envelope_codec.keys.vouching import Leases
+from envelope_codec.keystore_sharing import MOST_AHEAD
 
 _RETRY = 10.0  # seconds until the next key is asked for again
 _EXTENSION = 120.0  # seconds; more than `_RETRY` and an attempt in which each of eight recipients times out
@@ -70,7 +71,8 @@ class Succession:
         self._publication = publication
         self._sharing = sharing
         self._opened = opened
-        self.slots = Slots(calls, self._is_usable, self._forget)
+        threads = Threads.KEYSTORE if publication.asks_keystore else Threads.URGENT
+        self.slots = Slots(calls, self._is_usable, self._forget, threads)
         self.waits = SealingWaits(calls, self.slots, refusal_ttl=limits.refusal_ttl)
         self.completion = Completion(calls, maker.try_out, self.prepare)
 
@@ -131,16 +133,16 @@ class Succession:
             return
         if slot.flight is not None:  # it looks for itself
             return
-        begun = Moment.now(self._clock)
-        made = self._sharing.find_younger(scope, key.record, slot.newest)
+        begun, newest = Moment.now(self._clock), slot.newest
+        made = self._sharing.find_younger(scope, key.record, newest)
         if made is not None:
-            self._begin_use(scope, slot, made, begun)
+            self._begin_use(scope, slot, made, begun, newest)
 
     def _replace_anew(self, scope: Scope, slot: Slot) -> None:
         self._replace(scope, slot, anew=True)
 
     def _replace(self, scope: Scope, slot: Slot, *, anew: bool) -> None:
-        begun = Moment.now(self._clock)
+        begun, newest = Moment.now(self._clock), slot.newest
         try:
             made = self._make(scope, slot, anew=anew)
         except KeyDenied as error:
@@ -151,14 +153,17 @@ class Succession:
             if self._go_on(scope, slot, outage=isinstance(error, KmsUnavailable), grace=grace):
                 return
             raise
-        self._begin_use(scope, slot, made, begun)
+        self._begin_use(scope, slot, made, begun, newest)
 
-    def _begin_use(self, scope: Scope, slot: Slot, made: Wrapped, begun: Moment) -> None:
-        """Put the key into use that was asked for at ``begun``, if it is the better one."""
+    def _begin_use(self, scope: Scope, slot: Slot, made: Wrapped, begun: Moment, newest: int) -> None:
+        """Put the key into use that was asked for at ``begun``, if it is the better one.
+
+        ``newest`` is that of the slot at that moment.
+        """
         limits = self._limits
         term = Term.begin(_first(made, begun), limits.max_age, limits.max_payloads, self._calls.jitter())
         new = WrappingKey(made, term)
-        chosen, choice = self._choose(slot, new, scope)
+        chosen, choice = self._choose(slot, new, scope, newest)
         if choice is Choice.NEW:
             self._opened(made)
         self.waits.end(scope)
@@ -185,14 +190,14 @@ class Succession:
         self._publication.publish(made.record)
         return made
 
-    def _choose(self, slot: Slot, new: WrappingKey, scope: Scope) -> tuple[WrappingKey, Choice]:
+    def _choose(self, slot: Slot, new: WrappingKey, scope: Scope, newest: int) -> tuple[WrappingKey, Choice]:
         """Put ``new`` into use, if it is the better one. Return the key in use, or ``new`` where there is none."""
         with self._calls.lock:
             if self._calls.closed:
                 raise keyring_closed()
             slot.refusal = None
             old = slot.current
-            choice = self._decide(slot, new)
+            choice = self._decide(slot, new, newest)
             if choice is Choice.OLD and old is not None:
                 old.at_next_use = AtNextUse.NOTHING
                 return old, choice
@@ -202,7 +207,7 @@ class Succession:
                 lease.scopes.add(scope)
             return new, choice
 
-    def _decide(self, slot: Slot, new: WrappingKey) -> Choice:
+    def _decide(self, slot: Slot, new: WrappingKey, newest: int) -> Choice:
         """Decide between the key in use and ``new``. Called under the lock."""
         old, usable = slot.current, self._is_usable(slot)
         choice = choose_key(
@@ -212,7 +217,7 @@ class Succession:
             old_lacks=len(old.lacks) if old is not None else 0,
             new_lacks=len(new.lacks),
         )
-        return Choice.OLD if choice is Choice.NEW and usable and _is_older(new, slot) else choice
+        return Choice.OLD if choice is Choice.NEW and usable and _is_older(new, slot, newest) else choice
 
     def _go_on(self, scope: Scope, slot: Slot, *, outage: bool, grace: float) -> bool:
         """Let the current key go on while the next can't be had. Say whether it does; the next is asked for again soon.
@@ -260,11 +265,19 @@ class Succession:
 
 
 def _first(made: Wrapped, begun: Moment) -> Moment:
-    """Return the moment from which the age of a key counts: for a shared one when it was made, whoever adopts it."""
+    """Return the moment from which the age of a key counts: for a shared one when it was made, whoever adopts it.
+
+    Never more than clocks may differ after it was asked for: a clock that was set in between must not prolong its age.
+    """
     shared = made.record.purpose is Purpose.SHARED_WRAPPING_KEY
-    return begun.after(made.record.created - begun.time) if shared else begun
+    return begun.after(min(made.record.created - begun.time, MOST_AHEAD)) if shared else begun
 
 
-def _is_older(new: WrappingKey, slot: Slot) -> bool:
-    """Say whether ``new`` is a shared key from before one that has sealed meanwhile."""
-    return new.record.purpose is Purpose.SHARED_WRAPPING_KEY and new.record.created < slot.newest
+def _is_older(new: WrappingKey, slot: Slot, newest: int) -> bool:
+    """Say whether ``new`` is a shared key from before one that has come into use since it was asked for.
+
+    ``newest`` is that of the slot when it was asked for. If that has not changed, ``new`` was made after all, though
+    its time may say otherwise, as after a clock was set back.
+    """
+    shared = new.record.purpose is Purpose.SHARED_WRAPPING_KEY
+    return shared and new.record.created < slot.newest and slot.newest != newest

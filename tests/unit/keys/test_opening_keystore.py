@@ -11,6 +11,7 @@ import pytest
 
 from envelope_codec.envelope import MAX_RECIPIENTS, Purpose, Recipient, Record, build_record, record_head
 from envelope_codec.errors import InvalidCiphertext, KeyDenied, KeyNotConfigured, KmsUnavailable
+from envelope_codec.keys import lookups
 from envelope_codec.keys.draft import Draft
 from envelope_codec.keys.keyset import KeySet
 from envelope_codec.keystore_row import row_key
@@ -618,6 +619,40 @@ async def test_threads_that_want_the_same_row_wait_for_one_lookup() -> None:
     assert set(await asyncio.gather(*callers)) == {moved.key}
     assert moved.lookups == 1
     moved.ring.keyring.close()
+
+
+async def test_spellings_of_one_record_that_wait_for_the_keystore_hold_up_nobody_who_needs_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lookups, "SECONDS", 60.0)
+    moved = Moved(spawn=None)
+    reached, opened = threading.Event(), threading.Event()
+
+    def hold(operation: str) -> None:
+        reached.set()
+        opened.wait(60)
+
+    moved.rows.keystore.before_call = hold
+    others = [spelled(moved.record, f"fakekms://foreign-{number}") for number in range(100)]
+    callers = [asyncio.ensure_future(moved.ring.keyring.opening_key(record)) for record in others]
+    await asyncio.to_thread(reached.wait, 60)
+    record, key = wrapped_by(moved.new)
+    assert await asyncio.wait_for(moved.ring.keyring.opening_key(record), 30) == key
+    opened.set()
+    moved.ring.keyring.close()
+    await asyncio.gather(*callers, return_exceptions=True)
+
+
+async def test_a_keystore_that_hands_out_nonsense_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lookups, "SECONDS", 0.01)
+    moved = Moved()
+    row = moved.rows.keystore.kept[row_key(moved.record)]
+    moved.rows.keystore.kept[row_key(moved.record)] = None, "1"  # type: ignore[assignment]
+    with pytest.raises(KmsUnavailable):
+        await moved.ring.open(moved.record, timeout=1)
+    moved.rows.keystore.kept[row_key(moved.record)] = row
+    moved.ring.advance(60)
+    assert await moved.ring.open(moved.record, timeout=1) == moved.key
 
 
 async def test_a_slow_keystore_costs_a_caller_its_own_time_only_and_the_others_get_the_outcome() -> None:

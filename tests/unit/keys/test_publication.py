@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +20,7 @@ from envelope_codec.keystore_row import parse_row, row_key
 from envelope_codec.kms import WrappedSecret
 from envelope_codec.testing import FakeKeystore, FakeKms
 from tests.support.forked_child import in_child
-from tests.support.keyring_on_fakes import GRACE, LEASE, LIMITS, MAX_AGE, Ring, settle
+from tests.support.keyring_on_fakes import GRACE, LEASE, LIMITS, MAX_AGE, Ring, settle, wrapped_by
 from tests.support.rows_on_fake import FakeRows, row_of
 
 
@@ -334,6 +335,28 @@ def made(kms: FakeKms, *others: FakeKms) -> tuple[Record, Record]:
 
 def publication(rows: FakeRows) -> Publication:
     return Publication(rows, Ring().keyring._calls, required=True)
+
+
+async def test_a_keystore_that_is_slow_to_publish_holds_up_no_renewal_of_a_lease() -> None:
+    kms, rows = FakeKms(), FakeRows()
+    ring = Ring(kms, spawn=None, keystore=rows)
+    record, key = wrapped_by(kms)
+    assert await ring.keyring.opening_key(record) == key
+    publishing, answered = threading.Semaphore(0), threading.Event()
+
+    def hold(operation: str) -> None:
+        publishing.release()
+        answered.wait(60)
+
+    rows.keystore.before_call = hold
+    seals = [asyncio.ensure_future(ring.keyring.sealing_key(f"namespace-{number}")) for number in range(40)]
+    for _ in range(4):
+        await asyncio.to_thread(publishing.acquire, timeout=60)
+    ring.advance(LEASE + 1)
+    assert await asyncio.wait_for(ring.keyring.opening_key(record), 30) == key
+    answered.set()
+    ring.keyring.close()
+    await asyncio.gather(*seals, return_exceptions=True)
 
 
 def test_a_lost_answer_makes_the_next_attempt_no_conflict() -> None:

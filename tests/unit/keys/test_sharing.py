@@ -18,11 +18,11 @@ from envelope_codec.keys.keyset import KeySet
 from envelope_codec.keys.sealing_key import SealingKey
 from envelope_codec.keystore_change import publish
 from envelope_codec.keystore_row import KeystoreRow, make_tag, parse_row, row_key
-from envelope_codec.keystore_sharing import Shared, is_slot, make_slot
+from envelope_codec.keystore_sharing import MOST_AHEAD, Shared, auth_head, auth_row_key, is_slot, make_slot
 from envelope_codec.kms import MasterKey, WrappedSecret
 from envelope_codec.testing import FakeKeystore, FakeKms, ManualClock
 from tests.support.forked_child import in_child
-from tests.support.keyring_on_fakes import LEASE, LIMITS, MAX_AGE, Jobs, Policy, Ring
+from tests.support.keyring_on_fakes import GRACE, LEASE, LIMITS, MAX_AGE, Jobs, Policy, Ring
 from tests.support.rows_on_fake import FakeRows
 
 SHARED_PURPOSE = ("envelope-codec:purpose", "shared-wrapping-key")
@@ -61,6 +61,10 @@ class Fleet:
     @property
     def slot_key(self) -> bytes:
         return Shared("default", self.context, [master.key_id for master in self.masters]).slot_key
+
+    @property
+    def auth_key(self) -> bytes:
+        return auth_row_key(auth_head("default", self.context), self.auth.id)
 
     def name(self, row: KeystoreRow) -> None:
         """Have the active slot name ``row``, which is put there."""
@@ -145,6 +149,19 @@ async def test_adopted_while_the_first_master_key_is_down_the_second_vouches() -
     await first.seal()
     one.down = True
     assert await same(fleet.member(), first)
+
+
+@pytest.mark.parametrize("fault", ["down", "denied"])
+async def test_of_several_master_keys_each_vouches_for_an_adopted_key(fault: str) -> None:
+    one, two = FakeKms(), FakeKms()
+    fleet = Fleet(one, two)
+    first, second = fleet.member(), fleet.member()
+    key = await first.seal()
+    assert await same(first, second)
+    setattr(one, fault, True)
+    for _ in range(round((GRACE + 2 * LEASE) / 30)):
+        fleet.clock.advance(30)
+        assert {(await member.seal()).record.id for member in (first, second)} == {key.record.id}
 
 
 async def test_namespaces_and_key_sets_have_slots_of_their_own() -> None:
@@ -261,6 +278,32 @@ async def test_a_record_that_the_kms_refuses_is_not_adopted() -> None:
     kms.forbidden.add(("envelope-codec:id", row.id.hex()))
     key = await fleet.member().seal()
     assert key.record.id != row.id
+
+
+async def test_the_authentication_record_never_seals_not_even_while_the_clock_says_1970() -> None:
+    fleet = Fleet()
+    fleet.clock = ManualClock(time=1.0)
+    row = parse_row(fleet.auth_key, fleet.keystore.kept[fleet.auth_key][0])
+    fleet.name(replace(row, tag=make_tag(row, fleet.auth.key)))
+    key = await fleet.member().seal()
+    assert key.record.id != fleet.auth.id
+    assert key.key != fleet.auth.key
+
+
+async def test_an_authentication_record_that_was_damaged_serves_again_once_it_is_mended() -> None:
+    fleet = Fleet()
+    first = fleet.member()
+    await first.seal()
+    mended = fleet.keystore.kept[fleet.auth_key]
+    row = parse_row(fleet.auth_key, mended[0])
+    made_up = tuple(replace(recipient, ciphertext=bytes(60)) for recipient in row.verified)
+    fleet.keystore.kept[fleet.auth_key] = replace(row, verified=made_up).serialize(), "damaged"
+    second = fleet.member()
+    assert not is_shared(await second.seal())
+    fleet.keystore.kept[fleet.auth_key] = mended
+    fleet.clock.advance(LIMITS.refusal_ttl + 1)
+    await second.finish(second.keyring.renew())
+    assert is_shared(await second.seal())
 
 
 async def test_two_authentication_records_count_during_a_change() -> None:
@@ -469,6 +512,44 @@ async def test_renewing_makes_a_new_key_whatever_the_slot_names() -> None:
     keys = [await first.seal(), await second.seal()]
     assert keys[0].record.id != keys[1].record.id
     assert (await fleet.member().seal()).record.id == keys[1].record.id
+
+
+class SetClock(ManualClock):
+    """Whose time of day can be set.
+
+    Attributes:
+        ahead: seconds by which it is wrong.
+    """
+
+    ahead = 0.0
+
+    def time(self) -> float:
+        return super().time() + self.ahead
+
+
+async def test_renewing_makes_a_new_key_after_the_clock_was_set_back_too() -> None:
+    clock = SetClock()
+    member = Fleet().member(clock=clock)
+    clock.ahead = 7_200.0
+    key = await member.seal()
+    clock.ahead = 0.0
+    await member.keyring.renew()
+    assert (await member.seal()).record.id != key.record.id
+
+
+@pytest.mark.parametrize("ahead", [7_200.0, -7_200.0])
+async def test_a_clock_that_is_set_while_a_key_is_made_does_not_prolong_its_age(ahead: float) -> None:
+    fleet, clock = Fleet(), SetClock()
+    fleet.keystore.before_call = lambda operation: setattr(clock, "ahead", ahead)
+    member = fleet.member(clock=clock)
+    key = await member.seal()
+    fleet.keystore.before_call = lambda operation: None
+    clock.ahead = 0.0
+    member.advance(MAX_AGE + MOST_AHEAD, step=LEASE / 2, use=lambda: member.keyring.try_sealing_key("default"))
+    assert (await member.seal()).record.id != key.record.id
+    slot = member.keyring._sealing._slots.by_scope["default"]
+    assert slot.current is not None
+    assert key.term.due.monotonic <= 1_000.0 + MAX_AGE + MOST_AHEAD  # type: ignore[attr-defined]
 
 
 async def test_a_key_made_in_the_same_second_counts_as_younger() -> None:
