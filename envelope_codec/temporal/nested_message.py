@@ -75,7 +75,7 @@ def count_mentions(data: bytes) -> int:
 def has_unknown_payloads(message: Message) -> bool:
     """Whether fields of ``message`` that this release does not know, at any depth, hold something like a payload.
 
-    A server that is newer than the API installed here sends such fields, as of a new event. No walk finds their content.
+    A server that is newer than the API installed here sends such fields, as of a new event. No walk enters them.
     """
     known = type(message)()
     known.CopyFrom(message)

@@ -151,6 +151,8 @@ class Report:
             when = f", as they were at {timestamp(findings.read_at)} or later" if part is Part.open else ""
             yield _PARTS[part], f"{plural(tally.sources, 'workflow')}{when}{gone}"
         yield "others", f"{findings.others.sources} schedules, standalone activities and operations"
+        if whole.own:
+            yield "left out", f"{plural(whole.own, 'run')} of audits and rewraps themselves"
         first = f", first in {whole.first_clear}" if whole.first_clear else ""
         clear = plural(whole.kinds[Kind.clear.value], "payload")
         yield "in clear", f"{clear} and {plural(whole.failures, 'failure')}{first}"

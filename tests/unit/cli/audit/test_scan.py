@@ -82,7 +82,9 @@ async def test_all_parts_are_counted() -> None:
     assert payloads(findings.parts[Part.since], "NEW") == 1
     assert payloads(findings.others) == 1
     assert (findings.retention, findings.new, findings.unfinished) == (RETENTION, 0, [])
-    assert server.asked.count("list_workflow_executions") == 2 + 2 + 2 + 1, "moment, reading, one comparison, since"
+    assert server.asked.count("list_workflow_executions") == 2 + 2 + 1 + 2 + 1, (
+        "moment, reading, runs of audits, one comparison, since"
+    )
     need = findings.parts[Part.closed].needs[KeyVersion("OLD", "")]
     assert (need.runs, need.last_close) == (2, (T0 - 1_001) / 1_000)
 
