@@ -45,7 +45,7 @@ def scan_content(payload: Payload) -> Iterator[Payload]:
 
     The server's own workflows hold payloads so: a schedule its action, and a batch operation the signal that it sends.
     No description of the server's messages is public. So whatever in them has the form of a payload with an encoding
-    counts as one. In all other messages only envelopes count, and references to external storage.
+    counts as one. In all other messages only envelopes count, what names one, and references to external storage.
 
     Raises:
         DecodeError: it is a message of the server's, and can't be read.
@@ -60,7 +60,8 @@ def scan_content(payload: Payload) -> Iterator[Payload]:
     is_servers = payload.metadata.get("messageType", b"").startswith(_OF_SERVER)
     try:
         for one in found:
-            if is_servers or one.metadata["encoding"].startswith(ENCODING_FAMILY) or is_reference(one):
+            is_ours = one.metadata["encoding"].startswith(ENCODING_FAMILY) or is_reference(one)
+            if is_servers or is_ours or count_mentions(one.data):
                 yield one
     except DecodeError:
         if is_servers:

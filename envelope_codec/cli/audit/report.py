@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import unicodedata
 from collections.abc import Iterator
 from typing import Any, TextIO
 
@@ -244,4 +245,5 @@ def _yes(value: bool) -> str:
 def _cell(text: str) -> str:
     """Make ``text`` harmless for a spreadsheet, which would take some for a formula."""
     shown = printable(text)
-    return f"'{shown}" if shown.startswith(_FORMULA) else shown
+    plain = unicodedata.normalize("NFKC", shown).lstrip()  # some take a wide sign or one after blanks for the same
+    return f"'{shown}" if plain.startswith(_FORMULA) else shown

@@ -204,6 +204,13 @@ def test_an_envelope_beside_one_that_is_found_is_not_overlooked() -> None:
     assert (tally.needs[OLD].payloads, tally.unreadable) == (1, {HIDDEN: 1})
 
 
+def test_an_envelope_in_json_that_is_in_json_is_counted() -> None:
+    """Such as a history with a history in it. What is base64 twice names no envelope that one could look for."""
+    inner = json.dumps(MessageToDict(inputs(under("OLD"))))
+    outer = json.dumps(MessageToDict(inputs(Payload(metadata={"encoding": b"json/plain"}, data=inner.encode()))))
+    assert count(inputs(Payload(metadata={"encoding": b"json/plain"}, data=outer.encode()))).needs[OLD].payloads == 1
+
+
 def later_event(payload: Payload) -> HistoryEvent:
     """An event of a server that is newer than the API installed here: its attributes are in a field of their own."""
     known = HistoryEvent(event_id=1)
