@@ -88,6 +88,7 @@ class Report:
             "failures_in_clear": whole.failures,
             "first_in_clear": whole.first_clear,
             "first_places": dict(sorted(whole.places.items())),
+            "left_out": whole.own,
             "references": dict(sorted(whole.behind.items())),
             "unread": dict(sorted(whole.unread.items())),
             "rewrapped": self.rewrapped.document() if self.rewrapped is not None else None,

@@ -100,8 +100,8 @@ class AuditWork:
         async with beating() as heartbeat:
             await self._check(work.request)
             with _failures():
-                scan = self._scan(work, lambda partial: heartbeat.say(partial.dump()))
-                result = await scan.read(_load_partial(heartbeat.last))
+                scan = self._scan(work, lambda partial: heartbeat.say(_dump_partial(partial, work)))
+                result = await scan.read(_load_partial(heartbeat.last, work))
                 return await self._keep_result(work.request, work.window, result)
 
     @activity.defn(name="envelope-codec.audit.compare")
@@ -202,11 +202,21 @@ def _failures() -> Iterator[None]:
         raise ApplicationError(f"results can't be kept or sealed: {error}") from None
 
 
-def _load_partial(text: str) -> Partial | None:
-    """Read what the last worker left. None if it can't be read: the window begins again."""
-    if not text:
+def _origin(work: WindowWork) -> str:
+    return f"{work.request.marker} {work.window.part} {work.window.low} {work.window.high}"
+
+
+def _dump_partial(partial: Partial, work: WindowWork) -> str:
+    """Write what the next worker needs. It says of which audit and window it is: anybody could repeat it in another."""
+    return f"{_origin(work)}\n{partial.dump()}"
+
+
+def _load_partial(text: str, work: WindowWork) -> Partial | None:
+    """Read what the last worker left. None if it can't be read, or is of another window: this one begins again."""
+    origin, _, rest = text.partition("\n")
+    if origin != _origin(work):
         return None
     try:
-        return Partial.load(text)
+        return Partial.load(rest)
     except (KeyError, TypeError, ValueError):
         return None
