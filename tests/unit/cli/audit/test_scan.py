@@ -436,6 +436,31 @@ async def test_many_schedules_are_read_a_piece_at_a_time() -> None:
     assert findings.others.sources == payloads(findings.others) == 2 * LARGEST + 1
 
 
+@pytest.mark.parametrize("name", ["_answer_list_workflow_executions", "_answer_list_schedules"])
+async def test_a_list_that_gives_the_same_page_again_and_again_ends_the_audit(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = getattr(AuditedServer, name)
+
+    def repeat(self: AuditedServer, request: Any) -> Any:
+        page = answer(self, request)
+        page.next_page_token = b"0"
+        return page
+
+    monkeypatch.setattr(AuditedServer, name, repeat)
+    with pytest.raises(Stopped, match="the same page again and again"):
+        await scan(AuditedServer([closed(1)]))
+
+
+async def test_a_history_that_gives_the_same_page_again_and_again_makes_it_incomplete(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    endless = GetWorkflowExecutionHistoryResponse(next_page_token=b"0")
+    monkeypatch.setattr(AuditedServer, "_answer_get_workflow_execution_history", lambda self, request: endless)
+    findings = await scan(AuditedServer([closed(1)]))
+    assert findings.unfinished == ["1 could not be read"]
+
+
 async def test_what_has_no_history_and_no_list_makes_it_incomplete() -> None:
     server = AuditedServer([closed(1)])
     server.workflows["run of c1"].type, server.workflows["run of c1"].division = "", "77"
