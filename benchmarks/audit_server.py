@@ -29,7 +29,7 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.api.workflowservice.v1 import request_response_pb2 as messages
 
 from envelope_codec.envelope import NAME_DATA_KEY, Purpose, Recipient, Record, build_record, record_head
-from tests.support.audited_server import understand
+from tests.support.audited_server import is_of_types, understand
 
 T0 = 1_700_000_000_000
 """All workflows have started and ended before it, in milliseconds since 1970."""
@@ -116,7 +116,7 @@ class Endless:
 
     def _numbers(self, query: str) -> range:
         bounds, not_closed_before, _ = understand(query)
-        numbers = range(0 if not_closed_before else self._workflows)  # none runs
+        numbers = range(0 if not_closed_before or not is_of_types("Work", query) else self._workflows)  # none runs
         for name, sign, moment in bounds:
             first = T0 - (2 if name == "StartTime" else 1) * self._workflows
             at = min(max(moment - first, 0), self._workflows)

@@ -17,7 +17,7 @@ from temporalio.api.common.v1 import Header, Payload, SearchAttributes
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import MarkerRecordedEventAttributes
 
-from envelope_codec.temporal.nested_message import inner_message, scan_content
+from envelope_codec.temporal.nested_message import has_unknown_payloads, inner_message, scan_content
 from envelope_codec.temporal.system_payloads import CORE_MARKERS
 
 MAX_WITHIN = 8
@@ -208,7 +208,7 @@ def _enter_all(found: list[Found]) -> None:
             if inner is None:
                 _add_scanned(one, found)
                 continue
-            if one.within == MAX_WITHIN:
+            if one.within == MAX_WITHIN or has_unknown_payloads(inner):
                 raise DecodeError
         except DecodeError:
             found[index] = one._replace(unreadable=True)

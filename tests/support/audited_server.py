@@ -32,6 +32,7 @@ from envelope_codec.cli.audit.window import read_timestamp
 from envelope_codec.cli.reading.reader import Reader
 
 RETENTION = 30 * 86_400
+_TYPES = re.compile(r"WorkflowType (NOT )?IN \(([^)]*)\)")
 _BOUND = re.compile(r"(StartTime|CloseTime) (>=|<) '([^']*)'")
 
 
@@ -72,6 +73,8 @@ class Workflow:
         return GetWorkflowExecutionHistoryResponse(history=History(events=[event]))
 
     def meets(self, query: str) -> bool:
+        if not is_of_types(self.type, query):
+            return False
         bounds, not_closed_before, has_ended = understand(query)
         if not_closed_before and self.close and self.close < not_closed_before:
             return False
@@ -80,6 +83,12 @@ class Workflow:
     def _meets(self, name: str, sign: str, moment: int) -> bool:
         mine = self.start if name == "StartTime" else self.close
         return bool(mine) and (mine >= moment if sign == ">=" else mine < moment)
+
+
+def is_of_types(type: str, query: str) -> bool:
+    """Whether a query takes workflows of this type: all, unless it says."""
+    found = _TYPES.search(query)
+    return found is None or (repr(type) in found[2]) is not bool(found[1])
 
 
 @lru_cache

@@ -214,12 +214,13 @@ def _see_rewrapped(settings: EnvelopeConfig, new: str, old: tuple[str, ...], fin
 
 
 def _show(report: Report, *, as_json: bool, as_csv: bool) -> None:
+    page = Page()  # it also lets standard output take every character
     if as_json:
         print(json_text(report.document()))
     elif as_csv:
         report.write_csv(sys.stdout)
     else:
-        report.print(Page())
+        report.print(page)
 
 
 def _write_page(path: Path, report: Report) -> None:

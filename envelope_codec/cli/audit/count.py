@@ -16,9 +16,9 @@ from envelope_codec.cli.payloads.failure import tells_in_clear
 from envelope_codec.cli.payloads.kind import Kind, judge
 from envelope_codec.cli.payloads.location import Location
 from envelope_codec.cli.reading.reader import Source, SourceKind
-from envelope_codec.envelope import Record
+from envelope_codec.envelope import ENCODING_FAMILY, NAME_ENCODING, Record
 from envelope_codec.storage.reference import is_encoded_reference
-from envelope_codec.temporal.nested_message import mentions_envelope
+from envelope_codec.temporal.nested_message import count_mentions, has_unknown_payloads
 from envelope_codec.temporal.payload_walk import Found, Role, walk
 from envelope_codec.temporal.system_payloads import is_reference
 
@@ -30,6 +30,9 @@ FOREIGN = "foreign"
 
 HIDDEN = "data that names an envelope, in a form that can't be read"
 """Of what is unreadable: somebody has wrapped an envelope into something else."""
+
+UNKNOWN_FIELD = "payloads in a field that this release does not know"
+"""Of what is unreadable: the server is newer than the API installed here."""
 
 _DIVISION = "TemporalNamespaceDivision"
 _TYPE_OF_SERVER = "temporal-sys-"
@@ -60,6 +63,9 @@ class Count:
                 self._add_failure(found)
             elif isinstance(found.message, Payload):
                 self._add_payload(found.message, found)
+        if has_unknown_payloads(message):
+            self.tally.kinds[Kind.malformed.value] += 1
+            self._note_unreadable(UNKNOWN_FIELD, f"{self._name}: {message.DESCRIPTOR.name}")
 
     def end(self) -> Tally:
         """Return the tally of the whole source."""
@@ -127,7 +133,11 @@ class Count:
         self.tally.note_place(why, place)
 
     def _place(self, found: Found) -> str:
-        return f"{self._source.kind.value} {self._source.id!r}: {found.path}"
+        return f"{self._name}: {found.path}"
+
+    @property
+    def _name(self) -> str:
+        return f"{self._source.kind.value} {self._source.id!r}"
 
 
 def is_servers(source: Source) -> bool:
@@ -144,10 +154,16 @@ def is_servers(source: Source) -> bool:
 
 
 def _may_hide_envelope(payload: Payload) -> bool:
-    """Whether the data of a payload that is no envelope names one, and the walk finds none in it.
+    """Whether the data of a payload that is no envelope names more envelopes than the walk finds in it.
 
     The envelope in a reference to external storage is counted as its claim.
     """
-    if not mentions_envelope(payload.data) or is_reference(payload):
+    mentions = 0 if is_reference(payload) else count_mentions(payload.data)
+    return mentions > 0 and mentions > sum(_names_envelope(one) for one in walk(payload) if one.within)
+
+
+def _names_envelope(found: Found) -> bool:
+    if not isinstance(found.message, Payload):
         return False
-    return not any(isinstance(one.message, Payload) and one.within for one in walk(payload))
+    is_of_family = found.message.metadata.get(NAME_ENCODING, b"").startswith(ENCODING_FAMILY)
+    return is_of_family or is_reference(found.message)

@@ -75,7 +75,7 @@ class Course:
         others = at.others = at.others or await self._read_others()
         if not await self._compare_all() or not await self._read_part(Part.since, beginning.as_of, 0):
             return None
-        return Summary(beginning, at.pages, others.result, at.new)
+        return Summary(self._request, beginning, at.pages, others.result, at.new)
 
     async def _begin(self) -> Beginning:
         beginning = await self._work.begin()

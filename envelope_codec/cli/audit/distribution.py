@@ -13,17 +13,17 @@ from temporalio.converter import PayloadCodec
 
 from envelope_codec import __version__
 from envelope_codec.cli.audit.findings import Findings
-from envelope_codec.cli.audit.messages import Position, Request, Summary
+from envelope_codec.cli.audit.messages import OTHERS, Kept, Position, Request, Summary
 from envelope_codec.cli.audit.results import Results
 from envelope_codec.cli.audit.stopped import Stopped
 from envelope_codec.cli.audit.survey import connect, count_stores
 from envelope_codec.cli.audit.tally import Tally
-from envelope_codec.cli.audit.window import OWN_TYPES, Part, timestamp
+from envelope_codec.cli.audit.window import OWN_TYPES, Part, timestamp, whole_of
 from envelope_codec.cli.audit.work import AuditWork
 from envelope_codec.cli.audit.workflow import AuditWorkflow, Status
 from envelope_codec.cli.connection import Connection
 from envelope_codec.cli.distributed.follow import Asked, Failed, begin, follow
-from envelope_codec.cli.distributed.served import Offer, Served
+from envelope_codec.cli.distributed.served import Offer, Served, refusing_plaintext
 from envelope_codec.cli.output import complain
 from envelope_codec.cli.reading.batch import run_each
 from envelope_codec.cli.reading.progress import Progress
@@ -32,6 +32,8 @@ from envelope_codec.config import EnvelopeConfig
 from envelope_codec.errors import ConfigurationError, EnvelopeError, PayloadMissing
 from envelope_codec.plugin import EnvelopePlugin
 from envelope_codec.store import StoreUrl
+
+_NOT_WHOLE = "the windows of the audit are not all of the namespace, each once"
 
 
 class Distribution(NamedTuple):
@@ -86,7 +88,7 @@ async def audit_by_workers(
         ConfigurationError: the configuration can't seal in the namespace of the workflow.
     """
     check_settings(settings, how.results)
-    with EnvelopePlugin(settings) as plugin:
+    with EnvelopePlugin(refusing_plaintext(settings)) as plugin:
         client = await connect(connection, namespace=how.namespace, plugins=[plugin])
         async with open_results(client, how.results) as results:
             try:
@@ -150,7 +152,9 @@ async def _audit(client: Client, results: Results, audited: Audited, how: Distri
         if follower.marker not in ("", marker):  # another command had begun it
             with suppress(EnvelopeError):
                 await results.forget(marker)
-        check_moment(audited, summary.beginning.as_of)
+        check_summary(audited, summary)
+        if summary.request.marker != marker:
+            complain(f"another command has begun this audit, as of {timestamp(summary.beginning.as_of)}")
         progress.expect("reading the results", None)
         return await load_findings(results, summary, progress.advance)
 
@@ -182,16 +186,25 @@ def check_moment(audited: Audited, as_of: int) -> None:
         )
 
 
+def check_summary(audited: Audited, summary: Summary) -> None:
+    """Raise `Stopped` if the workflow, which anybody may have begun, audited something else than is wanted."""
+    request = summary.request
+    if (request.namespace, request.query) != (audited.namespace, audited.query):
+        raise Stopped(f"the workflow {audited.workflow_id!r} audited something else: namespace {request.namespace!r}")
+    check_moment(audited, summary.beginning.as_of)
+
+
 async def load_findings(results: Results, summary: Summary, advance: Callable[[], None]) -> Findings:
     """Read the results, and merge them.
 
     Raises:
-        Stopped: one of them is not there.
+        Stopped: one of them is not there, or is one of another audit.
         EnvelopeError: they can't be read.
     """
+    audit = summary.request.marker
     try:
-        loaded = {part: await _load_part(results, summary.pages[part.value], advance) for part in Part}
-        others = (await results.get(summary.others)).tally
+        loaded = {part: await _load_part(results, summary, part, advance) for part in Part}
+        others = (await results.get(audit, OTHERS, summary.others)).tally
     except PayloadMissing:
         raise Stopped("a result is gone, or is kept at another place: give the same --results") from None
     beginning = summary.beginning
@@ -206,16 +219,25 @@ async def load_findings(results: Results, summary: Summary, advance: Callable[[]
     )
 
 
-async def _load_part(results: Results, pages: list[str], advance: Callable[[], None]) -> tuple[Tally, int]:
+async def _load_part(results: Results, summary: Summary, part: Part, advance: Callable[[], None]) -> tuple[Tally, int]:
     """Return the tally of a part, and when its first workflow was read."""
-    tally, moments = Tally(), list[int]()
+    audit, tally, moments = summary.request.marker, Tally(), list[int]()
+    whole = whole_of(part, summary.beginning.as_of, 0)
+    end = whole.low
 
-    async def merge(id: str) -> None:
-        result = await results.get(id)
+    async def merge(kept: Kept) -> None:
+        result = await results.get(audit, kept.window, kept.result)
         tally.merge(result.tally)
         moments.append(result.read_at)
         advance()
 
-    for page in pages:
-        await run_each([kept.result for kept in await results.get_page(page)], merge)
+    for page in summary.pages[part.value]:
+        windows = await results.get_page(audit, page)
+        for kept in windows:
+            if (kept.window.part, kept.window.low) != (part.value, end) or kept.window.high <= end:
+                raise Stopped(_NOT_WHOLE)
+            end = kept.window.high
+        await run_each(windows, merge)
+    if end < whole.high:
+        raise Stopped(_NOT_WHOLE)
     return tally, min(moments)

@@ -52,6 +52,8 @@ class Findings:
     def unfinished(self) -> list[str]:
         """Say why the audit is incomplete. Empty if it is complete."""
         reasons = []
+        if not any(one.sources or one.gone or one.missed for one in (*self.parts.values(), self.others)):
+            reasons.append("there was nothing to read: the namespace is empty, or it is another one than you mean")
         if self.new:
             reasons.append(f"{self.new} workflows were still listed late after {ROUNDS} comparisons")
         if missed := self.whole.missed:

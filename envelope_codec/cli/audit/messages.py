@@ -41,6 +41,10 @@ class Span:
     high: int
 
 
+OTHERS = Span("others", 0, 0)
+"""Stands for what is no workflow."""
+
+
 @dataclass(frozen=True)
 class Beginning:
     """What is known before anything is read.
@@ -137,12 +141,14 @@ class Summary:
     """Where the results of an audit are kept, and what else it found.
 
     Attributes:
+        request: what was audited.
         beginning: what was known before anything was read.
         pages: by part: the ids of the pages of windows.
         others: the id of the result of schedules and so on.
         new: how many workflows the last comparison had found new.
     """
 
+    request: Request
     beginning: Beginning
     pages: dict[str, list[str]]
     others: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import unicodedata
 from collections.abc import Iterator
 from typing import Any, TextIO
 
@@ -87,6 +88,7 @@ class Report:
             "failures_in_clear": whole.failures,
             "first_in_clear": whole.first_clear,
             "first_places": dict(sorted(whole.places.items())),
+            "left_out": whole.own,
             "references": dict(sorted(whole.behind.items())),
             "unread": dict(sorted(whole.unread.items())),
             "rewrapped": self.rewrapped.document() if self.rewrapped is not None else None,
@@ -151,6 +153,8 @@ class Report:
             when = f", as they were at {timestamp(findings.read_at)} or later" if part is Part.open else ""
             yield _PARTS[part], f"{plural(tally.sources, 'workflow')}{when}{gone}"
         yield "others", f"{findings.others.sources} schedules, standalone activities and operations"
+        if whole.own:
+            yield "left out", f"{plural(whole.own, 'run')} of audits and rewraps themselves"
         first = f", first in {whole.first_clear}" if whole.first_clear else ""
         clear = plural(whole.kinds[Kind.clear.value], "payload")
         yield "in clear", f"{clear} and {plural(whole.failures, 'failure')}{first}"
@@ -242,4 +246,5 @@ def _yes(value: bool) -> str:
 def _cell(text: str) -> str:
     """Make ``text`` harmless for a spreadsheet, which would take some for a formula."""
     shown = printable(text)
-    return f"'{shown}" if shown.startswith(_FORMULA) else shown
+    plain = unicodedata.normalize("NFKC", shown).lstrip()  # some take a wide sign or one after blanks for the same
+    return f"'{shown}" if plain.startswith(_FORMULA) else shown

@@ -1,6 +1,8 @@
 """The results of a distributed audit, at a place that all its workers reach: a datastore or a shared directory.
 
-What is kept there is sealed, as what goes to Temporal. A result is never changed: a later one has another id.
+What is kept there is sealed, as what goes to Temporal. A result is never changed: a later one has another id. Whoever
+can write to Temporal, or to that place, can repeat what was sealed elsewhere. So each entry says of itself which it is:
+its id, its audit, and what of it.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ from envelope_codec.cli.audit.tally import from_document, to_document
 from envelope_codec.store import PayloadStore
 
 _SEALED = b"binary/envelope-"
+_OF_NONE = ""  # stands for the audit in a marker, by which audits are known
+_PAGE = "page"
 _NO_RESULT = "what is kept as a result of this audit is none, or is one of another"
 
 
@@ -37,70 +41,79 @@ class Results:
         self._store = store
         self._codec = codec
 
-    async def put(self, result: Result) -> str:
+    async def put(self, audit: str, window: Span, result: Result) -> str:
         """Keep the result of a window. Return its id.
+
+        Args:
+            audit: the marker of the audit.
+            window: the window.
+            result: what it holds.
 
         Raises:
             EnvelopeError: the place can't be written to, or the result can't be sealed.
         """
-        return await self._put(
-            {"tally": to_document(result.tally), "runs": dump_runs(result.runs), "read_at": result.read_at}
-        )
+        document = {"tally": to_document(result.tally), "runs": dump_runs(result.runs), "read_at": result.read_at}
+        return await self._put(audit, _name(window), document)
 
-    async def get(self, id: str) -> Result:
+    async def get(self, audit: str, window: Span, id: str) -> Result:
         """Return the result with this id.
 
         Raises:
             EnvelopeError: it is not there, or can't be opened.
-            Stopped: it is none.
+            Stopped: it is none, or of another audit or window.
         """
-        document = await self._get(id)
+        document = await self._get(audit, _name(window), id)
         try:
             return Result(from_document(document["tally"]), load_runs(document["runs"]), int(document["read_at"]))
         except (KeyError, TypeError, ValueError, AttributeError):
             raise Stopped(_NO_RESULT) from None
 
-    async def put_page(self, windows: Iterable[Kept]) -> str:
+    async def put_page(self, audit: str, windows: Iterable[Kept]) -> str:
         """Keep a page of windows. Return its id."""
-        return await self._put([[*vars(kept.window).values(), kept.result, kept.sources] for kept in windows])
+        entries = [[*vars(kept.window).values(), kept.result, kept.sources] for kept in windows]
+        return await self._put(audit, _PAGE, entries)
 
-    async def get_page(self, id: str) -> list[Kept]:
-        """Return the page of windows with this id."""
-        entries = await self._get(id)
+    async def get_page(self, audit: str, id: str) -> list[Kept]:
+        """Return the page of windows with this id. Raise as `get` does."""
+        entries = await self._get(audit, _PAGE, id)
         return [Kept(Span(part, low, high), result, sources) for part, low, high, result, sources in entries]
 
     async def put_marker(self) -> str:
         """Keep something by which another process knows that it reaches the same place. Return its id."""
-        return await self._put("envelope-codec")
+        return await self._put(_OF_NONE, "marker", None)
 
     async def check_marker(self, id: str) -> None:
         """Raise `EnvelopeError` if the marker with this id is not here, or can't be opened."""
-        await self._get(id)
+        await self._get(_OF_NONE, "marker", id)
 
     async def forget(self, id: str) -> None:
         """Keep no longer what has this id."""
         await self._store.delete(id)
 
-    async def _put(self, document: object) -> str:
+    async def _put(self, audit: str, what: str, document: object) -> str:
         id = os.urandom(16).hex()
-        inner = Payload(metadata={"encoding": b"json/plain"}, data=json.dumps([id, document]).encode())
+        inner = Payload(metadata={"encoding": b"json/plain"}, data=json.dumps([[id, audit, what], document]).encode())
         [sealed] = await self._codec.encode([inner])
         await self._store.put(id, sealed.SerializeToString())
         return id
 
-    async def _get(self, id: str) -> Any:
+    async def _get(self, audit: str, what: str, id: str) -> Any:
         data = await self._store.get(id)
         try:
             sealed = Payload.FromString(data)
             if not sealed.metadata.get("encoding", b"").startswith(_SEALED):  # anybody could have written it
                 raise Stopped(_NO_RESULT)
             [inner] = await self._codec.decode([sealed])
-            its_id, document = json.loads(inner.data)
+            named, document = json.loads(inner.data)
         except (DecodeError, ValueError, TypeError):
             raise Stopped(_NO_RESULT) from None
-        if its_id != id:  # another one of this audit, or of an earlier one, was put in its place
+        if named != [id, audit, what]:  # another one of this audit, or of an earlier one, was put in its place
             raise Stopped(_NO_RESULT)
         return document
+
+
+def _name(window: Span) -> str:
+    return f"{window.part} {window.low} {window.high}"
 
 
 def dump_runs(runs: Iterable[int]) -> str:

@@ -13,11 +13,12 @@ from temporalio.service import RPCError, RPCStatusCode
 from envelope_codec.cli.audit.checkpoint import Checkpoint, Result
 from envelope_codec.cli.audit.findings import ROUNDS, Findings
 from envelope_codec.cli.audit.moment import latest_moment
+from envelope_codec.cli.audit.own_runs import CountOne, in_batches, sources_besides
 from envelope_codec.cli.audit.record_import import RecordImport
 from envelope_codec.cli.audit.source_tally import run_number, tally_source
 from envelope_codec.cli.audit.stopped import Stopped
 from envelope_codec.cli.audit.tally import Tally
-from envelope_codec.cli.audit.window import LARGEST, Part, Window, join, split, timestamp, whole_of
+from envelope_codec.cli.audit.window import Part, Window, join, split, timestamp, whole_of
 from envelope_codec.cli.reading.batch import run_each
 from envelope_codec.cli.reading.progress import Watcher
 from envelope_codec.cli.reading.reader import Reader, Source
@@ -154,9 +155,9 @@ class Scan:
                     raise
         raise AssertionError
 
-    async def _count_each(self, sources: list[Source], tally: Tally) -> None:
+    async def _count_each(self, sources: list[Source], tally: Tally, count_one: CountOne = tally_source) -> None:
         async def count(source: Source) -> None:
-            tally.merge(await tally_source(self._reader, source, self._importer))
+            tally.merge(await count_one(self._reader, source, self._importer))
             self._watcher.advance()
 
         await run_each(sources, count)
@@ -167,13 +168,9 @@ class Scan:
         if self._condition:
             return tally
         self._watcher.expect("reading schedules, standalone activities and operations", None)
-        batch: list[Source] = []
-        async for source in self._reader.others():
-            batch.append(source)
-            if len(batch) == LARGEST:
-                await self._count_each(batch, tally)
-                batch.clear()
-        await self._count_each(batch, tally)
+        for sources, count_one in sources_besides(self._reader):
+            async for batch in in_batches(sources):
+                await self._count_each(batch, tally, count_one)
         return tally
 
     async def _compare(self) -> int:

@@ -66,7 +66,7 @@ def count_stored(data: bytes, namespaces: frozenset[str], note: Callable[[Record
     try:
         payload = Payload.FromString(data)
         envelope = parse(payload.metadata, payload.data)
-    except (DecodeError, MalformedEnvelope):
+    except (DecodeError, UnicodeDecodeError, MalformedEnvelope):  # the second is of protobuf's implementation in Python
         tally.unreadable["no envelope that can be read"] += 1
         return tally
     if envelope is None:

@@ -49,6 +49,7 @@ class Tally:
         unread: which could not be read, and why; the first `MAX_NAMES`.
         missed: how many could not be read.
         uncounted: how many times a payload names a master key beyond the first `MAX_KEYS`.
+        own: how many runs of audits and rewraps themselves were left out.
     """
 
     needs: dict[KeyVersion, Need] = field(default_factory=dict)
@@ -66,6 +67,7 @@ class Tally:
     unread: dict[str, str] = field(default_factory=dict)
     missed: int = 0
     uncounted: int = 0
+    own: int = 0
 
     @classmethod
     def of_unread(cls, name: str, reason: str) -> Tally:
@@ -121,6 +123,7 @@ class Tally:
         self.unread = dict(sorted((self.unread | other.unread).items())[:MAX_NAMES])
         self.missed += other.missed
         self.uncounted += other.uncounted
+        self.own += other.own
 
     @classmethod
     def of(cls, parts: Iterable[Tally]) -> Tally:

@@ -15,7 +15,11 @@ LARGEST = 1_000
 OWN_TYPES = ("envelope-codec.audit", "envelope-codec.rewrap")
 """The types of the workflows as which audits and rewraps run themselves, if they are distributed."""
 
-_NOT_OWN = "WorkflowType NOT IN ({})".format(", ".join(map(repr, OWN_TYPES)))
+_OWN = "({})".format(", ".join(map(repr, OWN_TYPES)))
+_NOT_OWN = f"WorkflowType NOT IN {_OWN}"
+OWN_QUERY = f"WorkflowType IN {_OWN} AND {ANY_DIVISION}"
+"""Lists all workflows of `OWN_TYPES`, which are in no window."""
+
 _CLOCKS_DIFFER = 10 * 365 * 86_400_000
 """By how many milliseconds the server's clock may be ahead of this machine's. More costs nothing."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,13 +14,13 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 
 from envelope_codec.cli.audit.checkpoint import Result
-from envelope_codec.cli.audit.messages import Beginning, Kept, Others, PageWork, Plan, Request, Span, WindowWork
+from envelope_codec.cli.audit.messages import OTHERS, Beginning, Kept, Others, PageWork, Plan, Request, Span, WindowWork
 from envelope_codec.cli.audit.moment import latest_moment
+from envelope_codec.cli.audit.own_runs import CountOne, in_batches, sources_besides
 from envelope_codec.cli.audit.results import Results
-from envelope_codec.cli.audit.source_tally import tally_source
 from envelope_codec.cli.audit.stopped import Stopped, is_final, reason_of
 from envelope_codec.cli.audit.tally import Tally
-from envelope_codec.cli.audit.window import LARGEST, Part, Window, join, pieces, timestamp, whole_of
+from envelope_codec.cli.audit.window import Part, Window, join, pieces, timestamp, whole_of
 from envelope_codec.cli.audit.window_scan import Partial, WindowScan
 from envelope_codec.cli.distributed.heartbeat import beating
 from envelope_codec.cli.distributed.served import check_version
@@ -100,9 +100,9 @@ class AuditWork:
         async with beating() as heartbeat:
             await self._check(work.request)
             with _failures():
-                scan = self._scan(work, lambda partial: heartbeat.say(partial.dump()))
-                result = await scan.read(_load_partial(heartbeat.last))
-                return await self._keep_result(work.window, result)
+                scan = self._scan(work, lambda partial: heartbeat.say(_dump_partial(partial, work)))
+                result = await scan.read(_load_partial(heartbeat.last, work))
+                return await self._keep_result(work.request, work.window, result)
 
     @activity.defn(name="envelope-codec.audit.compare")
     async def compare(self, work: WindowWork) -> Kept:
@@ -111,11 +111,11 @@ class AuditWork:
             await self._check(work.request)
             with _failures():
                 scan = self._scan(work)
-                known = await self._results.get(work.result)
+                known = await self._results.get(work.request.marker, work.window, work.result)
                 new = len(await scan.list_runs() - set(known.runs))
                 if not new:
                     return Kept(work.window, work.result, len(known.runs))
-                return await self._keep_result(work.window, await scan.read(), new)
+                return await self._keep_result(work.request, work.window, await scan.read(), new)
 
     @activity.defn(name="envelope-codec.audit.others")
     async def read_others(self, request: Request) -> Others:
@@ -123,15 +123,12 @@ class AuditWork:
         tally = Tally()
         reader = self._reader(request, request.rate)
 
-        async def count(source: Source) -> None:
-            tally.merge(await tally_source(reader, source))
-
         async with beating():
             await self._check(request)
             with _failures():
                 if not request.query:
-                    await _run_batches(reader.others(), count)
-                kept = await self._keep_result(Span("others", 0, 0), Partial(tally=tally).result())
+                    await _read_besides(reader, tally)
+                kept = await self._keep_result(request, OTHERS, Partial(tally=tally).result())
         return Others(kept.result, sorted(kind.value for kind in reader.not_listed))
 
     @activity.defn(name="envelope-codec.audit.keep")
@@ -140,7 +137,7 @@ class AuditWork:
         async with beating():
             await self._check(work.request)
             with _failures():
-                return await self._results.put_page(work.windows)
+                return await self._results.put_page(work.request.marker, work.windows)
 
     @activity.defn(name="envelope-codec.audit.load")
     async def load(self, work: PageWork) -> list[Kept]:
@@ -148,10 +145,10 @@ class AuditWork:
         async with beating():
             await self._check(work.request)
             with _failures():
-                return await self._results.get_page(work.page)
+                return await self._results.get_page(work.request.marker, work.page)
 
-    async def _keep_result(self, window: Span, result: Result, new: int = 0) -> Kept:
-        return Kept(window, await self._results.put(result), len(result.runs), new)
+    async def _keep_result(self, request: Request, window: Span, result: Result, new: int = 0) -> Kept:
+        return Kept(window, await self._results.put(request.marker, window, result), len(result.runs), new)
 
     def _scan(self, work: WindowWork, keep: Callable[[Partial], None] = lambda partial: None) -> WindowScan:
         rate = work.request.rate / work.request.at_once
@@ -182,14 +179,14 @@ class AuditWork:
         self._known.add(request.marker)
 
 
-async def _run_batches(sources: AsyncIterator[Source], do: Callable[[Source], Awaitable[None]]) -> None:
-    batch: list[Source] = []
-    async for source in sources:
-        batch.append(source)
-        if len(batch) == LARGEST:
-            await run_each(batch, do)
-            batch.clear()
-    await run_each(batch, do)
+async def _read_besides(reader: Reader, tally: Tally) -> None:
+    for sources, count_one in sources_besides(reader):
+
+        async def count(source: Source, count_one: CountOne = count_one) -> None:
+            tally.merge(await count_one(reader, source))
+
+        async for batch in in_batches(sources):
+            await run_each(batch, count)
 
 
 @contextmanager
@@ -205,11 +202,21 @@ def _failures() -> Iterator[None]:
         raise ApplicationError(f"results can't be kept or sealed: {error}") from None
 
 
-def _load_partial(text: str) -> Partial | None:
-    """Read what the last worker left. None if it can't be read: the window begins again."""
-    if not text:
+def _origin(work: WindowWork) -> str:
+    return f"{work.request.marker} {work.window.part} {work.window.low} {work.window.high}"
+
+
+def _dump_partial(partial: Partial, work: WindowWork) -> str:
+    """Write what the next worker needs. It says of which audit and window it is: anybody could repeat it in another."""
+    return f"{_origin(work)}\n{partial.dump()}"
+
+
+def _load_partial(text: str, work: WindowWork) -> Partial | None:
+    """Read what the last worker left. None if it can't be read, or is of another window: this one begins again."""
+    origin, _, rest = text.partition("\n")
+    if origin != _origin(work):
         return None
     try:
-        return Partial.load(text)
+        return Partial.load(rest)
     except (KeyError, TypeError, ValueError):
         return None

@@ -184,7 +184,7 @@ class Reader:
             namespace=self.namespace, query=query, page_size=_PAGE, next_page_token=token
         )
         page = await self._ask(self._service.list_workflow_executions, request)
-        return list(filter(None, map(self._source_of, page.executions))), page.next_page_token
+        return list(filter(None, map(self._source_of, page.executions))), _next(page, token)
 
     def _source_of(self, entry: WorkflowExecutionInfo) -> Source | None:
         """Make a source of what is listed among workflows. None: `others` lists it."""
@@ -261,7 +261,7 @@ class Reader:
                 batch = _parse(blob)
                 yield batch
                 events = _go_on(events, batch)
-            token = page.next_page_token
+            token = _next(page, token)
             if not token:
                 break
         if not events:
@@ -291,7 +291,7 @@ class Reader:
                 raise
             for entry in getattr(page, field):
                 yield entry
-            token = page.next_page_token
+            token = _next(page, token)
             if not token:
                 return
 
@@ -299,6 +299,18 @@ class Reader:
         if self._pace is not None:
             await self._pace()
         return await call(request, retry=True, timeout=_TIMEOUT)
+
+
+def _next(page: Any, token: bytes) -> bytes:
+    """Return the token of the page after ``page``, which ``token`` led to.
+
+    Raises:
+        RPCError: it leads to the same page again. Without end, nothing would ever be known.
+    """
+    following: bytes = page.next_page_token
+    if following and following == token:
+        raise RPCError("the server gives the same page again and again", RPCStatusCode.DATA_LOSS, b"")
+    return following
 
 
 def _kind_of(entry: WorkflowExecutionInfo) -> SourceKind:

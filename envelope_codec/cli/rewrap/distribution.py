@@ -13,7 +13,7 @@ from temporalio.client import Client
 from envelope_codec import __version__
 from envelope_codec.cli.connection import Connection, ConnectionFailed
 from envelope_codec.cli.distributed.follow import Asked, begin, follow, leave_running
-from envelope_codec.cli.distributed.served import Offer, Served
+from envelope_codec.cli.distributed.served import Offer, Served, refusing_plaintext
 from envelope_codec.cli.keystores import keystore_url, open_keystore
 from envelope_codec.cli.output import complain, leave
 from envelope_codec.cli.reading.progress import Progress
@@ -124,7 +124,7 @@ async def connected(how: Distribution, settings: EnvelopeConfig) -> AsyncIterato
     """Connect, with the plugin of the configuration. Leave the command if that is not possible."""
     if not settings.sealing:
         raise ConfigurationError("sealing: is off, and what workers tell each other must be sealed")
-    with EnvelopePlugin(settings) as plugin:
+    with EnvelopePlugin(refusing_plaintext(settings)) as plugin:
         try:
             client = await how.connection.open(_TO_CONNECT, namespace=how.namespace, plugins=[plugin])
         except ConnectionFailed as error:

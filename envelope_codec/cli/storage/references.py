@@ -11,6 +11,7 @@ from envelope_codec.errors import MalformedEnvelope
 from envelope_codec.storage.claim import Claim, is_sealed
 from envelope_codec.storage.reference import is_encoded_reference, parse_reference, strip_mark
 from envelope_codec.temporal.codec import EnvelopeCodec
+from envelope_codec.temporal.nested_message import has_unknown_payloads
 from envelope_codec.temporal.payload_walk import walk
 from envelope_codec.temporal.system_payloads import is_reference
 
@@ -21,8 +22,10 @@ async def ids_in(message: Message, codec: EnvelopeCodec) -> set[str]:
     References of other drivers don't count: no id of ours is in them.
 
     Raises:
-        EnvelopeError: one of them can't be opened.
+        EnvelopeError: one of them can't be opened, or there may be one where this release can't look.
     """
+    if has_unknown_payloads(message):
+        raise MalformedEnvelope("a message of a newer server has payloads in a field that this release does not know")
     ids = set()
     for found in walk(message):
         if found.unreadable:

@@ -13,7 +13,7 @@ from typing_extensions import Self
 
 from envelope_codec.errors import ConfigurationError
 
-_FORMAT = "envelope-codec/storage-gc-state-2"
+_FORMAT = "envelope-codec/storage-gc-state-3"
 """Another number whenever more is found in a workflow: what an earlier release has read may refer to more."""
 
 

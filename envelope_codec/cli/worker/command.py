@@ -20,7 +20,7 @@ from envelope_codec import __version__
 from envelope_codec.cli.configuration import NothingConfigured, load_configuration
 from envelope_codec.cli.connection import Connection, ConnectionFailed, ConnectionUnusable, load_connection
 from envelope_codec.cli.distributed.follow import DEFAULT_QUEUE
-from envelope_codec.cli.distributed.served import Offer, Served
+from envelope_codec.cli.distributed.served import Offer, Served, refusing_plaintext
 from envelope_codec.cli.options import AddressOption, ConfigOption, ProfileOption, QueueOption
 from envelope_codec.cli.output import complain, leave
 from envelope_codec.cli.reading.reader import Reader
@@ -78,7 +78,7 @@ def worker(
             "nothing to serve: give --results to serve audits, or a configuration with a keystore to serve rewraps", 2
         )
     name = namespace or connection.namespace or "default"
-    with EnvelopePlugin(settings) as plugin:
+    with EnvelopePlugin(refusing_plaintext(settings)) as plugin:
         try:
             asyncio.run(_work(connection, name, queue, plugin, slots, store, backup))
         except _Ended as ended:

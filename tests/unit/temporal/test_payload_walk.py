@@ -266,3 +266,17 @@ def varint(number: int) -> bytes:
     while number > 127:
         taken, number = taken + bytes([number & 127 | 128]), number >> 7
     return taken + bytes([number])
+
+
+def test_a_message_in_bytes_with_payloads_in_a_field_of_a_later_api_is_unreadable() -> None:
+    """What stands in such a field is not found."""
+    message = SignalWithStartWorkflowExecutionRequest(namespace="n")
+    hidden = Payloads(payloads=[Payload(metadata={"encoding": b"binary/plain"}, data=b"p")]).SerializeToString()
+    data = message.SerializeToString() + b"\xe2\x76" + bytes((len(hidden),)) + hidden
+    metadata = {
+        "encoding": b"binary/protobuf",
+        "messageType": SignalWithStartWorkflowExecutionRequest.DESCRIPTOR.full_name.encode(),
+        "__temporal_system_payload": b"true",
+    }
+    [found] = walk(Payload(metadata=metadata, data=data))
+    assert found.unreadable

@@ -12,12 +12,12 @@ from google.protobuf.message import Message
 from temporalio.api.activity.v1 import ActivityExecutionListInfo
 from temporalio.api.common.v1 import Memo, Payload, Payloads, SearchAttributes
 from temporalio.api.failure.v1 import Failure
-from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.history.v1 import History, HistoryEvent
 from temporalio.api.sdk.v1 import ExternalStorageReference
 from temporalio.api.workflow.v1 import WorkflowExecutionInfo
 from temporalio.converter import JSONProtoPayloadConverter
 
-from envelope_codec.cli.audit.count import HIDDEN, Count
+from envelope_codec.cli.audit.count import HIDDEN, UNKNOWN_FIELD, Count
 from envelope_codec.cli.audit.need import KeyVersion
 from envelope_codec.cli.audit.tally import Tally
 from envelope_codec.cli.reading.reader import Source, SourceKind
@@ -196,3 +196,34 @@ def test_a_nested_message_that_can_t_be_read_is_malformed() -> None:
     }
     tally = count(Payloads(payloads=[Payload(metadata=metadata, data=b"\xff")]))
     assert tally.kinds == {"malformed": 1}
+
+
+def test_an_envelope_beside_one_that_is_found_is_not_overlooked() -> None:
+    document = [MessageToDict(inputs(under("OLD"))), base64.b64encode(under("NEW").SerializeToString()).decode()]
+    tally = count(inputs(Payload(metadata={"encoding": b"json/plain"}, data=json.dumps(document).encode())))
+    assert (tally.needs[OLD].payloads, tally.unreadable) == (1, {HIDDEN: 1})
+
+
+def test_an_envelope_in_json_that_is_in_json_is_counted() -> None:
+    """Such as a history with a history in it. What is base64 twice names no envelope that one could look for."""
+    inner = json.dumps(MessageToDict(inputs(under("OLD"))))
+    outer = json.dumps(MessageToDict(inputs(Payload(metadata={"encoding": b"json/plain"}, data=inner.encode()))))
+    assert count(inputs(Payload(metadata={"encoding": b"json/plain"}, data=outer.encode()))).needs[OLD].payloads == 1
+
+
+def later_event(payload: Payload) -> HistoryEvent:
+    """An event of a server that is newer than the API installed here: its attributes are in a field of their own."""
+    known = HistoryEvent(event_id=1)
+    known.workflow_execution_signaled_event_attributes.input.payloads.append(payload)
+    attributes = known.workflow_execution_signaled_event_attributes.SerializeToString()
+    tag, size = b"\xe2\x76", len(attributes)  # number 1,900
+    return HistoryEvent.FromString(tag + bytes((size & 0x7F | 0x80, size >> 7)) + attributes)
+
+
+def test_a_payload_in_a_field_of_a_later_server_is_not_overlooked() -> None:
+    """Nothing here knows the field. An audit that passed over it would say that no history needs OLD."""
+    tally = count(History(events=[inputs(under("NEW")), later_event(under("OLD"))]))
+    assert tally.unreadable == {UNKNOWN_FIELD: 1}
+    assert tally.places == {UNKNOWN_FIELD: "workflow 'w': History"}
+    harmless = HistoryEvent.FromString(b"\xe2\x76\x04text")
+    assert count(harmless).unreadable == {}

@@ -17,9 +17,10 @@ from envelope_codec.cli.audit.distribution import (
     Audited,
     check_moment,
     check_settings,
+    check_summary,
     load_findings,
 )
-from envelope_codec.cli.audit.messages import Beginning, Kept, Span, Summary
+from envelope_codec.cli.audit.messages import OTHERS, Beginning, Kept, Request, Span, Summary
 from envelope_codec.cli.audit.results import Results
 from envelope_codec.cli.audit.scan import Scan
 from envelope_codec.cli.audit.stopped import Stopped
@@ -66,23 +67,78 @@ def test_results_need_a_place_of_their_own_and_are_sealed(tmp_path: Path) -> Non
         check_settings(EnvelopeConfig(key=FakeKms(), sealing=False), parse_store_url(other))
 
 
+class KeptAudit:
+    """An audit whose results are kept: three windows of each part."""
+
+    def __init__(self) -> None:
+        self.results = Results(Memory(), EnvelopeCodec(EnvelopeConfig(key=FakeKms()), namespace="default"))
+        self.windows = {
+            Part.closed: [Span("closed", low, low + 3) for low in (0, 3, 6)],
+            Part.open: [Span("open", low, low + 3) for low in (0, 3, 6)],
+            Part.since: [Span("since", low, low + 10**12) for low in (9, 9 + 10**12, 9 + 2 * 10**12)],
+        }
+
+    async def summary(self, audit: str = "m") -> Summary:
+        pages = {}
+        for number, (part, windows) in enumerate(self.windows.items(), 1):
+            kept = []
+            for one, window in enumerate(windows):
+                result = Result(Tally(sources=number), array("Q", [1]), 100 - one)
+                kept.append(Kept(window, await self.results.put("m", window, result), 1))
+            pages[part.value] = [await self.results.put_page("m", page) for page in (kept[:2], kept[2:])]
+        others = await self.results.put("m", OTHERS, Result(Tally(sources=50), array("Q"), 1))
+        request = Request("1", "billing", "", None, 60, 200, 8, 30, audit)
+        return Summary(request, Beginning(9, True, 86_400, True), pages, others, 4)
+
+
 async def test_results_of_windows_are_merged() -> None:
-    results = Results(Memory(), EnvelopeCodec(EnvelopeConfig(key=FakeKms()), namespace="default"))
-    pages = {}
-    for number, part in enumerate(Part, 1):
-        ids = [await results.put(Result(Tally(sources=number), array("Q", [1]), 100 - one)) for one in range(3)]
-        kept = [Kept(Span(part.value, one, one + 1), id, 1) for one, id in enumerate(ids)]
-        pages[part.value] = [await results.put_page(kept[:2]), await results.put_page(kept[2:])]
-    others = await results.put(Result(Tally(sources=50), array("Q"), 1))
-    advanced = list[None]()
-    summary = Summary(Beginning(7, True, 86_400, True), pages, others, 4)
-    findings = await load_findings(results, summary, lambda: advanced.append(None))
+    kept, advanced = KeptAudit(), list[None]()
+    summary = await kept.summary()
+    findings = await load_findings(kept.results, summary, lambda: advanced.append(None))
     assert [findings.parts[part].sources for part in Part] == [3, 6, 9]
-    assert (findings.others.sources, findings.read_at, findings.as_of, findings.new) == (50, 98, 7, 4)
+    assert (findings.others.sources, findings.read_at, findings.as_of, findings.new) == (50, 98, 9, 4)
     assert (findings.retention, findings.archived, len(advanced)) == (86_400, True, 9)
-    await results.forget(others)
+    await kept.results.forget(summary.others)
     with pytest.raises(Stopped, match="give the same --results"):
-        await load_findings(results, summary, lambda: None)
+        await load_findings(kept.results, summary, lambda: None)
+
+
+async def test_results_of_another_audit_are_not_taken() -> None:
+    """Anybody who can start workflows can repeat the arguments of an earlier audit, with its pages, without a key."""
+    kept = KeptAudit()
+    with pytest.raises(Stopped, match="is one of another"):
+        await load_findings(kept.results, await kept.summary("this one"), lambda: None)
+
+
+@pytest.mark.parametrize(
+    ("part", "windows"),
+    [
+        (Part.closed, [Span("closed", 0, 3), Span("closed", 6, 9)]),
+        (Part.closed, [Span("closed", 0, 3), Span("closed", 3, 6)]),
+        (Part.closed, [Span("closed", 0, 9), Span("closed", 0, 9)]),
+        (Part.open, [Span("closed", 0, 9)]),
+        (Part.since, [Span("since", 9, 10)]),
+        (Part.closed, []),
+    ],
+)
+async def test_windows_that_are_not_all_of_the_namespace_are_not_taken(part: Part, windows: list[Span]) -> None:
+    kept = KeptAudit()
+    kept.windows[part] = windows
+    with pytest.raises(Stopped, match="not all of the namespace"):
+        await load_findings(kept.results, await kept.summary(), lambda: None)
+
+
+async def test_an_audit_of_something_else_is_not_taken() -> None:
+    """Anybody who can start workflows can begin one under the id that the command looks for."""
+    summary = await KeptAudit().summary()
+    check_summary(audited(), summary)
+    check_summary(audited(as_of=9), summary)
+    others = (audited("WorkflowType = 'a'"), audited()._replace(namespace="other"))
+    for one in others:
+        with pytest.raises(Stopped, match="something else"):
+            check_summary(one, summary)
+    with pytest.raises(Stopped, match="as of"):
+        check_summary(audited(as_of=8), summary)
 
 
 @pytest.mark.parametrize(

@@ -21,3 +21,10 @@ def test_the_whole_is_the_sum() -> None:
 def test_what_is_missing_is_said() -> None:
     made = findings(Tally.of_unread("w", "why"), new=2)
     assert made.unfinished == ["2 workflows were still listed late after 3 comparisons", "1 could not be read"]
+
+
+def test_that_there_was_nothing_to_read_is_said() -> None:
+    """Whoever forgets to name the namespace audits an empty one. No key may go because of that."""
+    [reason] = findings(stores={"files": found("e", OLD)}).unfinished
+    assert reason.startswith("there was nothing to read")
+    assert findings(Tally(gone=1)).unfinished == []

@@ -116,6 +116,16 @@ def test_what_was_imported_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert report().document()["imported"] is None
 
 
+@pytest.mark.parametrize(
+    "text", ["=1", "+1", "-1", "@x", " =1", "\N{FULLWIDTH EQUALS SIGN}1", "\N{FULLWIDTH COMMERCIAL AT}x"]
+)
+def test_no_spreadsheet_takes_a_key_id_for_a_formula(text: str) -> None:
+    stream = io.StringIO()
+    report(findings(found("a", record(text)))).write_csv(stream)
+    [line] = csv.DictReader(io.StringIO(stream.getvalue()))
+    assert line["key_id"] == f"'{text}"
+
+
 def test_as_csv() -> None:
     stream = io.StringIO()
     report(findings(found("a", record("=cmd()"), OLD, close=CLOSE))).write_csv(stream)

@@ -82,7 +82,9 @@ async def test_all_parts_are_counted() -> None:
     assert payloads(findings.parts[Part.since], "NEW") == 1
     assert payloads(findings.others) == 1
     assert (findings.retention, findings.new, findings.unfinished) == (RETENTION, 0, [])
-    assert server.asked.count("list_workflow_executions") == 2 + 2 + 2 + 1, "moment, reading, one comparison, since"
+    assert server.asked.count("list_workflow_executions") == 2 + 2 + 1 + 2 + 1, (
+        "moment, reading, runs of audits, one comparison, since"
+    )
     need = findings.parts[Part.closed].needs[KeyVersion("OLD", "")]
     assert (need.runs, need.last_close) == (2, (T0 - 1_001) / 1_000)
 
@@ -432,6 +434,31 @@ async def test_many_schedules_are_read_a_piece_at_a_time() -> None:
     server.schedules = {f"s{number}": under("OLD") for number in range(2 * LARGEST + 1)}
     findings = await scan(server)
     assert findings.others.sources == payloads(findings.others) == 2 * LARGEST + 1
+
+
+@pytest.mark.parametrize("name", ["_answer_list_workflow_executions", "_answer_list_schedules"])
+async def test_a_list_that_gives_the_same_page_again_and_again_ends_the_audit(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = getattr(AuditedServer, name)
+
+    def repeat(self: AuditedServer, request: Any) -> Any:
+        page = answer(self, request)
+        page.next_page_token = b"0"
+        return page
+
+    monkeypatch.setattr(AuditedServer, name, repeat)
+    with pytest.raises(Stopped, match="the same page again and again"):
+        await scan(AuditedServer([closed(1)]))
+
+
+async def test_a_history_that_gives_the_same_page_again_and_again_makes_it_incomplete(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    endless = GetWorkflowExecutionHistoryResponse(next_page_token=b"0")
+    monkeypatch.setattr(AuditedServer, "_answer_get_workflow_execution_history", lambda self, request: endless)
+    findings = await scan(AuditedServer([closed(1)]))
+    assert findings.unfinished == ["1 could not be read"]
 
 
 async def test_what_has_no_history_and_no_list_makes_it_incomplete() -> None:

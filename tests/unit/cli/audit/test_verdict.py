@@ -124,6 +124,7 @@ def test_each_gap_says_how_much_and_what_to_do() -> None:
         foreign=Counter({"binary/zlib": 7}),
         unreadable=Counter({"why": 1, "later": 2}),
         kinds=Counter({"later-version": 2}),
+        sources=1,
     )
     assert find_gaps(findings(None, opened), condition="") == [
         "2 envelopes of a later version can't be read by this release",

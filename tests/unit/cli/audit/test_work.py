@@ -13,8 +13,9 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import ActivityEnvironment
 
 from envelope_codec import EnvelopeConfig, __version__
+from envelope_codec.cli.audit.checkpoint import Result
 from envelope_codec.cli.audit.course import PAGE
-from envelope_codec.cli.audit.messages import Kept, PageWork, Request, Span, WindowWork
+from envelope_codec.cli.audit.messages import OTHERS, Kept, Others, PageWork, Request, Span, WindowWork
 from envelope_codec.cli.audit.results import Results
 from envelope_codec.cli.audit.window import LARGEST
 from envelope_codec.cli.audit.window_scan import Partial
@@ -50,8 +51,16 @@ class Place:
         marker = await self.results.put_marker()
         return replace(Request(__version__, "default", "", T0, 60, 1e6, 4, 30, marker), **more)
 
+    async def result(self, request: Request, kept: Kept | Others, window: Span) -> Result:
+        return await self.results.get(request.marker, window, kept.result)
+
     async def do(self, activity: Callable[..., Any], argument: object) -> Any:
         return await self.environment.run(activity, argument)
+
+
+def partial_in(text: str) -> Partial:
+    """What a worker told beside the name of its window."""
+    return Partial.load(text.partition("\n")[2])
 
 
 @pytest.fixture
@@ -111,11 +120,12 @@ async def test_what_has_started_since_is_planned_until_now(place: Place) -> None
 
 async def test_a_window_is_read_and_told_page_by_page() -> None:
     place = Place(450)
-    kept = await place.do(place.work.read, WindowWork(await place.request(), T0, WHOLE))
+    request = await place.request()
+    kept = await place.do(place.work.read, WindowWork(request, T0, WHOLE))
     assert (kept.sources, kept.new) == (450, 0)
-    assert (await place.results.get(kept.result)).tally.sources == 450
+    assert (await place.result(request, kept, WHOLE)).tally.sources == 450
     texts = [details[0] for details in place.told if details and details[0]]
-    assert {len(Partial.load(text).runs) for text in texts} == {200, 400}
+    assert {len(partial_in(text).runs) for text in texts} == {200, 400}
 
 
 async def test_a_window_goes_on_from_what_the_last_worker_told() -> None:
@@ -126,8 +136,14 @@ async def test_a_window_goes_on_from_what_the_last_worker_told() -> None:
     place.server.asked.clear()
     place.environment.info = replace(place.environment.info, heartbeat_details=[text])
     again = await place.do(place.work.read, work)
-    assert place.server.asked.count("get_workflow_execution_history") == 450 - len(Partial.load(text).runs)
-    assert (await place.results.get(again.result)).runs == (await place.results.get(first.result)).runs
+    assert place.server.asked.count("get_workflow_execution_history") == 450 - len(partial_in(text).runs)
+    results = [await place.result(work.request, kept, WHOLE) for kept in (again, first)]
+    assert results[0].runs == results[1].runs
+    place.server.asked.clear()
+    place.environment.info = replace(place.environment.info, heartbeat_details=[text])
+    for request, window in ((await place.request(), WHOLE), (work.request, Span("closed", 1, T0))):
+        assert (await place.do(place.work.read, WindowWork(request, T0, window))).sources == 450
+    assert place.server.asked.count("get_workflow_execution_history") == 900, "of another audit or window: not taken"
     place.environment.info = replace(place.environment.info, heartbeat_details=["no partial result"])
     assert (await place.do(place.work.read, work)).sources == 450, "it begins again"
 
@@ -141,15 +157,16 @@ async def test_a_comparison_reads_the_window_anew_where_something_is_new(place: 
     place.server.workflows[late.run_id] = late
     again = await place.do(place.work.compare, work)
     assert (again.new, again.sources, again.result != kept.result) == (1, 6, True)
-    tally = (await place.results.get(again.result)).tally
+    tally = (await place.result(request, again, WHOLE)).tally
     assert (tally.sources, sum(need.payloads for need in tally.needs.values())) == (6, 6), "replaced, not added"
 
 
 async def test_schedules_are_read_unless_only_some_workflows_are_wanted(place: Place) -> None:
     place.server.schedules["s"] = under("OLD")
     for query, sources in (("", 1), ("WorkflowId = 'c1'", 0)):
-        others = await place.do(place.work.read_others, await place.request(query=query))
-        assert (await place.results.get(others.result)).tally.sources == sources
+        request = await place.request(query=query)
+        others = await place.do(place.work.read_others, request)
+        assert (await place.result(request, others, OTHERS)).tally.sources == sources
         assert others.not_listed == []
 
 

@@ -153,3 +153,12 @@ async def test_what_can_not_be_opened_is_an_error(codec: EnvelopeCodec, defect: 
     expected: dict[str, Any] = {"changed": InvalidCiphertext, "other key": EnvelopeError}
     assert isinstance(caught.value, expected.get(defect, MalformedEnvelope))
     assert not isinstance(caught.value, ContextMismatch)
+
+
+async def test_a_reference_in_a_field_of_a_later_server_is_an_error(codec: EnvelopeCodec) -> None:
+    """Nothing here knows the field. A search that passed over it would delete the payload."""
+    attributes = Payloads(payloads=[await sealed_reference(codec, IDS[0])]).SerializeToString()
+    size = bytes((len(attributes) & 0x7F | 0x80, len(attributes) >> 7))
+    event = HistoryEvent.FromString(b"\xe2\x76" + size + attributes)
+    with pytest.raises(MalformedEnvelope, match="newer server"):
+        await ids_in(History(events=[event]), codec)

@@ -56,7 +56,7 @@ def test_forgets_what_the_server_has_no_longer(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    ["text\n", "{}\n", '{"format": "envelope-codec/storage-gc-state-2", "server": "x"}\n', OF_EARLIER_RELEASE],
+    ["text\n", "{}\n", '{"format": "envelope-codec/storage-gc-state-3", "server": "x"}\n', OF_EARLIER_RELEASE],
 )
 def test_a_file_of_something_else_is_left_alone(path: Path, content: str) -> None:
     path.write_text(content)
