@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -83,15 +84,24 @@ class RewrapWork:
     """The activity.
 
     Args:
-        settings: the configuration. Only its master keys are used, whatever the workflow says.
+        settings: the configuration. Only its master keys are used, whatever the workflow says, and its ``max_age`` says
+            which shared wrapping keys may still be adopted and are left as they are.
         keystore: has the rows.
         backup: what ``envelope-codec keystore export`` wrote; None if this worker serves first passes alone.
+        now: Unix seconds.
     """
 
-    def __init__(self, settings: EnvelopeConfig, keystore: Rows, backup: Path | None) -> None:
+    def __init__(
+        self,
+        settings: EnvelopeConfig,
+        keystore: Rows,
+        backup: Path | None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self._settings = settings
         self._keystore = keystore
         self._backup = backup
+        self._now = now
         self._kept: tuple[Backup, KeyIds] | None = None
         self._masters: dict[tuple[str, str], MasterKeys] = {}
         self._learning = asyncio.Lock()
@@ -120,7 +130,8 @@ class RewrapWork:
     async def _follow(self, run: Run, work: SliceWork, masters: MasterKeys, heartbeat: Heartbeat) -> Done:
         request, span = work.request, slice_of(work.number, work.request.slices)
         async with self._learning:  # what key ids stand for is learnt by one slice at a time
-            survey = await run.survey(0, frozenset(request.namespaces), span=span)
+            youngest_safe = self._now() - self._settings.max_age
+            survey = await run.survey(youngest_safe, frozenset(request.namespaces), span=span)
             steps = await asyncio.to_thread(self._steps, request, masters.ids)
         done = _load(heartbeat.last)
         left = [key for key in survey.under_old if key.hex() > done.last]
