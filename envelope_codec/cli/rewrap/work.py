@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
@@ -70,6 +71,14 @@ class SliceWork:
     number: int
 
 
+class _Kept(NamedTuple):
+    """A backup that was read, by the digest of its file and the master keys that it was read for."""
+
+    backup: Backup
+    digest: str
+    ids: KeyIds
+
+
 class Silent:
     """A `Watcher` that tells nobody."""
 
@@ -102,7 +111,7 @@ class RewrapWork:
         self._keystore = keystore
         self._backup = backup
         self._now = now
-        self._kept: tuple[Backup, KeyIds] | None = None
+        self._kept: _Kept | None = None
         self._masters: dict[tuple[str, str], MasterKeys] = {}
         self._learning = asyncio.Lock()
 
@@ -168,11 +177,11 @@ class RewrapWork:
             return lambda key: rewrap(key, ids)
         if self._backup is None:
             raise ConfigurationError("a worker has no backup: give all of them --backup")
-        if self._kept is None or self._kept[1] != ids:
+        if self._kept is None or (self._kept.digest, self._kept.ids) != (request.backup, ids):
             if digest_of(self._backup) != request.backup:
                 raise ConfigurationError("a worker has another backup than the command: give both the same --backup")
-            self._kept = Backup(self._backup, ids), ids
-        return partial(drop_old, ids=ids, is_kept=self._kept[0].has)
+            self._kept = _Kept(Backup(self._backup, ids), request.backup, ids)
+        return partial(drop_old, ids=ids, is_kept=self._kept.backup.has)
 
 
 def digest_of(path: Path) -> str:

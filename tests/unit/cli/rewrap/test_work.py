@@ -134,6 +134,11 @@ async def test_the_second_pass_needs_the_command_s_own_backup(place: Place) -> N
     done = await place.do(place.request(backup=digest_of(backup)))
     assert done.outcomes == {"dropped": 12}
     assert await place.recipients() == [1] * 12
+    with pytest.raises(ApplicationError, match="another backup"):
+        await place.do(place.request(backup="0" * 64))
+    backup.unlink()
+    await asyncio.to_thread(export)
+    assert (await place.do(place.request(backup=digest_of(backup)))).outcomes == {}, "a later command's own"
 
 
 async def test_a_key_that_can_t_be_used_ends_it(place: Place) -> None:
