@@ -39,6 +39,12 @@ _DIGITS = re.compile(f"[0-9a-f]{{{2 * KEY_LENGTH}}}")
 PROBE = b"check"
 """What is tried out is kept under this: it is the key of no row."""
 
+NO_REVISION = f'"{"0" * 32}"'
+"""What no row has as its revision, and what has the form of one in every keystore: it must be the server that refuses.
+
+S3 takes a revision for no ETag, and is not asked at all, where it has no quotes.
+"""
+
 BLIND = "the datastore writes without comparing revisions: rows would be lost"
 """Reason of a refusal: nobody must use such a datastore."""
 
@@ -137,7 +143,7 @@ async def try_out(keystore: Keystore) -> None:
     kept = await keystore.get(PROBE)
     with suppress(RowConflict):  # somebody else is trying it out as well
         await keystore.put(PROBE, b"", kept.revision if kept else None)
-    for wrong in (None, "0" * 32):
+    for wrong in (None, NO_REVISION):
         try:
             await keystore.put(PROBE, b"", wrong)
         except RowConflict:

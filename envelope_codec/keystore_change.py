@@ -58,21 +58,26 @@ def import_record(record: Record, row: KeystoreRow | None = None) -> KeystoreRow
 def restore(saved: KeystoreRow, row: KeystoreRow | None = None) -> KeystoreRow:
     """Return the row to keep of ``saved``, which was kept once, such as in a backup.
 
-    What is kept now stays. It gets those recipients that it has none of the same master key for.
+    What is kept now stays. It gets those recipients that it has no verified one of the same master key for. Nobody has
+    unwrapped them now, so one does not take the place of other imported ones of its master key, but stands with them.
 
     Args:
         saved: with its recipients, and its tag if nothing is kept now.
         row: what is kept now, of the same record.
 
     Raises:
-        ChangeRefused: there would be more than eight verified recipients.
+        ChangeRefused: there would be more recipients than a row may have.
     """
     if row is None:
         return saved
     if (row.head, row.id) != (saved.head, saved.id):
         raise ValueError("the row is of another record")
     for recipient in saved.verified:
-        if recipient.key_id not in _names(row.verified):
+        if recipient.key_id in _names(row.verified):
+            continue
+        if any(one.key_id == recipient.key_id and one != recipient for one in row.imported):
+            row = _beside_imported(row, recipient)
+        else:
             row = add_verified(row, recipient)
     return replace(row, imported=_with_imported(row, saved.imported))
 
@@ -136,6 +141,16 @@ def _start(record: Record, row: KeystoreRow | None) -> KeystoreRow:
 
 def _names(recipients: Iterable[Recipient]) -> set[str]:
     return {recipient.key_id for recipient in recipients}
+
+
+def _beside_imported(row: KeystoreRow, recipient: Recipient) -> KeystoreRow:
+    """Return the row with ``recipient`` among the imported ones."""
+    row = replace(row, imported=_with_imported(row, (recipient,)))
+    if recipient not in row.imported:
+        raise ChangeRefused(
+            "the row is full of other imported recipients of its master key: import into an empty keystore"
+        )
+    return row
 
 
 def _with_imported(row: KeystoreRow, recipients: Iterable[Recipient]) -> tuple[Recipient, ...]:

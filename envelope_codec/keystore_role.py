@@ -10,9 +10,7 @@ from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 
 from envelope_codec.errors import StoreRefused
-from envelope_codec.keystore import BLIND, KEY_LENGTH, PROBE, Keystore, RowConflict
-
-_NO_REVISION = "0" * 32
+from envelope_codec.keystore import BLIND, KEY_LENGTH, NO_REVISION, PROBE, Keystore, RowConflict
 
 
 class Operation(Enum):
@@ -96,5 +94,5 @@ async def replace_nothing(keystore: Keystore) -> None:
         StoreRefused: the datastore does not compare revisions.
     """
     with suppress(RowConflict):
-        await keystore.put(PROBE, b"", _NO_REVISION)
+        await keystore.put(PROBE, b"", NO_REVISION)
         raise StoreRefused(BLIND, operation="put")

@@ -19,9 +19,12 @@ from typing import IO, Any
 
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.keystore import Kept, key_of_digits
-from envelope_codec.keystore_row import KeystoreRow, MalformedRow, parse_row
+from envelope_codec.keystore_row import MAX_ROW, KeystoreRow, MalformedRow, parse_row
 
 FORMAT = "envelope-codec/keystore-1"
+
+_LONGEST = 2 * MAX_ROW
+"""Bytes of a line: more than base64 makes of a row and its key."""
 
 
 class NewRows:
@@ -117,7 +120,7 @@ class RowFile:
                 yield from _read(stream)
         except OSError as error:
             raise ConfigurationError(f"can't read {str(self._path)!r}: {error.strerror}") from None
-        except (ValueError, KeyError, TypeError, MalformedRow):
+        except (ValueError, KeyError, TypeError, RecursionError, MalformedRow):
             raise ConfigurationError(
                 f"{str(self._path)!r} is no whole file of keystore export, or was changed since"
             ) from None
@@ -126,14 +129,14 @@ class RowFile:
 def _read(stream: IO[bytes]) -> Iterator[KeystoreRow]:
     """Yield the rows. Raises `ValueError` and others where anything is not as `NewRows` wrote it."""
     digest, count, last = sha256(), 0, b""
-    head = stream.readline()
+    head = stream.readline(_LONGEST)
     if json.loads(head) != {"format": FORMAT}:
         raise ValueError
     digest.update(head)
-    for line in stream:
+    while line := stream.readline(_LONGEST):  # what is longer is cut, and then it is no line of JSON
         entry = json.loads(line)
         if "rows" in entry:
-            if entry != {"rows": count, "sha256": digest.hexdigest()} or stream.readline():
+            if entry != {"rows": count, "sha256": digest.hexdigest()} or stream.read(1):
                 raise ValueError
             return
         key = key_of_digits(entry["key"])

@@ -45,9 +45,9 @@ _FILE = ("read", "read and write", "read and write", "read", "read and write")
 _PERMISSIONS = {
     # for each Role
     "s3": (
-        "s3:GetObject",
-        "s3:GetObject and s3:PutObject",
-        "s3:GetObject and s3:PutObject",
+        "s3:GetObject and s3:ListBucket",
+        "s3:GetObject, s3:PutObject and s3:ListBucket",
+        "s3:GetObject, s3:PutObject and s3:ListBucket",
         "s3:GetObject and s3:ListBucket",
         "s3:GetObject, s3:PutObject and s3:ListBucket",
     ),

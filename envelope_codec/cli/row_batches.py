@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
-from envelope_codec.errors import EnvelopeError
+from envelope_codec.errors import EnvelopeError, StoreRefused
 from envelope_codec.keystore import Kept, conflict
 from envelope_codec.keystore_batch import MAX_BATCH
 from envelope_codec.keystore_client import KeystoreClient
@@ -126,6 +126,8 @@ class _Batches(Generic[_Q, _A]):
         answers: Sequence[Any]
         try:
             answers = await self._ask_each([question for question, _ in asked])
+            if len(answers) != len(asked):  # nobody knows which is whose, and nobody must wait for ever
+                raise StoreRefused("the keystore gave another number of answers than it was asked for")
         except EnvelopeError:
             answers = await asyncio.gather(*(self._ask_one(one) for one, _ in asked), return_exceptions=True)
         except Exception as error:

@@ -8,11 +8,13 @@ from typing import Any
 
 from envelope_codec._frames import frameless
 from envelope_codec.datastore.redis_connection import RedisConnection
+from envelope_codec.datastore.redis_error import translate
 from envelope_codec.keystore import PROBE, Kept, conflict, key_of_digits
 from envelope_codec.keystore_role import Role
 
 _PAGE = 200
 _SCANNED = 1_000
+_OTHER_KIND = "WRONGTYPE"
 _DATA, _REVISION = "data", "revision"
 
 # Redis runs a script as one step. A hash that is not there has no revision.
@@ -113,7 +115,11 @@ class RedisKeystore:
         pipeline = self._redis.pipeline(transaction=False)
         for key in keys:
             pipeline.hmget(self._name(key), _DATA, _REVISION)
-        replies = await self._connection.call(operation, pipeline.execute(raise_on_error=operation == "get"))
+        is_listing = operation == "list"
+        replies = await self._connection.call(operation, pipeline.execute(raise_on_error=not is_listing))
+        for reply in replies:  # a listing passes over what is of another kind, but over no row that it can't have now
+            if isinstance(reply, Exception) and _OTHER_KIND not in str(reply):
+                raise translate(reply, operation) from None
         return [_kept(key, reply) for key, reply in zip(keys, replies, strict=True)]
 
     async def _list(self) -> set[bytes]:

@@ -35,8 +35,10 @@ class S3Keystore:
 
     def __init__(self, url: str) -> None:
         self._bucket, self._prefix, options = parse_bucket(url, "keystore")
-        self._amazon = is_amazon(options)
-        self._s3 = Boto3Client(make_client(options, "keystore"), lambda: make_client(options, "keystore"))
+        client = make_client(options, "keystore")
+        # boto3 takes an endpoint from the environment and from its configuration file as well.
+        self._amazon = is_amazon({"endpoint": client.meta.endpoint_url})
+        self._s3 = Boto3Client(client, lambda: make_client(options, "keystore"))
 
     async def get(self, key: bytes) -> Kept | None:
         """Return what is kept under ``key``, if anything is."""

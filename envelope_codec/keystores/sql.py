@@ -15,6 +15,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
+    cast,
     func,
     insert,
     or_,
@@ -54,7 +55,9 @@ class SqlKeystore:
     def __init__(self, url: str) -> None:
         parsed = parse_url(url, "keystore")
         self._table = _make_table(parsed.query.get("table", "envelope_keystore"))
-        self._data = func.substr(self._table.c.data, 1, MOST_READ, type_=LargeBinary())
+        data = func.substr(self._table.c.data, 1, MOST_READ, type_=LargeBinary())
+        # SQLite keeps a text in a column of bytes, if anybody puts one there: it is no row, and ends no listing.
+        self._data = cast(data, LargeBinary()) if parsed.get_backend_name() == "sqlite" else data
         self._database = Database(parsed.difference_update_query(["table"]), "keystore")
         self._statements: dict[int, Any] = {}
 

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import redis
 from devstack import Server
 
 from envelope_codec import EnvelopeConfig, StoreRefused, StoreUnavailable
@@ -146,3 +147,21 @@ async def test_a_keyring_publishes_and_opens_in_a_forked_child_too(kind: str, ke
     assert len(ids) == 3
     await client.aclose()
     keyring.close()
+
+
+async def test_a_listing_leaves_out_no_row_that_the_server_refuses(run_server: RunServer) -> None:
+    with run_server(SERVED["redis"][0]()) as server:
+        url = await SERVED_BY["redis"](server).place()
+        keystore, keys = parse_keystore_url(url).open(), [bytes([number]) * 32 for number in range(3)]
+        for key in keys:
+            await keystore.put(key, b"a row", None)
+        commands = ["+@connection", "+scan", "+hmget"]
+        where, prefix = url.partition("//")[2], keys[0].hex()
+        with redis.Redis.from_url(url.partition("?")[0]) as client:
+            client.execute_command("ACL", "SETUSER", "half", "on", ">sesame", f"%R~*{prefix}", "-@all", *commands)
+        refused = parse_keystore_url(f"redis://half:sesame@{where}").open()
+        assert await refused.get(keys[0]) is not None
+        with pytest.raises(StoreRefused, match="permission"):
+            print([kept async for kept in refused.rows()])
+        for one in (keystore, refused):
+            await one.close()

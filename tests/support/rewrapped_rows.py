@@ -19,10 +19,14 @@ LONG_AGO = 1_700_000_000
 
 
 def row_by(
-    *masters: MasterKey, namespace: str = "prod", created: int = LONG_AGO, secret: bytes | None = None
+    *masters: MasterKey,
+    namespace: str = "prod",
+    created: int = LONG_AGO,
+    secret: bytes | None = None,
+    purpose: Purpose = Purpose.WRAPPING_KEY,
 ) -> KeystoreRow:
     """The row of a new wrapping key that ``masters`` have wrapped."""
-    draft = Draft(Purpose.WRAPPING_KEY, created, {NAMESPACE: namespace}, secret=secret)
+    draft = Draft(purpose, created, {NAMESPACE: namespace}, secret=secret)
     return publish(draft.record([draft.wrap_by(master).recipients[0] for master in masters]))
 
 

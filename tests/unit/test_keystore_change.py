@@ -142,6 +142,21 @@ def test_what_was_saved_adds_what_is_missing_and_replaces_nothing() -> None:
         restore(saved, publish(build_record(HEAD, bytes(32), [OLD])))
 
 
+def test_what_is_restored_takes_no_place_of_what_was_imported() -> None:
+    genuine, edited = recipient("key:old"), replace(recipient("key:old"), ciphertext=b"edited")
+    saved = publish(record_of(edited, NEW))
+    row = import_record(record_of(genuine))
+    restored = restore(saved, row)
+    assert (restored.verified, restored.imported) == ((NEW,), (genuine, edited))
+    assert restore(saved, restored) == restored
+    assert parse_row(restored.key, restored.serialize()) == restored
+    assert restore(publish(record_of(genuine)), row).verified == (genuine,), "the same one: now it is verified"
+    for number in range(8):
+        row = replace(row, imported=(*row.imported[:number], replace(genuine, ciphertext=bytes((number + 1,)))))
+    with pytest.raises(ChangeRefused, match="full of other imported"):
+        restore(saved, row)
+
+
 def test_a_tag_goes_with_the_list_that_it_was_made_for() -> None:
     row = replace(add_verified(publish(record_of(OLD)), NEW), tag=bytes(32))
     assert import_record(record_of(OTHER), row).tag == row.tag

@@ -27,6 +27,7 @@ from envelope_codec.cli.rewrap.distribution import Distribution, SharedRun, conn
 from envelope_codec.cli.rewrap.master_keys import MasterKeys, load_master_keys
 from envelope_codec.cli.rewrap.report import print_counts, print_plan
 from envelope_codec.cli.rewrap.run import Run
+from envelope_codec.cli.rewrap.steps import IsKept
 from envelope_codec.cli.rewrap.steps import drop_old as steps_of_dropping
 from envelope_codec.cli.rewrap.steps import rewrap as steps_of_rewrap
 from envelope_codec.cli.rewrap.survey import Survey
@@ -277,7 +278,7 @@ class Command:
 
     async def _missing_from(self, backup: Backup) -> int:
         """Count the rows under the old master key whose recipients of the new one the backup has not got."""
-        return (await self._run.survey(0, self._asked.namespaces, backup.has)).not_kept
+        return (await self._survey(is_kept=backup.has)).not_kept
 
     async def _is_possible(self, survey: Survey) -> bool:
         """Try the new master key in each namespace before anything is changed. Print what is wrong."""
@@ -291,9 +292,9 @@ class Command:
                 possible = False
         return possible
 
-    async def _survey(self, *, is_last: bool = False) -> Survey:
+    async def _survey(self, is_kept: IsKept | None = None, *, is_last: bool = False) -> Survey:
         youngest_safe = self._now() - self._config.max_age
-        return await self._run.survey(youngest_safe, self._asked.namespaces, is_last=is_last)
+        return await self._run.survey(youngest_safe, self._asked.namespaces, is_kept, is_last=is_last)
 
     def _print(self, counts: Counts) -> None:
         self._hide()

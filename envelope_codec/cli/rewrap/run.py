@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
@@ -29,7 +30,7 @@ from envelope_codec.cli.rewrap.steps import (
 )
 from envelope_codec.cli.rewrap.survey import WHOLE, Span, Survey
 from envelope_codec.cli.row_batches import Rows
-from envelope_codec.errors import EnvelopeError, StoreUnavailable
+from envelope_codec.errors import EnvelopeError
 from envelope_codec.keystore import RowConflict
 from envelope_codec.keystore_row import KeystoreRow, MalformedRow, parse_row
 
@@ -220,13 +221,8 @@ class Run:
     async def _write(self, row: KeystoreRow, revision: str) -> bool:
         data = row.serialize()
         _parsed(row.key, data)  # what breaks a bound must never get there
-        try:
-            await self._keystore.put(row.key, data, revision)
-        except RowConflict:
-            return False
-        except StoreUnavailable:  # it may have come through all the same
-            await self._sleep(shorten(_BACKOFF.first, self._jitter()))
-            return False
+        with suppress(RowConflict):  # where an answer was lost before, it may have come through all the same
+            await self._repeated(lambda: self._keystore.put(row.key, data, revision))
         kept = await self._repeated(lambda: self._keystore.get(row.key))
         if kept is None or kept.data != data:
             return False

@@ -86,7 +86,7 @@ class Move(NamedTuple):
 class Write(NamedTuple):
     """Put the row in the place of that revision, and read it back.
 
-    The answer is whether it is there as it was written. False as well where nobody knows.
+    The answer is whether it is there as it was written.
     """
 
     row: KeystoreRow

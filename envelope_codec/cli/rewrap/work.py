@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
@@ -69,6 +71,14 @@ class SliceWork:
     number: int
 
 
+class _Kept(NamedTuple):
+    """A backup that was read, by the digest of its file and the master keys that it was read for."""
+
+    backup: Backup
+    digest: str
+    ids: KeyIds
+
+
 class Silent:
     """A `Watcher` that tells nobody."""
 
@@ -83,16 +93,25 @@ class RewrapWork:
     """The activity.
 
     Args:
-        settings: the configuration. Only its master keys are used, whatever the workflow says.
+        settings: the configuration. Only its master keys are used, whatever the workflow says, and its ``max_age`` says
+            which shared wrapping keys may still be adopted and are left as they are.
         keystore: has the rows.
         backup: what ``envelope-codec keystore export`` wrote; None if this worker serves first passes alone.
+        now: Unix seconds.
     """
 
-    def __init__(self, settings: EnvelopeConfig, keystore: Rows, backup: Path | None) -> None:
+    def __init__(
+        self,
+        settings: EnvelopeConfig,
+        keystore: Rows,
+        backup: Path | None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self._settings = settings
         self._keystore = keystore
         self._backup = backup
-        self._kept: tuple[Backup, KeyIds] | None = None
+        self._now = now
+        self._kept: _Kept | None = None
         self._masters: dict[tuple[str, str], MasterKeys] = {}
         self._learning = asyncio.Lock()
 
@@ -120,7 +139,8 @@ class RewrapWork:
     async def _follow(self, run: Run, work: SliceWork, masters: MasterKeys, heartbeat: Heartbeat) -> Done:
         request, span = work.request, slice_of(work.number, work.request.slices)
         async with self._learning:  # what key ids stand for is learnt by one slice at a time
-            survey = await run.survey(0, frozenset(request.namespaces), span=span)
+            youngest_safe = self._now() - self._settings.max_age
+            survey = await run.survey(youngest_safe, frozenset(request.namespaces), span=span)
             steps = await asyncio.to_thread(self._steps, request, masters.ids)
         done = _load(heartbeat.last)
         left = [key for key in survey.under_old if key.hex() > done.last]
@@ -157,11 +177,11 @@ class RewrapWork:
             return lambda key: rewrap(key, ids)
         if self._backup is None:
             raise ConfigurationError("a worker has no backup: give all of them --backup")
-        if self._kept is None or self._kept[1] != ids:
+        if self._kept is None or (self._kept.digest, self._kept.ids) != (request.backup, ids):
             if digest_of(self._backup) != request.backup:
                 raise ConfigurationError("a worker has another backup than the command: give both the same --backup")
-            self._kept = Backup(self._backup, ids), ids
-        return partial(drop_old, ids=ids, is_kept=self._kept[0].has)
+            self._kept = _Kept(Backup(self._backup, ids), request.backup, ids)
+        return partial(drop_old, ids=ids, is_kept=self._kept.backup.has)
 
 
 def digest_of(path: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -82,9 +83,24 @@ def test_a_file_that_is_not_whole_is_refused(tmp_path: Path) -> None:
         "no base64": [lines[0], json.dumps({**other, "row": "*"}).encode() + b"\n", *lines[2:]],
         "another key": [lines[0], json.dumps({**other, "key": "00" * 32}).encode() + b"\n", *lines[2:]],
         "no object": [lines[0], b"[]\n", *lines[1:]],
+        "nested deep": [lines[0], b"[" * 100_000 + b"\n", *lines[1:]],
         "no text": [b"\xff\n", *lines[1:]],
     }
     for name, changed in wrong.items():
         path.write_bytes(b"".join(changed))
         with pytest.raises(ConfigurationError, match="no whole file"):
             print(name, RowFile(path).check())
+
+
+def test_a_line_that_is_far_too_long_fills_no_memory(tmp_path: Path) -> None:
+    for name, start in (("head", b""), ("row", b'{"format": "envelope-codec/keystore-1"}\n')):
+        with (tmp_path / name).open("wb") as stream:
+            stream.write(start)
+            stream.truncate(64 << 20)
+        tracemalloc.start()
+        try:
+            with pytest.raises(ConfigurationError, match="no whole file"):
+                RowFile(tmp_path / name).check()
+            assert tracemalloc.get_traced_memory()[1] < 8 << 20
+        finally:
+            tracemalloc.stop()

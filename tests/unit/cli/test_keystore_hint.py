@@ -43,6 +43,7 @@ def test_every_error_of_dynamodb_has_a_hint() -> None:
         ("postgresql", "permission on the table or the database is missing", Role.rewrap, "SELECT, INSERT and UPDATE"),
         ("postgresql", "permission on the table or the database is missing", Role.seal, "set sealing = false"),
         ("s3", "the bucket refused: permission is missing", Role.rewrap, "s3:ListBucket"),
+        ("s3", "the bucket refused: permission is missing", Role.open, "s3:ListBucket"),
         ("redis", "permission is missing: for a command, or for keys with the prefix", Role.rewrap, "SCAN"),
         ("dynamodb", "permission on the table is missing", Role.rewrap, "dynamodb:Query"),
         ("sqlite", "the table does not exist, or its schema", Role.open, "envelope-codec keystore ddl"),

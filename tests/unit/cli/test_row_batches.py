@@ -122,3 +122,14 @@ async def test_a_keystore_that_takes_one_row_at_a_time_is_asked_so() -> None:
     assert found.data == b"newer"
     await rows.check()
     await client.aclose()
+
+
+async def test_who_asks_a_keystore_that_answers_too_little_is_answered_all_the_same(
+    rows: RowBatches, keystore: Batching, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def get_each(keys: Sequence[bytes]) -> list[Kept | None]:
+        return [await keystore.get(key) for key in keys[1:]]
+
+    monkeypatch.setattr(keystore, "get_each", get_each)
+    asked = asyncio.gather(*map(rows.get, KEYS))
+    assert await asyncio.wait_for(asked, 30) == [Kept(key, key, "made") for key in KEYS]

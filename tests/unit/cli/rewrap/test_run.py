@@ -135,3 +135,19 @@ async def test_a_survey_leaves_out_what_is_no_row_and_other_namespaces() -> None
     with pytest.raises(StoreRefused):
         await run.survey(0.0)
     run.close()
+
+
+async def test_a_keystore_that_takes_no_writes_any_more_is_named_as_the_reason() -> None:
+    bench = Bench()
+    row = row_by(bench.old)
+    bench.keep(row)
+
+    def lose(operation: str) -> None:
+        if operation == "put":
+            raise StoreUnavailable("it is a replica")
+
+    bench.keystore.before_call = lose
+    counts = await rewrapped(bench, [row])
+    [reason] = counts.failures
+    assert "replica" in reason
+    assert (bench.new.wraps, bench.row(row)) == (1, row), "wrapped once, not at each attempt to write"

@@ -19,6 +19,7 @@ from envelope_codec.cli.keygen import create_key_file, key_uri
 from envelope_codec.cli.rewrap import work as work_module
 from envelope_codec.cli.rewrap.slice import Done
 from envelope_codec.cli.rewrap.work import Request, RewrapWork, SliceWork, digest_of
+from envelope_codec.envelope import Purpose
 from envelope_codec.keystore_row import parse_row
 from envelope_codec.keystores.files import FileKeystore
 from envelope_codec.kms import master_key
@@ -133,6 +134,11 @@ async def test_the_second_pass_needs_the_command_s_own_backup(place: Place) -> N
     done = await place.do(place.request(backup=digest_of(backup)))
     assert done.outcomes == {"dropped": 12}
     assert await place.recipients() == [1] * 12
+    with pytest.raises(ApplicationError, match="another backup"):
+        await place.do(place.request(backup="0" * 64))
+    backup.unlink()
+    await asyncio.to_thread(export)
+    assert (await place.do(place.request(backup=digest_of(backup)))).outcomes == {}, "a later command's own"
 
 
 async def test_a_key_that_can_t_be_used_ends_it(place: Place) -> None:
@@ -142,6 +148,17 @@ async def test_a_key_that_can_t_be_used_ends_it(place: Place) -> None:
         await place.do(place.request())
     assert raised.value.non_retryable
     assert await place.recipients() == [1] * 12
+
+
+async def test_shared_wrapping_keys_are_left_only_while_they_may_be_adopted(place: Place) -> None:
+    place.made = [row_by(master_key(place.old), purpose=Purpose.SHARED_WRAPPING_KEY)]
+    await place.keep()
+    created = place.made[0].created
+    for age, outcomes in ((place.settings.max_age - 1, {}), (place.settings.max_age + 1, {"added": 1})):
+        work = RewrapWork(place.settings, place.keystore, None, now=lambda age=age: created + age)
+        done = [await place.environment.run(work.work, SliceWork(place.request(), number)) for number in (0, 1)]
+        assert dict(done[0].outcomes) | dict(done[1].outcomes) == outcomes
+        work.close()
 
 
 async def test_rows_that_fail_are_counted_with_their_reason(place: Place) -> None:
