@@ -74,7 +74,8 @@ def _print_grants(opened: TryableKeystore, mark: str) -> None:
     for role in Role:
         told.setdefault(opened.grants(role), []).append(role)
     for grants, roles in told.items():
-        print("\n-- For " + "; and for ".join(_ROLES[role] for role in roles) + ":")
+        whom = "; and for ".join(_ROLES[role] for role in roles) if len(told) > 1 else "all roles"
+        print(f"\n-- For {whom}:")
         print(grants if "\n" in grants else mark + grants)
 
 
