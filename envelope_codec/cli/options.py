@@ -12,7 +12,7 @@ ConfigOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document, for programs.")]
 AddressOption = Annotated[
-    str | None, typer.Option("--address", metavar="HOST:PORT", help="The Temporal server whose histories are read.")
+    str | None, typer.Option("--address", metavar="HOST:PORT", help="The Temporal server, such as localhost:7233.")
 ]
 ProfileOption = Annotated[
     str | None,

@@ -179,6 +179,8 @@ async def find_rewrapped(
     finally:
         proof.close()
     found.lacking, found.failed = proof.count_others()
+    if why := proof.find_doubt():
+        found.reasons.append(why)
     found.reasons += filter(None, [tell_sealing(newest, config, now())])
     return found
 
@@ -188,8 +190,9 @@ class _Proof:
 
     def __init__(self, config: EnvelopeConfig, new: str, old_ids: frozenset[str], found: Rewrapped) -> None:
         self._sets = KeySets(config)
-        self._new = _made(new)
+        self._new, self._defect = _made(new)
         self._name = new
+        self._is_named = False
         self._old_ids = old_ids
         self._found = found
         self._opened: set[bytes] = set()
@@ -208,6 +211,12 @@ class _Proof:
         """Count the rows that have no recipient of the new master key, and those that did not open, by reason."""
         failed = Counter(why for id, why in self._others.items() if id not in self._opened)
         return failed.pop("", 0), failed
+
+    def find_doubt(self) -> str:
+        """Say why no row is known to have it: no key URI, and none names it as spelled. Empty if one may."""
+        if self._new is not None or self._is_named or not self._others:
+            return ""
+        return f"{self._name!r} can't be used as a key URI ({self._defect}), and no row names it as it is spelled"
 
     def close(self) -> None:
         """Release the connections."""
@@ -229,15 +238,18 @@ class _Proof:
     def _is_new(self, recipient: Recipient) -> bool:
         if recipient.key_id in self._old_ids:
             return False
-        return recipient.key_id == self._name or (self._new is not None and accepts(self._new, recipient.key_id))
+        if recipient.key_id == self._name:
+            self._is_named = True
+            return True
+        return self._new is not None and accepts(self._new, recipient.key_id)
 
 
-def _made(new: str) -> MasterKey | None:
-    """Make the master key that the text is the URI of. None if it is none, such as a key id that is no URI."""
+def _made(new: str) -> tuple[MasterKey | None, str]:
+    """Make the master key that the text is the URI of. None, and why, if it is none, as a key id may be."""
     try:
-        return master_key(new)
-    except ConfigurationError:
-        return None
+        return master_key(new), ""
+    except ConfigurationError as error:
+        return None, str(error)
 
 
 @frameless

@@ -19,6 +19,7 @@ from envelope_codec.cli.doctor.key_findings import key_findings
 from envelope_codec.cli.doctor.keys import KeyCheck, Probe
 from envelope_codec.cli.doctor.keystore import KeystoreProbe, probe_keystore
 from envelope_codec.cli.doctor.keystore_findings import keystore_findings
+from envelope_codec.cli.doctor.lost_records import LostRecords
 from envelope_codec.cli.doctor.recipients import Recipients, count_recipients, recipient_findings
 from envelope_codec.cli.doctor.sharing_findings import sharing_findings
 from envelope_codec.cli.doctor.store_findings import store_findings
@@ -29,7 +30,6 @@ from envelope_codec.cli.doctor.survey_findings import (
     requirement_finding,
     server_finding,
     survey_findings,
-    unconfigured_finding,
 )
 from envelope_codec.cli.keys.call import Calls, Deadline
 from envelope_codec.cli.keys.configured_keys import purpose_of, sealing_keys
@@ -107,17 +107,18 @@ async def diagnose(request: Request, deadline: Deadline, calls: Calls, words: Pr
     findings += [*recipient_findings(recipients), *sharing_findings(probes, config)]
     if isinstance(read, ServerFailed) and request.connection is not None:
         findings.append(server_finding(read, request.connection))
+    lost = LostRecords(config, check, calls, deadline)
     for survey in surveys.values():
         findings += survey_findings(survey, config, request.asked)
-        if without := await check.without_key(list(survey.records), config, deadline):
-            findings.append(unconfigured_finding(survey, without))
+        await lost.look(survey)
     findings += clock_findings(list(surveys.values()), now)
     if requirement := requirement_finding(config, surveys):
         findings.append(requirement)
-    with suppress(Exception):
-        await calls.result(masters.close, deadline)
     findings += store_findings(await stores)
     findings += keystore_findings(await keystore)
+    findings += await lost.findings(keystore.result())
+    with suppress(Exception):
+        await calls.result(masters.close, deadline)
     findings.sort(key=lambda finding: finding.level is not Level.problem)
     return Diagnosis(probes, list(surveys.values()), findings, stores.result(), recipients, keystore.result())
 

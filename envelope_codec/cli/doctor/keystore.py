@@ -114,7 +114,7 @@ async def _ask(probe: KeystoreProbe, config: EnvelopeConfig, namespaces: Collect
             probe.backup.read(config)
         except ConfigurationError as error:
             probe.backup.defect = str(error)
-    async with _opened(probe.keystore) as keystore:
+    async with opened(probe.keystore) as keystore:
         async with _timed(words) as ended:
             await (keystore.check() if probe.writes else keystore.get(os.urandom(KEY_LENGTH)))
         probe.use = ended[0]
@@ -146,7 +146,7 @@ async def _read(probe: KeystoreProbe, keystore: Keystore, namespaces: Collection
 
 
 @asynccontextmanager
-async def _opened(keystore: KeystoreUrl | Keystore) -> AsyncIterator[Keystore]:
+async def opened(keystore: KeystoreUrl | Keystore) -> AsyncIterator[Keystore]:
     """Open the keystore, and close what was opened."""
     opened = keystore.open() if isinstance(keystore, KeystoreUrl) else keystore
     try:

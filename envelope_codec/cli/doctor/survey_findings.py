@@ -134,17 +134,23 @@ def _envelope_findings(survey: Survey) -> Iterator[Finding]:
         )
 
 
-def unconfigured_finding(survey: Survey, without: Sequence[Record]) -> Finding:
-    """Say which envelopes nobody with this configuration can open."""
+def unconfigured_finding(survey: Survey, without: Sequence[Record], *, looked_up: bool = False) -> Finding:
+    """Say which envelopes nobody with this configuration can open. ``looked_up`` says that the keystore was asked."""
     envelopes = sum(survey.records[record] for record in without)
     key_ids = dict.fromkeys(recipient.key_id for record in without for recipient in record.recipients)
     shown = ", ".join(list(key_ids)[:5])
+    fix = (
+        "add it to decrypt_keys there; or, if it was retired, bring back rows that a configured master key opens, with "
+        "keystore import"
+        if looked_up
+        else "add it to decrypt_keys there; or, if it was retired, name the keystore that it was retired with"
+    )
     return problem(
         Code.key_not_configured,
         survey.namespace,
         f"{plural(envelopes, 'envelope')} in its newest histories need a master key that is not configured for the "
-        f"namespace that sealed them: {shown}",
-        "add it to decrypt_keys there",
+        f"namespace that sealed them{', and the keystore does not help' if looked_up else ''}: {shown}",
+        fix,
     )
 
 

@@ -52,9 +52,9 @@ def ddl(
     ] = None,
     config: ConfigOption = None,
 ) -> None:
-    """Print what makes the table, and what each role is granted.
+    """Print the statements for the table and the roles.
 
-    A keystore without a table has the latter alone. No server is asked, and nothing is run.
+    They make the table, where there is one, and give each role its permissions. No server is asked, and nothing is run.
     """
     named = parse_keystore_url(url) if url is not None else keystore_url(_load_config(config))
     opened = named.open()
@@ -74,7 +74,8 @@ def _print_grants(opened: TryableKeystore, mark: str) -> None:
     for role in Role:
         told.setdefault(opened.grants(role), []).append(role)
     for grants, roles in told.items():
-        print("\n-- For " + "; and for ".join(_ROLES[role] for role in roles) + ":")
+        whom = "; and for ".join(_ROLES[role] for role in roles) if len(told) > 1 else "all roles"
+        print(f"\n-- For {whom}:")
         print(grants if "\n" in grants else mark + grants)
 
 
@@ -85,7 +86,7 @@ def check(
         typer.Option(
             "--for",
             metavar="ROLE",
-            help="What must be possible: open, seal, export or rewrap. As configured, if left out.",
+            help=f"What must be possible: {', '.join(Role)}. As configured, if left out.",
         ),
     ] = None,
     config: ConfigOption = None,
@@ -188,11 +189,11 @@ def init(
     ] = None,
     yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Make the record that shows which shared wrapping keys are genuine.
+    """Make the records by which shared wrapping keys are known.
 
-    Sharing needs it. It is one record for each namespace: without --namespace, for those that are listed by name, or
-    for "default". All master keys that seal there wrap its secret, which nothing else keeps. It asks before it writes,
-    and prints the settings for all processes.
+    `share_wrapping_keys` needs them. It is one record for each namespace: without --namespace, for those that are
+    listed by name, or for "default". All master keys that seal there wrap its secret, which nothing else keeps. It asks
+    before it writes, and prints the settings for all processes.
 
     Exit status: 0 if it is written; 1 if it is not; 2 for wrong usage.
     """

@@ -147,3 +147,15 @@ def test_it_goes_with_an_old_key_and_a_keystore(options: tuple[str, ...], capsys
         main(["audit", "--address", "a:1", "--rewrapped-to", "NEW", *options])
     assert left.value.code == 2
     assert "--rewrapped-to" in capsys.readouterr().err
+
+
+async def test_a_new_key_that_is_no_uri_and_in_no_row_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VAULT_ADDR", raising=False)
+    monkeypatch.setenv("VAULT_TOKEN", "t")
+    world = World()
+    row = row_by(world.old, world.new)
+    world.keep(row)
+    rewrapped = await world.see(world.need([row]), "hashivault://billing")
+    (reason,) = rewrapped.reasons
+    assert reason.startswith("'hashivault://billing' can't be used as a key URI (no Vault address: set VAULT_ADDR")
+    assert (await world.see(world.need([row]), "fakekms://new")).reasons == []
