@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +156,7 @@ async def test_shared_wrapping_keys_are_left_only_while_they_may_be_adopted(plac
     await place.keep()
     created = place.made[0].created
     for age, outcomes in ((place.settings.max_age - 1, {}), (place.settings.max_age + 1, {"added": 1})):
-        work = RewrapWork(place.settings, place.keystore, None, now=lambda age=age: created + age)
+        work = RewrapWork(place.settings, place.keystore, None, now=partial(float, created + age))
         done = [await place.environment.run(work.work, SliceWork(place.request(), number)) for number in (0, 1)]
         assert dict(done[0].outcomes) | dict(done[1].outcomes) == outcomes
         work.close()
