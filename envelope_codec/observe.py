@@ -15,9 +15,9 @@ _KEYSTORE_FIX = "`envelope-codec keystore check` says what is wrong with the key
 _RETIRED = "; payloads of a master key that was retired need their keystore: docs/rekeying.md"
 _FIXES = {
     "KeyDenied": "enable the key or give the permission back, unless it was withdrawn on purpose: `envelope-codec "
-    f"doctor` says what is missing{_RETIRED}",
+    "doctor` says what is missing",
     "KeyNotConfigured": "name the master key in key, backup_keys or decrypt_keys of that namespace, and check with "
-    f"`envelope-codec doctor`{_RETIRED}",
+    "`envelope-codec doctor`",
 }
 
 
@@ -105,6 +105,8 @@ class LogObserver:
         if left_out:
             logger.warning("%d more failures of %s, %s, were not logged", left_out, event.operation, event.outcome)
         advice = _KEYSTORE_FIX if event.operation in ("lookup", "publish", "share") else fix(event.outcome)
+        if event.operation in ("open", "unwrap") and event.outcome in _FIXES:
+            advice += _RETIRED
         logger.warning(
             "%s failed: %s: %s (namespace %.200r, key %s)%s",
             event.operation,

@@ -67,7 +67,7 @@ class SqlKeystore:
         """Return what is kept under ``key``, if anything is."""
         table = self._table.c
         rows = await self._database.run("get", select(self._data, table.revision).where(table.row_key == key))
-        return Kept(key, bytes(rows[0][0]), str(rows[0][1])) if rows else None
+        return Kept(key, _read(rows[0][0]), str(rows[0][1])) if rows else None
 
     async def put(self, key: bytes, data: bytes, revision: str | None) -> str:
         """Keep ``data`` under ``key`` if what is there has this revision. Raises `RowConflict` if it has not."""
@@ -91,7 +91,7 @@ class SqlKeystore:
         table = self._table.c
         statement = select(table.row_key, self._data, table.revision).where(table.row_key.in_(keys))
         rows = await self._database.run("get", statement)
-        found = {bytes(key): Kept(bytes(key), bytes(data), str(revision)) for key, data, revision in rows}
+        found = {bytes(key): Kept(bytes(key), _read(data), str(revision)) for key, data, revision in rows}
         return [found.get(key) for key in keys]
 
     async def replace_each(self, changes: Sequence[Kept]) -> list[str | None]:
@@ -116,7 +116,7 @@ class SqlKeystore:
             rows = await self._database.run("list", page.order_by(table.row_key).limit(_PAGE))
             for key, data, revision in rows:
                 if len(key) == KEY_LENGTH:
-                    yield Kept(bytes(key), bytes(data), str(revision))
+                    yield Kept(bytes(key), _read(data), str(revision))
             if len(rows) < _PAGE:
                 return
             after = bytes(rows[-1][0])
@@ -213,3 +213,8 @@ def _make_table(name: object) -> Table:
         Column("revision", String(32), nullable=False, comment="random, new at each change"),
         schema=schema,
     )
+
+
+def _read(data: bytes | memoryview | None) -> bytes:
+    """Return what a row has. SQLite's substr has NULL for a part of what is empty."""
+    return bytes(data or b"")

@@ -152,9 +152,10 @@ class Story:
         with _plugin(settings) as plugin:
             client = await self._connect(plugin)
             async with self._worker(client):
-                handles = [client.get_workflow_handle_for(Ship.run, one) for one in ids]
+                handles = [client.get_workflow_handle(one, result_type=str) for one in ids]
                 await asyncio.gather(*(one.signal(Ship.receive, "Ada") for one in handles))
-                return await asyncio.gather(*(one.result() for one in handles))
+                results: list[str] = await asyncio.gather(*(one.result() for one in handles))
+                return results
 
     async def fail_to_open(self, settings: Path, history: WorkflowHistory) -> tuple[EnvelopeError, list[str]]:
         """Open a history that must not open. Return the error, and what the log says of it."""

@@ -220,6 +220,13 @@ class Command:
         self._hide()
         warnings = cautions(self._config, survey, self._masters.sealing)
         print_plan(self._page, survey, self._masters.ids, warnings, dropping=dropping)
+        if survey.concerns_none(self._masters.ids):
+            self._page.line(
+                "Nothing was changed: no row names either master key. See that keystore names the one of this fleet, "
+                "and --from the key id that audit prints",
+                style="bold",
+            )
+            return False
         if not survey.under_old:
             return not (survey.unreadable or survey.frozen)
         backup = await self._backup(survey, self._asked.backup) if self._asked.backup is not None else None

@@ -89,6 +89,10 @@ class Survey:
         else:
             self.calls += 1  # to unwrap
 
+    def concerns_none(self, ids: KeyIds) -> bool:
+        """Say whether no row names either master key: then the keystore, or a name, may be the wrong one."""
+        return self.by_key_id.keys().isdisjoint(ids.old | ids.new)
+
     def add_unreadable(self) -> None:
         """Count a row that this version can't read."""
         self.rows += 1

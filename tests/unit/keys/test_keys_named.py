@@ -95,7 +95,7 @@ async def test_the_log_names_the_master_keys_that_are_not_configured(caplog: pyt
     (line,) = [record.getMessage() for record in caplog.records if "is configured" in record.getMessage()]
     assert line.startswith("no master key of ['fakekms://of\\nothers'] is configured for namespace 'default'")
     assert "decrypt_keys" in line
-    assert line.endswith("check with `envelope-codec doctor`")
+    assert line.endswith("check with `envelope-codec doctor`; if it was retired, name its keystore: docs/rekeying.md")
 
 
 async def test_fewer_master_keys_than_they_seem_are_told_so() -> None:
