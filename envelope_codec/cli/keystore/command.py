@@ -52,9 +52,9 @@ def ddl(
     ] = None,
     config: ConfigOption = None,
 ) -> None:
-    """Print the statements for the table and the roles.
+    """Print what makes the table, and what each role is granted.
 
-    They make the table, where there is one, and give each role its permissions. No server is asked, and nothing is run.
+    A keystore without a table has the latter alone. No server is asked, and nothing is run.
     """
     named = parse_keystore_url(url) if url is not None else keystore_url(_load_config(config))
     opened = named.open()
@@ -189,11 +189,11 @@ def init(
     ] = None,
     yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Make the records by which shared wrapping keys are known.
+    """Make the record that shows which shared wrapping keys are genuine.
 
-    `share_wrapping_keys` needs them. It is one record for each namespace: without --namespace, for those that are
-    listed by name, or for "default". All master keys that seal there wrap its secret, which nothing else keeps. It asks
-    before it writes, and prints the settings for all processes.
+    Sharing needs it. It is one record for each namespace: without --namespace, for those that are listed by name, or
+    for "default". All master keys that seal there wrap its secret, which nothing else keeps. It asks before it writes,
+    and prints the settings for all processes.
 
     Exit status: 0 if it is written; 1 if it is not; 2 for wrong usage.
     """
