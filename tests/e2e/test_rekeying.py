@@ -25,7 +25,7 @@ WORKFLOWS = 500
 MAX_AGE = 10.0  # seconds: over before the audits and the rewrap have ended, so that nothing waits for it
 CHAPTER = Path(__file__).resolve().parents[2] / "docs" / "rekeying.md"
 OLD = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
-NEW = "hashivault://billing"
+NEW = '"hashivault://billing?endpoint=https://vault.example:8200"'  # quoted, as in the chapter
 
 servers = pytest.fixture(scope="module")(real_kms)
 environment = pytest.fixture(demo_environment)
