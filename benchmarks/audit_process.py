@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -16,7 +17,10 @@ from temporalio.client import Client
 
 from benchmarks.audit_server import T0
 from envelope_codec.cli.audit.checkpoint import Checkpoint
+from envelope_codec.cli.audit.own_runs import CountOne
+from envelope_codec.cli.audit.record_import import RecordImport
 from envelope_codec.cli.audit.scan import Scan
+from envelope_codec.cli.audit.source_tally import tally_source
 from envelope_codec.cli.audit.tally import Tally
 from envelope_codec.cli.reading.reader import Reader, Source
 
@@ -47,10 +51,15 @@ def resident() -> float:
 class Fetching(Scan):
     """Asks for everything, and counts nothing."""
 
-    async def _read(self, source: Source) -> Tally:
-        async for _ in self._reader.messages(source):
-            pass
-        return Tally(sources=1)
+    async def _count_each(self, sources: list[Source], tally: Tally, count_one: CountOne = tally_source) -> None:
+        await super()._count_each(sources, tally, fetch_source)
+
+
+async def fetch_source(reader: Reader, source: Source, importer: RecordImport | None = None) -> Tally:
+    """Read a source as `tally_source` does."""
+    async for _ in reader.messages(source):
+        pass
+    return Tally(sources=1)
 
 
 async def run(address: str, kind: type[Scan], marks: list[int]) -> None:
@@ -67,3 +76,5 @@ async def run(address: str, kind: type[Scan], marks: list[int]) -> None:
 if __name__ == "__main__":
     address, kind, *marks = sys.argv[1:]
     asyncio.run(run(address, Scan if kind == "audit" else Fetching, [int(mark) for mark in marks]))
+    sys.stdout.flush()
+    os._exit(0)  # a thread of the SDK may abort an interpreter that ends: temporalio/sdk-python#300
