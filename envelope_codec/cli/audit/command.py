@@ -24,11 +24,11 @@ from envelope_codec.cli.audit.verdict import State
 from envelope_codec.cli.audit.web_page import render
 from envelope_codec.cli.audit.window import read_timestamp
 from envelope_codec.cli.audit.witness import ask_witnesses
-from envelope_codec.cli.configuration import NothingConfigured, load_configuration
-from envelope_codec.cli.connection import Connection, ConnectionUnusable, load_connection
+from envelope_codec.cli.connection import Connection
 from envelope_codec.cli.distributed.follow import DEFAULT_QUEUE, leave_running
 from envelope_codec.cli.keystores import explain, keystore_url
 from envelope_codec.cli.logs import quiet_logs
+from envelope_codec.cli.needed import need_configuration, need_connection
 from envelope_codec.cli.options import AddressOption, JsonOption, ProfileOption, QueueOption
 from envelope_codec.cli.output import Page, complain, json_text, leave
 from envelope_codec.config import EnvelopeConfig
@@ -124,10 +124,10 @@ def audit(
     moment = _read_moment(as_of)
     key = KeyName(fail_if_needed) if fail_if_needed is not None else None
     _check_combination(results, checkpoint, distributed=distributed, importing=importing)
-    settings = _load_config(config)
+    settings = need_configuration(config) if config is not None else None
     _check_settings(settings, asking=ask_kms, importing=importing)
     _check_rewrapped(rewrapped_to, fail_if_needed, settings)
-    connection = _load_connection(address, profile)
+    connection = need_connection(address, profile)
     name = namespace or connection.namespace or "default"
     parameters = {"--address": connection.address, "--namespace": name, "--query": query, "release": __version__}
     if importing:
@@ -180,10 +180,7 @@ def _check_combination(results: str | None, checkpoint: Path | None, *, distribu
 
 def _distribute(connection: Connection, audited: Audited, config: str | None, how: Distribution) -> Findings:
     """Have workers do it. If the user interrupts the command, the work goes on."""
-    try:
-        settings = load_configuration(None, config).config
-    except NothingConfigured as error:
-        leave(f"{error}. With it, what workers tell each other is sealed", 2)
+    settings = need_configuration(config, ". With it, what workers tell each other is sealed")
     try:
         return asyncio.run(audit_by_workers(connection, audited, settings, how, with_stores=config is not None))
     except KeyboardInterrupt:
@@ -252,22 +249,3 @@ def _read_moment(text: str | None) -> int | None:
         raise typer.BadParameter(
             "give a time with its zone, such as 2026-12-24T18:00:00Z", param_hint="--as-of"
         ) from None
-
-
-def _load_config(file: str | None) -> EnvelopeConfig | None:
-    if file is None:
-        return None
-    try:
-        return load_configuration(None, file).config
-    except NothingConfigured as error:
-        leave(str(error), 2)
-
-
-def _load_connection(address: str | None, profile: str | None) -> Connection:
-    try:
-        connection = load_connection(address, profile)
-    except ConnectionUnusable as error:
-        leave(str(error), 2)
-    if connection is None:
-        leave("no Temporal server is named: give --address or --profile", 2)
-    return connection

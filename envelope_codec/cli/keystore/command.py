@@ -10,7 +10,6 @@ from typing import Annotated
 
 import typer
 
-from envelope_codec.cli.configuration import NothingConfigured, load_configuration
 from envelope_codec.cli.keystore.authentication import keep, make_auth_record, settings_of
 from envelope_codec.cli.keystore.restoration import Restoration
 from envelope_codec.cli.keystore.trial import WORDS, Trial, configured_role, try_operations
@@ -18,6 +17,7 @@ from envelope_codec.cli.keystore_file import NewRows, RowFile, new_row_file
 from envelope_codec.cli.keystore_hint import keystore_hint
 from envelope_codec.cli.keystores import explain, keystore_url, open_keystore
 from envelope_codec.cli.logs import quiet_logs
+from envelope_codec.cli.needed import need_configuration
 from envelope_codec.cli.options import ConfigOption
 from envelope_codec.cli.output import Page, leave, plural
 from envelope_codec.cli.reading.progress import Progress
@@ -56,7 +56,7 @@ def ddl(
 
     A keystore without a table has the latter alone. No server is asked, and nothing is run.
     """
-    named = parse_keystore_url(url) if url is not None else keystore_url(_load_config(config))
+    named = parse_keystore_url(url) if url is not None else keystore_url(need_configuration(config))
     opened = named.open()
     statements = getattr(opened, "ddl", None)
     if statements is None and not isinstance(opened, TryableKeystore):
@@ -97,7 +97,7 @@ def check(
 
     Exit status: 0 if it is enough for the role, 1 if it is not.
     """
-    loaded = _load_config(config)
+    loaded = need_configuration(config)
     url, wanted = keystore_url(loaded), role or configured_role(loaded)
 
     async def work() -> Trial:
@@ -131,7 +131,7 @@ def export_rows(
 
     Exit status: 0 if all rows are in it; 1 if it could not be written, or rows are left out that can't be read.
     """
-    url = keystore_url(_load_config(config))
+    url = keystore_url(need_configuration(config))
 
     async def work(rows: NewRows) -> None:
         with Progress() as progress:
@@ -160,7 +160,7 @@ def import_rows(
 
     Exit status: 0 if all rows are there; 1 if some are not.
     """
-    url = keystore_url(_load_config(config))
+    url = keystore_url(need_configuration(config))
     rows = RowFile(file)
     total = rows.check()
 
@@ -197,7 +197,7 @@ def init(
 
     Exit status: 0 if it is written; 1 if it is not; 2 for wrong usage.
     """
-    settings = _load_config(config)
+    settings = need_configuration(config)
     url = keystore_url(settings)
     if settings.wrapping == "direct":
         raise ConfigurationError("wrapping: direct mode has no wrapping keys to share")
@@ -256,10 +256,3 @@ def _sealing(key_sets: KeySets, namespaces: Iterable[str]) -> dict[str, KeySet]:
             raise ConfigurationError(f"namespaces: no master key is configured for {name!r}")
         found[name] = key_set
     return found
-
-
-def _load_config(file: str | None) -> EnvelopeConfig:
-    try:
-        return load_configuration(None, file).config
-    except NothingConfigured as error:
-        leave(str(error), 2)

@@ -11,11 +11,10 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from envelope_codec.cli.configuration import NothingConfigured, load_configuration
-from envelope_codec.cli.connection import Connection, ConnectionUnusable, load_connection
 from envelope_codec.cli.distributed.follow import DEFAULT_QUEUE, Failed
 from envelope_codec.cli.keystores import explain, keystore_url, open_keystore
 from envelope_codec.cli.logs import ProviderWords, quiet_logs
+from envelope_codec.cli.needed import need_configuration, need_connection
 from envelope_codec.cli.options import AddressOption, ConfigOption, ProfileOption, QueueOption
 from envelope_codec.cli.output import Page, leave, plural
 from envelope_codec.cli.reading.pace import Pace
@@ -111,17 +110,14 @@ def rewrap(
         raise typer.BadParameter("give --backup FILE, which keystore export wrote after the first pass")
     if backup is not None and not drop_old:
         raise typer.BadParameter("goes with --drop-old", param_hint="--backup")
-    try:
-        settings = load_configuration(None, config).config
-    except NothingConfigured as error:
-        leave(str(error), 2)
+    settings = need_configuration(config)
     url = keystore_url(settings)
     asked = Asked(frozenset(namespace or ()), backup, yes, dry_run)
     how = None
     if distributed and re_encrypt:
         raise typer.BadParameter("does not go with --distributed", param_hint="--re-encrypt")
     if distributed:
-        connection = _load_connection(address, profile)
+        connection = need_connection(address, profile, ", whose workers are to do it")
         place = work_namespace or connection.namespace or "default"
         limits = (at_once, in_flight, rate, takeover)
         how = Distribution(connection, queue, place, old, new, asked.namespaces, backup, *limits)
@@ -166,16 +162,6 @@ async def _rewrap(
                 return await Command(run, masters, config, asked, Page(), progress.pause).do()
             finally:
                 run.close()
-
-
-def _load_connection(address: str | None, profile: str | None) -> Connection:
-    try:
-        connection = load_connection(address, profile)
-    except ConnectionUnusable as error:
-        leave(str(error), 2)
-    if connection is None:
-        leave("no Temporal server is named, whose workers are to do it: give --address or --profile", 2)
-    return connection
 
 
 class Command:

@@ -13,9 +13,9 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 
 from envelope_codec._grammar import Seconds
-from envelope_codec.cli.configuration import NothingConfigured, load_configuration
-from envelope_codec.cli.connection import Connection, ConnectionFailed, ConnectionUnusable, load_connection
+from envelope_codec.cli.connection import Connection, ConnectionFailed
 from envelope_codec.cli.logs import quiet_logs
+from envelope_codec.cli.needed import need_configuration, need_connection
 from envelope_codec.cli.options import AddressOption, ConfigOption, JsonOption, ProfileOption
 from envelope_codec.cli.output import Page, json_text, leave
 from envelope_codec.cli.reading.progress import Progress
@@ -65,7 +65,7 @@ def ddl(
 
     No database is asked, and nothing is run.
     """
-    store = parse_store_url(url) if url is not None else choose_store(_load_config(config), None)
+    store = parse_store_url(url) if url is not None else choose_store(need_configuration(config), None)
     statements = getattr(store.open(), "ddl", None)
     if statements is None:
         raise ConfigurationError(f"the store {store.name} has no table: it needs no statements")
@@ -82,7 +82,7 @@ def check(config: ConfigOption = None) -> None:
 
     Exit status: 0 if all can be used, 1 if one can't.
     """
-    stores = stores_by_setting(_load_config(config))
+    stores = stores_by_setting(need_configuration(config))
     if not stores:
         raise ConfigurationError("storage: not set")
 
@@ -97,7 +97,7 @@ def check(config: ConfigOption = None) -> None:
 @storage.command()
 def stats(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Count the payloads and bytes in every configured store."""
-    stores = list_stores(_load_config(config))
+    stores = list_stores(need_configuration(config))
     if not stores:
         raise ConfigurationError("storage: not set")
 
@@ -149,9 +149,9 @@ def gc(
         raise typer.BadParameter("what is younger than 1d is never deleted", param_hint="--older-than")
     if delete and not namespace:
         raise typer.BadParameter("name all namespaces that use the store", param_hint="--namespace")
-    settings = _load_config(config)
+    settings = need_configuration(config)
     url = choose_store(settings, store)
-    connection = _load_connection(address, profile)
+    connection = need_connection(address, profile)
     names = list(dict.fromkeys(namespace or [connection.namespace or "default"]))
     before = time.time() - seconds
     with quiet_logs():
@@ -222,23 +222,6 @@ def _leaving_with_a_fix(url: StoreUrl) -> Iterator[None]:
         yield
     except (StoreRefused, StoreUnavailable) as error:
         leave(f"{url.name}: {error}. To do: {store_hint(url.scheme, error, writes=False)}", 1)
-
-
-def _load_config(file: str | None) -> EnvelopeConfig:
-    try:
-        return load_configuration(None, file).config
-    except NothingConfigured as error:
-        leave(str(error), 2)
-
-
-def _load_connection(address: str | None, profile: str | None) -> Connection:
-    try:
-        connection = load_connection(address, profile)
-    except ConnectionUnusable as error:
-        leave(str(error), 2)
-    if connection is None:
-        leave("no Temporal server is named: give --address or --profile", 2)
-    return connection
 
 
 def _read_age(text: str) -> float:

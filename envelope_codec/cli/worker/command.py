@@ -17,10 +17,10 @@ from temporalio.service import RPCError
 from temporalio.worker import Worker
 
 from envelope_codec import __version__
-from envelope_codec.cli.configuration import NothingConfigured, load_configuration
-from envelope_codec.cli.connection import Connection, ConnectionFailed, ConnectionUnusable, load_connection
+from envelope_codec.cli.connection import Connection, ConnectionFailed
 from envelope_codec.cli.distributed.follow import DEFAULT_QUEUE
 from envelope_codec.cli.distributed.served import Offer, Served, refusing_plaintext
+from envelope_codec.cli.needed import need_configuration, need_connection
 from envelope_codec.cli.options import AddressOption, ConfigOption, ProfileOption, QueueOption
 from envelope_codec.cli.output import complain, leave
 from envelope_codec.cli.reading.reader import Reader
@@ -65,13 +65,8 @@ def worker(
 
     Exit status: 0 after SIGTERM or an interrupt; 1 if it could not start or go on; 2 for wrong usage.
     """
-    try:
-        settings = load_configuration(None, config).config
-        connection = load_connection(address, profile)
-    except (NothingConfigured, ConnectionUnusable) as error:
-        leave(str(error), 2)
-    if connection is None:
-        leave("no Temporal server is named: give --address or --profile", 2)
+    settings = need_configuration(config)
+    connection = need_connection(address, profile)
     store = parse_store_url(results) if results is not None else None
     if store is None and settings.keystore is None:
         leave(
