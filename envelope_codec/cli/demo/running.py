@@ -36,10 +36,27 @@ async def run_until_signal(work: Coroutine[Any, Any, int]) -> int:
     except BaseException:
         if not received:
             raise
-        for number in _SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
+        _ignore_signals()
         complain("interrupted; everything is stopped and removed")
         return 128 + received[0]
+
+
+def _ignore_signals() -> None:
+    """Ignore signals until the process has ended.
+
+    Python complains of a signal that arrives just before it is ignored. Nobody can do anything about that complaint, so
+    it is not printed.
+    """
+    complain_of = sys.unraisablehook
+
+    def leave_out_signals(unraisable: sys.UnraisableHookArgs) -> None:
+        ignored = isinstance(unraisable.exc_value, OSError) and "race condition" in str(unraisable.exc_value)
+        if not ignored:
+            complain_of(unraisable)
+
+    sys.unraisablehook = leave_out_signals
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def explain(why: str, log: Iterable[str]) -> int:
