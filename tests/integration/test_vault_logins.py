@@ -293,7 +293,7 @@ def test_a_client_certificate_logs_in_is_read_again_and_is_refused_by_name(
     assert opens(found), "the new certificate is shown"
     for make, words in (
         (partial(ca.write, tmp_path, "other"), "did not accept the client certificate"),
-        (partial(_ca().write, tmp_path, "app"), "refused the login"),
+        (partial(_ca().write, tmp_path, "app"), "did not accept the client certificate"),
         (partial(ca.write, tmp_path, "app", days=-1), "has expired"),
     ):
         make()
