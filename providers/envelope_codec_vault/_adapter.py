@@ -43,12 +43,10 @@ class NamedAdapter(PlainAdapter):
         super().__init__()
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, server_hostname=self._name, assert_hostname=self._name, **kwargs)  # type: ignore[no-untyped-call]
+        super().init_poolmanager(*args, server_hostname=self._name, assert_hostname=self._name, **kwargs)
 
     def proxy_manager_for(self, proxy: Any, **kwargs: Any) -> Any:
-        return super().proxy_manager_for(  # type: ignore[no-untyped-call]
-            proxy, server_hostname=self._name, assert_hostname=self._name, **kwargs
-        )
+        return super().proxy_manager_for(proxy, server_hostname=self._name, assert_hostname=self._name, **kwargs)
 
 
 class SocketAdapter(PlainAdapter):
@@ -64,7 +62,7 @@ class SocketAdapter(PlainAdapter):
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **_: Any) -> None:
         self.poolmanager = PoolManager(num_pools=connections, maxsize=maxsize, block=block)
-        self.poolmanager.pool_classes_by_scheme = {"http": partial(_SocketPool, path=self._path)}
+        self.poolmanager.pool_classes_by_scheme = {"http": partial(_SocketPool, path=self._path)}  # type: ignore[dict-item]
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         """Send. Raises `SocketMissing` and `SocketForbidden` beside what requests raises."""
@@ -96,7 +94,7 @@ class _SocketConnection(HTTPConnection):
 class _SocketPool(HTTPConnectionPool):
     def __init__(self, *args: Any, path: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.ConnectionCls = partial(_SocketConnection, path=path)  # type: ignore[assignment, misc]
+        self.ConnectionCls = partial(_SocketConnection, path=path)  # type: ignore[assignment]
 
 
 def _kind_of(error: BaseException) -> type[requests.RequestException] | None:

@@ -69,6 +69,10 @@ class CloudLogin:
     def changed(self) -> bool:
         return False
 
+    def grant(self, client: hvac.Client, credential: str) -> Grant:
+        """Fetch the identity, and log in with it."""
+        raise NotImplementedError
+
 
 class Aws(CloudLogin):
     """A login by AWS IAM: Vault has STS say whose signature it is.
@@ -184,11 +188,13 @@ def _aws_keys() -> tuple[str, str, str | None]:
 
     session = Session()
     found = session.get_credentials()
+    if found is None:
+        raise ValueError("no credentials")
     frozen = found.get_frozen_credentials()
-    keys = (frozen.access_key, frozen.secret_key, frozen.token)
-    if not all(is_credential(key) for key in keys if key is not None):
+    keys = (frozen.access_key or "", frozen.secret_key or "")
+    if not all(map(is_credential, (*keys, frozen.token or "none"))):
         raise ValueError("credentials that can't be sent")
-    return keys
+    return (*keys, frozen.token)
 
 
 def _azure_identity() -> AbstractContextManager[Any]:

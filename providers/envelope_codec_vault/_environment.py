@@ -26,7 +26,7 @@ def read_variable(name: str) -> str | None:
 
 def find_ignored_variables(namespace: str, *, through_agent: bool = False) -> list[str]:
     """Find the variables that are set, and have no effect on a key in ``namespace``."""
-    ignored = _IGNORED if namespace else ("NAMESPACE", *_IGNORED)
+    ignored: tuple[str, ...] = _IGNORED if namespace else ("NAMESPACE", *_IGNORED)
     if through_agent:
         ignored = tuple(name for name in ignored if name != "AGENT_ADDR")
     names = [f"{prefix}_{name}" for name in ignored for prefix in ("VAULT", "BAO")]

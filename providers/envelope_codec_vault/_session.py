@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 import hvac
 from hvac.adapters import JSONAdapter
@@ -40,7 +40,7 @@ class Session:
             url=client.url,
             token=client.token,
             namespace=namespace or None,
-            timeout=client.adapter._kwargs["timeout"],
+            timeout=cast("JSONAdapter", client.adapter)._kwargs["timeout"],
             session=client.session,
         )
 

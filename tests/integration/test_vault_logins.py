@@ -18,7 +18,6 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-import hvac
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -199,7 +198,9 @@ def test_a_service_account_of_kubernetes_is_told_from_others(
 
     def account(who: str, **claims: Any) -> str:
         inner = {"namespace": "prod", "serviceaccount": {"name": who, "uid": "u"}}
-        return issuer.jwt(**{"sub": f"system:serviceaccount:prod:{who}", "kubernetes.io": inner, **claims})
+        return issuer.jwt(
+            **{"sub": f"system:serviceaccount:prod:{who}", "kubernetes.io": inner, "aud": ["vault"], **claims}
+        )
 
     api = ThreadingHTTPServer(("127.0.0.1", 0), Api)
     thread = Thread(target=api.serve_forever, kwargs={"poll_interval": 0.01})
@@ -217,7 +218,7 @@ def test_a_service_account_of_kubernetes_is_told_from_others(
         assert opens(key(name, role="app", **options))
         says(key(name, role="nobody", **options), "no such login role")
         for text, words in (
-            (account("app", aud="another"), "another audience"),
+            (account("app", aud=["another"]), "another audience"),
             (account("app", exp=NOW - 3_600), "has expired"),
             (account("other"), "not for this identity"),
         ):
@@ -308,13 +309,11 @@ def test_the_name_in_the_certificate_may_be_another_than_in_the_address(
 ) -> None:
     name, file = admin.key(), tmp_path / "token"
     file.write_text(server.token)
-    other = server.address.replace("127.0.0.1", "127.0.0.2")
     forwarded = {"auth": "token-file", "token_file": file}
     assert opens(key(name, tls_server_name="localhost", **forwarded))
     says(key(name, tls_server_name="elsewhere.test", **forwarded), "TLS")
     monkeypatch.setenv("VAULT_TLS_SERVER_NAME", "localhost")
     assert opens(key(name, **forwarded))
-    assert other != server.address
 
 
 # --- namespaces
@@ -422,13 +421,5 @@ def test_an_agent_without_a_good_token_is_told_as_that(server: TlsServer, admin:
     says(key(admin.key(), auth="agent"), "the agent of the KMS has no token")
 
 
-def test_a_socket_that_is_missing_or_forbidden_has_its_own_error(admin: Admin, key: Any, tmp_path: Path) -> None:
+def test_a_socket_that_is_missing_has_its_own_error(admin: Admin, key: Any, tmp_path: Path) -> None:
     says(key("k", auth="agent", endpoint=f"unix://{tmp_path}/none.sock", ca_bundle=""), "nobody listens on the socket")
-
-
-def test_a_token_and_its_hvac_client_stay_as_they_were(admin: Admin, server: TlsServer) -> None:
-    name = admin.key()
-    client = hvac.Client(url=server.address, token=server.token, verify=server.ca)
-    found = VaultTransit(name, client=client)
-    assert opens(found)
-    client.session.close()
