@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Protocol
 
 import hvac
 from hvac.adapters import JSONAdapter
@@ -40,7 +40,7 @@ class Session:
             url=client.url,
             token=client.token,
             namespace=namespace or None,
-            timeout=cast("JSONAdapter", client.adapter)._kwargs["timeout"],
+            timeout=vars(client.adapter)["_kwargs"]["timeout"],
             session=client.session,
         )
 

@@ -64,7 +64,7 @@ def key(admin: Admin, server: TlsServer) -> Iterator[Callable[..., MasterKey]]:
 
     yield make
     for one in made:
-        one.close()  # type: ignore[attr-defined]
+        one.close()
 
 
 def token_of(key: MasterKey) -> str:

@@ -475,7 +475,7 @@ def test_threads_that_wait_for_a_login_share_its_failure(vault: Vault) -> None:
     class FailingLogin:
         asks = True
         pace = UNLOCKED
-    dead = CREDENTIALS
+        dead = CREDENTIALS
         identity = ("test",)
 
         def credential(self) -> str:
@@ -510,7 +510,7 @@ def test_a_thread_that_comes_late_to_an_early_login_takes_what_the_first_one_got
     class ChangingLogin:
         asks = True
         pace = UNLOCKED
-    dead = CREDENTIALS
+        dead = CREDENTIALS
         identity = ("test",)
 
         def credential(self) -> str:
