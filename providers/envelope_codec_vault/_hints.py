@@ -18,7 +18,7 @@ UNREADABLE = Meaning(
     KmsUnavailable,
     "credentials-unreadable",
     "a file with credentials for the KMS could not be read",
-    "check that the file of token_file, secret_id_file or jwt_file is there, holds one credential, and may be read",
+    "check that the file of token_file, secret_id_file, jwt_file or client_cert is there, whole, and may be read",
 )
 LOGIN_FAILED = Meaning(
     KmsUnavailable,

@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,6 +25,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from devstack import OpenBao
 from localserver import find_program
 
 from envelope_codec.errors import KeyDenied, KmsUnavailable
@@ -356,32 +358,40 @@ class Running:
     process: subprocess.Popen[bytes]
 
 
-@pytest.fixture(params=["agent", "proxy"], scope="module")
-def agent(
-    request: pytest.FixtureRequest, admin: Admin, server: TlsServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Running, str, Path]]:
+@contextmanager
+def started(kind: str, folder: Path, server: OpenBao, token: str) -> Iterator[Running]:
+    """Start an ``agent`` or ``proxy`` that uses this token."""
     program = find_program("vault") or find_program("bao")
     assert program is not None
-    folder, name = tmp_path_factory.mktemp("agent"), admin.key()
-    (folder / "token").write_text(token := admin.new_token(admin.user_policy(name), ttl="1h"))
+    (folder / "token").write_text(token)
+    ca = f'ca_cert = "{server.ca}"' if isinstance(server, TlsServer) else ""
     config = folder / "agent.hcl"
     config.write_text(
         f"""
-vault {{ address = "{server.address}"  ca_cert = "{server.ca}" }}
+vault {{ address = "{server.address}"  {ca}  retry {{ num_retries = -1 }} }}
 auto_auth {{ method "token_file" {{ config = {{ token_file_path = "{folder / "token"}" }} }} }}
 api_proxy {{ use_auto_auth_token = true }}
 listener "unix" {{ address = "{folder / "a.sock"}"  tls_disable = true  require_request_header = true }}
 """
     )
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([program, request.param, f"-config={config}"], stdout=log, stderr=log)
+        process = subprocess.Popen([program, kind, f"-config={config}"], stdout=log, stderr=log)
     try:
         _wait_for_agent(folder / "a.sock", process)
-        yield Running(folder / "a.sock", process), name, folder / "token"
+        yield Running(folder / "a.sock", process)
     finally:
         process.terminate()
         process.wait()
-        admin.revoke(token)
+
+
+@pytest.fixture(params=["agent", "proxy"], scope="module")
+def agent(
+    request: pytest.FixtureRequest, admin: Admin, server: TlsServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Running, str, Path]]:
+    folder, name = tmp_path_factory.mktemp("agent"), admin.key()
+    token = admin.new_token(admin.user_policy(name), ttl="1h")
+    with started(request.param, folder, server, token) as running:
+        yield running, name, folder / "token"
 
 
 def _wait_for_agent(path: Path, process: subprocess.Popen[bytes]) -> None:
@@ -423,3 +433,17 @@ def test_an_agent_without_a_good_token_is_told_as_that(server: TlsServer, admin:
 
 def test_a_socket_that_is_missing_has_its_own_error(admin: Admin, key: Any, tmp_path: Path) -> None:
     says(key("k", auth="agent", endpoint=f"unix://{tmp_path}/none.sock", ca_bundle=""), "nobody listens on the socket")
+
+
+def test_an_agent_whose_token_is_revoked_or_whose_server_is_sealed_or_gone(tmp_path: Path, key: Any) -> None:
+    with OpenBao() as server, administered(server.address, server.token) as admin:
+        name = admin.key()
+        token = admin.new_token(admin.user_policy(name), ttl="1h")
+        with started("agent", tmp_path, server, token) as running:
+            found = key(name, auth="agent", endpoint=f"unix://{running.socket}", ca_bundle="")
+            assert opens(found)
+            admin.revoke(token)
+            says(found, "the agent of the KMS has no token")
+            admin.client.sys.seal()
+            says(found, "sealed")
+        says(found, "nobody listens on the socket")

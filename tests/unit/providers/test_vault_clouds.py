@@ -14,9 +14,9 @@ from typing import Any
 import hvac
 import pytest
 
-from envelope_codec.errors import ConfigurationError
+from envelope_codec.errors import ConfigurationError, KmsUnavailable
 from envelope_codec.provider import Failed
-from envelope_codec_vault import VaultTransit
+from envelope_codec_vault import VaultTransit, _adapter
 from envelope_codec_vault._cloud import Aws, Azure, CloudLogin, Gcp
 
 IMDS = {"subscriptionId": "sub", "resourceGroupName": "group", "name": "vm-1", "vmScaleSetName": ""}
@@ -116,7 +116,7 @@ def test_gcp_has_a_service_account_sign(cloud: Cloud, monkeypatch: pytest.Monkey
     import google.auth
     from google.oauth2.credentials import Credentials
 
-    credentials = Credentials(token="access-token")  # type: ignore[no-untyped-call]
+    credentials = Credentials(token="access-token")
     monkeypatch.setattr(google.auth, "default", lambda **_: (credentials, None))
     login = Gcp("app", "mine/gcp", "a@p.iam.gserviceaccount.com", f"{cloud.url}/sign")
     assert cloud.log_in(login) == {"role": "app", "jwt": "account.jwt.signed"}
@@ -186,3 +186,22 @@ def test_a_wrong_login_is_refused_with_what_is_wrong(options: str, says: str, mo
     monkeypatch.setenv("VAULT_ADDR", "https://vault.invalid")
     with pytest.raises(ConfigurationError, match=says):
         VaultTransit.from_uri(f"hashivault://k?{options}")
+
+
+@pytest.mark.parametrize(
+    ("said", "meaning"),
+    [(PermissionError(13, "x"), "socket-forbidden"), (FileNotFoundError(2, "x"), "socket-missing")],
+    ids=["forbidden", "missing"],
+)
+def test_what_the_system_says_of_a_socket_is_told_apart(
+    said: OSError, meaning: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise said
+
+    monkeypatch.setattr(_adapter._SocketConnection, "connect", refuse)
+    key = VaultTransit("k", auth="agent", endpoint="unix:///run/a.sock")
+    with pytest.raises(KmsUnavailable) as caught:
+        key.wrap(b"7" * 32, {"a": "b"})
+    assert caught.value.code == meaning
+    key.close()
