@@ -273,7 +273,7 @@ async def test_an_operation_gives_no_payload_away_by_the_sdks_mark(
 
 
 async def test_the_key_before_a_nexus_operation_is_the_one_that_its_endpoint_has(
-    monkeypatch: pytest.MonkeyPatch, kms: FakeKms
+    monkeypatch: pytest.MonkeyPatch, kms: FakeKms, worker_client: object
 ) -> None:
     partner = FakeKms()
     asked: list[SealingContext] = []
@@ -283,7 +283,6 @@ async def test_the_key_before_a_nexus_operation_is_the_one_that_its_endpoint_has
         return partner
 
     config = EnvelopeConfig(key=kms, decrypt_keys=[partner], resolver=resolve, timeout=5)
-    monkeypatch.setattr(nexus, "client", lambda: None)
     monkeypatch.setattr(nexus, "info", lambda: nexus.Info("shop", "default", "queue"))
     input = cast(Any, SimpleNamespace(ctx=SimpleNamespace(service="Shop", operation="buy")))
     with contextlib.closing(config.keyring()) as keyring:
