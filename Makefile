@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-rekey test quick coverage coverage-rooms pythons servers lint types pages bench bench-hot-path bench-guard fleet hostile pins \
+.PHONY: help demo demo-rekey test nightly quick coverage coverage-rooms pythons servers lint types pages bench bench-hot-path bench-guard fleet hostile pins \
   localstack-venv no-localstack clean
 .NOTPARALLEL:
 
@@ -43,6 +43,9 @@ demo-rekey: $(DEMO) localstack-venv ## retire a master key that 500 histories ne
 
 test: $(DEV) localstack-venv ## run all tests, real servers included; ARGS="-k NAME" for some, JOBS=2 for two files at a time
 	$(RUN) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+
+nightly: $(DEV) localstack-venv ## run the tests that take long and show little more, which `make test` leaves out
+	$(RUN) -m pytest -n $(JOBS) --dist loadfile -m nightly $(ARGS)
 
 # The rooms at the edges have tests that start processes and servers. `make test ARGS=tests/unit` runs those too.
 edges := aws provider providers server cli testing

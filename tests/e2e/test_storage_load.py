@@ -26,6 +26,10 @@ MANY = 500
 BRIEF = {"sqlite": "&timeout=0.1"}
 """So that a call without an answer does not take long."""
 
+NIGHTLY = (pytest.mark.nightly,)
+OFTEN: dict[str, tuple[()]] = {"postgresql": (), "s3": ()}
+"""Every run of the tests has these."""
+
 temporal_server = pytest.fixture(scope="module")(quick_temporal)
 
 
@@ -73,7 +77,9 @@ async def locked(url: str) -> AsyncIterator[None]:
     other.close()
 
 
-@pytest.mark.parametrize("kind", [*DURABLE, "s3", "sqlite"])
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=OFTEN.get(kind, NIGHTLY)) for kind in (*DURABLE, "s3", "sqlite")]
+)
 async def test_no_workflow_of_many_fails_while_the_store_is_away(
     kind: str,
     stores: Stores,
