@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-rekey test nightly quick coverage coverage-rooms pythons servers lint types pages bench bench-hot-path bench-guard fleet hostile pins \
+.PHONY: help demo demo-rekey test nightly quick coverage coverage-rooms pythons servers lint types pages bench bench-hot-path bench-guard fleet hostile pins release-check \
   localstack-venv no-localstack clean
 .NOTPARALLEL:
 
@@ -110,6 +110,9 @@ pins: $(UV_VENV)/.uv ## bring requirements/*.txt in line with pyproject.toml; UP
 	$(compile) --python-version 3.10 --extra all --group image -c requirements/dev.txt -o requirements/image.txt pyproject.toml
 	$(compile) --python-version 3.11 -o requirements/localstack.txt requirements/localstack.in
 	$(compile) --python-version 3.10 -o requirements/uv.txt requirements/uv.in
+
+release-check: $(DEV) ## build wheel, sdist and SBOM twice without a network, and check all that a release would upload
+	$(RUN) -m tools.release_check dist
 
 localstack-venv: ## install LocalStack (AWS KMS and S3), which the AWS tests need, in an environment of its own
 ifdef ENVELOPE_LOCALSTACK_PYTHON
