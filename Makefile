@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-rekey test quick coverage coverage-rooms pythons servers lint types pages bench bench-hot-path bench-guard fleet hostile pins \
+.PHONY: help demo demo-rekey test nightly quick coverage coverage-rooms pythons servers lint types pages bench bench-hot-path bench-guard fleet hostile pins \
   localstack-venv no-localstack clean
 .NOTPARALLEL:
 
@@ -41,15 +41,18 @@ demo-rekey: $(DEMO) localstack-venv ## retire a master key that 500 histories ne
 	@$(VENV)/bin/envelope-codec demo-rekey $(if $(PICTURES),--save docs/pictures) $(ARGS)
 	@$(if $(PICTURES),$(RUN) -m tools.pictures.draw)
 
-test: $(DEV) localstack-venv ## run all tests, real servers included; ARGS="-k NAME" for some, JOBS=2 for two files at a time
+test: $(DEV) localstack-venv ## run the tests, real servers included; ARGS="-k NAME" for some, JOBS=2 for two files at a time
 	$(RUN) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+
+nightly: $(DEV) localstack-venv ## run the tests that take long and show little more, which `make test` leaves out
+	$(RUN) -m pytest -n $(JOBS) --dist loadfile -m nightly $(ARGS)
 
 # The rooms at the edges have tests that start processes and servers. `make test ARGS=tests/unit` runs those too.
 edges := aws provider providers server cli testing
 quick: $(DEV) ## run fast unit tests of the wire format, keys, temporal and storage; before a commit: make lint types quick
 	$(RUN) -m pytest tests/unit $(edges:%=--ignore=tests/unit/%) -m 'not slow' -q -n 2 --dist loadfile $(ARGS)
 
-coverage: $(DEV) localstack-venv ## run all tests, and hold the branches they took to their floors; .coverage/html shows them
+coverage: $(DEV) localstack-venv ## run the same, and hold the branches they took to their floors; .coverage/html shows them
 	$(coverage) run -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 	$(coverage_report)
 	$(RUN) -m tools.coverage_floors .coverage/report.json

@@ -20,7 +20,9 @@ servers = pytest.fixture(scope="module")(real_kms)
 temporal_server = pytest.fixture(scope="module")(quick_temporal)
 
 
-@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize(
+    "provider", [pytest.param(one, marks=() if one == "aws" else (pytest.mark.nightly,)) for one in PROVIDERS]
+)
 async def test_rotations_under_load(provider: str, servers: RealKms, connect: Any, plain: Client, name: str) -> None:
     uri, failures = servers.create_key(provider), Failures()
     versions = ["1", "2", "3"] if servers[provider].tells_versions else ["", "", ""]

@@ -26,6 +26,8 @@ MANY = 500
 BRIEF = {"sqlite": "&timeout=0.1"}
 """So that a call without an answer does not take long."""
 
+IN_EVERY_RUN = ("postgresql", "s3")
+
 temporal_server = pytest.fixture(scope="module")(quick_temporal)
 
 
@@ -73,7 +75,13 @@ async def locked(url: str) -> AsyncIterator[None]:
     other.close()
 
 
-@pytest.mark.parametrize("kind", [*DURABLE, "s3", "sqlite"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=() if kind in IN_EVERY_RUN else (pytest.mark.nightly,))
+        for kind in (*DURABLE, "s3", "sqlite")
+    ],
+)
 async def test_no_workflow_of_many_fails_while_the_store_is_away(
     kind: str,
     stores: Stores,

@@ -102,10 +102,13 @@ async def test_a_key_that_readers_lack_or_that_is_denied_changes_nothing(
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-async def test_passes_that_are_killed_over_postgresql_end_the_same(postgres: PostgresServer, tmp_path: Path) -> None:
-    """Five times both passes: ten random moments."""
+@pytest.mark.parametrize("times", [2, pytest.param(5, marks=pytest.mark.nightly)])
+async def test_passes_that_are_killed_over_postgresql_end_the_same(
+    times: int, postgres: PostgresServer, tmp_path: Path
+) -> None:
+    """Several times both passes, each killed at a random moment."""
     await SERVED_BY["postgresql"](postgres).execute(*SqlKeystore(postgres.url).ddl.rstrip().rstrip(";").split(";"))
-    command = [sys.executable, "-m", "tests.support.rewrap_killed", str(tmp_path), postgres.url, "5"]
+    command = [sys.executable, "-m", "tests.support.rewrap_killed", str(tmp_path), postgres.url, str(times)]
     run = partial(subprocess.run, command, capture_output=True, text=True, timeout=590, cwd=Path(__file__).parents[2])
     done = await asyncio.to_thread(run)
     assert done.returncode == 0, done.stdout + done.stderr
