@@ -1,3 +1,17 @@
+/** Everything that a `CodecServerError` may say, so that nothing else is ever taken for one. */
+const WORDS = [
+  'did not answer',
+  'did not seal the payloads',
+  'did not open a payload',
+  'answered with something else than payloads',
+  'gave too large an answer',
+  'could not be asked: no token could be had',
+] as const;
+
+type Words = (typeof WORDS)[number];
+
+const TEXT = new RegExp(`the codec server (?:${WORDS.join('|')}|refused: \\d{3}(?: [a-z_]{1,40})?)$`);
+
 /**
  * The codec server gave no payloads.
  *
@@ -9,17 +23,37 @@ export class CodecServerError extends Error {
   override readonly name = 'CodecServerError';
 
   /**
-   * @param message fixed words
+   * @param text fixed words
    * @param retryable whether the same request may go well later
    * @param status of HTTP; 0 if there was no answer
    * @param retryAfter milliseconds that the server asked to wait
    */
-  constructor(
-    message: string,
+  private constructor(
+    text: string,
     readonly retryable: boolean,
-    readonly status = 0,
-    readonly retryAfter = 0,
+    readonly status: number,
+    readonly retryAfter: number,
   ) {
-    super(message);
+    super(text);
   }
+
+  static because(words: Words, { retryable = false, status = 0 } = {}): CodecServerError {
+    return new CodecServerError(`the codec server ${words}`, retryable, status, 0);
+  }
+
+  /** @param code the server's own, for programs; left away unless it looks like one */
+  static refused(status: number, code: unknown, retryable: boolean, retryAfter: number): CodecServerError {
+    const known = typeof code === 'string' && /^[a-z_]{1,40}$/.test(code) ? ` ${code}` : '';
+    return new CodecServerError(`the codec server refused: ${status}${known}`, retryable, status, retryAfter);
+  }
+}
+
+/**
+ * The fixed words in an error that Temporal's SDK made of a `CodecServerError`, which keeps its name and the end of its
+ * text; undefined for every other error.
+ */
+export function codecServerText(error: unknown): string | undefined {
+  const { name, type, message } = (error ?? {}) as { name?: unknown; type?: unknown; message?: unknown };
+  if (name !== 'CodecServerError' && type !== 'CodecServerError') return undefined;
+  return TEXT.exec(String(message))?.[0];
 }

@@ -1,20 +1,26 @@
 import type { Payload } from '@temporalio/common';
+import Long from 'long';
 import { CodecServerError } from './errors';
 
 /** A payload as protobuf's JSON spells it. */
-export interface JsonPayload {
+interface JsonPayload {
   metadata?: Record<string, string>;
   data?: string;
+  externalPayloads?: Array<{ sizeBytes?: string }>;
 }
 
 const BASE64 = /^[A-Za-z0-9+/]*={0,2}$/;
+const INTEGER = /^-?[0-9]{1,19}$/;
 
-export function toJson(payload: Payload): JsonPayload {
-  const metadata: Record<string, string> = {};
-  for (const [name, value] of Object.entries(payload.metadata ?? {})) {
-    metadata[name] = base64(value);
+/** The text of one payload. */
+export function toJson({ metadata, data, externalPayloads }: Payload): string {
+  const json: JsonPayload = {};
+  if (metadata) json.metadata = Object.fromEntries(Object.entries(metadata).map(([name, value]) => [name, base64(value)]));
+  if (data) json.data = base64(data);
+  if (externalPayloads?.length) {
+    json.externalPayloads = externalPayloads.map(({ sizeBytes }) => ({ sizeBytes: String(sizeBytes ?? 0) }));
   }
-  return { metadata, data: base64(payload.data ?? new Uint8Array()) };
+  return JSON.stringify(json);
 }
 
 /** Read the server's answer: as many payloads as were sent, or an error. */
@@ -30,16 +36,35 @@ export function fromJson(text: string, count: number): Payload[] {
   return payloads.map(parsePayload);
 }
 
+export function samePayload(one: Payload, other: Payload): boolean {
+  const [names, others] = [Object.keys(one.metadata ?? {}), Object.keys(other.metadata ?? {})];
+  return (
+    names.length === others.length &&
+    sameBytes(one.data, other.data) &&
+    names.every((name) => Object.hasOwn(other.metadata!, name) && sameBytes(one.metadata![name], other.metadata![name]))
+  );
+}
+
 function parsePayload(value: unknown): Payload {
-  if (!isRecord(value) || Object.keys(value).some((name) => name !== 'metadata' && name !== 'data')) throw malformed();
-  const { metadata = {}, data = '' } = value;
-  if (!isRecord(metadata)) throw malformed();
+  if (!isRecord(value)) throw malformed();
+  const { metadata = {}, data = '', externalPayloads = [], ...unknown } = value;
+  if (!isRecord(metadata) || !Array.isArray(externalPayloads) || Object.keys(unknown).length > 0) throw malformed();
   const entries = Object.entries(metadata).map(([name, text]) => [name, bytes(text)] as const);
-  return { metadata: Object.fromEntries(entries), data: bytes(data) };
+  const payload: Payload = { metadata: Object.fromEntries(entries), data: bytes(data) };
+  if (externalPayloads.length > 0) payload.externalPayloads = externalPayloads.map(parseDetails);
+  return payload;
+}
+
+function parseDetails(value: unknown): { sizeBytes: Long } {
+  const { sizeBytes = '0' } = isRecord(value) ? value : { sizeBytes: undefined };
+  if (!(typeof sizeBytes === 'string' || typeof sizeBytes === 'number') || !INTEGER.test(String(sizeBytes))) {
+    throw malformed();
+  }
+  return { sizeBytes: Long.fromString(String(sizeBytes)) };
 }
 
 function base64(data: Uint8Array): string {
-  return Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString('base64');
+  return asBuffer(data).toString('base64');
 }
 
 function bytes(text: unknown): Uint8Array {
@@ -47,10 +72,18 @@ function bytes(text: unknown): Uint8Array {
   return new Uint8Array(Buffer.from(text, 'base64'));
 }
 
+function sameBytes(one?: Uint8Array | null, other?: Uint8Array | null): boolean {
+  return asBuffer(one ?? new Uint8Array()).equals(other ?? new Uint8Array());
+}
+
+function asBuffer(data: Uint8Array): Buffer {
+  return Buffer.from(data.buffer, data.byteOffset, data.byteLength);
+}
+
 function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function malformed(): CodecServerError {
-  return new CodecServerError('the codec server answered with something else than payloads', false, 200);
+  return CodecServerError.because('answered with something else than payloads', { status: 200 });
 }

@@ -4,6 +4,7 @@ import { readFile } from 'node:fs/promises';
 export type TokenSource = string | { file: string } | (() => string | Promise<string>);
 
 const KEPT = 60_000; // milliseconds
+const TOKEN = /^[\x21-\x7e]+$/; // no line break may come into a header
 
 /** The token to send. It is read again after a minute, and when the server has refused it. */
 export class Token {
@@ -27,7 +28,13 @@ export class Token {
 
   private async read(): Promise<string> {
     const { source } = this;
-    if (typeof source === 'string') return source;
-    return (typeof source === 'function' ? await source() : await readFile(source.file, 'utf8')).trim();
+    const text = typeof source === 'string' ? source : typeof source === 'function' ? await source() : await read(source);
+    const token = text.trim();
+    if (!TOKEN.test(token)) throw new Error('no token');
+    return token;
   }
+}
+
+function read({ file }: { file: string }): Promise<string> {
+  return readFile(file, 'utf8');
 }

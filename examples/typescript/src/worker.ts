@@ -1,8 +1,10 @@
 import { NativeConnection, Worker } from '@temporalio/worker';
 import * as activities from './activities';
-import { dataConverter } from './converter';
+import { activityFailures } from './activity-failures';
+import { codecFromEnvironment, dataConverter } from './converter';
 
 async function main(): Promise<void> {
+  const codec = codecFromEnvironment();
   const connection = await NativeConnection.connect({ address: process.env.TEMPORAL_ADDRESS ?? '127.0.0.1:7233' });
   const worker = await Worker.create({
     connection,
@@ -10,11 +12,13 @@ async function main(): Promise<void> {
     taskQueue: process.env.TASK_QUEUE ?? 'greetings',
     workflowsPath: require.resolve('./workflows'),
     activities,
-    dataConverter: dataConverter(),
+    dataConverter: dataConverter(codec),
+    interceptors: { activity: [activityFailures(codec)] },
   });
   console.log('ready');
   await worker.run();
   await connection.close();
+  codec.close();
 }
 
 main().catch((error) => {
