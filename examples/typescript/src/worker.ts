@@ -3,14 +3,15 @@ import * as activities from './activities';
 import { activityFailures } from './activity-failures';
 import { codecFromEnvironment, dataConverter } from './converter';
 
-async function main(): Promise<void> {
+/** Runs a worker until it is told to end. */
+export async function runWorker(workflowsPath: string, activities: object): Promise<void> {
   const codec = codecFromEnvironment();
   const connection = await NativeConnection.connect({ address: process.env.TEMPORAL_ADDRESS ?? '127.0.0.1:7233' });
   const worker = await Worker.create({
     connection,
     namespace: process.env.TEMPORAL_NAMESPACE ?? 'default',
     taskQueue: process.env.TASK_QUEUE ?? 'greetings',
-    workflowsPath: require.resolve('./workflows'),
+    workflowsPath,
     activities,
     dataConverter: dataConverter(codec),
     interceptors: { activity: [activityFailures(codec)] },
@@ -21,7 +22,9 @@ async function main(): Promise<void> {
   codec.close();
 }
 
-main().catch((error) => {
-  console.error(error);
-  process.exit(1);
-});
+if (require.main === module) {
+  runWorker(require.resolve('./workflows'), activities).catch((error) => {
+    console.error(error);
+    process.exit(1);
+  });
+}
