@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Mapping
-from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from envelope_codec.errors import ConfigurationError
@@ -15,7 +15,9 @@ from envelope_codec_aws._connection import GivenConnection, OwnConnection
 from envelope_codec_aws._errors import ERRORS, code_of
 from envelope_codec_aws._facts import FACTS
 from envelope_codec_aws._key_id import KeyArn, check_accounts
+from envelope_codec_aws._last_use import ask_last_usage, read_last_use
 from envelope_codec_aws._options import ClientOptions
+from envelope_codec_aws._proxy import read_context
 from envelope_codec_aws._targets import Targets
 
 if TYPE_CHECKING:
@@ -185,6 +187,30 @@ class AwsKms:
         other._targets.add(used)
         return WrappedSecret(used, "", ciphertext)
 
+    def proxy_unwrapper(self, uri: str) -> Callable[[bytes], bytes]:
+        """Return a function that unwraps what Temporal's proxy had wrapped under this key, which it calls ``uri``.
+
+        It needs ``kms:Decrypt`` without a condition on the encryption context.
+
+        Raises:
+            ConfigurationError: ``uri`` is of another key.
+        """
+        return partial(self._unwrap_proxied, read_context(uri, self._arn))
+
+    @asks_kms("unwrap")
+    def _unwrap_proxied(self, context: Mapping[str, str], ciphertext: bytes) -> bytes:
+        reply = self._ask(
+            "unwrap",
+            self.key_id,
+            lambda kms: kms.decrypt(KeyId=self.key_id, CiphertextBlob=ciphertext, EncryptionContext=dict(context)),
+        )
+        used, secret = reply.get("KeyId"), reply.get("Plaintext")
+        if not isinstance(used, str) or not secret:
+            raise Failed(meanings.NO_ANSWER)
+        if not self._targets.can_be(used):
+            raise Failed(hints.OTHER_KEY_USED)
+        return secret
+
     @asks_kms("last use")
     def last_use(self, key_id: str) -> LastUse | None:
         """GetKeyLastUsage: https://docs.aws.amazon.com/kms/latest/APIReference/API_GetKeyLastUsage.html
@@ -195,16 +221,10 @@ class AwsKms:
         target = self._targets.find(key_id)
         if target is None:
             raise Failed(meanings.OTHER_KEY)
-        reply = self._ask("last use", target, lambda kms: _ask_last_usage(kms, target))
+        reply = self._ask("last use", target, lambda kms: ask_last_usage(kms, target))
         if reply is None:
             return None
-        usage = reply.get("KeyLastUsage") or {}
-        return LastUse(
-            _seconds(usage.get("Timestamp")),
-            str(usage.get("Operation", "")),
-            str(usage.get("CloudTrailEventId", "")),
-            _seconds(reply.get("TrackingStartDate")),
-        )
+        return read_last_use(reply)
 
     def close(self) -> None:
         """Close the client that was built here. Final: a later call gets `KmsUnavailable`."""
@@ -238,13 +258,3 @@ class AwsKms:
         level = logging.DEBUG if kind in self._warned else logging.WARNING
         self._warned.add(kind)
         _log.log(level, "AWS KMS %s with %s failed: %s", operation, key_id, ERRORS.describe(error))
-
-
-def _ask_last_usage(kms: KMSClient, key_id: str) -> Mapping[str, Any] | None:
-    ask: Any = getattr(kms, "get_key_last_usage", None)
-    reply: Mapping[str, Any] | None = ask(KeyId=key_id) if ask is not None else None
-    return reply
-
-
-def _seconds(moment: Any) -> float | None:
-    return moment.timestamp() if isinstance(moment, datetime) else None
