@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.kms import LastUse, Unwrapped, WrappedSecret
@@ -134,17 +134,8 @@ class AwsKms:
 
         A key's rotated material can't be disabled apart from the key, so one success stands for all of it.
         """
-        key_id = self._targets.find(wrapped.key_id)
-        if key_id is None:
-            raise Failed(meanings.OTHER_KEY)
-        reply = self._ask(
-            "unwrap",
-            key_id,
-            lambda kms: kms.decrypt(KeyId=key_id, CiphertextBlob=wrapped.ciphertext, EncryptionContext=dict(context)),
-        )
-        used, secret = reply.get("KeyId"), reply.get("Plaintext")
-        if not isinstance(used, str) or not secret:
-            raise Failed(meanings.NO_ANSWER, key_id=key_id)
+        key_id = self._targets.get(wrapped.key_id)
+        used, secret = self._decrypt(key_id, wrapped.ciphertext, context)
         if used != key_id:
             raise Failed(hints.OTHER_KEY_USED, key_id=key_id)
         return Unwrapped(secret, "")
@@ -165,9 +156,7 @@ class AwsKms:
             raise ConfigurationError(
                 f"AWS KMS re-encrypts within one region: {self.key_id} and {other.key_id} are in two"
             )
-        source = self._targets.find(wrapped.key_id)
-        if source is None:
-            raise Failed(meanings.OTHER_KEY)
+        source = self._targets.get(wrapped.key_id)
         reply = self._ask(
             "unwrap",
             source,
@@ -199,14 +188,7 @@ class AwsKms:
 
     @asks_kms("unwrap")
     def _unwrap_proxied(self, context: Mapping[str, str], ciphertext: bytes) -> bytes:
-        reply = self._ask(
-            "unwrap",
-            self.key_id,
-            lambda kms: kms.decrypt(KeyId=self.key_id, CiphertextBlob=ciphertext, EncryptionContext=dict(context)),
-        )
-        used, secret = reply.get("KeyId"), reply.get("Plaintext")
-        if not isinstance(used, str) or not secret:
-            raise Failed(meanings.NO_ANSWER)
+        used, secret = self._decrypt(self.key_id, ciphertext, context)
         if not self._targets.can_be(used):
             raise Failed(hints.OTHER_KEY_USED)
         return secret
@@ -218,17 +200,25 @@ class AwsKms:
         Needs ``kms:GetKeyLastUsage``, and the credentials of the key's own account. None with a botocore that does not
         know the call.
         """
-        target = self._targets.find(key_id)
-        if target is None:
-            raise Failed(meanings.OTHER_KEY)
+        target = self._targets.get(key_id)
         reply = self._ask("last use", target, lambda kms: ask_last_usage(kms, target))
-        if reply is None:
-            return None
-        return read_last_use(reply)
+        return None if reply is None else read_last_use(reply)
 
     def close(self) -> None:
         """Close the client that was built here. Final: a later call gets `KmsUnavailable`."""
         self._connection.close()
+
+    def _decrypt(self, key_id: str, ciphertext: bytes, context: Mapping[str, str]) -> tuple[str, bytes]:
+        """Return the ARN of the key that AWS used, and what was encrypted."""
+        reply = self._ask(
+            "unwrap",
+            key_id,
+            lambda kms: kms.decrypt(KeyId=key_id, CiphertextBlob=ciphertext, EncryptionContext=dict(context)),
+        )
+        used, secret = reply.get("KeyId"), reply.get("Plaintext")
+        if not isinstance(used, str) or not secret:
+            raise Failed(meanings.NO_ANSWER, key_id=key_id)
+        return used, secret
 
     def _describe(self) -> str:
         """Ask for the key that the alias points at.

@@ -14,7 +14,7 @@ from envelope_codec.temporal.proxied_payloads import proxied_key_id
 from envelope_codec.temporal.system_payloads import describe_clear_payload
 
 LEGACY_ENCODING = ENCODING_OF_OTHERS
-"""The encoding that the codec in Temporal's samples gives to what it seals, with one static key, and Temporal's proxy."""
+"""The encoding that the codec in Temporal's samples gives to what it seals, with one static key. So does its proxy."""
 
 
 class Kind(str, Enum):

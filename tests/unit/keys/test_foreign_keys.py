@@ -1,4 +1,4 @@
-"""Data keys of another program: one call a lease, no use after a denial, grace in an outage, and only what is listed."""
+"""Data keys of another program: one call a lease, none after a denial, grace in an outage, and only what is listed."""
 
 from __future__ import annotations
 
