@@ -45,7 +45,8 @@ class Stack:
         self.key, self.bucket = self.outputs["KeyUri"], self.outputs["Storage"].split("/")[2]
 
     def client(self, service: str) -> Any:
-        return boto3.client(service, region_name="us-east-1", endpoint_url=self.endpoint)
+        make: Any = boto3.client  # whose types want each service's name spelled out
+        return make(service, region_name="us-east-1", endpoint_url=self.endpoint)
 
     @property
     def key_policy(self) -> ResourcePolicy:

@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MINIMAL, EXAMPLE, EVERYTHING = (
     (CHART / "ci" / f"{name}-values.yaml").read_text("utf-8") for name in ("minimal", "example", "everything")
 )
+MINIMAL_KEY = yaml.safe_load(MINIMAL)["settings"]["key"]
 _OLDEST = "1.25.0"  # Chart.yaml's kubeVersion
 
 Objects = Mapping[str, Any]
@@ -311,6 +312,15 @@ def test_an_account_that_is_there_needs_its_name() -> None:
 def test_the_chart_alone_says_what_is_missing() -> None:
     with pytest.raises(helm_python.HelmError, match="image"):
         rendered("{}")
+
+
+def test_the_values_of_the_documents_are_taken(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "deploying-the-codec-server.md").read_text("utf-8")
+    shown = page.split("```yaml\n", 1)[1].split("```", 1)[0]
+    objects = objects_of(shown.replace("sha256:…", _DIGEST))
+    config, server = settings_of(objects, tmp_path)
+    assert (config.key, server.origins) == (MINIMAL_KEY, ("https://cloud.temporal.io",))
+    assert objects["ServiceAccount"]["metadata"]["annotations"].keys() == {"eks.amazonaws.com/role-arn"}
 
 
 def test_every_value_has_a_type_and_every_typed_one_a_default() -> None:
