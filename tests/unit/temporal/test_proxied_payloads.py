@@ -164,7 +164,10 @@ async def test_without_the_setting_everything_is_as_before() -> None:
 
 async def test_a_namespace_opens_only_what_it_lists() -> None:
     proxy = FakeKms()
-    namespaces = {"billing": {"key": FakeKms()}, "orders": {"key": FakeKms(), "temporal_proxy_keys": {NAME: [proxy]}}}
+    namespaces: Any = {
+        "billing": {"key": FakeKms()},
+        "orders": {"key": FakeKms(), "temporal_proxy_keys": {NAME: [proxy]}},
+    }
     reading = EnvelopeCodec(EnvelopeConfig(namespaces=namespaces))
     sealed = seal_as_proxy(proxy)
 
