@@ -192,8 +192,8 @@ class EnvelopeConfig(_MasterKeys):
     require_encryption: bool = Field(
         False,
         description="Whether payloads that are no envelopes are refused. Exempt are those that Temporal itself "
-        "writes in clear, and those that `legacy_codecs` open. Turn it on once a namespace holds no "
-        "other payloads.",
+        "writes in clear, and those that `legacy_codecs` or `temporal_proxy_keys` open. Turn it on once a namespace "
+        "holds no other payloads.",
     )
     legacy_codecs: Annotated[tuple[LegacyCodec, ...], OneOrMore] = Field(
         (),

@@ -194,7 +194,7 @@ class KeySets:
         for uri, keys in given.items():
             setting = f"{prefix}temporal_proxy_keys.{show_key(uri)}"
             masters = [self._master_key(key, setting) for key in keys]
-            foreign[uri] = tuple(_foreign_master(master, uri, setting) for master in masters)
+            foreign[uri] = tuple(foreign_master(master, uri, setting) for master in masters)
         return foreign
 
     def _master_key(self, key: Any, setting: str) -> MasterKey:
@@ -212,7 +212,12 @@ class KeySets:
         return found
 
 
-def _foreign_master(master: MasterKey, uri: str, setting: str) -> ForeignMaster:
+def foreign_master(master: MasterKey, uri: str, setting: str) -> ForeignMaster:
+    """Return ``master`` as it opens what another program, which calls it ``uri``, had wrapped by it.
+
+    Raises:
+        ConfigurationError: it is another master key, or of a kind that does not open such things.
+    """
     make = getattr(master, "proxy_unwrapper", None)
     if make is None:
         raise ConfigurationError(f"{setting}: Temporal's proxy seals under no keys of this kind: {master.key_id}")

@@ -69,16 +69,10 @@ class ProxiedPayloads:
         key_id = proxied_key_id(payload)
         if key_id is None or not self._keyring.opens_foreign(namespace, key_id):
             return None
-        text, data = payload.metadata[NAME_DATA_KEY], payload.data
-        if len(text) > 4 * (_MAX_WRAPPED // 3 + 1):
-            raise MalformedEnvelope("the data key of Temporal's proxy is too long", operation="open")
-        try:
-            wrapped = base64.b64decode(text, validate=True)
-        except (binascii.Error, ValueError):
-            wrapped = b""
-        if not wrapped or len(data) < _NONCE + _TAG:
-            raise MalformedEnvelope("a payload of Temporal's proxy is not whole", operation="open")
-        return ProxiedPayload(ForeignWrap(key_id, wrapped), data)
+        data = payload.data
+        if len(data) < _NONCE + _TAG:
+            raise _not_whole()
+        return ProxiedPayload(ForeignWrap(key_id, read_wrapped_key(payload)), data)
 
     async def open(self, proxied: ProxiedPayload, namespace: str, inner: InnerFormat, timeout: float) -> Payload:
         """Return the payload that the proxy was given.
@@ -131,6 +125,28 @@ def proxied_key_id(payload: Payload) -> str | None:
         return key_id.decode()
     except UnicodeDecodeError:
         return None
+
+
+def read_wrapped_key(payload: Payload) -> bytes:
+    """Return the data key of a payload of Temporal's proxy, as its KMS wrapped it.
+
+    Raises:
+        MalformedEnvelope: it is none, or too long.
+    """
+    text = payload.metadata[NAME_DATA_KEY]
+    if len(text) > 4 * (_MAX_WRAPPED // 3 + 1):
+        raise MalformedEnvelope("the data key of Temporal's proxy is too long", operation="open")
+    try:
+        wrapped = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        wrapped = b""
+    if not wrapped:
+        raise _not_whole()
+    return wrapped
+
+
+def _not_whole() -> MalformedEnvelope:
+    return MalformedEnvelope("a payload of Temporal's proxy is not whole", operation="open")
 
 
 @frameless

@@ -213,7 +213,7 @@ def test_legacy_codecs_open_under_the_namespace_of_the_request() -> None:
 
 def test_what_temporals_proxy_sealed_opens_under_the_namespace_of_the_request(tmp_path: Path) -> None:
     proxy = FakeKms()
-    namespaces = {"shop": {"key": FakeKms(), "temporal_proxy_keys": {NAME: [proxy]}}}
+    namespaces: Any = {"shop": {"key": FakeKms(), "temporal_proxy_keys": {NAME: [proxy]}}}
     config = EnvelopeConfig(key=FakeKms(), namespaces=namespaces, require_encryption=True)
     rules = [{"namespaces": ["shop", "other"]}]
     old, unknown = seal_as_proxy(proxy, PLAIN), seal_as_proxy(proxy, PLAIN, name="proxykms://unknown")

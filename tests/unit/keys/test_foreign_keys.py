@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -33,7 +34,7 @@ class Foreign(Ring):
             "second": KeySet(mine, foreign=listed),
             "without": KeySet(mine),
         }
-        more = {"spawn": Jobs()} if jobs else {}
+        more: dict[str, Any] = {"spawn": Jobs()} if jobs else {}
         super().__init__(sets, limits=replace(LIMITS, **limits), direct=direct, **more)
 
     def wrap(self, data_key: bytes = DATA_KEY) -> ForeignWrap:

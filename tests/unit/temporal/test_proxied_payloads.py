@@ -24,9 +24,10 @@ from envelope_codec import (
     KmsUnavailable,
     MalformedEnvelope,
 )
-from envelope_codec.errors import ConfigurationError, ContextMismatch
+from envelope_codec.errors import ConfigurationError, ContextMismatch, EnvelopeError
 from envelope_codec.observe import Event
 from envelope_codec.testing import FakeKms
+from tests.support.frame_walker import Sentinels, leaks
 from tests.support.proxied import NAME, PLAIN, seal_as_proxy
 from tests.support.static_key_codec import StaticKeyCodec
 
@@ -164,7 +165,10 @@ async def test_without_the_setting_everything_is_as_before() -> None:
 
 async def test_a_namespace_opens_only_what_it_lists() -> None:
     proxy = FakeKms()
-    namespaces = {"billing": {"key": FakeKms()}, "orders": {"key": FakeKms(), "temporal_proxy_keys": {NAME: [proxy]}}}
+    namespaces: Any = {
+        "billing": {"key": FakeKms()},
+        "orders": {"key": FakeKms(), "temporal_proxy_keys": {NAME: [proxy]}},
+    }
     reading = EnvelopeCodec(EnvelopeConfig(namespaces=namespaces))
     sealed = seal_as_proxy(proxy)
 
@@ -176,6 +180,35 @@ async def test_a_namespace_opens_only_what_it_lists() -> None:
     for namespace in ("billing", "default"):
         with pytest.raises(KeyNotConfigured):
             await decode(namespace)
+
+
+async def test_what_the_proxy_sealed_opens_in_any_place_where_its_key_is_listed() -> None:
+    """It names neither its namespace nor its workflow."""
+    proxy = FakeKms()
+    listed: Any = {"key": FakeKms(), "temporal_proxy_keys": {NAME: [proxy]}}
+    reading = EnvelopeCodec(EnvelopeConfig(namespaces={"one": listed, "other": listed}, require_encryption=True))
+    sealed = seal_as_proxy(proxy)
+    for namespace in ("one", "other"):
+        context = WorkflowSerializationContext(namespace=namespace, workflow_id=f"of {namespace}")
+        assert await reading.with_context(context).decode([sealed]) == [PLAIN]
+
+
+@pytest.mark.parametrize("fault", ["data", "content", "denied", "down", "length"])
+async def test_no_error_leads_to_a_data_key_or_plaintext(fault: str) -> None:
+    proxy, key, nonce = FakeKms(), os.urandom(32), bytes(12)
+    sealed = seal_as_proxy(proxy, data_key=key)
+    if fault == "data":
+        sealed.data = sealed.data[:-1]
+    elif fault == "content":
+        sealed.data = nonce + AESGCM(key).encrypt(nonce, b"\xff" + PLAIN.data, None)
+    elif fault == "length":
+        sealed.metadata["encryption-dek"] = base64.b64encode(proxy.wrap_for_proxy(key + b"x"))
+    proxy.denied, proxy.down = fault == "denied", fault == "down"
+    with pytest.raises(EnvelopeError) as caught:
+        await codec(proxy, timeout=0.01).decode([sealed])
+    assert leaks(caught.value, Sentinels(key, PLAIN.data)) == []
+    assert NAME not in str(caught.value)
+    assert proxy.key_id not in str(caught.value)
 
 
 async def test_an_outage_is_an_outage_and_a_denial_a_denial() -> None:
