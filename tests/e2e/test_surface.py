@@ -72,6 +72,7 @@ async def test_temporal_reads_nothing_but_what_it_may(
     walk = Walk(client, plain, name, secret, public)
     await asyncio.wait_for(corner.walk(walk), 60)
     _check(walk, corner, temporal_server)
+    print('KMS', kms.wraps, kms.unwraps)
 
 
 @pytest.mark.parametrize("corner", CORNERS.values(), ids=CORNERS.keys())
