@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable
@@ -39,14 +38,22 @@ class IdentitySource(Generic[T]):
     Args:
         fetch: asks the cloud. It may raise anything.
         seconds: how long a caller waits.
+        clock: monotonic seconds.
     """
 
     _lock: threading.Lock
     _attempt: _Attempt[T] | None
 
-    def __init__(self, fetch: Callable[[], T], *, seconds: float = sum(SECONDS)) -> None:
+    def __init__(
+        self,
+        fetch: Callable[[], T],
+        *,
+        seconds: float = sum(SECONDS),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._fetch = fetch
         self._seconds = seconds
+        self._clock = clock
         self._hangs = 0
         renew_after_fork(self, _lock=threading.Lock, _attempt=lambda: None)
 
@@ -71,12 +78,12 @@ class IdentitySource(Generic[T]):
         """Return the attempt under way. Begin one if there is none, or if it has hung for too long."""
         with self._lock:
             attempt = self._attempt
-            if attempt is not None and time.monotonic() < attempt.given_up:
+            if attempt is not None and self._clock() < attempt.given_up:
                 return attempt
             if attempt is not None and not attempt.ended.is_set():
                 self._hangs += 1
             wait = min(_LONGEST_HANG, _HANG * 2.0 ** min(self._hangs, 16))
-            attempt = self._attempt = _Attempt(time.monotonic() + wait)
+            attempt = self._attempt = _Attempt(self._clock() + wait, self._clock)
         thread = threading.Thread(target=attempt.make, args=(self._fetch,), name="envelope-codec-credentials")
         thread.daemon = True
         try:
@@ -98,11 +105,12 @@ class _Attempt(Generic[T]):
 
     ended: threading.Event
 
-    def __init__(self, given_up: float = math.inf) -> None:
+    def __init__(self, given_up: float, clock: Callable[[], float]) -> None:
         renew_after_fork(self, ended=threading.Event)
         self.found: list[T] = []
         self.failure: Meaning | None = None
         self.given_up = given_up
+        self._clock = clock
 
     def make(self, fetch: Callable[[], T]) -> None:
         """Ask, and keep the answer. Raises nothing."""
@@ -115,5 +123,5 @@ class _Attempt(Generic[T]):
         except BaseException as error:
             self.failure = NO_IDENTITY
             _log.warning("no identity of the cloud to log in to Vault with: %s", place_of(error))
-        self.given_up = min(self.given_up, time.monotonic() + _HANG)
+        self.given_up = min(self.given_up, self._clock() + _HANG)
         self.ended.set()

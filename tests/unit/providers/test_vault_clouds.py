@@ -16,7 +16,7 @@ import pytest
 
 from envelope_codec.errors import ConfigurationError, KmsUnavailable
 from envelope_codec.provider import Failed
-from envelope_codec_vault import VaultTransit, _adapter, _cloud, _identity
+from envelope_codec_vault import VaultTransit, _adapter, _cloud
 from envelope_codec_vault._cloud import Aws, Azure, CloudLogin, Gcp
 from envelope_codec_vault._identity import IdentitySource
 
@@ -186,11 +186,12 @@ def test_a_cloud_that_gives_no_answer_holds_no_login_up(
 
     monkeypatch.setattr(_cloud, "_aws_keys", ask)
     monkeypatch.setattr(_cloud, "_text", ask)
-    login = {
-        "aws": lambda: Aws("app", "aws", ""),
-        "gcp": lambda: Gcp("app", "gcp", ""),
-        "azure": lambda: Azure("app", "azure", "https://r", False, identity=lambda: nullcontext(ask())),
-    }[kind]()
+    logins: dict[str, CloudLogin] = {
+        "aws": Aws("app", "aws", ""),
+        "gcp": Gcp("app", "gcp", ""),
+        "azure": Azure("app", "azure", "https://r", False, identity=lambda: nullcontext(ask())),
+    }
+    login = logins[kind]
     (source,) = [part for part in vars(login).values() if isinstance(part, IdentitySource)]
     assert source._seconds <= 7.0, "the longest request: connect_timeout and read_timeout, by default"
     source._seconds = 0.01
@@ -202,10 +203,9 @@ def test_a_cloud_that_gives_no_answer_holds_no_login_up(
 
 
 def test_a_late_answer_serves_the_next_caller_and_a_source_that_hangs_on_is_asked_again(
-    hang: threading.Event, monkeypatch: pytest.MonkeyPatch
+    hang: threading.Event,
 ) -> None:
     now = [1_000.0]
-    monkeypatch.setattr(_identity.time, "monotonic", lambda: now[0])
     asked: list[int] = []
 
     def fetch() -> str:
@@ -214,7 +214,7 @@ def test_a_late_answer_serves_the_next_caller_and_a_source_that_hangs_on_is_aske
             hang.wait(60)
         return f"jwt-{len(asked)}"
 
-    source = IdentitySource(fetch, seconds=0.01)
+    source = IdentitySource(fetch, seconds=0.01, clock=lambda: now[0])
     with pytest.raises(Failed):
         source.get()
     now[0] += 59.0
