@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-rekey test nightly quick coverage coverage-rooms pythons servers lint types pages bench bench-hot-path bench-guard fleet hostile pins release-check \
+.PHONY: help demo demo-rekey test nightly models quick coverage coverage-rooms pythons servers lint types pages bench bench-hot-path bench-guard fleet hostile pins release-check \
   localstack-venv no-localstack typescript no-typescript clean
 .NOTPARALLEL:
 
@@ -17,6 +17,7 @@ VENV := .venv
 LOCALSTACK_VENV := .devstack/localstack-venv
 UV_VENV := .devstack/uv-venv
 BENCH_VENV := .devstack/bench-venv
+MODELS_VENV := .devstack/models-venv
 TYPESCRIPT := examples/typescript
 RUN := $(VENV)/bin/python
 
@@ -47,6 +48,10 @@ test: $(DEV) localstack-venv typescript ## run the tests, real servers included;
 
 nightly: $(DEV) localstack-venv typescript ## run the tests that take long and show little more, which `make test` leaves out
 	$(RUN) -m pytest -n $(JOBS) --dist loadfile -m nightly $(ARGS)
+	@$(if $(ARGS),,$(MAKE) --no-print-directory models)
+
+models: $(MODELS_VENV)/.models ## run the tests beside libraries of language models, in an environment of their own; `make nightly` does too
+	$(MODELS_VENV)/bin/python -m pytest -m nightly tests/e2e/test_language_models.py $(ARGS)
 
 # The rooms at the edges have tests that start processes and servers. `make test ARGS=tests/unit` runs those too.
 edges := aws provider providers server cli testing
@@ -108,6 +113,7 @@ pins: $(UV_VENV)/.uv ## bring requirements/*.txt in line with pyproject.toml; UP
 	$(compile) --python-version 3.10 --extra all --group dev -o requirements/dev.txt pyproject.toml
 	$(compile) --python-version 3.10 --extra aws --extra azure --extra gcp --extra vault --extra server --group demo -c requirements/dev.txt -o requirements/demo.txt pyproject.toml
 	$(compile) --python-version 3.10 --extra aws -c requirements/dev.txt -o requirements/bench.txt requirements/bench.in pyproject.toml
+	$(compile) --python-version 3.10 -o requirements/models.txt requirements/models.in pyproject.toml
 	$(compile) --python-version 3.10 --extra all --group image -c requirements/dev.txt -o requirements/image.txt pyproject.toml
 	$(compile) --python-version 3.11 -o requirements/localstack.txt requirements/localstack.in
 	$(compile) --python-version 3.10 -o requirements/uv.txt requirements/uv.in
@@ -159,6 +165,9 @@ $(VENV)/.demo: requirements/demo.txt pyproject.toml
 
 $(BENCH_VENV)/.bench: requirements/bench.txt pyproject.toml
 	@$(environment) $(BENCH_VENV) $< --project
+
+$(MODELS_VENV)/.models: requirements/models.txt pyproject.toml
+	@$(environment) $(MODELS_VENV) $< --project
 
 $(UV_VENV)/.uv: requirements/uv.txt
 	@$(environment) $(UV_VENV) $<

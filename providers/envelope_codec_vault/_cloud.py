@@ -7,18 +7,17 @@ login goes by a fixed text, because each proof is another one.
 from __future__ import annotations
 
 import json
-import logging
 import os
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, TypeVar
+from typing import Any
 
 import hvac
 import requests
 
-from envelope_codec.provider import Failed, WireLog, place_of
-from envelope_codec_vault._hints import CREDENTIALS, NO_IDENTITY
+from envelope_codec_vault._hints import CREDENTIALS
+from envelope_codec_vault._identity import SECONDS, IdentitySource
 from envelope_codec_vault._login import Grant, granted
 from envelope_codec_vault._refusal import UNLOCKED
 from envelope_codec_vault._secret_file import is_credential
@@ -27,18 +26,7 @@ GCE = "http://metadata.google.internal"
 SIGN_JWT = "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/{}:signJwt"
 AZURE_INSTANCE = "http://169.254.169.254"
 _INSTANCE = "/metadata/instance/compute?api-version=2021-05-01"
-_SECONDS = (2.0, 5.0)  # for a connection, and between two reads
 _LIFE = 600  # seconds: Vault takes 15 minutes at most
-
-_log = logging.getLogger("envelope_codec.vault")
-_WIRE = WireLog(
-    *(f"botocore.{name}" for name in ("auth", "credentials", "endpoint", "httpsession", "parsers", "tokens", "utils")),
-    *("google.auth.transport.requests", "google.auth._default", "google.auth.transport._mtls_helper"),
-    *("azure.core.pipeline.policies.http_logging_policy", "azure.identity._internal.decorators"),
-    *("msal.application", "msal.token_cache", "urllib3.connectionpool"),
-)
-
-T = TypeVar("T")
 
 
 class CloudLogin:
@@ -88,9 +76,10 @@ class Aws(CloudLogin):
     def __init__(self, role: str, mount: str, server_id: str) -> None:
         super().__init__(role, mount, server_id)
         self._server_id = server_id
+        self._keys = IdentitySource(_aws_keys)
 
     def grant(self, client: hvac.Client, credential: str) -> Grant:
-        keys = _fetched(_aws_keys)
+        keys = self._keys.get()
         reply = client.auth.aws.iam_login(
             *keys, header_value=self._server_id or None, role=self._role, use_token=False, mount_point=self._mount
         )
@@ -113,9 +102,10 @@ class Gcp(CloudLogin):
         super().__init__(role, mount, account)
         self._account = account
         self._sign_jwt = sign_jwt.format(account)
+        self._jwt = IdentitySource(self._signed if account else self._of_machine)
 
     def grant(self, client: hvac.Client, credential: str) -> Grant:
-        jwt = _fetched(self._signed if self._account else self._of_machine)
+        jwt = self._jwt.get()
         return granted(client.auth.gcp.login(self._role, jwt, use_token=False, mount_point=self._mount))
 
     def _of_machine(self) -> str:
@@ -131,7 +121,7 @@ class Gcp(CloudLogin):
         claims = {"sub": self._account, "aud": f"vault/{self._role}", "exp": int(time.time()) + _LIFE}
         credentials, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
         with AuthorizedSession(credentials) as session:
-            reply = session.post(self._sign_jwt, json={"payload": json.dumps(claims)}, timeout=sum(_SECONDS))
+            reply = session.post(self._sign_jwt, json={"payload": json.dumps(claims)}, timeout=sum(SECONDS))
             reply.raise_for_status()
             return str(reply.json()["signedJwt"])
 
@@ -164,16 +154,19 @@ class Azure(CloudLogin):
         self._has_instance = has_instance
         self._make_identity = identity or _azure_identity
         self._instance = instance
+        self._identity = IdentitySource(self._found)
 
     def grant(self, client: hvac.Client, credential: str) -> Grant:
-        jwt = _fetched(self._token)
-        names = _fetched(self._names) if self._has_instance else {}
+        jwt, names = self._identity.get()
         reply = client.auth.azure.login(self._role, jwt, use_token=False, mount_point=self._mount, **names)
         return granted(reply)
 
-    def _token(self) -> str:
+    def _found(self) -> tuple[str, dict[str, str]]:
         with self._make_identity() as identity:
-            return str(identity.get_token(f"{self._resource}/.default").token)
+            jwt = str(identity.get_token(f"{self._resource}/.default").token)
+        if not is_credential(jwt):
+            raise ValueError("a token that can't be sent")
+        return jwt, self._names() if self._has_instance else {}
 
     def _names(self) -> dict[str, str]:
         found = json.loads(_text(self._instance + _INSTANCE, {"Metadata": "true"}))
@@ -200,7 +193,7 @@ def _aws_keys() -> tuple[str, str, str | None]:
 def _azure_identity() -> AbstractContextManager[Any]:
     from azure.identity import DefaultAzureCredential
 
-    connect, read = _SECONDS
+    connect, read = SECONDS
     found: AbstractContextManager[Any] = DefaultAzureCredential(
         retry_total=0, connection_timeout=connect, read_timeout=read
     )
@@ -211,19 +204,6 @@ def _text(url: str, headers: dict[str, str], query: dict[str, str] | None = None
     """Ask a metadata service, which is on this machine's own link and behind no proxy."""
     with requests.Session() as session:
         session.trust_env = False
-        reply = session.get(url, headers=headers, params=query, timeout=_SECONDS, allow_redirects=False)
+        reply = session.get(url, headers=headers, params=query, timeout=SECONDS, allow_redirects=False)
         reply.raise_for_status()
         return reply.text
-
-
-def _fetched(fetch: Callable[[], T]) -> T:
-    """Fetch the identity. Raises `Failed` for whatever came up: it says nothing of the key, and may quote a secret."""
-    try:
-        with _WIRE.silenced():
-            found = fetch()
-        if isinstance(found, str) and not is_credential(found):
-            raise ValueError("a token that can't be sent")
-        return found
-    except Exception as error:
-        _log.warning("no identity of the cloud to log in to Vault with: %s", place_of(error))
-    raise Failed(NO_IDENTITY)

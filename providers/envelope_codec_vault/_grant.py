@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
+from urllib.parse import urlsplit
 
+import hvac
 from hvac import exceptions as sdk
 
 from envelope_codec.errors import KmsUnavailable
 from envelope_codec.provider import Failed, meanings
 from envelope_codec_vault._connection import Connection
 from envelope_codec_vault._errors import ERRORS, WRAP
-from envelope_codec_vault._hints import LOGIN_FAILED, LOGIN_NAMESPACE
+from envelope_codec_vault._hints import LOGIN_FAILED, LOGIN_MOUNT, LOGIN_NAMESPACE
 from envelope_codec_vault._login import Grant, Login
-from envelope_codec_vault._refusal import Refusals, find_refusal
+from envelope_codec_vault._refusal import Refusals, find_refusal, is_bare_denial
 from envelope_codec_vault._session import say_span
 
 _log = logging.getLogger("envelope_codec.vault")
@@ -34,14 +36,16 @@ def ask_for_grant(login: Login, connection: Connection, refusals: Refusals, now:
     known = refusals.known(credential, now)
     if known is not None:
         raise Failed(known)
+    client = connection.client("")
     try:
-        grant = login.grant(connection.client(""), credential)
+        grant = login.grant(client, credential)
     except Failed as failed:
         _log.warning("Vault login failed: %s", failed)
         raise
     except Exception as error:
         refusal = find_refusal(error, login.pace)
         if refusal is not None:
+            refusal = LOGIN_MOUNT if _is_missing(client, error) else refusal
             seconds = refusals.add(credential, refusal, now)
             said = ERRORS.describe(error)
             _log.error(
@@ -56,3 +60,17 @@ def ask_for_grant(login: Login, connection: Connection, refusals: Refusals, now:
         return grant
     is_told = meaning.error is KmsUnavailable and meaning != meanings.NO_ANSWER
     raise Failed(meaning if is_told else LOGIN_FAILED)
+
+
+def _is_missing(client: hvac.Client, error: Exception) -> bool:
+    """Whether nothing takes logins at the path that refused one with ``error``.
+
+    A method that is there asks for what a login without any credential lacks, and locks no role for it.
+    """
+    if not isinstance(error, sdk.VaultError) or not is_bare_denial(error):
+        return False
+    try:
+        client.adapter.post(urlsplit(error.url or "").path, json={})
+    except Exception as answer:
+        return is_bare_denial(answer)
+    return False

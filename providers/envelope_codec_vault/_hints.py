@@ -50,6 +50,13 @@ LOGIN_ROLE = Meaning(
     "check the option role, and make the role at auth_mount in the namespace of the login (auth_namespace, else the "
     "key's, which is {where})",
 )
+LOGIN_MOUNT = Meaning(
+    KmsUnavailable,
+    "login-mount",
+    "no login method is mounted where the KMS was asked for a login",
+    "check auth_mount: the log names the path, auth/MOUNT/login. Compare with vault auth list in the namespace of the "
+    "login (auth_namespace, else the key's, which is {where}), or enable the method there (vault auth enable)",
+)
 LOGIN_EXPIRED = Meaning(
     KmsUnavailable,
     "login-expired",
@@ -96,6 +103,13 @@ NO_IDENTITY = Meaning(
     "give the process an identity: credentials or a role for auth=aws; a metadata server, or application default "
     "credentials that may sign as gcp_service_account, for auth=gcp; a managed or workload identity for auth=azure",
 )
+IDENTITY_SILENT = Meaning(
+    KmsUnavailable,
+    "identity-silent",
+    "the cloud gave no answer when it was asked for an identity to log in to the KMS with",
+    "check that this process reaches the metadata server or token service of its cloud (a network policy, the hop "
+    "limit of instance metadata), and that no proxy stands before it; a command that prints credentials must end",
+)
 AGENT_REJECTED = Meaning(
     KmsUnavailable,
     "agent-rejected",
@@ -105,7 +119,7 @@ AGENT_REJECTED = Meaning(
 )
 REFUSED_LOGINS = (
     *(LOGIN_REFUSED, LOGIN_LOCKED, LOGIN_ROLE, LOGIN_EXPIRED, LOGIN_AUDIENCE, LOGIN_SIGNATURE, LOGIN_NOT_BOUND),
-    LOGIN_CERTIFICATE,
+    *(LOGIN_CERTIFICATE, LOGIN_MOUNT),
 )
 
 # The way there, and the server
@@ -205,7 +219,8 @@ NO_SUCH_VERSION = Meaning(
 )
 
 MEANINGS = (
-    *(CREDENTIALS, UNREADABLE, LOGIN_FAILED, *REFUSED_LOGINS, LOGIN_NAMESPACE, NO_IDENTITY, AGENT_REJECTED),
+    *(CREDENTIALS, UNREADABLE, LOGIN_FAILED, *REFUSED_LOGINS, LOGIN_NAMESPACE),
+    *(NO_IDENTITY, IDENTITY_SILENT, AGENT_REJECTED),
     *(SOCKET_MISSING, SOCKET_FORBIDDEN),
     *(THROTTLED, meanings.SERVER_ERROR, SEALED, meanings.TIMED_OUT, UNREACHABLE, NO_TLS, REDIRECT),
     *(meanings.NO_ANSWER, meanings.CLOSED, meanings.FAULT),

@@ -21,6 +21,7 @@ from envelope_codec_vault._hints import (
     LOGIN_CERTIFICATE,
     LOGIN_EXPIRED,
     LOGIN_LOCKED,
+    LOGIN_MOUNT,
     LOGIN_NOT_BOUND,
     LOGIN_REFUSED,
     LOGIN_ROLE,
@@ -46,6 +47,9 @@ UNLOCKED = Pace(60.0, 900.0)
 
 # A text matches if it holds the phrase. OpenBao says so at the logins by JWT, Kubernetes and certificate.
 _WORDS: tuple[tuple[str, Meaning], ...] = (
+    # At a path that takes no login, a token is asked for; or there is nothing at all.
+    ("missing client token", LOGIN_MOUNT),
+    ("no handler for route", LOGIN_MOUNT),
     ("invalid role name", LOGIN_ROLE),
     ('" could not be found', LOGIN_ROLE),
     ("(exp) claim", LOGIN_EXPIRED),
@@ -93,7 +97,8 @@ class Refusals:
         if meaning == LOGIN_LOCKED:
             seconds = _LOCKED
         else:
-            seconds = min(self._pace.longest, self._pace.first * 2.0 ** min(self._count, 16))
+            pace = UNLOCKED if meaning == LOGIN_MOUNT else self._pace
+            seconds = min(pace.longest, pace.first * 2.0 ** min(self._count, 16))
             self._count += 1
         self._count = max(1, self._count)
         seconds *= 1.0 + 0.5 * self._jitter()
@@ -107,17 +112,21 @@ class Refusals:
 
 def find_refusal(error: Exception, pace: Pace) -> Meaning | None:
     """Find what ``error`` means if it is Vault's refusal of a login; None if it is something else."""
-    kinds = (sdk.InvalidRequest, sdk.Forbidden, sdk.InternalServerError)
+    kinds = (sdk.InvalidRequest, sdk.Forbidden, sdk.InternalServerError, sdk.InvalidPath)
     if not isinstance(error, kinds) or not is_from_vault(error):
         return None
     words = ", ".join(map(str, error.errors or ()))
     if told := next((meaning for phrase, meaning in _WORDS if phrase in words), None):
         return told
-    if isinstance(error, sdk.InternalServerError):
+    if isinstance(error, (sdk.InternalServerError, sdk.InvalidPath)):
         return None
     # A wrong secret id is a 400. All that Vault says of a locked role is this 403.
-    locked = pace is APPROLE and isinstance(error, sdk.Forbidden) and error.errors == ["permission denied"]
-    return LOGIN_LOCKED if locked else LOGIN_REFUSED
+    return LOGIN_LOCKED if pace is APPROLE and is_bare_denial(error) else LOGIN_REFUSED
+
+
+def is_bare_denial(error: Exception) -> bool:
+    """Whether Vault says no more than that. It does so of a locked role, and of a path where no login is mounted."""
+    return isinstance(error, sdk.Forbidden) and error.errors == ["permission denied"]
 
 
 def _digest(credential: str) -> bytes:

@@ -26,6 +26,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from envelope_codec.cli.demo.search import Needles
 from envelope_codec.temporal.codec import is_envelope
 from envelope_codec.testing import FakeKms
+from tests.support.harness_stores import Stores
 from tests.support.server_records import events, register
 from tests.support.surface_detached import DETACHED
 from tests.support.surface_header import SurfaceHeader
@@ -72,6 +73,27 @@ async def test_temporal_reads_nothing_but_what_it_may(
     walk = Walk(client, plain, name, secret, public)
     await asyncio.wait_for(corner.walk(walk), 60)
     _check(walk, corner, temporal_server)
+    assert (kms.wraps, kms.unwraps) == (1, 1), "no workflow is cached, so each task replays all before it"
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("corner", CORNERS.values(), ids=CORNERS.keys())
+async def test_temporal_reads_nothing_but_what_it_may_where_all_is_stored(
+    corner: Corner,
+    connect: Any,
+    plain: Client,
+    temporal_server: TemporalServer,
+    stores: Stores,
+    name: str,
+    kms: FakeKms,
+) -> None:
+    secret, public = _bases()
+    stored = {"storage": await stores["file"].place(), "storage_threshold": 0}
+    client, _ = await connect(kms, require_encryption=True, interceptors=[SurfaceHeader(secret)], **stored)
+    walk = Walk(client, plain, name, secret, public)
+    await asyncio.wait_for(corner.walk(walk), 60)
+    _check(walk, corner._replace(in_clear=corner.in_clear | {"ExternalStorageReference"}), temporal_server)
+    assert (kms.wraps, kms.unwraps) == (1, 1)
 
 
 @pytest.mark.parametrize("corner", CORNERS.values(), ids=CORNERS.keys())

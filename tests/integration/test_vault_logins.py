@@ -28,10 +28,14 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from devstack import OpenBao
 from localserver import find_program
 
+from envelope_codec import EnvelopeConfig
+from envelope_codec.cli.doctor.finding import Code
 from envelope_codec.errors import KeyDenied, KmsUnavailable
 from envelope_codec.kms import MasterKey, master_key
 from envelope_codec_vault import VaultTransit
+from envelope_codec_vault._hints import MEANINGS
 from tests.integration.test_vault import CONTEXT, SECRET, Admin, TlsServer, administered, failure, opens
+from tests.support.doctor_runs import examine, found
 
 NOW = int(time.time())
 
@@ -235,6 +239,117 @@ def test_a_service_account_of_kubernetes_is_told_from_others(
         thread.join()
 
 
+# --- clouds
+
+
+@pytest.fixture
+def cloud(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    """A metadata service that gives a JWT with these claims, as GCP does, and Azure for a managed identity."""
+    claims: dict[str, Any] = {"team": "a"}
+
+    class Metadata(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            jwt = issuer.jwt(**claims)
+            azure = self.path.startswith("/msi")
+            reply = json.dumps({"access_token": jwt, "expires_on": str(NOW + 900), "resource": "r"}) if azure else jwt
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json" if azure else "text/plain")
+            self.send_header("Content-Length", str(len(reply)))
+            self.end_headers()
+            self.wfile.write(reply.encode())
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Metadata)
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    host = f"127.0.0.1:{server.server_address[1]}"
+    monkeypatch.setenv("GCE_METADATA_HOST", host)
+    monkeypatch.setenv("IDENTITY_ENDPOINT", f"http://{host}/msi")  # as on App Service
+    monkeypatch.setenv("IDENTITY_HEADER", "h")
+    yield claims
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.mark.parametrize(("auth", "more"), [("gcp", {}), ("azure", {"azure_instance": "none"})], ids=["gcp", "azure"])
+def test_the_identity_of_a_cloud_logs_in_where_a_server_takes_such_jwts(
+    auth: str, more: dict[str, str], admin: Admin, issuer: Issuer, cloud: dict[str, Any], key: Any
+) -> None:
+    """OpenBao has neither method. Its own for JWTs takes the same fields at the same path."""
+    admin.client.sys.enable_auth_method("jwt", path=auth)
+    config = {"jwt_validation_pubkeys": [issuer.public], "bound_issuer": "https://issuer.test"}
+    admin.client.write_data(f"auth/{auth}/config", data=config)
+    name = admin.key()
+    bound = {"user_claim": "sub", "bound_audiences": ["vault"], "bound_claims": {"team": "a"}}
+    data = {"role_type": "jwt", **bound, "token_policies": [admin.user_policy(name)], "token_ttl": "600s"}
+    admin.client.write_data(f"auth/{auth}/role/app", data=data)
+    found = key(name, auth=auth, role="app", **more)
+    assert opens(found)
+    admin.revoke(token_of(found))
+    assert opens(found), "by another login"
+    admin.revoke(token_of(found))
+    cloud["team"] = "b"
+    says(found, "not for this identity")
+    says(key(name, auth=auth, role="nobody", **more), "no such login role")
+
+
+@pytest.fixture(scope="module")
+def by_certificate(admin: Admin) -> None:
+    """The server takes logins by client certificate."""
+    admin.client.sys.enable_auth_method("cert")
+
+
+# --- what is said
+
+
+@pytest.mark.parametrize("auth", ["approle", "jwt", "kubernetes"])
+def test_a_path_where_no_login_is_mounted_is_told_as_that(
+    auth: str, admin: Admin, key: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "credential"
+    file.write_text("credential")
+    options = {"role_id": "r", "secret_id_file": file} if auth == "approle" else {"role": "r", "jwt_file": file}
+    says(key(admin.key(), auth=auth, auth_mount="nowhere/at-all", **options), "no login method is mounted")
+    assert "/v1/auth/nowhere/at-all/login" in caplog.text
+
+
+async def test_doctor_says_what_to_do_about_each_fault_of_a_login(
+    admin: Admin, server: TlsServer, issuer: Issuer, by_certificate: None, tmp_path: Path
+) -> None:
+    name, role = admin.key(), jwt_role(admin)
+    own = f"hashivault://{name}?endpoint={server.address}&ca_bundle={server.ca}"
+
+    def by_jwt(jwt: str, more: str = f"role={role}") -> str:
+        file = tmp_path / f"jwt-{secrets.token_hex(4)}"
+        file.write_text(jwt)
+        return f"{own}&auth=jwt&jwt_file={file}&{more}"
+
+    certificate, private = _ca().write(tmp_path, "app")
+    good = issuer.jwt(team="a")
+    cases = {
+        by_jwt(good, "role=nobody"): "login-role",
+        by_jwt(issuer.jwt(team="a", exp=NOW - 3_600, iat=NOW - 7_200)): "login-expired",
+        by_jwt(issuer.jwt(team="a", aud="another")): "login-audience",
+        by_jwt("garbage"): "login-signature",
+        by_jwt(issuer.jwt(team="b")): "login-not-bound",
+        by_jwt(good, f"role={role}&auth_mount=nowhere"): "login-mount",
+        by_jwt(good, f"role={role}&auth_namespace=nowhere"): "login-namespace",
+        f"{own}&auth=cert&client_cert={certificate}&client_key={private}": "login-certificate",
+        f"{own}&auth=agent": "agent-rejected",
+        f"hashivault://{name}?auth=agent&endpoint=unix://{tmp_path}/none.sock": "socket-missing",
+    }
+    wrong = {}
+    for uri, code in cases.items():
+        fix = found(await examine(EnvelopeConfig(key=uri)), Code.wrap_unavailable).fix
+        (meaning,) = [meaning for meaning in MEANINGS if meaning.code == code]
+        if fix != meaning.hint.format(where="the root namespace", path=""):
+            wrong[code] = fix
+    assert wrong == {}
+
+
 # --- TLS
 
 
@@ -281,10 +396,9 @@ def _ca() -> Authority:
 
 
 def test_a_client_certificate_logs_in_is_read_again_and_is_refused_by_name(
-    admin: Admin, key: Any, tmp_path: Path
+    admin: Admin, by_certificate: None, key: Any, tmp_path: Path
 ) -> None:
     name, ca = admin.key(), _ca()
-    admin.client.sys.enable_auth_method("cert")
     role = {"certificate": ca.pem, "allowed_common_names": ["app"], "token_policies": [admin.user_policy(name)]}
     admin.client.write_data("auth/cert/certs/app", data=role)
     certificate, private = ca.write(tmp_path, "app")

@@ -76,7 +76,7 @@ class Delegator:
 
 async def _walk(walk: Walk) -> None:
     client, name, tokens = walk.client, walk.name, _Tokens()
-    async with Worker(client, task_queue=name, workflows=[Delegator], activities=[tokens.wait]):
+    async with Worker(client, task_queue=name, workflows=[Delegator], activities=[tokens.wait], max_cached_workflows=0):
         handle = await client.start_workflow(Delegator.run, args=[walk.secret, walk.public], id=name, task_queue=name)
         outside = client.get_async_activity_handle(task_token=await tokens.of("completed"))
         await outside.heartbeat(walk.hidden("a heartbeat by token"))

@@ -16,8 +16,9 @@ import pytest
 
 from envelope_codec.errors import ConfigurationError, KmsUnavailable
 from envelope_codec.provider import Failed
-from envelope_codec_vault import VaultTransit, _adapter
+from envelope_codec_vault import VaultTransit, _adapter, _cloud
 from envelope_codec_vault._cloud import Aws, Azure, CloudLogin, Gcp
+from envelope_codec_vault._identity import IdentitySource
 
 IMDS = {"subscriptionId": "sub", "resourceGroupName": "group", "name": "vm-1", "vmScaleSetName": ""}
 LOGIN = {"auth": {"client_token": "hvs.fresh", "lease_duration": 60, "renewable": True}}
@@ -162,6 +163,72 @@ def test_no_identity_is_no_answer_and_what_the_cloud_said_is_not_repeated(caplog
     assert caught.value.meaning.code == "no-identity"
     assert caught.value.__context__ is None
     assert "secret-of-the-cloud" not in caplog.text
+
+
+@pytest.fixture
+def hang() -> Iterator[threading.Event]:
+    """What a source waits for that gives no answer."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+@pytest.mark.parametrize("kind", ["aws", "gcp", "azure"])
+def test_a_cloud_that_gives_no_answer_holds_no_login_up(
+    kind: str, hang: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def ask(*_: object) -> str:
+        asked.append(kind)
+        hang.wait(60)
+        return "late.jwt"
+
+    monkeypatch.setattr(_cloud, "_aws_keys", ask)
+    monkeypatch.setattr(_cloud, "_text", ask)
+    logins: dict[str, CloudLogin] = {
+        "aws": Aws("app", "aws", ""),
+        "gcp": Gcp("app", "gcp", ""),
+        "azure": Azure("app", "azure", "https://r", False, identity=lambda: nullcontext(ask())),
+    }
+    login = logins[kind]
+    (source,) = [part for part in vars(login).values() if isinstance(part, IdentitySource)]
+    assert source._seconds <= 7.0, "the longest request: connect_timeout and read_timeout, by default"
+    source._seconds = 0.01
+    for _ in range(3):
+        with pytest.raises(Failed) as caught:
+            login.grant(hvac.Client(url="http://127.0.0.1:1", token=""), "")
+        assert caught.value.meaning.code == "identity-silent"
+    assert asked == [kind], "while it hangs, it is not asked again"
+
+
+def test_a_late_answer_serves_the_next_caller_and_a_source_that_hangs_on_is_asked_again(
+    hang: threading.Event,
+) -> None:
+    now = [1_000.0]
+    asked: list[int] = []
+
+    def fetch() -> str:
+        asked.append(len(asked))
+        if len(asked) == 1:
+            hang.wait(60)
+        return f"jwt-{len(asked)}"
+
+    source = IdentitySource(fetch, seconds=0.01, clock=lambda: now[0])
+    with pytest.raises(Failed):
+        source.get()
+    now[0] += 59.0
+    with pytest.raises(Failed):
+        source.get()
+    now[0] += 1.0
+    source._seconds = 60.0
+    assert source.get() == "jwt-2", "by another thread"
+    late = IdentitySource(lambda: hang.wait(60) and "late", seconds=0.01)
+    with pytest.raises(Failed):
+        late.get()
+    hang.set()
+    late._seconds = 60.0
+    assert late.get() == "late"
 
 
 @pytest.mark.parametrize(
