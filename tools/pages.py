@@ -23,7 +23,13 @@ from tools.setting_tables import table
 
 ROOT = Path(__file__).resolve().parents[1]
 
-_KEYS = {"key": "key", "backup_keys": "list of keys", "decrypt_keys": "list of keys", "lease": "duration"}
+_KEYS = {
+    "key": "key",
+    "backup_keys": "list of keys",
+    "decrypt_keys": "list of keys",
+    "lease": "duration",
+    "temporal_proxy_keys": "map of keys",
+}
 _SETTINGS = {
     **_KEYS,
     "former_storage": "list of URLs",
