@@ -154,7 +154,9 @@ def test_pods_are_restricted_as_kubernetes_standard_asks(values: str) -> None:
 
 
 def test_settings_arrive_as_they_were_given(tmp_path: Path) -> None:
-    config, server = settings_of(objects_of(EVERYTHING), tmp_path)
+    objects = objects_of(EVERYTHING)
+    assert "body_limit = 8388608\n" in objects["ConfigMap"]["data"]["envelope.toml"]  # and not 8.388608e+06
+    config, server = settings_of(objects, tmp_path)
     assert config.namespaces["prod.acct"].decrypt_keys == ("hashivault://old?cluster=eu",)
     assert (config.cache_size, config.lease, config.key) == (20_000, 120.0, None)
     assert (server.body_limit, server.inline_below, server.workers) == (8 * 2**20, 0, 2)
