@@ -1,7 +1,7 @@
 """What a payload costs a worker in TypeScript that asks the codec server, beside one in Python that seals by itself.
 
-The codec server and the codec of `examples/typescript` run as processes of their own on loopback, without TLS and without
-tokens, with keys at hand. Round trips over a network come on top. Python seals and opens such payloads in this process.
+The codec server and the codec of `examples/typescript` run as processes of their own on loopback, without TLS and
+without tokens, with keys at hand. Round trips over a network come on top. Python seals and opens such payloads here.
 Run: ``make typescript`` once, then ``python benchmarks/other_languages.py``; with ``--table`` it prints rows for the
 documents.
 """
