@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -18,10 +18,30 @@ class SealingContext(NamedTuple):
         workflow_id: of the workflow that the payload belongs to: of a child, for what its parent gives it; of a
             schedule, the beginning of its workflows' ids. ``""`` where the SDK gives none, as for Nexus, headers,
             completion by task token and standalone activities.
+        endpoint: of Nexus, for the input, the immediate result or the failure of an operation; else ``""``. The
+            result of an operation that a workflow runs is that workflow's, and has none.
+        service: of that operation.
+        operation: its name.
     """
 
     namespace: str
     workflow_id: str = ""
+    endpoint: str = ""
+    service: str = ""
+    operation: str = ""
+
+
+@dataclass(frozen=True)
+class ForeignMaster:
+    """A master key by which another program has its data keys wrapped, bound to nothing of ours.
+
+    Attributes:
+        master: the master key.
+        unwrap: returns the data key of such a ciphertext. It asks the KMS, and raises as `MasterKey.unwrap` does.
+    """
+
+    master: MasterKey
+    unwrap: Callable[[bytes], bytes]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +56,7 @@ class KeySet:
         min_recipients: how many of ``key`` and ``backup_keys`` must wrap before a key may seal.
         prefix: what stands before ``key`` in the name of the setting, such as ``namespaces.prod.``.
         lease: seconds for which a success vouches for one of these master keys; the keyring's usual ones if None.
+        foreign: the master keys of another program, whose payloads are opened too, by what it calls each of them.
     """
 
     key: MasterKey
@@ -45,6 +66,7 @@ class KeySet:
     min_recipients: int = 1
     prefix: str = ""
     lease: float | None = None
+    foreign: Mapping[str, tuple[ForeignMaster, ...]] = field(default_factory=dict)
 
     @property
     def sealing(self) -> tuple[MasterKey, ...]:

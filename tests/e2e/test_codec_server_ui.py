@@ -30,6 +30,7 @@ from envelope_codec import EnvelopeConfig, EnvelopePlugin
 from envelope_codec.cli.keygen import create_key_file, key_uri
 from envelope_codec.server import ServerConfig
 from envelope_codec.testing import FakeKms
+from envelope_codec_local import LocalKeyFile
 from tests.support import readable_workflows as workflows
 from tests.support.certificates import write_certificate
 from tests.support.codec_server import CodecServer, serving
@@ -54,6 +55,7 @@ class Site(NamedTuple):
         ui: URL of the Web UI.
         codec_port: where it expects a codec server, on 127.0.0.1, over http.
         key: URI of the master key.
+        key_id: its key id.
         store: URL of the datastore of `stored`.
         runs: ids of the workflows' runs, by their own ids.
         input: what Temporal has of the input, in base64.
@@ -62,6 +64,7 @@ class Site(NamedTuple):
     ui: str
     codec_port: int
     key: str
+    key_id: str
     store: str
     runs: dict[str, str]
     input: str
@@ -106,13 +109,14 @@ def site(
     chromium()
     folder = tmp_path_factory.mktemp("site")
     create_key_file(folder / "key.json")
+    key_id = LocalKeyFile(folder / "key.json").key_id
     key, store, port = key_uri(folder / "key.json"), f"file://{folder}/payloads", free_port()
     (folder / "payloads").mkdir()
     endpoint = f"http://127.0.0.1:{port}"
     with run_server(TemporalServer(ui=True, ui_codec_endpoint=endpoint, db=False)) as temporal:
         runs, found = asyncio.run(run_workflows(temporal.address, key, store))
         assert temporal.ui_address is not None
-        yield Site(temporal.ui_address, port, key, store, runs, found)
+        yield Site(temporal.ui_address, port, key, key_id, store, runs, found)
 
 
 @pytest.fixture(scope="module")
@@ -271,7 +275,7 @@ async def test_pages_of_another_origin_read_nothing(site: Site, page: Any, tmp_p
 
 async def test_what_lies_in_a_datastore_can_be_downloaded(site: Site, page: Any, tmp_path: Path) -> None:
     config = EnvelopeConfig(key=site.key, storage=site.store)  # as the workers have it
-    settings = ServerConfig(origins=site.ui, audit_file=str(tmp_path / "audit"))
+    settings = ServerConfig(origins=site.ui, inline_below="1KiB", audit_file=str(tmp_path / "audit"))
     with serving(config, settings) as codec:
         await use(page, site, codec.url)
         await page.goto(site.workflow("stored"))
@@ -283,6 +287,17 @@ async def test_what_lies_in_a_datastore_can_be_downloaded(site: Site, page: Any,
         assert json.loads((tmp_path / "download").read_bytes()) == workflows.LARGE
         lines = [line for line in codec.lines() if line["verb"] == "download"]
         assert [(line["status"], line["opened"], line["namespace"]) for line in lines] == [(200, 1, "default")]
+
+
+async def test_small_payloads_in_a_datastore_are_shown(site: Site, page: Any, tmp_path: Path) -> None:
+    config = EnvelopeConfig(key=site.key, storage=site.store)
+    settings = ServerConfig(origins=site.ui, audit_file=str(tmp_path / "audit"))
+    with serving(config, settings) as codec:
+        await use(page, site, codec.url)
+        await page.goto(site.workflow("stored"))
+        said = await shows(page, workflows.RESULT, workflows.LARGE[:40])
+        assert "Payload downloads require a codec server" not in said
+        assert {(line["verb"], line["status"], line["passed"]) for line in codec.lines()} == {("decode", 200, 0)}
 
 
 async def test_without_a_datastore_the_web_ui_says_that_there_is_none(site: Site, page: Any) -> None:
@@ -331,24 +346,33 @@ def over_tls(ui: str, folder: Path) -> Iterator[str]:
             thread.join()
 
 
-REFUSALS: dict[int, dict[str, Any]] = {
-    400: {},
-    401: {"auth": True},
-    413: {"body_limit": 100},
-    429: {"rate_limit": "1/day"},
-    503: {"audit_file": "/dev/full"},
+REFUSALS: dict[str, tuple[int, dict[str, Any]]] = {
+    "key_not_configured": (400, {}),
+    "unauthenticated": (401, {"auth": True}),
+    "too_large": (413, {"body_limit": 100}),
+    "audit_unavailable": (424, {"audit_file": "/dev/full"}),
+    "kms_unavailable": (424, {"request_timeout": "1s"}),
+    "too_many_requests": (429, {"rate_limit": "1/day"}),
 }
 
 
-@pytest.mark.parametrize("status", REFUSALS)
+@pytest.mark.parametrize("code", REFUSALS)
 async def test_a_refusal_looks_like_no_connection_whatever_it_is(
-    site: Site, page: Any, issuer: Issuer, status: int
+    site: Site, page: Any, issuer: Issuer, tmp_path: Path, code: str
 ) -> None:
-    """What docs/codec-server.md says that a person sees; the browser's network log tells which it is."""
-    settings = dict(REFUSALS[status], origins=site.ui)
+    """What docs/codec-server.md says that a person sees; the browser's network log tells which it is.
+
+    None of them makes the Web UI ask again: it asks as often as it does where all is well.
+    """
+    status, settings = REFUSALS[code]
+    settings = {"audit_file": str(tmp_path / "audit"), **settings, "origins": site.ui}
     if settings.pop("auth", False):
         settings |= {"auth": [issuer.settings], "rules": RULES}
-    key = FakeKms() if status == 400 else site.key
+    key: FakeKms | str = FakeKms(site.key_id) if code == "kms_unavailable" else site.key
+    if isinstance(key, FakeKms):
+        key.down = True
+    elif code == "key_not_configured":
+        key = FakeKms()
     with serving(EnvelopeConfig(key=key), ServerConfig(**settings)) as codec:
         if status == 429:
             codec.post("/decode", b"{}")  # the one that there may be
@@ -356,7 +380,9 @@ async def test_a_refusal_looks_like_no_connection_whatever_it_is(
         await page.goto(site.workflow("booked"))
         assert "marigold" not in await shows(page, UNREACHED, site.input)
         found = [answer for answer in answers if answer.request.method == "POST"]
-        assert {answer.status for answer in found} == {status}
+        assert [answer.status for answer in found] == [status] * 2
+        if code != "audit_unavailable":
+            assert {line["error"] for line in codec.lines()} - {""} == {code}
 
 
 async def test_where_some_are_refused_the_others_are_read_and_nothing_is_said(site: Site, page: Any) -> None:

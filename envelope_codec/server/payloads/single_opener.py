@@ -6,7 +6,7 @@ from temporalio.api.common.v1 import Payload
 from temporalio.converter import WorkflowSerializationContext
 
 from envelope_codec.envelope import Envelope, Record, parse
-from envelope_codec.errors import EnvelopeError
+from envelope_codec.errors import EnvelopeError, KeyNotConfigured
 from envelope_codec.server.payloads.decoder import decode
 from envelope_codec.server.payloads.key_fetcher import KeyFetcher
 from envelope_codec.server.payloads.outcome import OPENED, PASSED, Outcome
@@ -100,15 +100,30 @@ class SingleOpener:
         return await self.open_ready(payload, record, request.visit)
 
     async def _open_legacy(self, payload: Payload, request: ReadRequest) -> Outcome:
-        """Let the legacy codecs try a payload that is no envelope, where the caller may read. Otherwise it passes."""
+        """Open what a legacy codec or Temporal's proxy sealed, where the caller may read. Otherwise it passes.
+
+        Nothing in it says of which namespace it is. An envelope in it does, and is opened only for who may read there.
+        """
         namespace = request.namespace
-        if not self._codec.config.legacy_codecs or namespace is None or not request.grants.may(request.verb, namespace):
+        if not self._codec.opens_others or namespace is None or not request.grants.may(request.verb, namespace):
             return Outcome(payload, PASSED)
         # A new one each time: a codec remembers every context that it was asked for.
         codec = EnvelopeCodec(self._codec.config, namespace=namespace, keyring=self._codec.keyring)
         codec = codec.with_context(WorkflowSerializationContext(namespace=namespace, workflow_id=""))
-        [found] = await codec.decode([payload])
-        return Outcome(payload, PASSED) if found is payload else Outcome(found, OPENED, namespace)
+        wrap = codec.find_foreign_key(payload)
+        failure = None if wrap is None else await self._keys.fetch_foreign(namespace, wrap, request.visit)
+        if failure is not None:
+            return Outcome(payload, failure, namespace)
+        try:
+            [found] = await decode(codec, [payload], request.visit)
+        except KeyNotConfigured:
+            return Outcome(payload, PASSED)  # as where no key of the proxy is configured at all
+        if found is payload:
+            return Outcome(payload, PASSED)
+        if wrap is not None and (envelope := parse(found.metadata, found.data)) is not None:
+            outcome = await self._open_envelope(found, envelope, request)
+            return outcome._replace(payload=payload) if outcome.failed else outcome
+        return Outcome(found, OPENED, namespace, wrap.key_id if wrap is not None else "")
 
     async def _open_encoded_reference(self, payload: Payload, request: ReadRequest) -> Outcome:
         """Decode a reference that went through the codec, which must have been this library's, and follow it."""
@@ -120,7 +135,8 @@ class SingleOpener:
         reference = restore_sizes(found.payload, payload)
         if not request.follow or self._stores is None:
             return found._replace(payload=reference)
-        return await self._follow(reference, payload, request)
+        outcome = await self._follow(reference, payload, request)
+        return found._replace(payload=reference) if outcome.kind == PASSED else outcome
 
     async def _follow(self, reference: Payload, payload: Payload, request: ReadRequest) -> Outcome:
         """Fetch and open what ``reference`` leads to. It must be an envelope as well.
@@ -134,11 +150,17 @@ class SingleOpener:
             return Outcome(reference, PASSED)
         claim = self._stores.claim_envelope(reference)
         envelope = None if claim is None else parse(claim.metadata, claim.data)
+        if envelope is None and request.inline_below is not None:
+            return Outcome(reference, PASSED)  # nothing sealed tells its size
         if envelope is not None:
+            if not request.grants.may(request.verb, envelope.record.namespace):
+                return Outcome(payload, NOT_ALLOWED, envelope.record.namespace)
             # The key of the claim is fetched here: the driver would ask the KMS past every budget.
             failure = await self.fetch_key(envelope.record, request)
             if failure is not None:
                 return Outcome(payload, failure)
+        if request.inline_below is not None and await self._stores.read_size(reference) > request.inline_below:
+            return Outcome(reference, PASSED)
         end_turn = await self._at_stores.take(request.visit.caller, request.namespace or "")
         try:
             stored = await self._fetch(self._stores, reference, request.visit)
