@@ -111,7 +111,7 @@ def _ready(port: int) -> bool:
         return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
@@ -184,7 +184,7 @@ def main() -> int:
         static_server(listener, bytes.fromhex(os.environ["STATIC_KEY"]))
         return 0
 
-    key, ours, theirs = os.urandom(32), _free_port(), _free_port()
+    key, ours, theirs = os.urandom(32), free_port(), free_port()
     with tempfile.TemporaryDirectory() as folder:
         create_key_file(Path(folder) / "key.json")
         uri = key_uri(Path(folder) / "key.json")

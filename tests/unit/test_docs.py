@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("tests/vectors/*.md")]
+FOLDERS = (".", "docs", "tests/vectors", "examples/typescript")
+DOCUMENTS = [document for folder in FOLDERS for document in (ROOT / folder).glob("*.md")]
 
 LONGEST_LINE = 128
 LONGEST_CELL = 280

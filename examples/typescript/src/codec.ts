@@ -35,7 +35,7 @@ type Verb = 'encode' | 'decode';
 const SEALED = 'binary/envelope-v1';
 const ENVELOPE = 'binary/envelope-'; // of any version: the server says that it does not know one
 const PASSING = new Set([408, 429, 502, 503, 504]); // of HTTP; they say nothing of the payloads
-const OUTAGES = new Set(['kms_unavailable', 'storage_unavailable', 'keys_unavailable', 'audit_unavailable', 'busy']);
+const OUTAGE = /^(busy|[a-z_]+_unavailable)$/; // the server's code, whatever the status
 const FIRST_DELAY = 100; // milliseconds
 const LONGEST_DELAY = 5_000;
 const NAMESPACE = /^[\x21-\x7e]+$/;
@@ -210,6 +210,6 @@ function refusal({ status, headers, text }: Answer): CodecServerError {
     // a proxy's page
   }
   const seconds = Number(headers['retry-after'] ?? 0);
-  const retryable = PASSING.has(status) || OUTAGES.has(String(code));
+  const retryable = PASSING.has(status) || OUTAGE.test(String(code));
   return CodecServerError.refused(status, code, retryable, Number.isFinite(seconds) ? Math.max(0, seconds) * 1_000 : 0);
 }
