@@ -427,3 +427,33 @@ async def test_a_page_over_https_does_not_ask_a_server_over_http(site: Site, pag
         assert answers == []
         assert "Mixed Content" in "".join(console)
         await page.goto("about:blank")
+
+
+WIDE = "x" * 60
+
+
+@pytest.mark.parametrize("width", [1_280, 400])
+async def test_the_start_page_cuts_nothing_off_and_copies_its_lines(site: Site, browser: Any, width: int) -> None:
+    settings = ServerConfig(
+        url=f"https://{WIDE}.example.com/{WIDE}",
+        origins=[site.ui, f"https://{WIDE}.example.com"],
+        rules=[{"namespaces": [f"{WIDE}-{WIDE}", "b"]}],
+    )
+    with serving(EnvelopeConfig(key=site.key), settings) as codec:
+        async with visiting(browser) as page:
+            await page.set_viewport_size({"width": width, "height": 800})
+            await page.goto(codec.url)
+            await shows(page, "every namespace", f"decode and download in {WIDE}-{WIDE} and b: every caller")
+            await page.get_by_label("Another origin").fill(f"{WIDE}.example.com/{WIDE}")
+            await page.get_by_role("button", name="Check").click()
+            await shows(page, "is no origin: give scheme, host and", f"Is it https://{WIDE}.example.com?")
+            cut = "nodes => nodes.filter(node => node.scrollWidth > node.clientWidth && node.clientWidth > 0)"
+            assert (
+                await page.eval_on_selector_all("html, body, body *:not(input)", f"{cut}.map(node => node.outerHTML)")
+                == []
+            )
+            await page.get_by_role("button", name="Copy").first.click()
+            await shows(page, "Copied")
+            await page.get_by_label("Another origin").fill("")
+            await page.get_by_label("Another origin").press("Control+v")
+            assert await page.get_by_label("Another origin").input_value() == settings.url
