@@ -46,8 +46,12 @@ class _Known(NamedTuple):
 
     def checks(self) -> list[Coroutine[Any, Any, str]]:
         """Return what finds out whether its tokens can be verified: each returns why not, or ""."""
-        found = [self.keys.check()] if isinstance(self.keys, RemoteKeys) else []
-        return [*found, self.introspection.check()] if self.introspection is not None else found
+        found: list[Coroutine[Any, Any, str]] = []
+        if isinstance(self.keys, RemoteKeys):
+            found.append(self.keys.check())
+        if self.introspection is not None:
+            found.append(self.introspection.check())
+        return found
 
 
 class Authenticator:
