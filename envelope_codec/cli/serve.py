@@ -48,7 +48,8 @@ def serve(
     check: Annotated[
         bool,
         typer.Option(
-            "--check", help="Try the settings, the master keys and the issuers' keys, print what was found, and end."
+            "--check",
+            help="Try settings, files, addresses, master keys and issuers, print what was found, and end.",
         ),
     ] = False,
 ) -> None:
@@ -89,13 +90,12 @@ def announcement(config: EnvelopeConfig, server: ServerConfig, addresses: Sequen
     url = connect.public_url(server, addresses)
     yield f"envelope-codec {__version__}: codec server at {url}"
     yield f"  listens on  {', '.join(map(str, dict.fromkeys(addresses)))}, {'https' if server.tls_cert else 'http'}"
-    yield f"  opens for   {_namespaces(config)}"
-    yield f"  for whom    {_for_whom(server)}"
-    yield (
-        f"  for pages   of {', '.join(server.origins)}"
-        if server.origins
-        else ("  for pages   of no Web UI: name its origin as server.origins, or with --origin")
-    )
+    words = load("pages.summary")
+    yield f"  opens for   {words.describe_namespaces(config)}"
+    yield f"  for whom    {words.describe_callers(server)}"
+    for rule in words.describe_rules(server, with_patterns=True):
+        yield f"              - {rule}"
+    yield f"  for pages   of {words.describe_origins(server)}{'' if server.origins else ', or with --origin'}"
     yield f"  audit       {server.audit_file or 'standard output'}"
     yield f"  Web UI      {connect.dev_server_line(url)}"
     yield f"              or: {connect.web_ui_steps(server.wants_tokens)}"
@@ -104,18 +104,3 @@ def announcement(config: EnvelopeConfig, server: ServerConfig, addresses: Sequen
         yield "  WARNING     plaintext goes over the network unless a proxy speaks https: see server.tls_cert"
     if not server.on_loopback and not server.wants_tokens:
         yield "  WARNING     whoever reaches the server may read everything: see server.auth"
-
-
-def _namespaces(config: EnvelopeConfig) -> str:
-    names = ", ".join(config.namespaces)
-    if config.key is None:
-        return names
-    return f"every namespace; {names} with keys of their own" if names else "every namespace"
-
-
-def _for_whom(server: ServerConfig) -> str:
-    if server.wants_tokens:
-        issuers = [issuer.issuer for issuer in server.auth] + ["a token file"] * bool(server.token_files)
-        return f"callers with a token of {' or '.join(issuers)}, as {len(server.rules)} rules allow"
-    where = "this machine" if server.on_loopback else "the network"
-    return f"everyone on {where}, as {len(server.rules)} rules allow" if server.rules else f"everyone on {where}"

@@ -13,6 +13,7 @@ from envelope_codec.server.auth.access import Access
 from envelope_codec.server.auth.authenticator import Authenticator
 from envelope_codec.server.config import ServerConfig
 from envelope_codec.server.metrics import Metrics
+from envelope_codec.server.pages.summary import describe_namespaces
 from envelope_codec.server.payloads.opener import Opener
 from envelope_codec.server.payloads.sealer import Sealer
 from envelope_codec.server.payloads.stores import Stores, load_storage
@@ -49,6 +50,7 @@ class Service:
         # Plaintext passes here, even where workers refuse it: a person reads, and has to see what is there.
         config = load_legacy_codecs(config).model_copy(update={"require_encryption": False})
         self.server = server
+        self.namespaces = describe_namespaces(config)
         self.authenticator = Authenticator(server.auth, server.token_files)
         self.access = Access(server, config.namespace_aliases)
         self.cors = Cors(server.origins)

@@ -35,9 +35,14 @@ def _check_addresses(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
+def is_origin(text: str) -> bool:
+    """Return whether ``text`` is an origin as browsers send it, or nearly so: a port may be the scheme's own."""
+    return re.fullmatch(r"https?://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::\d{1,5})?", text) is not None
+
+
 def _check_origins(value: tuple[str, ...]) -> tuple[str, ...]:
     for text in value:
-        if text != "*" and not re.fullmatch(r"https?://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::\d{1,5})?", text):
+        if text != "*" and not is_origin(text):
             raise ValueError(
                 f"{show_value(text)} is no origin: give scheme, host and, unless it is the scheme's own, port, in "
                 "lower case and with nothing behind, as https://cloud.temporal.io"

@@ -35,7 +35,7 @@ from tests.support import readable_workflows as workflows
 from tests.support.certificates import write_certificate
 from tests.support.codec_server import CodecServer, serving
 from tests.support.codec_server_process import codec_process
-from tests.support.token_issuer import Issuer, issuing
+from tests.support.token_issuer import AUDIENCE, Issuer, issuing
 from tests.support.web_ui_browser import SCREENSHOTS, SECONDS, browsing, chromium, visiting
 
 SIZE = re.compile(r"^[\d.]+ ?KB$")
@@ -195,7 +195,9 @@ window.fetch = async (...what) => {
 """
 
 
-async def use(page: Any, site: Site, url: str, issuer: Issuer | None = None, **claims: Any) -> list[Any]:
+async def use(
+    page: Any, site: Site, url: str, issuer: Issuer | None = None, access_token: str = "", **claims: Any
+) -> list[Any]:
     """Let the Web UI use the codec server at ``url``, for a person who has signed in at ``issuer``.
 
     Temporal's dev server knows one codec server and no sign-in. What a Web UI server with others would say is put into
@@ -211,7 +213,8 @@ async def use(page: Any, site: Site, url: str, issuer: Issuer | None = None, **c
     await page.add_init_script(f"const told = {json.dumps(told)};" + SETTINGS)
     page.on("response", lambda response: answers.append(response) if response.url.startswith(url) else None)
     if issuer is not None:
-        user = {"AccessToken": issuer.token(**claims), "IDToken": issuer.token(email="ada@example.com"), "Name": "Ada"}
+        access_token = access_token or issuer.token(**claims)
+        user = {"AccessToken": access_token, "IDToken": issuer.token(email="ada@example.com"), "Name": "Ada"}
         value = base64.b64encode(json.dumps(user).encode()).decode()
         await page.context.add_cookies([{"name": "user0", "value": value, "url": site.ui}])
     return answers
@@ -248,6 +251,23 @@ async def test_who_may_read_reads_by_the_token_that_the_web_ui_passes_on(
     lines = guarded.lines()[before:]
     assert {(line["subject"], line["issuer"], line["status"]) for line in lines} == {("ada", issuer.name, 200)}
     assert {line["email"] for line in lines} == {"ada@example.com"}  # which the ID token alone says
+
+
+async def test_who_has_an_opaque_access_token_reads_by_the_id_token(
+    site: Site, page: Any, issuer: Issuer, guarded: CodecServer, tmp_path: Path
+) -> None:
+    auth = {"believe": "id-token", "id_token_audience": AUDIENCE, "issuer": issuer.name, "jwks_url": issuer.jwks_url}
+    settings = guarded.service.server.model_dump() | {"auth": [auth], "audit_file": str(tmp_path / "audit")}
+    settings["rules"] = [{"claims": {"email": "*@example.com"}, "namespaces": "default"}]
+    with serving(EnvelopeConfig(key=site.key), ServerConfig(**settings), verify=False) as codec:
+        answers = await use(page, site, codec.url, issuer, access_token="opaque")
+        await page.goto(site.workflow("booked"))
+        assert UNREACHED not in await shows(page, workflows.INPUT, workflows.RESULT)
+        asked = [await answer.request.all_headers() for answer in answers if answer.request.method == "POST"]
+        assert {headers["authorization"] for headers in asked} == {"Bearer opaque"}
+        assert {(line["subject"], line["id_token"], line["status"]) for line in codec.lines()} == {
+            ("ada", "believed", 200)
+        }
 
 
 async def test_who_may_read_another_namespace_is_refused_and_the_page_shows_it(
@@ -407,3 +427,33 @@ async def test_a_page_over_https_does_not_ask_a_server_over_http(site: Site, pag
         assert answers == []
         assert "Mixed Content" in "".join(console)
         await page.goto("about:blank")
+
+
+WIDE = "x" * 60
+
+
+@pytest.mark.parametrize("width", [1_280, 400])
+async def test_the_start_page_cuts_nothing_off_and_copies_its_lines(site: Site, browser: Any, width: int) -> None:
+    settings = ServerConfig(
+        url=f"https://{WIDE}.example.com/{WIDE}",
+        origins=[site.ui, f"https://{WIDE}.example.com"],
+        rules=[{"namespaces": [f"{WIDE}-{WIDE}", "b"]}],
+    )
+    with serving(EnvelopeConfig(key=site.key), settings) as codec:
+        async with visiting(browser) as page:
+            await page.set_viewport_size({"width": width, "height": 800})
+            await page.goto(codec.url)
+            await shows(page, "every namespace", f"decode and download in {WIDE}-{WIDE} and b: every caller")
+            await page.get_by_label("Another origin").fill(f"{WIDE}.example.com/{WIDE}")
+            await page.get_by_role("button", name="Check").click()
+            await shows(page, "is no origin: give scheme, host and", f"Is it https://{WIDE}.example.com?")
+            cut = "nodes => nodes.filter(node => node.scrollWidth > node.clientWidth && node.clientWidth > 0)"
+            assert (
+                await page.eval_on_selector_all("html, body, body *:not(input)", f"{cut}.map(node => node.outerHTML)")
+                == []
+            )
+            await page.get_by_role("button", name="Copy").first.click()
+            await shows(page, "Copied")
+            await page.get_by_label("Another origin").fill("")
+            await page.get_by_label("Another origin").press("Control+v")
+            assert await page.get_by_label("Another origin").input_value() == settings.url

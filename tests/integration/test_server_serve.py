@@ -225,7 +225,7 @@ def test_what_is_missing_is_said_at_start(tmp_path: Path, monkeypatch: pytest.Mo
         for _ in range(2):
             page = httpx.get(url, timeout=SECONDS).text
             assert '<b class="no">not ready</b>' in page
-            assert '<b class="no">The keys of the issuer i can' in page
+            assert '<b class="no">The tokens of the issuer i can' in page
         assert running.end() == 0
     text = "".join(running.said)
     assert text.count("no AWS credentials were found: there are no AWS_ACCESS_KEY_ID") == 1
@@ -281,7 +281,8 @@ def test_what_is_said_at_start_is_of_these_settings(tmp_path: Path) -> None:
     guarded = said(listen="0.0.0.0:8081", auth=[auth], rules=rules, url="https://codec.example.com")
     assert "codec server at https://codec.example.com\n" in guarded
     assert "opens for   billing\n" in guarded
-    assert "for whom    callers with a token of https://login.example.com/, as 1 rules allow\n" in guarded
+    assert "for whom    callers with a token of https://login.example.com/, as 1 rule allows\n" in guarded
+    assert "              - decode and download in *: callers whose email is *\n" in guarded
     assert "for pages   of no Web UI: name its origin as server.origins" in guarded
     assert '--codec-endpoint https://codec.example.com --codec-auth "Bearer $TOKEN"' in guarded
     assert "WARNING     plaintext goes over the network unless a proxy speaks https" in guarded

@@ -343,6 +343,47 @@ async def test_small_stored_payloads_are_shown_where_references_are_kept(tmp_pat
         assert lost.headers["x-envelope-failed"] == "1"
 
 
+async def test_a_store_that_lies_shows_nothing_where_references_are_kept(tmp_path: Path) -> None:
+    """It sends more than the claim tells, or another payload that was sealed with the same key, or no payload."""
+    store = tmp_path / "payloads"
+    store.mkdir()
+    with EnvelopePlugin(KEY, storage=f"file://{store}", storage_threshold=0) as plugin:
+        client = await Client.connect("127.0.0.1:1", lazy=True, plugins=[plugin])
+        texts = ["the first", "its brother", "x" * 70_000]
+        references = [(await client.data_converter.encode([text]))[0] for text in texts]
+    files = sorted((file for file in store.rglob("*") if file.is_file()), key=lambda file: file.stat().st_mtime_ns)
+    kept = [file.read_bytes() for file in files]
+    assert len(kept) == 3
+    config = EnvelopeConfig(key=KEY, storage=f"file://{store}")
+    with serving(config, ServerConfig(audit_file=str(tmp_path / "audit"))) as server:
+        assert returned(server.post(f"/decode{KEEP}", references[:1]))[0].data == b'"the first"'
+        for lie in (kept[1], kept[2], kept[0] + b"x", kept[0][:-1], PLAIN.SerializeToString(), b"", b"\xff"):
+            files[0].write_bytes(lie)
+            refused(server.post(f"/decode{KEEP}", references[:1]), 400, "invalid_ciphertext")
+            response = server.post(f"/decode{KEEP}", references)
+            assert [each == sent for each, sent in zip(returned(response), references, strict=True)] == [
+                True,
+                False,
+                True,
+            ]
+            assert response.headers["x-envelope-failed"] == "1"
+            assert server.lines()[-1]["failed"] == {"InvalidCiphertext": 1}
+            assert (server.lines()[-1]["opened"], server.lines()[-1]["passed"]) == (1, 1)
+        files[0].write_bytes(kept[0])
+        assert returned(server.post(f"/decode{KEEP}", references[:1]))[0].data == b'"the first"'
+        until(lambda: not server.service.admission._bytes.used)
+
+
+async def test_a_size_that_nobody_sealed_lets_nothing_be_shown(folder: Folder) -> None:
+    """A reference of another driver, or a claim in clear, may tell any size: it is left alone."""
+    [envelope] = await sealed(KEY, "default")
+    claim = folder.put(envelope.SerializeToString())
+    told = reference(claim)  # 12 bytes, it says
+    with serving(KEY, ServerConfig(), folder) as server:
+        assert returned(server.post(f"/decode{KEEP}", [told])) == [told]
+        assert folder.retrieved == 0
+
+
 class Slow(Folder):
     """Counts the bytes that come at once, and gives them once it is let."""
 

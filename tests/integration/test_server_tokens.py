@@ -19,8 +19,10 @@ from temporalio.api.common.v1 import Payload
 from envelope_codec import ConfigurationError, EnvelopeConfig
 from envelope_codec.server import ServerConfig, create_app
 from envelope_codec.server.auth.authenticator import Authenticator
+from envelope_codec.server.auth.token_file import make_token
 from envelope_codec.testing import FakeKms
 from tests.support.codec_server import PLAIN, CodecServer, refused, returned, sealed, serving
+from tests.support.introspection_server import introspecting
 from tests.support.token_issuer import AUDIENCE, Issuer, Key, issuing, private_pem
 
 KEY = FakeKms()
@@ -443,6 +445,56 @@ async def test_temporal_cloud_s_tokens_are_believed_under_its_keys(a: Payload, t
         assert returned(server.post("/decode", [a], cloud.bearer(**claims))) == [PLAIN]
         assert server.lines()[-1]["email"] == ADA["email"]
         refused(server.post("/decode", [a], cloud.bearer(**{**claims, "aud": "x"})), 401, "invalid_token")
+
+
+def test_callers_with_tokens_of_every_kind(issuer: Issuer, a: Payload, tmp_path: Path) -> None:
+    token, entry = make_token("nightly-report")
+    (tmp_path / "tokens").write_text(f"{entry}\n")
+    by_id = {"believe": "id-token", "id_token_audience": "web-ui", "issuer": issuer.name, "jwks_url": issuer.jwks_url}
+    rules = [
+        {"claims": {"iss": "token-file", "sub": "nightly-*"}, "namespaces": "a"},
+        {"claims": {"iss": [issuer.name, "https://opaque.example.com/"], "email": "*@example.com"}, "namespaces": "a"},
+    ]
+    with introspecting() as endpoint:
+        settings = ServerConfig(
+            auth=[by_id, endpoint.settings(tmp_path)],
+            token_files=str(tmp_path / "tokens"),
+            rules=rules,
+            audit_file=str(tmp_path / "audit"),
+            origins="http://localhost:8233",
+            address_rate_limit="5/day",
+        )
+        machine = {"Authorization": f"Bearer {token}"}
+        opaque = endpoint.know("opaque", **ADA)
+        person = {"Authorization": "Bearer x", "Authorization-Extras": issuer.token(**ADA, aud="web-ui")}
+        with serving(KEY, settings) as server:
+            for headers in (machine, opaque, person):
+                assert returned(server.post("/decode", [a], headers)) == [PLAIN]
+            who = [(line["issuer"], line["subject"], line.get("id_token", "")) for line in server.lines()]
+            assert who == [
+                ("token-file", "nightly-report", ""),
+                ("https://opaque.example.com/", "ada", ""),
+                (issuer.name, "ada", "believed"),
+            ]
+            assert token not in (tmp_path / "audit").read_text()
+            endpoint.know("stranger", email="x@example.org")
+            refused(server.post("/decode", [a], {"Authorization": "Bearer stranger"}), 403, "not_allowed")
+            endpoint.down = True
+            refused(server.post("/decode", [a], {"Authorization": "Bearer new"}), 503, "introspection_unavailable")
+            page = {"Authorization": "Bearer new", "Origin": "http://localhost:8233"}
+            refused(server.post("/decode", [a], page), 424, "introspection_unavailable")
+            for _ in range(3):
+                server.post("/decode", [a])
+            refused(server.post("/decode", [a], {"Authorization": "Bearer y"}), 429, "too_many_from_address")
+            # Who was believed here still comes in, by any header that is believed.
+            for headers in (machine, opaque, person):
+                assert returned(server.post("/decode", [a], headers)) == [PLAIN]
+            other = {**person, "Authorization-Extras": issuer.token(**ADA, aud="web-ui", jti="another")}
+            assert returned(server.post("/decode", [a], other)) == [PLAIN]
+            schemes = server.http.get("/openapi.json").json()["components"]["securitySchemes"]
+            assert {each["type"] for each in schemes.values()} == {"http", "apiKey"}
+            (tmp_path / "tokens").write_text("")
+            refused(server.post("/decode", [a], machine), 401, "invalid_token")
 
 
 def test_without_issuers_there_is_nobody_to_tell(tmp_path: Path) -> None:

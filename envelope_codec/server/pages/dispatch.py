@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from envelope_codec.server.metrics import CONTENT_TYPE
 from envelope_codec.server.pages.openapi import describe_server
-from envelope_codec.server.pages.start_page import render_start_page
+from envelope_codec.server.pages.start_page import State, render_start_page
 from envelope_codec.server.service import Service
 from envelope_codec.server.web.address import is_loopback
 from envelope_codec.server.web.refusal import RETRY_SECONDS, Refusal
@@ -34,7 +34,9 @@ async def answer_page(service: Service, request: Request, name: str) -> Response
         return _json_response(describe_server(service.server))
     found, without_keys = await asyncio.gather(service.probes.check(), service.authenticator.check())
     ready = found.ready and not service.stopping
-    return render_start_page(request, service.server, service.cors, ready, list(without_keys))
+    return render_start_page(
+        request, service.server, service.cors, State(ready, list(without_keys), service.namespaces)
+    )
 
 
 async def _answer_readiness(service: Service) -> Response:

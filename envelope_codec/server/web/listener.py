@@ -9,6 +9,9 @@ from typing import Any
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.server.web.address import Address, is_loopback
 
+IN_USE = "address-in-use"
+"""Reason code of the error that something listens at the address already."""
+
 _NO_SUCH_FAMILY = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
@@ -23,7 +26,9 @@ def bind(address: Address) -> list[socket.socket]:
         _bind_all(address, bound)
     except OSError as error:
         _close(bound)
-        raise ConfigurationError(f"server.listen: can't listen on {address}: {error.strerror}") from None
+        failure = ConfigurationError(f"server.listen: can't listen on {address}: {error.strerror}")
+        failure.code = IN_USE if error.errno == errno.EADDRINUSE else None
+        raise failure from None
     except ConfigurationError:
         _close(bound)
         raise

@@ -17,6 +17,12 @@ KEY = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890
 CLOUD = {"issuer": "temporal-cloud"}
 LOCAL = {"issuer": "https://login.example.com", "audience": "codec", "jwks_url": "https://login.example.com/jwks"}
 RULE = {"claims": {"email": "*@example.com"}, "namespaces": "*"}
+ALL_ISSUERS = {"claims": {"iss": "*"}, "namespaces": "*"}
+OPAQUE = {
+    "introspection_url": "https://login.example.com/introspect",
+    "introspection_client_id": "c",
+    "introspection_secret_file": "s",
+}
 
 
 def test_a_file_holds_the_settings_of_both(tmp_path: Path) -> None:
@@ -124,6 +130,26 @@ WRONG: list[tuple[dict[str, Any], str]] = [
         {"auth": [{**LOCAL, "jwks": "x"}], "rules": [RULE]},
         "server.auth.0.jwks: unknown setting; did you mean jwks_url?",
     ),
+    ({"auth": [{**LOCAL, "believe": "id-token"}], "rules": [RULE]}, "id_token_audience: missing"),
+    (
+        {"auth": [{**LOCAL, "believe": "id-token", "id_token_audience": "ui"}], "rules": [RULE]},
+        "audience: is for access tokens",
+    ),
+    ({"auth": [{**CLOUD, "believe": "id-token"}], "rules": [RULE]}, "id_token_audience: missing"),
+    ({"auth": [{**LOCAL, "introspection_client_id": "c"}], "rules": [RULE]}, "goes with introspection_url"),
+    ({"auth": [{**LOCAL, "introspection_url": "https://x"}], "rules": [RULE]}, "give introspection_client_id and"),
+    ({"auth": [{**LOCAL, **OPAQUE, "introspection_url": "http://x"}], "rules": [RULE]}, "give an https URL"),
+    (
+        {"auth": [{**OPAQUE, "issuer": "x", "believe": "id-token", "id_token_audience": "u"}], "rules": [RULE]},
+        "introspection_url: is for access tokens",
+    ),
+    (
+        {"auth": [{**LOCAL, **OPAQUE}, {**OPAQUE, "issuer": "x", "audience": "a"}], "rules": [ALL_ISSUERS]},
+        "server.auth: two issuers have introspection_url",
+    ),
+    ({"auth": [{**LOCAL, "issuer": "token-file"}], "rules": [RULE]}, "stands for token_files"),
+    ({"token_files": "t"}, "server.rules: missing"),
+    ({"auth": [LOCAL], "token_files": "t", "rules": [RULE]}, "with several issuers, name in iss"),
     ({"auth": [LOCAL, LOCAL], "rules": [RULE]}, "server.auth: names 'https://login.example.com' twice"),
     ({"auth": [LOCAL, CLOUD], "rules": [RULE]}, "server.rules.0.claims: with several issuers, name in iss"),
     ({"rules": [RULE]}, "server.rules.0.claims: there is no auth"),
@@ -159,6 +185,10 @@ RIGHT: list[dict[str, Any]] = [
     {"listen": "0.0.0.0:1", "allow_unauthenticated_network": True},
     {"listen": ["127.0.0.1:1", "[::1]:1", "localhost:1", "127.8.8.8:1", "[::ffff:127.0.0.1]:1"], "origins": "*"},
     {"listen": "0.0.0.0:1", "auth": [CLOUD], "rules": [RULE]},
+    {"listen": "0.0.0.0:1", "token_files": "t", "rules": [RULE]},
+    {"auth": [{**CLOUD, "believe": "id-token", "id_token_audience": "ui"}], "rules": [RULE]},
+    {"auth": [{**LOCAL, **OPAQUE}], "rules": [RULE]},
+    {"auth": [{**OPAQUE, "issuer": "x", "audience": "a"}], "rules": [RULE]},
     {"auth": [LOCAL, CLOUD], "rules": [{"claims": {"iss": "*"}, "namespaces": "*"}]},
     {"auth": [{**LOCAL, "jwks_url": "http://127.0.0.1:9/jwks"}], "rules": [RULE]},
     {"rules": [{"namespaces": "dev-*"}]},
