@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import Any
 
 import redis.asyncio
@@ -15,6 +16,12 @@ from envelope_codec.datastore.redis_url import Kind, RedisUrl
 
 CONNECTIONS = 32
 _SETTINGS: dict[str, Any] = {"socket_connect_timeout": 5, "max_connections": CONNECTIONS}
+
+# What the cluster tells of itself may become wrong, when all of its servers get new addresses. The URL remains. (Older
+# releases of redis-py have no choice.)
+_FIXED: dict[str, Any] = {"dynamic_startup_nodes": False}
+if "dynamic_startup_nodes" not in signature(RedisCluster.__init__).parameters:
+    _FIXED.clear()
 
 
 def make_client(url: RedisUrl) -> Any:
@@ -45,8 +52,7 @@ def _make_cluster(url: RedisUrl, settings: dict[str, Any]) -> RedisCluster:
     return RedisCluster.from_url(
         url.plain,
         startup_nodes=[ClusterNode(*address) for address in url.addresses],
-        # What the cluster tells of itself may become wrong, when all of its servers get new addresses. The URL remains.
-        dynamic_startup_nodes=False,
+        **_FIXED,
         reinitialize_steps=0,  # else a fifth moved slot closes the connections that other calls use
         retry=_once_more(),
         **settings,

@@ -90,7 +90,7 @@ class RedisConnection:
                 scan = self.client.scan(cursor, match=self.pattern, count=count, **where)
                 told, keys = await self.call("list", scan)
                 yield keys
-                cursor = told[node.name] if isinstance(told, Mapping) else told
+                cursor = told if node is None else told[node.name]
                 if not cursor:
                     break
 
