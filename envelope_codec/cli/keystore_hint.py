@@ -39,8 +39,10 @@ KEYSTORE_HINTS: Mapping[str, Mapping[str, str]] = {**STORE_HINTS, "dynamodb": _D
 """By scheme and reason."""
 
 _SQL = ("SELECT", "SELECT and INSERT", "SELECT, INSERT and UPDATE", "SELECT", "SELECT, INSERT and UPDATE")
-_REDIS_WRITES = "HMGET, EVAL, HGET and HSET"
-_REDIS = ("HMGET", _REDIS_WRITES, _REDIS_WRITES, "HMGET and SCAN", "HMGET, SCAN, EVAL, HGET and HSET")
+_REDIS_WRITES = "HMGET, HSTRLEN, EVAL, HGET and HSET"
+_REDIS_READS = "HMGET and HSTRLEN"
+_REDIS_LISTS = "HMGET, HSTRLEN and SCAN"
+_REDIS = (_REDIS_READS, _REDIS_WRITES, _REDIS_WRITES, _REDIS_LISTS, f"SCAN, {_REDIS_WRITES}")
 _FILE = ("read", "read and write", "read and write", "read", "read and write")
 _PERMISSIONS = {
     # for each Role

@@ -103,7 +103,27 @@ _REDIS = {
     "the server can't save its data: look at its disk": "look at the server's log and its disk: it takes no writes "
     "until a snapshot succeeds",
     "the server is busy with a script": "end the script: SCRIPT KILL",
-    "the server belongs to a Redis Cluster, which is not supported": "use a single server, with replicas or not",
+    "the server belongs to a Redis Cluster, and the URL is of a single server": "begin the URL with redis+cluster:// "
+    "or rediss+cluster://, and name several of its servers",
+    "the server is no Redis Cluster": "begin the URL with redis:// or rediss://, or turn cluster-enabled on",
+    "the cluster is down: some of its slots have no server": "look at CLUSTER INFO and CLUSTER NODES: start the "
+    "servers that failed, or give their slots to others; replicas take over by themselves",
+    "a server of the cluster did not answer at the address that the cluster tells": "look at CLUSTER SLOTS: this "
+    "machine must reach each address in it (cluster-announce-ip, cluster-announce-port; networks of containers); or "
+    "start the server that failed",
+    "the primary did not answer at the address that the sentinels tell": "ask SENTINEL MASTERS: this machine must "
+    "reach the address there (replica-announce-ip, replica-announce-port; networks of containers); or wait for "
+    "the failover",
+    "the sentinels know no primary that is up: it failed, and another one is to be chosen": "wait for the failover; if "
+    "it does not come, look at the sentinels' logs: their quorum, and a replica that is up",
+    "the sentinels know no service of that name": "correct the service in the URL: SENTINEL MASTERS lists those that "
+    "there are",
+    "the sentinels refused the login: wrong user or password of their own": "give sentinel_password, and "
+    "sentinel_username if they have users: the login in the URL's first half is for the servers alone",
+    "the sentinels do not permit the user to ask for the primary": "let the user of the sentinels call SENTINEL "
+    "MASTERS (ACL SETUSER … +sentinel|masters)",
+    "what answered is no sentinel": "give the sentinels' own ports, 26379 as a rule; the servers' are for redis://",
+    "no sentinel answered": "check the hosts and ports of the sentinels in the URL, and the network from here to them",
     "what is there under the id is of another kind": "give payloads a prefix of their own, as ?prefix= in the URL",
     "the server has no database of that number": "correct the number of the database in the URL, or raise databases",
     "the server does not know a command that is needed": "use Redis or Valkey, and no proxy that lacks commands; "
@@ -156,7 +176,7 @@ _PERMISSIONS = {
     # for storing and reading, and for reading only
     "s3": ("s3:PutObject and s3:GetObject", "s3:GetObject"),
     **dict.fromkeys(("postgresql", "sqlite", "mysql", "mariadb"), ("SELECT and INSERT", "SELECT")),
-    **dict.fromkeys(("redis", "rediss"), ("SET, SETRANGE and GET", "GET")),
+    **dict.fromkeys(("redis", "rediss"), ("SET, SETRANGE, GETRANGE and GET", "GETRANGE and GET")),
     "mongodb": ("find and insert", "find"),
     "file": ("read and write", "read"),
 }

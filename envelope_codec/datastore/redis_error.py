@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from enum import Enum
 
 from redis.exceptions import (
     AskError,
@@ -11,12 +12,16 @@ from redis.exceptions import (
     AuthorizationError,
     BusyLoadingError,
     ClusterCrossSlotError,
+    ClusterDownError,
     ClusterError,
+    MasterDownError,
     NoPermissionError,
     OutOfMemoryError,
     ReadOnlyError,
+    RedisClusterException,
     RedisError,
     ResponseError,
+    SlotNotCoveredError,
     TryAgainError,
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -27,8 +32,17 @@ from envelope_codec.errors import EnvelopeError, StoreRefused, StoreUnavailable
 _log = logging.getLogger("envelope_codec.datastore.redis")
 
 
-def translate(error: Exception, operation: str) -> EnvelopeError:
+class Told(Enum):
+    """Who has told where the server is that did not answer, and what is said then."""
+
+    by_url = "the server did not answer"
+    by_cluster = "a server of the cluster did not answer at the address that the cluster tells"
+    by_sentinels = "the primary did not answer at the address that the sentinels tell"
+
+
+def translate(error: Exception, operation: str, told: Told = Told.by_url) -> EnvelopeError:
     """Return the error to raise for ``error``, which came up in ``operation``. The log has its class."""
+    error = _cause(error)
     _log.debug("Redis %s failed: %s", operation, type(error).__name__)
     if isinstance(error, ReadOnlyError):
         return StoreUnavailable("the server takes no writes: it is a replica, or read-only", operation=operation)
@@ -36,10 +50,22 @@ def translate(error: Exception, operation: str) -> EnvelopeError:
     for kind, words, make_error in _MEANINGS:
         if isinstance(error, kind) and (not words or words in text):
             return make_error(operation)
-    return StoreUnavailable("the server did not answer", operation=operation)
+    return StoreUnavailable(told.value, operation=operation)
+
+
+def _cause(error: Exception) -> Exception:
+    """Return what is behind ``error``, if it only says that no server of a cluster could be asked for its slots."""
+    while isinstance(error, RedisClusterException):
+        behind = error.__cause__ or error.__context__
+        if not isinstance(behind, Exception):
+            return error
+        error = behind
+    return error
 
 
 _NO_PERMISSION = "permission is missing: for a command, or for keys with the prefix"
+_OF_CLUSTER = "the server belongs to a Redis Cluster, and the URL is of a single server"
+_DOWN = "the cluster is down: some of its slots have no server"
 
 _MakeError = Callable[[str], EnvelopeError]
 
@@ -74,9 +100,14 @@ _MEANINGS: tuple[tuple[type[Exception], str, _MakeError], ...] = (
     (RedisError, "MISCONF", _unavailable("the server can't save its data: look at its disk")),
     (RedisError, "BUSY", _unavailable("the server is busy with a script")),
     (TryAgainError, "", _unavailable("the server did not answer")),
-    (AskError, "", _refuse("the server belongs to a Redis Cluster, which is not supported")),
-    (ClusterCrossSlotError, "", _refuse("the server belongs to a Redis Cluster, which is not supported")),
+    (AskError, "", _refuse(_OF_CLUSTER)),
+    (ClusterCrossSlotError, "", _refuse(_OF_CLUSTER)),
+    (MasterDownError, "", _unavailable("the server did not answer")),  # a replica's word
+    (ClusterDownError, "", _unavailable(_DOWN)),
+    (SlotNotCoveredError, "", _unavailable(_DOWN)),
+    (RedisClusterException, "not covered", _unavailable(_DOWN)),
     (ClusterError, "", _unavailable("the server did not answer")),
+    (ResponseError, "cluster support disabled", _refuse("the server is no Redis Cluster")),
     (ResponseError, "WRONGTYPE", _refuse("what is there under the id is of another kind")),
     (ResponseError, "DB index", _refuse("the server has no database of that number")),
     (ResponseError, "unknown command", _refuse("the server does not know a command that is needed")),

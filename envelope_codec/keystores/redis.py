@@ -12,6 +12,7 @@ from redis.exceptions import NoPermissionError
 from envelope_codec._frames import frameless
 from envelope_codec.datastore.redis_connection import RedisConnection
 from envelope_codec.datastore.redis_error import translate
+from envelope_codec.datastore.redis_url import Kind
 from envelope_codec.keystore import MOST_READ, PROBE, Kept, conflict, key_of_digits
 from envelope_codec.keystore_role import Role
 
@@ -39,6 +40,7 @@ return reply
 
 class RedisKeystore:
     """A `Keystore` in Redis: ``redis://USER:PASSWORD@HOST:6379/0?prefix=envelope:``, or ``rediss://`` with TLS.
+    Of a Redis Cluster and of sentinels it is as in `RedisStore`.
 
     Everything in the URL but ``prefix`` is redis-py's. Each row is a hash. The server's own settings decide how durable
     it is: ``appendonly yes`` and ``appendfsync always`` keep what was answered. A failover to a replica that lags
@@ -104,6 +106,7 @@ class RedisKeystore:
         """Return the command that makes a user with what ``role`` needs. The password is to be filled in."""
         writes = role in (Role.seal, Role.share, Role.rewrap)
         commands = ["+hmget", "+hstrlen"] + (["+hget", "+hset", "+eval"] if writes else [])
+        commands += ["+cluster|slots"] if self._connection.kind is Kind.cluster else []
         commands += ["+scan"] if role in (Role.export, Role.rewrap) else []
         keys = f"{'' if writes else '%R'}~{self._connection.pattern}"
         return (
@@ -150,13 +153,10 @@ class RedisKeystore:
         return {key for key, *both in each if any(isinstance(one, int) and one > MOST_READ for one in both)}
 
     async def _list(self) -> set[bytes]:
-        cursor, found = 0, set[bytes]()
-        while True:
-            scan = self._redis.scan(cursor, match=self._connection.pattern, count=_SCANNED)
-            cursor, names = await self._connection.call("list", scan)
+        found = set[bytes]()
+        async for names in self._connection.pages(_SCANNED):
             found.update(filter(None, map(self._key_of, names)))
-            if not cursor:
-                return found
+        return found
 
     def _key_of(self, name: bytes) -> bytes | None:
         """Return the key that a hash of this name has, or None if it is no row's."""

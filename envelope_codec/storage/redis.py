@@ -11,6 +11,7 @@ from typing import cast
 from envelope_codec._frames import frameless
 from envelope_codec.datastore.reasons import NO_PERMISSION
 from envelope_codec.datastore.redis_connection import RedisConnection
+from envelope_codec.datastore.redis_error import translate
 from envelope_codec.errors import PayloadMissing, StoreRefused
 from envelope_codec.store import LARGEST, Stored, check_size, is_id, try_out
 
@@ -19,10 +20,14 @@ _log = logging.getLogger("envelope_codec.datastore.redis")
 _HEAD = struct.Struct(">q")  # Unix seconds, before the payload's bytes
 _PIECE = 2 * 2**20  # of a large payload, so that no more than this is buffered on the way
 _PAGE = 1_000
+_OTHER_KIND = "WRONGTYPE"
 
 
 class RedisStore:
     """A `PayloadStore` in Redis: ``redis://USER:PASSWORD@HOST:6379/0?prefix=envelope:``, or ``rediss://`` with TLS.
+
+    A Redis Cluster is ``redis+cluster://HOST:6379,HOST:6379``, and a service that sentinels look after is
+    ``redis+sentinel://HOST:26379,HOST:26379/SERVICE/0``.
 
     Everything in the URL but ``prefix`` is redis-py's. The server's own settings decide how durable a payload is
     (``appendonly``, ``appendfsync``, replicas). The server must not evict keys.
@@ -66,16 +71,13 @@ class RedisStore:
 
     async def list_before(self, before: float) -> AsyncIterator[Stored]:
         """Yield all payloads that were put before ``before`` (Unix seconds)."""
-        cursor, seen, pattern = 0, set[bytes](), self._connection.pattern
-        while True:
-            cursor, keys = await self._call("list", self._redis.scan(cursor, match=pattern, count=_PAGE))
+        seen = set[bytes]()
+        async for keys in self._connection.pages(_PAGE):
             fresh = [key for key in keys if key not in seen]  # a scan may name a key twice
             seen.update(fresh)
             for id, head, size in await self._read_heads(fresh):
                 if is_id(id) and len(head) == _HEAD.size and _HEAD.unpack(head)[0] < before:
                     yield Stored(id, float(_HEAD.unpack(head)[0]), size - _HEAD.size)
-            if not cursor:
-                return
 
     async def check(self) -> None:
         """Put, get and delete a value that is no payload, and check that the server evicts no keys."""
@@ -105,11 +107,16 @@ class RedisStore:
 
     async def _read_heads(self, keys: list[bytes]) -> list[tuple[str, bytes, int]]:
         """Return id, head and whole size of what is kept under ``keys``. What is gone, or no payload, is left out."""
+        if not keys:
+            return []
         pipeline = self._redis.pipeline(transaction=False)
         for key in keys:
             pipeline.getrange(key, 0, _HEAD.size - 1)
             pipeline.strlen(key)
-        replies = await self._call("list", pipeline.execute(raise_on_error=False)) if keys else []
+        replies = await self._call("list", pipeline.execute(raise_on_error=False))
+        for reply in replies:
+            if isinstance(reply, Exception) and _OTHER_KIND not in str(reply):
+                raise translate(reply, "list") from None
         ids = [key.decode(errors="replace")[len(self._prefix) :] for key in keys]
         facts = zip(ids, replies[::2], replies[1::2], strict=True)
         return [(id, head, size) for id, head, size in facts if isinstance(head, bytes) and isinstance(size, int)]

@@ -38,6 +38,14 @@ class TestRedis(KeystoreConformance):
     harness_class = of_kind("redis")
 
 
+class TestRedisCluster(KeystoreConformance):
+    harness_class = of_kind("redis+cluster")
+
+
+class TestRedisSentinel(KeystoreConformance):
+    harness_class = of_kind("redis+sentinel")
+
+
 class TestMongoDb(KeystoreConformance):
     harness_class = of_kind("mongodb")
 

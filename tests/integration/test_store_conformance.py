@@ -37,6 +37,14 @@ class TestRedis(StoreConformance):
     harness_class = of_kind("redis")
 
 
+class TestRedisCluster(StoreConformance):
+    harness_class = of_kind("redis+cluster")
+
+
+class TestRedisSentinel(StoreConformance):
+    harness_class = of_kind("redis+sentinel")
+
+
 class TestMongoDb(StoreConformance):
     harness_class = of_kind("mongodb")
 

@@ -69,6 +69,10 @@ class Valkey(harness_stores.Valkey):
             client.hset(self._prefix(url) + key.hex(), "data", data)
 
 
+class ValkeysTogether(harness_stores.ValkeysTogether, Valkey):
+    pass
+
+
 class Mongo(harness_stores.Mongo):
     async def put_other(self, url: str) -> None:
         with self._client() as client:
@@ -167,6 +171,8 @@ class Keystores(harness_stores.Stores):
             run_server = self._request.getfixturevalue("run_server")
             return DynamoDb(self._stack.enter_context(run_server(DynamoDbServer())))
         stores: Any = super()._harness(kind)
+        if kind in harness_stores.TOGETHER:
+            return ValkeysTogether(stores.group)
         made = SERVED_BY[kind]
         if kind in ("file", "sqlite"):
             return made(stores._folder)

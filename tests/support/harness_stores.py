@@ -20,6 +20,7 @@ from pymongo import MongoClient
 from sqlalchemy import text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import create_async_engine
+from valkeys import PASSWORD, ValkeyCluster, ValkeyNode, ValkeyService
 
 from envelope_codec.storage.sql import SqlStore
 from envelope_codec.store import PayloadStore, parse_store_url
@@ -255,7 +256,7 @@ class Valkey:
     secrets = NEEDLES
 
     def __init__(self, server: ValkeyServer) -> None:
-        self.server = server
+        self.server: Any = server
 
     async def place(self) -> str:
         return f"{self.server.url}?prefix={quote(f'päy*lo[a]ds?^-{uuid.uuid4().hex}:')}"
@@ -289,6 +290,47 @@ class Valkey:
     @staticmethod
     def _prefix(url: str) -> str:
         return dict(_options(url))["prefix"]
+
+
+class ValkeysTogether(Valkey):
+    """A Redis Cluster, or a service that a sentinel looks after."""
+
+    def __init__(self, group: ValkeyCluster | ValkeyService) -> None:
+        self.group = group
+        self.server = None
+
+    @property
+    def url(self) -> str:
+        return self.group.url
+
+    async def place(self) -> str:
+        prefix = quote(f"päy*lo[a]ds?^-{uuid.uuid4().hex}:")
+        return f"{self.url}{'&' if '?' in self.url else '?'}prefix={prefix}"
+
+    async def refusing(self) -> dict[str, str]:
+        for node in self._nodes():
+            node.ask("ACL", "SETUSER", "reader", "on", ">sesame", "~*", "+@read", "+@connection", "+cluster|slots")
+            node.ask("ACL", "SETUSER", "locked", "on", ">sesame", "~other:*", "+@all")
+
+        def user(login: str) -> str:
+            return self.url.replace(f"://:{PASSWORD}@", f"://{login}@")
+
+        return {
+            "wrong password": user("reader:open-sesame"),
+            "wrong user": user("nobody-here:open-sesame"),
+            "read-only": user("reader:sesame"),
+            "other keys": user("locked:sesame"),
+        }
+
+    def _nodes(self) -> list[ValkeyNode]:
+        if isinstance(self.group, ValkeyService):
+            return [self.group.primary]
+        return [*self.group.primaries]
+
+    def _client(self) -> Any:
+        port = self._nodes()[0].port
+        kind = redis.Redis if isinstance(self.group, ValkeyService) else redis.RedisCluster
+        return kind(host="127.0.0.1", port=port, password=PASSWORD)
 
 
 class Mongo:
@@ -388,6 +430,8 @@ SERVED: dict[str, tuple[type[Server], type[Any]]] = {
 if find_program("mariadbd"):  # which no package for pip brings
     SERVED["mariadb"] = (MariaDbServer, MariaDb)
 KINDS = ["file", "sqlite", *SERVED]
+TOGETHER: dict[str, type[Any]] = {"redis+cluster": ValkeyCluster, "redis+sentinel": ValkeyService}
+"""Groups of servers, for the conformance suites: whatever else is tested of Redis is tested of one server."""
 DURABLE = [kind for kind in SERVED if kind != "s3"]
 """Whose servers keep what they have when they are killed."""
 _FIXTURES = {"mongodb": "mongo", "postgresql": "postgres", "redis": "valkey", "s3": "localstack"}
@@ -414,6 +458,9 @@ class Stores:
         self._stack.close()
 
     def _harness(self, kind: str) -> Harness:
+        if kind in TOGETHER:
+            self._request.getfixturevalue("valkey")  # or the test is skipped
+            return ValkeysTogether(self._stack.enter_context(TOGETHER[kind]()))
         if kind in ("file", "sqlite"):
             folder = self._request.getfixturevalue("tmp_path_factory").mktemp(kind)
             return Files(folder) if kind == "file" else Sqlite(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -135,6 +136,14 @@ def gc(
         Path | None,
         typer.Option(metavar="FILE", help="Keep what was read in this file, so that the next run need not read it."),
     ] = None,
+    price: Annotated[
+        float | None,
+        typer.Option(
+            "--price-per-gb-month",
+            metavar="PRICE",
+            help="Tell what the payloads found cost in a month, where each GB (2^30 bytes) costs so much.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List or delete old payloads that nothing refers to.
@@ -149,6 +158,8 @@ def gc(
         raise typer.BadParameter("what is younger than 1d is never deleted", param_hint="--older-than")
     if delete and not namespace:
         raise typer.BadParameter("name all namespaces that use the store", param_hint="--namespace")
+    if price is not None and not (math.isfinite(price) and price >= 0):
+        raise typer.BadParameter("give a number such as 0.023", param_hint="--price-per-gb-month")
     settings = need_configuration(config)
     url = choose_store(settings, store)
     connection = need_connection(address, profile)
@@ -160,9 +171,9 @@ def gc(
         except Stopped as stopped:
             leave(f"stopped, and nothing was deleted: {stopped}", 1)
     if as_json:
-        print(json_text(gc_document(url.name, names, before, result, deleting=delete)))
+        print(json_text(gc_document(url.name, names, before, result, deleting=delete, price=price)))
     else:
-        print_gc(url.name, names, before, result, Page(), deleting=delete)
+        print_gc(url.name, names, before, result, Page(), deleting=delete, price=price)
 
 
 async def _check(url: StoreUrl, *, writes: bool) -> Check:

@@ -85,7 +85,14 @@ def stats_document(found: Sequence[Stats]) -> dict[str, Any]:
 
 
 def print_gc(
-    name: str, namespaces: Sequence[str], before: float, result: SearchResult, page: Page, *, deleting: bool
+    name: str,
+    namespaces: Sequence[str],
+    before: float,
+    result: SearchResult,
+    page: Page,
+    *,
+    deleting: bool,
+    price: float | None = None,
 ) -> None:
     """Print for people what a search found, and what was deleted.
 
@@ -96,8 +103,9 @@ def print_gc(
         result: what the search found.
         page: where to print.
         deleting: whether orphans were to be deleted.
+        price: of a GB in a month; None if nobody has told it.
     """
-    size = _size(sum(stored.size for stored in result.orphans))
+    size = _size(result.bytes)
     page.heading(f"Payloads in {name}, put before {_time(before)}")
     page.fact("old enough", str(result.listed))
     page.fact("referred to", str(result.referenced))
@@ -109,6 +117,8 @@ def print_gc(
     if result.unknown:
         page.fact("left", f"{result.unknown} that are no envelopes")
     page.fact("orphans", f"{len(result.orphans)}, {size}")
+    if price is not None:
+        page.fact("cost", f"{_money(result.cost(price))} a month, at {price:g} for each GB")
     if deleting:
         page.fact("deleted", str(result.deleted))
         return
@@ -119,7 +129,13 @@ def print_gc(
 
 
 def gc_document(
-    name: str, namespaces: Sequence[str], before: float, result: SearchResult, *, deleting: bool
+    name: str,
+    namespaces: Sequence[str],
+    before: float,
+    result: SearchResult,
+    *,
+    deleting: bool,
+    price: float | None = None,
 ) -> dict[str, Any]:
     """Make the JSON document for programs. docs/storage.md says what its names mean."""
     return {
@@ -135,11 +151,17 @@ def gc_document(
         "no_envelopes": result.unknown,
         "orphans": [{"id": one.id, "created": one.created, "bytes": one.size} for one in result.orphans],
         "deleted": result.deleted,
+        "price_per_gb_month": price,
+        "cost_per_month": None if price is None else result.cost(price),
     }
 
 
 def _time(seconds: float) -> str:
     return f"{_EPOCH + timedelta(seconds=int(seconds)):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _money(amount: float) -> str:
+    return "less than 0.01" if 0 < amount < 0.01 else f"{amount:,.2f}"
 
 
 def _size(count: int) -> str:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from envelope_codec.store import Stored
 
+_GB = 2**30  # bytes, as Amazon bills them: https://aws.amazon.com/s3/faqs/
+
 
 @dataclass
 class SearchResult:
@@ -28,3 +30,12 @@ class SearchResult:
     foreign: int = 0
     unknown: int = 0
     deleted: int = 0
+
+    @property
+    def bytes(self) -> int:
+        """How large the orphans are together."""
+        return sum(stored.size for stored in self.orphans)
+
+    def cost(self, price: float) -> float:
+        """Return what the orphans cost in a month, where each GB costs ``price``. A GB is 2**30 bytes."""
+        return self.bytes / _GB * price

@@ -28,6 +28,7 @@ def reasons() -> dict[str, set[str]]:
                 found.setdefault(_KINDS.get(path.stem, path.stem.partition("_")[0]), set()).update(raised)
     found["files"] |= set(folder._REFUSALS.values())
     found["redis"] |= {told("put").reason for _, _, told in redis_error._MEANINGS}
+    found["redis"] |= {told.value for told in redis_error.Told}
     found["mongodb"] |= {*mongodb_error._REASONS.values(), mongodb_error._REFUSED}
     found["sql"] = {meaning.reason for meaning in sql_meanings.MEANINGS}
     advised = {*s3_error._ADVICE.values(), "it is full", "the log has its code"}

@@ -31,7 +31,7 @@ REFUSED, OUTAGE = StoreRefused, StoreUnavailable
         ("NOREPLICAS Not enough good replicas to write.", OUTAGE, "replicas"),
         ("BUSY Redis is busy running a script.", OUTAGE, "busy"),
         ("MASTERDOWN Link with MASTER is down", OUTAGE, "did not answer"),
-        ("CLUSTERDOWN The cluster is down", OUTAGE, "did not answer"),
+        ("CLUSTERDOWN The cluster is down", OUTAGE, "the cluster is down"),
         ("TRYAGAIN Multiple keys request during rehashing of slot", OUTAGE, "did not answer"),
     ],
 )

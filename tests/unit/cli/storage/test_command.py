@@ -196,3 +196,10 @@ def test_wrong_usage_is_told(run: Any, tmp_path: Path, arguments: list[str], sta
     assert said in " ".join(told.complained.split())
     assert "sesame" not in told.complained
     assert "Traceback" not in told.complained
+
+
+@pytest.mark.parametrize("price", ["-1", "nan", "inf", "much"])
+def test_a_price_is_a_number(run: Any, price: str) -> None:
+    told = run("gc", "--older-than", "30d", "--price-per-gb-month", price)
+    assert told.status == 2
+    assert "--price-per-gb-month" in told.complained

@@ -62,7 +62,23 @@ def test_programs_read_the_same() -> None:
         "no_envelopes": 1,
         "orphans": [{"id": one.id, "created": one.created, "bytes": one.size} for one in ORPHANS],
         "deleted": 2,
+        "price_per_gb_month": None,
+        "cost_per_month": None,
     }
+
+
+@pytest.mark.parametrize(
+    ("price", "said"),
+    [(0.0, "0.00"), (0.023, "less than 0.01"), (1_000_000.0, "2,931.59")],
+)
+def test_what_orphans_cost_is_told_where_the_price_is_known(
+    price: float, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_gc("mine", ["a"], 0.0, found(), Page(), deleting=True, price=price)
+    assert f"  cost                {said} a month, at {price:g} for each GB\n" in capsys.readouterr().out
+    document = gc_document("mine", ["a"], 0.0, found(), deleting=True, price=price)
+    assert document["price_per_gb_month"] == price
+    assert document["cost_per_month"] == pytest.approx((2_048 + 3 * 2**20) / 2**30 * price)
 
 
 def test_stats_count_payloads(capsys: pytest.CaptureFixture[str]) -> None:
