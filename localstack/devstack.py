@@ -26,6 +26,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from blobstores import GcsServer
 from datastores import DynamoDbServer, MariaDbServer, MongoServer, PostgresServer, ValkeyServer
 from localserver import Server, ServerFailed, ServerMissing
 from provisions import KEY, STORAGE, made_on
@@ -36,6 +37,7 @@ __all__ = [
     "AzureKeyVaultServer",
     "DynamoDbServer",
     "GcpKmsServer",
+    "GcsServer",
     "LocalStack",
     "MariaDbServer",
     "MongoServer",
@@ -60,6 +62,7 @@ SERVERS: Mapping[str, type[Server]] = {
     "valkey": ValkeyServer,
     "postgresql": PostgresServer,
     "mongodb": MongoServer,
+    "gcs": GcsServer,
 }
 """By the names that `up` takes. MariaDB is not among them: no package for pip brings it."""
 

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 
+from blobstores import GcsServer
 from datastores import MongoServer, PostgresServer, ValkeyServer
 from localserver import LOOPBACK, Server, ServerFailed
 from servers import AzureKeyVaultServer, GcpKmsServer, LocalStack, OpenBao
@@ -81,6 +82,12 @@ def valkey(server: ValkeyServer) -> Mapping[str, str]:
     return {STORAGE: server.url}
 
 
+def gcs(server: GcsServer) -> Mapping[str, str]:
+    """Make a bucket."""
+    _asked(server, "POST", "/storage/v1/b?project=-", json.dumps({"name": NAME}), {"Content-Type": "application/json"})
+    return {STORAGE: f"gs://{NAME}/payloads?endpoint={server.endpoint}"}
+
+
 def mongodb(server: MongoServer) -> Mapping[str, str]:
     """Needs nothing made: collections come with their first document."""
     return {STORAGE: server.url}
@@ -94,7 +101,9 @@ def _amazon(service: str, operation: str = "") -> Mapping[str, str]:
     return headers
 
 
-def _asked(server: OpenBao | LocalStack, method: str, path: str, body: str, headers: Mapping[str, str]) -> bytes:
+def _asked(
+    server: OpenBao | LocalStack | GcsServer, method: str, path: str, body: str, headers: Mapping[str, str]
+) -> bytes:
     port = int((server.summary).rpartition(":")[2])
     with contextlib.closing(http.client.HTTPConnection(LOOPBACK, port, timeout=30)) as connection:
         connection.request(method, path, body, dict(headers))
@@ -115,6 +124,7 @@ def made_on(name: str, server: Server) -> Mapping[str, str]:
         "postgresql": postgresql,
         "valkey": valkey,
         "mongodb": mongodb,
+        "gcs": gcs,
     }
     maker = makers.get(name)
     return {} if maker is None else maker(server)  # type: ignore[operator]

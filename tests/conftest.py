@@ -13,6 +13,7 @@ import pytest
 from devstack import (
     AzureKeyVaultServer,
     GcpKmsServer,
+    GcsServer,
     LocalStack,
     MongoServer,
     OpenBao,
@@ -164,6 +165,12 @@ def postgres() -> Iterator[PostgresServer]:
 @pytest.fixture(scope="session")
 def mongo() -> Iterator[MongoServer]:
     with _run_server(MongoServer()) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def gcs_server() -> Iterator[GcsServer]:
+    with _run_server(GcsServer()) as server:
         yield server
 
 

@@ -41,5 +41,9 @@ class TestMongoDb(StoreConformance):
     harness_class = of_kind("mongodb")
 
 
+class TestGcs(StoreConformance):
+    harness_class = of_kind("gs")
+
+
 class TestS3(StoreConformance):
     harness_class = of_kind("s3")

@@ -8,13 +8,15 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import boto3
 import pytest
 import redis
-from devstack import LocalStack, MariaDbServer, MongoServer, PostgresServer, Server, ValkeyServer
+from devstack import GcsServer, LocalStack, MariaDbServer, MongoServer, PostgresServer, Server, ValkeyServer
+from google.auth.credentials import AnonymousCredentials
+from google.cloud.storage import Client
 from localserver import find_program
 from pymongo import MongoClient
 from sqlalchemy import text
@@ -379,7 +381,49 @@ class S3:
         return unquote(urlsplit(url).path).strip("/") + "/"
 
 
+class Gcs:
+    name = "gs"
+    secrets = NEEDLES
+    says: ClassVar = {"missing": "the bucket does not exist", "no name": "its name, or the prefix, is not valid"}
+
+    def __init__(self, server: GcsServer) -> None:
+        self.server = server
+        self._bucket = f"payloads_{uuid.uuid4().hex}"
+        self._client = Client(
+            project="-",
+            credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call,unused-ignore]
+            client_options={"api_endpoint": server.endpoint},
+        )
+        self._client.create_bucket(self._bucket)
+
+    async def place(self) -> str:
+        return f"gs://{self._bucket}/{quote(f'päy loads/{uuid.uuid4().hex}')}?endpoint={self.server.endpoint}"
+
+    async def overwrite(self, url: str, id: str, data: bytes) -> None:
+        self._put(self._prefix(url) + id, data)
+
+    async def put_other(self, url: str) -> None:
+        for name in (OTHER, f"deeper/{'a' * 32}", "b" * 33):
+            self._put(self._prefix(url) + name, b"x")
+        self._put("c" * 32, b"x")
+
+    async def refusing(self) -> dict[str, str]:
+        options = f"endpoint={self.server.endpoint}"
+        return {"missing": f"gs://astray-{uuid.uuid4().hex}?{options}", "no name": f"gs://-astray-?{options}"}
+
+    def close(self) -> None:
+        self._client.close()  # type: ignore[no-untyped-call,unused-ignore]
+
+    def _put(self, name: str, data: bytes) -> None:
+        self._client.bucket(self._bucket).blob(name).upload_from_string(data)
+
+    @staticmethod
+    def _prefix(url: str) -> str:
+        return unquote(urlsplit(url).path).strip("/") + "/"
+
+
 SERVED: dict[str, tuple[type[Server], type[Any]]] = {
+    "gs": (GcsServer, Gcs),
     "mongodb": (MongoServer, Mongo),
     "postgresql": (PostgresServer, Postgres),
     "redis": (ValkeyServer, Valkey),
@@ -388,9 +432,11 @@ SERVED: dict[str, tuple[type[Server], type[Any]]] = {
 if find_program("mariadbd"):  # which no package for pip brings
     SERVED["mariadb"] = (MariaDbServer, MariaDb)
 KINDS = ["file", "sqlite", *SERVED]
+IN_EVERY_RUN = [pytest.param(kind, marks=[pytest.mark.nightly] if kind in ("gs", "azblob") else []) for kind in KINDS]
+"""As parameters, where a test takes long: object stores are much alike, and S3 stands for them."""
 DURABLE = [kind for kind in SERVED if kind != "s3"]
 """Whose servers keep what they have when they are killed."""
-_FIXTURES = {"mongodb": "mongo", "postgresql": "postgres", "redis": "valkey", "s3": "localstack"}
+_FIXTURES = {"gs": "gcs_server", "mongodb": "mongo", "postgresql": "postgres", "redis": "valkey", "s3": "localstack"}
 
 
 class Stores:
