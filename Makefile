@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-rekey test nightly quick coverage coverage-rooms pythons servers lint types pages bench bench-hot-path bench-guard fleet hostile pins \
+.PHONY: help demo demo-rekey test nightly quick coverage coverage-rooms pythons servers lint types pages bench bench-hot-path bench-guard fleet hostile pins release-check \
   localstack-venv no-localstack clean
 .NOTPARALLEL:
 
@@ -100,14 +100,19 @@ clean: ## remove the environments and all caches
 
 # Pins that still fit stay: uv reads them from the files that it writes.
 compile = $(UV_VENV)/bin/python -m uv pip compile --quiet --universal --no-annotate --no-emit-index-url \
-  --custom-compile-command 'make pins' $(upgrade)
+  --generate-hashes --custom-compile-command 'make pins' $(upgrade)
 upgrade = $(if $(filter 1,$(UPGRADE)),--upgrade,$(addprefix --upgrade-package=,$(UPGRADE)))
 
 pins: $(UV_VENV)/.uv ## bring requirements/*.txt in line with pyproject.toml; UPGRADE=1 takes newer versions, UPGRADE=NAME of one package
 	$(compile) --python-version 3.10 --extra all --group dev -o requirements/dev.txt pyproject.toml
 	$(compile) --python-version 3.10 --extra aws --extra azure --extra gcp --extra vault --extra server --group demo -c requirements/dev.txt -o requirements/demo.txt pyproject.toml
 	$(compile) --python-version 3.10 --extra aws -c requirements/dev.txt -o requirements/bench.txt requirements/bench.in pyproject.toml
+	$(compile) --python-version 3.10 --extra all --group image -c requirements/dev.txt -o requirements/image.txt pyproject.toml
 	$(compile) --python-version 3.11 -o requirements/localstack.txt requirements/localstack.in
+	$(compile) --python-version 3.10 -o requirements/uv.txt requirements/uv.in
+
+release-check: $(DEV) ## build wheel, sdist and SBOM twice without a network, and check all that a release would upload
+	$(RUN) -m tools.release_check dist
 
 localstack-venv: ## install LocalStack (AWS KMS and S3), which the AWS tests need, in an environment of its own
 ifdef ENVELOPE_LOCALSTACK_PYTHON
