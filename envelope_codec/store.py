@@ -19,6 +19,7 @@ from envelope_codec.errors import ConfigurationError, StoreRefused
 ENTRY_POINT_GROUP = "envelope_codec.stores"
 
 _EXTRAS = {
+    "azblob": "storage-azblob",
     "gs": "storage-gcs",
     "s3": "storage-s3",
     "postgresql": "storage-sql",

@@ -26,7 +26,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from blobstores import GcsServer
+from blobstores import AzuriteServer, GcsServer
 from datastores import DynamoDbServer, MariaDbServer, MongoServer, PostgresServer, ValkeyServer
 from localserver import Server, ServerFailed, ServerMissing
 from provisions import KEY, STORAGE, made_on
@@ -35,6 +35,7 @@ from servers import AzureKeyVaultServer, GcpKmsServer, LocalStack, OpenBao, Temp
 __all__ = [
     "SERVERS",
     "AzureKeyVaultServer",
+    "AzuriteServer",
     "DynamoDbServer",
     "GcpKmsServer",
     "GcsServer",
@@ -63,6 +64,7 @@ SERVERS: Mapping[str, type[Server]] = {
     "postgresql": PostgresServer,
     "mongodb": MongoServer,
     "gcs": GcsServer,
+    "azurite": AzuriteServer,
 }
 """By the names that `up` takes. MariaDB is not among them: no package for pip brings it."""
 

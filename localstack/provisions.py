@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 
-from blobstores import GcsServer
+from blobstores import AzuriteServer, GcsServer
 from datastores import MongoServer, PostgresServer, ValkeyServer
 from localserver import LOOPBACK, Server, ServerFailed
 from servers import AzureKeyVaultServer, GcpKmsServer, LocalStack, OpenBao
@@ -88,6 +88,17 @@ def gcs(server: GcsServer) -> Mapping[str, str]:
     return {STORAGE: f"gs://{NAME}/payloads?endpoint={server.endpoint}"}
 
 
+def azurite(server: AzuriteServer) -> Mapping[str, str]:
+    """Make a container, where Azure's own client is installed."""
+    from azure.core.credentials import AzureNamedKeyCredential
+    from azure.storage.blob import ContainerClient
+
+    credential = AzureNamedKeyCredential(server.account, server.key)
+    with ContainerClient(f"{server.endpoint}/{server.account}", NAME, credential=credential) as container:
+        container.create_container()
+    return {STORAGE: f"azblob://{server.account}/{NAME}/payloads?endpoint={server.endpoint}"}
+
+
 def mongodb(server: MongoServer) -> Mapping[str, str]:
     """Needs nothing made: collections come with their first document."""
     return {STORAGE: server.url}
@@ -125,6 +136,7 @@ def made_on(name: str, server: Server) -> Mapping[str, str]:
         "valkey": valkey,
         "mongodb": mongodb,
         "gcs": gcs,
+        "azurite": azurite,
     }
     maker = makers.get(name)
     return {} if maker is None else maker(server)  # type: ignore[operator]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import pytest
 from devstack import (
     AzureKeyVaultServer,
+    AzuriteServer,
     GcpKmsServer,
     GcsServer,
     LocalStack,
@@ -171,6 +172,12 @@ def mongo() -> Iterator[MongoServer]:
 @pytest.fixture(scope="session")
 def gcs_server() -> Iterator[GcsServer]:
     with _run_server(GcsServer()) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def azurite() -> Iterator[AzuriteServer]:
+    with _run_server(AzuriteServer()) as server:
         yield server
 
 

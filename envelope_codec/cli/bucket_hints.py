@@ -58,3 +58,53 @@ GCS: Mapping[str, str] = {
 }
 GCS_PERMISSIONS = ("storage.objects.create and storage.objects.get", "storage.objects.get")
 """For storing and reading, and for reading only."""
+
+_KEY = "the file of the option key_file, or AZURE_STORAGE_KEY (with AZURE_STORAGE_ACCOUNT)"
+
+AZURE: Mapping[str, str] = {
+    "the container refused: the container does not exist": "make the container, or correct its name in the URL: "
+    "azblob://ACCOUNT/CONTAINER/PREFIX",
+    "the container refused: the storage account does not exist there, or is disabled": "correct the account's name in "
+    "the URL, or the option endpoint; look at the account's state",
+    "the container refused: permission is missing": "grant {permission} on the container to this identity, as a data "
+    "action: Owner and Contributor have none; a new grant takes some minutes",
+    "the container refused: permission is missing, or the account's firewall does not let this network in": "look at "
+    "the account's Networking page; else grant {permission} on the container to this identity. Azurite says so of a "
+    "wrong account key, too",
+    "the container refused: the account takes no account keys, but tokens alone": f"take away {_KEY}, so that a token "
+    "is used",
+    "the container refused: the payload was moved to the archive tier": "rehydrate the blob to the hot or cool tier, "
+    "and take the lifecycle rule away that moved it",
+    "the container refused: a policy of immutability, a legal hold or a lease keeps the blob": "it can't be deleted "
+    "before the policy ends, or the hold or the lease is released",
+    "the container refused: the name of the container or the prefix is not valid": "correct the container's name in "
+    "the URL: 3 to 63 lowercase letters, digits and single hyphens",
+    "the container refused: the log has its code": "look up the code that Azure gives, and check the options of the "
+    "URL",
+    "something else is there under the id": _OTHER_PAYLOAD,
+    "Azure Storage did not take the credentials: wrong, expired, or of another tenant": f"correct {_KEY}; without a "
+    "key, log in to the tenant of the account, and check this machine's clock",
+    "no credentials for Azure Storage: the account key's file can't be read, or holds none": "correct the path of the "
+    "option key_file, let this user read the file, and put nothing into it but the key",
+    "no credentials for Azure Storage: a server without TLS is sent no token, and no account key is given": "give "
+    f"the emulator's account key: {_KEY}",
+    "no Azure token could be had: no credentials were found": "give credentials as to any of Azure's tools: az login, "
+    "AZURE_CLIENT_ID and the like, workload identity, or a managed identity (of several, the option client_id chooses)",
+    "no Azure token could be had: the token service refused": "look at the secret, certificate or federated token: "
+    "wrong, expired, or of another tenant; the log has the number that Entra gives",
+    "no Azure token could be had: the token service could not be reached": "check the network from here to "
+    "login.microsoftonline.com, or to the metadata service of the machine",
+    "the host of the storage account is not known here (DNS)": "correct the account's name in the URL; behind a "
+    "private endpoint, let this machine resolve its name",
+    "no trusted TLS connection to the storage account": "check which certificates are trusted here, TLS-inspecting "
+    "proxies, and the option endpoint",
+    "the answer is not one of Azure Storage: a proxy or a gateway before it gave it": _PROXY,
+    "the storage account did not answer": "check the option endpoint, and the network from here to the account (DNS, "
+    "firewall, proxy); the service may throttle, too",
+}
+AZURE_PERMISSIONS = (
+    "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/add/action and "
+    "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read",
+    "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read",
+)
+"""For storing and reading, and for reading only."""

@@ -145,6 +145,7 @@ _FILE = {
 }
 
 STORE_HINTS: Mapping[str, Mapping[str, str]] = {
+    "azblob": bucket_hints.AZURE,
     "gs": bucket_hints.GCS,
     "s3": _S3,
     **dict.fromkeys(("postgresql", "sqlite", "mysql", "mariadb"), _SQL),
@@ -156,6 +157,7 @@ STORE_HINTS: Mapping[str, Mapping[str, str]] = {
 
 _PERMISSIONS = {
     # for storing and reading, and for reading only
+    "azblob": bucket_hints.AZURE_PERMISSIONS,
     "gs": bucket_hints.GCS_PERMISSIONS,
     "s3": ("s3:PutObject and s3:GetObject", "s3:GetObject"),
     **dict.fromkeys(("postgresql", "sqlite", "mysql", "mariadb"), ("SELECT and INSERT", "SELECT")),

@@ -41,6 +41,10 @@ class TestMongoDb(StoreConformance):
     harness_class = of_kind("mongodb")
 
 
+class TestAzureBlobs(StoreConformance):
+    harness_class = of_kind("azblob")
+
+
 class TestGcs(StoreConformance):
     harness_class = of_kind("gs")
 

@@ -14,7 +14,18 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 import boto3
 import pytest
 import redis
-from devstack import GcsServer, LocalStack, MariaDbServer, MongoServer, PostgresServer, Server, ValkeyServer
+from azure.core.credentials import AzureNamedKeyCredential
+from azure.storage.blob import ContainerClient
+from devstack import (
+    AzuriteServer,
+    GcsServer,
+    LocalStack,
+    MariaDbServer,
+    MongoServer,
+    PostgresServer,
+    Server,
+    ValkeyServer,
+)
 from google.auth.credentials import AnonymousCredentials
 from google.cloud.storage import Client
 from localserver import find_program
@@ -422,7 +433,52 @@ class Gcs:
         return unquote(urlsplit(url).path).strip("/") + "/"
 
 
+class Azure:
+    name = "azblob"
+    secrets = NEEDLES
+    says: ClassVar = {
+        "missing": "the container does not exist",
+        "no name": "the name of the container or the prefix is not valid",
+    }
+
+    def __init__(self, server: AzuriteServer) -> None:
+        self.server = server
+        self._container = f"payloads-{uuid.uuid4().hex}"
+        self._client = ContainerClient(
+            f"{server.endpoint}/{server.account}",
+            self._container,
+            credential=AzureNamedKeyCredential(server.account, server.key),
+        )
+        self._client.create_container()
+
+    async def place(self) -> str:
+        return self.url(f"{self._container}/{quote(f'päy loads/{uuid.uuid4().hex}')}")
+
+    def url(self, path: str, account: str = AzuriteServer.account) -> str:
+        """The URL of a container and prefix on this server."""
+        return f"azblob://{account}/{path}?endpoint={self.server.endpoint}"
+
+    async def overwrite(self, url: str, id: str, data: bytes) -> None:
+        self._client.upload_blob(self._prefix(url) + id, data, overwrite=True)
+
+    async def put_other(self, url: str) -> None:
+        for name in (OTHER, f"deeper/{'a' * 32}", "b" * 33):
+            await self.overwrite(url, name, b"x")
+        self._client.upload_blob("c" * 32, b"x", overwrite=True)
+
+    async def refusing(self) -> dict[str, str]:
+        return {"missing": self.url(f"astray-{uuid.uuid4().hex}"), "no name": self.url("Astray_--x")}
+
+    def close(self) -> None:
+        self._client.close()
+
+    @staticmethod
+    def _prefix(url: str) -> str:
+        return unquote(urlsplit(url).path).strip("/").partition("/")[2] + "/"
+
+
 SERVED: dict[str, tuple[type[Server], type[Any]]] = {
+    "azblob": (AzuriteServer, Azure),
     "gs": (GcsServer, Gcs),
     "mongodb": (MongoServer, Mongo),
     "postgresql": (PostgresServer, Postgres),
@@ -436,7 +492,14 @@ IN_EVERY_RUN = [pytest.param(kind, marks=[pytest.mark.nightly] if kind in ("gs",
 """As parameters, where a test takes long: object stores are much alike, and S3 stands for them."""
 DURABLE = [kind for kind in SERVED if kind != "s3"]
 """Whose servers keep what they have when they are killed."""
-_FIXTURES = {"gs": "gcs_server", "mongodb": "mongo", "postgresql": "postgres", "redis": "valkey", "s3": "localstack"}
+_FIXTURES = {
+    "azblob": "azurite",
+    "gs": "gcs_server",
+    "mongodb": "mongo",
+    "postgresql": "postgres",
+    "redis": "valkey",
+    "s3": "localstack",
+}
 
 
 class Stores:
@@ -483,7 +546,7 @@ def of_kind(kind: str) -> Callable[[Stores], Harness]:
 
 @contextmanager
 def aws_environment() -> Iterator[None]:
-    """LocalStack takes any credentials; those that the developer is logged in with are never used."""
+    """LocalStack takes any credentials, Azurite the key of its account; the developer's own are never used."""
     with pytest.MonkeyPatch.context() as environment:
         for name in [name for name in os.environ if name.startswith("AWS_")]:
             environment.delenv(name)
@@ -491,6 +554,8 @@ def aws_environment() -> Iterator[None]:
         environment.setenv("AWS_SECRET_ACCESS_KEY", "test")
         environment.setenv("AWS_CONFIG_FILE", os.devnull)
         environment.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+        environment.setenv("AZURE_STORAGE_ACCOUNT", AzuriteServer.account)
+        environment.setenv("AZURE_STORAGE_KEY", AzuriteServer.key)
         yield
 
 
