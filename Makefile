@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-rekey test nightly quick coverage coverage-rooms pythons servers lint types pages bench bench-hot-path bench-guard fleet hostile pins release-check \
-  localstack-venv no-localstack azurite no-azurite clean
+  localstack-venv no-localstack azurite no-azurite typescript no-typescript clean
 .NOTPARALLEL:
 
 KMS ?= local
@@ -18,6 +18,7 @@ LOCALSTACK_VENV := .devstack/localstack-venv
 AZURITE := .devstack/azurite
 UV_VENV := .devstack/uv-venv
 BENCH_VENV := .devstack/bench-venv
+TYPESCRIPT := examples/typescript
 RUN := $(VENV)/bin/python
 
 # The first of some Pythons that runs, is of a fitting version and can make virtual environments.
@@ -42,10 +43,10 @@ demo-rekey: $(DEMO) localstack-venv ## retire a master key that 500 histories ne
 	@$(VENV)/bin/envelope-codec demo-rekey $(if $(PICTURES),--save docs/pictures) $(ARGS)
 	@$(if $(PICTURES),$(RUN) -m tools.pictures.draw)
 
-test: $(DEV) localstack-venv azurite ## run the tests, real servers included; ARGS="-k NAME" for some, JOBS=2 for two files at a time
+test: $(DEV) localstack-venv azurite typescript ## run the tests, real servers included; ARGS="-k NAME" for some, JOBS=2 for two files at a time
 	$(RUN) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
-nightly: $(DEV) localstack-venv azurite ## run the tests that take long and show little more, which `make test` leaves out
+nightly: $(DEV) localstack-venv azurite typescript ## run the tests that take long and show little more, which `make test` leaves out
 	$(RUN) -m pytest -n $(JOBS) --dist loadfile -m nightly $(ARGS)
 
 # The rooms at the edges have tests that start processes and servers. `make test ARGS=tests/unit` runs those too.
@@ -53,7 +54,7 @@ edges := aws provider providers server cli testing
 quick: $(DEV) ## run fast unit tests of the wire format, keys, temporal and storage; before a commit: make lint types quick
 	$(RUN) -m pytest tests/unit $(edges:%=--ignore=tests/unit/%) -m 'not slow' -q -n 2 --dist loadfile $(ARGS)
 
-coverage: $(DEV) localstack-venv azurite ## run the same, and hold the branches they took to their floors; .coverage/html shows them
+coverage: $(DEV) localstack-venv azurite typescript ## run the same, and hold the branches they took to their floors; .coverage/html shows them
 	$(coverage) run -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 	$(coverage_report)
 	$(RUN) -m tools.coverage_floors .coverage/report.json
@@ -96,7 +97,7 @@ hostile: $(DEV) ## measure what one hostile party costs the others
 	$(RUN) benchmarks/hostile.py $(ARGS)
 
 clean: ## remove the environments and all caches
-	rm -rf -- $(VENV) .devstack .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build dist
+	rm -rf -- $(VENV) .devstack $(TYPESCRIPT)/node_modules $(TYPESCRIPT)/lib .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build dist
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf -- {} +
 
 # Pins that still fit stay: uv reads them from the files that it writes.
@@ -126,9 +127,22 @@ no-localstack:
 	@echo 'No LocalStack: it needs Python 3.11, 3.12 or 3.13 with the venv module. AWS tests are skipped without it.' >&2
 	@[ "$${ENVELOPE_REQUIRE_SERVERS:-}" != 1 ] && [ '$(KMS)' != aws ]
 
+node_modules := $(TYPESCRIPT)/node_modules/.package-lock.json
+has_node := $(shell node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null && command -v npm)
+typescript: $(if $(has_node),$(node_modules),no-typescript) ## install what the example in TypeScript needs, with npm
+
+no-typescript:
+	@echo 'No example in TypeScript: it needs Node 20 or later, with npm. Its tests are skipped without it.' >&2
+	@[ "$${ENVELOPE_REQUIRE_SERVERS:-}" != 1 ]
+
+# npm itself writes this file last. It installs from the lock file alone, and anew only if that has changed.
+$(node_modules): $(TYPESCRIPT)/package-lock.json
+	@echo 'Installing the packages of $(TYPESCRIPT) (300 MB) …'
+	@cd $(TYPESCRIPT) && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
 azurite_installed := $(AZURITE)/node_modules/.package-lock.json
-azurite_node := $(shell node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null && command -v npm)
-azurite: $(if $(azurite_node),$(azurite_installed),no-azurite) ## install Azurite, which the tests of Azure Blob Storage need, with npm
+azurite: $(if $(has_node),$(azurite_installed),no-azurite) ## install Azurite, which the tests of Azure Blob Storage need, with npm
 
 no-azurite:
 	@echo 'No Azurite: it needs Node 20 or later, with npm. Tests of Azure Blob Storage are skipped without it.' >&2

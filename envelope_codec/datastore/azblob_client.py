@@ -86,15 +86,15 @@ class AzureContainer:
         del data  # or the thread holds a large one for a moment longer than this call lasts
         await self._do("put", lambda container: _upload(container, self._prefix + name, body.pop()))
 
-    async def read(self, name: str, limit: int | None) -> bytes:
+    async def read(self, name: str, limit: int) -> bytes:
         """Return the bytes of a blob.
 
         Args:
             name: of the blob.
-            limit: how many bytes there are at most; None is no limit.
+            limit: how many bytes there are at most.
 
         Raises:
-            InvalidCiphertext: there are more.
+            TooLarge: there are more.
             PayloadMissing: there is no such blob.
         """
         return await self._do("get", lambda container: _download(container, self._prefix + name, limit))
@@ -170,7 +170,7 @@ def _upload(container: ContainerClient, name: str, data: bytes) -> None:
         raise
 
 
-def _download(container: ContainerClient, name: str, limit: int | None) -> bytes:
+def _download(container: ContainerClient, name: str, limit: int) -> bytes:
     received = Received(limit)
 
     def look(response: Any) -> None:

@@ -81,15 +81,15 @@ class GcsBucket:
         del data  # or the thread holds a large one for a moment longer than this call lasts
         await self._do("put", lambda blob: _upload(blob, body.pop()), name)
 
-    async def read(self, name: str, limit: int | None) -> bytes:
+    async def read(self, name: str, limit: int) -> bytes:
         """Return the bytes of an object.
 
         Args:
             name: of the object.
-            limit: how many bytes there are at most; None is no limit.
+            limit: how many bytes there are at most.
 
         Raises:
-            InvalidCiphertext: there are more.
+            TooLarge: there are more.
             PayloadMissing: there is no such object.
         """
         return await self._do("get", lambda blob: _download(blob, limit), name)
@@ -215,7 +215,7 @@ def _upload(blob: Blob, data: bytes) -> None:
         raise
 
 
-def _download(blob: Blob, limit: int | None) -> bytes:
+def _download(blob: Blob, limit: int) -> bytes:
     received = Received(limit)
     # Raw: else an object that claims to be compressed is unpacked here, to whatever size.
     blob.download_to_file(received, raw_download=True, **_CALL)

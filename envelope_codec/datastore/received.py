@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from envelope_codec.errors import InvalidCiphertext
+from envelope_codec.store import too_large
 
 
 class Received:
     """Collects what a server sends, a piece at a time. It may be used as a file that is written to.
 
     Args:
-        limit: how many bytes there may be; None is no limit.
+        limit: how many bytes there may be.
     """
 
-    def __init__(self, limit: int | None) -> None:
+    def __init__(self, limit: int) -> None:
         self._limit = limit
         self._pieces: list[bytes] = []
         self._size = 0
@@ -21,7 +21,7 @@ class Received:
         """Add ``piece``.
 
         Raises:
-            InvalidCiphertext: there is more than was stored.
+            TooLarge: there are more than that.
         """
         self._size += len(piece)
         self.expect(self._size)
@@ -29,9 +29,9 @@ class Received:
         return len(piece)
 
     def expect(self, size: int) -> None:
-        """Raise `InvalidCiphertext` if ``size`` bytes are more than were stored."""
-        if self._limit is not None and size > self._limit:
-            raise InvalidCiphertext("the datastore returned other bytes than were stored", operation="get")
+        """Raise `TooLarge` if ``size`` bytes are more than there may be."""
+        if size > self._limit:
+            raise too_large()
 
     def take(self) -> bytes:
         """Return all of it, once."""

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 
 from envelope_codec.datastore.azblob_client import AzureContainer
 from envelope_codec.datastore.azblob_error import Exists
-from envelope_codec.errors import InvalidCiphertext, PayloadMissing, StoreRefused, StoreUnavailable
-from envelope_codec.store import Stored, is_id
+from envelope_codec.errors import PayloadMissing, StoreRefused, StoreUnavailable
+from envelope_codec.store import LARGEST, Stored, TooLarge, is_id
 
 _PAGE = 1_000
 
@@ -31,14 +31,10 @@ class AzureBlobStore:
 
     async def get(self, id: str) -> bytes:
         """Return what is kept under ``id``. Raises `PayloadMissing` if nothing is."""
-        return await self._container.read(id, None)
+        return await self.get_within(id, LARGEST)
 
     async def get_within(self, id: str, limit: int) -> bytes:
-        """Return what is kept under ``id``, if it is no more than ``limit`` bytes.
-
-        Raises:
-            InvalidCiphertext: it is more. No more than that is read.
-        """
+        """Do as `get`, and raise `TooLarge` if there are more than ``limit`` bytes."""
         return await self._container.read(id, limit)
 
     async def delete(self, id: str) -> None:
@@ -69,7 +65,7 @@ class AzureBlobStore:
         """Raise unless what is under ``id`` is ``data``: an earlier attempt came through, and its answer was lost."""
         try:
             is_same = await self._container.read(id, len(data)) == data
-        except InvalidCiphertext:
+        except TooLarge:
             is_same = False
         except PayloadMissing:  # deleted meanwhile; or the condition is another one
             raise StoreUnavailable("the storage account did not answer", operation="put") from None
