@@ -484,8 +484,10 @@ SERVED: dict[str, tuple[type[Server], type[Any]]] = {
 if find_program("mariadbd"):  # which no package for pip brings
     SERVED["mariadb"] = (MariaDbServer, MariaDb)
 KINDS = ["file", "sqlite", *SERVED]
-IN_EVERY_RUN = [pytest.param(kind, marks=[pytest.mark.nightly] if kind in ("gs", "azblob") else []) for kind in KINDS]
-"""As parameters, where a test takes long: object stores are much alike, and S3 stands for them."""
+OBJECT_STORES = ("azblob", "gs")
+"""They are much alike. Where a test takes long, S3 stands for them."""
+IN_EVERY_RUN = [pytest.param(kind, marks=[pytest.mark.nightly] if kind in OBJECT_STORES else []) for kind in KINDS]
+"""`KINDS` as parameters."""
 DURABLE = [kind for kind in SERVED if kind not in ("azblob", "s3")]
 """Whose servers keep what they have when they are killed."""
 _FIXTURES = {
