@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Mapping
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.kms import LastUse, Unwrapped, WrappedSecret
@@ -15,7 +15,9 @@ from envelope_codec_aws._connection import GivenConnection, OwnConnection
 from envelope_codec_aws._errors import ERRORS, code_of
 from envelope_codec_aws._facts import FACTS
 from envelope_codec_aws._key_id import KeyArn, check_accounts
+from envelope_codec_aws._last_use import ask_last_usage, read_last_use
 from envelope_codec_aws._options import ClientOptions
+from envelope_codec_aws._proxy import read_context
 from envelope_codec_aws._targets import Targets
 
 if TYPE_CHECKING:
@@ -132,17 +134,8 @@ class AwsKms:
 
         A key's rotated material can't be disabled apart from the key, so one success stands for all of it.
         """
-        key_id = self._targets.find(wrapped.key_id)
-        if key_id is None:
-            raise Failed(meanings.OTHER_KEY)
-        reply = self._ask(
-            "unwrap",
-            key_id,
-            lambda kms: kms.decrypt(KeyId=key_id, CiphertextBlob=wrapped.ciphertext, EncryptionContext=dict(context)),
-        )
-        used, secret = reply.get("KeyId"), reply.get("Plaintext")
-        if not isinstance(used, str) or not secret:
-            raise Failed(meanings.NO_ANSWER, key_id=key_id)
+        key_id = self._targets.get(wrapped.key_id)
+        used, secret = self._decrypt(key_id, wrapped.ciphertext, context)
         if used != key_id:
             raise Failed(hints.OTHER_KEY_USED, key_id=key_id)
         return Unwrapped(secret, "")
@@ -163,9 +156,7 @@ class AwsKms:
             raise ConfigurationError(
                 f"AWS KMS re-encrypts within one region: {self.key_id} and {other.key_id} are in two"
             )
-        source = self._targets.find(wrapped.key_id)
-        if source is None:
-            raise Failed(meanings.OTHER_KEY)
+        source = self._targets.get(wrapped.key_id)
         reply = self._ask(
             "unwrap",
             source,
@@ -185,6 +176,23 @@ class AwsKms:
         other._targets.add(used)
         return WrappedSecret(used, "", ciphertext)
 
+    def proxy_unwrapper(self, uri: str) -> Callable[[bytes], bytes]:
+        """Return a function that unwraps what Temporal's proxy had wrapped under this key, which it calls ``uri``.
+
+        It needs ``kms:Decrypt`` without a condition on the encryption context.
+
+        Raises:
+            ConfigurationError: ``uri`` is of another key.
+        """
+        return partial(self._unwrap_proxied, read_context(uri, self._arn))
+
+    @asks_kms("unwrap")
+    def _unwrap_proxied(self, context: Mapping[str, str], ciphertext: bytes) -> bytes:
+        used, secret = self._decrypt(self.key_id, ciphertext, context)
+        if not self._targets.can_be(used):
+            raise Failed(hints.OTHER_KEY_USED)
+        return secret
+
     @asks_kms("last use")
     def last_use(self, key_id: str) -> LastUse | None:
         """GetKeyLastUsage: https://docs.aws.amazon.com/kms/latest/APIReference/API_GetKeyLastUsage.html
@@ -192,23 +200,25 @@ class AwsKms:
         Needs ``kms:GetKeyLastUsage``, and the credentials of the key's own account. None with a botocore that does not
         know the call.
         """
-        target = self._targets.find(key_id)
-        if target is None:
-            raise Failed(meanings.OTHER_KEY)
-        reply = self._ask("last use", target, lambda kms: _ask_last_usage(kms, target))
-        if reply is None:
-            return None
-        usage = reply.get("KeyLastUsage") or {}
-        return LastUse(
-            _seconds(usage.get("Timestamp")),
-            str(usage.get("Operation", "")),
-            str(usage.get("CloudTrailEventId", "")),
-            _seconds(reply.get("TrackingStartDate")),
-        )
+        target = self._targets.get(key_id)
+        reply = self._ask("last use", target, lambda kms: ask_last_usage(kms, target))
+        return None if reply is None else read_last_use(reply)
 
     def close(self) -> None:
         """Close the client that was built here. Final: a later call gets `KmsUnavailable`."""
         self._connection.close()
+
+    def _decrypt(self, key_id: str, ciphertext: bytes, context: Mapping[str, str]) -> tuple[str, bytes]:
+        """Return the ARN of the key that AWS used, and what was encrypted."""
+        reply = self._ask(
+            "unwrap",
+            key_id,
+            lambda kms: kms.decrypt(KeyId=key_id, CiphertextBlob=ciphertext, EncryptionContext=dict(context)),
+        )
+        used, secret = reply.get("KeyId"), reply.get("Plaintext")
+        if not isinstance(used, str) or not secret:
+            raise Failed(meanings.NO_ANSWER, key_id=key_id)
+        return used, secret
 
     def _describe(self) -> str:
         """Ask for the key that the alias points at.
@@ -238,13 +248,3 @@ class AwsKms:
         level = logging.DEBUG if kind in self._warned else logging.WARNING
         self._warned.add(kind)
         _log.log(level, "AWS KMS %s with %s failed: %s", operation, key_id, ERRORS.describe(error))
-
-
-def _ask_last_usage(kms: KMSClient, key_id: str) -> Mapping[str, Any] | None:
-    ask: Any = getattr(kms, "get_key_last_usage", None)
-    reply: Mapping[str, Any] | None = ask(KeyId=key_id) if ask is not None else None
-    return reply
-
-
-def _seconds(moment: Any) -> float | None:
-    return moment.timestamp() if isinstance(moment, datetime) else None
