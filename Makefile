@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-rekey test nightly models quick coverage coverage-rooms pythons servers lint types pages bench bench-hot-path bench-guard fleet hostile pins release-check \
-  localstack-venv no-localstack typescript no-typescript clean
+  localstack-venv no-localstack azurite no-azurite typescript no-typescript clean
 .NOTPARALLEL:
 
 KMS ?= local
@@ -15,6 +15,7 @@ PICTURES ?=
 
 VENV := .venv
 LOCALSTACK_VENV := .devstack/localstack-venv
+AZURITE := .devstack/azurite
 UV_VENV := .devstack/uv-venv
 BENCH_VENV := .devstack/bench-venv
 MODELS_VENV := .devstack/models-venv
@@ -43,10 +44,10 @@ demo-rekey: $(DEMO) localstack-venv ## retire a master key that 500 histories ne
 	@$(VENV)/bin/envelope-codec demo-rekey $(if $(PICTURES),--save docs/pictures) $(ARGS)
 	@$(if $(PICTURES),$(RUN) -m tools.pictures.draw)
 
-test: $(DEV) localstack-venv typescript ## run the tests, real servers included; ARGS="-k NAME" for some, JOBS=2 for two files at a time
+test: $(DEV) localstack-venv azurite typescript ## run the tests, real servers included; ARGS="-k NAME" for some, JOBS=2 for two files at a time
 	$(RUN) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
-nightly: $(DEV) localstack-venv typescript ## run the tests that take long and show little more, which `make test` leaves out
+nightly: $(DEV) localstack-venv azurite typescript ## run the tests that take long and show little more, which `make test` leaves out
 	$(RUN) -m pytest -n $(JOBS) --dist loadfile -m nightly $(ARGS)
 	@$(if $(ARGS),,$(MAKE) --no-print-directory models)
 
@@ -58,7 +59,7 @@ edges := aws provider providers server cli testing
 quick: $(DEV) ## run fast unit tests of the wire format, keys, temporal and storage; before a commit: make lint types quick
 	$(RUN) -m pytest tests/unit $(edges:%=--ignore=tests/unit/%) -m 'not slow' -q -n 2 --dist loadfile $(ARGS)
 
-coverage: $(DEV) localstack-venv typescript ## run the same, and hold the branches they took to their floors; .coverage/html shows them
+coverage: $(DEV) localstack-venv azurite typescript ## run the same, and hold the branches they took to their floors; .coverage/html shows them
 	$(coverage) run -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 	$(coverage_report)
 	$(RUN) -m tools.coverage_floors .coverage/report.json
@@ -71,7 +72,7 @@ coverage-rooms: $(DEV) ## the same for the rooms that have a floor of their own,
 pythons: ## run the unit tests on every Python from 3.10 on that is on PATH or was made by pyenv
 	$(need_python); $(PYTHON) tools/pythons.py $(ARGS)
 
-servers: $(DEV) localstack-venv ## install every server for trials; python localstack/devstack.py up starts them
+servers: $(DEV) localstack-venv azurite ## install every server for trials; python localstack/devstack.py up starts them
 
 lint: $(DEV) ## check rules and format with ruff
 	$(RUN) -m ruff check .
@@ -144,6 +145,20 @@ no-typescript:
 $(node_modules): $(TYPESCRIPT)/package-lock.json
 	@echo 'Installing the packages of $(TYPESCRIPT) (300 MB) …'
 	@cd $(TYPESCRIPT) && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+azurite_installed := $(AZURITE)/node_modules/.package-lock.json
+azurite: $(if $(has_node),$(azurite_installed),no-azurite) ## install Azurite, which the tests of Azure Blob Storage need, with npm
+
+no-azurite:
+	@echo 'No Azurite: it needs Node 20 or later, with npm. Tests of Azure Blob Storage are skipped without it.' >&2
+	@[ "$${ENVELOPE_REQUIRE_SERVERS:-}" != 1 ]
+
+# npm itself writes this file last. It installs from the lock file alone, which has the hash of each package.
+$(azurite_installed): localstack/azurite/package-lock.json
+	@echo 'Installing Azurite in $(AZURITE) (190 MB) …'
+	@mkdir -p $(AZURITE) && cp localstack/azurite/package.json localstack/azurite/package-lock.json localstack/azurite/.npmrc $(AZURITE)
+	@cd $(AZURITE) && npm ci --loglevel=error
 	@touch $@
 
 coverage = mkdir -p .coverage && $(RUN) -m coverage erase && $(RUN) -m coverage

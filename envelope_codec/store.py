@@ -19,6 +19,8 @@ from envelope_codec.errors import ConfigurationError, InvalidCiphertext, StoreRe
 ENTRY_POINT_GROUP = "envelope_codec.stores"
 
 _EXTRAS = {
+    "azblob": "storage-azblob",
+    "gs": "storage-gcs",
     "s3": "storage-s3",
     "postgresql": "storage-sql",
     "sqlite": "storage-sql",

@@ -26,6 +26,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from blobstores import AzuriteServer, GcsServer
 from datastores import DynamoDbServer, MariaDbServer, MongoServer, PostgresServer, ValkeyServer
 from localserver import Server, ServerFailed, ServerMissing
 from provisions import KEY, STORAGE, made_on
@@ -34,8 +35,10 @@ from servers import AzureKeyVaultServer, GcpKmsServer, LocalStack, OpenBao, Temp
 __all__ = [
     "SERVERS",
     "AzureKeyVaultServer",
+    "AzuriteServer",
     "DynamoDbServer",
     "GcpKmsServer",
+    "GcsServer",
     "LocalStack",
     "MariaDbServer",
     "MongoServer",
@@ -60,6 +63,8 @@ SERVERS: Mapping[str, type[Server]] = {
     "valkey": ValkeyServer,
     "postgresql": PostgresServer,
     "mongodb": MongoServer,
+    "gcs": GcsServer,
+    "azurite": AzuriteServer,
 }
 """By the names that `up` takes. MariaDB is not among them: no package for pip brings it."""
 

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 
+from blobstores import AzuriteServer, GcsServer
 from datastores import MongoServer, PostgresServer, ValkeyServer
 from localserver import LOOPBACK, Server, ServerFailed
 from servers import AzureKeyVaultServer, GcpKmsServer, LocalStack, OpenBao
@@ -81,6 +82,23 @@ def valkey(server: ValkeyServer) -> Mapping[str, str]:
     return {STORAGE: server.url}
 
 
+def gcs(server: GcsServer) -> Mapping[str, str]:
+    """Make a bucket."""
+    _asked(server, "POST", "/storage/v1/b?project=-", json.dumps({"name": NAME}), {"Content-Type": "application/json"})
+    return {STORAGE: f"gs://{NAME}/payloads?endpoint={server.endpoint}"}
+
+
+def azurite(server: AzuriteServer) -> Mapping[str, str]:
+    """Make a container, where Azure's own client is installed."""
+    from azure.core.credentials import AzureNamedKeyCredential
+    from azure.storage.blob import ContainerClient
+
+    credential = AzureNamedKeyCredential(server.account, server.key)
+    with ContainerClient(f"{server.endpoint}/{server.account}", NAME, credential=credential) as container:
+        container.create_container()
+    return {STORAGE: f"azblob://{server.account}/{NAME}/payloads?endpoint={server.endpoint}"}
+
+
 def mongodb(server: MongoServer) -> Mapping[str, str]:
     """Needs nothing made: collections come with their first document."""
     return {STORAGE: server.url}
@@ -94,7 +112,9 @@ def _amazon(service: str, operation: str = "") -> Mapping[str, str]:
     return headers
 
 
-def _asked(server: OpenBao | LocalStack, method: str, path: str, body: str, headers: Mapping[str, str]) -> bytes:
+def _asked(
+    server: OpenBao | LocalStack | GcsServer, method: str, path: str, body: str, headers: Mapping[str, str]
+) -> bytes:
     port = int((server.summary).rpartition(":")[2])
     with contextlib.closing(http.client.HTTPConnection(LOOPBACK, port, timeout=30)) as connection:
         connection.request(method, path, body, dict(headers))
@@ -115,6 +135,8 @@ def made_on(name: str, server: Server) -> Mapping[str, str]:
         "postgresql": postgresql,
         "valkey": valkey,
         "mongodb": mongodb,
+        "gcs": gcs,
+        "azurite": azurite,
     }
     maker = makers.get(name)
     return {} if maker is None else maker(server)  # type: ignore[operator]

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, TypeVar
 import pytest
 from devstack import (
     AzureKeyVaultServer,
+    AzuriteServer,
     GcpKmsServer,
+    GcsServer,
     LocalStack,
     MongoServer,
     OpenBao,
@@ -164,6 +166,18 @@ def postgres() -> Iterator[PostgresServer]:
 @pytest.fixture(scope="session")
 def mongo() -> Iterator[MongoServer]:
     with _run_server(MongoServer()) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def gcs_server() -> Iterator[GcsServer]:
+    with _run_server(GcsServer()) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def azurite() -> Iterator[AzuriteServer]:
+    with _run_server(AzuriteServer()) as server:
         yield server
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from envelope_codec.aws.meanings import CREDENTIALS, LOG_IN
+from envelope_codec.cli import bucket_hints
 from envelope_codec.errors import EnvelopeError, StoreRefused, StoreUnavailable
 
 _NETWORK = "check that it runs, host and port in its URL, and the network from here to it: DNS, firewall, TLS"
@@ -164,6 +165,8 @@ _FILE = {
 }
 
 STORE_HINTS: Mapping[str, Mapping[str, str]] = {
+    "azblob": bucket_hints.AZURE,
+    "gs": bucket_hints.GCS,
     "s3": _S3,
     **dict.fromkeys(("postgresql", "sqlite", "mysql", "mariadb"), _SQL),
     **dict.fromkeys(("redis", "rediss"), _REDIS),
@@ -174,12 +177,20 @@ STORE_HINTS: Mapping[str, Mapping[str, str]] = {
 
 _PERMISSIONS = {
     # for storing and reading, and for reading only
+    "azblob": bucket_hints.AZURE_PERMISSIONS,
+    "gs": bucket_hints.GCS_PERMISSIONS,
     "s3": ("s3:PutObject and s3:GetObject", "s3:GetObject"),
     **dict.fromkeys(("postgresql", "sqlite", "mysql", "mariadb"), ("SELECT and INSERT", "SELECT")),
     **dict.fromkeys(("redis", "rediss"), ("SET, SETRANGE, GETRANGE and GET", "GETRANGE and GET")),
     "mongodb": ("find and insert", "find"),
     "file": ("read and write", "read"),
 }
+
+TO_READ_AND_LIST = {
+    "gs": ("storage.objects.get", "storage.objects.list"),
+    "s3": ("s3:GetObject", "s3:ListBucket"),
+}
+"""The permissions to read and to list, where a store hides a missing payload from those who may not list."""
 
 _BY_KIND: tuple[tuple[type[EnvelopeError], str], ...] = (
     (StoreUnavailable, _NETWORK),

@@ -79,7 +79,7 @@ async def locked(url: str) -> AsyncIterator[None]:
     "kind",
     [
         pytest.param(kind, marks=() if kind in IN_EVERY_RUN else (pytest.mark.nightly,))
-        for kind in (*DURABLE, "s3", "sqlite")
+        for kind in (*DURABLE, "azblob", "s3", "sqlite")
     ],
 )
 async def test_no_workflow_of_many_fails_while_the_store_is_away(
@@ -96,7 +96,10 @@ async def test_no_workflow_of_many_fails_while_the_store_is_away(
     with run_server(SERVED[kind][0]()) if kind in DURABLE else nullcontext() as server:
         harness: Any = SERVED[kind][1](server) if kind in DURABLE else stores[kind]
         url = await harness.place()
-        outage = killed(harness.server) if kind in DURABLE else paused(harness.server) if kind == "s3" else locked(url)
+        if kind in DURABLE:
+            outage = killed(harness.server)
+        else:
+            outage = locked(url) if kind == "sqlite" else paused(harness.server)
         watch = Watch()
         client, _ = await connect(
             kms, storage=url + BRIEF.get(kind, ""), storage_threshold=0, observer=watch, timeout=150

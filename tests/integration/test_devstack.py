@@ -22,7 +22,9 @@ import pytest
 from bson import encode
 from devstack import (
     AzureKeyVaultServer,
+    AzuriteServer,
     GcpKmsServer,
+    GcsServer,
     LocalStack,
     MongoServer,
     OpenBao,
@@ -49,6 +51,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 DEVSTACK = Path(__file__).resolve().parents[2] / "localstack" / "devstack.py"
 FIXTURES = ["temporal_server", "openbao", "localstack", "gcp_kms_server", "azure_vault", "valkey", "postgres", "mongo"]
+FIXTURES += ["gcs_server", "azurite"]
 
 HTTP_REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 HTTP2_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000040000000000")  # and empty SETTINGS
@@ -70,6 +73,8 @@ REQUESTS: dict[type[Server], tuple[str, bytes]] = {
     AzureKeyVaultServer: ("https", _client_hello()),
     OpenBao: ("http", HTTP_REQUEST),
     LocalStack: ("http", HTTP_REQUEST),
+    AzuriteServer: ("http", HTTP_REQUEST),
+    GcsServer: ("http", HTTP_REQUEST),
     ValkeyServer: ("redis", b"PING\r\n"),
     PostgresServer: ("postgresql", bytes.fromhex("0000000804d2162f")),  # whether it does TLS
     MongoServer: ("mongodb", struct.pack("<iiiiIB", 21 + len(MONGO_HELLO), 1, 0, 2013, 0, 0) + MONGO_HELLO),

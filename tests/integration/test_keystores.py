@@ -38,7 +38,7 @@ def credentials() -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("kind", DURABLE)
+@pytest.mark.parametrize("kind", [kind for kind in DURABLE if kind in KINDS])
 async def test_a_keystore_whose_server_was_killed_is_as_it_was_once_it_is_back(
     kind: str, run_server: RunServer
 ) -> None:

@@ -49,5 +49,13 @@ class TestMongoDb(StoreConformance):
     harness_class = of_kind("mongodb")
 
 
+class TestAzureBlobs(StoreConformance):
+    harness_class = of_kind("azblob")
+
+
+class TestGcs(StoreConformance):
+    harness_class = of_kind("gs")
+
+
 class TestS3(StoreConformance):
     harness_class = of_kind("s3")

@@ -42,6 +42,7 @@ from envelope_codec.temporal.codec import EnvelopeCodec
 from envelope_codec.testing import FakeKms
 from tests.support.harness_stores import (
     DURABLE,
+    IN_EVERY_RUN,
     KINDS,
     NEEDLES,
     S3,
@@ -73,7 +74,7 @@ def credentials() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=IN_EVERY_RUN)
 def harness(request: pytest.FixtureRequest, stores: Stores) -> Harness:
     return stores[request.param]
 

@@ -160,7 +160,7 @@ SERVED_BY: dict[str, type[Any]] = {
     "mongodb": Mongo,
     "s3": S3,
 }
-KINDS = ["file", "sqlite", "dynamodb", *SERVED]
+KINDS = ["file", "sqlite", "dynamodb", *(kind for kind in SERVED if kind in SERVED_BY)]
 
 
 class Keystores(harness_stores.Stores):

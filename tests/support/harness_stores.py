@@ -8,13 +8,26 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import boto3
 import pytest
 import redis
-from devstack import LocalStack, MariaDbServer, MongoServer, PostgresServer, Server, ValkeyServer
+from azure.core.credentials import AzureNamedKeyCredential
+from azure.storage.blob import ContainerClient
+from devstack import (
+    AzuriteServer,
+    GcsServer,
+    LocalStack,
+    MariaDbServer,
+    MongoServer,
+    PostgresServer,
+    Server,
+    ValkeyServer,
+)
+from google.auth.credentials import AnonymousCredentials
+from google.cloud.storage import Client
 from localserver import find_program
 from pymongo import MongoClient
 from sqlalchemy import text
@@ -421,7 +434,90 @@ class S3:
         return unquote(urlsplit(url).path).strip("/") + "/"
 
 
+class Gcs:
+    name = "gs"
+    secrets = NEEDLES
+    says: ClassVar = {"missing": "the bucket does not exist", "no name": "its name, or the prefix, is not valid"}
+
+    def __init__(self, server: GcsServer) -> None:
+        self.server = server
+        self._bucket = f"payloads_{uuid.uuid4().hex}"
+        self._client = Client(
+            project="-",
+            credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call,unused-ignore]
+            client_options={"api_endpoint": server.endpoint},
+        )
+        self._client.create_bucket(self._bucket)
+
+    async def place(self) -> str:
+        return f"gs://{self._bucket}/{quote(f'päy loads/{uuid.uuid4().hex}')}?endpoint={self.server.endpoint}"
+
+    async def overwrite(self, url: str, id: str, data: bytes) -> None:
+        self._put(self._prefix(url) + id, data)
+
+    async def put_other(self, url: str) -> None:
+        for name in (OTHER, f"deeper/{'a' * 32}", "b" * 33):
+            self._put(self._prefix(url) + name, b"x")
+        self._put("c" * 32, b"x")
+
+    async def refusing(self) -> dict[str, str]:
+        options = f"endpoint={self.server.endpoint}"
+        return {"missing": f"gs://astray-{uuid.uuid4().hex}?{options}", "no name": f"gs://-astray-?{options}"}
+
+    def _put(self, name: str, data: bytes) -> None:
+        self._client.bucket(self._bucket).blob(name).upload_from_string(data)
+
+    @staticmethod
+    def _prefix(url: str) -> str:
+        return unquote(urlsplit(url).path).strip("/") + "/"
+
+
+class Azure:
+    name = "azblob"
+    secrets = NEEDLES
+    says: ClassVar = {
+        "missing": "the container does not exist",
+        "no name": "the name of the container or the prefix is not valid",
+    }
+
+    def __init__(self, server: AzuriteServer) -> None:
+        self.server = server
+        self._container = f"payloads-{uuid.uuid4().hex}"
+        with self.client() as client:
+            client.create_container()
+
+    async def place(self) -> str:
+        return self.url(f"{self._container}/{quote(f'päy loads/{uuid.uuid4().hex}')}")
+
+    def url(self, path: str, account: str = AzuriteServer.account) -> str:
+        """The URL of a container and prefix on this server."""
+        return f"azblob://{account}/{path}?endpoint={self.server.endpoint}"
+
+    async def overwrite(self, url: str, id: str, data: bytes) -> None:
+        with self.client() as client:
+            client.upload_blob(self._prefix(url) + id, data, overwrite=True)
+
+    async def put_other(self, url: str) -> None:
+        for name in (OTHER, f"deeper/{'a' * 32}", "b" * 33):
+            await self.overwrite(url, name, b"x")
+        with self.client() as client:
+            client.upload_blob("c" * 32, b"x", overwrite=True)
+
+    async def refusing(self) -> dict[str, str]:
+        return {"missing": self.url(f"astray-{uuid.uuid4().hex}"), "no name": self.url("Astray_--x")}
+
+    def client(self) -> ContainerClient:
+        credential = AzureNamedKeyCredential(self.server.account, self.server.key)
+        return ContainerClient(f"{self.server.endpoint}/{self.server.account}", self._container, credential=credential)
+
+    @staticmethod
+    def _prefix(url: str) -> str:
+        return unquote(urlsplit(url).path).strip("/").partition("/")[2] + "/"
+
+
 SERVED: dict[str, tuple[type[Server], type[Any]]] = {
+    "azblob": (AzuriteServer, Azure),
+    "gs": (GcsServer, Gcs),
     "mongodb": (MongoServer, Mongo),
     "postgresql": (PostgresServer, Postgres),
     "redis": (ValkeyServer, Valkey),
@@ -432,9 +528,20 @@ if find_program("mariadbd"):  # which no package for pip brings
 KINDS = ["file", "sqlite", *SERVED]
 TOGETHER: dict[str, type[Any]] = {"redis+cluster": ValkeyCluster, "redis+sentinel": ValkeyService}
 """Groups of servers, for the conformance suites: whatever else is tested of Redis is tested of one server."""
-DURABLE = [kind for kind in SERVED if kind != "s3"]
+OBJECT_STORES = ("azblob", "gs")
+"""They are much alike. Where a test takes long, S3 stands for them."""
+IN_EVERY_RUN = [pytest.param(kind, marks=[pytest.mark.nightly] if kind in OBJECT_STORES else []) for kind in KINDS]
+"""`KINDS` as parameters."""
+DURABLE = [kind for kind in SERVED if kind not in ("azblob", "s3")]
 """Whose servers keep what they have when they are killed."""
-_FIXTURES = {"mongodb": "mongo", "postgresql": "postgres", "redis": "valkey", "s3": "localstack"}
+_FIXTURES = {
+    "azblob": "azurite",
+    "gs": "gcs_server",
+    "mongodb": "mongo",
+    "postgresql": "postgres",
+    "redis": "valkey",
+    "s3": "localstack",
+}
 
 
 class Stores:
@@ -484,7 +591,7 @@ def of_kind(kind: str) -> Callable[[Stores], Harness]:
 
 @contextmanager
 def aws_environment() -> Iterator[None]:
-    """LocalStack takes any credentials; those that the developer is logged in with are never used."""
+    """LocalStack takes any credentials, Azurite the key of its account; the developer's own are never used."""
     with pytest.MonkeyPatch.context() as environment:
         for name in [name for name in os.environ if name.startswith("AWS_")]:
             environment.delenv(name)
@@ -492,6 +599,8 @@ def aws_environment() -> Iterator[None]:
         environment.setenv("AWS_SECRET_ACCESS_KEY", "test")
         environment.setenv("AWS_CONFIG_FILE", os.devnull)
         environment.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+        environment.setenv("AZURE_STORAGE_ACCOUNT", AzuriteServer.account)
+        environment.setenv("AZURE_STORAGE_KEY", AzuriteServer.key)
         yield
 
 

@@ -17,8 +17,11 @@ ROOT = Path(envelope_codec.__file__).parent
 APART = (
     *("aws/", "datastore/aws_client.py", "datastore/s3_", "datastore/dynamodb_", "keystores/s3.py"),
     *("keystores/dynamodb.py", "storage/s3.py", "cli/store_hint.py", "cli/demo/servers.py"),
+    *("datastore/azblob_", "datastore/gcs_", "storage/azblob.py", "storage/gcs.py", "cli/bucket_hints.py"),
 )
-"""What stands on AWS: its client, and stores and keystores there. And the demo, which starts servers that are local."""
+"""What stands on one cloud: its client, and stores and keystores there. And the demo, which starts servers that are
+local.
+"""
 
 KEY_FILES = ("cli/keygen.py", "kms.py")
 """They may name the provider of key files: one makes key files, the other tells what a bare path may have meant."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from envelope_codec.cli.doctor.finding import Code, Finding, advice, problem
 from envelope_codec.cli.doctor.stores import StoreProbe
-from envelope_codec.cli.store_hint import store_hint
+from envelope_codec.cli.store_hint import TO_READ_AND_LIST, store_hint
 from envelope_codec.cli.stores import proves_nothing
 from envelope_codec.errors import EnvelopeError, StoreRefused, StoreUnavailable
 
@@ -49,11 +49,12 @@ def _twice(probes: Sequence[StoreProbe]) -> Iterator[Finding]:
 
 def _failure_finding(probe: StoreProbe, error: EnvelopeError, words: str) -> Finding:
     if proves_nothing(error, writes=probe.writes):
+        reading, listing = TO_READ_AND_LIST[probe.url.scheme]
         return advice(
             Code.reading_unproved,
             probe.name,
-            "these credentials may not list the bucket, and then S3 does not tell whether they may read",
-            "allow s3:ListBucket for the prefix, to have it proved; or make sure that they have s3:GetObject",
+            "these credentials may not list the bucket, and then the service does not tell whether they may read",
+            f"allow {listing} for the prefix, to have it proved; or make sure that they have {reading}",
             words,
         )
     refused, unavailable = isinstance(error, StoreRefused), isinstance(error, StoreUnavailable)

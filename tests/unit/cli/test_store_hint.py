@@ -10,7 +10,16 @@ import pytest
 from envelope_codec import StoreRefused
 from envelope_codec.aws.meanings import CREDENTIALS
 from envelope_codec.cli.store_hint import STORE_HINTS, store_hint
-from envelope_codec.datastore import folder, mongodb_error, redis_error, s3_error, sql_engine, sql_meanings
+from envelope_codec.datastore import (
+    azblob_error,
+    folder,
+    gcs_error,
+    mongodb_error,
+    redis_error,
+    s3_error,
+    sql_engine,
+    sql_meanings,
+)
 from envelope_codec.storage import driver
 
 _KINDS = {"folder": "files"}
@@ -35,10 +44,14 @@ def reasons() -> dict[str, set[str]]:
     found["s3"] |= {f"the bucket refused: {one}" for one in advised}
     found["s3"] |= {s3_error._CREDENTIALS, s3_error._NOT_S3, s3_error._NO_ANSWER}
     found["s3"] |= {one.text for one in CREDENTIALS}
+    found["azblob"] |= {f"the container refused: {one}" for one in azblob_error.REFUSALS} | set(azblob_error.OUTAGES)
+    found["gcs"] |= {f"the bucket refused: {one}" for one in gcs_error.REFUSALS} | set(gcs_error.OUTAGES)
     return found
 
 
 SCHEMES = {
+    "azblob": ["azblob"],
+    "gcs": ["gs"],
     "s3": ["s3"],
     "sql": list(sql_engine._DRIVERS),
     "redis": ["redis", "rediss"],
@@ -69,6 +82,9 @@ def test_there_is_a_hint_for_every_error_of_every_store_and_no_other() -> None:
         ("s3", "S3 did not take the credentials: expired, unknown or wrongly signed", True, "AWS_ACCESS_KEY_ID"),
         ("s3", "no AWS credentials could be had: the token service refused", True, "AWS_WEB_IDENTITY_TOKEN_FILE"),
         ("s3", "the bucket refused: its server does not take the checksums that boto3 sends", True, "endpoint"),
+        ("azblob", "the container refused: permission is missing", False, "containers/blobs/read on the container"),
+        ("gs", "the bucket refused: permission is missing", True, "storage.objects.create and storage.objects.get"),
+        ("gs", "the bucket refused: permission is missing", False, "grant storage.objects.get on the bucket"),
         ("mysql", "permission on the table or the database is missing", True, "grant SELECT and INSERT on the table"),
         ("mysql", "permission on the table or the database is missing", False, "grant SELECT on the table"),
         ("theirs", "whatever", True, "these credentials may use it"),
