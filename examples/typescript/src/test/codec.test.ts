@@ -32,7 +32,7 @@ async function asking<T>(
   options: Partial<RemoteCodecOptions> = {},
 ): Promise<T> {
   return await ScriptedServer.run(answer, async (server) => {
-    const codec = new RemoteCodec({ url: server.url, namespace: 'shop', deadline: 3_000, ...options });
+    const codec = new RemoteCodec({ url: server.url, namespace: 'shop', ...options });
     try {
       return await work(codec, server);
     } finally {

@@ -16,8 +16,8 @@ function toFailure(error: unknown) {
 }
 
 /** What an activity that throws `error` makes Temporal's SDK send: the failure, encoded. */
-async function thrownBy(error: unknown, url: string) {
-  const codec = new RemoteCodec({ url, namespace: 'shop', deadline: 100 });
+async function thrownBy(error: unknown, url: string, deadline = 30_000) {
+  const codec = new RemoteCodec({ url, namespace: 'shop', deadline });
   const { inbound } = activityFailures(codec)(undefined as never);
   const thrown = await inbound!.execute!({ args: [], headers: {} }, () => Promise.reject(error)).catch((what) => what);
   const failure = toFailure(thrown instanceof CancelledFailure ? thrown : ensureApplicationFailure(thrown));
@@ -66,7 +66,7 @@ test('the failure of an activity is sealed once, with its details and causes', a
 
 test('an activity that fails while the codec server is down fails with fixed words', async () => {
   for (const error of [new Error(SECRET), ApplicationFailure.nonRetryable(SECRET), new CancelledFailure(SECRET), DOWN]) {
-    const { failure } = await thrownBy(error, 'http://127.0.0.1:1');
+    const { failure } = await thrownBy(error, 'http://127.0.0.1:1', 100);
     assert.equal(failure.message, WORDS);
     assert.ok(!JSON.stringify(failure).includes(SECRET));
     assert.equal(Boolean(failure.canceledFailureInfo), error instanceof CancelledFailure);
