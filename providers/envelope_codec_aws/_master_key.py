@@ -43,6 +43,9 @@ class AwsKms:
         role: ARN of an IAM role to assume with the credentials found otherwise; refreshed before they expire.
         role_session_name: what CloudTrail calls that session; default ``envelope-codec``.
         external_id: what the role's trust policy may ask for.
+        fips: ask AWS's FIPS endpoints, of the token service too. Not with ``endpoint`` or ``sts_endpoint``. None is as
+            the AWS configuration says.
+        dualstack: ask AWS's endpoints that IPv6 reaches as well; else as ``fips``.
         connect_timeout: seconds, default 2.
         read_timeout: seconds, default 5.
         decrypt_accounts: AWS accounts (12 digits), any of whose keys in the ARN's region opens as well, as far as AWS
@@ -64,6 +67,8 @@ class AwsKms:
         role: str | None = None,
         role_session_name: str | None = None,
         external_id: str | None = None,
+        fips: bool | None = None,
+        dualstack: bool | None = None,
         connect_timeout: float | None = None,
         read_timeout: float | None = None,
         decrypt_accounts: Collection[str] = (),
@@ -75,6 +80,8 @@ class AwsKms:
             role=role,
             role_session_name=role_session_name,
             external_id=external_id,
+            fips=fips,
+            dualstack=dualstack,
             connect_timeout=connect_timeout,
             read_timeout=read_timeout,
         )
