@@ -41,7 +41,7 @@ demo-rekey: $(DEMO) localstack-venv ## retire a master key that 500 histories ne
 	@$(VENV)/bin/envelope-codec demo-rekey $(if $(PICTURES),--save docs/pictures) $(ARGS)
 	@$(if $(PICTURES),$(RUN) -m tools.pictures.draw)
 
-test: $(DEV) localstack-venv ## run all tests, real servers included; ARGS="-k NAME" for some, JOBS=2 for two files at a time
+test: $(DEV) localstack-venv ## run the tests, real servers included; ARGS="-k NAME" for some, JOBS=2 for two files at a time
 	$(RUN) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 nightly: $(DEV) localstack-venv ## run the tests that take long and show little more, which `make test` leaves out
@@ -52,7 +52,7 @@ edges := aws provider providers server cli testing
 quick: $(DEV) ## run fast unit tests of the wire format, keys, temporal and storage; before a commit: make lint types quick
 	$(RUN) -m pytest tests/unit $(edges:%=--ignore=tests/unit/%) -m 'not slow' -q -n 2 --dist loadfile $(ARGS)
 
-coverage: $(DEV) localstack-venv ## run all tests, and hold the branches they took to their floors; .coverage/html shows them
+coverage: $(DEV) localstack-venv ## run the same, and hold the branches they took to their floors; .coverage/html shows them
 	$(coverage) run -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 	$(coverage_report)
 	$(RUN) -m tools.coverage_floors .coverage/report.json

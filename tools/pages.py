@@ -41,6 +41,7 @@ _SERVER = {
     "auth": "list of tables",
     "body_limit": "size",
     "claims": "map of lists",
+    "inline_below": "size",
     "max_body_bytes": "size",
     "max_body_bytes_per_caller": "size",
     "peers": "map of lists",

@@ -18,10 +18,17 @@ class SealingContext(NamedTuple):
         workflow_id: of the workflow that the payload belongs to: of a child, for what its parent gives it; of a
             schedule, the beginning of its workflows' ids. ``""`` where the SDK gives none, as for Nexus, headers,
             completion by task token and standalone activities.
+        endpoint: of Nexus, for the input, the immediate result or the failure of an operation; else ``""``. The
+            result of an operation that a workflow runs is that workflow's, and has none.
+        service: of that operation.
+        operation: its name.
     """
 
     namespace: str
     workflow_id: str = ""
+    endpoint: str = ""
+    service: str = ""
+    operation: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,6 +26,7 @@ from envelope_codec.server.setting import (
     Rate,
     SettingsTable,
     Size,
+    SizeOrZero,
     Url,
     explain,
 )
@@ -86,6 +87,11 @@ class ServerConfig(SettingsTable):
         pattern=r"^[\w.]+:[\w.]+$",
         description="Where references to external storage lead: `module:name` of an `ExternalStorage` or a "
         "`StorageDriver`, or of a function that returns one.",
+    )
+    inline_below: SizeOrZero = Field(
+        2**16,
+        description="Up to which size stored payloads are shown where a client, such as the Web UI, asks to leave "
+        "references alone. For `storage` and `former_storage`, whose claims tell the size. `0` leaves all alone.",
     )
     tls_cert: str | None = Field(
         None, description="File with the server's certificate chain, in PEM. With it, the server speaks https."

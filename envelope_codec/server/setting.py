@@ -66,6 +66,9 @@ def _check_rate(value: str) -> str:
 Size = Annotated[Bytes, Field(ge=1)]
 """A number of bytes, or a text such as ``"16MiB"``."""
 
+SizeOrZero = Annotated[Bytes, Field(ge=0)]
+"""A number of bytes that may be 0, or a text such as ``"64KiB"``."""
+
 Names = Annotated[tuple[str, ...], OneOrMore]
 """A list of texts, or a single text."""
 

@@ -13,6 +13,7 @@ from itertools import islice
 from temporalio.api.common.v1 import Payload
 from temporalio.converter import (
     ActivitySerializationContext,
+    NexusSerializationContext,
     PayloadCodec,
     SerializationContext,
     WithSerializationContext,
@@ -131,9 +132,9 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
         variant = self._variants.get(place) or self._add_variant(*place)
         if variant._inner is not self._inner:
             variant = variant._with_inner(self._inner)
-        if self._resolves and isinstance(context, _NAMING_CONTEXTS):
+        if self._resolves and (sealing := _sealing_context(context, variant._namespace)) is not None:
             variant = copy.copy(variant)
-            variant._context = SealingContext(variant._namespace, context.workflow_id or "")
+            variant._context = sealing
         return variant if self._legacy is None else variant._with_legacy(self._legacy.with_context(context))
 
     @property
@@ -397,6 +398,15 @@ def _named_namespace(context: SerializationContext) -> str | None:
     if not isinstance(context, _NAMING_CONTEXTS) or context.namespace == _REPLAYER_NAMESPACE:
         return None
     return context.namespace or None
+
+
+def _sealing_context(context: SerializationContext, namespace: str) -> SealingContext | None:
+    """Return what a resolver is told of a payload that is sealed in ``context``. None where it names nothing."""
+    if isinstance(context, _NAMING_CONTEXTS):
+        return SealingContext(namespace, context.workflow_id or "")
+    if isinstance(context, NexusSerializationContext):
+        return SealingContext(namespace, "", context.endpoint, context.service, context.operation)
+    return None
 
 
 def is_envelope(payload: Payload) -> bool:

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from nexusrpc.handler import StartOperationResultSync
-from temporalio import activity
+from temporalio import activity, nexus
 from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
 from temporalio.worker import (
@@ -58,9 +58,13 @@ class Prewarm(Interceptor):
         """Put the wait for a key before each start of a Nexus operation."""
         return _PrewarmNexusOperation(next, self)
 
-    async def prepare(self, workflow_id: str | None = None) -> None:
-        """Return when there is a key to seal with. Raises what `Keyring.prewarm` raises."""
-        scope = self.keyring.find_scope(SealingContext(self._namespace, workflow_id or ""))
+    async def prepare(self, *names: str) -> None:
+        """Return when there is a key to seal with. Raises what `Keyring.prewarm` raises.
+
+        Args:
+            names: what `SealingContext` has beside the namespace, in the same order.
+        """
+        scope = self.keyring.find_scope(SealingContext(self._namespace, *names))
         await self.keyring.prewarm(scope, timeout=self.keyring.limits.timeout)
 
 
@@ -96,7 +100,7 @@ class _PrewarmActivity(ActivityInboundInterceptor):
     async def _prepare(self) -> None:
         info = activity.info()
         self._prewarm.client.check_in_activity()
-        await self._prewarm.prepare(info.workflow_id)
+        await self._prewarm.prepare(info.workflow_id or "")
         # Temporal does not wait: it has begun another attempt, which may be running.
         limits = [limit.total_seconds() for limit in (info.start_to_close_timeout, info.heartbeat_timeout) if limit]
         task = asyncio.current_task()
@@ -137,7 +141,7 @@ class _PrewarmNexusOperation(NexusOperationInboundInterceptor):
         """Wait for a key, then start the operation. A ready-made result loses the SDK's mark, so that it is sealed."""
         try:
             self._prewarm.client.check_in_nexus_operation()
-            await self._prewarm.prepare()
+            await self._prewarm.prepare(*self._names(input))
             running = [super().execute_nexus_operation_start(input)]
         finally:
             del input  # an error, the user's too, keeps this frame
@@ -145,6 +149,12 @@ class _PrewarmNexusOperation(NexusOperationInboundInterceptor):
             return _unmark_result(await running.pop())
         finally:
             patience.begin()
+
+    def _names(self, input: ExecuteNexusOperationStartInput) -> tuple[str, ...]:
+        """Return what only a resolver asks for: the names in the context in which the result will be sealed."""
+        if not self._prewarm.keyring.resolves:
+            return ()
+        return "", nexus.info().endpoint, input.ctx.service, input.ctx.operation
 
     async def execute_nexus_operation_cancel(self, input: ExecuteNexusOperationCancelInput) -> None:
         """Check the client, then cancel the operation. There is no result to seal."""

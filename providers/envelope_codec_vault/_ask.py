@@ -24,11 +24,12 @@ class _BadToken(Exception):
     """Vault does not know the session's token (any more)."""
 
 
-def ask(sessions: Sessions, operation: str, path: str, question: Question) -> Any:
+def ask(sessions: Sessions, namespace: str, operation: str, path: str, question: Question) -> Any:
     """Ask Vault, and give its reply as hvac does. With a bad token there is one new login and one more try.
 
     Args:
         sessions: where a token comes from.
+        namespace: of the key.
         operation: `WRAP` or `UNWRAP`.
         path: what the question is for, as policies name it.
         question: the request.
@@ -38,32 +39,36 @@ def ask(sessions: Sessions, operation: str, path: str, question: Question) -> An
     """
     session = sessions.current()
     try:
-        return _answer(session, operation, path, question)
+        return _answer(session, namespace, operation, path, question)
     except _BadToken:
         pass
     session = sessions.replacement(session)
     try:
-        return _answer(session, operation, path, question)
+        return _answer(session, namespace, operation, path, question)
     except _BadToken:
         # Just logged in, so no reason to do it again: a token may need a moment to reach the node that we ask.
         raise Failed(hints.CREDENTIALS) from None
 
 
-def _answer(session: Session, operation: str, path: str, question: Question) -> Any:
+def _answer(session: Session, namespace: str, operation: str, path: str, question: Question) -> Any:
+    client = session.client_in(namespace)
     try:
-        return question(session.client)
+        return question(client)
     except sdk.Forbidden as error:
         _log.warning("Vault refused to %s: %s", operation, ERRORS.describe(error))
         vault_refused = is_from_vault(error)
     except Exception as error:
         _log.warning("Vault failed to %s: %s", operation, ERRORS.describe(error))
-        raise Failed(ERRORS.look_up(error, operation)) from None
+        meaning = ERRORS.look_up(error, operation)
+        if meaning is hints.CREDENTIALS:
+            raise _BadToken from None
+        raise Failed(meaning) from None
     if not vault_refused:
         raise Failed(meanings.NO_ANSWER)
     token = _look_up(session, operation)
     if token is None:
         raise _BadToken
-    raise Failed(_denial(session, path, token))
+    raise Failed(_denial(client, path, token))
 
 
 def _look_up(session: Session, operation: str) -> Mapping[str, Any] | None:
@@ -86,24 +91,24 @@ def _look_up(session: Session, operation: str) -> Mapping[str, Any] | None:
     return data if isinstance(data, dict) else {}
 
 
-def _denial(session: Session, path: str, token: Mapping[str, Any]) -> Meaning:
+def _denial(client: hvac.Client, path: str, token: Mapping[str, Any]) -> Meaning:
     """Find out why a good token was refused. Nobody must be told to change a policy that is right."""
     own = token.get("namespace_path")
-    here = f"{(session.client.adapter.namespace or '').strip('/')}/".lstrip("/")
+    here = f"{(client.adapter.namespace or '').strip('/')}/".lstrip("/")
     if isinstance(own, str) and not here.startswith(own.lstrip("/")):
         return hints.OTHER_NAMESPACE
-    if own in (None, "", here) and _is_allowed(session, path):
+    if own in (None, "", here) and _is_allowed(client, path):
         return hints.POLICY_ALLOWS
     return hints.NOT_PERMITTED
 
 
-def _is_allowed(session: Session, path: str) -> bool:
+def _is_allowed(client: hvac.Client, path: str) -> bool:
     """Whether the token's policies name ``path``; False if that is not to be known.
 
     https://developer.hashicorp.com/vault/api-docs/system/capabilities-self
     """
     try:
-        reply: Any = session.client.sys.get_capabilities([path])
+        reply: Any = client.sys.get_capabilities([path])
     except Exception as error:
         _log.debug("Vault did not tell what our token may do: %s", ERRORS.describe(error))
         return False

@@ -7,13 +7,10 @@ from urllib.parse import urljoin, urlsplit
 
 import hvac
 import requests
-from requests.adapters import HTTPAdapter
 
+from envelope_codec_vault._adapter import NamedAdapter, PlainAdapter, SocketAdapter
 from envelope_codec_vault._endpoint import Endpoint
 from envelope_codec_vault._errors import RedirectRefused
-
-POOL_SIZE = 32
-"""Connections kept open, at most: more than the keyring has threads."""
 
 # Each hop costs up to a read time-out, and Vault needs one.
 _MAX_REDIRECTS = 2
@@ -30,15 +27,16 @@ class Connection:
         self._session.cert = endpoint.certificate
         self._session.max_redirects = _MAX_REDIRECTS
         self._session.hooks["response"].append(refuse_other_origin)
-        # The keyring retries, with back-off and a deadline.
-        adapter = HTTPAdapter(pool_connections=1, pool_maxsize=POOL_SIZE, max_retries=0)
-        self._session.mount("https://", adapter)
-        self._session.mount("http://", adapter)
+        name, path = endpoint.tls_server_name, endpoint.socket
+        self._session.mount("https://", NamedAdapter(name) if name else PlainAdapter())
+        self._session.mount("http://", SocketAdapter(path) if path else PlainAdapter())
+        # A proxy or a netrc of the environment has no business on a socket.
+        self._session.trust_env = not path
 
     def client(self, token: str) -> hvac.Client:
-        """Make a client with this token. An empty one keeps hvac from looking for a token itself."""
+        """Make a client with this token. An empty one is not sent, and keeps hvac from looking for a token itself."""
         return hvac.Client(
-            url=self._endpoint.address,
+            url=self._endpoint.url,
             token=token,
             namespace=self._endpoint.namespace or None,
             timeout=(self._endpoint.connect_timeout, self._endpoint.read_timeout),  # type: ignore[arg-type]

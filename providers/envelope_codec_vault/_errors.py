@@ -19,6 +19,7 @@ from hvac import exceptions as sdk
 
 from envelope_codec.provider import ErrorTable, Meaning, Row, meanings, quote
 from envelope_codec_vault import _hints as hints
+from envelope_codec_vault._adapter import SocketForbidden, SocketMissing
 
 WRAP = "wrap"
 UNWRAP = "unwrap"
@@ -113,6 +114,8 @@ ERRORS = ErrorTable(
         # The others say nothing: 401 is a gateway's, 412 asks to wait for replication, 403 is for the caller.
         Row(sdk.VaultError, meanings.NO_ANSWER, _describe),
         Row(RedirectRefused, hints.REDIRECT, quote),
+        Row(SocketMissing, hints.SOCKET_MISSING),
+        Row(SocketForbidden, hints.SOCKET_FORBIDDEN),
         Row(requests.Timeout, meanings.TIMED_OUT, quote),
         Row(requests.exceptions.SSLError, hints.NO_TLS, quote),
         Row(requests.ConnectionError, hints.UNREACHABLE, quote),

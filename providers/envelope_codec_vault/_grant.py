@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 
+from hvac import exceptions as sdk
+
 from envelope_codec.errors import KmsUnavailable
 from envelope_codec.provider import Failed, meanings
 from envelope_codec_vault._connection import Connection
 from envelope_codec_vault._errors import ERRORS, WRAP
-from envelope_codec_vault._hints import LOGIN_FAILED
+from envelope_codec_vault._hints import LOGIN_FAILED, LOGIN_NAMESPACE
 from envelope_codec_vault._login import Grant, Login
 from envelope_codec_vault._refusal import Refusals, find_refusal
 from envelope_codec_vault._session import say_span
@@ -35,7 +37,7 @@ def ask_for_grant(login: Login, connection: Connection, refusals: Refusals, now:
     try:
         grant = login.grant(connection.client(""), credential)
     except Failed as failed:
-        _log.warning("Vault login failed: the reply holds no token that can be sent: %s", failed)
+        _log.warning("Vault login failed: %s", failed)
         raise
     except Exception as error:
         refusal = find_refusal(error, login.pace)
@@ -47,7 +49,8 @@ def ask_for_grant(login: Login, connection: Connection, refusals: Refusals, now:
             )
             raise Failed(refusal) from None
         _log.warning("Vault login failed: %s", ERRORS.describe(error))
-        meaning = ERRORS.look_up(error, WRAP)
+        is_elsewhere = isinstance(error, sdk.InvalidPath) and "namespace not found" in (error.errors or ())
+        meaning = LOGIN_NAMESPACE if is_elsewhere else ERRORS.look_up(error, WRAP)
     else:
         refusals.clear()
         return grant

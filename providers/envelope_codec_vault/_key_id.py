@@ -77,3 +77,11 @@ def check_path(setting: str, path: object) -> None:
                 f"Vault {setting} {path!r} must be segments of printable ASCII without spaces, with one '/' between "
                 "them; '.' and '..' are no segments"
             )
+
+
+def login_namespace(given: str | None, namespace: str) -> str:
+    """Choose the namespace of a login: the given one, where ``root`` is the root namespace, else the key's."""
+    if given is None:
+        return namespace
+    check_path("auth_namespace", given)
+    return "" if given == "root" else given

@@ -1,16 +1,17 @@
-"""The ways to come by a Vault token: given, from a file, by AppRole, or by a Kubernetes service account."""
+"""The ways to come by a Vault token: given, from a file, by AppRole, JWT, Kubernetes or client certificate."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import hvac
 
-from envelope_codec.provider import Failed
-from envelope_codec_vault._hints import LOGIN_FAILED
+from envelope_codec.provider import Failed, Meaning
+from envelope_codec_vault._hints import CREDENTIALS, LOGIN_FAILED, UNREADABLE
 from envelope_codec_vault._life import Life, read_life
 from envelope_codec_vault._refusal import APPROLE, UNLOCKED, Pace
 from envelope_codec_vault._secret_file import SecretFile, is_credential
@@ -35,11 +36,13 @@ class Login(Protocol):
     Attributes:
         asks: whether it asks Vault for a new one, and does not just have one.
         pace: how often a refused one is tried again.
+        dead: what it means that Vault does not take the token, and there is no other.
         identity: equal for logins that come by the same token.
     """
 
     asks: bool
     pace: Pace
+    dead: Meaning
 
     @property
     def identity(self) -> tuple[str, ...]: ...
@@ -62,6 +65,7 @@ class GivenToken:
 
     asks = False
     pace = UNLOCKED
+    dead = CREDENTIALS
 
     def __init__(self, token: str) -> None:
         self._token = token
@@ -85,6 +89,7 @@ class TokenFile:
 
     asks = False
     pace = UNLOCKED
+    dead = CREDENTIALS
 
     def __init__(self, file: SecretFile) -> None:
         self._file = file
@@ -115,6 +120,7 @@ class AppRole:
 
     asks = True
     pace = APPROLE
+    dead = CREDENTIALS
 
     def __init__(self, role_id: str, secret_id: Callable[[], str], mount: str, source: str = "") -> None:
         self._role_id = role_id
@@ -131,20 +137,22 @@ class AppRole:
 
     def grant(self, client: hvac.Client, credential: str) -> Grant:
         reply = client.auth.approle.login(self._role_id, credential, use_token=False, mount_point=self._mount)
-        return _granted(reply)
+        return granted(reply)
 
     def changed(self) -> bool:
         return False
 
 
-class Kubernetes:
-    """A login by a service account: https://developer.hashicorp.com/vault/docs/auth/kubernetes
+class JwtFile:
+    """A login by a JWT in a file: https://developer.hashicorp.com/vault/docs/auth/jwt
 
-    The service-account token is read at each login, because Kubernetes replaces it about every hour.
+    The file is read at each login, because whoever issues the JWT replaces it.
     """
 
     asks = True
     pace = UNLOCKED
+    dead = CREDENTIALS
+    kind = "jwt"
 
     def __init__(self, role: str, jwt: SecretFile, mount: str) -> None:
         self._role = role
@@ -153,14 +161,67 @@ class Kubernetes:
 
     @property
     def identity(self) -> tuple[str, ...]:
-        return ("kubernetes", self._mount, self._role, self._jwt.path)
+        return (self.kind, self._mount, self._role, self._jwt.path)
 
     def credential(self) -> str:
         return self._jwt.read()
 
     def grant(self, client: hvac.Client, credential: str) -> Grant:
+        return granted(client.auth.jwt.jwt_login(self._role, credential, use_token=False, path=self._mount))
+
+    def changed(self) -> bool:
+        return False
+
+
+class Kubernetes(JwtFile):
+    """A login by a service account, whose token Kubernetes replaces about every hour.
+
+    https://developer.hashicorp.com/vault/docs/auth/kubernetes
+    """
+
+    kind = "kubernetes"
+
+    def grant(self, client: hvac.Client, credential: str) -> Grant:
         reply = client.auth.kubernetes.login(self._role, credential, use_token=False, mount_point=self._mount)
-        return _granted(reply)
+        return granted(reply)
+
+
+class Certificate:
+    """A login by the client certificate of the TLS connection: https://developer.hashicorp.com/vault/docs/auth/cert
+
+    Args:
+        role: name of the role; empty lets Vault choose.
+        path: file of the certificate, which is replaced by somebody else.
+        mount: of the auth method.
+    """
+
+    asks = True
+    pace = UNLOCKED
+    dead = CREDENTIALS
+
+    def __init__(self, role: str, path: str, mount: str) -> None:
+        self._role = role
+        self._path = Path(path)
+        self._mount = mount
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        return ("cert", self._mount, self._role, str(self._path))
+
+    def credential(self) -> str:
+        try:
+            return hashlib.sha256(self._path.read_bytes()).hexdigest()
+        except OSError:
+            raise Failed(UNREADABLE) from None
+
+    def grant(self, client: hvac.Client, credential: str) -> Grant:
+        # A connection that is open shows the certificate that it was opened with. New ones read the file.
+        client.session.close()
+        # Not `client.auth.cert.login`: it takes no session's certificate, and no path of a CA.
+        reply = client.adapter.login(
+            f"/v1/auth/{self._mount}/login", use_token=False, json={"name": self._role} if self._role else {}
+        )
+        return granted(reply)
 
     def changed(self) -> bool:
         return False
@@ -171,7 +232,7 @@ def digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def _granted(reply: Any) -> Grant:
+def granted(reply: Any) -> Grant:
     """Take the token out of a login's reply: https://developer.hashicorp.com/vault/api-docs/auth/approle#login-with-approle"""
     auth = reply.get("auth") if isinstance(reply, dict) else None
     token = auth.get("client_token") if isinstance(auth, dict) else None

@@ -27,7 +27,7 @@ from envelope_codec_vault._endpoint import choose_endpoint
 from envelope_codec_vault._environment import advise_on, find_ignored_variables, warn_of_ignored
 from envelope_codec_vault._errors import ABSENT_KEY_TYPE, UNWRAP, WRAP
 from envelope_codec_vault._facts import FACTS
-from envelope_codec_vault._key_id import DEFAULT_MOUNT, TransitKey
+from envelope_codec_vault._key_id import DEFAULT_MOUNT, TransitKey, login_namespace
 from envelope_codec_vault._options import check_no_secret
 from envelope_codec_vault._own_sessions import OwnSessions
 from envelope_codec_vault._session import Sessions, hold, say_span
@@ -63,20 +63,28 @@ class VaultTransit:
             redirects; it is never closed or logged in here. It excludes all of the arguments below.
         endpoint: URL of Vault; else VAULT_ADDR. For each variable of Vault's tools here, OpenBao's twin counts where it
             is not set: BAO_ADDR and so on.
-        auth: ``token``, ``token-file``, ``approle`` or ``kubernetes``. By default a token or token_file given here,
-            else VAULT_TOKEN, else ``~/.vault-token``.
+        auth: ``token``, ``token-file``, ``approle``, ``kubernetes``, ``jwt``, ``cert``, ``aws``, ``gcp``, ``azure``, or
+            ``agent``: a Vault Agent or Proxy adds its token, and this process has none. By default a token or
+            token_file given here, else VAULT_TOKEN, else ``~/.vault-token``.
         token: for ``token``; else VAULT_TOKEN.
         token_file: for ``token-file``; read again when it changes, and when Vault takes its token no longer.
         role_id, secret_id, secret_id_file: for ``approle``; the secret id may be in VAULT_SECRET_ID.
-        role, jwt_file: for ``kubernetes``; the file defaults to where Kubernetes mounts the service account's token.
-        auth_mount: where ``approle`` or ``kubernetes`` is mounted, below ``auth/``; in the key's own namespace.
+        role: of the login, for the methods that have roles.
+        jwt_file: for ``jwt`` and ``kubernetes``, where it defaults to where Kubernetes mounts the service account's
+            token; read at each login.
+        auth_mount: where the method is mounted, below ``auth/``.
+        auth_namespace: of the login and its token; else the key's own. ``root`` is the root namespace.
+        aws_server_id: for ``aws``, the header that Vault asks for.
+        gcp_service_account: for ``gcp``, who signs; else the machine's own identity is sent.
+        azure_resource, azure_instance: for ``azure``; what the token is for, and ``none`` to send no machine's names.
+        client_cert, client_key: files, for mutual TLS and ``cert``; else VAULT_CLIENT_CERT and VAULT_CLIENT_KEY.
+        tls_server_name: the name in Vault's certificate; else VAULT_TLS_SERVER_NAME, else that of the address.
         ca_bundle: file or folder of CA certificates; else VAULT_CACERT or VAULT_CAPATH, else the system's.
         connect_timeout: seconds, default 2.
         read_timeout: seconds between two reads, default 5.
         address: an earlier name of ``endpoint``.
 
-    A token is renewed in the background at two thirds of its life, and keys that log in alike share it. A client
-    certificate, where Vault asks for one, is that of VAULT_CLIENT_CERT and VAULT_CLIENT_KEY.
+    A token is renewed in the background at two thirds of its life, and keys that log in alike share it.
 
     Raises:
         ConfigurationError: a setting is wrong, missing, or of no use with the others.
@@ -101,6 +109,14 @@ class VaultTransit:
         secret_id_file: str | None = None,
         auth_mount: str | None = None,
         jwt_file: str | None = None,
+        auth_namespace: str | None = None,
+        aws_server_id: str | None = None,
+        gcp_service_account: str | None = None,
+        azure_resource: str | None = None,
+        azure_instance: str | None = None,
+        client_cert: str | None = None,
+        client_key: str | None = None,
+        tls_server_name: str | None = None,
         ca_bundle: str | None = None,
         connect_timeout: float | None = None,
         read_timeout: float | None = None,
@@ -118,23 +134,35 @@ class VaultTransit:
             "secret_id_file": secret_id_file,
             "auth_mount": auth_mount,
             "jwt_file": jwt_file,
+            "aws_server_id": aws_server_id,
+            "gcp_service_account": gcp_service_account,
+            "azure_resource": azure_resource,
+            "azure_instance": azure_instance,
+            "client_cert": client_cert,
+            "client_key": client_key,
         }
+        self._through_agent = auth == "agent"
         if client is not None:
             times = {"connect_timeout": connect_timeout, "read_timeout": read_timeout}
-            check_no_options({"endpoint": url, "auth": auth, "ca_bundle": ca_bundle, **times, **credentials})
+            ways = {"auth_namespace": auth_namespace, "tls_server_name": tls_server_name}
+            check_no_options({"endpoint": url, "auth": auth, "ca_bundle": ca_bundle, **ways, **times, **credentials})
             self._process = hold(client, namespace)
             return
         login = choose_login(auth, credentials)
         where = choose_endpoint(
             url=url,
-            namespace=namespace,
+            namespace=login_namespace(auth_namespace, namespace),
             ca_bundle=ca_bundle,
             connect_timeout=connect_timeout,
             read_timeout=read_timeout,
+            client_cert=client_cert,
+            client_key=client_key,
+            tls_server_name=tls_server_name,
+            through_agent=self._through_agent,
         )
         if where.is_exposed:
             _log.warning("Vault address %s is plain http: tokens and secrets can be read on the way", where.address)
-        warn_of_ignored(namespace)
+        warn_of_ignored(namespace, through_agent=self._through_agent)
         self._process = share(where, login)
         weakref.finalize(self, self._process.close).atexit = False
 
@@ -226,7 +254,8 @@ class VaultTransit:
         Nothing if Vault can't be asked: calls tell that.
         """
         found = [
-            (f"{name} is set, and ignored", advise_on(name)) for name in find_ignored_variables(self._key.namespace)
+            (f"{name} is set, and ignored", advise_on(name))
+            for name in find_ignored_variables(self._key.namespace, through_agent=self._through_agent)
         ]
         try:
             sessions = self._sessions()
@@ -238,12 +267,12 @@ class VaultTransit:
         left = sessions.end_of_token()
         if left is not None:
             text = f"the Vault token ends in {say_span(left)}, and there is no login to get another"
-            found.append((text, "use a token that Vault renews (periodic), or auth=approle or auth=kubernetes"))
+            found.append((text, "use a token that Vault renews (periodic), or configure a login (option auth)"))
         return found
 
     def _ask(self, operation: str, question: Question) -> Any:
         path = f"{self._key.mount}/{'encrypt' if operation == WRAP else 'decrypt'}/{self._key.name}"
-        return ask(self._sessions(), operation, path, question)
+        return ask(self._sessions(), self._key.namespace, operation, path, question)
 
     def _sessions(self) -> Sessions:
         """Get the sessions of this process. Raises `Failed`: the master key is closed."""

@@ -146,7 +146,7 @@ class OwnSessions:
             self._failures += 1
             left = session.expires_at - self._clock()
             wait = min(_LONGEST_RETRY, _RETRY * 2.0 ** min(self._failures - 1, 16))
-            if failed.meaning in (hints.LOGIN_REFUSED, hints.LOGIN_LOCKED):
+            if failed.meaning in hints.REFUSED_LOGINS:
                 wait = max(_LONGEST_RETRY, left / 3)
             self._tend_at = self._clock() + wait if left > 0 else math.inf  # then those who need one ask for it
             if left < math.inf:
@@ -173,8 +173,8 @@ class OwnSessions:
         self._ends = True
         self._tend_at = self._clock() + max(_SHORTEST_WARNING, RENEWAL_SHARE * left) if left > 0 else math.inf
         _log.warning(
-            "the Vault token ends in %s and there is no login to get another: %s. Put a new one in its place, or use "
-            "auth=approle or auth=kubernetes",
+            "the Vault token ends in %s and there is no login to get another: %s. Put a new one in its place, or "
+            "configure a login (option auth)",
             say_span(left),
             why,
         )
@@ -184,7 +184,7 @@ class OwnSessions:
         try:
             grant = ask_for_grant(self._login, self._connection, self._refusals, sent)
             if rejected is not None and rejected.client.token == grant.token:
-                raise Failed(hints.CREDENTIALS)
+                raise Failed(self._login.dead)
         except Failed as failed:
             self._failure = failed.meaning
             raise

@@ -16,7 +16,16 @@ from hvac import exceptions as sdk
 
 from envelope_codec.provider import Meaning
 from envelope_codec_vault._errors import is_from_vault
-from envelope_codec_vault._hints import LOGIN_LOCKED, LOGIN_REFUSED
+from envelope_codec_vault._hints import (
+    LOGIN_AUDIENCE,
+    LOGIN_CERTIFICATE,
+    LOGIN_EXPIRED,
+    LOGIN_LOCKED,
+    LOGIN_NOT_BOUND,
+    LOGIN_REFUSED,
+    LOGIN_ROLE,
+    LOGIN_SIGNATURE,
+)
 
 
 @dataclass(frozen=True)
@@ -34,6 +43,24 @@ APPROLE = Pace(1_800.0, 14_400.0)
 
 UNLOCKED = Pace(60.0, 900.0)
 """For methods that know no lock."""
+
+# A text matches if it holds the phrase. OpenBao says so at the logins by JWT, Kubernetes and certificate.
+_WORDS: tuple[tuple[str, Meaning], ...] = (
+    ("invalid role name", LOGIN_ROLE),
+    ('" could not be found', LOGIN_ROLE),
+    ("(exp) claim", LOGIN_EXPIRED),
+    ("(nbf) claim", LOGIN_EXPIRED),
+    ("certificate has expired or is not yet valid", LOGIN_EXPIRED),  # a 500
+    ("(aud) claim", LOGIN_AUDIENCE),
+    ("(iss) claim", LOGIN_SIGNATURE),
+    ("error verifying token signature", LOGIN_SIGNATURE),
+    ("error validating claims", LOGIN_NOT_BOUND),
+    ("service account name not authorized", LOGIN_NOT_BOUND),
+    ("namespace not authorized", LOGIN_NOT_BOUND),
+    ("no client certificate", LOGIN_CERTIFICATE),
+    ("for this login certificate", LOGIN_CERTIFICATE),
+    ("failed to verify client's certificate", LOGIN_CERTIFICATE),  # a 500
+)
 
 _LOCKED = 900.0
 """Vault's own default. What is refused while the role is locked does not count."""
@@ -80,7 +107,13 @@ class Refusals:
 
 def find_refusal(error: Exception, pace: Pace) -> Meaning | None:
     """Find what ``error`` means if it is Vault's refusal of a login; None if it is something else."""
-    if not isinstance(error, (sdk.InvalidRequest, sdk.Forbidden)) or not is_from_vault(error):
+    kinds = (sdk.InvalidRequest, sdk.Forbidden, sdk.InternalServerError)
+    if not isinstance(error, kinds) or not is_from_vault(error):
+        return None
+    words = ", ".join(map(str, error.errors or ()))
+    if told := next((meaning for phrase, meaning in _WORDS if phrase in words), None):
+        return told
+    if isinstance(error, sdk.InternalServerError):
         return None
     # A wrong secret id is a 400. All that Vault says of a locked role is this 403.
     locked = pace is APPROLE and isinstance(error, sdk.Forbidden) and error.errors == ["permission denied"]

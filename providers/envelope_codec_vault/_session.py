@@ -20,7 +20,7 @@ class Session:
     """A client with a token, and what is known of its life. Compared by identity.
 
     Attributes:
-        client: sends the token.
+        client: sends the token. Its namespace is that of the login.
         expires_at: by our clock.
         life: as of `since`; None if Vault has not been asked yet.
         since: by our clock.
@@ -30,6 +30,19 @@ class Session:
     expires_at: float = math.inf
     life: Life | None = None
     since: float = 0.0
+
+    def client_in(self, namespace: str) -> hvac.Client:
+        """Get a client with this token whose requests are for ``namespace``, on the same connections."""
+        client = self.client
+        if (client.adapter.namespace or "").strip("/") == namespace:
+            return client
+        return hvac.Client(
+            url=client.url,
+            token=client.token,
+            namespace=namespace or None,
+            timeout=vars(client.adapter)["_kwargs"]["timeout"],
+            session=client.session,
+        )
 
 
 class Sessions(Protocol):

@@ -271,7 +271,7 @@ async def test_pages_of_another_origin_read_nothing(site: Site, page: Any, tmp_p
 
 async def test_what_lies_in_a_datastore_can_be_downloaded(site: Site, page: Any, tmp_path: Path) -> None:
     config = EnvelopeConfig(key=site.key, storage=site.store)  # as the workers have it
-    settings = ServerConfig(origins=site.ui, audit_file=str(tmp_path / "audit"))
+    settings = ServerConfig(origins=site.ui, inline_below="1KiB", audit_file=str(tmp_path / "audit"))
     with serving(config, settings) as codec:
         await use(page, site, codec.url)
         await page.goto(site.workflow("stored"))
@@ -283,6 +283,17 @@ async def test_what_lies_in_a_datastore_can_be_downloaded(site: Site, page: Any,
         assert json.loads((tmp_path / "download").read_bytes()) == workflows.LARGE
         lines = [line for line in codec.lines() if line["verb"] == "download"]
         assert [(line["status"], line["opened"], line["namespace"]) for line in lines] == [(200, 1, "default")]
+
+
+async def test_small_payloads_in_a_datastore_are_shown(site: Site, page: Any, tmp_path: Path) -> None:
+    config = EnvelopeConfig(key=site.key, storage=site.store)
+    settings = ServerConfig(origins=site.ui, audit_file=str(tmp_path / "audit"))
+    with serving(config, settings) as codec:
+        await use(page, site, codec.url)
+        await page.goto(site.workflow("stored"))
+        said = await shows(page, workflows.RESULT, workflows.LARGE[:40])
+        assert "Payload downloads require a codec server" not in said
+        assert {(line["verb"], line["status"], line["passed"]) for line in codec.lines()} == {("decode", 200, 0)}
 
 
 async def test_without_a_datastore_the_web_ui_says_that_there_is_none(site: Site, page: Any) -> None:

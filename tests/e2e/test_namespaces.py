@@ -16,7 +16,7 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.common import RawValue
 from temporalio.worker import Worker
 
-from envelope_codec import EnvelopeConfig, NamespaceKeys
+from envelope_codec import EnvelopeConfig, NamespaceKeys, SealingContext
 from envelope_codec.testing import FakeKms
 from tests.support.server_records import describe, events, eventually, register, result_of
 from tests.support.small_workflows import Hello
@@ -188,3 +188,33 @@ async def test_nexus_needs_no_settings_where_one_key_serves_both_namespaces(
     ):
         told = caller.execute_workflow(Ask.run, args=[f"endpoint-{name}", "a secret"], id=name, task_queue=name)
         assert await asyncio.wait_for(told, 60) == ["a secret"]
+
+
+async def test_resolver_chooses_keys_by_nexus_endpoint(
+    connect: Any, temporal_server: TemporalServer, namespaces: tuple[str, str], name: str
+) -> None:
+    """Neither side has the other's usual key: all that passes between them is sealed with the endpoint's."""
+    calling, handling = namespaces
+    endpoint = f"endpoint-{name}"
+    here, there, shared = FakeKms(), FakeKms(), FakeKms()
+    asked: set[SealingContext] = set()
+
+    def resolve(context: SealingContext) -> FakeKms | None:
+        asked.add(context)
+        return shared if context.endpoint == endpoint else None
+
+    await make_endpoint(await Client.connect(temporal_server.address, namespace=handling), endpoint, name)
+    settings = {"decrypt_keys": [shared], "resolver": resolve, "require_encryption": True}
+    caller, _ = await connect(here, namespace=calling, **settings)
+    handler, _ = await connect(there, namespace=handling, **settings)
+    async with (
+        Worker(caller, task_queue=name, workflows=[Ask], max_cached_workflows=0),
+        Worker(handler, task_queue=name, nexus_service_handlers=[Handler()]),
+    ):
+        told = caller.execute_workflow(Ask.run, args=[endpoint, "a secret"], id=name, task_queue=name)
+        assert await asyncio.wait_for(told, 60) == ["a secret"]
+    assert {one for one in asked if one.endpoint} == {
+        SealingContext(namespace, "", endpoint, "PoppyService", "echo") for namespace in namespaces
+    }
+    assert shared.wraps == 2
+    assert here.wraps == 1

@@ -1,4 +1,4 @@
-"""A master key of AWS that many histories need is retired for one of Vault, and the demo that shows it."""
+"""A master key of AWS that 500 histories need is retired for one of Vault, and the demo that shows it."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from tests.support.demo_runs import assert_nothing_left, demo_environment, run
 from tests.support.real_master_keys import RealKms, real_kms
 from tests.support.web_ui_browser import SECONDS, browsing, chromium, visiting
 
+WORKFLOWS = 500
 MAX_AGE = 10.0  # seconds: over before the audits and the rewrap have ended, so that nothing waits for it
 CHAPTER = Path(__file__).resolve().parents[2] / "docs" / "rekeying.md"
 OLD = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
@@ -38,16 +39,14 @@ def codec_port() -> int:
 
 @pytest.fixture
 def temporal_server(run_server: Any, codec_port: int) -> Iterator[TemporalServer]:
-    """One with a Web UI, which keeps nothing on disk: the workflows take a third of the time."""
+    """One with a Web UI, which keeps nothing on disk: 500 workflows take a third of the time."""
     endpoint = f"http://127.0.0.1:{codec_port}"
     with run_server(TemporalServer(ui=True, ui_codec_endpoint=endpoint, db=False)) as server:
         yield server
 
 
 @pytest.mark.timeout(600, func_only=True)
-@pytest.mark.parametrize("workflows", [100, pytest.param(500, marks=pytest.mark.nightly)])
 async def test_what_was_sealed_under_a_master_key_that_is_gone_opens_by_the_keystore_and_is_unchanged(
-    workflows: int,
     servers: RealKms,
     temporal_server: TemporalServer,
     codec_port: int,
@@ -65,9 +64,9 @@ async def test_what_was_sealed_under_a_master_key_that_is_gone_opens_by_the_keys
         servers["aws"].schedule_deletion(old)
         return "gone"
 
-    await chapters.seal(workflows)
+    await chapters.seal(WORKFLOWS)
     await chapters.audit_before()
-    ended, waiting = workflows - workflows // 50, workflows // 50
+    ended, waiting = WORKFLOWS - WORKFLOWS // 50, WORKFLOWS // 50
     payloads = 3 * ended + 5 * waiting  # with those of an activity, and of an update
     needed = f"still needed by {3 * ended:,} payloads in {ended} workflows until about"
     told = capsys.readouterr().out
@@ -89,8 +88,8 @@ async def test_what_was_sealed_under_a_master_key_that_is_gone_opens_by_the_keys
     await chapters.go_without()
     told = capsys.readouterr().out
     assert_runs(chapters.commands, old_id, servers.key_id(new), temporal_server.address)
-    assert f"{workflows} of {workflows} have the same bytes as before" in told
-    assert f"{payloads:,} payloads of {workflows} histories" in told
+    assert f"{WORKFLOWS} of {WORKFLOWS} have the same bytes as before" in told
+    assert f"{payloads:,} payloads of {WORKFLOWS} histories" in told
 
 
 def assert_runs(commands: list[str], *names: str) -> None:

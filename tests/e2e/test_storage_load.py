@@ -26,9 +26,7 @@ MANY = 500
 BRIEF = {"sqlite": "&timeout=0.1"}
 """So that a call without an answer does not take long."""
 
-NIGHTLY = (pytest.mark.nightly,)
-OFTEN: dict[str, tuple[()]] = {"postgresql": (), "s3": ()}
-"""Every run of the tests has these."""
+IN_EVERY_RUN = ("postgresql", "s3")
 
 temporal_server = pytest.fixture(scope="module")(quick_temporal)
 
@@ -78,7 +76,11 @@ async def locked(url: str) -> AsyncIterator[None]:
 
 
 @pytest.mark.parametrize(
-    "kind", [pytest.param(kind, marks=OFTEN.get(kind, NIGHTLY)) for kind in (*DURABLE, "s3", "sqlite")]
+    "kind",
+    [
+        pytest.param(kind, marks=() if kind in IN_EVERY_RUN else (pytest.mark.nightly,))
+        for kind in (*DURABLE, "s3", "sqlite")
+    ],
 )
 async def test_no_workflow_of_many_fails_while_the_store_is_away(
     kind: str,

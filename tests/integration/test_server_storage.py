@@ -310,7 +310,37 @@ async def test_the_configured_datastore_is_read_without_more_ado(tmp_path: Path)
         [decoded] = returned(server.post("/decode", [reference]))
         assert decoded.data == b'"stored at home"'
         assert returned(server.post("/download", [reference])) == [decoded]
-        assert returned(server.post(f"/decode{KEEP}", [reference])) == [reference]
+        assert returned(server.post(f"/decode{KEEP}", [reference])) == [decoded]  # it is small
+
+
+def lose_payloads(folder: Path) -> None:
+    for file in folder.rglob("*"):
+        if file.is_file() and file.name != "audit":
+            file.unlink()
+
+
+async def test_small_stored_payloads_are_shown_where_references_are_kept(tmp_path: Path) -> None:
+    with EnvelopePlugin(KEY, storage=f"file://{tmp_path}", storage_threshold=0) as plugin:
+        client = await Client.connect("127.0.0.1:1", lazy=True, plugins=[plugin])
+        small, large = await client.data_converter.encode(["stored at home", "x" * 70_000])
+    config = EnvelopeConfig(key=KEY, storage=f"file://{tmp_path}")
+    with serving(config, ServerConfig(audit_file=str(tmp_path / "audit"))) as server:
+        shown, kept = returned(server.post(f"/decode{KEEP}", [small, large]))
+        assert (shown.data, kept) == (b'"stored at home"', large)
+        assert (server.lines()[-1]["opened"], server.lines()[-1]["passed"]) == (1, 1)
+        [shown] = returned(server.post("/download", [kept]))
+        assert len(shown.data) == 70_002
+    with serving(config, ServerConfig(inline_below=0)) as server:
+        assert returned(server.post(f"/decode{KEEP}", [small])) == [small]
+    rules = [{"namespaces": "another"}]
+    with serving(config, ServerConfig(rules=rules)) as server:
+        for reference in small, large:
+            refused(server.post(f"/decode{KEEP}", [reference]), 403, "not_allowed")
+    lose_payloads(tmp_path)
+    with serving(config) as server:
+        lost = server.post(f"/decode{KEEP}", [small, large])
+        assert returned(lost) == [small, large]
+        assert lost.headers["x-envelope-failed"] == "1"
 
 
 class Slow(Folder):

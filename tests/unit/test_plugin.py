@@ -536,3 +536,9 @@ async def test_a_converter_of_ones_own_is_closed_through_its_codec() -> None:
     converter.payload_codec.close()  # type: ignore[union-attr]
     with pytest.raises(KmsUnavailable, match="has been closed"):
         await seal(converter)
+
+
+def test_the_name_is_the_librarys_and_the_plugins() -> None:
+    """The form ``organization.PluginName``, which Temporal's guide for plugins asks for."""
+    with EnvelopePlugin(FakeKms()) as plugin:
+        assert plugin.name() == "envelope_codec.EnvelopePlugin"

@@ -50,8 +50,9 @@ def _ignore_signals() -> None:
     complain_of = sys.unraisablehook
 
     def leave_out_signals(unraisable: sys.UnraisableHookArgs) -> None:
-        ignored = isinstance(unraisable.exc_value, OSError) and "race condition" in str(unraisable.exc_value)
-        if not ignored:
+        error = unraisable.exc_value
+        # Python's own: it has no number of the system's, and belongs to no object.
+        if not (isinstance(error, OSError) and error.errno is None and unraisable.object is None):
             complain_of(unraisable)
 
     sys.unraisablehook = leave_out_signals

@@ -126,7 +126,7 @@ def _describe_operation(name: str, verb: str, summary: str, where: list[dict[str
     keep = {
         "name": "preserveStorageRefs",
         "in": "query",
-        "description": "true: leave references to external storage as they are.",
+        "description": "true: leave references to external storage as they are. /decode still follows small ones.",
         "schema": {"type": "string"},
     }
     payloads = {"application/json": {"schema": {"$ref": "#/components/schemas/Payloads"}}}

@@ -19,6 +19,7 @@ class ReadRequest:
         namespace: the one that the request names, where the caller may read; None if it names none.
         visit: what the request takes of the caller's budgets.
         follow: whether references to external storage are followed.
+        inline_below: only references of this library to so many bytes or fewer are followed; None for any.
     """
 
     verb: Verb
@@ -26,3 +27,4 @@ class ReadRequest:
     namespace: str | None
     visit: Visit
     follow: bool
+    inline_below: int | None = None

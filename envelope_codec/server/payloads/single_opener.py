@@ -120,7 +120,8 @@ class SingleOpener:
         reference = restore_sizes(found.payload, payload)
         if not request.follow or self._stores is None:
             return found._replace(payload=reference)
-        return await self._follow(reference, payload, request)
+        outcome = await self._follow(reference, payload, request)
+        return found._replace(payload=reference) if outcome.kind == PASSED else outcome
 
     async def _follow(self, reference: Payload, payload: Payload, request: ReadRequest) -> Outcome:
         """Fetch and open what ``reference`` leads to. It must be an envelope as well.
@@ -134,11 +135,17 @@ class SingleOpener:
             return Outcome(reference, PASSED)
         claim = self._stores.claim_envelope(reference)
         envelope = None if claim is None else parse(claim.metadata, claim.data)
+        if envelope is None and request.inline_below is not None:
+            return Outcome(reference, PASSED)  # nothing sealed tells its size
         if envelope is not None:
+            if not request.grants.may(request.verb, envelope.record.namespace):
+                return Outcome(payload, NOT_ALLOWED, envelope.record.namespace)
             # The key of the claim is fetched here: the driver would ask the KMS past every budget.
             failure = await self.fetch_key(envelope.record, request)
             if failure is not None:
                 return Outcome(payload, failure)
+        if request.inline_below is not None and await self._stores.read_size(reference) > request.inline_below:
+            return Outcome(reference, PASSED)
         end_turn = await self._at_stores.take(request.visit.caller, request.namespace or "")
         try:
             stored = await self._fetch(self._stores, reference, request.visit)

@@ -157,8 +157,10 @@ class Exchange:
                 raise Refusal(400, "not_one_payload", "A download takes one payload.")
             if not refers_to_storage(payloads[0]):
                 raise refusal_of({BAD_REFERENCE: 1})
-        follow = self._verb == "download" or not keeps_references
-        return await self._service.opener.open(payloads, ReadRequest(self._verb, grants, namespace, visit, follow))
+        inline_below = self._service.server.inline_below if keeps_references and self._verb == "decode" else None
+        follow = inline_below != 0
+        request = ReadRequest(self._verb, grants, namespace, visit, follow, inline_below)
+        return await self._service.opener.open(payloads, request)
 
     async def _seal(
         self, payloads: Sequence[Payload], namespace: str | None, grants: Grants, visit: Visit, keeps_references: bool

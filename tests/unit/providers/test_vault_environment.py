@@ -104,7 +104,7 @@ def test_a_namespace_of_the_environment_names_no_other_key_and_is_warned_of(
     assert _environment.find_ignored_variables("") == []
 
 
-@pytest.mark.parametrize("name", ["VAULT_SKIP_VERIFY", "BAO_TLS_SERVER_NAME", "VAULT_HTTP_PROXY", "VAULT_AGENT_ADDR"])
+@pytest.mark.parametrize("name", ["VAULT_SKIP_VERIFY", "BAO_CACERT_BYTES", "VAULT_HTTP_PROXY", "VAULT_AGENT_ADDR"])
 def test_what_is_of_no_effect_is_warned_of_once_and_told_by_the_key(
     name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -27,7 +27,7 @@ from envelope_codec.provider import Failed
 from envelope_codec_vault import VaultTransit
 from envelope_codec_vault._connection import Connection
 from envelope_codec_vault._endpoint import Endpoint
-from envelope_codec_vault._hints import LOGIN_FAILED
+from envelope_codec_vault._hints import CREDENTIALS, LOGIN_FAILED
 from envelope_codec_vault._login import Grant
 from envelope_codec_vault._own_sessions import OwnSessions
 from envelope_codec_vault._refusal import UNLOCKED
@@ -475,6 +475,7 @@ def test_threads_that_wait_for_a_login_share_its_failure(vault: Vault) -> None:
     class FailingLogin:
         asks = True
         pace = UNLOCKED
+        dead = CREDENTIALS
         identity = ("test",)
 
         def credential(self) -> str:
@@ -509,6 +510,7 @@ def test_a_thread_that_comes_late_to_an_early_login_takes_what_the_first_one_got
     class ChangingLogin:
         asks = True
         pace = UNLOCKED
+        dead = CREDENTIALS
         identity = ("test",)
 
         def credential(self) -> str:

@@ -42,7 +42,7 @@ from envelope_codec.envelope import (
     record_head,
     seal,
 )
-from envelope_codec.keys.keyset import KeySet
+from envelope_codec.keys.keyset import KeySet, SealingContext
 from envelope_codec.keys.limits import Limits
 from envelope_codec.kms import Unwrapped, WrappedSecret
 from envelope_codec.testing import FakeKms, ManualClock
@@ -599,3 +599,29 @@ async def test_what_comes_after_a_payload_that_can_not_be_opened_is_not_asked_fo
             await bound.decode([first, stop, third])
         assert kms.unwraps - before <= 1
     bound.keyring.close()
+
+
+async def test_a_resolver_is_told_the_names_of_a_nexus_operation_and_opening_needs_none() -> None:
+    usual, partner = FakeKms(), FakeKms()
+    plain = Payload(metadata={"encoding": b"json/plain"}, data=b'"Marigold"')
+    asked: list[SealingContext] = []
+
+    def resolve(context: SealingContext) -> FakeKms | None:
+        asked.append(context)
+        return partner if context.endpoint == "partner" else None
+
+    codec = EnvelopeCodec(EnvelopeConfig(key=usual, decrypt_keys=[partner], resolver=resolve), namespace="here")
+    [sealed] = await codec.with_context(NexusSerializationContext("partner", "Shop", "buy")).encode([plain])
+    await codec.with_context(WorkflowSerializationContext("here", "w")).encode([plain])
+    await codec.encode([plain])
+    assert asked == [
+        SealingContext("here", "", "partner", "Shop", "buy"),
+        SealingContext("here", "w"),
+        SealingContext("here"),
+    ]
+    codec.close()
+
+    reader = EnvelopeCodec(EnvelopeConfig(key=partner), namespace="elsewhere")
+    for one in (reader, reader.with_context(NexusSerializationContext("other", "Other", "other"))):
+        assert await one.decode([sealed]) == [plain]
+    reader.close()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -17,7 +19,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 from temporalio.worker import ActivityInboundInterceptor, ActivityOutboundInterceptor, NexusOperationInboundInterceptor
 
-from envelope_codec import EnvelopeConfig, KeyDenied, KmsUnavailable
+from envelope_codec import EnvelopeConfig, KeyDenied, KmsUnavailable, SealingContext
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.keys import patience
 from envelope_codec.keys.stop import Stop, stopping
@@ -268,3 +270,24 @@ async def test_an_operation_gives_no_payload_away_by_the_sdks_mark(
     assert payload == marked(Failure(message="pay mallory")), "the user's own stays as it is"
     for other in (StartOperationResultSync("text"), StartOperationResultSync(RawValue(Payload(data=b"x")))):
         assert await start(other) is other
+
+
+async def test_the_key_before_a_nexus_operation_is_the_one_that_its_endpoint_has(
+    monkeypatch: pytest.MonkeyPatch, kms: FakeKms, worker_client: object
+) -> None:
+    partner = FakeKms()
+    asked: list[SealingContext] = []
+
+    def resolve(context: SealingContext) -> FakeKms:
+        asked.append(context)
+        return partner
+
+    config = EnvelopeConfig(key=kms, decrypt_keys=[partner], resolver=resolve, timeout=5)
+    monkeypatch.setattr(nexus, "info", lambda: nexus.Info("shop", "default", "queue"))
+    input = cast(Any, SimpleNamespace(ctx=SimpleNamespace(service="Shop", operation="buy")))
+    with contextlib.closing(config.keyring()) as keyring:
+        prewarm = Prewarm(keyring, "default", WorkerClient(lambda client: None))
+        operation = prewarm.intercept_nexus_operation(Operation(Running(partner)))
+        await operation.execute_nexus_operation_start(input)
+    assert asked == [SealingContext("default", "", "shop", "Shop", "buy")]
+    assert (kms.wraps, partner.wraps) == (0, 1)
