@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("envelope_codec.aws")
 _T = TypeVar("_T")
+_MATERIAL = re.compile(r"[0-9a-f]{64}")  # https://docs.aws.amazon.com/kms/latest/APIReference/API_Decrypt.html
 
 
 class AwsKms:
@@ -131,13 +133,14 @@ class AwsKms:
         if not isinstance(used, str) or not self._targets.can_be(used) or not ciphertext:
             raise Failed(meanings.NO_ANSWER)
         self._targets.add(used)
-        return WrappedSecret(used, "", ciphertext)
+        return WrappedSecret(used, _material(reply, "KeyMaterialId"), ciphertext)
 
     @asks_kms("unwrap")
     def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> Unwrapped:
         """Decrypt: https://docs.aws.amazon.com/kms/latest/APIReference/API_Decrypt.html
 
-        A key's rotated material can't be disabled apart from the key, so one success stands for all of it.
+        A key's rotated material can't be disabled apart from the key, and if imported material is deleted or expires,
+        no material of the key can be used. So one success stands for all of it.
         """
         key_id = self._targets.find(wrapped.key_id)
         if key_id is None:
@@ -152,7 +155,7 @@ class AwsKms:
             raise Failed(meanings.NO_ANSWER, key_id=key_id)
         if used != key_id:
             raise Failed(hints.OTHER_KEY_USED, key_id=key_id)
-        return Unwrapped(secret, "")
+        return Unwrapped(secret, "", used_version=_material(reply, "KeyMaterialId"))
 
     @asks_kms("unwrap")
     def rewrap_to(self, other: object, wrapped: WrappedSecret, context: Mapping[str, str]) -> WrappedSecret:
@@ -190,7 +193,7 @@ class AwsKms:
         if not isinstance(used, str) or not other._targets.can_be(used) or not ciphertext:
             raise Failed(meanings.NO_ANSWER)
         other._targets.add(used)
-        return WrappedSecret(used, "", ciphertext)
+        return WrappedSecret(used, _material(reply, "DestinationKeyMaterialId"), ciphertext)
 
     @asks_kms("last use")
     def last_use(self, key_id: str) -> LastUse | None:
@@ -251,6 +254,12 @@ def _ask_last_usage(kms: KMSClient, key_id: str) -> Mapping[str, Any] | None:
     ask: Any = getattr(kms, "get_key_last_usage", None)
     reply: Mapping[str, Any] | None = ask(KeyId=key_id) if ask is not None else None
     return reply
+
+
+def _material(reply: Mapping[str, Any], name: str) -> str:
+    """Return the id of key material that AWS tells, or "". The reply to Encrypt has none as yet."""
+    told = reply.get(name)
+    return told if isinstance(told, str) and _MATERIAL.fullmatch(told) else ""
 
 
 def _seconds(moment: Any) -> float | None:
