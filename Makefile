@@ -3,8 +3,8 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-rekey test nightly quick coverage coverage-rooms pythons servers lint types pages bench bench-hot-path bench-guard fleet hostile pins \
-  localstack-venv no-localstack clean
+.PHONY: help demo demo-rekey test nightly quick coverage coverage-rooms pythons servers lint types pages bench bench-hot-path bench-guard fleet hostile pins release-check \
+  localstack-venv no-localstack typescript no-typescript clean
 .NOTPARALLEL:
 
 KMS ?= local
@@ -17,6 +17,7 @@ VENV := .venv
 LOCALSTACK_VENV := .devstack/localstack-venv
 UV_VENV := .devstack/uv-venv
 BENCH_VENV := .devstack/bench-venv
+TYPESCRIPT := examples/typescript
 RUN := $(VENV)/bin/python
 
 # The first of some Pythons that runs, is of a fitting version and can make virtual environments.
@@ -41,10 +42,10 @@ demo-rekey: $(DEMO) localstack-venv ## retire a master key that 500 histories ne
 	@$(VENV)/bin/envelope-codec demo-rekey $(if $(PICTURES),--save docs/pictures) $(ARGS)
 	@$(if $(PICTURES),$(RUN) -m tools.pictures.draw)
 
-test: $(DEV) localstack-venv ## run the tests, real servers included; ARGS="-k NAME" for some, JOBS=2 for two files at a time
+test: $(DEV) localstack-venv typescript ## run the tests, real servers included; ARGS="-k NAME" for some, JOBS=2 for two files at a time
 	$(RUN) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
-nightly: $(DEV) localstack-venv ## run the tests that take long and show little more, which `make test` leaves out
+nightly: $(DEV) localstack-venv typescript ## run the tests that take long and show little more, which `make test` leaves out
 	$(RUN) -m pytest -n $(JOBS) --dist loadfile -m nightly $(ARGS)
 
 # The rooms at the edges have tests that start processes and servers. `make test ARGS=tests/unit` runs those too.
@@ -52,7 +53,7 @@ edges := aws provider providers server cli testing
 quick: $(DEV) ## run fast unit tests of the wire format, keys, temporal and storage; before a commit: make lint types quick
 	$(RUN) -m pytest tests/unit $(edges:%=--ignore=tests/unit/%) -m 'not slow' -q -n 2 --dist loadfile $(ARGS)
 
-coverage: $(DEV) localstack-venv ## run the same, and hold the branches they took to their floors; .coverage/html shows them
+coverage: $(DEV) localstack-venv typescript ## run the same, and hold the branches they took to their floors; .coverage/html shows them
 	$(coverage) run -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 	$(coverage_report)
 	$(RUN) -m tools.coverage_floors .coverage/report.json
@@ -95,19 +96,24 @@ hostile: $(DEV) ## measure what one hostile party costs the others
 	$(RUN) benchmarks/hostile.py $(ARGS)
 
 clean: ## remove the environments and all caches
-	rm -rf -- $(VENV) .devstack .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build dist
+	rm -rf -- $(VENV) .devstack $(TYPESCRIPT)/node_modules $(TYPESCRIPT)/lib .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build dist
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf -- {} +
 
 # Pins that still fit stay: uv reads them from the files that it writes.
 compile = $(UV_VENV)/bin/python -m uv pip compile --quiet --universal --no-annotate --no-emit-index-url \
-  --custom-compile-command 'make pins' $(upgrade)
+  --generate-hashes --custom-compile-command 'make pins' $(upgrade)
 upgrade = $(if $(filter 1,$(UPGRADE)),--upgrade,$(addprefix --upgrade-package=,$(UPGRADE)))
 
 pins: $(UV_VENV)/.uv ## bring requirements/*.txt in line with pyproject.toml; UPGRADE=1 takes newer versions, UPGRADE=NAME of one package
 	$(compile) --python-version 3.10 --extra all --group dev -o requirements/dev.txt pyproject.toml
 	$(compile) --python-version 3.10 --extra aws --extra azure --extra gcp --extra vault --extra server --group demo -c requirements/dev.txt -o requirements/demo.txt pyproject.toml
 	$(compile) --python-version 3.10 --extra aws -c requirements/dev.txt -o requirements/bench.txt requirements/bench.in pyproject.toml
+	$(compile) --python-version 3.10 --extra all --group image -c requirements/dev.txt -o requirements/image.txt pyproject.toml
 	$(compile) --python-version 3.11 -o requirements/localstack.txt requirements/localstack.in
+	$(compile) --python-version 3.10 -o requirements/uv.txt requirements/uv.in
+
+release-check: $(DEV) ## build wheel, sdist and SBOM twice without a network, and check all that a release would upload
+	$(RUN) -m tools.release_check dist
 
 localstack-venv: ## install LocalStack (AWS KMS and S3), which the AWS tests need, in an environment of its own
 ifdef ENVELOPE_LOCALSTACK_PYTHON
@@ -119,6 +125,20 @@ endif
 no-localstack:
 	@echo 'No LocalStack: it needs Python 3.11, 3.12 or 3.13 with the venv module. AWS tests are skipped without it.' >&2
 	@[ "$${ENVELOPE_REQUIRE_SERVERS:-}" != 1 ] && [ '$(KMS)' != aws ]
+
+node_modules := $(TYPESCRIPT)/node_modules/.package-lock.json
+has_node := $(shell node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null && command -v npm)
+typescript: $(if $(has_node),$(node_modules),no-typescript) ## install what the example in TypeScript needs, with npm
+
+no-typescript:
+	@echo 'No example in TypeScript: it needs Node 20 or later, with npm. Its tests are skipped without it.' >&2
+	@[ "$${ENVELOPE_REQUIRE_SERVERS:-}" != 1 ]
+
+# npm itself writes this file last. It installs from the lock file alone, and anew only if that has changed.
+$(node_modules): $(TYPESCRIPT)/package-lock.json
+	@echo 'Installing the packages of $(TYPESCRIPT) (300 MB) …'
+	@cd $(TYPESCRIPT) && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
 
 coverage = mkdir -p .coverage && $(RUN) -m coverage erase && $(RUN) -m coverage
 define coverage_report

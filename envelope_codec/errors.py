@@ -6,6 +6,7 @@
     ├── ConfigurationError    a setting is wrong; raised at construction, names the setting and the fix
     ├── MalformedEnvelope     the bytes are not a valid envelope, or a later version of it
     ├── InvalidCiphertext     well-formed, but does not authenticate: changed, or sealed under another key or context
+    │   └── TooLarge          a datastore has more bytes than were stored (in `envelope_codec.store`)
     ├── ContextMismatch       sealed for another namespace than the one it turned up in
     ├── KeyNotConfigured      no master key of this envelope is configured for the namespace that sealed it
     ├── EncryptionRequired    not an envelope, and ``require_encryption`` is on

@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 from envelope_codec._frames import frameless
 from envelope_codec.datastore.lookup import Lookup, scheme_of
-from envelope_codec.errors import ConfigurationError, StoreRefused
+from envelope_codec.errors import ConfigurationError, InvalidCiphertext, StoreRefused
 
 ENTRY_POINT_GROUP = "envelope_codec.stores"
 
@@ -28,6 +28,12 @@ _EXTRAS = {
     "rediss": "storage-redis",
     "mongodb": "storage-mongodb",
 }
+LARGEST = 2**31 - 1
+"""Bytes that a payload has at most: no protobuf message is larger."""
+
+MOST_UNKNOWN = 2**29
+"""Bytes that are read at most of what nothing sealed tells the size of."""
+
 _LOOKUP = Lookup(ENTRY_POINT_GROUP, "storage", "store", _EXTRAS)
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -52,6 +58,10 @@ class Stored(NamedTuple):
     size: int
 
 
+class TooLarge(InvalidCiphertext):
+    """The datastore has more bytes under an id than were put there. It is asked for no more of them."""
+
+
 @runtime_checkable
 class PayloadStore(Protocol):
     """A store of bytes under ids. It is used from one event loop. Ids are 32 lowercase hex digits.
@@ -64,7 +74,12 @@ class PayloadStore(Protocol):
     No call retries or keeps time. The caller does that, and cancels a call that takes too long; the store must stay
     usable then.
 
-    A store may also have a method ``get_plain(claim)``, for what another driver stored there and claimed in clear.
+    A store may also have these methods:
+
+    - ``get_within(id, limit)`` does as `get`, and raises `TooLarge` if there are more than ``limit`` bytes. It reads
+      few more than these: whoever can write to the datastore may have put anything in a payload's place. Without it,
+      all is read, and the size is checked afterwards. Call the function `get_within`, which serves both.
+    - ``get_plain(claim, limit)`` does so for what another driver stored there and claimed in clear.
     """
 
     async def put(self, id: str, data: bytes) -> None:
@@ -98,10 +113,44 @@ class PayloadStore(Protocol):
         ...
 
 
+async def get_within(store: PayloadStore, id: str, limit: int) -> bytes:
+    """Return what ``store`` keeps under ``id``, if that is ``limit`` bytes at most.
+
+    Raises:
+        TooLarge: there are more.
+        EnvelopeError: as `PayloadStore.get`.
+    """
+    bounded = getattr(store, "get_within", None)
+    data: bytes = await (store.get(id) if bounded is None else bounded(id, limit))
+    return check_size(data, limit)
+
+
+async def get_listed(store: PayloadStore, stored: Stored) -> bytes:
+    """Return a payload that `PayloadStore.list_before` has named, if it is as large as it said, and not too large.
+
+    Raises:
+        TooLarge: there are more bytes, or more than 512 MiB, which no payload is expected to have.
+        EnvelopeError: as `PayloadStore.get`.
+    """
+    return await get_within(store, stored.id, min(stored.size, MOST_UNKNOWN))
+
+
+def check_size(data: bytes, limit: int) -> bytes:
+    """Return ``data``. Raise `TooLarge` if it has more than ``limit`` bytes."""
+    if len(data) > limit:
+        raise too_large()
+    return data
+
+
+def too_large() -> TooLarge:
+    """Make the error of a datastore that has more bytes under an id than it may return."""
+    return TooLarge("the datastore returned other bytes than were stored: there are more", operation="get")
+
+
 async def try_out(store: PayloadStore) -> None:
     """Put, get and delete something that is no payload: one way to do what `PayloadStore.check` promises."""
     await store.put("check", b"")
-    await store.get("check")
+    await get_within(store, "check", LARGEST)
     with suppress(StoreRefused):  # who stores need not be allowed to delete
         await store.delete("check")
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.datastore.reasons import MAYBE_MISSING
 from envelope_codec.errors import ConfigurationError, EnvelopeError, PayloadMissing, StoreUnavailable
-from envelope_codec.store import PayloadStore, Stored, StoreUrl, parse_store_url
+from envelope_codec.store import PayloadStore, Stored, StoreUrl, get_within, parse_store_url
 
 _T = TypeVar("_T")
 
@@ -70,7 +70,7 @@ async def check_store(store: PayloadStore, *, writes: bool) -> None:
         await store.check()
         return
     with suppress(PayloadMissing):
-        await store.get(os.urandom(16).hex())
+        await get_within(store, os.urandom(16).hex(), 0)
 
 
 def proves_nothing(error: EnvelopeError, *, writes: bool) -> bool:
@@ -104,6 +104,9 @@ class _Timed:
 
     async def get(self, id: str) -> bytes:
         return await _in_time(self._store.get(id))
+
+    async def get_within(self, id: str, limit: int) -> bytes:
+        return await _in_time(get_within(self._store, id, limit))
 
     async def delete(self, id: str) -> None:
         await _in_time(self._store.delete(id))

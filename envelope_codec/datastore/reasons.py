@@ -4,3 +4,6 @@ from __future__ import annotations
 
 MAYBE_MISSING = "maybe-missing"
 """Permission is missing; or, to who may not list the bucket, the object: S3 says the same of both."""
+
+NO_PERMISSION = "no-permission"
+"""Permission is missing: for a command, or for what it is to work on."""

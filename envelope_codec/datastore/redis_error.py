@@ -21,6 +21,7 @@ from redis.exceptions import (
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from envelope_codec.datastore.reasons import NO_PERMISSION
 from envelope_codec.errors import EnvelopeError, StoreRefused, StoreUnavailable
 
 _log = logging.getLogger("envelope_codec.datastore.redis")
@@ -38,11 +39,18 @@ def translate(error: Exception, operation: str) -> EnvelopeError:
     return StoreUnavailable("the server did not answer", operation=operation)
 
 
+_NO_PERMISSION = "permission is missing: for a command, or for keys with the prefix"
+
 _MakeError = Callable[[str], EnvelopeError]
 
 
-def _refuse(reason: str) -> _MakeError:
-    return lambda operation: StoreRefused(reason, operation=operation)
+def _refuse(reason: str, code: str | None = None) -> _MakeError:
+    def make_error(operation: str) -> EnvelopeError:
+        error = StoreRefused(reason, operation=operation)
+        error.code = code
+        return error
+
+    return make_error
 
 
 def _unavailable(reason: str) -> _MakeError:
@@ -54,7 +62,11 @@ def _unavailable(reason: str) -> _MakeError:
 _MEANINGS: tuple[tuple[type[Exception], str, _MakeError], ...] = (
     (AuthenticationError, "", _refuse("the server refused the login: wrong user or password")),
     (AuthorizationError, "", _refuse("the server refused the login: wrong user or password")),
-    (NoPermissionError, "", _refuse("permission is missing: for a command, or for keys with the prefix")),
+    (
+        NoPermissionError,
+        "",
+        _refuse("permission is missing: for a command, or for keys with the prefix", NO_PERMISSION),
+    ),
     (OutOfMemoryError, "", _refuse("the server is out of memory")),
     (BusyLoadingError, "", _unavailable("the server is starting: it loads its data")),
     (RedisConnectionError, "max number of clients", _unavailable("the server has too many connections")),

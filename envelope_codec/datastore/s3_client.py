@@ -18,6 +18,7 @@ from envelope_codec.datastore.s3_error import MISSING, code_of, translate
 from envelope_codec.datastore.s3_rules import OPTIONS as RULES
 from envelope_codec.datastore.s3_rules import BucketRules
 from envelope_codec.errors import ConfigurationError
+from envelope_codec.store import LARGEST, too_large
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -59,9 +60,9 @@ class Boto3Client(AwsClient["S3Client"], S3StorageDriverClient):
             raise
         return True
 
-    async def get_object(self, *, bucket: str, key: str) -> bytes:
-        """Return the bytes of an object."""
-        return await self.run(lambda s3: s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+    async def get_object(self, *, bucket: str, key: str, limit: int = LARGEST) -> bytes:
+        """Return the bytes of an object. Raises `TooLarge` if there are more than ``limit``."""
+        return await self.run(lambda s3: _read(s3.get_object(Bucket=bucket, Key=key), limit))
 
 
 def parse_bucket(url: str, setting: str) -> tuple[str, str, dict[str, str]]:
@@ -103,6 +104,23 @@ def make_client(options: Mapping[str, str], setting: str = "storage") -> S3Clien
     client: S3Client = make_boto3_client("s3", options, config, setting)
     rules.apply_to(client)
     return client
+
+
+def _read(answer: Mapping[str, Any], limit: int) -> bytes:
+    """Read the body of an answer up to its end, where botocore checks a checksum, unless it is longer than allowed."""
+    pieces, told = [], answer.get("ContentLength", 0)
+    with answer["Body"] as body:  # closed before its end, it closes its connection
+        if told > limit:
+            raise too_large()
+        if told:
+            pieces.append(body.read(told))  # in one piece: urllib3 copies what is less than was asked for
+        left = limit + 1 - sum(map(len, pieces))
+        while left and (piece := body.read(left)):
+            pieces.append(piece)
+            left -= len(piece)
+    if not left:
+        raise too_large()
+    return b"".join(pieces)
 
 
 def is_amazon(options: Mapping[str, str]) -> bool:

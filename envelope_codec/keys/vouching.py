@@ -72,7 +72,7 @@ class Leases:
         return self._vouch(request, ask, record, recipient.key_version, seconds)
 
     def unwrap_new(self, record: Record, master: MasterKey, seconds: float | None = None) -> tuple[Recipient, Lease]:
-        """Unwrap a record that ``master`` has just made: return its recipient, complete, and the lease as `unwrap` does.
+        """Unwrap a record that ``master`` has just made: return its recipient, complete, and the lease.
 
         Raises as `unwrap`.
         """

@@ -14,10 +14,11 @@ from pymongo.errors import WriteError
 from envelope_codec._frames import frameless
 from envelope_codec.datastore.mongodb_connection import Duplicate, MongoConnection
 from envelope_codec.errors import StoreRefused
-from envelope_codec.keystore import PROBE, Kept, conflict, key_of_digits
+from envelope_codec.keystore import MOST_READ, PROBE, Kept, conflict, key_of_digits
 from envelope_codec.keystore_role import Role, replace_nothing
 
 _PAGE = 200
+_LONGEST_REVISION = 64  # characters: a revision has 32
 _ACTIONS = {
     Role.open: ["find"],
     Role.seal: ["find", "insert"],
@@ -71,15 +72,13 @@ class MongoKeystore:
         last = after.hex()
         while True:
             page = self._rows.find({"_id": {"$gt": last, "$lt": _AFTER_DIGITS}}).sort("_id", 1).limit(_PAGE)
-            found = await self._connection.call("list", page.to_list(_PAGE))
-            for document in found:
-                key = key_of_digits(document["_id"])
-                kept = None if key is None else _kept(key, document)
+            found = await self._connection.call("list", _read_page(page))
+            for _, kept in found:
                 if kept is not None:
                     yield kept
             if len(found) < _PAGE:
                 return
-            last = found[-1]["_id"]
+            last = found[-1][0]
 
     async def check(self) -> None:
         """Read, and put what can't be put. Raises if that is not possible."""
@@ -116,8 +115,17 @@ class MongoKeystore:
                 raise
 
 
+async def _read_page(page: Any) -> list[tuple[str, Kept | None]]:
+    """Read ids and rows. No document is held as a whole: any of them may have 16 MiB."""
+    found = []
+    async for document in page:
+        key = key_of_digits(document["_id"])
+        found.append((document["_id"], None if key is None else _kept(key, document)))
+    return found
+
+
 def _kept(key: bytes, document: dict[str, Any]) -> Kept | None:
     data, revision = document.get("data"), document.get("revision")
-    if not isinstance(data, bytes) or not isinstance(revision, str):
+    if not isinstance(data, bytes) or not isinstance(revision, str) or len(revision) > _LONGEST_REVISION:
         return None
-    return Kept(key, data, revision)
+    return Kept(key, data[:MOST_READ], revision)

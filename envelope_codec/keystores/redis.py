@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+from redis.exceptions import NoPermissionError
+
 from envelope_codec._frames import frameless
 from envelope_codec.datastore.redis_connection import RedisConnection
 from envelope_codec.datastore.redis_error import translate
-from envelope_codec.keystore import PROBE, Kept, conflict, key_of_digits
+from envelope_codec.keystore import MOST_READ, PROBE, Kept, conflict, key_of_digits
 from envelope_codec.keystore_role import Role
+
+_log = logging.getLogger("envelope_codec.datastore.redis")
 
 _PAGE = 200
 _SCANNED = 1_000
@@ -44,6 +49,7 @@ class RedisKeystore:
     def __init__(self, url: str) -> None:
         self._connection = RedisConnection(url, "keystore")
         self._redis: Any = self._connection.client
+        self._is_warned = False
 
     async def get(self, key: bytes) -> Kept | None:
         """Return what is kept under ``key``, if anything is."""
@@ -97,7 +103,7 @@ class RedisKeystore:
     def grants(self, role: Role) -> str:
         """Return the command that makes a user with what ``role`` needs. The password is to be filled in."""
         writes = role in (Role.seal, Role.share, Role.rewrap)
-        commands = ["+hmget"] + (["+hget", "+hset", "+eval"] if writes else [])
+        commands = ["+hmget", "+hstrlen"] + (["+hget", "+hset", "+eval"] if writes else [])
         commands += ["+scan"] if role in (Role.export, Role.rewrap) else []
         keys = f"{'' if writes else '%R'}~{self._connection.pattern}"
         return (
@@ -112,15 +118,36 @@ class RedisKeystore:
         return self._connection.prefix + key.hex()
 
     async def _read(self, keys: Sequence[bytes], operation: str) -> list[Kept | None]:
+        too_long = await self._find_too_long(keys, operation)
+        asked = [key for key in keys if key not in too_long]
         pipeline = self._redis.pipeline(transaction=False)
-        for key in keys:
+        for key in asked:
             pipeline.hmget(self._name(key), _DATA, _REVISION)
         is_listing = operation == "list"
-        replies = await self._connection.call(operation, pipeline.execute(raise_on_error=not is_listing))
+        replies = []
+        if asked:
+            replies = await self._connection.call(operation, pipeline.execute(raise_on_error=not is_listing))
         for reply in replies:  # a listing passes over what is of another kind, but over no row that it can't have now
             if isinstance(reply, Exception) and _OTHER_KIND not in str(reply):
                 raise translate(reply, operation) from None
-        return [_kept(key, reply) for key, reply in zip(keys, replies, strict=True)]
+        found = {key: _kept(key, reply) for key, reply in zip(asked, replies, strict=True)}
+        return [found.get(key, _NO_ROW._replace(key=key)) for key in keys]
+
+    async def _find_too_long(self, keys: Sequence[bytes], operation: str) -> set[bytes]:
+        """Return the keys of what is longer than any row, which is not to be read.
+
+        Users whom an earlier release needed may not ask for that. For them all is read.
+        """
+        pipeline = self._redis.pipeline(transaction=False)
+        for key in keys:
+            pipeline.hstrlen(self._name(key), _DATA)
+            pipeline.hstrlen(self._name(key), _REVISION)
+        lengths = await self._connection.call(operation, pipeline.execute(raise_on_error=False))
+        if not self._is_warned and any(isinstance(length, NoPermissionError) for length in lengths):
+            self._is_warned = True
+            _log.warning("grant HSTRLEN to the user of Redis: without it, a row of any size is read as a whole")
+        each = zip(keys, lengths[::2], lengths[1::2], strict=True)
+        return {key for key, *both in each if any(isinstance(one, int) and one > MOST_READ for one in both)}
 
     async def _list(self) -> set[bytes]:
         cursor, found = 0, set[bytes]()
@@ -134,6 +161,10 @@ class RedisKeystore:
     def _key_of(self, name: bytes) -> bytes | None:
         """Return the key that a hash of this name has, or None if it is no row's."""
         return key_of_digits(name.removeprefix(self._connection.prefix.encode()).decode(errors="replace"))
+
+
+_NO_ROW = Kept(b"", bytes(MOST_READ), "")
+"""Stands for what is longer than any row: nobody can parse it, and nothing has its revision."""
 
 
 def _kept(key: bytes, reply: Any) -> Kept | None:

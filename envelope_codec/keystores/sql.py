@@ -15,7 +15,6 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
-    cast,
     func,
     insert,
     or_,
@@ -55,9 +54,13 @@ class SqlKeystore:
     def __init__(self, url: str) -> None:
         parsed = parse_url(url, "keystore")
         self._table = _make_table(parsed.query.get("table", "envelope_keystore"))
-        data = func.substr(self._table.c.data, 1, MOST_READ, type_=LargeBinary())
-        # SQLite keeps a text in a column of bytes, if anybody puts one there: it is no row, and ends no listing.
-        self._data = cast(data, LargeBinary()) if parsed.get_backend_name() == "sqlite" else data
+        data = self._table.c.data
+        self._data: Any = func.substr(data, 1, MOST_READ, type_=LargeBinary())
+        if parsed.get_backend_name() == "sqlite":
+            # It works in this process, and substr would read all. It also keeps a text in a column of bytes, if anybody
+            # puts one there. Neither is a row, nor ends a listing: zeros stand for it, more than a row has.
+            fits = and_(func.typeof(data) == "blob", func.length(data) <= MAX_ROW)
+            self._data = case((fits, data), else_=func.zeroblob(MOST_READ, type_=LargeBinary()))
         self._database = Database(parsed.difference_update_query(["table"]), "keystore")
         self._statements: dict[int, Any] = {}
 

@@ -100,17 +100,17 @@ class CodecServer:
         try:
             response, error = await self._answer(request, entry, held), ""
         except Refusal as refused:
-            response, error = refused.response(entry.request_id), refused.code
+            response, error = refused.response(entry.request_id, request.headers), refused.code
         except ClientDisconnect:
             self._record(request, entry, _CLIENT_GONE, "gone")
             raise
         except Exception as unexpected:
             logger.error("request %s failed unexpectedly: %s", entry.request_id, place_of(unexpected))
             failed = Refusal(500, "internal", "The server failed. The request id leads to its log.")
-            response, error = failed.response(entry.request_id), failed.code
+            response, error = failed.response(entry.request_id, request.headers), failed.code
         if not self._record(request, entry, response.status_code, error):
             unrecorded = Refusal(503, "audit_unavailable", "The audit trail can't be written. Try again.")
-            response = unrecorded.response(entry.request_id)
+            response = unrecorded.response(entry.request_id, request.headers)
         response.headers.update(self.service.cors.headers(request.headers))
         response.headers.update(
             {REQUEST_ID_HEADER: entry.request_id, "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}

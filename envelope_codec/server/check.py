@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator
 
 from envelope_codec.config import EnvelopeConfig
-from envelope_codec.server.auth.jwks_fetch import redact_url
+from envelope_codec.server.auth.json_fetch import redact_url
 from envelope_codec.server.config import ServerConfig
 from envelope_codec.server.readiness import Readiness
 from envelope_codec.server.run import log_to_stderr

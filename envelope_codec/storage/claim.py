@@ -15,13 +15,12 @@ from google.protobuf.message import DecodeError
 from temporalio.api.common.v1 import Payload
 
 from envelope_codec.errors import InvalidCiphertext, MalformedEnvelope
-from envelope_codec.store import is_id
+from envelope_codec.store import LARGEST, is_id
 from envelope_codec.temporal.codec import EnvelopeCodec, is_envelope
 
 _FIELD = "envelope"
 _ENCODING = b"json/envelope-codec-claim"
 _LONGEST_TEXT = 65_536  # characters of a sealed claim
-_SIZE_LIMIT = 2**31  # bytes; no protobuf message is as large
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -75,7 +74,7 @@ class Claim:
     @classmethod
     def _check_content(cls, id: str, digest: str, size: int) -> Claim:
         """Make a claim of values of any type. Raise ValueError or TypeError if no driver can have written them."""
-        if not (is_id(id) and _DIGEST.fullmatch(digest)) or type(size) is not int or not 0 <= size < _SIZE_LIMIT:
+        if not (is_id(id) and _DIGEST.fullmatch(digest)) or type(size) is not int or not 0 <= size <= LARGEST:
             raise ValueError
         return cls(id, digest, size)
 

@@ -29,7 +29,7 @@ from envelope_codec.observe import Event, logger, report
 from envelope_codec.storage.claim import Claim, is_sealed
 from envelope_codec.storage.pool import Pool
 from envelope_codec.storage.retry import Retry
-from envelope_codec.store import PayloadStore
+from envelope_codec.store import PayloadStore, get_within
 from envelope_codec.temporal.codec import EnvelopeCodec, is_envelope
 from envelope_codec.temporal.large_payloads import work_on
 
@@ -107,12 +107,13 @@ class EnvelopeDriver(StorageDriver):
 
         async def retrieve_one(given: StorageDriverClaim) -> Payload:
             if self.pool.reads_plain and not is_sealed(given.claim_data):
+                most = max(_UNKNOWN_SIZE, self.codec.config.max_payload)
                 data = await self._call(
-                    "get", _UNKNOWN_SIZE, lambda store: cast(Any, store).get_plain(given.claim_data)
+                    "get", _UNKNOWN_SIZE, lambda store: cast(Any, store).get_plain(given.claim_data, most)
                 )
             else:
                 claim = await Claim.open(given.claim_data, self.codec)
-                data = await self._call("get", claim.size, lambda store: store.get(claim.id))
+                data = await self._call("get", claim.size, lambda store: get_within(store, claim.id, claim.size))
                 await work_on(claim.check, data)
             try:
                 return Payload.FromString(data)

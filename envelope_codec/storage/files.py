@@ -9,7 +9,7 @@ from pathlib import Path
 
 from envelope_codec.datastore.folder import Folder, translate
 from envelope_codec.errors import PayloadMissing
-from envelope_codec.store import Stored, is_id
+from envelope_codec.store import LARGEST, Stored, check_size, is_id, too_large
 
 
 class FileStore:
@@ -28,8 +28,12 @@ class FileStore:
 
     async def get(self, id: str) -> bytes:
         """Return what is kept under ``id``. Raises `PayloadMissing` if nothing is."""
+        return await self.get_within(id, LARGEST)
+
+    async def get_within(self, id: str, limit: int) -> bytes:
+        """Do as `get`, and raise `TooLarge` if there are more than ``limit`` bytes."""
         try:
-            return await self._directory.run(self._path(id).read_bytes)
+            return await self._directory.run(partial(_read, self._path(id), limit))
         except FileNotFoundError:
             await self._call("get", self._directory.check)
             raise PayloadMissing("the datastore has no such payload", operation="get") from None
@@ -72,3 +76,11 @@ class FileStore:
                 if status.st_mtime < before:
                     found.append(Stored(path.name, status.st_mtime, status.st_size))
         return found
+
+
+def _read(path: Path, limit: int) -> bytes:
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > limit:
+            raise too_large()
+        return check_size(file.read(size + 1), limit)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any
 
 from envelope_codec._frames import frameless
 from envelope_codec.datastore.mongodb_connection import Duplicate, MongoConnection
 from envelope_codec.errors import EnvelopeError, InvalidCiphertext, PayloadMissing
-from envelope_codec.store import Stored, is_id, try_out
+from envelope_codec.store import LARGEST, Stored, check_size, is_id, too_large, try_out
 
 _PART = 2 * 2**20  # a document has 16 MiB at most
 _PAGE = 1_000
@@ -45,12 +45,22 @@ class MongoStore:
 
     async def get(self, id: str) -> bytes:
         """Return what is kept under ``id``. Raises `PayloadMissing` if nothing is."""
+        return await self.get_within(id, LARGEST)
+
+    async def get_within(self, id: str, limit: int) -> bytes:
+        """Do as `get`, and raise `TooLarge` if there are more than ``limit`` bytes.
+
+        Up to 16 MiB too many may be read, the size of a document: older servers can't tell the size beforehand.
+        """
         first = await self._read_part(id)
-        others = [await self._read_part(f"{id}.{number}") for number in range(1, _count_parts(first))]
-        parts = [part.get("data") for part in (first, *others)]
-        if not all(isinstance(part, bytes) for part in parts):
-            raise InvalidCiphertext("the datastore returned other bytes than were stored", operation="get")
-        return b"".join(cast("list[bytes]", parts))
+        parts, count = [_bytes_of(first, limit)], _count_parts(first)
+        if count > max(1, limit):  # no part of several is empty
+            raise too_large()
+        left = limit - len(parts[0])
+        for number in range(1, count):
+            parts.append(_bytes_of(await self._read_part(f"{id}.{number}"), left))
+            left -= len(parts[-1])
+        return b"".join(parts)
 
     async def delete(self, id: str) -> None:
         """Delete what is kept under ``id``, if anything is."""
@@ -93,6 +103,13 @@ class MongoStore:
         if found is None:
             raise PayloadMissing("the datastore has no such payload", operation="get")
         return found
+
+
+def _bytes_of(part: dict[str, Any], limit: int) -> bytes:
+    data = part.get("data")
+    if not isinstance(data, bytes):
+        raise InvalidCiphertext("the datastore returned other bytes than were stored", operation="get")
+    return check_size(data, limit)
 
 
 def _count_parts(first: dict[str, Any]) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from envelope_codec.datastore.s3_client import Boto3Client, in_our_errors, make_client, parse_bucket
 from envelope_codec.datastore.s3_rules import BucketRules
 from envelope_codec.errors import InvalidCiphertext, MalformedEnvelope
-from envelope_codec.store import Stored, is_id
+from envelope_codec.store import LARGEST, Stored, is_id
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -38,13 +38,21 @@ class S3Store:
 
     async def get(self, id: str) -> bytes:
         """Return what is kept under ``id``. Raises `PayloadMissing` if nothing is."""
-        return await self._ask("get", self._s3.get_object(bucket=self._bucket, key=self._prefix + id))
+        return await self.get_within(id, LARGEST)
 
-    async def get_plain(self, claim: Mapping[str, str]) -> bytes:
-        """Return what the SDK's own S3 driver stored in this bucket, and claimed in clear."""
+    async def get_within(self, id: str, limit: int) -> bytes:
+        """Do as `get`, and raise `TooLarge` if there are more than ``limit`` bytes."""
+        return await self._read(self._prefix + id, limit)
+
+    async def get_plain(self, claim: Mapping[str, str], limit: int = LARGEST) -> bytes:
+        """Return what the SDK's own S3 driver stored in this bucket, and claimed in clear.
+
+        Raises:
+            TooLarge: there are more than ``limit`` bytes.
+        """
         if claim.get("bucket") != self._bucket or claim.get("hash_algorithm") != "sha256" or "key" not in claim:
             raise MalformedEnvelope("the reference to the datastore is for another bucket, or not one of S3")
-        data = await self._ask("get", self._s3.get_object(bucket=self._bucket, key=claim["key"]))
+        data = await self._read(claim["key"], limit)
         if sha256(data).hexdigest() != claim.get("hash_value"):
             raise InvalidCiphertext("the datastore returned other bytes than were stored", operation="get")
         return data
@@ -84,3 +92,6 @@ class S3Store:
 
     async def _ask(self, operation: str, work: Awaitable[_T]) -> _T:
         return await in_our_errors(operation, work, self._rules)
+
+    async def _read(self, key: str, limit: int) -> bytes:
+        return await self._ask("get", self._s3.get_object(bucket=self._bucket, key=key, limit=limit))

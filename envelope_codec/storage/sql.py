@@ -6,16 +6,16 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-from sqlalchemy import and_, delete, exists, func, insert, or_, select
+from sqlalchemy import and_, case, delete, exists, func, insert, or_, select
 
 from envelope_codec._frames import frameless
 from envelope_codec.datastore.sql_database import Conflict, Database
 from envelope_codec.datastore.sql_ddl import render_ddl
 from envelope_codec.datastore.sql_engine import parse_url
 from envelope_codec.datastore.sql_meanings import CONSTRAINT
-from envelope_codec.errors import PayloadMissing
+from envelope_codec.errors import InvalidCiphertext, PayloadMissing
 from envelope_codec.storage.sql_table import make_table
-from envelope_codec.store import Stored, is_id, try_out
+from envelope_codec.store import LARGEST, Stored, is_id, too_large, try_out
 
 _PAGE = 1_000
 _ID_LENGTH = 32
@@ -56,10 +56,18 @@ class SqlStore:
 
     async def get(self, id: str) -> bytes:
         """Return what is kept under ``id``. Raises `PayloadMissing` if nothing is."""
-        count, first = await self._read_part(id)
-        if count == 1:
-            return first
-        return b"".join([first, *[(await self._read_part(f"{id}.{number}"))[1] for number in range(1, count)]])
+        return await self.get_within(id, LARGEST)
+
+    async def get_within(self, id: str, limit: int) -> bytes:
+        """Do as `get`, and raise `TooLarge` if there are more than ``limit`` bytes."""
+        count, first = await self._read_part(id, limit)
+        if count > max(1, limit):  # no part of several is empty
+            raise too_large()
+        parts, left = [first], limit - len(first)
+        for number in range(1, count):
+            parts.append((await self._read_part(f"{id}.{number}", left))[1])
+            left -= len(parts[-1])
+        return b"".join(parts)
 
     async def delete(self, id: str) -> None:
         """Delete what is kept under ``id``, if anything is."""
@@ -106,9 +114,22 @@ class SqlStore:
             if not await self._run("put", select(self._table.c.id).where(self._table.c.id == row["id"])):
                 raise CONSTRAINT.error("put") from None
 
-    async def _read_part(self, id: str) -> tuple[int, bytes]:
-        """Return the number of parts of the payload, and the bytes of this one."""
-        rows = await self._run("get", select(self._table.c.parts, self._table.c.data).where(self._table.c.id == id))
+    async def _read_part(self, id: str, limit: int) -> tuple[int, bytes]:
+        """Return the number of parts of the payload, and the bytes of this one.
+
+        The database compares the size, and sends nothing larger. It need not even read the bytes for that. (substr
+        would read them all; SQLite does so in this process.)
+        """
+        table, size = self._table.c, func.length(self._table.c.data)
+        fits = size <= limit
+        if self._database.dialect.name == "sqlite":  # which keeps a text in a column of bytes, if anybody puts it there
+            fits = and_(func.typeof(table.data) == "blob", fits)
+        rows = await self._run("get", select(table.parts, size, case((fits, table.data))).where(table.id == id))
         if not rows:
             raise PayloadMissing("the datastore has no such payload", operation="get")
-        return int(rows[0][0]), bytes(rows[0][1])
+        [(parts, length, data)] = rows
+        if length > limit:
+            raise too_large()
+        if data is None:
+            raise InvalidCiphertext("the datastore returned other bytes than were stored", operation="get")
+        return int(parts), bytes(data)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Collection, Mapping
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.kms import LastUse, Unwrapped, WrappedSecret
@@ -17,6 +15,7 @@ from envelope_codec_aws._errors import ERRORS, code_of
 from envelope_codec_aws._facts import FACTS
 from envelope_codec_aws._key_id import KeyArn, check_accounts
 from envelope_codec_aws._options import ClientOptions
+from envelope_codec_aws._replies import ask_last_usage, last_use_in, material_in
 from envelope_codec_aws._targets import Targets
 
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("envelope_codec.aws")
 _T = TypeVar("_T")
-_MATERIAL = re.compile(r"[0-9a-f]{64}")  # https://docs.aws.amazon.com/kms/latest/APIReference/API_Decrypt.html
 
 
 class AwsKms:
@@ -133,7 +131,7 @@ class AwsKms:
         if not isinstance(used, str) or not self._targets.can_be(used) or not ciphertext:
             raise Failed(meanings.NO_ANSWER)
         self._targets.add(used)
-        return WrappedSecret(used, _material(reply, "KeyMaterialId"), ciphertext)
+        return WrappedSecret(used, material_in(reply, "KeyMaterialId"), ciphertext)
 
     @asks_kms("unwrap")
     def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> Unwrapped:
@@ -155,7 +153,7 @@ class AwsKms:
             raise Failed(meanings.NO_ANSWER, key_id=key_id)
         if used != key_id:
             raise Failed(hints.OTHER_KEY_USED, key_id=key_id)
-        return Unwrapped(secret, "", used_version=_material(reply, "KeyMaterialId"))
+        return Unwrapped(secret, "", used_version=material_in(reply, "KeyMaterialId"))
 
     @asks_kms("unwrap")
     def rewrap_to(self, other: object, wrapped: WrappedSecret, context: Mapping[str, str]) -> WrappedSecret:
@@ -193,7 +191,7 @@ class AwsKms:
         if not isinstance(used, str) or not other._targets.can_be(used) or not ciphertext:
             raise Failed(meanings.NO_ANSWER)
         other._targets.add(used)
-        return WrappedSecret(used, _material(reply, "DestinationKeyMaterialId"), ciphertext)
+        return WrappedSecret(used, material_in(reply, "DestinationKeyMaterialId"), ciphertext)
 
     @asks_kms("last use")
     def last_use(self, key_id: str) -> LastUse | None:
@@ -205,16 +203,10 @@ class AwsKms:
         target = self._targets.find(key_id)
         if target is None:
             raise Failed(meanings.OTHER_KEY)
-        reply = self._ask("last use", target, lambda kms: _ask_last_usage(kms, target))
+        reply = self._ask("last use", target, lambda kms: ask_last_usage(kms, target))
         if reply is None:
             return None
-        usage = reply.get("KeyLastUsage") or {}
-        return LastUse(
-            _seconds(usage.get("Timestamp")),
-            str(usage.get("Operation", "")),
-            str(usage.get("CloudTrailEventId", "")),
-            _seconds(reply.get("TrackingStartDate")),
-        )
+        return last_use_in(reply)
 
     def close(self) -> None:
         """Close the client that was built here. Final: a later call gets `KmsUnavailable`."""
@@ -248,19 +240,3 @@ class AwsKms:
         level = logging.DEBUG if kind in self._warned else logging.WARNING
         self._warned.add(kind)
         _log.log(level, "AWS KMS %s with %s failed: %s", operation, key_id, ERRORS.describe(error))
-
-
-def _ask_last_usage(kms: KMSClient, key_id: str) -> Mapping[str, Any] | None:
-    ask: Any = getattr(kms, "get_key_last_usage", None)
-    reply: Mapping[str, Any] | None = ask(KeyId=key_id) if ask is not None else None
-    return reply
-
-
-def _material(reply: Mapping[str, Any], name: str) -> str:
-    """Return the id of key material that AWS tells, or "". The reply to Encrypt has none as yet."""
-    told = reply.get(name)
-    return told if isinstance(told, str) and _MATERIAL.fullmatch(told) else ""
-
-
-def _seconds(moment: Any) -> float | None:
-    return moment.timestamp() if isinstance(moment, datetime) else None

@@ -10,7 +10,7 @@ from typing import Any
 import hvac
 
 from envelope_codec.errors import ConfigurationError
-from envelope_codec.kms import Unwrapped, WrappedSecret, context_bytes
+from envelope_codec.kms import Unwrapped, WrappedSecret
 from envelope_codec.provider import (
     Failed,
     asks_kms,
@@ -24,15 +24,16 @@ from envelope_codec_vault import _hints as hints
 from envelope_codec_vault._ask import Question, ask
 from envelope_codec_vault._auth import choose_login
 from envelope_codec_vault._endpoint import choose_endpoint
-from envelope_codec_vault._environment import advise_on, find_ignored_variables, warn_of_ignored
-from envelope_codec_vault._errors import ABSENT_KEY_TYPE, UNWRAP, WRAP
+from envelope_codec_vault._environment import warn_of_ignored
+from envelope_codec_vault._errors import UNWRAP, WRAP
 from envelope_codec_vault._facts import FACTS
 from envelope_codec_vault._key_id import DEFAULT_MOUNT, TransitKey, login_namespace
+from envelope_codec_vault._notices import find_notices
 from envelope_codec_vault._options import check_no_secret
-from envelope_codec_vault._own_sessions import OwnSessions
-from envelope_codec_vault._session import Sessions, hold, say_span
+from envelope_codec_vault._session import Sessions, hold
 from envelope_codec_vault._shared import share
-from envelope_codec_vault._wire import decode, encode, get_text, read_version
+from envelope_codec_vault._transit import decrypting, encrypting
+from envelope_codec_vault._wire import decode, get_text, read_version
 
 _log = logging.getLogger("envelope_codec.vault")
 
@@ -201,17 +202,7 @@ class VaultTransit:
 
         https://developer.hashicorp.com/vault/api-docs/secret/transit#encrypt-data
         """
-        reply = self._ask(
-            WRAP,
-            lambda client: client.secrets.transit.encrypt_data(
-                self._key.name,
-                plaintext=encode(secret),
-                associated_data=encode(context_bytes(context)),
-                # Read only if Vault is about to create the key: a typo in a key URI must not become a new key.
-                type=ABSENT_KEY_TYPE,
-                mount_point=self._key.mount,
-            ),
-        )
+        reply = self._ask(WRAP, encrypting(self._key, secret, context))
         ciphertext = get_text(reply, "ciphertext")
         version = read_version(ciphertext)
         if version is None:
@@ -230,15 +221,7 @@ class VaultTransit:
             raise Failed(hints.NO_CIPHERTEXT)
         if version != wrapped.key_version:
             raise Failed(hints.OTHER_VERSION)
-        reply = self._ask(
-            UNWRAP,
-            lambda client: client.secrets.transit.decrypt_data(
-                self._key.name,
-                ciphertext=ciphertext,
-                associated_data=encode(context_bytes(context)),
-                mount_point=self._key.mount,
-            ),
-        )
+        reply = self._ask(UNWRAP, decrypting(self._key, ciphertext, context))
         secret = decode(get_text(reply, "plaintext"))
         if secret is None:
             raise Failed(meanings.NO_ANSWER)
@@ -253,22 +236,7 @@ class VaultTransit:
 
         Nothing if Vault can't be asked: calls tell that.
         """
-        found = [
-            (f"{name} is set, and ignored", advise_on(name))
-            for name in find_ignored_variables(self._key.namespace, through_agent=self._through_agent)
-        ]
-        try:
-            sessions = self._sessions()
-            sessions.current()
-            if isinstance(sessions, OwnSessions):
-                sessions.look()
-        except Failed:
-            return found
-        left = sessions.end_of_token()
-        if left is not None:
-            text = f"the Vault token ends in {say_span(left)}, and there is no login to get another"
-            found.append((text, "use a token that Vault renews (periodic), or configure a login (option auth)"))
-        return found
+        return find_notices(self._key, self._sessions, through_agent=self._through_agent)
 
     def _ask(self, operation: str, question: Question) -> Any:
         path = f"{self._key.mount}/{'encrypt' if operation == WRAP else 'decrypt'}/{self._key.name}"

@@ -30,6 +30,7 @@ from envelope_codec import EnvelopeConfig, EnvelopePlugin
 from envelope_codec.cli.keygen import create_key_file, key_uri
 from envelope_codec.server import ServerConfig
 from envelope_codec.testing import FakeKms
+from envelope_codec_local import LocalKeyFile
 from tests.support import readable_workflows as workflows
 from tests.support.certificates import write_certificate
 from tests.support.codec_server import CodecServer, serving
@@ -54,6 +55,7 @@ class Site(NamedTuple):
         ui: URL of the Web UI.
         codec_port: where it expects a codec server, on 127.0.0.1, over http.
         key: URI of the master key.
+        key_id: its key id.
         store: URL of the datastore of `stored`.
         runs: ids of the workflows' runs, by their own ids.
         input: what Temporal has of the input, in base64.
@@ -62,6 +64,7 @@ class Site(NamedTuple):
     ui: str
     codec_port: int
     key: str
+    key_id: str
     store: str
     runs: dict[str, str]
     input: str
@@ -106,13 +109,14 @@ def site(
     chromium()
     folder = tmp_path_factory.mktemp("site")
     create_key_file(folder / "key.json")
+    key_id = LocalKeyFile(folder / "key.json").key_id
     key, store, port = key_uri(folder / "key.json"), f"file://{folder}/payloads", free_port()
     (folder / "payloads").mkdir()
     endpoint = f"http://127.0.0.1:{port}"
     with run_server(TemporalServer(ui=True, ui_codec_endpoint=endpoint, db=False)) as temporal:
         runs, found = asyncio.run(run_workflows(temporal.address, key, store))
         assert temporal.ui_address is not None
-        yield Site(temporal.ui_address, port, key, store, runs, found)
+        yield Site(temporal.ui_address, port, key, key_id, store, runs, found)
 
 
 @pytest.fixture(scope="module")
@@ -342,24 +346,33 @@ def over_tls(ui: str, folder: Path) -> Iterator[str]:
             thread.join()
 
 
-REFUSALS: dict[int, dict[str, Any]] = {
-    400: {},
-    401: {"auth": True},
-    413: {"body_limit": 100},
-    429: {"rate_limit": "1/day"},
-    503: {"audit_file": "/dev/full"},
+REFUSALS: dict[str, tuple[int, dict[str, Any]]] = {
+    "key_not_configured": (400, {}),
+    "unauthenticated": (401, {"auth": True}),
+    "too_large": (413, {"body_limit": 100}),
+    "audit_unavailable": (424, {"audit_file": "/dev/full"}),
+    "kms_unavailable": (424, {"request_timeout": "1s"}),
+    "too_many_requests": (429, {"rate_limit": "1/day"}),
 }
 
 
-@pytest.mark.parametrize("status", REFUSALS)
+@pytest.mark.parametrize("code", REFUSALS)
 async def test_a_refusal_looks_like_no_connection_whatever_it_is(
-    site: Site, page: Any, issuer: Issuer, status: int
+    site: Site, page: Any, issuer: Issuer, tmp_path: Path, code: str
 ) -> None:
-    """What docs/codec-server.md says that a person sees; the browser's network log tells which it is."""
-    settings = dict(REFUSALS[status], origins=site.ui)
+    """What docs/codec-server.md says that a person sees; the browser's network log tells which it is.
+
+    None of them makes the Web UI ask again: it asks as often as it does where all is well.
+    """
+    status, settings = REFUSALS[code]
+    settings = {"audit_file": str(tmp_path / "audit"), **settings, "origins": site.ui}
     if settings.pop("auth", False):
         settings |= {"auth": [issuer.settings], "rules": RULES}
-    key = FakeKms() if status == 400 else site.key
+    key: FakeKms | str = FakeKms(site.key_id) if code == "kms_unavailable" else site.key
+    if isinstance(key, FakeKms):
+        key.down = True
+    elif code == "key_not_configured":
+        key = FakeKms()
     with serving(EnvelopeConfig(key=key), ServerConfig(**settings)) as codec:
         if status == 429:
             codec.post("/decode", b"{}")  # the one that there may be
@@ -367,7 +380,9 @@ async def test_a_refusal_looks_like_no_connection_whatever_it_is(
         await page.goto(site.workflow("booked"))
         assert "marigold" not in await shows(page, UNREACHED, site.input)
         found = [answer for answer in answers if answer.request.method == "POST"]
-        assert {answer.status for answer in found} == {status}
+        assert [answer.status for answer in found] == [status] * 2
+        if code != "audit_unavailable":
+            assert {line["error"] for line in codec.lines()} - {""} == {code}
 
 
 async def test_where_some_are_refused_the_others_are_read_and_nothing_is_said(site: Site, page: Any) -> None:

@@ -19,14 +19,15 @@ from devstack import Server
 from envelope_codec import EnvelopeConfig, StoreRefused, StoreUnavailable
 from envelope_codec.envelope import Purpose
 from envelope_codec.keys.draft import Draft
-from envelope_codec.keystore import Kept, parse_keystore_url
+from envelope_codec.keystore import MOST_READ, Kept, parse_keystore_url
 from envelope_codec.keystore_change import publish
 from envelope_codec.keystore_client import KeystoreClient
-from envelope_codec.keystore_row import parse_row
+from envelope_codec.keystore_row import MalformedRow, parse_row
 from envelope_codec.testing import FakeKms
 from tests.support.forked_child import Child
 from tests.support.harness_keystores import KINDS, SERVED_BY, Keystores
 from tests.support.harness_stores import DURABLE, NEEDLES, SERVED, aws_environment
+from tests.support.peak_memory import measured
 
 RunServer = Callable[[Server], AbstractContextManager[Any]]
 
@@ -149,7 +150,33 @@ async def test_a_keyring_publishes_and_opens_in_a_forked_child_too(kind: str, ke
     keyring.close()
 
 
-async def test_a_listing_leaves_out_no_row_that_the_server_refuses(run_server: RunServer) -> None:
+@pytest.mark.parametrize("kind", ["redis", "sqlite", "file", "mongodb"])
+async def test_what_somebody_put_in_a_rows_place_is_not_read(kind: str, keystores: Keystores) -> None:
+    harness: Any = keystores[kind]
+    url = await harness.place()
+    keystore, key, other = parse_keystore_url(url).open(), b"\1" * 32, b"\2" * 32
+    await keystore.put(key, b"a row", None)
+    await keystore.put(other, b"another", None)
+    size = (15 if kind == "mongodb" else 48) * 2**20
+    await harness.overwrite_row(url, key, bytes(size))
+    with measured() as growth:
+        kept = await keystore.get(key)
+        rows = [row async for row in keystore.rows()]
+    assert kept is not None
+    assert [row.key for row in rows] == [key, other]
+    assert rows[1].data == b"another"
+    for row in (kept, rows[0]):
+        assert len(row.data) == MOST_READ
+        with pytest.raises(MalformedRow):
+            parse_row(row.key, row.data)
+    if kind != "mongodb":  # whose documents have 16 MiB at most
+        assert growth.bytes < 16 * 2**20
+    await keystore.close()
+
+
+async def test_a_listing_leaves_out_no_row_that_the_server_refuses(
+    run_server: RunServer, caplog: pytest.LogCaptureFixture
+) -> None:
     with run_server(SERVED["redis"][0]()) as server:
         url = await SERVED_BY["redis"](server).place()
         keystore, keys = parse_keystore_url(url).open(), [bytes([number]) * 32 for number in range(3)]
@@ -161,6 +188,7 @@ async def test_a_listing_leaves_out_no_row_that_the_server_refuses(run_server: R
             client.execute_command("ACL", "SETUSER", "half", "on", ">sesame", f"%R~*{prefix}", "-@all", *commands)
         refused = parse_keystore_url(f"redis://half:sesame@{where}").open()
         assert await refused.get(keys[0]) is not None
+        assert caplog.text.count("grant HSTRLEN") == 1  # earlier releases did not need it
         with pytest.raises(StoreRefused, match="permission"):
             print([kept async for kept in refused.rows()])
         for one in (keystore, refused):

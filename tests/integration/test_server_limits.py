@@ -426,7 +426,8 @@ async def test_the_worst_of_several_failures_is_the_answer() -> None:
 
 
 def test_nothing_is_answered_that_can_t_be_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with serving(KEY, ServerConfig(audit_file=str(tmp_path / "audit"))) as server:
+    settings = ServerConfig(audit_file=str(tmp_path / "audit"), origins="http://localhost:8233")
+    with serving(KEY, settings) as server:
 
         def full(line: dict[str, Any]) -> None:
             raise OSError(28, "No space left on device")
@@ -434,6 +435,8 @@ def test_nothing_is_answered_that_can_t_be_recorded(tmp_path: Path, monkeypatch:
         monkeypatch.setattr(server.service.audit, "write", full)
         response = refused(server.post("/decode", [PLAIN]), 503, "audit_unavailable")
         assert "Ada" not in response.text
+        page = {"Origin": "http://localhost:8233"}
+        assert refused(server.post("/decode", [PLAIN], page), 424, "audit_unavailable").headers["retry-after"] == "5"
         monkeypatch.undo()
         assert returned(server.post("/decode", [PLAIN])) == [PLAIN]
 

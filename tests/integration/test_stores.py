@@ -37,7 +37,7 @@ from envelope_codec.datastore.s3_client import Boto3Client
 from envelope_codec.storage import driver as driver_module
 from envelope_codec.storage.driver import EnvelopeDriver
 from envelope_codec.storage.pool import Pool
-from envelope_codec.store import PayloadStore, parse_store_url
+from envelope_codec.store import PayloadStore, TooLarge, get_within, parse_store_url
 from envelope_codec.temporal.codec import EnvelopeCodec
 from envelope_codec.testing import FakeKms
 from tests.support.harness_stores import (
@@ -58,6 +58,7 @@ from tests.support.harness_stores import (
     opened,
 )
 from tests.support.kms_proxy import KmsProxy
+from tests.support.peak_memory import measured
 from tests.support.s3_replies import S3Replies
 
 RunServer = Callable[[Server], AbstractContextManager[Any]]
@@ -147,9 +148,61 @@ async def test_garbage_in_place_of_a_payload_is_told(harness: Harness, url: str)
     [kept] = await listed(driver.pool.open_here().store)
     for garbage in (b"garbage that is longer than any head", b"short", b""):
         await harness.overwrite(url, kept.id, garbage)
+        if not garbage and harness.name == "redis":  # where even an empty payload has a head
+            with pytest.raises(PayloadMissing):
+                await driver.retrieve(READING, [claim])
+            continue
         with pytest.raises(InvalidCiphertext, match="other bytes than were stored"):
             await driver.retrieve(READING, [claim])
     await driver.pool.aclose()
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "mongodb"])  # whose documents have 16 MiB at most
+async def test_no_memory_is_taken_by_what_somebody_put_in_a_payloads_place(kind: str, stores: Stores) -> None:
+    url = await stores[kind].place()
+    driver = driver_of(url)
+    [claim] = await driver.store(STORING, await sealed(driver, b"a text"))
+    [kept] = await listed(driver.pool.open_here().store)
+    size = (14 if kind == "mariadb" else 48) * 2**20  # which takes no statement of 16 MiB
+    await stores[kind].overwrite(url, kept.id, bytes(size))
+    with measured() as growth, pytest.raises(TooLarge):
+        await driver.retrieve(READING, [claim])
+    assert growth.bytes < size / 2
+    await driver.pool.aclose()
+
+
+async def test_parts_that_are_told_without_end_are_not_followed(stores: Stores) -> None:
+    mongodb: Any = stores["mongodb"]
+    url = await mongodb.place()
+    store, id = opened(url), new_id()
+    await store.put(id, bytes(5 * 2**20))
+    with mongodb._client() as client:
+        mongodb._collection(client, url).update_one({"_id": id}, {"$set": {"parts": 2**31 - 1}})
+    with pytest.raises(TooLarge):
+        await get_within(store, id, 4 * 2**20)
+    with pytest.raises(PayloadMissing):
+        await get_within(store, id, 2**31 - 1)
+    await store.close()
+
+
+async def test_users_of_redis_whom_an_earlier_release_needed_are_served(
+    stores: Stores, caplog: pytest.LogCaptureFixture
+) -> None:
+    harness: Any = stores["redis"]
+    url = await harness.place()
+    with harness._client() as client:
+        allowed = ("-@all", "+@connection", "+set", "+setrange", "+get")
+        client.execute_command("ACL", "SETUSER", "earlier", "on", ">sesame", "~*", *allowed)
+    store, id = opened(url.replace("redis://", "redis://earlier:sesame@")), new_id()
+    await store.put(id, b"some bytes")
+    for _ in range(2):
+        assert await get_within(store, id, 10) == b"some bytes"
+        with pytest.raises(TooLarge):
+            await get_within(store, id, 9)
+    with pytest.raises(PayloadMissing):
+        await store.get(new_id())
+    assert caplog.text.count("grant GETRANGE") == 1
+    await store.close()
 
 
 # --- what can go wrong ------------------------------------------------------------------------------------------------

@@ -77,11 +77,12 @@ def serving(
     storage: ExternalStorage | StorageDriver | None = None,
     *,
     verify: Any = True,
+    port: int = 0,
 ) -> Iterator[CodecServer]:
-    """A server that runs in a thread of this process, and has stopped at the end."""
+    """A server that runs in a thread of this process, at any port unless one is given, and has stopped at the end."""
     server = server or ServerConfig()
     app = create_app(config if isinstance(config, EnvelopeConfig) else EnvelopeConfig(key=config), server, storage)
-    [listener] = bind(Address(LOOPBACK, 0))
+    [listener] = bind(Address(LOOPBACK, port))
     running = _Quick(UvicornConfig(app, server))
     thread = threading.Thread(target=running.run, args=([listener],))
     thread.start()

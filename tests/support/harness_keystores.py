@@ -24,6 +24,9 @@ class Files(harness_stores.Files):
         (self._path(url) / "ab" / f"cd{KEY[2:]}").write_bytes(b"")
         (self._path(url) / KEY).write_bytes(b"")
 
+    async def overwrite_row(self, url: str, key: bytes, data: bytes) -> None:
+        (self._path(url) / key.hex()[:2] / key.hex()).write_bytes(data)
+
 
 class _Sql(Sql):
     async def place(self) -> str:
@@ -36,6 +39,9 @@ class _Sql(Sql):
     async def put_other(self, url: str) -> None:
         row = {"key": OTHER.encode()[:10], "data": b"", "revision": "r"}
         await self.execute(f"INSERT INTO {self._table(url)} VALUES (:key, :data, :revision)", **row)
+
+    async def overwrite_row(self, url: str, key: bytes, data: bytes) -> None:
+        await self.execute(f"UPDATE {self._table(url)} SET data = :data WHERE row_key = :key", key=key, data=data)
 
 
 class Sqlite(_Sql, harness_stores.Sqlite):
@@ -58,6 +64,10 @@ class Valkey(harness_stores.Valkey):
             client.hset(self._prefix(url) + "cd" * 32, "data", "no revision")
             client.hset("beside" + self._prefix(url) + KEY, mapping={"data": "d", "revision": "r"})
 
+    async def overwrite_row(self, url: str, key: bytes, data: bytes) -> None:
+        with self._client() as client:
+            client.hset(self._prefix(url) + key.hex(), "data", data)
+
 
 class Mongo(harness_stores.Mongo):
     async def put_other(self, url: str) -> None:
@@ -66,6 +76,10 @@ class Mongo(harness_stores.Mongo):
             rows.insert_one({"_id": OTHER, "data": b"", "revision": "r"})
             rows.insert_one({"_id": 7, "data": b"", "revision": "r"})
             rows.insert_one({"_id": KEY, "data": "a text", "revision": "r"})
+
+    async def overwrite_row(self, url: str, key: bytes, data: bytes) -> None:
+        with self._client() as client:
+            self._collection(client, url).update_one({"_id": key.hex()}, {"$set": {"data": data}})
 
 
 class S3(harness_stores.S3):

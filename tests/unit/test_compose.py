@@ -54,7 +54,7 @@ def test_everything_that_is_mounted_or_depended_on_exists() -> None:
 def test_localstack_is_the_release_that_the_native_launcher_runs() -> None:
     pins = (LOCALSTACK.parent / "requirements" / "localstack.txt").read_text()
     release = SERVICES["localstack"]["image"].rpartition(":")[2]
-    assert f"\nlocalstack-core=={release}\n" in pins
+    assert f"\nlocalstack-core=={release} \\\n" in pins
 
 
 def test_there_are_init_scripts() -> None:

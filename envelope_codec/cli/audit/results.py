@@ -21,7 +21,7 @@ from envelope_codec.cli.audit.checkpoint import Result
 from envelope_codec.cli.audit.messages import Kept, Span
 from envelope_codec.cli.audit.stopped import Stopped
 from envelope_codec.cli.audit.tally import from_document, to_document
-from envelope_codec.store import PayloadStore
+from envelope_codec.store import MOST_UNKNOWN, PayloadStore, TooLarge, get_within
 
 _SEALED = b"binary/envelope-"
 _OF_NONE = ""  # stands for the audit in a marker, by which audits are known
@@ -98,7 +98,10 @@ class Results:
         return id
 
     async def _get(self, audit: str, what: str, id: str) -> Any:
-        data = await self._store.get(id)
+        try:
+            data = await get_within(self._store, id, MOST_UNKNOWN)
+        except TooLarge:
+            raise Stopped(_NO_RESULT) from None
         try:
             sealed = Payload.FromString(data)
             if not sealed.metadata.get("encoding", b"").startswith(_SEALED):  # anybody could have written it

@@ -18,7 +18,7 @@ from envelope_codec.cli.reading.batch import run_each
 from envelope_codec.cli.reading.progress import Watcher
 from envelope_codec.envelope import NAME_ENCODING, Record, parse
 from envelope_codec.errors import MalformedEnvelope, PayloadMissing
-from envelope_codec.store import PayloadStore
+from envelope_codec.store import PayloadStore, Stored, TooLarge, get_listed
 
 _BATCH = 200
 _AHEAD = 86_400.0  # seconds by which a datastore's clock may be ahead
@@ -41,18 +41,21 @@ async def count_store(
     """
     tally = Tally()
 
-    async def count(id: str) -> None:
+    async def count(stored: Stored) -> None:
         try:
-            tally.merge(count_stored(await store.get(id), namespaces, importer.note if importer else None))
+            data = await get_listed(store, stored)
+            tally.merge(count_stored(data, namespaces, importer.note if importer else None))
+        except TooLarge:
+            tally.merge(_not_readable())
         except PayloadMissing:  # deleted meanwhile, or its last part was never written
             tally.gone += 1
         if importer is not None:
             await importer.flush()
         watcher.advance()
 
-    batch: list[str] = []
+    batch: list[Stored] = []
     async for stored in store.list_before(time.time() + _AHEAD):
-        batch.append(stored.id)
+        batch.append(stored)
         if len(batch) == _BATCH:
             await run_each(batch, count)
             batch.clear()
@@ -67,8 +70,7 @@ def count_stored(data: bytes, namespaces: frozenset[str], note: Callable[[Record
         payload = Payload.FromString(data)
         envelope = parse(payload.metadata, payload.data)
     except (DecodeError, UnicodeDecodeError, MalformedEnvelope):  # the second is of protobuf's implementation in Python
-        tally.unreadable["no envelope that can be read"] += 1
-        return tally
+        return _not_readable()
     if envelope is None:
         encoding = payload.metadata.get(NAME_ENCODING, b"").decode("utf-8", "backslashreplace")
         count_name(tally.foreign, encoding or "no encoding")
@@ -77,4 +79,10 @@ def count_stored(data: bytes, namespaces: frozenset[str], note: Callable[[Record
         tally.add_record(envelope.record)
         if note is not None:
             note(envelope.record)
+    return tally
+
+
+def _not_readable() -> Tally:
+    tally = Tally(sources=1)
+    tally.unreadable["no envelope that can be read"] += 1
     return tally

@@ -12,7 +12,7 @@ from envelope_codec.config import read_toml
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.kms import MISSING_PACKAGE
 from envelope_codec.server import ServerConfig, load
-from envelope_codec.server.auth.jwks_fetch import redact_url
+from envelope_codec.server.auth.json_fetch import redact_url
 
 _PREFIX = "ENVELOPE_CODEC_SERVER_"
 _FILE = "ENVELOPE_CODEC_FILE"

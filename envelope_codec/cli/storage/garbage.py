@@ -17,7 +17,7 @@ from envelope_codec.cli.storage.search_result import SearchResult
 from envelope_codec.cli.storage.state import Run, State
 from envelope_codec.envelope import parse
 from envelope_codec.errors import EnvelopeError, PayloadMissing
-from envelope_codec.store import PayloadStore, Stored
+from envelope_codec.store import PayloadStore, Stored, TooLarge, get_listed, get_within
 from envelope_codec.temporal.codec import EnvelopeCodec
 
 _SAMPLES = 20
@@ -167,7 +167,9 @@ class Collection:
             return
         for id in self._samples:
             try:
-                await self._store.get(id)
+                await get_within(self._store, id, 0)  # whether it is there is all that counts
+            except TooLarge:
+                return
             except PayloadMissing:
                 continue
             return
@@ -183,7 +185,7 @@ class Collection:
 
         async def look(stored: Stored) -> None:
             try:
-                namespace = _namespace_of(await self._store.get(stored.id))
+                namespace = _namespace_of(await get_listed(self._store, stored))
             except PayloadMissing:  # its last part was never written
                 self.result.orphans.append(stored)
             except EnvelopeError as error:

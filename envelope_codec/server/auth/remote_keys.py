@@ -10,7 +10,7 @@ from typing import Any
 from jwt.exceptions import PyJWKSetError
 
 from envelope_codec.observe import logger
-from envelope_codec.server.auth.jwks_fetch import FetchFailed, fetch_jwks, redact_url
+from envelope_codec.server.auth.json_fetch import FetchFailed, fetch_json, redact_url
 from envelope_codec.server.auth.verification_keys import Jwks, KeysUnavailable
 
 _DAY = 86_400.0
@@ -103,7 +103,7 @@ class RemoteKeys:
     async def _fetch(self) -> None:
         try:
             # The thread parses it as well: a document of a megabyte takes a while.
-            self._known = await asyncio.to_thread(lambda: Jwks.parse(fetch_jwks(self._url, timeout=self._timeout)))
+            self._known = await asyncio.to_thread(lambda: Jwks.parse(fetch_json(self._url, timeout=self._timeout)))
             self._fetched, self.problem = self._clock(), ""
         except Exception as error:  # of the network, of TLS, of JSON, of PyJWT: none of them may end a request
             self._failed, self.problem = self._clock(), _describe(error)

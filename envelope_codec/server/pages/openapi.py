@@ -75,6 +75,7 @@ _REFUSALS = {
     "408": "The body took too long to arrive.",
     "413": "The body is too large, or has too many payloads.",
     "415": "The body is not application/json.",
+    "424": "As 503, in answers to pages (requests with an Origin).",
     "429": "A budget of the caller is used up. Retry-After says when to come back.",
     "503": "A KMS, a store or an issuer's keys can't be reached, or the server is busy. Retry-After says until when.",
 }

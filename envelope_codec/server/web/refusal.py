@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
+from starlette.datastructures import Headers
 from starlette.responses import Response
 
 from envelope_codec.errors import EnvelopeError
 
 RETRY_SECONDS = 5
+
+OUTAGE = 503
+OUTAGE_FOR_BROWSERS = 424
+"""Stands for `OUTAGE` in answers to pages: Temporal's Web UI asks three times where the status is 5xx, and at once."""
 
 # Names of the failures of single payloads. Others are class names of the library's errors.
 NOT_ALLOWED = "NotAllowed"
@@ -58,10 +63,12 @@ class Refusal(Exception):
         if status in (429, 503):
             self.headers.setdefault("Retry-After", str(RETRY_SECONDS))
 
-    def response(self, request_id: str) -> Response:
-        """Return the answer that is sent."""
+    def response(self, request_id: str, request: Headers) -> Response:
+        """Return the answer that is sent to a request with these headers."""
         document = {"error": self.code, "message": self.message, "request_id": request_id}
-        return Response(json.dumps(document), self.status, self.headers, "application/json")
+        to_page = self.status == OUTAGE and "origin" in request
+        status = OUTAGE_FOR_BROWSERS if to_page else self.status
+        return Response(json.dumps(document), status, self.headers, "application/json")
 
 
 def refusal_of(failures: Mapping[str, int]) -> Refusal:

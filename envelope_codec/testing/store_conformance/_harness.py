@@ -9,7 +9,8 @@ from typing import Protocol
 class StoreHarness(Protocol):
     """One kind of store, on a real server.
 
-    It may have a method ``close()``, which is called when its tests are over, and these attributes: ``secrets``, texts
+    It may have a method ``close()``, which is called when its tests are over, a coroutine ``overwrite(url, id, data)``,
+    which puts other bytes in a payload's place, and these attributes: ``secrets``, texts
     in its URLs that no error and no ``repr`` may hold, and ``says``, what an error of each place of `refusing` says
     (regular expressions, by what is wrong). A constant ``_PAGE`` in the module of the store, how many payloads it lists
     at once, is made small for the test of that.

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from envelope_codec.errors import EnvelopeError, PayloadMissing, StoreRefused
-from envelope_codec.store import PayloadStore, Stored, parse_store_url
+from envelope_codec.store import PayloadStore, Stored, TooLarge, get_within, parse_store_url
 from envelope_codec.testing._made import make
 from envelope_codec.testing.store_conformance._harness import StoreHarness, secrets_of, text_expected
 
@@ -66,6 +66,41 @@ class StoreConformance:
                 with pytest.raises(PayloadMissing) as caught:
                     await store.get(id)
                 assert id not in str(caught.value)
+
+        asyncio.run(use())
+
+    @pytest.mark.parametrize("size", [0, 1, 5 * 2**20])
+    def test_no_more_is_returned_than_is_asked_for(self, url: str, size: int) -> None:
+        async def use() -> None:
+            id, data = _new_id(), os.urandom(size)
+            async with _opened(url) as store:
+                await store.put(id, data)
+                for limit in (size, size + 1, 2 * size):
+                    assert await get_within(store, id, limit) == data
+                for limit in {0, size // 4, size - 1} - {-1, size}:
+                    with pytest.raises(TooLarge) as caught:
+                        await get_within(store, id, limit)
+                    assert id not in str(caught.value)
+                with pytest.raises(PayloadMissing):
+                    await get_within(store, _new_id(), size)
+
+        asyncio.run(use())
+
+    def test_what_is_larger_than_was_put_is_told_and_the_store_goes_on(self, harness: StoreHarness, url: str) -> None:
+        overwrite = getattr(harness, "overwrite", None)
+        if overwrite is None:
+            pytest.skip("the harness can't put other bytes in a payload's place")
+
+        async def use() -> None:
+            id, other, data = _new_id(), _new_id(), os.urandom(1_000)
+            async with _opened(url) as store:
+                await store.put(id, data)
+                await store.put(other, data)
+                await overwrite(url, id, bytes(3 * 2**20))
+                for _ in range(33):  # more often than there are connections
+                    with pytest.raises(TooLarge):
+                        await get_within(store, id, len(data))
+                assert await get_within(store, other, len(data)) == data
 
         asyncio.run(use())
 

@@ -18,6 +18,9 @@ class AcmeStoreHarness:
     async def put_other(self, url: str) -> None:
         await AcmeStore(url).put("beside-the-payloads", b"")
 
+    async def overwrite(self, url: str, id: str, data: bytes) -> None:
+        await AcmeStore(url).put(id, data)
+
     async def refusing(self) -> dict[str, str]:
         return {"no such place": "acmestore://no-place"}
 

@@ -19,6 +19,7 @@ from envelope_codec.cli.stores import (
 )
 from envelope_codec.datastore.s3_error import translate
 from envelope_codec.errors import ConfigurationError, EnvelopeError, PayloadMissing, StoreRefused, StoreUnavailable
+from envelope_codec.store import TooLarge, get_within
 from envelope_codec.testing import FakeKms
 
 
@@ -47,6 +48,16 @@ def test_a_store_is_chosen_by_name_else_the_one_that_is_written_to(tmp_path: Pat
         choose_store(config, "x")
     with pytest.raises(ConfigurationError, match="name one of former_storage with --store"):
         choose_store(configured(tmp_path, storage=None), None)
+
+
+async def test_the_size_that_may_be_read_reaches_the_store(tmp_path: Path) -> None:
+    async with open_store(choose_store(configured(tmp_path), None)) as store:
+        (tmp_path / "new").mkdir()
+        await store.put("0" * 32, b"some bytes")
+        assert hasattr(store, "get_within")
+        assert await get_within(store, "0" * 32, 10) == b"some bytes"
+        with pytest.raises(TooLarge):
+            await get_within(store, "0" * 32, 9)
 
 
 async def test_checking_writes_only_where_it_is_to(tmp_path: Path) -> None:

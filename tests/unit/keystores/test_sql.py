@@ -6,7 +6,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from envelope_codec.keystore import Kept
+from envelope_codec.keystore import MOST_READ, Kept
 from envelope_codec.keystores.sql import SqlKeystore
 
 
@@ -18,7 +18,7 @@ async def test_a_text_among_the_rows_ends_no_listing(tmp_path: Path) -> None:
         database.execute("INSERT INTO envelope_keystore VALUES (?, 'no bytes', 'r')", (text,))
         database.commit()
     revision = await keystore.put(row, b"\x00\xff", None)
-    kept = Kept(text, b"no bytes", "r"), Kept(row, b"\x00\xff", revision)
+    kept = Kept(text, bytes(MOST_READ), "r"), Kept(row, b"\x00\xff", revision)
     assert [one async for one in keystore.rows()] == [*kept]
     assert (await keystore.get(text), await keystore.get(row)) == kept
     assert await keystore.get_each([text, row]) == [*kept]

@@ -31,7 +31,7 @@ class Replies:
         )
         self.client.meta.events.register("before-call.kms", self._answer)
 
-    def _answer(self, model: Any, params: Any, **_: object) -> tuple[Mock, dict[str, Any]]:
+    def _answer(self, model: Any, params: Any, **_: object) -> Any:
         asked = json.loads(params["body"])
         if model.name == "Encrypt":
             blob = f"blob-{len(self._wrapped)}"

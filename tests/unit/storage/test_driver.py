@@ -25,6 +25,7 @@ from envelope_codec import (
 )
 from envelope_codec.envelope import parse
 from envelope_codec.keys.stop import Stop, stopping
+from envelope_codec.store import TooLarge
 from envelope_codec.temporal.codec import is_envelope
 from envelope_codec.temporal.large_payloads import LARGE
 from envelope_codec.testing import FakeKms
@@ -106,6 +107,37 @@ async def test_other_bytes_than_were_stored_are_noticed(change: str) -> None:
     }[change]
     with pytest.raises(InvalidCiphertext, match="other bytes"):
         await driver.retrieve(READING, claims[:1])
+
+
+async def test_more_bytes_than_were_stored_have_an_error_of_their_own_and_are_asked_for_once() -> None:
+    memory = Memory()
+    driver = driver_of(memory)
+    claims = await driver.store(ANYWHERE, await sealed(driver))
+    [(id, data)] = memory.kept.items()
+    memory.kept[id] = data + b"\0"
+    memory.calls = 0
+    with pytest.raises(TooLarge, match="other bytes than were stored"):
+        await driver.retrieve(READING, claims)
+    assert memory.calls == 1
+
+
+async def test_a_store_that_bounds_its_replies_is_told_the_size_that_the_claim_knows() -> None:
+    asked = []
+
+    class Bounded(Memory):
+        async def get_within(self, id: str, limit: int) -> bytes:
+            asked.append(limit)
+            return await self.get(id)
+
+    memory = Bounded()
+    driver = driver_of(memory)
+    claims = await driver.store(ANYWHERE, await sealed(driver))
+    await driver.retrieve(READING, claims)
+    [(id, data)] = memory.kept.items()
+    assert asked == [len(data)]
+    memory.kept[id] += b"\0"  # and it is not believed
+    with pytest.raises(TooLarge):
+        await driver.retrieve(READING, claims)
 
 
 async def test_a_missing_payload_has_an_error_of_its_own_and_is_asked_for_once() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from envelope_codec.errors import EnvelopeError, PayloadMissing, StoreRefused, StoreUnavailable
 from envelope_codec.storage.s3 import S3Store
+from envelope_codec.store import TooLarge
 
 ID = "a" * 32
 HTML = "<html><body><h1>Forbidden</h1></body></html>"
@@ -93,3 +95,84 @@ async def test_what_has_a_code_is_of_s3(server: Any) -> None:
     ):
         error = await failure(server, operation, status, f"<Error><Code>{code}</Code></Error>")
         assert type(error) is kind
+
+
+class Endless:
+    """A server of S3 whose replies have no end, or another end than they say."""
+
+    def __init__(self) -> None:
+        self.headers: dict[str, str] = {}
+        self.body = b""
+        self.repeats = 1
+        self.sent = 0
+
+    def send(self, handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        for name, value in self.headers.items():
+            handler.send_header(name, value)
+        handler.end_headers()
+        with suppress(OSError):  # the client has enough
+            for _ in range(self.repeats):
+                handler.wfile.write(self.body)
+                self.sent += len(self.body)
+
+
+@pytest.fixture
+def endless() -> Iterator[Any]:
+    replies: Any = Endless()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            replies.send(self)
+            self.close_connection = True
+
+        def log_message(self, format: str, *arguments: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        replies.endpoint = f"http://127.0.0.1:{running.server_port}"
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield replies
+        running.shutdown()
+        thread.join()
+
+
+CHUNK = b"10000\r\n" + bytes(2**16) + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        ({"Transfer-Encoding": "chunked"}, CHUNK),
+        ({"Transfer-Encoding": "chunked", "Content-Length": "4"}, CHUNK),
+        ({"Connection": "close"}, bytes(2**16)),
+        ({"Content-Length": str(2**40)}, bytes(2**16)),
+    ],
+)
+async def test_a_reply_without_end_is_not_read(endless: Any, headers: dict[str, str], body: bytes) -> None:
+    endless.headers, endless.body, endless.repeats = headers, body, 2_000
+    store = S3Store(f"s3://bucket?region=us-east-1&endpoint={endless.endpoint}&addressing=path")
+    with pytest.raises(TooLarge):
+        await store.get_within(ID, 1_000)
+    claim = {"bucket": "bucket", "hash_algorithm": "sha256", "key": "k", "hash_value": ""}
+    with pytest.raises(TooLarge):
+        await store.get_plain(claim, 1_000)
+    await store.close()
+    assert endless.sent < 2 * 2_000 * len(body)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("size", [0, 1, 100_000])
+async def test_a_reply_is_read_to_its_end(endless: Any, chunked: bool, size: int) -> None:
+    data = bytes(range(1, 101)) * (size // 100) or b"x" * size
+    pieces = [data[start : start + 30_000] for start in range(0, len(data), 30_000)]
+    endless.headers = {"Transfer-Encoding": "chunked"} if chunked else {"Content-Length": str(len(data))}
+    chunks = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
+    endless.body = chunks + b"0\r\n\r\n" if chunked else data
+    store = S3Store(f"s3://bucket?region=us-east-1&endpoint={endless.endpoint}&addressing=path")
+    assert await store.get_within(ID, len(data)) == data
+    assert await store.get(ID) == data
+    await store.close()

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from envelope_codec import PayloadMissing, StoreRefused
+from envelope_codec import InvalidCiphertext, PayloadMissing, StoreRefused
 from envelope_codec.storage.sql import SqlStore
+from envelope_codec.store import TooLarge
 
 ID = "0123456789abcdef" * 2
 OTHER = "fedcba9876543210" * 2
@@ -55,3 +56,31 @@ async def test_a_constraint_that_is_not_the_ids_refuses(store: SqlStore, tmp_pat
     with pytest.raises(StoreRefused, match="constraint") as raised:
         await store.put(ID, b"x")
     assert "hush" not in str(raised.value)
+
+
+async def test_parts_that_are_told_without_end_are_not_followed(store: SqlStore, tmp_path: Path) -> None:
+    await store.put(ID, bytes(30))
+    with sqlite3.connect(tmp_path / "a.db") as connection:
+        connection.execute("UPDATE envelope_payloads SET parts = 1000000000 WHERE id = ?", (ID,))
+    with pytest.raises(TooLarge):
+        await store.get_within(ID, 100)
+    with pytest.raises(PayloadMissing):  # the fourth part
+        await store.get(ID)
+
+
+async def test_a_later_part_that_is_too_large_is_told(store: SqlStore, tmp_path: Path) -> None:
+    await store.put(ID, bytes(30))
+    with sqlite3.connect(tmp_path / "a.db") as connection:
+        connection.execute("UPDATE envelope_payloads SET data = zeroblob(12) WHERE id = ?", (f"{ID}.2",))
+    with pytest.raises(TooLarge):
+        await store.get_within(ID, 30)
+
+
+async def test_a_text_in_place_of_bytes_is_no_payload(store: SqlStore, tmp_path: Path) -> None:
+    """SQLite counts a text only up to its first NUL."""
+    await store.put(ID, b"data")
+    for text in ("a\0" + 100 * "b", "text", ""):
+        with sqlite3.connect(tmp_path / "a.db") as connection:
+            connection.execute("UPDATE envelope_payloads SET data = ? WHERE id = ?", (text, ID))
+        with pytest.raises(InvalidCiphertext):
+            await store.get_within(ID, 4)

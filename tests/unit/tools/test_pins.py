@@ -36,8 +36,28 @@ def test_only_what_is_asked_for_is_upgraded(arguments: list[str], upgrades: list
 
 
 @pytest.mark.parametrize("path", PINS, ids=lambda path: path.name)
-def test_pins_are_exact_and_hold_no_address(path: Path) -> None:
-    lines = [line for line in path.read_text("utf-8").splitlines() if line and not line.startswith("#")]
-    assert lines
-    assert [line for line in lines if not re.fullmatch(r"[a-z0-9._-]+(\[[a-z,]+\])?==[^\s;]+( ; .+)?", line)] == []
-    assert "://" not in path.read_text("utf-8")
+def test_pins_are_exact_have_hashes_and_hold_no_address(path: Path) -> None:
+    text = path.read_text("utf-8")
+    pins = unfolded(text)
+    assert pins
+    assert [pin for pin in pins if not PIN.fullmatch(pin)] == []
+    assert "://" not in text
+
+
+def test_a_pin_without_a_hash_is_found() -> None:
+    good, bare = "a-b==1.0 ; python_version < '3.11'", "c==2"
+    digest = "--hash=sha256:" + "0" * 64
+    pins = unfolded(f"# comment\n{good} \\\n    {digest} \\\n    {digest}\n{bare}\n")
+    assert [bool(PIN.fullmatch(pin)) for pin in pins] == [True, False]
+
+
+PIN = re.compile(r"[a-z0-9._-]+(\[[a-z,]+\])?==[^\s;]+( ; [^\\]+?)?( --hash=sha256:[0-9a-f]{64})+")
+
+
+def unfolded(text: str) -> list[str]:
+    """Return the pins of a file, one a line."""
+    return [
+        re.sub(r"\s*\\\n\s*", " ", pin)
+        for pin in re.split(r"(?<!\\)\n", re.sub(r"^#.*\n", "", text, flags=re.MULTILINE))
+        if pin.strip()
+    ]

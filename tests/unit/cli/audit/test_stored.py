@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from envelope_codec.cli.audit.record_import import RecordImport
 from envelope_codec.cli.audit.stored import count_store, count_stored
 from envelope_codec.keystore_client import KeystoreClient
 from envelope_codec.storage.files import FileStore
+from envelope_codec.store import Stored
 from envelope_codec.testing import FakeKeystore
 from tests.support.audited_payloads import under
 from tests.support.harness_stores import new_id
@@ -35,6 +37,19 @@ async def test_all_payloads_of_the_namespace_are_counted(tmp_path: Path) -> None
     await store.close()
     assert {key.key_id: need.payloads for key, need in tally.needs.items()} == {"OLD": 2, "NEW": 1}
     assert (tally.sources, watcher.done) == (3, 3)
+
+
+async def test_what_is_larger_than_it_is_listed_is_counted_as_no_envelope(tmp_path: Path) -> None:
+    class Lying(FileStore):
+        async def list_before(self, before: float) -> AsyncIterator[Stored]:
+            async for one in super().list_before(before):
+                yield one._replace(size=10)
+
+    store = Lying(f"file://{tmp_path}")
+    await store.put(new_id(), under("OLD").SerializeToString())
+    tally = await count_store(store, frozenset(("default",)), Counter())
+    await store.close()
+    assert (tally.sources, dict(tally.unreadable)) == (1, {"no envelope that can be read": 1})
 
 
 @pytest.mark.parametrize("data", [b"\xff", b""])

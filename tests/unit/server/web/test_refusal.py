@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from starlette.datastructures import Headers
+
 from envelope_codec.server.web.refusal import (
     KMS_UNAVAILABLE,
     NOT_ALLOWED,
@@ -22,11 +24,20 @@ def test_an_outage_counts_before_a_limit_and_that_before_a_permission() -> None:
 
 
 def test_an_answer_says_why_and_when_to_come_back() -> None:
-    response = Refusal(503, "busy", "The server is busy.", close=True).response("an-id")
+    response = Refusal(503, "busy", "The server is busy.", close=True).response("an-id", Headers())
     assert json.loads(bytes(response.body)) == {
         "error": "busy",
         "message": "The server is busy.",
         "request_id": "an-id",
     }
     assert (response.headers["retry-after"], response.headers["connection"]) == ("5", "close")
-    assert "retry-after" not in Refusal(400, "malformed", "No.").response("").headers
+    assert "retry-after" not in Refusal(400, "malformed", "No.").response("", Headers()).headers
+
+
+def test_a_page_is_told_of_an_outage_by_a_status_that_its_browser_does_not_repeat() -> None:
+    page = Headers({"origin": "https://cloud.temporal.io"})
+    outage = refusal_of({KMS_UNAVAILABLE: 1})
+    assert [outage.response("", asked).status_code for asked in (Headers(), page)] == [503, 424]
+    assert outage.response("", page).headers["retry-after"] == "5"
+    assert json.loads(bytes(outage.response("", page).body))["error"] == "kms_unavailable"
+    assert refusal_of({NOT_ALLOWED: 1}).response("", page).status_code == 403

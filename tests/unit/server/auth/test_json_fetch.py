@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from envelope_codec import __version__
-from envelope_codec.server.auth.jwks_fetch import LARGEST, FetchFailed, _make_opener, fetch_jwks
+from envelope_codec.server.auth.json_fetch import LARGEST, FetchFailed, _make_opener, fetch_json
 from envelope_codec.testing.listeners import closed_port, silent_port
 from tests.support.certificates import write_certificate
 from tests.support.jwks_listener import Answer, JwksListener, listening
@@ -37,7 +37,7 @@ def answering(
 
 def test_it_is_asked_for_under_our_name() -> None:
     with answering(200, b'{"keys": []}') as server:
-        assert fetch_jwks(server.url, timeout=30) == {"keys": []}
+        assert fetch_json(server.url, timeout=30) == {"keys": []}
     assert server.seen[0]["User-Agent"] == f"temporal-envelope-codec/{__version__}"
 
 
@@ -53,14 +53,14 @@ def test_it_is_asked_for_under_our_name() -> None:
 )
 def test_what_is_no_jwks_is_told(status: int, body: bytes, headers: dict[str, str], said: str) -> None:
     with answering(status, body, headers=headers) as server, pytest.raises(FetchFailed, match=said):
-        fetch_jwks(server.url, timeout=30)
+        fetch_json(server.url, timeout=30)
 
 
 def test_who_does_not_answer_is_not_waited_for() -> None:
     with closed_port() as port, pytest.raises(FetchFailed, match="ConnectionRefusedError"):
-        fetch_jwks(f"http://{port}/", timeout=30)
+        fetch_json(f"http://{port}/", timeout=30)
     with silent_port() as port, pytest.raises(FetchFailed, match=r"no connection|broke off|too long"):
-        fetch_jwks(f"http://{port}/", timeout=0.05)
+        fetch_json(f"http://{port}/", timeout=0.05)
 
 
 @pytest.mark.parametrize("tls", [False, True])
@@ -93,7 +93,7 @@ def test_who_answers_by_and_by_is_not_waited_for(first: bytes, again: bytes, tls
         try:
             scheme = "https" if tls else "http"
             with pytest.raises(FetchFailed, match="takes too long|timed out" if tls else "takes too long"):
-                fetch_jwks(f"{scheme}://127.0.0.1:{listener.getsockname()[1]}/", timeout=0.5)
+                fetch_json(f"{scheme}://127.0.0.1:{listener.getsockname()[1]}/", timeout=0.5)
         finally:
             over.set()
             thread.join()
@@ -143,10 +143,10 @@ def test_it_goes_through_the_proxy_that_the_environment_names(tmp_path: Path, mo
         with proxying(port) as proxy:
             monkeypatch.setenv("HTTPS_PROXY", f"http://ada:secret@127.0.0.1:{proxy.server_address[1]}")
             with pytest.raises(FetchFailed, match="no connection"):  # the certificate is not of this host
-                fetch_jwks("https://login.example.com/jwks.json", timeout=30)
+                fetch_json("https://login.example.com/jwks.json", timeout=30)
             assert [path for path, _ in proxy.seen] == ["login.example.com:443"]
             assert proxy.seen[0][1] == "Basic YWRhOnNlY3JldA=="
-            assert fetch_jwks(issuer.url, timeout=30) == {"keys": []}  # loopback is asked directly
+            assert fetch_json(issuer.url, timeout=30) == {"keys": []}  # loopback is asked directly
             assert len(proxy.seen) == 1
 
 
@@ -178,6 +178,6 @@ def test_no_proxy_is_heeded(no_proxy: str, url: str, direct: bool, monkeypatch: 
 def test_a_proxy_that_is_no_url_is_told_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http:/ada:secret@proxy")
     with pytest.raises(FetchFailed) as raised:
-        fetch_jwks("https://login.example.com/", timeout=30)
+        fetch_json("https://login.example.com/", timeout=30)
     assert "HTTPS_PROXY" in str(raised.value)
     assert "secret" not in str(raised.value)

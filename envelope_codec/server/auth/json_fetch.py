@@ -122,7 +122,7 @@ def redact_url(url: str) -> str:
     return url.partition("#")[0].partition("?")[0]
 
 
-def fetch_jwks(url: str, *, timeout: float) -> Any:
+def fetch_json(url: str, *, timeout: float) -> Any:
     """Return the JSON at ``url``.
 
     ``HTTPS_PROXY``, ``HTTP_PROXY`` and ``NO_PROXY`` count. A URL on loopback needs no proxy.
