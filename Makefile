@@ -76,7 +76,7 @@ types: $(DEV) ## check types: mypy over everything, pyright over the library and
 	$(RUN) -m mypy
 	$(RUN) -m pyright --pythonpath $(RUN)
 
-pages: $(DEV) ## write the generated parts of the documents anew
+pages: $(DEV) ## write the generated parts of the documents and of deploy/ anew
 	$(RUN) -m tools.pages
 
 bench: $(DEV) $(BENCH_VENV)/.bench ## measure everything beside other libraries, write docs/benchmarks.md; ARGS=--quick for a short run

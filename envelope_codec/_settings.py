@@ -38,6 +38,7 @@ class NamespaceSettings(TypedDict, total=False):
     backup_keys: Keys
     decrypt_keys: Keys
     context: Mapping[str, str]
+    temporal_proxy_keys: Mapping[str, Keys]
     min_recipients: int
     lease: Duration | None
 
@@ -48,6 +49,7 @@ class EnvelopeSettings(TypedDict, total=False):
     backup_keys: Keys
     decrypt_keys: Keys
     context: Mapping[str, str]
+    temporal_proxy_keys: Mapping[str, Keys]
     min_recipients: int
     namespaces: Mapping[str, ConfiguredKeys | NamespaceSettings]
     required: bool | Names

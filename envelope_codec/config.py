@@ -20,6 +20,7 @@ from envelope_codec._grammar import Bytes, OneOrMore, OneOrMoreOrBool, Seconds, 
 from envelope_codec._settings import ConfigSettings, NamespaceSettings
 from envelope_codec.envelope import NAMESPACE, Purpose, record_head
 from envelope_codec.errors import ConfigurationError, EnvelopeError
+from envelope_codec.keys.foreign_keys import MAX_FOREIGN_ID
 from envelope_codec.keys.key_sets import KeySets
 from envelope_codec.keys.keyring import Keyring
 from envelope_codec.keys.keyset import SealingContext
@@ -95,6 +96,12 @@ class _MasterKeys(BaseModel):
     context: dict[str, str] = Field(
         default={}, description="Further names and values to bind to whatever is sealed, beside the namespace."
     )
+    temporal_proxy_keys: dict[str, Annotated[tuple[Key, ...], OneOrMore]] = Field(
+        default={},
+        description="Master keys of Temporal's proxy, as its configuration spells them, each with the key that opens "
+        "what it sealed, or several. Nothing else that it sealed is opened. See "
+        "[leaving the proxy](adoption.md#from-temporals-proxy).",
+    )
     min_recipients: int = Field(
         default=1,
         ge=1,
@@ -109,6 +116,8 @@ class _MasterKeys(BaseModel):
                 value = show_key(value)
             elif name in ("backup_keys", "decrypt_keys"):
                 value = tuple(map(show_key, value))
+            elif name == "temporal_proxy_keys":
+                value = {show_key(uri): tuple(map(show_key, keys)) for uri, keys in value.items()}
             yield name, value
 
 
@@ -183,8 +192,8 @@ class EnvelopeConfig(_MasterKeys):
     require_encryption: bool = Field(
         False,
         description="Whether payloads that are no envelopes are refused. Exempt are those that Temporal itself "
-        "writes in clear, and those that `legacy_codecs` open. Turn it on once a namespace holds no "
-        "other payloads.",
+        "writes in clear, and those that `legacy_codecs` or `temporal_proxy_keys` open. Turn it on once a namespace "
+        "holds no other payloads.",
     )
     legacy_codecs: Annotated[tuple[LegacyCodec, ...], OneOrMore] = Field(
         (),
@@ -362,7 +371,7 @@ class EnvelopeConfig(_MasterKeys):
         if self.key is None:
             if not self.namespaces:
                 raise ValueError("key: missing; give a key, or one for each namespace under namespaces")
-            for name in ("backup_keys", "decrypt_keys", "context"):
+            for name in ("backup_keys", "decrypt_keys", "context", "temporal_proxy_keys"):
                 if getattr(self, name):
                     raise ValueError(f"{name}: goes with a default key, and there is none; set key as well")
         _check_keys("", self)
@@ -387,6 +396,11 @@ class EnvelopeConfig(_MasterKeys):
             if old == new or new in self.namespace_aliases:
                 raise ValueError(f"namespace_aliases: {old!r} must name the namespace that is in use, directly")
         return self
+
+    @property
+    def opens_proxied(self) -> bool:
+        """Whether what Temporal's proxy sealed is opened in any namespace."""
+        return any(keys.temporal_proxy_keys for keys in (self, *self.namespaces.values()))
 
     @frameless
     def keyring(self, *, observer: Observer | None = None) -> Keyring:
@@ -436,6 +450,11 @@ def _check_keys(place: str, keys: NamespaceKeys | EnvelopeConfig) -> None:
         raise ValueError(f"{place}backup_keys: 7 at most")
     if keys.min_recipients > 1 + len(keys.backup_keys):
         raise ValueError(f"{place}min_recipients: more than key and backup_keys together")
+    for uri, masters in keys.temporal_proxy_keys.items():
+        if not 0 < len(masters) <= 8:
+            raise ValueError(f"{place}temporal_proxy_keys: give one key for each name of the proxy's, or up to 8")
+        if not uri or len(uri.encode()) > MAX_FOREIGN_ID:
+            raise ValueError(f"{place}temporal_proxy_keys: a name has 1 to {MAX_FOREIGN_ID:,} bytes")
     if NAMESPACE in keys.context:
         raise ValueError(f"{place}context: {NAMESPACE!r} is set by the codec")
     try:

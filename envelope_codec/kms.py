@@ -100,6 +100,13 @@ class MasterKey(Protocol):
     master key ``other`` under the same context, and shows the secret to nobody. It returns the new `WrappedSecret`, and
     raises as `unwrap` does, or `ConfigurationError` if ``other`` is none that its KMS can do that with.
     ``envelope-codec rewrap --re-encrypt`` calls it. What comes back is unwrapped and checked afterwards.
+
+    It may have a method ``proxy_unwrapper(uri)``, where Temporal's proxy can use its KMS as well. ``uri`` is what the
+    proxy calls the master key. It returns a function from what the proxy had wrapped by that key to the data key, as
+    bytes, which raises as `unwrap` does. The setting ``temporal_proxy_keys`` names such keys, and nothing else leads to
+    a call of it.
+
+    Raises `ConfigurationError` if ``uri`` is of another master key, or the proxy uses it in a way that is not known.
     """
 
     @property

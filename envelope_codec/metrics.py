@@ -5,7 +5,7 @@ Both keep the same instruments:
 - ``envelope_codec_kms_calls``: calls of a KMS, by ``operation`` (wrap, unwrap), ``outcome`` and ``key_id``;
 - ``envelope_codec_kms_latency``: how long these calls took, in seconds, by ``operation`` and ``outcome``;
 - ``envelope_codec_payloads``: payloads, by ``operation`` (seal, open, legacy, pass), ``outcome`` and ``namespace``.
-  ``legacy`` were opened by a legacy codec, ``pass`` came unencrypted and stayed so;
+  ``legacy`` had been sealed by a legacy codec or Temporal's proxy, ``pass`` came unencrypted and stayed so;
 - ``envelope_codec_compression_bytes_before``, ``envelope_codec_compression_bytes_after``: bytes of payloads before and
   after compression, by ``namespace``. Their ratio is what compression gains. Kept where ``compression`` is on;
 - ``envelope_codec_recipients``: a gauge: how many master keys have wrapped the key that seals now, by ``namespace`` and

@@ -29,7 +29,7 @@ class Event(NamedTuple):
 
             - ``wrap``, ``unwrap``: one KMS call.
             - ``seal``, ``open``: payloads.
-            - ``legacy``: payloads that were no envelopes, and that a legacy codec opened.
+            - ``legacy``: payloads that were no envelopes, and that a legacy codec or Temporal's proxy had sealed.
             - ``pass``: payloads that were no envelopes, and stayed as they were.
             - ``compress``: payloads that were sealed while ``compression`` is on, whether or not they shrank.
             - ``put``, ``get``: one call of a datastore.

@@ -145,10 +145,17 @@ class LocalStack(Server):
     """AWS KMS, S3 and STS. Any region; access key ``test``, secret key ``test``. A restart loses keys and buckets.
 
     It runs in a virtual environment of its own, because it pins its own boto3.
+
+    Args:
+        services: what it serves. Each takes its time at start.
     """
 
     name = "LocalStack"
     start_seconds = 120.0
+
+    def __init__(self, services: Sequence[str] = ("kms", "s3", "sts")) -> None:
+        super().__init__()
+        self._services = tuple(services)
 
     @property
     def endpoint(self) -> str:
@@ -196,7 +203,7 @@ class LocalStack(Server):
             "LOCALSTACK_HOST": f"{LOOPBACK}:{port}",
             "DOCKER_BRIDGE_IP": LOOPBACK,
             "DNS_ADDRESS": "0",
-            "SERVICES": "kms,s3,sts",
+            "SERVICES": ",".join(self._services),
             "EAGER_SERVICE_LOADING": "1",
             "DISABLE_EVENTS": "1",
             "SKIP_SSL_CERT_DOWNLOAD": "1",

@@ -17,12 +17,19 @@ from envelope_codec.config import EnvelopeConfig, NamespaceKeys
 from envelope_codec.server.auth.issuer import Issuer
 from envelope_codec.server.auth.rule import Rule
 from envelope_codec.server.config import ServerConfig
+from tools.chart import plain_manifests, schema_in_step
 from tools.provider_tables import option_table, our_providers, provider_table
 from tools.setting_tables import table
 
 ROOT = Path(__file__).resolve().parents[1]
 
-_KEYS = {"key": "key", "backup_keys": "list of keys", "decrypt_keys": "list of keys", "lease": "duration"}
+_KEYS = {
+    "key": "key",
+    "backup_keys": "list of keys",
+    "decrypt_keys": "list of keys",
+    "lease": "duration",
+    "temporal_proxy_keys": "map of keys",
+}
 _SETTINGS = {
     **_KEYS,
     "former_storage": "list of URLs",
@@ -69,6 +76,12 @@ PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
 }
 """For each page the functions that make its generated parts, by the parts' names."""
 
+FILES: Mapping[str, Callable[[str], str]] = {
+    "deploy/helm/envelope-codec/values.schema.json": schema_in_step,
+    "deploy/kubernetes.yaml": plain_manifests,
+}
+"""Files that are generated as a whole, from what they hold or without it. The second needs the first."""
+
 
 def in_step(page: str, parts: Mapping[str, Callable[[], str]]) -> str:
     """Return a page's text with its generated parts as they should be.
@@ -92,10 +105,14 @@ def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; status 1 if a page is behind the code")
     check = parser.parse_args(arguments).check
     behind = 0
-    for name, parts in PARTS.items():
+    wholes: dict[str, Callable[[str], str]] = {
+        **{name: partial(in_step, parts=parts) for name, parts in PARTS.items()},
+        **FILES,
+    }
+    for name, make in wholes.items():
         path = root / name
         text = path.read_text("utf-8")
-        wanted = in_step(text, parts)
+        wanted = make(text)
         if wanted == text:
             continue
         behind += 1

@@ -49,6 +49,7 @@ COMMANDS = {
     "rewrap": Command("rewrap.command", "Give wrapping keys another master key, to retire an old one."),
     "serve": Command("serve", "Run the codec server for Temporal's Web UI and CLI."),
     "storage": Command("storage.command", "Look after the datastores that payloads are kept in."),
+    "token": Command("static_token", "Make a token by which a machine may use the codec server."),
     "worker": Command("worker.command", "Do a part of the work of distributed audits and rewraps."),
 }
 """The subcommands, by name."""

@@ -98,11 +98,11 @@ def announcement(config: EnvelopeConfig, server: ServerConfig, addresses: Sequen
     )
     yield f"  audit       {server.audit_file or 'standard output'}"
     yield f"  Web UI      {connect.dev_server_line(url)}"
-    yield f"              or: {connect.web_ui_steps(bool(server.auth))}"
-    yield f"  CLI         {connect.command_line(url, bool(server.auth))}"
+    yield f"              or: {connect.web_ui_steps(server.wants_tokens)}"
+    yield f"  CLI         {connect.command_line(url, server.wants_tokens)}"
     if not server.on_loopback and not server.tls_cert:
         yield "  WARNING     plaintext goes over the network unless a proxy speaks https: see server.tls_cert"
-    if not server.on_loopback and not server.auth:
+    if not server.on_loopback and not server.wants_tokens:
         yield "  WARNING     whoever reaches the server may read everything: see server.auth"
 
 
@@ -114,8 +114,8 @@ def _namespaces(config: EnvelopeConfig) -> str:
 
 
 def _for_whom(server: ServerConfig) -> str:
-    if server.auth:
-        issuers = " or ".join(issuer.issuer for issuer in server.auth)
-        return f"callers with a token of {issuers}, as {len(server.rules)} rules allow"
+    if server.wants_tokens:
+        issuers = [issuer.issuer for issuer in server.auth] + ["a token file"] * bool(server.token_files)
+        return f"callers with a token of {' or '.join(issuers)}, as {len(server.rules)} rules allow"
     where = "this machine" if server.on_loopback else "the network"
     return f"everyone on {where}, as {len(server.rules)} rules allow" if server.rules else f"everyone on {where}"

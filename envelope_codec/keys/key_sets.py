@@ -12,9 +12,9 @@ from cachetools import LRUCache
 from envelope_codec._frames import text_of
 from envelope_codec._process import renew_after_fork
 from envelope_codec.errors import ConfigurationError, EnvelopeError, KeyNotConfigured
-from envelope_codec.keys.keyset import KeySet, SealingContext
+from envelope_codec.keys.keyset import ForeignMaster, KeySet, SealingContext
 from envelope_codec.keys.namespaces import ConfiguredNamespaces, Entries
-from envelope_codec.kms import MasterKey, master_key
+from envelope_codec.kms import MasterKey, master_key, show_key
 from envelope_codec.observe import logger
 
 _RESOLVED = 10_000  # key sets from a resolver that are remembered
@@ -31,6 +31,9 @@ class ConfiguredKeys(Protocol):
         context: names and values to bind to whatever is sealed, beside the namespace.
         min_recipients: how many of `key` and `backup_keys` must wrap before a wrapping key may seal.
         lease: seconds for which a success vouches for one of these master keys; None for the general lease.
+
+    An object may have ``temporal_proxy_keys`` besides: what Temporal's proxy calls its master keys, each with the keys
+    that open what it sealed under that name.
     """
 
     @property
@@ -175,6 +178,7 @@ class KeySets:
             keys.min_recipients,
             prefix,
             keys.lease if prefix else None,  # the general `lease` is the keyring's own
+            self._foreign(prefix, getattr(keys, "temporal_proxy_keys", {})),
         )
         ids = [master.key_id for master in (*built.sealing, *built.decrypt_keys)]
         for key_id in ids:
@@ -184,6 +188,14 @@ class KeySets:
                     "list it once"
                 )
         return built
+
+    def _foreign(self, prefix: str, given: Mapping[str, tuple[object, ...]]) -> dict[str, tuple[ForeignMaster, ...]]:
+        foreign: dict[str, tuple[ForeignMaster, ...]] = {}
+        for uri, keys in given.items():
+            setting = f"{prefix}temporal_proxy_keys.{show_key(uri)}"
+            masters = [self._master_key(key, setting) for key in keys]
+            foreign[uri] = tuple(foreign_master(master, uri, setting) for master in masters)
+        return foreign
 
     def _master_key(self, key: Any, setting: str) -> MasterKey:
         if not isinstance(key, str):
@@ -198,6 +210,21 @@ class KeySets:
             if found is not built:  # another thread was faster
                 built.close()
         return found
+
+
+def foreign_master(master: MasterKey, uri: str, setting: str) -> ForeignMaster:
+    """Return ``master`` as it opens what another program, which calls it ``uri``, had wrapped by it.
+
+    Raises:
+        ConfigurationError: it is another master key, or of a kind that does not open such things.
+    """
+    make = getattr(master, "proxy_unwrapper", None)
+    if make is None:
+        raise ConfigurationError(f"{setting}: Temporal's proxy seals under no keys of this kind: {master.key_id}")
+    try:
+        return ForeignMaster(master, make(uri))
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{setting}: {error}") from None
 
 
 def _identity(key: object) -> object:

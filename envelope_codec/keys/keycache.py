@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
+from typing import Generic, Protocol, TypeVar
 
-from envelope_codec.keys.opening_key import OpeningKey
+from envelope_codec.keys.lease import Lease
+
+
+class Kept(Protocol):
+    """What a cache of keys keeps.
+
+    Attributes:
+        leases: that it is used under, and that know of it.
+        expires: monotonic seconds after which it is not used.
+    """
+
+    @property
+    def leases(self) -> Collection[Lease]: ...
+
+    @property
+    def expires(self) -> float: ...
+
+
+K = TypeVar("K", bound=Kept)
 
 _AT_ONCE = 64  # of those that have expired, so that no caller pays for all that expired in a quiet hour
 
 
-class KeyCache:
+class KeyCache(Generic[K]):
     """Opening keys by record id. The least recently used ones make room; those that have expired count as absent.
 
     The keyring's lock guards every change except `discard`.
@@ -24,19 +43,19 @@ class KeyCache:
     def __init__(self, size: int, now: Callable[[], float]) -> None:
         self.maxsize = size
         self._now = now
-        self._kept: OrderedDict[bytes, OpeningKey] = OrderedDict()
+        self._kept: OrderedDict[bytes, K] = OrderedDict()
         self._ages: dict[bytes, float] = {}  # oldest first, as all are kept for the same time
 
     def __len__(self) -> int:
         return len(self._kept)
 
-    def __getitem__(self, record_id: bytes) -> OpeningKey:
+    def __getitem__(self, record_id: bytes) -> K:
         found = self.get(record_id)
         if found is None:
             raise KeyError(record_id)
         return found
 
-    def __setitem__(self, record_id: bytes, entry: OpeningKey) -> None:
+    def __setitem__(self, record_id: bytes, entry: K) -> None:
         self.discard(record_id)
         self._kept[record_id] = entry
         self._ages[record_id] = entry.expires
@@ -44,7 +63,7 @@ class KeyCache:
             lease.records.add(record_id)
         self._make_room()
 
-    def get(self, record_id: bytes) -> OpeningKey | None:
+    def get(self, record_id: bytes) -> K | None:
         """Return the key of this record, which becomes the most recently used one."""
         entry = self.peek(record_id)
         if entry is not None and self._now() < entry.expires:
@@ -53,11 +72,11 @@ class KeyCache:
             return entry
         return None
 
-    def peek(self, record_id: bytes) -> OpeningKey | None:
+    def peek(self, record_id: bytes) -> K | None:
         """Return the key of this record, expired or not."""
         return self._kept.get(record_id)
 
-    def values(self) -> list[OpeningKey]:
+    def values(self) -> list[K]:
         """List the keys that have not expired."""
         now = self._now()
         return [entry for entry in self._kept.values() if now < entry.expires]

@@ -12,6 +12,7 @@ from envelope_codec.envelope import Record
 from envelope_codec.keys.calls import KmsCalls
 from envelope_codec.keys.clock import Clock, SystemClock
 from envelope_codec.keys.direct import DirectKeys
+from envelope_codec.keys.foreign_keys import ForeignKeys, ForeignWrap
 from envelope_codec.keys.key_maker import KeyMaker
 from envelope_codec.keys.keyset import KeySet, SealingContext
 from envelope_codec.keys.lease import Lease
@@ -107,6 +108,7 @@ class Keyring:
         )
         lookups = Lookups(self._keystore, self._calls, limits)
         self._opening = OpeningKeys(self._opening_key_sets, self._calls, self._leases, limits, lookups)
+        self._foreign = ForeignKeys(self._opening_key_sets, self._calls, limits, grace=not self.direct)
         maker = KeyMaker(self._key_sets, self._opening_key_sets, self._calls, self._leases, verify=self._verify_wraps)
         self._publication = Publication(self._keystore, self._calls, required=self._publishing_required)
         opened = self._opening.keep_own
@@ -153,6 +155,30 @@ class Keyring:
             Whether more may be begun now.
         """
         return self._opening.fetch_ahead(record)
+
+    def opens_foreign(self, namespace: str, key_id: str) -> bool:
+        """Say whether ``namespace`` may open what another program sealed under what it calls ``key_id``."""
+        return self._foreign.covers(namespace, key_id)
+
+    def try_foreign_key(self, namespace: str, wrap: ForeignWrap) -> bytes | None:
+        """Return the data key of another program, if it is at hand for ``namespace``. Never waits."""
+        return self._foreign.at_hand(namespace, wrap)
+
+    @frameless_async
+    async def foreign_key(self, namespace: str, wrap: ForeignWrap, *, timeout: float | None = None) -> bytes:
+        """Return the data key of another program, for opening what it sealed.
+
+        Args:
+            namespace: the Temporal namespace in which it is opened.
+            wrap: the data key as that program had it wrapped. Nothing of it is believed.
+            timeout: seconds to wait for the KMS; `Limits.timeout` if None.
+
+        Raises:
+            KeyNotConfigured, KeyDenied, InvalidCiphertext: no master key that is configured for it yields it.
+            KmsUnavailable: none could be asked in time.
+        """
+        deadline = self._deadline(self.limits.timeout if timeout is None else timeout)
+        return await self._foreign.get(namespace, wrap, deadline)
 
     def note_opened(self, record: Record) -> None:
         """Take note that a payload was opened with the key of ``record``: then its lease is renewed in time."""
@@ -256,6 +282,7 @@ class Keyring:
         self._leases.close()
         self._sealing.clear()
         self._opening.clear()
+        self._foreign.clear()
         if self._own_clock is not None:
             self._own_clock.close()
         for master in list(self._owned):

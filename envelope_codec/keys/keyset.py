@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -31,6 +31,19 @@ class SealingContext(NamedTuple):
     operation: str = ""
 
 
+@dataclass(frozen=True)
+class ForeignMaster:
+    """A master key by which another program has its data keys wrapped, bound to nothing of ours.
+
+    Attributes:
+        master: the master key.
+        unwrap: returns the data key of such a ciphertext. It asks the KMS, and raises as `MasterKey.unwrap` does.
+    """
+
+    master: MasterKey
+    unwrap: Callable[[bytes], bytes]
+
+
 @dataclass(frozen=True, eq=False)
 class KeySet:
     """The master keys of a namespace, or of a part of what is sealed there. Each object is a set of its own.
@@ -43,6 +56,7 @@ class KeySet:
         min_recipients: how many of ``key`` and ``backup_keys`` must wrap before a key may seal.
         prefix: what stands before ``key`` in the name of the setting, such as ``namespaces.prod.``.
         lease: seconds for which a success vouches for one of these master keys; the keyring's usual ones if None.
+        foreign: the master keys of another program, whose payloads are opened too, by what it calls each of them.
     """
 
     key: MasterKey
@@ -52,6 +66,7 @@ class KeySet:
     min_recipients: int = 1
     prefix: str = ""
     lease: float | None = None
+    foreign: Mapping[str, tuple[ForeignMaster, ...]] = field(default_factory=dict)
 
     @property
     def sealing(self) -> tuple[MasterKey, ...]:

@@ -55,7 +55,7 @@ class OpeningKeys:
         self._clock = calls.clock
         self._leases = leases
         self._limits = limits
-        self._keys = KeyCache(limits.cache_size, calls.clock.monotonic)
+        self._keys: KeyCache[OpeningKey] = KeyCache(limits.cache_size, calls.clock.monotonic)
         self._refused = RefusalCache(limits.cache_size, limits.refusal_ttl, calls.clock.monotonic)
         self._flights: dict[bytes, Flight[bytes]] = {}
         self._ahead: set[bytes] = set()

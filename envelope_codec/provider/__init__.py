@@ -8,6 +8,7 @@ the library. See ``docs/write-a-provider.md``, which builds one.
 - `asks_kms`, `ErrorTable`, `Row`, `quote`, `Failed`: from an exception of the SDK to the error of the library.
 - `ProcessClient`: one client for each process. `PerProcess`, `renew_after_fork`, `in_child` and `keep` are below it.
 - `parse_options`, `seconds`, `check_url`, `is_loopback`, `is_exposed`, `check_no_options`, `choose`: options.
+- `parse_proxy_uri`, `ProxyUri`: what Temporal's proxy calls a master key, for `proxy_unwrapper`.
 - `WireLog`: keeps secrets out of the debug log of an SDK.
 - `frameless`, `without_frames`, `place_of`: errors without the frames that they passed through.
 """
@@ -32,6 +33,7 @@ from envelope_codec.provider._options import (
     parse_options,
     seconds,
 )
+from envelope_codec.provider._proxy import ProxyUri, parse_proxy_uri
 from envelope_codec.provider._wirelog import WireLog
 
 __all__ = [
@@ -46,6 +48,7 @@ __all__ = [
     "PerProcess",
     "ProcessClient",
     "ProviderFacts",
+    "ProxyUri",
     "Row",
     "WireLog",
     "asks_kms",
@@ -59,6 +62,7 @@ __all__ = [
     "keep",
     "meanings",
     "parse_options",
+    "parse_proxy_uri",
     "place_of",
     "quote",
     "renew_after_fork",

@@ -50,8 +50,10 @@ def _describe_keys(found: Readiness) -> Iterator[str]:
 def _describe_issuers(server: ServerConfig, failed: dict[str, str]) -> Iterator[str]:
     for issuer in server.auth:
         problem = failed.get(issuer.issuer)
+        asked = issuer.introspection_url is not None
         if problem is None:
-            yield f"issuer {issuer.issuer}: its keys are known"
+            yield f"issuer {issuer.issuer}: {'it tells whose a token is' if asked else 'its keys are known'}"
         else:
-            where = redact_url(issuer.jwks_url or "")
-            yield f"issuer {issuer.issuer}: {where} gives no keys, so nobody with its tokens is let in: {problem}"
+            where = redact_url(issuer.introspection_url or issuer.jwks_url or "")
+            what = "does not tell whose a token is" if asked else "gives no keys"
+            yield f"issuer {issuer.issuer}: {where} {what}, so nobody with its tokens is let in: {problem}"

@@ -13,7 +13,7 @@ from typing_extensions import Self
 from envelope_codec._frames import frameless
 from envelope_codec._grammar import Seconds
 from envelope_codec.errors import ConfigurationError
-from envelope_codec.server.auth.issuer import Issuer
+from envelope_codec.server.auth.issuer import TOKEN_FILE, Issuer
 from envelope_codec.server.auth.rule import Rule
 from envelope_codec.server.config_source import read_environment, read_file
 from envelope_codec.server.setting import (
@@ -61,6 +61,11 @@ class ServerConfig(SettingsTable):
         "stands for any origin, and is allowed on loopback only.",
     )
     auth: tuple[Issuer, ...] = Field((), description="Issuers whose tokens the server accepts; see below.")
+    token_files: Names = Field(
+        (),
+        description="Files of static tokens, for machines, as `envelope-codec token` writes them. The server reads "
+        "them again when they change.",
+    )
     rules: tuple[Rule, ...] = Field(
         (), description="Rules that say who may do what in which namespaces; see below. What no rule allows is refused."
     )
@@ -208,7 +213,7 @@ class ServerConfig(SettingsTable):
     def _check_consistency(self) -> Self:
         self._check_bodies()
         self._check_network()
-        self._check_rules([issuer.issuer for issuer in self.auth])
+        self._check_rules([*(issuer.issuer for issuer in self.auth), *([TOKEN_FILE] if self.token_files else [])])
         return self
 
     def _check_bodies(self) -> None:
@@ -223,23 +228,30 @@ class ServerConfig(SettingsTable):
             raise ValueError("origins: * is for loopback; name the origins of the pages that may use the server")
         if (self.tls_cert is None) is not (self.tls_key is None):
             raise ValueError("tls_cert: goes with tls_key; give both or neither")
-        if not self.auth and not self.on_loopback and not self.allow_unauthenticated_network:
+        if not self.wants_tokens and not self.on_loopback and not self.allow_unauthenticated_network:
             raise ValueError(
                 "auth: missing; without it the server listens on loopback only, unless allow_unauthenticated_network "
                 "(--allow-unauthenticated-network) lets whoever reaches it read everything"
             )
 
     def _check_rules(self, issuers: list[str]) -> None:
-        if self.auth and not self.rules:
+        if self.wants_tokens and not self.rules:
             raise ValueError("rules: missing; without any, nobody may do anything")
         for name in issuers:
             if issuers.count(name) > 1:
                 raise ValueError(f"auth: names {name!r} twice; list all its audiences in one")
+        if sum(issuer.introspection_url is not None for issuer in self.auth) > 1:
+            raise ValueError("auth: two issuers have introspection_url; one would be asked about the other's tokens")
         for number, rule in enumerate(self.rules):
-            if rule.claims and not self.auth:
+            if rule.claims and not self.wants_tokens:
                 raise ValueError(f"rules.{number}.claims: there is no auth, and so no token that could have claims")
             if len(issuers) > 1 and "iss" not in rule.claims:
                 raise ValueError(f"rules.{number}.claims: with several issuers, name in iss whose tokens it is for")
+
+    @property
+    def wants_tokens(self) -> bool:
+        """Whether callers need a token."""
+        return bool(self.auth or self.token_files)
 
     @property
     def addresses(self) -> list[Address]:

@@ -49,7 +49,7 @@ class Service:
         # Plaintext passes here, even where workers refuse it: a person reads, and has to see what is there.
         config = load_legacy_codecs(config).model_copy(update={"require_encryption": False})
         self.server = server
-        self.authenticator = Authenticator(server.auth)
+        self.authenticator = Authenticator(server.auth, server.token_files)
         self.access = Access(server, config.namespace_aliases)
         self.cors = Cors(server.origins)
         self.hosts = Hosts(server)
@@ -94,6 +94,7 @@ class Service:
         """Forget every key. No request may be under way any more."""
         self.stopping = True
         self.probes.close()
+        self.authenticator.close()
         for pool in self._pools:
             pool.close()
         self.keyring.close()

@@ -24,6 +24,7 @@ from envelope_codec._frames import frameless
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.envelope import (
     ENCODING,
+    ENCODING_FAMILY,
     NAME_ENCODING,
     NAMESPACE,
     Envelope,
@@ -40,6 +41,7 @@ from envelope_codec.errors import (
     EnvelopeError,
     MalformedEnvelope,
 )
+from envelope_codec.keys.foreign_keys import ForeignWrap
 from envelope_codec.keys.keyring import Keyring
 from envelope_codec.keys.keyset import SealingContext
 from envelope_codec.keys.sealing_key import Scope, SealingKey
@@ -49,6 +51,7 @@ from envelope_codec.temporal.codec_events import CodecEvents
 from envelope_codec.temporal.inner_payload import COMPRESSED, InnerFormat, foresee_unpacking, scanning_work
 from envelope_codec.temporal.large_payloads import EACH, LARGE, SHARE, must_wait, work_in_thread
 from envelope_codec.temporal.legacy import LegacyCodecs, load_legacy_codecs
+from envelope_codec.temporal.proxied_payloads import ProxiedPayloads
 from envelope_codec.temporal.replay_errors import note_error
 from envelope_codec.temporal.sealed_payload import finish_inner_payload, seal_payload, strip
 from envelope_codec.temporal.system_payloads import admit
@@ -98,6 +101,7 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
         self._context: SealingContext | None = None
         self._resolves = self._keyring.resolves
         self._legacy = LegacyCodecs(self._config.legacy_codecs) if self._config.legacy_codecs else None
+        self._proxied = ProxiedPayloads(self._keyring) if self._config.opens_proxied else None
         own = type(self).with_context is EnvelopeCodec.with_context  # a subclass may have another
         self._lasting = own and not self._resolves and (self._legacy is None or not self._legacy.takes_context)
         self._open_timeout = self._keyring.limits.timeout
@@ -138,6 +142,20 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
         return variant if self._legacy is None else variant._with_legacy(self._legacy.with_context(context))
 
     @property
+    def opens_others(self) -> bool:
+        """Whether payloads that are no envelopes may be opened: a legacy codec's, or those of Temporal's proxy."""
+        return self._legacy is not None or self._proxied is not None
+
+    def find_foreign_key(self, payload: Payload) -> ForeignWrap | None:
+        """Return the data key that Temporal's proxy sealed ``payload`` with, if it is one to be opened here.
+
+        Raises:
+            MalformedEnvelope: it is, but is not whole.
+        """
+        proxied = None if self._proxied is None else self._proxied.read(payload, self._namespace)
+        return None if proxied is None else proxied.wrap
+
+    @property
     def has_lasting_variants(self) -> bool:
         """Whether `with_context` returns the same object for the same namespace and kind of context."""
         return self._lasting
@@ -148,7 +166,8 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
         Args:
             take: called with the size of what a compressed payload yields, before it is decompressed, and with what
                 many fields take, before they are parsed; in any thread. It raises an `EnvelopeError` to refuse. The
-                codecs that `with_context` returns have the same bound.
+                codecs that `with_context` returns have the same bound. An envelope in what Temporal's proxy sealed
+                stays as it is then: its key may cost a call of the KMS, and the caller opens it by a call of its own.
         """
         return self._with_inner(replace(self._inner, take=take))
 
@@ -173,8 +192,8 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
             del failure  # or the error and this frame would keep each other
 
     async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
-        """Open each envelope, one layer of it. A payload that is neither an envelope nor opened by a legacy codec
-        passes untouched, unless encryption is required.
+        """Open each envelope, one layer of it. A payload that is neither an envelope, nor opened by a legacy codec or
+        as Temporal's proxy sealed it, passes untouched, unless encryption is required.
         """
         begun = time.perf_counter()
         try:
@@ -271,9 +290,10 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
                 await asyncio.sleep(0)
             envelope = parse(payload.metadata, payload.data)
             if envelope is None:
-                operation, plain = await self._open_other(payload)
+                operation, plain = await self._open_other(payload, begun)
                 opened.append(plain)
                 others[operation] += 1
+                done += 0 if plain is payload else len(payload.data) + EACH
                 continue
             record = envelope.record
             if expected is not None and record.namespace != expected:
@@ -339,15 +359,34 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
             held.clear()  # only the payload is to be in memory meanwhile
         return await work_in_thread(partial(_open_with, payload, held, self._inner), key, find, get)
 
-    async def _open_other(self, payload: Payload) -> tuple[str, Payload]:
+    async def _open_other(self, payload: Payload, begun: float) -> tuple[str, Payload]:
         """Return what becomes of a payload that is no envelope, and the operation that events call it."""
-        plain = None if self._legacy is None else await self._legacy.open(payload)
+        plain = await self._open_proxied(payload, begun)
+        if plain is None and self._legacy is not None:
+            plain = await self._legacy.open(payload)
         if plain is not None:
             return "legacy", plain
+        if self._proxied is not None:
+            self._proxied.refuse(payload, self._namespace)
         passing = admit(payload) if self._config.require_encryption else payload
         if passing is None:
             raise EncryptionRequired("the payload is not encrypted, and encryption is required", operation="open")
         return "pass", passing
+
+    async def _open_proxied(self, payload: Payload, begun: float) -> Payload | None:
+        """Return what Temporal's proxy sealed, and what our own envelope in that holds. None if it is none of its own.
+
+        Where a process sealed and still went through the proxy, the proxy sealed the envelope once more.
+        """
+        if self._proxied is None:
+            return None
+        proxied = self._proxied.read(payload, self._namespace)
+        if proxied is None:
+            return None
+        plain = await self._proxied.open(proxied, self._namespace, self._inner, self._open_timeout)
+        if plain.metadata.get(NAME_ENCODING, b"").startswith(ENCODING_FAMILY) and self._inner.take is None:
+            [plain] = await self._open([plain], begun)
+        return plain
 
     def _check_alias(self, record: Record) -> None:
         if self._config.namespace_aliases.get(record.namespace) != self._expected:

@@ -8,6 +8,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from cryptography.exceptions import InvalidTag
@@ -89,6 +90,25 @@ class FakeKms:
                 "the KMS refused the wrapped key", operation="unwrap", key_id=self._key_id
             ) from None
         return Unwrapped(secret, wrapped.key_version)
+
+    def wrap_for_proxy(self, data_key: bytes) -> bytes:
+        """Encrypt a data key as Temporal's proxy has it done: bound to nothing."""
+        nonce = os.urandom(12)
+        return nonce + next(reversed(self._versions.values())).encrypt(nonce, data_key, None)
+
+    def proxy_unwrapper(self, uri: str) -> Callable[[bytes], bytes]:
+        """Return a function that decrypts what `wrap_for_proxy` made, whatever the proxy calls this key."""
+        return self._unwrap_proxied
+
+    @frameless
+    def _unwrap_proxied(self, ciphertext: bytes) -> bytes:
+        with self._lock:
+            self.unwraps += 1
+        self._faults("unwrap")
+        for cipher in self._versions.values():
+            with suppress(InvalidTag, ValueError):
+                return cipher.decrypt(ciphertext[:12], ciphertext[12:], None)
+        raise InvalidCiphertext("the KMS refused the wrapped key", operation="unwrap", key_id=self._key_id)
 
     def close(self) -> None:
         """Do nothing: a fake has no connections."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from envelope_codec.errors import ConfigurationError
@@ -14,8 +15,10 @@ from envelope_codec_aws._connection import GivenConnection, OwnConnection
 from envelope_codec_aws._errors import ERRORS, code_of
 from envelope_codec_aws._facts import FACTS
 from envelope_codec_aws._key_id import KeyArn, check_accounts
+from envelope_codec_aws._last_use import ask_last_usage, read_last_use
 from envelope_codec_aws._options import ClientOptions
-from envelope_codec_aws._replies import ask_last_usage, last_use_in, material_in
+from envelope_codec_aws._proxy import read_context
+from envelope_codec_aws._replies import material_in
 from envelope_codec_aws._targets import Targets
 
 if TYPE_CHECKING:
@@ -43,14 +46,12 @@ class AwsKms:
         role: ARN of an IAM role to assume with the credentials found otherwise; refreshed before they expire.
         role_session_name: what CloudTrail calls that session; default ``envelope-codec``.
         external_id: what the role's trust policy may ask for.
-        fips: ask AWS's FIPS endpoints, of the token service too. Not with ``endpoint`` or ``sts_endpoint``. None is as
-            the AWS configuration says.
-        dualstack: ask AWS's endpoints that IPv6 reaches as well; else as ``fips``.
+        fips: ask AWS's FIPS endpoints, of the token service too. None is as the AWS configuration says.
+        dualstack: ask AWS's endpoints that IPv6 reaches as well. Neither goes with an endpoint of your own.
         connect_timeout: seconds, default 2.
         read_timeout: seconds, default 5.
-        decrypt_accounts: AWS accounts (12 digits), any of whose keys in the ARN's region opens as well, as far as AWS
-            lets the caller decrypt with it: for an alias that has pointed at many. Whoever may encrypt with one of them
-            can make what opens.
+        decrypt_accounts: AWS accounts, any of whose keys in the ARN's region opens as well, as far as AWS lets us
+            decrypt with it. Whoever may encrypt with one of them can make what opens.
 
     Raises:
         ConfigurationError: an option is wrong; the text names it and the fix.
@@ -114,9 +115,7 @@ class AwsKms:
 
     @asks_kms("unwrap")
     def accepts(self, key_id: str) -> bool:
-        """Whether ``key_id`` is this key, its replica in another region, a key that the alias points at, or one of an
-        account that may be decrypted with.
-        """
+        """Whether ``key_id`` is this key, its replica, a key that the alias points at, or one of a known account."""
         return self._targets.find(key_id) is not None
 
     @asks_kms("wrap")
@@ -137,23 +136,13 @@ class AwsKms:
     def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> Unwrapped:
         """Decrypt: https://docs.aws.amazon.com/kms/latest/APIReference/API_Decrypt.html
 
-        A key's rotated material can't be disabled apart from the key, and if imported material is deleted or expires,
-        no material of the key can be used. So one success stands for all of it.
+        One success stands for all of a key's material: none is disabled, deleted or expires apart from the key.
         """
-        key_id = self._targets.find(wrapped.key_id)
-        if key_id is None:
-            raise Failed(meanings.OTHER_KEY)
-        reply = self._ask(
-            "unwrap",
-            key_id,
-            lambda kms: kms.decrypt(KeyId=key_id, CiphertextBlob=wrapped.ciphertext, EncryptionContext=dict(context)),
-        )
-        used, secret = reply.get("KeyId"), reply.get("Plaintext")
-        if not isinstance(used, str) or not secret:
-            raise Failed(meanings.NO_ANSWER, key_id=key_id)
+        key_id = self._targets.get(wrapped.key_id)
+        used, secret, material = self._decrypt(key_id, wrapped.ciphertext, context)
         if used != key_id:
             raise Failed(hints.OTHER_KEY_USED, key_id=key_id)
-        return Unwrapped(secret, "", used_version=material_in(reply, "KeyMaterialId"))
+        return Unwrapped(secret, "", used_version=material)
 
     @asks_kms("unwrap")
     def rewrap_to(self, other: object, wrapped: WrappedSecret, context: Mapping[str, str]) -> WrappedSecret:
@@ -171,9 +160,7 @@ class AwsKms:
             raise ConfigurationError(
                 f"AWS KMS re-encrypts within one region: {self.key_id} and {other.key_id} are in two"
             )
-        source = self._targets.find(wrapped.key_id)
-        if source is None:
-            raise Failed(meanings.OTHER_KEY)
+        source = self._targets.get(wrapped.key_id)
         reply = self._ask(
             "unwrap",
             source,
@@ -193,30 +180,51 @@ class AwsKms:
         other._targets.add(used)
         return WrappedSecret(used, material_in(reply, "DestinationKeyMaterialId"), ciphertext)
 
+    def proxy_unwrapper(self, uri: str) -> Callable[[bytes], bytes]:
+        """Return a function that unwraps what Temporal's proxy had wrapped under this key, which it calls ``uri``.
+
+        It needs ``kms:Decrypt`` without a condition on the encryption context.
+
+        Raises:
+            ConfigurationError: ``uri`` is of another key.
+        """
+        return partial(self._unwrap_proxied, read_context(uri, self._arn))
+
+    @asks_kms("unwrap")
+    def _unwrap_proxied(self, context: Mapping[str, str], ciphertext: bytes) -> bytes:
+        used, secret, _ = self._decrypt(self.key_id, ciphertext, context)
+        if not self._targets.can_be(used):
+            raise Failed(hints.OTHER_KEY_USED)
+        return secret
+
     @asks_kms("last use")
     def last_use(self, key_id: str) -> LastUse | None:
         """GetKeyLastUsage: https://docs.aws.amazon.com/kms/latest/APIReference/API_GetKeyLastUsage.html
 
-        Needs ``kms:GetKeyLastUsage``, and the credentials of the key's own account. None with a botocore that does not
-        know the call.
+        Needs ``kms:GetKeyLastUsage``, and the key's own account. None with a botocore that does not know the call.
         """
-        target = self._targets.find(key_id)
-        if target is None:
-            raise Failed(meanings.OTHER_KEY)
+        target = self._targets.get(key_id)
         reply = self._ask("last use", target, lambda kms: ask_last_usage(kms, target))
-        if reply is None:
-            return None
-        return last_use_in(reply)
+        return None if reply is None else read_last_use(reply)
 
     def close(self) -> None:
         """Close the client that was built here. Final: a later call gets `KmsUnavailable`."""
         self._connection.close()
 
-    def _describe(self) -> str:
-        """Ask for the key that the alias points at.
+    def _decrypt(self, key_id: str, ciphertext: bytes, context: Mapping[str, str]) -> tuple[str, bytes, str]:
+        """Return the ARN of the key that AWS used, what was encrypted, and the id of the material, if AWS tells it."""
+        reply = self._ask(
+            "unwrap",
+            key_id,
+            lambda kms: kms.decrypt(KeyId=key_id, CiphertextBlob=ciphertext, EncryptionContext=dict(context)),
+        )
+        used, secret = reply.get("KeyId"), reply.get("Plaintext")
+        if isinstance(used, str) and secret:
+            return used, secret, material_in(reply, "KeyMaterialId")
+        raise Failed(meanings.NO_ANSWER, key_id=key_id)
 
-        DescribeKey: https://docs.aws.amazon.com/kms/latest/APIReference/API_DescribeKey.html
-        """
+    def _describe(self) -> str:
+        """DescribeKey: https://docs.aws.amazon.com/kms/latest/APIReference/API_DescribeKey.html"""
         reply = self._ask("unwrap", self.key_id, lambda kms: kms.describe_key(KeyId=self.key_id))
         target = reply.get("KeyMetadata", {}).get("Arn")
         if not isinstance(target, str) or not self._targets.can_be(target):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from envelope_codec.errors import KmsUnavailable
-from envelope_codec.provider import Failed, Meaning
+from envelope_codec.provider import Failed, Meaning, meanings
 from envelope_codec_aws._key_id import KeyArn
 
 # An alias may be pointed at another key at any time, and other workers then seal under that key at once. So "not ours"
@@ -66,6 +66,13 @@ class Targets:
             return None
         self._follow()
         return here if here in self._known else None
+
+    def get(self, key_id: str) -> str:
+        """Find it as `find` does. Raises `Failed` as well if it is not ours."""
+        found = self.find(key_id)
+        if found is None:
+            raise Failed(meanings.OTHER_KEY)
+        return found
 
     def _is_of_account(self, key: KeyArn) -> bool:
         place = (self._arn.partition, self._arn.region)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from azure.core.credentials import TokenProvider
@@ -27,6 +28,7 @@ from envelope_codec_azure._facts import FACTS
 from envelope_codec_azure._hints import BAD_SIGNATURE, NO_SIGN_KEY, OTHER_SIGNER, WRONG_USAGE
 from envelope_codec_azure._key_id import VaultKey, is_version
 from envelope_codec_azure._options import SIGN_KEY_REFRESH, check_sign_keys, choose_route
+from envelope_codec_azure._proxy import read_version
 from envelope_codec_azure._signed import (
     NotSigned,
     SignedCiphertext,
@@ -166,6 +168,21 @@ class AzureKeyVault:
         signed = self._verify(version, ciphertext, bound)
         secret = self._vault.unwrap_key(self._key.name, version, signed.oaep)
         return Unwrapped(secret, f"{version} {signed.signer}")
+
+    def proxy_unwrapper(self, uri: str) -> Callable[[bytes], bytes]:
+        """Return a function that decrypts what Temporal's proxy had encrypted under this key, which it calls ``uri``.
+
+        The key is an RSA key. Like the proxy, this asks for the version that ``uri`` names, or else for the latest one.
+        It needs ``keys/decrypt/action``. Whoever has the public key can make what it decrypts.
+
+        Raises:
+            ConfigurationError: ``uri`` is of another key, or of another algorithm than RSA-OAEP-256.
+        """
+        return partial(self._unwrap_proxied, read_version(uri, self._key))
+
+    @asks_kms("unwrap", ERRORS)
+    def _unwrap_proxied(self, version: str, ciphertext: bytes) -> bytes:
+        return self._vault.decrypt_rsa(self._key.name, version, ciphertext)
 
     def close(self) -> None:
         """Close the connection that this object made. Final: a later call gets `KmsUnavailable`."""

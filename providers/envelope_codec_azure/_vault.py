@@ -143,6 +143,11 @@ class Vault:
         with self._looking_for(name, version, signing=False):
             return _decoded(self._work("decrypt", name, version, body)["value"])
 
+    def decrypt_rsa(self, name: str, version: str, ciphertext: bytes) -> bytes:
+        """Decrypt with RSA-OAEP-256 what was encrypted, and not wrapped; without ``version``, with the latest one."""
+        body = {"alg": "RSA-OAEP-256", "value": encode(ciphertext)}
+        return _decoded(self._work("decrypt", name, version, body)["value"])
+
     def sign(self, name: str, version: str, digest: bytes) -> bytes:
         """Sign a SHA-256 with ES256; returns r ‖ s, 64 bytes."""
         body = {"alg": "ES256", "value": encode(digest)}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from pathlib import Path
 
 import google_crc32c
@@ -27,6 +28,7 @@ from envelope_codec_gcp._errors import ERRORS
 from envelope_codec_gcp._facts import FACTS
 from envelope_codec_gcp._identity import Identity
 from envelope_codec_gcp._key_id import SHAPE, check_name, find_version, is_version, location_of
+from envelope_codec_gcp._proxy import read_aad
 
 
 class GcpKms:
@@ -162,19 +164,19 @@ class GcpKms:
         """
         if wrapped.key_version and not is_version(wrapped.key_version):
             raise Failed(hints.NO_VERSION)
-        aad = context_bytes(context)
-        request = DecryptRequest(
-            name=self._name,
-            ciphertext=wrapped.ciphertext,
-            ciphertext_crc32c=_crc(wrapped.ciphertext),
-            additional_authenticated_data=aad,
-            additional_authenticated_data_crc32c=_crc(aad),
-        )
-        with WIRE_LOG.silenced():
-            reply = self._client.get().decrypt(request=request, retry=None, timeout=self._timeout)
-        if reply.plaintext_crc32c != _crc(reply.plaintext):
-            raise Failed(hints.DAMAGED)
-        return Unwrapped(reply.plaintext, None)
+        return Unwrapped(self._decrypt(wrapped.ciphertext, context_bytes(context)), None)
+
+    def proxy_unwrapper(self, uri: str) -> Callable[[bytes], bytes]:
+        """Return a function that unwraps what Temporal's proxy had wrapped under this key, which it calls ``uri``.
+
+        Raises:
+            ConfigurationError: ``uri`` is of another key.
+        """
+        return partial(self._unwrap_proxied, read_aad(uri, self._name))
+
+    @asks_kms("unwrap", ERRORS)
+    def _unwrap_proxied(self, aad: bytes, ciphertext: bytes) -> bytes:
+        return self._decrypt(ciphertext, aad)
 
     def close(self) -> None:
         """Close the connection that this object made. Final: a later call gets `KmsUnavailable`."""
@@ -182,6 +184,20 @@ class GcpKms:
 
     def __repr__(self) -> str:
         return f"GcpKms({self._name!r})"
+
+    def _decrypt(self, ciphertext: bytes, aad: bytes) -> bytes:
+        request = DecryptRequest(
+            name=self._name,
+            ciphertext=ciphertext,
+            ciphertext_crc32c=_crc(ciphertext),
+            additional_authenticated_data=aad,
+            additional_authenticated_data_crc32c=_crc(aad),
+        )
+        with WIRE_LOG.silenced():
+            reply = self._client.get().decrypt(request=request, retry=None, timeout=self._timeout)
+        if reply.plaintext_crc32c != _crc(reply.plaintext):
+            raise Failed(hints.DAMAGED)
+        return bytes(reply.plaintext)
 
 
 def _crc(data: bytes) -> int:

@@ -27,7 +27,7 @@ from temporalio.client import (
     WorkflowQueryFailedError,
 )
 from temporalio.common import HeaderCodecBehavior
-from temporalio.converter import DataConverter
+from temporalio.converter import DataConverter, PayloadCodec
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, Worker
 
 from envelope_codec import EnvelopePlugin, Event
@@ -37,6 +37,8 @@ from envelope_codec.temporal.payload_walk import payloads_in
 from envelope_codec.testing import FakeKms
 from tests.support.context_header import ContextHeader
 from tests.support.long_lived_workflows import Conversation, Errand, Errands, Successor
+from tests.support.proxied import NAME as PROXY_KEY
+from tests.support.proxied import ThroughProxy
 from tests.support.server_records import events, eventually
 from tests.support.small_workflows import Hello
 from tests.support.static_key_codec import ENCODING as STATIC_KEY
@@ -58,7 +60,7 @@ class Generation(NamedTuple):
     """
 
     writes: bytes
-    codec: StaticKeyCodec | None = None
+    codec: PayloadCodec | None = None
     settings: dict[str, Any] | None = None
     own_headers: bool = False
 
@@ -78,6 +80,14 @@ FROM_STATIC_KEY = [
     Generation(STATIC_KEY, StaticKeyCodec(), {"sealing": False}, own_headers=True),
     Generation(ENVELOPE, settings=LEGACY),
     Generation(ENVELOPE, settings={**LEGACY, "require_encryption": True}),
+]
+PROXY_KMS = FakeKms("fakekms://of-the-proxy")
+PROXIED = {"temporal_proxy_keys": {PROXY_KEY: [PROXY_KMS]}}
+FROM_PROXY = [
+    Generation(STATIC_KEY, ThroughProxy(PROXY_KMS), own_headers=True),
+    Generation(STATIC_KEY, ThroughProxy(PROXY_KMS), {**PROXIED, "sealing": False}, own_headers=True),
+    Generation(ENVELOPE, settings=PROXIED),
+    Generation(ENVELOPE, settings={**PROXIED, "require_encryption": True}),
 ]
 CLEAR = {"headers": False}
 HEADERS_IN_CLEAR = [
@@ -214,8 +224,8 @@ async def failed_replays(plugin: EnvelopePlugin, histories: Sequence[History]) -
 
 @pytest.mark.parametrize(
     ("generations", "short", "lasting"),
-    [(FROM_PLAINTEXT, 20, 4), (FROM_STATIC_KEY, 20, 4), (HEADERS_IN_CLEAR, 4, 2)],
-    ids=["from plaintext", "from a static key", "with headers in clear"],
+    [(FROM_PLAINTEXT, 20, 4), (FROM_STATIC_KEY, 20, 4), (HEADERS_IN_CLEAR, 4, 2), (FROM_PROXY, 4, 2)],
+    ids=["from plaintext", "from a static key", "with headers in clear", "from Temporal's proxy"],
 )
 async def test_each_release_is_rolled_out_beside_the_one_before_it(
     generations: Sequence[Generation],

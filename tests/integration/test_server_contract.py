@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,12 +17,13 @@ from temporalio.converter import (
     WorkflowSerializationContext,
 )
 
-from envelope_codec import EnvelopeConfig, NamespaceKeys
+from envelope_codec import EnvelopeCodec, EnvelopeConfig, NamespaceKeys
 from envelope_codec.envelope import parse
 from envelope_codec.server import ServerConfig
 from envelope_codec.temporal.codec import is_envelope
 from envelope_codec.testing import FakeKms
 from tests.support.codec_server import PLAIN, CodecServer, body, refused, returned, sealed, serving
+from tests.support.proxied import NAME, seal_as_proxy
 
 KEY = FakeKms()
 OTHER = FakeKms()
@@ -206,6 +209,54 @@ def test_legacy_codecs_open_under_the_namespace_of_the_request() -> None:
         assert returned(server.post("/decode", [old])) == [PLAIN]
     with serving(config, ServerConfig(rules=[{"namespaces": "other"}], default_namespace="shop")) as server:
         assert returned(server.post("/decode", [old])) == [old]  # who may not read there gets nothing opened
+
+
+def test_what_temporals_proxy_sealed_opens_under_the_namespace_of_the_request(tmp_path: Path) -> None:
+    proxy = FakeKms()
+    namespaces: Any = {"shop": {"key": FakeKms(), "temporal_proxy_keys": {NAME: [proxy]}}}
+    config = EnvelopeConfig(key=FakeKms(), namespaces=namespaces, require_encryption=True)
+    rules = [{"namespaces": ["shop", "other"]}]
+    old, unknown = seal_as_proxy(proxy, PLAIN), seal_as_proxy(proxy, PLAIN, name="proxykms://unknown")
+    shop = {"X-Namespace": "shop"}
+    with serving(config, ServerConfig(rules=rules, audit_file=str(tmp_path / "audit"))) as server:
+        assert returned(server.post("/decode", [old, PLAIN, old, unknown], shop)) == [PLAIN, PLAIN, PLAIN, unknown]
+        assert proxy.unwraps == 1
+        assert returned(server.post("/decode", [old], {"X-Namespace": "other"})) == [old]
+        assert returned(server.post("/decode", [old])) == [old]
+        assert proxy.unwraps == 1
+        broken = Payload.FromString(old.SerializeToString())
+        broken.data = broken.data[:-1]
+        refused(server.post("/decode", [broken], shop), 400, "invalid_ciphertext")
+        broken.metadata["encryption-dek"] = b"AAAA"
+        refused(server.post("/decode", [broken], shop), 400, "invalid_ciphertext")
+        broken.metadata["encryption-dek"] = b"!"
+        refused(server.post("/decode", [broken], shop), 400, "malformed_envelope")
+        assert NAME in json.dumps(server.lines())
+    with serving(config, ServerConfig(rules=[{"namespaces": "other"}], default_namespace="shop")) as server:
+        assert returned(server.post("/decode", [old])) == [old]  # who may not read there gets nothing opened
+    assert proxy.unwraps == 2
+
+
+async def test_an_envelope_within_what_the_proxy_sealed_opens_for_who_may_read_what_it_names() -> None:
+    proxy = FakeKms()
+    config = EnvelopeConfig(key=FakeKms(), temporal_proxy_keys={NAME: [proxy]})
+    own, foreign = [
+        seal_as_proxy(proxy, (await EnvelopeCodec(config, namespace=name).encode([PLAIN]))[0])
+        for name in ("shop", "other")
+    ]
+    with serving(config, ServerConfig(rules=[{"namespaces": "shop"}])) as server:
+        assert returned(server.post("/decode", [own], {"X-Namespace": "shop"})) == [PLAIN]
+        refused(server.post("/decode", [foreign], {"X-Namespace": "shop"}), 403, "not_allowed")
+
+
+async def test_data_keys_of_the_proxy_that_a_kms_refuses_count_for_their_caller() -> None:
+    proxy = FakeKms()
+    config = EnvelopeConfig(key=FakeKms(), temporal_proxy_keys={NAME: [proxy]})
+    made_up = [seal_as_proxy(lambda key: os.urandom(60), PLAIN) for _ in range(200)]
+    with serving(config, ServerConfig(default_namespace="shop", refused_rate_limit="20/minute")) as server:
+        answers = {server.post("/decode", made_up[begin : begin + 20]).status_code for begin in range(0, 200, 20)}
+    assert 429 in answers
+    assert proxy.unwraps < 100
 
 
 async def test_a_prefix_is_no_namespace() -> None:

@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -16,36 +15,6 @@ from envelope_codec.server import ServerConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
-
-
-def settings_of(text: str, folder: Path) -> tuple[EnvelopeConfig, ServerConfig]:
-    file = folder / "envelope.toml"
-    file.write_text(text)
-    return EnvelopeConfig.from_file(file), ServerConfig.from_file(file)
-
-
-def test_kubernetes_objects_fit_together(tmp_path: Path) -> None:
-    objects: dict[str, Any] = {
-        found["kind"]: found for found in yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text())
-    }
-    _, server = settings_of(objects["ConfigMap"]["data"]["envelope.toml"], tmp_path)
-    pod = objects["Deployment"]["spec"]["template"]
-    [container] = pod["spec"]["containers"]
-    [port] = container["ports"]
-    assert server.listen == (f"0.0.0.0:{port['containerPort']}",)
-    assert pod["spec"]["terminationGracePeriodSeconds"] > server.shutdown_delay + server.shutdown_timeout
-    assert pod["spec"]["serviceAccountName"] == objects["ServiceAccount"]["metadata"]["name"]
-    mounted = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
-    assert mounted.keys() == {volume["name"] for volume in pod["spec"]["volumes"]}
-    assert server.tls_cert == f"{mounted['tls']}/tls.crt"
-    assert server.tls_key == f"{mounted['tls']}/tls.key"
-    for probe, path in {"startup": "/healthz", "liveness": "/healthz", "readiness": "/readyz"}.items():
-        asked = container[f"{probe}Probe"]["httpGet"]
-        assert (asked["path"], asked["port"], asked["scheme"]) == (path, port["name"], "HTTPS")
-    for kind in ("Service", "PodDisruptionBudget", "Deployment"):
-        selector = objects[kind]["spec"]["selector"]
-        assert selector.get("matchLabels", selector) == pod["metadata"]["labels"]
-    assert container["securityContext"]["readOnlyRootFilesystem"]
 
 
 def test_the_compose_service_has_the_server_s_settings() -> None:

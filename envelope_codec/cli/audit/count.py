@@ -125,6 +125,8 @@ class Count:
         elif kind == FOREIGN or kind is Kind.legacy:
             count_name(self.tally.foreign, verdict.encoding)
             self.tally.note_place(verdict.encoding, place)
+            if verdict.proxy_key:
+                self.tally.add_proxied(verdict.proxy_key)
         elif kind in (Kind.malformed, Kind.later_version):
             self._note_unreadable(verdict.why, place)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from envelope_codec.cli.audit.need import PROXIED
 from envelope_codec.cli.audit.tally import Tally
 from envelope_codec.errors import ConfigurationError, EnvelopeError
 from envelope_codec.kms import MasterKey, master_key
@@ -29,10 +30,14 @@ class KeyName:
     def choose(self, tally: Tally) -> tuple[str, ...]:
         """List the key ids that this may mean. An alias may mean several of those that were found.
 
+        What Temporal's proxy calls the key is among them.
+
         Of an alias, the KMS may be asked where it points. Where it does not say, the text means none of them.
         """
         found = {key.key_id for key in tally.needs}
+        proxied = {key.key_id for key, need in tally.needs.items() if need.purposes[PROXIED]}
         meant = {one for one in found if one == self.text or self._accepts(one)}
+        meant |= {one for one in proxied if self._may_be_named(one)}
         return tuple(sorted(meant)) or (self._key.key_id if self._key is not None else self.text,)
 
     def find_doubt(self, chosen: tuple[str, ...], tally: Tally) -> str:
@@ -57,6 +62,17 @@ class KeyName:
             return self._key.accepts(key_id)
         except EnvelopeError:
             return False
+
+    def _may_be_named(self, name: str) -> bool:
+        """Whether Temporal's proxy may call the key ``name``."""
+        make = getattr(self._key, "proxy_unwrapper", None)
+        if make is None:
+            return False
+        try:
+            make(name)
+        except ConfigurationError:
+            return False
+        return True
 
 
 def _bare(key_id: str) -> str:

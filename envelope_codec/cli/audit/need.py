@@ -15,6 +15,9 @@ EXAMPLES = 3
 MAX_IDS = 100_000
 MAX_DAYS = 1_000
 
+PROXIED = "of Temporal's proxy"
+"""The purpose of a data key that Temporal's proxy had wrapped. The key id is what the proxy calls the master key."""
+
 OTHER_DAYS = -1
 """Stands for the days beyond `MAX_DAYS`."""
 
@@ -66,6 +69,12 @@ class Need:
             self._add_ids({record.id})
         self._stretch(record.created, record.created)
         self._add_day(record.created // _DAY, payloads)
+
+    def add_proxied(self) -> None:
+        """Count a payload that Temporal's proxy sealed under the key: no other opens it, and it has no record."""
+        self.payloads += 1
+        self.sole += 1
+        self.purposes[PROXIED] += 1
 
     def merge(self, other: Need) -> None:
         """Add what another part needs."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from envelope_codec._frames import frameless
-from envelope_codec.cli.audit.need import MAX_IDS, Need
+from envelope_codec.cli.audit.need import MAX_IDS, PROXIED, Need
 from envelope_codec.cli.audit.tally import Tally
 from envelope_codec.cli.audit.verdict import date_text
 from envelope_codec.cli.keys.row_opening import accepts, readers_of, unwrap_row
@@ -109,6 +109,8 @@ def find_reasons(need: Need) -> list[str]:
     reasons = []
     if direct := need.purposes["direct"]:
         reasons.append(f"{plural(direct, 'payload')} in direct mode: nothing but the master key itself opens these")
+    if proxied := need.purposes[PROXIED]:
+        reasons.append(f"{plural(proxied, 'payload')} of Temporal's proxy: only the master key itself opens these")
     if len(need.ids) >= MAX_IDS:
         reasons.append(f"histories name {MAX_IDS:,} wrapping keys or more, and an audit knows no more of them apart")
     return reasons

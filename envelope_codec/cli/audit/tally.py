@@ -85,6 +85,14 @@ class Tally:
                 need.add(record, payloads)
         self._note_sealer(record.context, Sealer(record.created, keys))
 
+    def add_proxied(self, key_id: str) -> None:
+        """Count a payload that Temporal's proxy sealed under what it calls ``key_id``."""
+        need = self._need(KeyVersion(key_id, ""))
+        if need is None:
+            self.uncounted += 1
+        else:
+            need.add_proxied()
+
     def end_source(self, name: str, last_close: float) -> None:
         """Say that all of this is of one workflow, schedule and so on, which ended at ``last_close`` or never."""
         self.sources += 1

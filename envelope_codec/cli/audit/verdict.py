@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 from enum import Enum
 
 from envelope_codec.cli.audit.findings import Findings
-from envelope_codec.cli.audit.need import Need
+from envelope_codec.cli.audit.need import PROXIED, Need
 from envelope_codec.cli.audit.tally import OTHER_NAMES, OTHERS, OURS, Tally
 from envelope_codec.cli.audit.window import Part
 from envelope_codec.cli.output import plural
@@ -162,4 +162,6 @@ def _more(need: Need) -> tuple[str, ...]:
         said.append(f"{plural(shared, 'payload')} of these name another master key as well")
     if direct := need.purposes["direct"]:
         said.append(f"{plural(direct, 'payload')} of these are in direct mode: each has a key of its own under it")
+    if proxied := need.purposes[PROXIED]:
+        said.append(f"{plural(proxied, 'payload')} of these were sealed by Temporal's proxy, and can't be rewrapped")
     return tuple(said)

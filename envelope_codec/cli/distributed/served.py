@@ -62,8 +62,12 @@ def refusing_plaintext(settings: EnvelopeConfig) -> EnvelopeConfig:
     """Return ``settings`` for those who work together on a command: they take nothing in clear from each other.
 
     Whoever can write to Temporal could otherwise begin work, or answer in a worker's place, without any key. What
-    ``legacy_codecs`` open may not be authenticated, and nothing of this package was ever sealed so.
+    ``legacy_codecs`` open may not be authenticated, and what Temporal's proxy sealed is bound to nothing. Nothing of
+    this package was ever sealed so.
     """
     if not settings.sealing:
         return settings  # no command can be distributed with it, and each says so itself
-    return settings.model_copy(update={"require_encryption": True, "legacy_codecs": ()})
+    no_proxy: dict[str, Any] = {"temporal_proxy_keys": {}}
+    namespaces = {name: keys.model_copy(update=no_proxy) for name, keys in settings.namespaces.items()}
+    strict = {"require_encryption": True, "legacy_codecs": (), "namespaces": namespaces}
+    return settings.model_copy(update={**no_proxy, **strict})

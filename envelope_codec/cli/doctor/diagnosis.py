@@ -20,6 +20,7 @@ from envelope_codec.cli.doctor.keys import KeyCheck, Probe
 from envelope_codec.cli.doctor.keystore import KeystoreProbe, probe_keystore
 from envelope_codec.cli.doctor.keystore_findings import keystore_findings
 from envelope_codec.cli.doctor.lost_records import LostRecords
+from envelope_codec.cli.doctor.proxied_keys import proxied_key_findings
 from envelope_codec.cli.doctor.recipients import Recipients, count_recipients, recipient_findings
 from envelope_codec.cli.doctor.sharing_findings import sharing_findings
 from envelope_codec.cli.doctor.store_findings import store_findings
@@ -111,6 +112,7 @@ async def diagnose(request: Request, deadline: Deadline, calls: Calls, words: Pr
     for survey in surveys.values():
         findings += survey_findings(survey, config, request.asked)
         await lost.look(survey)
+    findings += await proxied_key_findings(config, namespaces, surveys, masters, calls, deadline)
     findings += clock_findings(list(surveys.values()), now)
     if requirement := requirement_finding(config, surveys):
         findings.append(requirement)

@@ -57,6 +57,7 @@ class Code(str, Enum):
     keystore_backup_unproved = "keystore-backup-unproved"
 
     issuer_keys_unavailable = "issuer-keys-unavailable"
+    introspection_unavailable = "introspection-unavailable"
     issuers_not_asked = "issuers-not-asked"
 
     server_unreachable = "server-unreachable"

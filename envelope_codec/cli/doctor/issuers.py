@@ -12,6 +12,7 @@ from envelope_codec.config import read_toml
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.kms import MISSING_PACKAGE
 from envelope_codec.server import ServerConfig, load
+from envelope_codec.server.auth.issuer import Issuer
 from envelope_codec.server.auth.json_fetch import redact_url
 
 _PREFIX = "ENVELOPE_CODEC_SERVER_"
@@ -37,10 +38,10 @@ def load_server(key: str | None, file: str | None, environ: Mapping[str, str] | 
 
 async def issuer_findings(server: ServerConfig | None, deadline: Deadline) -> list[Finding]:
     """Ask the issuers of ``server`` for their keys, and say which give none."""
-    if server is None or not server.auth:
+    if server is None or not server.wants_tokens:
         return []
     try:
-        authenticator = load("auth.authenticator").Authenticator(server.auth)
+        authenticator = load("auth.authenticator").Authenticator(server.auth, server.token_files)
     except ConfigurationError as error:
         if error.code == MISSING_PACKAGE:
             text = "the codec server's issuers were not asked for their keys, since its extra is not installed here"
@@ -50,15 +51,29 @@ async def issuer_findings(server: ServerConfig | None, deadline: Deadline) -> li
         found: dict[str, str] = await asyncio.wait_for(authenticator.check(), deadline.remaining)
     except asyncio.TimeoutError:
         text = "the keys of the issuers did not come in time"
-        return [problem(Code.no_answer_in_time, "server.auth", text, "see whether jwks_url can be reached from here")]
-    urls = {issuer.issuer: redact_url(issuer.jwks_url or "") for issuer in server.auth}
-    return [
-        problem(
+        fix = "see whether jwks_url and introspection_url can be reached from here"
+        return [problem(Code.no_answer_in_time, "server.auth", text, fix)]
+    finally:
+        authenticator.close()
+    return [_describe(issuer, found[issuer.issuer]) for issuer in server.auth if issuer.issuer in found]
+
+
+def _describe(issuer: Issuer, said: str) -> Finding:
+    if issuer.introspection_url is None:
+        return problem(
             Code.issuer_keys_unavailable,
-            issuer,
-            f"{urls[issuer]} gives no keys: the codec server lets in nobody with a token of this issuer",
+            issuer.issuer,
+            f"{redact_url(issuer.jwks_url or '')} gives no keys: the codec server lets in nobody with a token of this "
+            "issuer",
             "see that jwks_url is the issuer's, and can be reached from here, through HTTPS_PROXY if there is a proxy",
             said,
         )
-        for issuer, said in found.items()
-    ]
+    return problem(
+        Code.introspection_unavailable,
+        issuer.issuer,
+        f"{redact_url(issuer.introspection_url)} does not tell whose a token is: the codec server lets in nobody with "
+        "an access token of this issuer",
+        "see that introspection_url is the issuer's, and can be reached from here, and that introspection_client_id "
+        "and introspection_secret_file are those of a client that may ask it",
+        said,
+    )

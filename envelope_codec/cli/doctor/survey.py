@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from temporalio.api.common.v1 import Payload
+
 from envelope_codec.cli.doctor.histories import History, Reading
 from envelope_codec.cli.payloads.kind import Kind, Verdict, judge
 from envelope_codec.cli.payloads.location import Location
@@ -31,6 +33,8 @@ class Survey:
         reasons: how many payloads are malformed, by reason.
         failures: how many failures are in clear.
         first: where the first payload of each kind stands. Under None, where the first failure in clear stands.
+        proxied: how many payloads Temporal's proxy has sealed, by what it calls its master key.
+        samples: the first of these payloads, by the same.
         records: how many envelopes each record has.
         foreign: how many envelopes are of other namespaces, by namespace.
         newest_event: when the newest event was written, in Unix seconds; 0 if there is none.
@@ -45,6 +49,8 @@ class Survey:
     reasons: Counter[str] = field(default_factory=Counter)
     failures: int = 0
     first: dict[Kind | None, str] = field(default_factory=dict)
+    proxied: Counter[str] = field(default_factory=Counter)
+    samples: dict[str, Payload] = field(default_factory=dict)
     records: Counter[Record] = field(default_factory=Counter)
     foreign: Counter[str] = field(default_factory=Counter)
     newest_event: float = 0.0
@@ -88,6 +94,10 @@ class Survey:
             self.temporal[verdict.why] += 1
         elif verdict.kind is Kind.malformed:
             self.reasons[verdict.why] += 1
+        elif verdict.proxy_key:
+            self.proxied[verdict.proxy_key] += 1
+            if location.payload is not None:
+                self.samples.setdefault(verdict.proxy_key, location.payload)
         self._count_envelope(location, verdict, config)
 
     def _count_envelope(self, location: Location, verdict: Verdict, config: EnvelopeConfig) -> None:

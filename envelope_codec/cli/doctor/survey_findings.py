@@ -10,8 +10,9 @@ from envelope_codec.cli.doctor.histories import ReadFailure, ServerFailed
 from envelope_codec.cli.doctor.survey import Survey
 from envelope_codec.cli.output import plural
 from envelope_codec.cli.payloads.kind import Kind
-from envelope_codec.config import EnvelopeConfig
+from envelope_codec.config import EnvelopeConfig, NamespaceKeys
 from envelope_codec.envelope import Record
+from envelope_codec.keys.namespaces import Entries
 
 TOLERANCE = 10.0
 """By how many seconds clocks may differ before there is a finding."""
@@ -93,7 +94,8 @@ def _clear_findings(survey: Survey, config: EnvelopeConfig) -> Iterator[Finding]
             f"newest histories are in clear; the first is at {survey.first[None]}",
             "do the same as for payloads; a plugin that replaces the failure converter must come before EnvelopePlugin",
         )
-    legacy = survey.kinds[Kind.legacy]
+    yield from _proxied_findings(survey, config)
+    legacy = survey.kinds[Kind.legacy] - survey.proxied.total()
     if legacy and not config.legacy_codecs:
         yield problem(
             Code.payloads_of_legacy_codec,
@@ -102,6 +104,22 @@ def _clear_findings(survey: Survey, config: EnvelopeConfig) -> Iterator[Finding]
             f"configured to open them; the first is at {survey.first[Kind.legacy]}",
             "name that codec in legacy_codecs",
         )
+
+
+def _proxied_findings(survey: Survey, config: EnvelopeConfig) -> Iterator[Finding]:
+    entry = Entries(config).opening(survey.namespace)
+    keys: EnvelopeConfig | NamespaceKeys = config.namespaces[entry] if entry else config
+    known = keys.temporal_proxy_keys if entry is not None else {}
+    for key_id, count in survey.proxied.most_common(5):
+        if key_id not in known and not config.legacy_codecs:
+            yield problem(
+                Code.payloads_of_legacy_codec,
+                survey.namespace,
+                f"{plural(count, 'payload')} in its newest histories were sealed by Temporal's proxy under "
+                f"{key_id[:600]!r}, which is not configured; the first payload of its encoding is at "
+                f"{survey.first[Kind.legacy]}",
+                "add that name to temporal_proxy_keys, letter by letter, with the key that it is of",
+            )
 
 
 def _envelope_findings(survey: Survey) -> Iterator[Finding]:

@@ -154,6 +154,8 @@ def _item_document(item: Item) -> dict[str, Any]:
         shown["name"] = verdict.why
     elif verdict.why:
         shown["reason"] = verdict.why
+    elif verdict.proxy_key:
+        shown["proxy_key"] = verdict.proxy_key
     return shown
 
 

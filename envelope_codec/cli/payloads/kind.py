@@ -9,10 +9,12 @@ from envelope_codec.cli.payloads.location import Location
 from envelope_codec.envelope import ENCODING, ENCODING_FAMILY, NAME_ENCODING, Envelope, parse
 from envelope_codec.errors import MalformedEnvelope
 from envelope_codec.temporal.payload_walk import Role
+from envelope_codec.temporal.proxied_payloads import ENCODING as ENCODING_OF_OTHERS
+from envelope_codec.temporal.proxied_payloads import proxied_key_id
 from envelope_codec.temporal.system_payloads import describe_clear_payload
 
-LEGACY_ENCODING = b"binary/encrypted"
-"""The encoding that the codec in Temporal's samples gives to what it seals, with one static key."""
+LEGACY_ENCODING = ENCODING_OF_OTHERS
+"""The encoding that the codec in Temporal's samples gives to what it seals, with one static key. So does its proxy."""
 
 
 class Kind(str, Enum):
@@ -35,12 +37,14 @@ class Verdict:
         encoding: the payload's encoding; empty where it has none.
         why: the reason, if it is malformed or of a later version; its name, if Temporal writes it in clear; else empty.
         envelope: the envelope, if it is one.
+        proxy_key: what Temporal's proxy calls its master key, if the proxy has sealed it; else empty.
     """
 
     kind: Kind
     encoding: str
     why: str = ""
     envelope: Envelope | None = None
+    proxy_key: str = ""
 
 
 def judge(location: Location) -> Verdict:
@@ -58,7 +62,7 @@ def judge(location: Location) -> Verdict:
     if envelope is not None:
         return Verdict(Kind.envelope, encoding, envelope=envelope)
     if raw == LEGACY_ENCODING:
-        return Verdict(Kind.legacy, encoding)
+        return Verdict(Kind.legacy, encoding, proxy_key=proxied_key_id(payload) or "")
     name = (
         location.role.value
         if location.role in (Role.search_attribute, Role.marker)

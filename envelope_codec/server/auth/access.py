@@ -20,7 +20,7 @@ class Access:
     """
 
     def __init__(self, server: ServerConfig, aliases: Mapping[str, str]) -> None:
-        self._rules = server.rules if server.rules or server.auth else _EVERYONE
+        self._rules = server.rules if server.rules or server.wants_tokens else _EVERYONE
         self._peers = dict(server.peers)
         self._aliases = dict(aliases)
 

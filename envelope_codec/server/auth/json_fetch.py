@@ -1,17 +1,18 @@
-"""The fetch of a JWKS from the web: through the environment's proxies, and within bounds of size and time."""
+"""The fetch of JSON from an issuer: through the environment's proxies, and within bounds of size and time."""
 
 from __future__ import annotations
 
 import json
 import socket
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from ipaddress import ip_address, ip_network
 from typing import Any
 from urllib.error import HTTPError, URLError
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 from urllib.request import (
     BaseHandler,
     HTTPHandler,
@@ -41,7 +42,15 @@ _HEADERS = {
 
 
 class FetchFailed(Exception):
-    """The JWKS can't be had. The text says why, in words of this module."""
+    """The JSON can't be had. The text says why, in words of this module.
+
+    Attributes:
+        status: of the answer, if there was one that is no success; else 0.
+    """
+
+    def __init__(self, said: str, status: int = 0) -> None:
+        super().__init__(said)
+        self.status = status
 
 
 class _Deadline:
@@ -111,7 +120,7 @@ def _make_connection(
 
 
 class _NoRedirects(HTTPRedirectHandler):
-    """A handler that follows no redirect: an issuer's keys are where the settings say, and nowhere else."""
+    """A handler that follows no redirect: what is asked for is where the settings say, and nowhere else."""
 
     def redirect_request(self, *_: Any, **__: Any) -> None:
         """Return None: the redirect is an error."""
@@ -122,21 +131,31 @@ def redact_url(url: str) -> str:
     return url.partition("#")[0].partition("?")[0]
 
 
-def fetch_json(url: str, *, timeout: float) -> Any:
-    """Return the JSON at ``url``.
+def fetch_json(
+    url: str,
+    *,
+    timeout: float,
+    form: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
+    largest: int = LARGEST,
+) -> Any:
+    """Return the JSON at ``url``, or the JSON with which it answers to a form.
 
     ``HTTPS_PROXY``, ``HTTP_PROXY`` and ``NO_PROXY`` count. A URL on loopback needs no proxy.
 
     Args:
         url: of a form that the settings allow.
         timeout: seconds for all of it.
+        form: is posted, if it is given.
+        headers: to send besides.
+        largest: the most bytes that are read.
 
     Raises:
         FetchFailed: it can't be had.
     """
     deadline = _Deadline(timeout)
     try:
-        body = _fetch(url, timeout, deadline)
+        body = _fetch(_make_request(url, form, headers), timeout, deadline, largest)
     except FetchFailed:
         if not deadline.over:
             raise
@@ -150,14 +169,22 @@ def fetch_json(url: str, *, timeout: float) -> Any:
         raise FetchFailed("the answer is no JSON") from None
 
 
-def _fetch(url: str, timeout: float, deadline: _Deadline) -> bytes:
-    request = Request(url, headers=_HEADERS)  # noqa: S310 - the settings take http and https alone
+def _make_request(url: str, form: Mapping[str, str] | None, headers: Mapping[str, str] | None) -> Request:
+    body = None if form is None else urlencode(form).encode()
+    request = Request(url, body, _HEADERS)  # noqa: S310 - the settings take http and https alone
+    for name, value in (headers or {}).items():
+        request.add_unredirected_header(name, value)
+    return request
+
+
+def _fetch(request: Request, timeout: float, deadline: _Deadline, largest: int) -> bytes:
+    opener = _make_opener(request.full_url, _Http(deadline), _Https(deadline))
     try:
-        with _make_opener(url, _Http(deadline), _Https(deadline)).open(request, timeout=0.9 * timeout) as response:
-            return _read(response)
+        with opener.open(request, timeout=0.9 * timeout) as response:
+            return _read(response, largest)
     except HTTPError as error:
         error.close()
-        raise FetchFailed(f"it is answered with status {error.code}") from None
+        raise FetchFailed(f"it is answered with status {error.code}", error.code) from None
     except URLError as error:
         raise FetchFailed(f"no connection: {type(error.reason).__name__}: {error.reason}") from None
     except (OSError, HTTPException) as error:
@@ -166,12 +193,12 @@ def _fetch(url: str, timeout: float, deadline: _Deadline) -> bytes:
         raise FetchFailed("HTTPS_PROXY or HTTP_PROXY is no URL of a proxy") from None
 
 
-def _read(response: Any) -> bytes:
+def _read(response: Any, largest: int) -> bytes:
     taken = bytearray()
     while piece := response.read1(_PIECE):
         taken += piece
-        if len(taken) > LARGEST:
-            raise FetchFailed(f"the answer is larger than {LARGEST} bytes")
+        if len(taken) > largest:
+            raise FetchFailed(f"the answer is larger than {largest} bytes")
     return bytes(taken)
 
 

@@ -40,6 +40,17 @@ def load_keys(issuer: Issuer) -> VerificationKeys:
     return SingleKey(_parse_public_key(data, path))
 
 
+def load_client_secret(path: str) -> str:
+    """Return the secret of this server as a client of an issuer. Raises `ConfigurationError` if there is none."""
+    try:
+        secret = _read(path).decode().removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError:
+        secret = ""
+    if not secret or not secret.isprintable():
+        raise ConfigurationError(f"server.auth: {path!r} holds no secret in one line of text")
+    return secret
+
+
 def _read(path: str) -> bytes:
     try:
         return Path(path).read_bytes()

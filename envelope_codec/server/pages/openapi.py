@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from envelope_codec import __version__
+from envelope_codec.server.auth.issuer import ID_TOKEN
 from envelope_codec.server.config import ServerConfig
 from envelope_codec.server.payloads.protobuf_json import BASE64
 from envelope_codec.server.web.cors import FAILED_HEADER, REQUEST_ID_HEADER
@@ -113,14 +114,22 @@ def describe_server(server: ServerConfig) -> dict[str, Any]:
         "paths": paths,
         "components": {"schemas": _SCHEMAS},
     }
-    if server.auth:
-        document["components"]["securitySchemes"] = {
-            "token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
-        }
+    if server.wants_tokens:
+        document["components"]["securitySchemes"] = schemes = _describe_tokens(server)
         for path in paths.values():
             if "post" in path:
-                path["post"]["security"] = [{"token": []}]
+                path["post"]["security"] = [{name: []} for name in schemes]
     return document
+
+
+def _describe_tokens(server: ServerConfig) -> dict[str, Any]:
+    believed = {issuer.believe for issuer in server.auth}
+    schemes: dict[str, Any] = {}
+    if server.token_files or "access-token" in believed:
+        schemes["token"] = {"type": "http", "scheme": "bearer"}
+    if ID_TOKEN in believed:
+        schemes["id_token"] = {"type": "apiKey", "in": "header", "name": "Authorization-Extras"}
+    return schemes
 
 
 def _describe_operation(name: str, verb: str, summary: str, where: list[dict[str, Any]]) -> dict[str, Any]:

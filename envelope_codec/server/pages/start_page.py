@@ -56,7 +56,7 @@ def render_start_page(
         without_keys: the issuers whose keys can't be had.
     """
     url = escape(_find_url(request, server))
-    token = bool(server.auth)
+    token = server.wants_tokens
     status = '<b class="yes">ready</b>' if ready else '<b class="no">not ready</b>: its master keys do not answer'
     origin = _find_origin(request)
     html = f"""<!doctype html>

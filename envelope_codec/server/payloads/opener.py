@@ -75,7 +75,7 @@ class Opener:
         except EnvelopeError as error:
             return Outcome(payload, failure_of(error))
         if envelope is None:
-            return None if self._codec.config.legacy_codecs else Outcome(payload, PASSED)
+            return None if self._codec.opens_others else Outcome(payload, PASSED)
         record = envelope.record
         if not request.grants.may(request.verb, record.namespace):
             return Outcome(payload, NOT_ALLOWED, record.namespace)

@@ -6,7 +6,7 @@ from temporalio.api.common.v1 import Payload
 from temporalio.converter import WorkflowSerializationContext
 
 from envelope_codec.envelope import Envelope, Record, parse
-from envelope_codec.errors import EnvelopeError
+from envelope_codec.errors import EnvelopeError, KeyNotConfigured
 from envelope_codec.server.payloads.decoder import decode
 from envelope_codec.server.payloads.key_fetcher import KeyFetcher
 from envelope_codec.server.payloads.outcome import OPENED, PASSED, Outcome
@@ -100,15 +100,30 @@ class SingleOpener:
         return await self.open_ready(payload, record, request.visit)
 
     async def _open_legacy(self, payload: Payload, request: ReadRequest) -> Outcome:
-        """Let the legacy codecs try a payload that is no envelope, where the caller may read. Otherwise it passes."""
+        """Open what a legacy codec or Temporal's proxy sealed, where the caller may read. Otherwise it passes.
+
+        Nothing in it says of which namespace it is. An envelope in it does, and is opened only for who may read there.
+        """
         namespace = request.namespace
-        if not self._codec.config.legacy_codecs or namespace is None or not request.grants.may(request.verb, namespace):
+        if not self._codec.opens_others or namespace is None or not request.grants.may(request.verb, namespace):
             return Outcome(payload, PASSED)
         # A new one each time: a codec remembers every context that it was asked for.
         codec = EnvelopeCodec(self._codec.config, namespace=namespace, keyring=self._codec.keyring)
         codec = codec.with_context(WorkflowSerializationContext(namespace=namespace, workflow_id=""))
-        [found] = await codec.decode([payload])
-        return Outcome(payload, PASSED) if found is payload else Outcome(found, OPENED, namespace)
+        wrap = codec.find_foreign_key(payload)
+        failure = None if wrap is None else await self._keys.fetch_foreign(namespace, wrap, request.visit)
+        if failure is not None:
+            return Outcome(payload, failure, namespace)
+        try:
+            [found] = await decode(codec, [payload], request.visit)
+        except KeyNotConfigured:
+            return Outcome(payload, PASSED)  # as where no key of the proxy is configured at all
+        if found is payload:
+            return Outcome(payload, PASSED)
+        if wrap is not None and (envelope := parse(found.metadata, found.data)) is not None:
+            outcome = await self._open_envelope(found, envelope, request)
+            return outcome._replace(payload=payload) if outcome.failed else outcome
+        return Outcome(found, OPENED, namespace, wrap.key_id if wrap is not None else "")
 
     async def _open_encoded_reference(self, payload: Payload, request: ReadRequest) -> Outcome:
         """Decode a reference that went through the codec, which must have been this library's, and follow it."""

@@ -126,6 +126,7 @@ HELPS: tuple[list[str], ...] = (
     ["storage", "check"],
     ["storage", "stats"],
     ["storage", "gc"],
+    ["token"],
 )
 
 

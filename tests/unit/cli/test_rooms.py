@@ -11,7 +11,11 @@ import pytest
 from envelope_codec import cli
 
 ROOT = Path(cli.__file__).parent
-COMMANDS = ("audit", "demo", "doctor", "inspection", "keygen", "keystore", "rewrap", "serve", "storage", "worker")
+COMMANDS = (
+    *("audit", "demo", "doctor", "inspection", "keygen", "keystore", "rewrap", "serve", "static_token"),
+    "storage",
+    "worker",
+)
 SHARED_BY_AWS = "envelope_codec.cli.doctor.aws_hint"
 """What to do about AWS credentials, for AWS KMS and for S3 alike."""
 

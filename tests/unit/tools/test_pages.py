@@ -46,6 +46,7 @@ def test_a_page_that_is_behind_is_named_and_written_only_without_check(
 ) -> None:
     (tmp_path / "page.md").write_text(PAGE, "utf-8")
     monkeypatch.setattr(pages, "PARTS", {"page.md": {"one": lambda: "new\n"}})
+    monkeypatch.setattr(pages, "FILES", {})
     assert pages.main(["--check"], tmp_path) == 1
     assert capsys.readouterr().out == "page.md is behind the code: run make pages\n"
     assert (tmp_path / "page.md").read_text("utf-8") == PAGE

@@ -19,9 +19,11 @@ from temporalio.converter import JSONProtoPayloadConverter
 
 from envelope_codec.cli.audit.count import HIDDEN, UNKNOWN_FIELD, Count
 from envelope_codec.cli.audit.need import KeyVersion
-from envelope_codec.cli.audit.tally import Tally
+from envelope_codec.cli.audit.tally import Tally, from_document, to_document
 from envelope_codec.cli.reading.reader import Source, SourceKind
+from envelope_codec.testing import FakeKms
 from tests.support.audited_payloads import under
+from tests.support.proxied import NAME, seal_as_proxy
 
 OLD = KeyVersion("OLD", "")
 PLAIN = Payload(metadata={"encoding": b"json/plain"}, data=b'"a"')
@@ -60,6 +62,15 @@ def test_envelopes_are_counted_by_key() -> None:
     }
     assert (tally.needs[OLD].last_close, tally.needs[OLD].examples) == (77.0, ["w"])
     assert count(inputs(under("OLD")), ended=False).needs[OLD].last_close == 0
+
+
+def test_what_temporals_proxy_sealed_counts_under_its_name_of_the_key() -> None:
+    kms = FakeKms()
+    tally = count(inputs(seal_as_proxy(kms), seal_as_proxy(kms), seal_as_proxy(kms, name="proxykms://other")))
+    needs = {key.key_id: (need.payloads, need.sole, need.runs, need.last_close) for key, need in tally.needs.items()}
+    assert needs == {NAME: (2, 2, 1, 77.0), "proxykms://other": (1, 1, 1, 77.0)}
+    assert tally.foreign == {"binary/encrypted": 3}, "an envelope may be in it"
+    assert from_document(to_document(tally)) == tally
 
 
 def test_the_same_payload_counts_once() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from envelope_codec.cli.audit.key_name import KeyName
+from envelope_codec.cli.audit.tally import Tally
 from envelope_codec.cli.keygen import create_key_file, key_uri
 from envelope_codec.errors import EnvelopeError, KeyDenied, KmsUnavailable
 from envelope_codec.kms import master_key
@@ -85,3 +86,20 @@ def test_a_key_that_is_spelled_alike_is_a_doubt(
     doubt = key.find_doubt(key.choose(tally), tally)
     assert bool(doubt) is doubtful
     assert not doubtful or repr(found_id) in doubt
+
+
+ARN = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+OTHER_ARN = ARN.replace("1234abcd", "0234abcd")
+CRYPTO_KEY = "projects/p/locations/global/keyRings/r/cryptoKeys/k"
+PROXIED_NAME = f"awskms:///{ARN}?region=us-east-1"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [(ARN, PROXIED_NAME), (PROXIED_NAME, PROXIED_NAME), (OTHER_ARN, OTHER_ARN), (CRYPTO_KEY, CRYPTO_KEY)],
+)
+def test_a_key_may_be_one_that_temporals_proxy_calls_by_another_name(text: str, expected: str) -> None:
+    """Or a key that the proxy's payloads still need would pass for one that nothing needs."""
+    tally = Tally()
+    tally.add_proxied(PROXIED_NAME)
+    assert KeyName(text).choose(tally) == (expected,)

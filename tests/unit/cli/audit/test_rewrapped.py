@@ -14,7 +14,7 @@ from envelope_codec.cli import main
 from envelope_codec.cli.audit.command import INCOMPLETE, NEEDED, _status
 from envelope_codec.cli.audit.need import MAX_IDS, Need
 from envelope_codec.cli.audit.report import Report
-from envelope_codec.cli.audit.rewrapped import Rewrapped, find_rewrapped, see_rewrapped
+from envelope_codec.cli.audit.rewrapped import Rewrapped, find_reasons, find_rewrapped, see_rewrapped
 from envelope_codec.cli.keygen import create_key_file, key_uri
 from envelope_codec.envelope import Recipient, build_record
 from envelope_codec.keystore_row import KeystoreRow
@@ -159,3 +159,9 @@ async def test_a_new_key_that_is_no_uri_and_in_no_row_is_told(monkeypatch: pytes
     (reason,) = rewrapped.reasons
     assert reason.startswith("'hashivault://billing' can't be used as a key URI (no Vault address: set VAULT_ADDR")
     assert (await world.see(world.need([row]), "fakekms://new")).reasons == []
+
+
+def test_payloads_of_temporals_proxy_speak_against_the_end_of_the_old_key() -> None:
+    need = Need()
+    need.add_proxied()
+    assert find_reasons(need) == ["1 payload of Temporal's proxy: only the master key itself opens these"]

@@ -27,6 +27,7 @@ from envelope_codec.cli.payloads.kind import Kind
 from envelope_codec.testing import FakeKms
 from tests.support.doctor_runs import SECONDS
 from tests.support.doctor_surveys import PLAIN, Sealer, failed, started, surveyed, told
+from tests.support.proxied import NAME, seal_as_proxy
 
 LEGACY = Payload(metadata={"encoding": b"binary/encrypted", "encryption-key-id": b"k"}, data=b"x" * 40)
 
@@ -76,6 +77,24 @@ def test_what_a_legacy_codec_sealed_needs_that_codec(kms: FakeKms, codecs: Any, 
     survey = surveyed(config, started(LEGACY))
     assert list(told(survey, config)) == expected
     assert survey.kinds == {Kind.legacy: 1}
+
+
+@pytest.mark.parametrize("listed", [True, False])
+@pytest.mark.parametrize("place", ["default", "namespaces"])
+def test_what_temporals_proxy_sealed_needs_its_key_listed_for_the_namespace(
+    kms: FakeKms, listed: bool, place: str
+) -> None:
+    proxied = seal_as_proxy(kms)
+    keys: Any = {"key": kms, "temporal_proxy_keys": {NAME if listed else "proxykms://other": [kms]}}
+    settings = keys if place == "default" else {"key": FakeKms(), "namespaces": {"default": keys}}
+    config = EnvelopeConfig(**settings)
+    survey = surveyed(config, started(proxied))
+    findings = told(survey, config)
+    assert list(findings) == ([] if listed else ["payloads-of-legacy-codec"])
+    assert survey.proxied == {NAME: 1}
+    if not listed:
+        assert NAME in findings["payloads-of-legacy-codec"].text
+        assert "temporal_proxy_keys" in findings["payloads-of-legacy-codec"].fix
 
 
 async def test_malformed_envelopes_and_later_versions_are_told(seal: Sealer, kms: FakeKms) -> None:

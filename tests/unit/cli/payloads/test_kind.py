@@ -16,7 +16,9 @@ from envelope_codec.cli.payloads.kind import Kind, judge
 from envelope_codec.cli.payloads.location import Location
 from envelope_codec.cli.payloads.walk import locations_in
 from envelope_codec.envelope import parse
+from envelope_codec.testing import FakeKms
 from tests.support.inspected_payloads import PLAIN, Run, as_json, changed, envelope, history
+from tests.support.proxied import NAME, seal_as_proxy
 from tests.vectors.vector_files import Vector, load
 
 
@@ -63,6 +65,12 @@ def test_what_a_legacy_codec_sealed_is_told_from_plaintext(run: Run) -> None:
     assert "legacy codec        1, binary/encrypted\n" in outcome.out
     summary = run(as_json(history(old, PLAIN)), "--json").document["summary"]
     assert (summary["legacy"], summary["clear"]) == (1, 1)
+
+
+def test_the_key_of_what_temporals_proxy_sealed_is_told_to_programs(run: Run) -> None:
+    sealed = seal_as_proxy(FakeKms())
+    [shown] = run(as_json(history(sealed)), "--json").document["payloads"]
+    assert (shown["kind"], shown["proxy_key"]) == ("legacy", NAME)
 
 
 def test_what_temporal_writes_in_clear_is_named_as_such(run: Run) -> None:

@@ -1,0 +1,195 @@
+"""Introspection of opaque tokens (RFC 7662): the issuer itself says whose a token is, and until when."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from hashlib import sha256
+from typing import Any
+from urllib.parse import quote_plus
+
+from cachetools import TTLCache
+
+from envelope_codec.observe import logger
+from envelope_codec.server.auth.issuer import Issuer
+from envelope_codec.server.auth.json_fetch import FetchFailed, fetch_json, redact_url
+
+_LARGEST = 2**16  # bytes of an answer
+_MOST_KNOWN = 2_000  # answers that are remembered
+_LONGEST_REFUSED = 10.0  # seconds for which a token is known not to be valid
+_MOST_UNDER_WAY = 32
+_THREADS = 8
+_CHECK_SECONDS = 60.0
+_WRONG_CLIENT = (400, 401, 403)
+
+
+class IntrospectionUnavailable(Exception):
+    """It is not known whether the token is valid: the issuer does not say."""
+
+
+class TokenRefused(Exception):
+    """The token is not valid, or not for this server. The text says why, for people."""
+
+
+class Introspection:
+    """The introspection endpoint of an issuer.
+
+    A token is asked about once at a time, whoever brings it. Answers are remembered by the token's digest.
+
+    Args:
+        issuer: its settings.
+        secret: of this server as a client of the issuer.
+        timeout: seconds for one answer.
+        retry: seconds after a failure in which nothing is asked.
+        clock: monotonic seconds.
+        now: Unix seconds.
+
+    Attributes:
+        problem: why the last question got no answer; "" if it got one, or if there was none yet.
+    """
+
+    def __init__(
+        self,
+        issuer: Issuer,
+        secret: str,
+        *,
+        timeout: float = 5.0,
+        retry: float = 2.0,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._issuer, self._url = issuer, issuer.introspection_url or ""
+        self._client, self._secret = issuer.introspection_client_id or "", secret
+        self._timeout, self._retry, self._clock, self._now = timeout, retry, clock, now
+        seconds = issuer.introspection_cache
+        self._known: TTLCache[bytes, dict[str, Any]] = TTLCache(_MOST_KNOWN, seconds, timer=clock)
+        # Apart from those: made-up tokens must not make it forget good ones.
+        self._refused: TTLCache[bytes, str] = TTLCache(_MOST_KNOWN, min(seconds, _LONGEST_REFUSED), timer=clock)
+        self._asking: dict[bytes, asyncio.Task[dict[str, Any]]] = {}
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="envelope-codec-introspection")
+        self._answered = self._failed = -float("inf")
+        self.problem = ""
+
+    async def find_claims(self, token: str) -> dict[str, Any]:
+        """Return what the issuer says of ``token``: ``sub``, and other claims.
+
+        Raises:
+            TokenRefused: the token is not valid, or not for this server.
+            IntrospectionUnavailable: the issuer gives no answer.
+        """
+        name = sha256(token.encode("utf-8", "replace")).digest()
+        if name in self._refused:
+            raise TokenRefused(self._refused[name])
+        known = self._known.get(name)
+        claims = await self._ask_once(name, token) if known is None else known
+        try:
+            self._check(claims)  # also what is remembered: its time may be over by now
+        except TokenRefused as refused:
+            self._known.pop(name, None)
+            self._refused[name] = str(refused)
+            raise
+        if known is None:
+            self._known[name] = claims
+        return claims
+
+    async def check(self) -> str:
+        """Return why the issuer gives no answers, or "". Ask, unless it answered or failed lately."""
+        lately = self._clock() - max(self._answered + _CHECK_SECONDS, self._failed + self._retry)
+        if lately >= 0:
+            with suppress(IntrospectionUnavailable):
+                await self._ask("envelope-codec-check")
+        return self.problem
+
+    def close(self) -> None:
+        """Stop asking."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _ask_once(self, name: bytes, token: str) -> dict[str, Any]:
+        """Ask about a token, or wait for the answer that another request has asked for."""
+        asking = self._asking.get(name)
+        if asking is None:
+            if len(self._asking) >= _MOST_UNDER_WAY or self._clock() - self._failed < self._retry:
+                raise IntrospectionUnavailable
+            asking = self._asking[name] = asyncio.create_task(self._ask(token))
+            asking.add_done_callback(partial(self._forget, name))
+        return await asyncio.shield(asking)
+
+    def _forget(self, name: bytes, asked: asyncio.Task[dict[str, Any]]) -> None:
+        self._asking.pop(name, None)
+        if not asked.cancelled():
+            asked.exception()  # nobody may wait for it any more
+
+    async def _ask(self, token: str) -> dict[str, Any]:
+        try:
+            answer = await asyncio.get_running_loop().run_in_executor(self._threads, self._fetch, token)
+        except (FetchFailed, RuntimeError) as error:  # RuntimeError: it has been closed
+            self._fail(_describe(error))
+            raise IntrospectionUnavailable from None
+        if not isinstance(answer, dict) or not isinstance(answer.get("active"), bool):
+            self._fail("the answer does not say whether the token is active")
+            raise IntrospectionUnavailable
+        self._answered, self._failed, self.problem = self._clock(), -float("inf"), ""
+        return answer
+
+    def _fetch(self, token: str) -> Any:
+        form, headers = {"token": token, "token_type_hint": "access_token"}, {}
+        if self._issuer.introspection_auth == "post":
+            form |= {"client_id": self._client, "client_secret": self._secret}
+        else:  # RFC 6749, 2.3.1: both are encoded as in a form first
+            pair = f"{quote_plus(self._client)}:{quote_plus(self._secret)}".encode()
+            headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
+        return fetch_json(self._url, timeout=self._timeout, form=form, headers=headers, largest=_LARGEST)
+
+    def _fail(self, problem: str) -> None:
+        self._failed, self.problem = self._clock(), problem
+        logger.warning(
+            "%s does not tell whose a token is, so that nobody with a token of this issuer is let in: %s",
+            redact_url(self._url),
+            problem,
+        )
+
+    def _check(self, claims: Mapping[str, Any]) -> None:
+        """Raise `TokenRefused` unless the answer is of a token for this server that is valid now."""
+        if claims["active"] is not True:
+            raise TokenRefused("The token's issuer says that it is not valid.")
+        if "exp" in claims and not self._now() < _moment(claims["exp"]):
+            raise TokenRefused("The token has expired.")
+        if "nbf" in claims and self._now() + self._issuer.leeway < _moment(claims["nbf"]):
+            raise TokenRefused("The token is not valid yet.")
+        if claims.get("iss", self._issuer.issuer) != self._issuer.issuer:
+            raise TokenRefused("The token is of another issuer.")
+        audience = claims.get("aud")
+        found = {audience} if isinstance(audience, str) else {*filter(_is_text, _listed(audience))}
+        if found.isdisjoint(self._issuer.audience):
+            raise TokenRefused("The token was made for another audience, or its issuer tells none.")
+        if not isinstance(claims.get("sub"), str) or not claims["sub"]:
+            raise TokenRefused("The token's issuer does not tell its subject.")
+        # Such a token is worth something only with a proof that its bearer has a key. This server asks for none.
+        if "cnf" in claims or str(claims.get("token_type") or "bearer").lower() not in ("bearer", "access_token"):
+            raise TokenRefused("The token is bound to a key, or is no bearer token.")
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _moment(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TokenRefused("The token's issuer tells no time that can be read.")
+    return value
+
+
+def _describe(error: Exception) -> str:
+    if not isinstance(error, FetchFailed):
+        return type(error).__name__
+    wrong = " (is introspection_client_id right, and its secret?)" if error.status in _WRONG_CLIENT else ""
+    return f"{error}{wrong}"

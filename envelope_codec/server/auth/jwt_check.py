@@ -1,0 +1,66 @@
+"""The check of a JWT, which PyJWT makes, and the reasons why one is not believed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jwt
+
+from envelope_codec.server.auth.issuer import Issuer
+from envelope_codec.server.auth.verification_keys import VerificationKeys
+
+_REQUIRED = ["exp", "iss", "aud", "sub"]
+
+_REASONS: tuple[tuple[type[Exception], str], ...] = (
+    (jwt.ExpiredSignatureError, "The token has expired."),
+    (jwt.ImmatureSignatureError, "The token is not valid yet."),
+    (jwt.InvalidAudienceError, "The token was made for another audience."),
+    (jwt.MissingRequiredClaimError, "The token lacks exp, iss, aud or sub."),
+    (jwt.InvalidAlgorithmError, "The token is signed with an algorithm that its issuer may not use."),
+    (jwt.InvalidSignatureError, "The token's signature does not verify."),
+)
+NO_TOKEN = "The token is no JWT that this server can take."  # noqa: S105 - a sentence
+
+
+async def verify(token: str, issuer: Issuer, keys: VerificationKeys, audience: Sequence[str]) -> dict[str, Any]:
+    """Return the claims of a token of ``issuer``.
+
+    Raises:
+        jwt.PyJWTError: it is not valid.
+        KeysUnavailable: the issuer's keys can't be had.
+    """
+    kid = jwt.get_unverified_header(token).get("kid")
+    key = await keys.find(kid if isinstance(kid, str) else None)
+    if key is None:
+        raise jwt.InvalidSignatureError("no key has the token's kid")
+    try:
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            key=key,
+            algorithms=list(issuer.allowed_algorithms),
+            audience=list(audience),
+            issuer=issuer.issuer,
+            leeway=issuer.leeway,
+            options={"require": _REQUIRED},
+        )
+    except (TypeError, ValueError):  # the token names an algorithm for another kind of key
+        raise jwt.InvalidAlgorithmError from None
+    if not isinstance(claims["sub"], str) or not claims["sub"]:
+        raise jwt.MissingRequiredClaimError("sub")
+    return claims
+
+
+def name_issuer(token: str) -> str | None:
+    """Return the issuer that a JWT names, which nobody has verified; None if it names none.
+
+    Raises:
+        jwt.PyJWTError: it is no JWT.
+    """
+    name = jwt.decode(token, options={"verify_signature": False}).get("iss")
+    return name if isinstance(name, str) else None
+
+
+def tell_reason(error: jwt.PyJWTError) -> str:
+    """Return why a token is not believed, for people."""
+    return next((said for kind, said in _REASONS if isinstance(error, kind)), NO_TOKEN)
