@@ -56,10 +56,13 @@ class Unwrapped:
         version: the version of the master key that the KMS's success proves: the one that it must have decrypted with.
             ``""`` where one success stands for the whole master key. None where the KMS decrypts with one of several
             versions, which can be disabled one by one, and does not tell which. Never simply what the record says.
+        used_version: what the KMS says that it decrypted with, where ``version`` is ``""``. A new record gets it as its
+            key version if the wrap told none.
     """
 
     secret: bytes = field(repr=False)
     version: str | None
+    used_version: str = ""
 
 
 class LastUse(NamedTuple):

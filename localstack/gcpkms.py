@@ -41,8 +41,17 @@ from grpc_status import rpc_status  # type: ignore[import-untyped,unused-ignore]
 SERVICE = "google.cloud.kms.v1.KeyManagementService"
 
 
-def serve(store: Store, *, host: str, port: int, latency: float = 0.0, workers: int = 32) -> tuple[grpc.Server, int]:
-    """Start serving; returns the server and its port (0 takes a free one).
+def serve(
+    store: Store,
+    *,
+    host: str,
+    port: int,
+    latency: float = 0.0,
+    workers: int = 32,
+    tls: grpc.ServerCredentials | None = None,
+    interceptors: Sequence[grpc.ServerInterceptor] = (),
+) -> tuple[grpc.Server, int]:
+    """Start serving; returns the server and its port (0 takes a free one). Tests give it TLS, and look at each call.
 
     Raises:
         RuntimeError: the port is taken.
@@ -50,9 +59,11 @@ def serve(store: Store, *, host: str, port: int, latency: float = 0.0, workers: 
     service = KeyManagementService(store)
     handlers = {rpc: _handler(getattr(service, rpc), getattr(kms_v1, f"{rpc}Request"), latency) for rpc in RPCS}
     # With so_reuseport, a second server on the same port would start and take half of the calls.
-    server = grpc.server(futures.ThreadPoolExecutor(workers), options=[("grpc.so_reuseport", 0)])
+    options = [("grpc.so_reuseport", 0)]
+    server = grpc.server(futures.ThreadPoolExecutor(workers), options=options, interceptors=interceptors)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
-    bound = server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    bound = server.add_insecure_port(address) if tls is None else server.add_secure_port(address, tls)
     server.start()
     return server, bound
 

@@ -12,8 +12,10 @@ from envelope_codec.aws.meanings import (
     NO_CONFIGURATION,
     NO_LOGIN,
     NO_ROLE,
+    NO_TOKEN_REGION,
     NOT_FOUND,
     REFUSED,
+    SESSION_OVER,
     SILENT,
     UNREACHABLE,
 )
@@ -45,6 +47,7 @@ _CONFIGURATION = _classes(
     *("ProfileNotFound", "ConfigNotFound", "ConfigParseError", "InvalidConfigError", "PartialCredentialsError"),
     *("UnknownCredentialError", "UnknownTokenProviderError", "RefreshWithMFAUnsupportedError"),
     *("MissingDependencyException", "InvalidIMDSEndpointError", "InvalidIMDSEndpointModeError", "NoRegionError"),
+    "EndpointProviderError",
 )
 _LOGINS = _classes("SSOError", "LoginError", "TokenRetrievalError", "NoAuthTokenError")
 _TIMEOUTS = (sdk.ConnectTimeoutError, sdk.ReadTimeoutError)
@@ -123,5 +126,9 @@ def _find_token_service_meaning(error: sdk.ClientError) -> Meaning:
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if status >= 500 or status == 429:
         return BROKEN
-    is_denied = str(error.response.get("Error", {}).get("Code", "")).startswith("AccessDenied")
-    return NO_ROLE if is_denied and error.operation_name.startswith("AssumeRole") else REFUSED
+    code, operation = str(error.response.get("Error", {}).get("Code", "")), error.operation_name
+    if operation == "AssumeRole" and code in REJECTED:
+        return SESSION_OVER
+    if code == "RegionDisabledException":
+        return NO_TOKEN_REGION
+    return NO_ROLE if code.startswith("AccessDenied") and operation.startswith("AssumeRole") else REFUSED

@@ -1,4 +1,4 @@
-"""The meanings of AWS credentials that fail, and what to do about each: for AWS KMS and for S3. Imports no SDK."""
+"""The meanings of AWS credentials that fail, and what to do about each, for all services. Imports no SDK."""
 
 from __future__ import annotations
 
@@ -31,12 +31,25 @@ NO_LOGIN = Meaning(
     "log in again: aws sso login, or aws login; a worker needs credentials that renew themselves, such as a role "
     "attached to its machine or pod",
 )
+SESSION_OVER = Meaning(
+    KmsUnavailable,
+    "session-over",
+    "no AWS credentials could be had: those that ask for the role have expired, or are not valid",
+    LOG_IN + "; meant are the credentials that the role is assumed with: those of the profile or the environment",
+)
+NO_TOKEN_REGION = Meaning(
+    KmsUnavailable,
+    "no-token-region",
+    "no AWS credentials could be had: the token service is not enabled in this region",
+    "enable the region's token service in the account (IAM, account settings), or ask another region",
+)
 NO_ROLE = Meaning(
     KmsUnavailable,
     "no-role",
     "no AWS credentials could be had: permission to assume the role is missing",
     "allow sts:AssumeRole (with a web identity: sts:AssumeRoleWithWebIdentity) in the role's trust policy, and to "
-    "these credentials; the trust policy may ask for an external_id, or for another subject or audience of the token",
+    "these credentials; AWS says the same where there is no such role, and where external_id is not what "
+    "the trust policy asks for, or the token has another subject or audience",
 )
 REFUSED = Meaning(
     KmsUnavailable,
@@ -67,5 +80,8 @@ BROKEN = Meaning(
     "container's or machine's metadata service; the log has more, and aws sts get-caller-identity shows it too",
 )
 
-CREDENTIALS = (NOT_FOUND, NO_CONFIGURATION, NO_LOGIN, NO_ROLE, REFUSED, UNREACHABLE, SILENT, BROKEN)
+CREDENTIALS = (
+    *(NOT_FOUND, NO_CONFIGURATION, NO_LOGIN, SESSION_OVER, NO_ROLE, NO_TOKEN_REGION, REFUSED),
+    *(UNREACHABLE, SILENT, BROKEN),
+)
 """Why credentials can't be had."""

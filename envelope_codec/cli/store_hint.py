@@ -23,6 +23,17 @@ _S3 = {
         _AWS_PERMISSION
     ),
     "the bucket refused: permission is missing": _AWS_PERMISSION,
+    "the bucket refused: permission is missing, or the bucket is not of the account that bucket_owner names": (
+        _AWS_PERMISSION
+        + "; S3 says the same where the bucket belongs to another account than bucket_owner: correct the "
+        "option, or the bucket's name; and of a missing object to who may not list the bucket"
+    ),
+    "the bucket refused: permission to use the KMS key is missing that encrypts what is stored there": "allow "
+    "kms:Decrypt on that key, and kms:GenerateDataKey to who stores, in the role's policy and in the key's; or correct "
+    "the option sse_key",
+    "the bucket refused: the KMS key that encrypts what is stored there is missing, disabled, or of another region": (
+        "enable the key, or give the ARN of one in the bucket's region as the option sse_key"
+    ),
     "the bucket refused: it is full": "make room, or raise the quota of the service",
     "the bucket refused: its server does not do what was asked for": "this server speaks only a part of S3: look at "
     "its log and its version; a proxy before it may answer in its place",

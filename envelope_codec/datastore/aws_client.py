@@ -11,10 +11,12 @@ from urllib.parse import parse_qsl
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError
-from botocore.session import Session
 
 from envelope_codec._process import PerProcess, keep
+from envelope_codec.aws.access import OPTIONS as ACCESS_OPTIONS
+from envelope_codec.aws.access import Access
 from envelope_codec.aws.credentials import watch
+from envelope_codec.aws.sessions import Sessions
 from envelope_codec.aws.wirelog import WIRE_LOG
 from envelope_codec.errors import ConfigurationError
 
@@ -22,6 +24,11 @@ _T = TypeVar("_T")
 _Client = TypeVar("_Client", bound=Any)
 
 _THREADS = 32
+_CONNECT_TIMEOUT = 5.0
+_READ_TIMEOUT = 8.0  # bounds how long a call that nobody waits for any more holds a thread
+
+OPTIONS = frozenset(("region", "endpoint")) | ACCESS_OPTIONS
+"""Names of the options that a URL of every service of AWS may have."""
 
 
 class AwsClient(Generic[_Client]):
@@ -78,7 +85,7 @@ def parse_options(query: str, known: frozenset[str], scheme: str, setting: str) 
             raise ConfigurationError(
                 f"{setting}: {scheme}:// has no option {option!r}, or it is empty (known: {names})"
             )
-    if "@" in options.get("endpoint", ""):
+    if "@" in options.get("endpoint", "") or "@" in options.get("sts_endpoint", ""):
         raise ConfigurationError(
             f"{setting}: endpoint must not hold credentials (…@…); {scheme}:// takes signed requests"
         )
@@ -90,16 +97,20 @@ def make_boto3_client(service: str, options: Mapping[str, str], config: Config, 
 
     Args:
         service: its name in boto3, which is also the scheme of the URL.
-        options: ``region``, ``endpoint`` and ``profile``, each of which may be missing.
+        options: those of `OPTIONS` count, and each may be missing.
         config: of this client, besides.
         setting: that the URL was given in, for texts of errors.
 
     Raises:
         ConfigurationError: boto3 takes no such options, or the AWS configuration is wrong.
     """
+    where = f"{setting}: option"
+    access = Access.of(options, where)
+    sessions = Sessions(access, options.get("region"), _CONNECT_TIMEOUT, _READ_TIMEOUT, _THREADS)
     try:
-        session = _make_session(options)
-        watch(session, lambda: _make_session(options).get_credentials())
+        sessions.check(service, where)
+        session = sessions.make()
+        watch(session, sessions.find_credentials)
         made: Any = boto3.Session(botocore_session=session)
         return made.client(service, endpoint_url=options.get("endpoint"), config=config)
     except BotoCoreError as error:
@@ -111,20 +122,3 @@ def make_boto3_client(service: str, options: Mapping[str, str], config: Config, 
 def _run_quietly(work: Callable[[_Client], _T], client: _Client) -> _T:
     with WIRE_LOG.silenced():
         return work(client)
-
-
-def _make_session(options: Mapping[str, str]) -> Session:
-    session = Session(profile=options.get("profile"))
-    if "region" in options:
-        session.set_config_variable("region", options["region"])
-    # The session's default, so that it also bounds the clients that botocore makes to fetch credentials.
-    session.set_default_client_config(
-        Config(
-            connect_timeout=5,
-            read_timeout=8,  # bounds how long a call that nobody waits for any more holds a thread
-            retries={"total_max_attempts": 1, "mode": "standard"},
-            max_pool_connections=_THREADS,
-            user_agent_extra="envelope-codec",
-        )
-    )
-    return session

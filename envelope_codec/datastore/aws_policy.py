@@ -16,3 +16,12 @@ def aws_policy(statements: Iterable[tuple[Sequence[str], str]]) -> str:
         ],
     }
     return json.dumps(document, indent=2)
+
+
+def with_role(policy: str, role: str | None) -> str:
+    """Return ``policy``, and where a role is assumed to use what it allows, the policy of those who assume it too."""
+    if role is None:
+        return policy
+    assuming = aws_policy([(["sts:AssumeRole"], role)])
+    whom = "The credentials that assume it need, besides leave by its trust policy:"
+    return f"{policy}\nThat is for {role}. {whom}\n{assuming}"

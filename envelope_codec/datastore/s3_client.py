@@ -12,8 +12,11 @@ from temporalio.contrib.aws.s3driver import S3StorageDriverClient
 
 from envelope_codec.aws.credentials_error import CredentialsUnavailable
 from envelope_codec.aws.meanings import NO_CONFIGURATION
+from envelope_codec.datastore.aws_client import OPTIONS as AWS_OPTIONS
 from envelope_codec.datastore.aws_client import AwsClient, make_boto3_client, parse_options
 from envelope_codec.datastore.s3_error import MISSING, code_of, translate
+from envelope_codec.datastore.s3_rules import OPTIONS as RULES
+from envelope_codec.datastore.s3_rules import BucketRules
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.store import LARGEST, too_large
 
@@ -23,8 +26,10 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 
-OPTIONS = frozenset(("region", "endpoint", "profile", "addressing"))
+OPTIONS = AWS_OPTIONS | RULES | {"addressing"}
 """Names of the options that a URL of S3 may have."""
+
+NO_RULES = BucketRules()
 
 
 class Boto3Client(AwsClient["S3Client"], S3StorageDriverClient):
@@ -73,12 +78,12 @@ def parse_bucket(url: str, setting: str) -> tuple[str, str, dict[str, str]]:
     return parts.netloc, f"{prefix}/" if prefix else "", parse_options(parts.query, OPTIONS, "s3", setting)
 
 
-async def in_our_errors(operation: str, work: Awaitable[_T]) -> _T:
-    """Await ``work``, and raise our errors in place of boto3's."""
+async def in_our_errors(operation: str, work: Awaitable[_T], rules: BucketRules = NO_RULES) -> _T:
+    """Await ``work``, and raise our errors in place of boto3's. ``rules`` are those that its requests keep."""
     try:
         return await work
     except (ClientError, BotoCoreError, CredentialsUnavailable, OSError) as error:
-        raise translate(error, operation) from None
+        raise translate(error, operation, rules) from None
     except ConfigurationError as error:  # a forked child can't make the client that its parent could
         failure = CredentialsUnavailable(NO_CONFIGURATION, error.reason)
     raise translate(failure, operation)
@@ -95,7 +100,9 @@ def make_client(options: Mapping[str, str], setting: str = "storage") -> S3Clien
         config = Config(s3=addressing, **_checksum_settings(options))
     except BotoCoreError as error:
         raise ConfigurationError(f"{setting}: no client for s3:// can be made: {error}") from None
+    rules = BucketRules.of(options, setting)
     client: S3Client = make_boto3_client("s3", options, config, setting)
+    rules.apply_to(client)
     return client
 
 

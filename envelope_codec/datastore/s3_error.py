@@ -11,6 +11,7 @@ from botocore.exceptions import ChecksumError, ClientError, FlexibleChecksumErro
 
 from envelope_codec.aws.credentials_error import REJECTED, CredentialsUnavailable
 from envelope_codec.datastore.reasons import MAYBE_MISSING
+from envelope_codec.datastore.s3_rules import BucketRules
 from envelope_codec.errors import EnvelopeError, PayloadMissing, StoreRefused, StoreUnavailable
 
 _log = logging.getLogger("envelope_codec.datastore.s3")
@@ -21,7 +22,7 @@ MISSING = {"NoSuchKey", "404", "NotFound"}
 # These codes say nothing of the request, and may pass.
 _PASSING = {
     *("InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeout", "Throttling", "ThrottlingException"),
-    *("TooManyRequests", "OperationAborted", "500", "502", "503", "504"),
+    *("TooManyRequests", "OperationAborted", "KMS.ThrottlingException", "500", "502", "503", "504"),
 }
 _OTHER_REGION = "the bucket is in another region: give ?region="
 _CHECKSUM = "its server does not take the checksums that boto3 sends"
@@ -42,6 +43,11 @@ _ADVICE = {
     "MissingContentLength": _CHECKSUM,
     "411": _CHECKSUM,
 }
+_DENIED = {"AccessDenied", "403"}
+_OR_OWNER = "permission is missing, or the bucket is not of the account that bucket_owner names"
+_KEY_DENIED = "permission to use the KMS key is missing that encrypts what is stored there"
+_KEY_UNUSABLE = "the KMS key that encrypts what is stored there is missing, disabled, or of another region"
+_MAYBE_MISSING = (_ADVICE["AccessDenied"], _OR_OWNER)
 _NO_ANSWER = "the bucket did not answer"
 _NOT_S3 = "the answer is not one of S3: a proxy or a gateway before it gave it"
 _CREDENTIALS = "S3 did not take the credentials: expired, unknown or wrongly signed"
@@ -52,14 +58,17 @@ _WITHOUT_CODE = {301, 411}
 _CHECKSUM_WORDS = ("checksum", "x-amz-sdk", "x-amz-trailer", "aws-chunked", "streaming-unsigned-payload-trailer")
 
 
-def translate(error: Exception, operation: str) -> EnvelopeError:
-    """Return the error to raise for ``error``, which came up in ``operation``. The log has its code."""
+def translate(error: Exception, operation: str, rules: BucketRules | None = None) -> EnvelopeError:
+    """Return the error to raise for ``error``, which came up in ``operation``. The log has its code.
+
+    ``rules`` are those that the request kept.
+    """
     if isinstance(error, CredentialsUnavailable):
         _log.debug("S3 %s failed: %s", operation, error.said)
         return StoreUnavailable(error.meaning.text, operation=operation)
     _log.debug("S3 %s failed: %s", operation, code_of(error) or type(error).__name__)
     if isinstance(error, ClientError):
-        return _translate_answer(error, operation)
+        return _translate_answer(error, operation, rules or BucketRules())
     if isinstance(error, ParamValidationError):
         return StoreRefused("the bucket refused: its name, or the prefix, is not valid", operation=operation)
     if isinstance(error, (ChecksumError, FlexibleChecksumError)):
@@ -72,7 +81,7 @@ def code_of(error: Exception) -> str:
     return str(error.response.get("Error", {}).get("Code", "")) if isinstance(error, ClientError) else ""
 
 
-def _translate_answer(error: ClientError, operation: str) -> EnvelopeError:
+def _translate_answer(error: ClientError, operation: str, rules: BucketRules) -> EnvelopeError:
     code, status = code_of(error), _status(error)
     if not _is_from_s3(error):
         _log.warning("what answered an S3 %s is not S3: HTTP status %d", operation, status)
@@ -81,17 +90,17 @@ def _translate_answer(error: ClientError, operation: str) -> EnvelopeError:
         return PayloadMissing("the datastore has no such payload", operation=operation)
     if code in REJECTED:
         return StoreUnavailable(_CREDENTIALS, operation=operation)
-    advice = _advice(error)
+    advice = _advice(error, rules)
     if advice is None and (code in _PASSING or status >= 500):
         return StoreUnavailable(_NO_ANSWER, operation=operation)
     if advice is None:
         _log.warning("S3 refused a %s: code %.64r", operation, code)
     refused = StoreRefused(f"the bucket refused: {advice or 'the log has its code'}", operation=operation)
-    refused.code = MAYBE_MISSING if advice == _ADVICE["AccessDenied"] else None
+    refused.code = MAYBE_MISSING if code == "AccessDenied" and advice in _MAYBE_MISSING else None
     return refused
 
 
-def _advice(error: ClientError) -> str | None:
+def _advice(error: ClientError, rules: BucketRules) -> str | None:
     """Return what people are told of a refusal, or None if its cause is not known."""
     code, status = code_of(error), _status(error)
     words = str(error.response.get("Error", {}).get("Message", "")).lower()
@@ -99,6 +108,12 @@ def _advice(error: ClientError) -> str | None:
         return "it is full"
     if status >= 500 and status != 501:  # all of these may pass, except 501
         return None
+    if code.startswith("KMS."):
+        return None if code in _PASSING else _KEY_UNUSABLE
+    if code in _DENIED and "to perform: kms:" in words:
+        return _KEY_DENIED
+    if code in _DENIED and rules.owner is not None:
+        return _OR_OWNER
     if any(word in words for word in _CHECKSUM_WORDS):
         return _CHECKSUM
     return _ADVICE.get("501" if status == 501 else code)

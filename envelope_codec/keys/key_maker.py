@@ -99,8 +99,10 @@ class KeyMaker:
         record = self._wrap(making.draft, master)
         if making.has(record):
             return
-        lease = self._first_lease(record, master, seconds) if purpose is not Purpose.DATA_KEY else None
-        making.add(number, record, lease)
+        if purpose is Purpose.DATA_KEY:
+            making.add(number, record.recipients[0], None)
+        else:
+            making.add(number, *self._first_lease(record, master, seconds))
 
     def _is_out_of_reach(self, master: MasterKey) -> bool:
         """Say whether ``master`` is known to be out of reach, and it is not yet time to ask again."""
@@ -111,12 +113,15 @@ class KeyMaker:
         """Return the record with this master key's recipient alone: so the provider's answer is checked by itself."""
         return self._calls.call("wrap", master, draft.kms_context[NAMESPACE], lambda: draft.wrap_by(master))
 
-    def _first_lease(self, record: Record, master: MasterKey, seconds: float | None) -> Lease:
-        """Return the lease of a new record, opened once: a record that can't be opened would lose a day of payloads."""
+    def _first_lease(self, record: Record, master: MasterKey, seconds: float | None) -> tuple[Recipient, Lease]:
+        """Return the recipient of a new record, opened once, and the lease.
+
+        A record that can't be opened would lose a day of payloads.
+        """
         if self._verify:
             self.check_opens(record.recipients[0].key_id, record.namespace)
-            return self._leases.unwrap(record, record.recipients[0], master, seconds)[1]
-        return self._leases.vouch_by_wrapping(record, master, seconds)
+            return self._leases.unwrap_new(record, master, seconds)
+        return record.recipients[0], self._leases.vouch_by_wrapping(record, master, seconds)
 
     def check_opens(self, key_id: str, namespace: str) -> None:
         """Check that whoever has this configuration opens what a master key has wrapped, a resolver's choice included.
@@ -157,9 +162,8 @@ class _Making:
         """Say whether another master key has answered with the same key id."""
         return record.recipients[0].key_id in self._recipients
 
-    def add(self, number: int, record: Record, lease: Lease | None) -> None:
-        """Add the recipient of ``record``. ``number`` says which place it has in the record that is made."""
-        recipient = record.recipients[0]
+    def add(self, number: int, recipient: Recipient, lease: Lease | None) -> None:
+        """Add a recipient. ``number`` says which place it has in the record that is made."""
         self._recipients[recipient.key_id] = number, recipient
         if lease is not None:
             self._leases.append(lease)

@@ -16,7 +16,7 @@ from envelope_codec.keys.lease_name import LeaseName, Request
 from envelope_codec.keys.lease_register import LeaseRegister
 from envelope_codec.keys.moment import Moment
 from envelope_codec.keys.renewals import Renewals
-from envelope_codec.keys.witness import Witness, WrapWitness, open_recipient
+from envelope_codec.keys.witness import Witness, WrapWitness, complete_recipient, open_recipient
 from envelope_codec.kms import MasterKey
 
 T = TypeVar("T")
@@ -67,6 +67,20 @@ class Leases:
 
         def ask() -> tuple[bytes, Witness]:
             work = lambda: open_recipient(record, recipient, master)  # noqa: E731
+            return self._calls.call("unwrap", master, record.namespace, work)
+
+        return self._vouch(request, ask, record, recipient.key_version, seconds)
+
+    def unwrap_new(self, record: Record, master: MasterKey, seconds: float | None = None) -> tuple[Recipient, Lease]:
+        """Unwrap a record that ``master`` has just made: return its recipient, complete, and the lease.
+
+        Raises as `unwrap`.
+        """
+        recipient = record.recipients[0]
+        request = Request.of("unwrap", master, recipient.key_id, record)
+
+        def ask() -> tuple[Recipient, Witness]:
+            work = lambda: complete_recipient(record, master)  # noqa: E731
             return self._calls.call("unwrap", master, record.namespace, work)
 
         return self._vouch(request, ask, record, recipient.key_version, seconds)

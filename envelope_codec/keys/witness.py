@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol
 
 from envelope_codec.envelope import SECRET_LENGTH, Recipient, Record, unlock_head
@@ -89,8 +89,24 @@ def open_recipient(record: Record, recipient: Recipient, master: MasterKey) -> t
     Raises:
         EnvelopeError: as the provider raised it; `InvalidCiphertext` if the secret is not the record's.
     """
+    key, _, witness = _open(record, recipient, master)
+    return key, witness
+
+
+def complete_recipient(record: Record, master: MasterKey) -> tuple[Recipient, UnwrapWitness]:
+    """Unwrap a record that ``master`` has just made: return its recipient, and the witness. Raises as `open_recipient`.
+
+    The recipient has the key version that the KMS tells only as it unwraps, if the wrap told none.
+    """
+    recipient = record.recipients[0]
+    _, used_version, witness = _open(record, recipient, master)
+    return replace(recipient, key_version=recipient.key_version or used_version), witness
+
+
+def _open(record: Record, recipient: Recipient, master: MasterKey) -> tuple[bytes, str, UnwrapWitness]:
     wrapped = WrappedSecret(recipient.key_id, recipient.key_version, recipient.ciphertext)
     context: Mapping[str, str] = record.kms_context
     unwrapped = unwrap_with(master, wrapped, dict(context))
     key = unlock_head(record.head, record.id, unwrapped.secret)
-    return key, UnwrapWitness(master, wrapped, tuple(context.items()), record.head, record.id, unwrapped.version)
+    witness = UnwrapWitness(master, wrapped, tuple(context.items()), record.head, record.id, unwrapped.version)
+    return key, unwrapped.used_version, witness

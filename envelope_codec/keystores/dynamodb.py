@@ -13,8 +13,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from envelope_codec.aws.credentials_error import CredentialsUnavailable
 from envelope_codec.aws.meanings import NO_CONFIGURATION
-from envelope_codec.datastore.aws_client import AwsClient, make_boto3_client, parse_options
-from envelope_codec.datastore.aws_policy import aws_policy
+from envelope_codec.datastore.aws_client import OPTIONS, AwsClient, make_boto3_client, parse_options
+from envelope_codec.datastore.aws_policy import aws_policy, with_role
 from envelope_codec.datastore.dynamodb_error import code_of, translate
 from envelope_codec.errors import ConfigurationError, StoreRefused
 from envelope_codec.keystore import KEY_LENGTH, PROBE, Kept, conflict
@@ -22,7 +22,6 @@ from envelope_codec.keystore_role import Role, replace_nothing
 
 _T = TypeVar("_T")
 
-_OPTIONS = frozenset(("region", "endpoint", "profile"))
 _PAGE = 200
 _CONFLICT = "ConditionalCheckFailedException"
 _SHARDS = "0123456789abcdef"
@@ -36,18 +35,19 @@ _ACTIONS = {
 
 
 class DynamoDbKeystore:
-    """A `Keystore` in a table: ``dynamodb://TABLE?region=…&endpoint=…&profile=…``.
+    """A `Keystore` in a table: ``dynamodb://TABLE?region=…&endpoint=…&profile=…&role=…``.
 
-    Credentials are found as by any AWS tool. The keystore does not make the table: `ddl` has the command. DynamoDB
-    keeps an order only within a partition key, which is the first hex digit of the row's key: 16 queries list all.
+    Credentials are found as by any AWS tool, and assume ``role`` if it is given. The keystore does not make the table:
+    `ddl` has the command. DynamoDB keeps an order only within a partition key, which is the first hex digit of the
+    row's key: 16 queries list all.
     """
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         if not parts.netloc or "@" in parts.netloc or ":" in parts.netloc or parts.path.strip("/") or parts.fragment:
             raise ConfigurationError("keystore: a table is dynamodb://TABLE; credentials are found as by any AWS tool")
-        options = parse_options(parts.query, _OPTIONS, "dynamodb", "keystore")
-        self._name = parts.netloc
+        options = parse_options(parts.query, OPTIONS, "dynamodb", "keystore")
+        self._name, self._role = parts.netloc, options.get("role")
         self._client: AwsClient[Any] = AwsClient(
             _make_client(options), lambda: _make_client(options), name="envelope-codec-dynamodb"
         )
@@ -124,7 +124,8 @@ class DynamoDbKeystore:
 
     def grants(self, role: Role) -> str:
         """Return the policy that grants ``role`` what it needs. The region and the account are to be filled in."""
-        return aws_policy([(_ACTIONS[role], f"arn:aws:dynamodb:REGION:ACCOUNT:table/{self._name}")])
+        policy = aws_policy([(_ACTIONS[role], f"arn:aws:dynamodb:REGION:ACCOUNT:table/{self._name}")])
+        return with_role(policy, self._role)
 
     async def close(self) -> None:
         """Release the connections."""

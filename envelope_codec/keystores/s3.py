@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Awaitable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from botocore.exceptions import ClientError
 
-from envelope_codec.datastore.aws_policy import aws_policy
+from envelope_codec.datastore.aws_policy import aws_policy, with_role
 from envelope_codec.datastore.s3_client import Boto3Client, in_our_errors, is_amazon, make_client, parse_bucket
 from envelope_codec.datastore.s3_error import MISSING, code_of
+from envelope_codec.datastore.s3_rules import BucketRules
 from envelope_codec.errors import PayloadMissing
 from envelope_codec.keystore import MOST_READ, PROBE, Kept, conflict, key_of_digits, try_out
 from envelope_codec.keystore_role import Role, replace_nothing
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
+
+_T = TypeVar("_T")
 
 _PAGE = 200
 _AT_ONCE = 16
@@ -27,14 +30,16 @@ _CONFLICTS = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
 
 
 class S3Keystore:
-    """A `Keystore` in a bucket: ``s3://BUCKET/PREFIX?region=…&endpoint=…&profile=…&addressing=path``.
+    """A `Keystore` in a bucket: ``s3://BUCKET/PREFIX?region=…&endpoint=…&profile=…&role=…&sse=…``.
 
-    Credentials are found as by any AWS tool. Every role needs ``s3:ListBucket``: without it, S3 does not tell a row
-    that is missing from one that may not be read. A row is an object, and its revision is the object's ETag.
+    Credentials are found as by any AWS tool, and assume ``role`` if it is given. Every role of the keystore needs
+    ``s3:ListBucket``: without it, S3 does not tell a row that is missing from one that may not be read. A row is an
+    object, and its revision is the object's ETag.
     """
 
     def __init__(self, url: str) -> None:
         self._bucket, self._prefix, options = parse_bucket(url, "keystore")
+        self._rules, self._role = BucketRules.of(options, "keystore"), options.get("role")
         client = make_client(options, "keystore")
         # boto3 takes an endpoint from the environment and from its configuration file as well.
         self._amazon = is_amazon({"endpoint": client.meta.endpoint_url})
@@ -50,7 +55,7 @@ class S3Keystore:
                 return Kept(key, body.read(MOST_READ), answer["ETag"])
 
         try:
-            return await in_our_errors("get", self._s3.run(read))
+            return await self._ask("get", self._s3.run(read))
         except PayloadMissing:
             return None
 
@@ -69,7 +74,7 @@ class S3Keystore:
                     return None
                 raise
 
-        fresh = await in_our_errors("put", self._s3.run(write))
+        fresh = await self._ask("put", self._s3.run(write))
         if fresh is None:
             raise conflict()
         return fresh
@@ -84,7 +89,7 @@ class S3Keystore:
                     Bucket=self._bucket, Prefix=self._prefix, Delimiter="/", MaxKeys=_PAGE, **start
                 )
 
-            page = await in_our_errors("list", self._s3.run(list_page))
+            page = await self._ask("list", self._s3.run(list_page))
             names = (entry["Key"].removeprefix(self._prefix) for entry in page.get("Contents", ()))
             keys = [key for key in map(key_of_digits, names) if key is not None]
             for first in range(0, len(keys), _AT_ONCE):
@@ -116,10 +121,15 @@ class S3Keystore:
         """Return the policy that grants ``role`` what it needs."""
         bucket = f"arn:aws:s3:::{self._bucket}"
         writes = ["s3:PutObject"] if role in (Role.seal, Role.share, Role.rewrap) else []
-        return aws_policy(
-            [(["s3:GetObject", *writes], f"{bucket}/{self._prefix}*"), (["s3:ListBucket"], bucket)],
-        )
+        statements = [(["s3:GetObject", *writes], f"{bucket}/{self._prefix}*"), (["s3:ListBucket"], bucket)]
+        if self._rules.uses_kms:
+            generates = ["kms:GenerateDataKey"] if writes else []
+            statements.append((["kms:Decrypt", *generates], self._rules.key_resource))
+        return with_role(aws_policy(statements), self._role)
 
     async def close(self) -> None:
         """Release the connections."""
         self._s3.close()
+
+    async def _ask(self, operation: str, work: Awaitable[_T]) -> _T:
+        return await in_our_errors(operation, work, self._rules)

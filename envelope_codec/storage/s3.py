@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from envelope_codec.datastore.s3_client import Boto3Client, in_our_errors, make_client, parse_bucket
+from envelope_codec.datastore.s3_rules import BucketRules
 from envelope_codec.errors import InvalidCiphertext, MalformedEnvelope
 from envelope_codec.store import LARGEST, Stored, is_id
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
+_T = TypeVar("_T")
+
 _PAGE = 1_000
 
 
 class S3Store:
-    """A `PayloadStore` in a bucket: ``s3://BUCKET/PREFIX?region=…&endpoint=…&profile=…&addressing=path``.
+    """A `PayloadStore` in a bucket: ``s3://BUCKET/PREFIX?region=…&endpoint=…&profile=…&role=…&sse=…``.
 
-    Credentials are found as by any AWS tool. The store needs ``s3:PutObject`` and ``s3:GetObject``; tidying up needs
-    ``s3:ListBucket`` and ``s3:DeleteObject`` as well.
+    Credentials are found as by any AWS tool, and assume ``role`` if it is given. The store needs ``s3:PutObject`` and
+    ``s3:GetObject``; tidying up needs ``s3:ListBucket`` and ``s3:DeleteObject`` as well. With ``sse=aws:kms`` it needs
+    ``kms:GenerateDataKey`` and ``kms:Decrypt`` on that key.
     """
 
     def __init__(self, url: str) -> None:
         self._bucket, self._prefix, options = parse_bucket(url, "storage")
+        self._rules = BucketRules.of(options, "storage")
         self._s3 = Boto3Client(make_client(options), lambda: make_client(options))
 
     async def put(self, id: str, data: bytes) -> None:
         """Keep ``data`` under ``id``."""
-        await in_our_errors("put", self._s3.put_object(bucket=self._bucket, key=self._prefix + id, data=data))
+        await self._ask("put", self._s3.put_object(bucket=self._bucket, key=self._prefix + id, data=data))
 
     async def get(self, id: str) -> bytes:
         """Return what is kept under ``id``. Raises `PayloadMissing` if nothing is."""
@@ -55,7 +60,7 @@ class S3Store:
     async def delete(self, id: str) -> None:
         """Delete what is kept under ``id``, if anything is."""
         key = self._prefix + id
-        await in_our_errors("delete", self._s3.run(lambda s3: s3.delete_object(Bucket=self._bucket, Key=key)))
+        await self._ask("delete", self._s3.run(lambda s3: s3.delete_object(Bucket=self._bucket, Key=key)))
 
     async def list_before(self, before: float) -> AsyncIterator[Stored]:
         """Yield all payloads that were put before ``before`` (Unix seconds)."""
@@ -67,7 +72,7 @@ class S3Store:
                     Bucket=self._bucket, Prefix=self._prefix, Delimiter="/", MaxKeys=_PAGE, **token
                 )
 
-            page = await in_our_errors("list", self._s3.run(list_page))
+            page = await self._ask("list", self._s3.run(list_page))
             for entry in page.get("Contents", ()):
                 id, created = entry["Key"].removeprefix(self._prefix), entry["LastModified"].timestamp()
                 if is_id(id) and created < before:
@@ -85,5 +90,8 @@ class S3Store:
         """Release the connections."""
         self._s3.close()
 
+    async def _ask(self, operation: str, work: Awaitable[_T]) -> _T:
+        return await in_our_errors(operation, work, self._rules)
+
     async def _read(self, key: str, limit: int) -> bytes:
-        return await in_our_errors("get", self._s3.get_object(bucket=self._bucket, key=key, limit=limit))
+        return await self._ask("get", self._s3.get_object(bucket=self._bucket, key=key, limit=limit))

@@ -6,22 +6,20 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import boto3
-from botocore.config import Config
-from botocore.credentials import AssumeRoleCredentialFetcher, Credentials, DeferredRefreshableCredentials
 from botocore.exceptions import BotoCoreError, NoCredentialsError
-from botocore.session import Session
 
 from envelope_codec.aws.credentials import WatchedCredentials, watch
 from envelope_codec.aws.credentials_error import CredentialsUnavailable
+from envelope_codec.aws.sessions import Sessions
 from envelope_codec.aws.signing import separate_signing, watch_signing
 from envelope_codec.aws.wirelog import WIRE_LOG
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.provider import Failed, ProcessClient, check_no_options, meanings
 from envelope_codec_aws._key_id import KeyArn
-from envelope_codec_aws._options import ClientOptions
+from envelope_codec_aws._options import WHERE, ClientOptions
 
 if TYPE_CHECKING:
     from mypy_boto3_kms.client import KMSClient
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger("envelope_codec.aws")
 
 _POOL_CONNECTIONS = 32
-_SESSION_NAME = "envelope-codec"
 
 _Built = tuple["KMSClient", WatchedCredentials]
 
@@ -47,8 +44,9 @@ class OwnConnection:
 
     def __init__(self, arn: KeyArn, options: ClientOptions) -> None:
         options.check(arn)
-        _check_profile(options.profile)
-        self.process = ProcessClient(partial(_build, arn.region, options), close=_close)
+        sessions = Sessions(options.access, arn.region, *options.timeouts, _POOL_CONNECTIONS)
+        _check_configuration(sessions)
+        self.process = ProcessClient(partial(_build, sessions, options.endpoint), close=_close)
 
     @contextmanager
     def in_use(self) -> Iterator[KMSClient]:
@@ -112,23 +110,25 @@ def _check_client(client: KMSClient, arn: KeyArn) -> None:
         )
 
 
-def _check_profile(profile: str | None) -> None:
-    if profile is None:
+def _check_configuration(sessions: Sessions) -> None:
+    profile = sessions.access.profile
+    if profile is None and not sessions.access.endpoint_flags:
         return
     try:
-        Session(profile=profile).get_scoped_config()
+        sessions.make().get_scoped_config()
+        sessions.check("kms", WHERE)
     except BotoCoreError as error:
         raise ConfigurationError(
-            f"AWS KMS option profile={profile!r} can't be used: {error}; see AWS_CONFIG_FILE and ~/.aws/config"
+            f"{WHERE} profile={profile!r} can't be used: {error}; see AWS_CONFIG_FILE and ~/.aws/config"
         ) from None
 
 
-def _build(region: str, options: ClientOptions) -> _Built:
+def _build(sessions: Sessions, endpoint: str | None) -> _Built:
     """Build a client. Asks no network. Raises `CredentialsUnavailable`: the AWS configuration can't be used."""
     try:
-        session = _session(region, options)
-        credentials = watch(session, partial(_found_credentials, region, options))
-        client = boto3.Session(botocore_session=session).client("kms", endpoint_url=options.endpoint)
+        session = sessions.make()
+        credentials = watch(session, partial(_found_credentials, sessions))
+        client = boto3.Session(botocore_session=session).client("kms", endpoint_url=endpoint)
     except Exception as error:
         failure = CredentialsUnavailable.of(error)
     else:
@@ -140,47 +140,12 @@ def _close(built: _Built) -> None:
     built[0].close()
 
 
-def _found_credentials(region: str, options: ClientOptions) -> Credentials | DeferredRefreshableCredentials:
-    """Find credentials, by a session of its own: it reads the configuration as it is now, and not what is watched."""
-    session = _session(region, options)
-    credentials = session.get_credentials()
-    if credentials is None:
+def _found_credentials(sessions: Sessions) -> Any:
+    found = sessions.find_credentials()
+    if found is None:
         _tell_missing()
         raise NoCredentialsError
-    return credentials if options.role is None else _assumed_role(session, credentials, region, options)
-
-
-def _assumed_role(
-    source: Session, credentials: Credentials, region: str, options: ClientOptions
-) -> DeferredRefreshableCredentials:
-    """Prepare credentials of a role. botocore fetches them at their first use, and again before they expire."""
-    arguments = {"RoleSessionName": options.role_session_name or _SESSION_NAME}
-    if options.external_id is not None:
-        arguments["ExternalId"] = options.external_id
-    fetcher = AssumeRoleCredentialFetcher(
-        client_creator=partial(source.create_client, region_name=region, endpoint_url=options.sts_endpoint),
-        source_credentials=credentials,
-        role_arn=str(options.role),
-        extra_args=arguments,
-    )
-    return DeferredRefreshableCredentials(refresh_using=fetcher.fetch_credentials, method="assume-role")
-
-
-def _session(region: str, options: ClientOptions) -> Session:
-    connect_timeout, read_timeout = options.timeouts
-    session = Session(profile=options.profile)
-    session.set_config_variable("region", region)
-    # The session's default, so that it also bounds the clients that botocore makes to fetch credentials.
-    session.set_default_client_config(
-        Config(
-            connect_timeout=connect_timeout,
-            read_timeout=read_timeout,
-            retries={"total_max_attempts": 1, "mode": "standard"},
-            max_pool_connections=_POOL_CONNECTIONS,
-            user_agent_extra="envelope-codec",
-        )
-    )
-    return session
+    return found
 
 
 @cache

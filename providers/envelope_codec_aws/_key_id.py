@@ -1,4 +1,4 @@
-"""ARNs of AWS KMS keys and aliases, and of IAM roles."""
+"""ARNs of AWS KMS keys and aliases."""
 
 from __future__ import annotations
 
@@ -27,7 +27,6 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MULTI_REGION_ID = re.compile(r"mrk-[0-9a-f]{32}")
 # CreateAlias: https://docs.aws.amazon.com/kms/latest/APIReference/API_CreateAlias.html
 _ALIAS_NAME = re.compile(r"[a-zA-Z0-9/_-]{1,250}")
-_ROLE = re.compile(r"arn:([a-z-]+):iam::[0-9]{12}:role/[!-~]{1,576}")
 
 _FORM = "arn:PARTITION:kms:REGION:ACCOUNT:key/KEY-ID or arn:PARTITION:kms:REGION:ACCOUNT:alias/NAME"
 
@@ -84,19 +83,6 @@ def check_accounts(accounts: Collection[str]) -> frozenset[str]:
                 f"AWS KMS option decrypt_accounts: account {show_value(account)} must be 12 digits"
             )
     return frozenset(accounts)
-
-
-def check_role_arn(text: str, *, partition: str) -> None:
-    match = _ROLE.fullmatch(text)
-    if match is None:
-        raise ConfigurationError(
-            f"AWS KMS option role={show_value(text)} must be an ARN: arn:{partition}:iam::ACCOUNT:role/NAME"
-        )
-    if match[1] != partition:
-        raise ConfigurationError(
-            f"AWS KMS option role={show_value(text)} must be in the key's own partition {partition!r}: "
-            "credentials of one AWS partition are not valid in another"
-        )
 
 
 def _parse(text: str) -> tuple[KeyArn | None, str]:

@@ -18,6 +18,7 @@ from envelope_codec_aws._key_id import KeyArn, check_accounts
 from envelope_codec_aws._last_use import ask_last_usage, read_last_use
 from envelope_codec_aws._options import ClientOptions
 from envelope_codec_aws._proxy import read_context
+from envelope_codec_aws._replies import material_in
 from envelope_codec_aws._targets import Targets
 
 if TYPE_CHECKING:
@@ -45,11 +46,12 @@ class AwsKms:
         role: ARN of an IAM role to assume with the credentials found otherwise; refreshed before they expire.
         role_session_name: what CloudTrail calls that session; default ``envelope-codec``.
         external_id: what the role's trust policy may ask for.
+        fips: ask AWS's FIPS endpoints, of the token service too. None is as the AWS configuration says.
+        dualstack: ask AWS's endpoints that IPv6 reaches as well. Neither goes with an endpoint of your own.
         connect_timeout: seconds, default 2.
         read_timeout: seconds, default 5.
-        decrypt_accounts: AWS accounts (12 digits), any of whose keys in the ARN's region opens as well, as far as AWS
-            lets the caller decrypt with it: for an alias that has pointed at many. Whoever may encrypt with one of them
-            can make what opens.
+        decrypt_accounts: AWS accounts, any of whose keys in the ARN's region opens as well, as far as AWS lets us
+            decrypt with it. Whoever may encrypt with one of them can make what opens.
 
     Raises:
         ConfigurationError: an option is wrong; the text names it and the fix.
@@ -66,6 +68,8 @@ class AwsKms:
         role: str | None = None,
         role_session_name: str | None = None,
         external_id: str | None = None,
+        fips: bool | None = None,
+        dualstack: bool | None = None,
         connect_timeout: float | None = None,
         read_timeout: float | None = None,
         decrypt_accounts: Collection[str] = (),
@@ -77,6 +81,8 @@ class AwsKms:
             role=role,
             role_session_name=role_session_name,
             external_id=external_id,
+            fips=fips,
+            dualstack=dualstack,
             connect_timeout=connect_timeout,
             read_timeout=read_timeout,
         )
@@ -109,9 +115,7 @@ class AwsKms:
 
     @asks_kms("unwrap")
     def accepts(self, key_id: str) -> bool:
-        """Whether ``key_id`` is this key, its replica in another region, a key that the alias points at, or one of an
-        account that may be decrypted with.
-        """
+        """Whether ``key_id`` is this key, its replica, a key that the alias points at, or one of a known account."""
         return self._targets.find(key_id) is not None
 
     @asks_kms("wrap")
@@ -126,19 +130,19 @@ class AwsKms:
         if not isinstance(used, str) or not self._targets.can_be(used) or not ciphertext:
             raise Failed(meanings.NO_ANSWER)
         self._targets.add(used)
-        return WrappedSecret(used, "", ciphertext)
+        return WrappedSecret(used, material_in(reply, "KeyMaterialId"), ciphertext)
 
     @asks_kms("unwrap")
     def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> Unwrapped:
         """Decrypt: https://docs.aws.amazon.com/kms/latest/APIReference/API_Decrypt.html
 
-        A key's rotated material can't be disabled apart from the key, so one success stands for all of it.
+        One success stands for all of a key's material: none is disabled, deleted or expires apart from the key.
         """
         key_id = self._targets.get(wrapped.key_id)
-        used, secret = self._decrypt(key_id, wrapped.ciphertext, context)
+        used, secret, material = self._decrypt(key_id, wrapped.ciphertext, context)
         if used != key_id:
             raise Failed(hints.OTHER_KEY_USED, key_id=key_id)
-        return Unwrapped(secret, "")
+        return Unwrapped(secret, "", used_version=material)
 
     @asks_kms("unwrap")
     def rewrap_to(self, other: object, wrapped: WrappedSecret, context: Mapping[str, str]) -> WrappedSecret:
@@ -174,7 +178,7 @@ class AwsKms:
         if not isinstance(used, str) or not other._targets.can_be(used) or not ciphertext:
             raise Failed(meanings.NO_ANSWER)
         other._targets.add(used)
-        return WrappedSecret(used, "", ciphertext)
+        return WrappedSecret(used, material_in(reply, "DestinationKeyMaterialId"), ciphertext)
 
     def proxy_unwrapper(self, uri: str) -> Callable[[bytes], bytes]:
         """Return a function that unwraps what Temporal's proxy had wrapped under this key, which it calls ``uri``.
@@ -188,7 +192,7 @@ class AwsKms:
 
     @asks_kms("unwrap")
     def _unwrap_proxied(self, context: Mapping[str, str], ciphertext: bytes) -> bytes:
-        used, secret = self._decrypt(self.key_id, ciphertext, context)
+        used, secret, _ = self._decrypt(self.key_id, ciphertext, context)
         if not self._targets.can_be(used):
             raise Failed(hints.OTHER_KEY_USED)
         return secret
@@ -197,8 +201,7 @@ class AwsKms:
     def last_use(self, key_id: str) -> LastUse | None:
         """GetKeyLastUsage: https://docs.aws.amazon.com/kms/latest/APIReference/API_GetKeyLastUsage.html
 
-        Needs ``kms:GetKeyLastUsage``, and the credentials of the key's own account. None with a botocore that does not
-        know the call.
+        Needs ``kms:GetKeyLastUsage``, and the key's own account. None with a botocore that does not know the call.
         """
         target = self._targets.get(key_id)
         reply = self._ask("last use", target, lambda kms: ask_last_usage(kms, target))
@@ -208,23 +211,20 @@ class AwsKms:
         """Close the client that was built here. Final: a later call gets `KmsUnavailable`."""
         self._connection.close()
 
-    def _decrypt(self, key_id: str, ciphertext: bytes, context: Mapping[str, str]) -> tuple[str, bytes]:
-        """Return the ARN of the key that AWS used, and what was encrypted."""
+    def _decrypt(self, key_id: str, ciphertext: bytes, context: Mapping[str, str]) -> tuple[str, bytes, str]:
+        """Return the ARN of the key that AWS used, what was encrypted, and the id of the material, if AWS tells it."""
         reply = self._ask(
             "unwrap",
             key_id,
             lambda kms: kms.decrypt(KeyId=key_id, CiphertextBlob=ciphertext, EncryptionContext=dict(context)),
         )
         used, secret = reply.get("KeyId"), reply.get("Plaintext")
-        if not isinstance(used, str) or not secret:
-            raise Failed(meanings.NO_ANSWER, key_id=key_id)
-        return used, secret
+        if isinstance(used, str) and secret:
+            return used, secret, material_in(reply, "KeyMaterialId")
+        raise Failed(meanings.NO_ANSWER, key_id=key_id)
 
     def _describe(self) -> str:
-        """Ask for the key that the alias points at.
-
-        DescribeKey: https://docs.aws.amazon.com/kms/latest/APIReference/API_DescribeKey.html
-        """
+        """DescribeKey: https://docs.aws.amazon.com/kms/latest/APIReference/API_DescribeKey.html"""
         reply = self._ask("unwrap", self.key_id, lambda kms: kms.describe_key(KeyId=self.key_id))
         target = reply.get("KeyMetadata", {}).get("Arn")
         if not isinstance(target, str) or not self._targets.can_be(target):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
-from envelope_codec.errors import ConfigurationError
-from envelope_codec.kms import show_value
+from envelope_codec.aws.access import Access
 from envelope_codec.provider import CONNECT_TIMEOUT, READ_TIMEOUT, Option, check_url, seconds
-from envelope_codec_aws._key_id import KeyArn, check_role_arn
+from envelope_codec_aws._key_id import KeyArn
+
+WHERE = "AWS KMS option"
+"""How errors of options begin."""
 
 OPTIONS = (
     Option("endpoint", "URL of the KMS: a VPC endpoint, or a local server", default="AWS's own"),
@@ -17,6 +18,18 @@ OPTIONS = (
     Option("external_id", "what the role's trust policy may ask for"),
     Option("role_session_name", "what CloudTrail calls the session", default="`envelope-codec`"),
     Option("sts_endpoint", "URL of the token service, with `role`", default="AWS's own"),
+    Option(
+        "fips",
+        "`true`: FIPS endpoints of AWS, of the token service too; not with `endpoint` or `sts_endpoint`",
+        "flag",
+        default="as the AWS configuration says",
+    ),
+    Option(
+        "dualstack",
+        "`true`: endpoints of AWS that IPv6 reaches as well; else as for `fips`",
+        "flag",
+        default="as the AWS configuration says",
+    ),
     Option("connect_timeout", "seconds for a connection, to the token service too", "seconds", default="2"),
     Option("read_timeout", "seconds for a reply", "seconds", default="5"),
     Option(
@@ -26,10 +39,6 @@ OPTIONS = (
         "list",
     ),
 )
-
-# https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
-_SESSION_NAME = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)
-_EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -42,6 +51,8 @@ class ClientOptions:
     role: str | None = None
     role_session_name: str | None = None
     external_id: str | None = None
+    fips: bool | None = None
+    dualstack: bool | None = None
     connect_timeout: float | None = None
     read_timeout: float | None = None
 
@@ -53,32 +64,22 @@ class ClientOptions:
             seconds("read_timeout", self.read_timeout, READ_TIMEOUT),
         )
 
+    @property
+    def access(self) -> Access:
+        """As whom AWS is asked, and at which of its endpoints."""
+        return Access(
+            profile=self.profile,
+            role=self.role,
+            external_id=self.external_id,
+            role_session_name=self.role_session_name,
+            sts_endpoint=self.sts_endpoint,
+            fips=self.fips,
+            dualstack=self.dualstack,
+        )
+
     def check(self, arn: KeyArn) -> None:
         """Raise `ConfigurationError` for what can be seen to be wrong without a network."""
-        for name, url in (("endpoint", self.endpoint), ("sts_endpoint", self.sts_endpoint)):
-            if url is not None:
-                check_url(name, url)
+        if self.endpoint is not None:
+            check_url("endpoint", self.endpoint)
         _ = self.timeouts
-        if self.role is not None:
-            check_role_arn(self.role, partition=arn.partition)
-        else:
-            self._check_no_role()
-        _check_form("role_session_name", self.role_session_name, _SESSION_NAME)
-        _check_form("external_id", self.external_id, _EXTERNAL_ID)
-
-    def _check_no_role(self) -> None:
-        of_a_role = {
-            "sts_endpoint": self.sts_endpoint,
-            "role_session_name": self.role_session_name,
-            "external_id": self.external_id,
-        }
-        for name, value in of_a_role.items():
-            if value is not None:
-                raise ConfigurationError(f"AWS KMS option {name} needs role=ARN")
-
-
-def _check_form(name: str, value: str | None, form: re.Pattern[str]) -> None:
-    if value is not None and not form.fullmatch(value):
-        raise ConfigurationError(
-            f"AWS KMS option {name}={show_value(value)} has a character or a length that AWS does not take"
-        )
+        self.access.check(WHERE, endpoint=self.endpoint, partition=arn.partition)

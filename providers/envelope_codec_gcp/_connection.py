@@ -5,15 +5,16 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-import google.auth
 import grpc  # type: ignore[import-untyped,unused-ignore]
 from google.api_core.client_options import ClientOptions
 from google.cloud.kms_v1 import KeyManagementServiceClient
 from google.cloud.kms_v1.services.key_management_service.transports import KeyManagementServiceGrpcTransport
 
 from envelope_codec.errors import ConfigurationError
-from envelope_codec.provider import ProcessClient, WireLog
+from envelope_codec.provider import Failed, ProcessClient, WireLog, meanings
+from envelope_codec_gcp._credentials import AwaitedCredentials
 from envelope_codec_gcp._endpoint import Endpoint
+from envelope_codec_gcp._identity import Identity
 
 WIRE_LOG = WireLog(KeyManagementServiceGrpcTransport.__module__)
 """The SDK's interceptor stands in the same module as the transport, and logs under the module's name. It logs requests
@@ -34,17 +35,16 @@ _KEEPALIVE_MS = 30_000
 _KEEPALIVE_ANSWER_MS = 5_000
 
 
-def connect(endpoint: Endpoint, *, credentials: str | None, connect_timeout: float) -> Client:
+def connect(endpoint: Endpoint, identity: Identity, *, connect_timeout: float, token_timeout: float) -> Client:
     """Prepare a client, which reads its credentials and connects at its first use in each process.
 
     Args:
         endpoint: where the KMS is.
-        credentials: path of a credentials file of any kind that google-auth reads; None: application default ones.
+        identity: as whom it is asked.
         connect_timeout: seconds for TCP and TLS.
+        token_timeout: seconds for one answer of a token service.
     """
-    opener = _Opener(endpoint, credentials, connect_timeout)
-    # A forked child keeps its parent's: to free a gRPC channel there may hang.
-    return ProcessClient(opener.open, close=_close)
+    return _Connection(_Opener(endpoint, identity, connect_timeout, token_timeout))
 
 
 def hold(client: KeyManagementServiceClient) -> Client:
@@ -62,28 +62,49 @@ def _close(client: KeyManagementServiceClient) -> None:
     client.transport.close()
 
 
-class _Opener:
-    """Opens clients of one endpoint."""
+class _Connection(ProcessClient[KeyManagementServiceClient]):
+    """A client of each process, given only with a token at hand: so a failure to get one is no failure of the KMS."""
 
-    def __init__(self, endpoint: Endpoint, credentials: str | None, connect_timeout: float) -> None:
+    def __init__(self, opener: _Opener) -> None:
+        # A forked child keeps its parent's: to free a gRPC channel there may hang.
+        super().__init__(opener.open, close=_close)
+        self._opener = opener
+
+    def get(self) -> KeyManagementServiceClient:
+        """Get the client of this process. Raises what `ProcessClient.get` and `AwaitedCredentials.wait` raise."""
+        client = super().get()
+        credentials = self._opener.credentials
+        if credentials is not None:
+            credentials.wait()
+            if self.is_closed:
+                raise Failed(meanings.CLOSED)
+        return client
+
+
+class _Opener:
+    """Opens clients of one endpoint.
+
+    Attributes:
+        credentials: of the client opened last, if it has any.
+    """
+
+    def __init__(self, endpoint: Endpoint, identity: Identity, connect_timeout: float, token_timeout: float) -> None:
         self._endpoint = endpoint
-        self._credentials = credentials
+        self._identity = identity
         self._connect_timeout = connect_timeout
+        self._token_timeout = token_timeout
+        self.credentials: AwaitedCredentials | None = None
 
     def open(self) -> KeyManagementServiceClient:
-        """Open a client. Raises `google.auth.exceptions.GoogleAuthError`: credentials are missing or unreadable."""
+        """Open a client. Asks no network, and looks for no credentials."""
         target = self._endpoint.target
         if self._endpoint.insecure and target is not None:
             channel = grpc.insecure_channel(target, options=[*self._channel_options(), ("grpc.enable_http_proxy", 0)])
             transport = KeyManagementServiceGrpcTransport(host=target, channel=channel)
             return KeyManagementServiceClient(transport=transport)
-        credentials = None
-        if self._credentials is not None:
-            credentials, _ = google.auth.load_credentials_from_file(
-                self._credentials, default_scopes=KeyManagementServiceGrpcTransport.AUTH_SCOPES
-            )
+        self.credentials = AwaitedCredentials(self._identity.load, self._token_timeout)
         return KeyManagementServiceClient(
-            credentials=credentials,
+            credentials=self.credentials,
             transport=functools.partial(KeyManagementServiceGrpcTransport, channel=self._secure_channel),
             client_options=ClientOptions(api_endpoint=self._endpoint.target),
         )

@@ -27,6 +27,17 @@ class Endpoint:
     insecure: bool = False
 
     @classmethod
+    def regional(cls, location: str) -> Endpoint:
+        """Make Google's regional endpoint of a key's location: https://cloud.google.com/kms/docs/reference/rest
+
+        Raises:
+            ConfigurationError: the location has none.
+        """
+        if location == "global":
+            raise ConfigurationError("regional=true needs a key of a region, and this one is of location 'global'")
+        return cls(f"cloudkms.{location}.rep.googleapis.com:443")
+
+    @classmethod
     def of(cls, text: str | None, insecure: bool | None) -> Endpoint:
         """Make the endpoint that the options ``endpoint`` and ``insecure`` mean.
 

@@ -16,6 +16,7 @@ from google.rpc.error_details_pb2 import PreconditionFailure  # type: ignore[imp
 
 from envelope_codec.provider import ErrorTable, Meaning, Row, meanings, quote
 from envelope_codec_gcp import _hints as hints
+from envelope_codec_gcp._token_errors import describe_no_token, meaning_of_no_token
 
 BY_STATUS: Mapping[grpc.StatusCode, Meaning] = {
     grpc.StatusCode.DEADLINE_EXCEEDED: meanings.TIMED_OUT,
@@ -68,6 +69,10 @@ REFUSALS = frozenset(
 """Violated preconditions that are a refusal, whatever else is violated."""
 
 
+# Of the project that is to pay: they say nothing of the key. https://cloud.google.com/apis/design/errors#error_info
+_QUOTA_REASONS = frozenset({"USER_PROJECT_DENIED", "CONSUMER_INVALID"})
+
+
 def _meaning_of_reply(error: GoogleAPICallError, operation: str) -> Meaning:
     status = error.grpc_status_code
     message = str(error.message)
@@ -76,6 +81,8 @@ def _meaning_of_reply(error: GoogleAPICallError, operation: str) -> Meaning:
         return hints.NOT_FROM_KMS
     if status is grpc.StatusCode.FAILED_PRECONDITION:
         return _meaning_of_precondition(error)
+    if status is grpc.StatusCode.PERMISSION_DENIED and error.reason in _QUOTA_REASONS:
+        return hints.QUOTA_PROJECT_DENIED
     if status is grpc.StatusCode.INVALID_ARGUMENT and message.startswith("The checksum in field "):
         # https://cloud.google.com/kms/docs/data-integrity-guidelines
         return hints.DAMAGED
@@ -103,7 +110,7 @@ ERRORS = ErrorTable(
     logging.getLogger("envelope_codec.gcp"),
     (
         Row(google.auth.exceptions.DefaultCredentialsError, hints.NO_CREDENTIALS, quote),
-        Row(google.auth.exceptions.GoogleAuthError, hints.NO_CREDENTIALS),
+        Row(google.auth.exceptions.GoogleAuthError, meaning_of_no_token, describe_no_token),
         Row(GoogleAPICallError, _meaning_of_reply, quote),
         # What these tell of is outside this process. Any other class is a fault in it, ours or the SDK's.
         Row((GoogleAPIError, grpc.RpcError, OSError), hints.CALL_FAILED),

@@ -60,6 +60,11 @@ def find_version(name: str, reply: str) -> str | None:
     return version
 
 
+def location_of(name: str) -> str:
+    """Return the location of the key ``name``."""
+    return name.split("/")[3]
+
+
 def is_version(text: str) -> bool:
     """Whether ``text`` is a version number as `find_version` returns it."""
     return _VERSION.fullmatch(text) is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -26,7 +26,8 @@ from envelope_codec_gcp._connection import WIRE_LOG, connect, hold
 from envelope_codec_gcp._endpoint import Endpoint
 from envelope_codec_gcp._errors import ERRORS
 from envelope_codec_gcp._facts import FACTS
-from envelope_codec_gcp._key_id import SHAPE, check_name, find_version, is_version
+from envelope_codec_gcp._identity import Identity
+from envelope_codec_gcp._key_id import SHAPE, check_name, find_version, is_version, location_of
 from envelope_codec_gcp._proxy import read_aad
 
 
@@ -42,8 +43,8 @@ class GcpKms:
     something was damaged on the way, and the next attempt may succeed.
 
     No call is repeated here. Connections are made at the first call, one in each process; building a `GcpKms` reads no
-    credentials and asks no network. Looking up application default credentials for the first time may take some
-    seconds more than ``read_timeout`` where it has to find out whether there is a metadata server.
+    credentials and asks no network. Credentials are waited for 10 seconds at
+    most, whatever their source does.
 
     Forking: a child process makes its own connection. gRPC itself promises little about a fork after its first use.
     With its defaults it works nearly always. While other threads of the parent are calling, gRPC's own handlers were
@@ -57,7 +58,11 @@ class GcpKms:
             ``read_timeout`` apart, can't be given with it.
         endpoint: ``HOST:PORT`` of another address than Google's own.
         insecure: without TLS and without credentials; only for a loopback ``endpoint``, where it is the default.
-        credentials: path of a credentials file; else application default credentials.
+        credentials: path of a credentials file, of a workload identity pool as well; else application default
+            credentials.
+        impersonate: service accounts, the last of which uses the key; each one before lends itself to the next.
+        quota_project: project whose quota the calls use up; else as the credentials say.
+        regional: ask the regional endpoint of the key's location; not with ``endpoint``.
         connect_timeout: seconds for one attempt to connect.
         read_timeout: seconds for a whole call.
         timeout: an earlier name of ``read_timeout``.
@@ -74,6 +79,9 @@ class GcpKms:
         endpoint: str | None = None,
         insecure: bool | None = None,
         credentials: str | Path | None = None,
+        impersonate: Collection[str] = (),
+        quota_project: str | None = None,
+        regional: bool | None = None,
         connect_timeout: float | None = None,
         read_timeout: float | None = None,
         timeout: float | None = None,
@@ -81,14 +89,20 @@ class GcpKms:
         self._name = check_name(name)
         self._timeout = seconds("read_timeout", choose("read_timeout", read_timeout, "timeout", timeout), READ_TIMEOUT)
         if client is not None:
-            check_no_options({"endpoint": endpoint, "insecure": insecure, "credentials": credentials})
+            given = {"endpoint": endpoint, "insecure": insecure, "credentials": credentials, "regional": regional}
+            check_no_options({**given, "impersonate": impersonate or None, "quota_project": quota_project})
             self._client = hold(client)
             return
-        where = Endpoint.of(endpoint, insecure)
+        where = _place(name, endpoint, insecure, regional)
+        identity = Identity(_readable(credentials, where), tuple(impersonate), quota_project)
+        if where.insecure and identity != Identity():
+            raise ConfigurationError("impersonate and quota_project need TLS: leave them out, or set insecure=false")
+        identity.check()
         self._client = connect(
             where,
-            credentials=_readable(credentials, where),
+            identity,
             connect_timeout=seconds("connect_timeout", connect_timeout, CONNECT_TIMEOUT),
+            token_timeout=self._timeout,
         )
 
     @classmethod
@@ -188,6 +202,14 @@ class GcpKms:
 
 def _crc(data: bytes) -> int:
     return int(google_crc32c.value(data))
+
+
+def _place(name: str, endpoint: str | None, insecure: bool | None, regional: bool | None) -> Endpoint:
+    if not regional:
+        return Endpoint.of(endpoint, insecure)
+    if endpoint is not None or insecure:
+        raise ConfigurationError("regional=true chooses the endpoint: leave endpoint and insecure out")
+    return Endpoint.regional(location_of(name))
 
 
 def _readable(credentials: str | Path | None, endpoint: Endpoint) -> str | None:

@@ -6,6 +6,13 @@ from envelope_codec.provider import Option
 
 OPTIONS = (
     Option("credentials", "path of a credentials file", default="application default credentials"),
+    Option(
+        "impersonate",
+        "service account to act as; or a chain of them, separated by commas, with that one last",
+        "list",
+    ),
+    Option("quota_project", "project whose quota the calls use up", default="as the credentials say"),
+    Option("regional", "`true`: the regional endpoint of the key's location; not with `endpoint`", "flag"),
     Option("endpoint", "`HOST:PORT` of another address than Google's", default="Google's own"),
     Option(
         "insecure",

@@ -314,6 +314,8 @@ OF_A_PROFILE = f"{ASSUMED}source_profile = s\n[profile s]\naws_access_key_id = a
 OF_ITSELF = f"{ASSUMED}source_profile = s\n[profile s]\nrole_arn = {ROLE}\nsource_profile = default\n"
 PROCESS = "[default]\ncredential_process = "
 
+SESSION_OVER = "those that ask for the role have expired, or are not valid"
+
 SOURCES: dict[str, tuple[dict[str, str], str, str, str]] = {
     # environment, configuration file, code of the token service, and what is told
     "nothing": ({}, "", "", NOT_FOUND),
@@ -329,8 +331,9 @@ SOURCES: dict[str, tuple[dict[str, str], str, str, str]] = {
     "an issuer that refuses": (WEB, "", "IDPRejectedClaim", "token service"),
     "a web identity that is invalid": (WEB, "", "ValidationError", "token service"),
     "a role that may not be assumed": ({}, OF_A_PROFILE, "AccessDenied", NO_ROLE),
-    "a role of expired credentials": ({}, OF_A_PROFILE, "ExpiredToken", "token service"),
-    "a role of unknown credentials": ({}, OF_A_PROFILE, "InvalidClientTokenId", "token service"),
+    "a role of expired credentials": ({}, OF_A_PROFILE, "ExpiredToken", SESSION_OVER),
+    "a role of unknown credentials": ({}, OF_A_PROFILE, "InvalidClientTokenId", SESSION_OVER),
+    "a token service that is not enabled": ({}, OF_A_PROFILE, "RegionDisabledException", "not enabled in this region"),
     "a role of a missing profile": ({}, f"{ASSUMED}source_profile = astray\n", "", "configuration"),
     "a role of itself": ({}, OF_ITSELF, "", "configuration"),
     "a role of an unknown source": ({}, f"{ASSUMED}credential_source = Astray\n", "", "configuration"),

@@ -41,6 +41,7 @@ def reasons() -> dict[str, set[str]]:
     found["mongodb"] |= {*mongodb_error._REASONS.values(), mongodb_error._REFUSED}
     found["sql"] = {meaning.reason for meaning in sql_meanings.MEANINGS}
     advised = {*s3_error._ADVICE.values(), "it is full", "the log has its code"}
+    advised |= {s3_error._OR_OWNER, s3_error._KEY_DENIED, s3_error._KEY_UNUSABLE}
     found["s3"] |= {f"the bucket refused: {one}" for one in advised}
     found["s3"] |= {s3_error._CREDENTIALS, s3_error._NOT_S3, s3_error._NO_ANSWER}
     found["s3"] |= {one.text for one in CREDENTIALS}

@@ -16,7 +16,9 @@ from botocore.exceptions import (
 
 from envelope_codec.aws.credentials_error import CredentialsUnavailable
 from envelope_codec.aws.meanings import NO_ROLE
+from envelope_codec.datastore.reasons import MAYBE_MISSING
 from envelope_codec.datastore.s3_error import code_of, translate
+from envelope_codec.datastore.s3_rules import BucketRules
 from envelope_codec.errors import PayloadMissing, StoreRefused, StoreUnavailable
 
 REFUSED, OUTAGE = StoreRefused, StoreUnavailable
@@ -33,6 +35,10 @@ def answer(code: str, status: int, message: str = "hush", **metadata: str) -> Cl
     [
         (answer("NoSuchBucket", 404), REFUSED, "does not exist"),
         (answer("AccessDenied", 403), REFUSED, "permission"),
+        (answer("AccessDenied", 403, "not authorized to perform: kms:GenerateDataKey on hush"), REFUSED, "the KMS key"),
+        (answer("KMS.NotFoundException", 400), REFUSED, "is missing, disabled"),
+        (answer("KMS.DisabledException", 400), REFUSED, "is missing, disabled"),
+        (answer("KMS.ThrottlingException", 400), OUTAGE, "did not answer"),
         (answer("PermanentRedirect", 301), REFUSED, "another region"),
         (answer("QuotaExceeded", 507), REFUSED, "full"),
         (answer("NotImplemented", 501), REFUSED, "does not do"),
@@ -56,6 +62,15 @@ def test_each_answer(error: Exception, kind: type[Exception], said: str) -> None
     assert (type(found), found.operation) == (kind, "put")
     assert said in str(found)
     assert "hush" not in str(found)
+
+
+@pytest.mark.parametrize(("code", "maybe"), [("AccessDenied", MAYBE_MISSING), ("403", None)])
+def test_another_owner_is_told_where_one_is_asked_for(code: str, maybe: str | None) -> None:
+    found = translate(answer(code, 403, RequestId="r"), "put", BucketRules(owner="111122223333"))
+    assert (type(found), found.code) == (REFUSED, maybe)
+    assert "bucket_owner" in str(found)
+    assert "1111" not in str(found)
+    assert "bucket_owner" not in str(translate(answer(code, 403, RequestId="r"), "put"))
 
 
 def test_a_missing_object_is_missing_only_where_it_is_read() -> None:

@@ -27,6 +27,7 @@ from envelope_codec_gcp import GcpKms
 from envelope_codec_gcp._connection import connect
 from envelope_codec_gcp._endpoint import Endpoint
 from envelope_codec_gcp._errors import BY_STATUS, ERRORS, OUTAGES, REFUSALS
+from envelope_codec_gcp._identity import Identity
 from tests.support.frame_walker import Sentinels, leaks
 
 NAME = "projects/secret-project/locations/global/keyRings/secret-ring/cryptoKeys/secret-key"
@@ -239,7 +240,7 @@ def test_a_fault_in_this_process_is_told_as_one_and_logged_with_its_place(
     ("error", "reason"),
     [
         (RefreshError("no token in the reply", {"refresh_token": "sesame"}), "no valid credentials"),
-        (TransportError("https://user:sesame@proxy"), "no valid credentials"),
+        (TransportError("https://user:sesame@proxy"), "the token service could not be reached"),
         (DefaultCredentialsError("file /etc/gcp.json was not found"), "no valid credentials"),
         (ValueError("sesame"), "the provider failed unexpectedly"),
         (OSError("sesame"), "the call to the KMS failed"),
@@ -301,7 +302,7 @@ def test_after_close_no_credentials_are_looked_for_not_even_in_a_forked_child(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "missing.json"))
-    client = connect(Endpoint(), credentials=None, connect_timeout=1)
+    client = connect(Endpoint(), Identity(), connect_timeout=1, token_timeout=1)
     client.close()
     with pytest.raises(Failed, match="closed"):
         client.get()
@@ -316,7 +317,8 @@ def test_a_credentials_file_that_holds_none_is_an_outage(tmp_path: Path, text: s
     file = tmp_path / "credentials.json"
     file.write_text(text)
     assert (
-        error_of(GcpKms(NAME, credentials=file), "wrap").reason == "no valid credentials for the KMS could be obtained"
+        error_of(GcpKms(NAME, credentials=file), "wrap").reason
+        == "the credentials file can't be used: it is none, or lacks a part"
     )
 
 
