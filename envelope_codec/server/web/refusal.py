@@ -81,5 +81,6 @@ def refusal_of(failures: Mapping[str, int]) -> Refusal:
 
 
 def failure_of(error: EnvelopeError) -> str:
-    """Return the name of a payload's failure."""
-    return type(error).__name__
+    """Return the name of a payload's failure: of the error's class, or of the class here that it is a kind of."""
+    names = [kind.__name__ for kind in type(error).__mro__]
+    return next((name for name in names if name in _FAILURES), names[0])

@@ -11,8 +11,10 @@ from envelope_codec.server.web.refusal import (
     NOT_ALLOWED,
     TOO_MANY_BYTES,
     Refusal,
+    failure_of,
     refusal_of,
 )
+from envelope_codec.store import too_large
 
 
 def test_an_outage_counts_before_a_limit_and_that_before_a_permission() -> None:
@@ -21,6 +23,11 @@ def test_an_outage_counts_before_a_limit_and_that_before_a_permission() -> None:
         assert refusal_of(failures).status == status
         del failures[name]
     assert refusal_of({"SomethingElse": 1}).code == "not_openable"
+
+
+def test_a_kind_of_a_known_error_is_told_as_that_error() -> None:
+    assert failure_of(too_large()) == "InvalidCiphertext"
+    assert refusal_of({failure_of(too_large()): 1}).code == "invalid_ciphertext"
 
 
 def test_an_answer_says_why_and_when_to_come_back() -> None:
