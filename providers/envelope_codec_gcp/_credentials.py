@@ -26,7 +26,8 @@ class BoundedRequest(Request):
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._request = google.auth.transport.requests.Request()
+        # Its own signature has a timeout in whole seconds, though requests takes any.
+        self._request: Callable[..., Response] = google.auth.transport.requests.Request()
 
     def __call__(
         self,
@@ -39,8 +40,7 @@ class BoundedRequest(Request):
     ) -> Response:
         """Make one request."""
         longest = self._seconds if timeout is None else min(timeout, self._seconds)
-        answer: Response = self._request(url, method=method, body=body, headers=headers, timeout=longest, **settings)
-        return answer
+        return self._request(url, method=method, body=body, headers=headers, timeout=longest, **settings)
 
 
 class AwaitedCredentials(Credentials):
