@@ -26,8 +26,8 @@ from envelope_codec import (
 )
 from envelope_codec.errors import ConfigurationError, ContextMismatch, EnvelopeError
 from envelope_codec.observe import Event
-from envelope_codec.testing import FakeKms
 from envelope_codec.temporal.system_payloads import SYSTEM_MARK
+from envelope_codec.testing import FakeKms
 from tests.support.frame_walker import Sentinels, leaks
 from tests.support.proxied import NAME, PLAIN, seal_as_proxy
 from tests.support.static_key_codec import StaticKeyCodec
