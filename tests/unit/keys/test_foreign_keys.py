@@ -125,8 +125,7 @@ async def test_the_lease_of_a_namespace_holds_where_another_one_asks_at_the_same
     wrap = ring.wrap()
     await ring.get(wrap, "second")
     ring.other.down = True
-    ring.advance(0.76 * LEASE)
-    assert LEASE > 30 + GRACE or ring.advance(30 + GRACE - 0.76 * LEASE + 1) is None
+    ring.advance(30 + GRACE)
     assert ring.keyring.try_foreign_key("default", wrap) is None
     second = asyncio.ensure_future(ring.keyring.foreign_key("second", wrap))
     first = asyncio.ensure_future(ring.keyring.foreign_key("default", wrap))
