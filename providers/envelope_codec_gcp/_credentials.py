@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -9,10 +10,13 @@ from typing import Any
 
 import google.auth.transport.requests
 from google.auth.credentials import Credentials, TokenState
+from google.auth.exceptions import GoogleAuthError
 from google.auth.transport import Request, Response
 
-from envelope_codec.provider import Failed, WireLog, renew_after_fork
+from envelope_codec.provider import Failed, WireLog, place_of, renew_after_fork
 from envelope_codec_gcp import _hints as hints
+
+_log = logging.getLogger("envelope_codec.gcp")
 
 # Seconds that a call waits for credentials. It also bounds google-auth's own retries, of which some take half a minute.
 _SOURCE_SECONDS = 10.0
@@ -41,7 +45,12 @@ class BoundedRequest(Request):
         timeout: float | None = None,
         **settings: Any,
     ) -> Response:
-        """Make one request."""
+        """Make one request.
+
+        No redirect is followed with a body: it holds what proves who asks, and would go to any other server.
+        """
+        if method != "GET":
+            settings["allow_redirects"] = False
         longest = self._seconds if timeout is None else min(timeout, self._seconds)
         return self._request(url, method=method, body=body, headers=headers, timeout=longest, **settings)
 
@@ -125,7 +134,7 @@ class AwaitedCredentials(Credentials):
             with _WIRE_LOG.silenced():
                 found = found or self._load(self._request)
                 if found.token_state is not TokenState.FRESH:
-                    found.refresh(self._request)
+                    _refresh(found, self._request)
             self._found = attempt.found = found
         except Exception as error:
             attempt.failure = error
@@ -136,6 +145,19 @@ class AwaitedCredentials(Credentials):
                 if self._attempt is attempt:
                     self._attempt = None
             attempt.ended.set()
+
+
+def _refresh(credentials: Credentials, request: Request) -> None:
+    """Get a token. google-auth raises many a class for a reply that no token service sends, as a gateway may."""
+    try:
+        credentials.refresh(request)
+    except (GoogleAuthError, OSError):
+        raise
+    except Exception as error:
+        _log.warning("the reply of a token service can't be used: %s", place_of(error))
+    else:
+        return
+    raise Failed(hints.TOKEN_SERVICE_UNREACHABLE)
 
 
 class _Attempt:

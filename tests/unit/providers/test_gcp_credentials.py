@@ -320,6 +320,21 @@ def test_one_answer_of_a_token_service_takes_no_longer_than_a_call(opened: Any, 
     assert failure_of(key).reason == hints.TOKEN_SERVICE_UNREACHABLE.text
 
 
+@pytest.mark.parametrize("said", [b"<html>hush", b"[]", b'{"access_token": "t", "expires_in": 1e99}'])
+def test_a_reply_that_no_token_service_sends_is_an_outage_and_no_fault(said: bytes, opened: Any, door: Door) -> None:
+    door.tokens.instead = (200, {}, said)
+    assert failure_of(opened()).reason == hints.TOKEN_SERVICE_UNREACHABLE.text
+
+
+@pytest.mark.parametrize("status", [307, 308])
+def test_no_token_goes_where_a_token_service_redirects_to(status: int, opened: Any, door: Door) -> None:
+    with TokenServer().running() as thief:
+        thief.subject_tokens["subject"] = WORKLOAD
+        door.tokens.instead = (status, {"Location": f"{thief.endpoint}/v1/token"}, b"")
+        failure_of(opened())
+        assert thief.requests == []
+
+
 def test_many_threads_share_one_token(opened: Any, door: Door) -> None:
     key = opened()
     with ThreadPoolExecutor(16) as threads:
