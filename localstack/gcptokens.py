@@ -44,6 +44,7 @@ class TokenServer:
         requests: paths that were asked for, in order.
         broken: whether every request is answered by HTTP 503.
         hold: while it is clear, answers wait.
+        instead: what answers every request in place of the above, unless it is None: status, headers and body.
     """
 
     def __init__(self) -> None:
@@ -57,6 +58,7 @@ class TokenServer:
         self.holders: dict[str, str] = {}
         self.requests: list[str] = []
         self.broken = False
+        self.instead: tuple[int, dict[str, str], bytes] | None = None
         self.hold = threading.Event()
         self.hold.set()
 
@@ -143,7 +145,12 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         status, reply = self.tokens.answer(self.path, headers, body)
         text = json.dumps(reply).encode()
+        more: dict[str, str] = {}
+        if self.tokens.instead is not None:
+            status, more, text = self.tokens.instead
         self.send_response(status)
+        for name, value in more.items():
+            self.send_header(name, value)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()

@@ -18,7 +18,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 
 from envelope_codec.datastore.bucket_url import BucketUrl, parse_bucket_url
-from envelope_codec.datastore.gcs_credentials import CredentialsUnavailable, FreshCredentials
+from envelope_codec.datastore.gcs_credentials import WIRE_LOG, CredentialsUnavailable, FreshCredentials
 from envelope_codec.datastore.gcs_error import Exists, NameRefused, names_bucket, translate
 from envelope_codec.datastore.received import Received
 from envelope_codec.datastore.threaded_client import THREADS, ThreadedClient
@@ -186,8 +186,9 @@ class _Session:
 
     def ask(self, work: Callable[[Client], _T]) -> _T:
         """Do ``work``, with a token that is valid."""
-        self._fresh.refresh(self._request)
-        return work(self._client)
+        with WIRE_LOG.silenced():  # of the work too, which gets another token where one is refused
+            self._fresh.refresh(self._request)
+            return work(self._client)
 
     def close(self) -> None:
         self._client.close()

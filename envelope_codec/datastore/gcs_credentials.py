@@ -13,10 +13,14 @@ from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
 
 from envelope_codec._process import renew_after_fork
 from envelope_codec.datastore.recent_failure import RecentFailure
+from envelope_codec.provider import WireLog
 
 _SCOPES = ("https://www.googleapis.com/auth/devstorage.read_write",)
 _TO_IMPERSONATE = ("https://www.googleapis.com/auth/iam",)
 _LIFETIME = 3600  # seconds
+
+WIRE_LOG = WireLog("google.auth.transport.requests")
+"""google-auth logs requests for tokens, with the token that proves who asks in headers or form, and replies."""
 
 
 class CredentialsUnavailable(Exception):
@@ -53,7 +57,7 @@ class FreshCredentials:
         Raises:
             CredentialsUnavailable: there are none.
         """
-        with self._lock:
+        with self._lock, WIRE_LOG.silenced():
             self._check_failure()
             try:
                 self._loaded = _load(self._options)

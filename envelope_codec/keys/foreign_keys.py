@@ -224,7 +224,8 @@ class _Question(NamedTuple):
         namespace: in which it is opened.
         masters: that are configured for it there.
         lease: seconds for which a success vouches there.
-        reference: a digest of the wrapped key and of these master keys.
+        reference: a digest of the wrapped key, of these master keys, and of the lease: an answer that serves one
+            namespace through an outage must not serve another for longer than its own lease and grace.
     """
 
     wrap: ForeignWrap
@@ -241,8 +242,8 @@ class _Question(NamedTuple):
             raise KeyNotConfigured("the master key of another program is not configured", operation="open")
         # By identity: namespaces share what was unwrapped only where they ask the same objects.
         named = " ".join(str(id(foreign.master)) for foreign in masters)
-        parts = [named.encode(), sha256(wrap.key_id.encode()).digest(), wrap.ciphertext]
-        seconds = lease if key_set.lease is None else key_set.lease
+        seconds = float(lease if key_set.lease is None else key_set.lease)
+        parts = [named.encode(), str(seconds).encode(), sha256(wrap.key_id.encode()).digest(), wrap.ciphertext]
         return cls(wrap, namespace, masters, seconds, sha256(b"\0".join(parts)).digest())
 
 

@@ -365,6 +365,7 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
         if plain is None and self._legacy is not None:
             plain = await self._legacy.open(payload)
         if plain is not None:
+            strip(plain.metadata)
             return "legacy", plain
         if self._proxied is not None:
             self._proxied.refuse(payload, self._namespace)

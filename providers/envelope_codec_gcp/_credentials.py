@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -9,10 +10,13 @@ from typing import Any
 
 import google.auth.transport.requests
 from google.auth.credentials import Credentials, TokenState
+from google.auth.exceptions import GoogleAuthError
 from google.auth.transport import Request, Response
 
-from envelope_codec.provider import Failed, renew_after_fork
+from envelope_codec.provider import Failed, WireLog, place_of, renew_after_fork
 from envelope_codec_gcp import _hints as hints
+
+_log = logging.getLogger("envelope_codec.gcp")
 
 # Seconds that a call waits for credentials. It also bounds google-auth's own retries, of which some take half a minute.
 _SOURCE_SECONDS = 10.0
@@ -20,13 +24,17 @@ _SOURCE_SECONDS = 10.0
 _HANG = 60.0
 _LONGEST_HANG = 3_600.0
 
+_WIRE_LOG = WireLog("google.auth.transport.requests")
+"""google-auth logs requests for tokens, with the token that proves who asks in headers or form, and replies."""
+
 
 class BoundedRequest(Request):
     """HTTP requests for tokens, none of which takes longer than some seconds. google-auth would wait two minutes."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._request = google.auth.transport.requests.Request()
+        # Its own signature has a timeout in whole seconds, though requests takes any.
+        self._request: Callable[..., Response] = google.auth.transport.requests.Request()
 
     def __call__(
         self,
@@ -37,17 +45,22 @@ class BoundedRequest(Request):
         timeout: float | None = None,
         **settings: Any,
     ) -> Response:
-        """Make one request."""
+        """Make one request.
+
+        No redirect is followed with a body: it holds what proves who asks, and would go to any other server.
+        """
+        if method != "GET":
+            settings["allow_redirects"] = False
         longest = self._seconds if timeout is None else min(timeout, self._seconds)
-        answer: Response = self._request(url, method=method, body=body, headers=headers, timeout=longest, **settings)
-        return answer
+        return self._request(url, method=method, body=body, headers=headers, timeout=longest, **settings)
 
 
 class AwaitedCredentials(Credentials):
     """Credentials that are loaded at their first use, and have a token whenever they are asked for a header.
 
     One thread at a time asks for a token, and the others share the answer. It is a thread of its own. Callers wait for
-    it some seconds at most, and it keeps no process from ending.
+    it some seconds at most, and it keeps no process from ending. A token that is about to expire is replaced meanwhile,
+    and serves to its end if no other is to be had.
 
     Args:
         load: finds credentials; may raise anything.
@@ -67,7 +80,11 @@ class AwaitedCredentials(Credentials):
 
     def before_request(self, request: Request, method: str, url: str, headers: dict[str, str]) -> None:
         """Add the headers that carry the token."""
-        self.wait().before_request(self._request, method, url, headers)
+        found = self.wait()
+        if found.token_state is TokenState.FRESH:
+            found.before_request(self._request, method, url, headers)
+        else:  # google-auth would replace the token here and now, in a thread of the SDK's, and fail if it could not
+            found.apply(headers)
 
     def refresh(self, request: Request) -> None:
         """Get a token."""
@@ -80,9 +97,13 @@ class AwaitedCredentials(Credentials):
             Failed: their source does not answer.
             Exception: whatever came up while they were looked for.
         """
-        if self._found is not None and self._found.token_state is not TokenState.INVALID:
-            return self._found
+        found = self._found
+        state = TokenState.INVALID if found is None else found.token_state
+        if found is not None and state is TokenState.FRESH:
+            return found
         attempt = self._join_attempt()
+        if found is not None and state is TokenState.STALE:
+            return found
         if not attempt.ended.wait(_SOURCE_SECONDS):
             raise Failed(hints.CREDENTIALS_SILENT)
         if attempt.failure is not None:
@@ -108,19 +129,35 @@ class AwaitedCredentials(Credentials):
         return attempt
 
     def _make_attempt(self, attempt: _Attempt) -> None:
+        found = self._found
         try:
-            found = self._found or self._load(self._request)
-            if found.token_state is TokenState.INVALID:
-                found.refresh(self._request)
+            with _WIRE_LOG.silenced():
+                found = found or self._load(self._request)
+                if found.token_state is not TokenState.FRESH:
+                    _refresh(found, self._request)
             self._found = attempt.found = found
         except Exception as error:
             attempt.failure = error
-            self._found = None  # the next attempt looks into file and environment again
+            if found is None or found.token_state is TokenState.INVALID:
+                self._found = None  # the next attempt looks into file and environment again
         finally:
             with self._lock:
                 if self._attempt is attempt:
                     self._attempt = None
             attempt.ended.set()
+
+
+def _refresh(credentials: Credentials, request: Request) -> None:
+    """Get a token. google-auth raises many a class for a reply that no token service sends, as a gateway may."""
+    try:
+        credentials.refresh(request)
+    except (GoogleAuthError, OSError):
+        raise
+    except Exception as error:
+        _log.warning("the reply of a token service can't be used: %s", place_of(error))
+    else:
+        return
+    raise Failed(hints.TOKEN_SERVICE_UNREACHABLE)
 
 
 class _Attempt:

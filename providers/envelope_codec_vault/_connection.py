@@ -54,14 +54,16 @@ def refuse_other_origin(reply: requests.Response, *_: Any, **__: Any) -> request
     and with 307, Vault's own, the body too, which holds the secret to wrap. Standby nodes forward requests; they
     redirect only where forwarding is off, and then to the cluster's ``api_addr``, which is the address to configure.
     """
-    if reply.is_redirect and _origin(urljoin(reply.url, reply.headers["location"])) != _origin(reply.url):
+    if reply.is_redirect and _origin(reply.url, reply.headers["location"]) != _origin(reply.url):
         raise RedirectRefused("redirect to another origin refused: configure the address that Vault redirects to")
     return reply
 
 
-def _origin(url: str) -> tuple[str, str | None, int | None] | None:
+def _origin(url: str, location: str = "") -> tuple[str, str | None, int | None] | None:
+    """Return scheme, host and port of ``url``, or of ``location`` as seen from there. None if that is no URL."""
     try:
-        parts = urlsplit(url)
+        location.encode("latin-1").decode()  # as requests reads it
+        parts = urlsplit(urljoin(url, location))
         return parts.scheme, parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme)
     except ValueError:
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -131,6 +133,21 @@ def told(url: str) -> str:
         return caught.value.reason
 
     return asyncio.run(put())
+
+
+def test_the_debug_log_of_google_auth_has_no_token(user: str, tokens: Tokens, caplog: pytest.LogCaptureFixture) -> None:
+    log = logging.getLogger("google.auth.transport.requests")
+    log.addHandler(caplog.handler)
+    tokens.refuses.add("/token")
+    try:
+        with caplog.at_level(logging.DEBUG, logger=log.name):
+            told(f"gs://bucket?credentials={user}")
+            log.debug("still there")
+    finally:
+        log.removeHandler(caplog.handler)
+    [(_, said)] = tokens.asked
+    assert "still there" in caplog.text
+    assert parse_qs(said)["assertion"][0] not in "".join(str(vars(record)) for record in caplog.records)
 
 
 def test_what_is_wrong_with_credentials_is_told(user: str, tokens: Tokens, tmp_path: Path) -> None:

@@ -119,6 +119,23 @@ async def test_the_lease_of_a_namespace_holds_for_its_own_use() -> None:
     assert ring.keyring.try_foreign_key("second", wrap) == DATA_KEY
 
 
+async def test_the_lease_of_a_namespace_holds_where_another_one_asks_at_the_same_time() -> None:
+    """Whoever joins a call of another namespace must not get what only that one's lease lets serve in an outage."""
+    ring = Foreign(lease=30.0, jobs=True)
+    wrap = ring.wrap()
+    await ring.get(wrap, "second")
+    ring.other.down = True
+    ring.advance(30 + GRACE)
+    assert ring.keyring.try_foreign_key("default", wrap) is None
+    second = asyncio.ensure_future(ring.keyring.foreign_key("second", wrap))
+    first = asyncio.ensure_future(ring.keyring.foreign_key("default", wrap))
+    await settle()
+    ring.jobs.run()
+    assert await second == DATA_KEY
+    with pytest.raises(KmsUnavailable):
+        await ring.finish(first)
+
+
 async def test_a_suspended_machine_does_not_prolong_a_lease() -> None:
     ring = Foreign()
     wrap = ring.wrap()

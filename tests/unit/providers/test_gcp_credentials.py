@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -270,10 +271,68 @@ def test_a_token_service_that_hangs_is_waited_for_some_seconds_at_most(
     key.wrap(SECRET, CONTEXT)
 
 
+@pytest.mark.parametrize("failure", ["broken", "hanging"])
+def test_a_token_serves_to_its_end_while_no_other_is_to_be_had(failure: str, opened: Any, door: Door) -> None:
+    door.tokens.may_impersonate.add((WORKLOAD, ACCOUNT))
+    key, door.tokens.seconds = (
+        opened(impersonate=[ACCOUNT], quota_project="payer-1"),
+        100,
+    )  # to google-auth, it ends now
+    key.wrap(SECRET, CONTEXT)
+    if failure == "broken":
+        door.tokens.broken = True
+    else:
+        door.tokens.hold.clear()
+    for _ in range(3):
+        key.wrap(SECRET, CONTEXT)
+    door.tokens.broken, door.tokens.seconds = False, 3600
+    door.tokens.hold.set()
+    credentials = key._client._opener.credentials
+    for _ in range(2):  # the first may have begun before
+        assert credentials._join_attempt().ended.wait(30)
+    asked = len(door.tokens.requests)
+    for _ in range(3):
+        key.wrap(SECRET, CONTEXT)
+    assert len(door.tokens.requests) == asked
+    assert set(door.came) == {(ACCOUNT, "payer-1")}
+
+
+def test_the_debug_log_of_google_auth_has_no_token(opened: Any, door: Door, caplog: pytest.LogCaptureFixture) -> None:
+    door.tokens.may_impersonate.add((WORKLOAD, ACCOUNT))
+    log = logging.getLogger("google.auth.transport.requests")
+    log.addHandler(caplog.handler)
+    try:
+        with caplog.at_level(logging.DEBUG, logger=log.name):
+            door.tokens.seconds = 100
+            for _ in range(2):
+                opened(impersonate=[ACCOUNT]).wrap(SECRET, CONTEXT)
+            log.debug("still there")
+    finally:
+        log.removeHandler(caplog.handler)
+    assert "still there" in caplog.text
+    written = "".join(str(vars(record)) for record in caplog.records)
+    assert not [secret for secret in ("'subject'", "token-0") if secret in written]
+
+
 def test_one_answer_of_a_token_service_takes_no_longer_than_a_call(opened: Any, door: Door) -> None:
     key = opened(read_timeout=0.1)
     door.tokens.hold.clear()
     assert failure_of(key).reason == hints.TOKEN_SERVICE_UNREACHABLE.text
+
+
+@pytest.mark.parametrize("said", [b"<html>hush", b"[]", b'{"access_token": "t", "expires_in": 1e99}'])
+def test_a_reply_that_no_token_service_sends_is_an_outage_and_no_fault(said: bytes, opened: Any, door: Door) -> None:
+    door.tokens.instead = (200, {}, said)
+    assert failure_of(opened()).reason == hints.TOKEN_SERVICE_UNREACHABLE.text
+
+
+@pytest.mark.parametrize("status", [307, 308])
+def test_no_token_goes_where_a_token_service_redirects_to(status: int, opened: Any, door: Door) -> None:
+    with TokenServer().running() as thief:
+        thief.subject_tokens["subject"] = WORKLOAD
+        door.tokens.instead = (status, {"Location": f"{thief.endpoint}/v1/token"}, b"")
+        failure_of(opened())
+        assert thief.requests == []
 
 
 def test_many_threads_share_one_token(opened: Any, door: Door) -> None:

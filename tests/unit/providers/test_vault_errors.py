@@ -611,6 +611,15 @@ def test_neither_token_nor_secret_follows_a_redirect_to_another_server(host: str
     assert "redirected" in str(error)
 
 
+@pytest.mark.parametrize("location", ["http://[bad", "//[bad/", "/v1/\u00e9"])
+def test_a_redirect_to_what_is_no_url_is_refused(location: str, vault: Vault) -> None:
+    vault.replies[ENCRYPT] = Reply(307, location=location)
+    with opened(vault.address) as key:
+        error = failure(lambda: wrap(key))
+    assert type(error) is KmsUnavailable
+    assert "redirected" in str(error)
+
+
 def test_redirects_come_to_an_end(vault: Vault) -> None:
     vault.replies[ENCRYPT] = Reply(307, location=ENCRYPT)
     with opened(vault.address) as key:

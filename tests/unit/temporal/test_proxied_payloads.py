@@ -26,6 +26,7 @@ from envelope_codec import (
 )
 from envelope_codec.errors import ConfigurationError, ContextMismatch, EnvelopeError
 from envelope_codec.observe import Event
+from envelope_codec.temporal.system_payloads import SYSTEM_MARK
 from envelope_codec.testing import FakeKms
 from tests.support.frame_walker import Sentinels, leaks
 from tests.support.proxied import NAME, PLAIN, seal_as_proxy
@@ -191,6 +192,15 @@ async def test_what_the_proxy_sealed_opens_in_any_place_where_its_key_is_listed(
     for namespace in ("one", "other"):
         context = WorkflowSerializationContext(namespace=namespace, workflow_id=f"of {namespace}")
         assert await reading.with_context(context).decode([sealed]) == [PLAIN]
+
+
+async def test_metadata_that_readers_must_not_believe_is_dropped() -> None:
+    """The SDK would take what has its mark for a payload that no codec is to seal."""
+    proxy, static = FakeKms(), StaticKeyCodec()
+    marked = Payload(metadata={**PLAIN.metadata, SYSTEM_MARK: b"true", "encryption-padding": b"xx"}, data=PLAIN.data)
+    reading = codec(proxy, legacy_codecs=[static], require_encryption=True)
+    for sealed in (seal_as_proxy(proxy, marked), *await static.encode([marked])):
+        assert await reading.decode([sealed]) == [PLAIN]
 
 
 @pytest.mark.parametrize("fault", ["data", "content", "denied", "down", "length"])
