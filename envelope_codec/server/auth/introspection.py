@@ -25,6 +25,7 @@ _LONGEST_REFUSED = 10.0  # seconds for which a token is known not to be valid
 _MOST_UNDER_WAY = 32
 _THREADS = 8
 _CHECK_SECONDS = 60.0
+_OTHER_KINDS = ("refresh", "offline", "id", "logout")  # in token_use (Ory) and typ (Keycloak) of what is asked about
 _WRONG_CLIENT = (400, 401, 403)
 _OUTAGE = (401, 403, 429, 502, 503, 504)  # whatever the token is; others may come of what is odd about one token
 _CHECK_TOKEN = "envelope-codec-check"  # noqa: S105 - a token that nobody has
@@ -184,6 +185,9 @@ class Introspection:
         # Such a token is worth something only with a proof that its bearer has a key. This server asks for none.
         if "cnf" in claims or str(claims.get("token_type") or "bearer").lower() not in ("bearer", "access_token"):
             raise TokenRefused("The token is bound to a key, or is no bearer token.")
+        # Issuers tell of refresh tokens as well, with the same audience.
+        if any(str(claims.get(name) or "").lower().startswith(_OTHER_KINDS) for name in ("token_use", "typ")):
+            raise TokenRefused("The token is no access token.")
 
 
 def _is_text(value: Any) -> bool:

@@ -118,7 +118,7 @@ async def test_by_an_id_token_nobody_else_gets_in(issuer: Issuer, tmp_path: Path
 
 async def test_no_other_token_for_the_client_passes_as_an_id_token(issuer: Issuer, tmp_path: Path) -> None:
     authenticator = Authenticator([by_id_token(issuer, tmp_path / "key")])
-    logout = {"http://schemas.openid.net/event/backchannel-logout": {}}
+    logout: dict[str, Any] = {"http://schemas.openid.net/event/backchannel-logout": {}}
     for wrong in (
         extras(issuer, headers={"typ": "at+jwt"}),
         extras(issuer, headers={"typ": "application/AT+JWT"}),

@@ -79,6 +79,9 @@ async def test_the_issuer_tells_whose_a_token_is(endpoint: IntrospectionServer, 
         ({"sub": 7}, "subject"),
         ({"cnf": {"jkt": "x"}}, "bound to a key"),
         ({"token_type": "DPoP"}, "bound to a key"),
+        ({"token_use": "refresh_token", "token_type": "Bearer"}, "no access token"),
+        ({"typ": "Refresh"}, "no access token"),
+        ({"typ": "ID"}, "no access token"),
     ],
 )
 async def test_what_the_issuer_says_must_be_right(
@@ -90,7 +93,14 @@ async def test_what_the_issuer_says_must_be_right(
             with pytest.raises(TokenRefused, match=said):
                 await introspection.find_claims("opaque")
         assert len(endpoint.asked) == 1
-        endpoint.know("good", aud=["x", "codec"], exp=10**400, token_type="Bearer", iss="https://opaque.example.com/")
+        endpoint.know(
+            "good",
+            aud=["x", "codec"],
+            exp=10**400,
+            token_type="Bearer",
+            typ="Bearer",
+            iss="https://opaque.example.com/",
+        )
         assert await introspection.find_claims("good")
 
 
