@@ -6,13 +6,16 @@ import json
 
 from starlette.datastructures import Headers
 
+from envelope_codec.errors import ContextMismatch, StoreUnavailable
 from envelope_codec.server.web.refusal import (
     KMS_UNAVAILABLE,
     NOT_ALLOWED,
     TOO_MANY_BYTES,
     Refusal,
+    failure_of,
     refusal_of,
 )
+from envelope_codec.store import TooLarge
 
 
 def test_an_outage_counts_before_a_limit_and_that_before_a_permission() -> None:
@@ -41,3 +44,9 @@ def test_a_page_is_told_of_an_outage_by_a_status_that_its_browser_does_not_repea
     assert outage.response("", page).headers["retry-after"] == "5"
     assert json.loads(bytes(outage.response("", page).body))["error"] == "kms_unavailable"
     assert refusal_of({NOT_ALLOWED: 1}).response("", page).status_code == 403
+
+
+def test_a_kind_of_a_known_failure_is_answered_as_that_one() -> None:
+    assert failure_of(TooLarge("more bytes", operation="get")) == "InvalidCiphertext"
+    assert failure_of(ContextMismatch("another", operation="open")) == "ContextMismatch"
+    assert refusal_of({failure_of(StoreUnavailable("down", operation="get")): 1}).status == 503
