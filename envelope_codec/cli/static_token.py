@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import sys
@@ -14,7 +15,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from envelope_codec._grammar import Seconds
 from envelope_codec.errors import ConfigurationError
-from envelope_codec.server.auth.token_file import StaticToken, TokenFile, make_token
+from envelope_codec.server.auth.token_file import StaticToken, TokenFile, make_token, parse_tokens
+
+_LONGEST_DAYS = 36_500
 
 
 def token(
@@ -54,10 +57,13 @@ def append(path: Path, entry: StaticToken) -> None:
         with open(descriptor, "r+b", buffering=0) as file:  # noqa: PTH123 - pathlib opens no descriptors
             fcntl.flock(file, fcntl.LOCK_EX)
             TokenFile(str(path))  # nothing is added to what is wrong, or is another file
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(size - 1, 0))
-            line = f"{entry}\n" if file.read(1) in (b"", b"\n") else f"\n{entry}\n"
-            file.write(line.encode())
+            data = file.read()
+            begin = "" if not data or data.endswith(b"\n") else "\n"
+            line = f"{begin}{entry}\n".encode()
+            parse_tokens(data + line, str(path))  # a running server would believe none of a file with too many
+            if file.write(line) != len(line):
+                os.ftruncate(descriptor, len(data))  # nor one with half a line
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(descriptor)
     except OSError as error:
         raise ConfigurationError(f"can't write {str(path)!r}: {error.strerror}") from None
@@ -68,6 +74,6 @@ def _parse_expiry(text: str) -> float:
         seconds: float = TypeAdapter(Seconds).validate_python(text)
     except ValidationError:
         seconds = 0.0
-    if not seconds > 0:
-        raise ConfigurationError("--expires: give a duration, such as 90d or 12h")
+    if not 0 < seconds <= _LONGEST_DAYS * 86_400:
+        raise ConfigurationError(f"--expires: give a duration, such as 90d or 12h, of up to {_LONGEST_DAYS}d")
     return seconds

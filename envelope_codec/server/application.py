@@ -103,6 +103,7 @@ class CodecServer:
             response, error = refused.response(entry.request_id, request.headers), refused.code
         except ClientDisconnect:
             self._record(request, entry, _CLIENT_GONE, "gone")
+            self._count(request, entry, _CLIENT_GONE)
             raise
         except Exception as unexpected:
             logger.error("request %s failed unexpectedly: %s", entry.request_id, place_of(unexpected))
@@ -111,6 +112,7 @@ class CodecServer:
         if not self._record(request, entry, response.status_code, error):
             unrecorded = Refusal(503, "audit_unavailable", "The audit trail can't be written. Try again.")
             response = unrecorded.response(entry.request_id, request.headers)
+        self._count(request, entry, response.status_code)
         response.headers.update(self.service.cors.headers(request.headers))
         response.headers.update(
             {REQUEST_ID_HEADER: entry.request_id, "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
@@ -152,11 +154,10 @@ class CodecServer:
         return Response(status_code=204, headers={**allowed, **self.service.cors.preflight_headers(headers)})
 
     def _record(self, request: Request, entry: Entry, status: int, error: str) -> bool:
-        """Count a request that asked for payloads, and write its audit line. Return False if that is not possible."""
+        """Write the audit line of a request that asked for payloads. Return False if that is not possible."""
         service = self.service
-        if request.method == "OPTIONS" or (not entry.verb and request.method != "POST"):
+        if not _asks_for_payloads(request, entry):
             return True
-        service.metrics.count_answer(entry.verb, status, time.perf_counter() - entry.begun, entry.outcomes)
         if error and not service.tally.has_line(entry, status, error):
             return True  # it has been counted
         try:
@@ -165,6 +166,16 @@ class CodecServer:
             logger.error("the audit line of request %s can't be written: %s", entry.request_id, text_of(unwritable))
             return False
         return True
+
+    def _count(self, request: Request, entry: Entry, status: int) -> None:
+        """Count a request that asked for payloads, with the status that it is sent."""
+        if _asks_for_payloads(request, entry):
+            seconds = time.perf_counter() - entry.begun
+            self.service.metrics.count_answer(entry.verb, status, seconds, entry.outcomes)
+
+
+def _asks_for_payloads(request: Request, entry: Entry) -> bool:
+    return request.method != "OPTIONS" and bool(entry.verb or request.method == "POST")
 
 
 def _request_id(headers: Headers) -> str:

@@ -439,6 +439,9 @@ def test_nothing_is_answered_that_can_t_be_recorded(tmp_path: Path, monkeypatch:
         assert refused(server.post("/decode", [PLAIN], page), 424, "audit_unavailable").headers["retry-after"] == "5"
         monkeypatch.undo()
         assert returned(server.post("/decode", [PLAIN])) == [PLAIN]
+        told = server.service.metrics.render().decode()  # what an alert watches is what was sent
+        for status in (503, 424, 200):
+            assert f'envelope_codec_server_requests_total{{status="{status}",verb="decode"}} 1.0' in told
 
 
 def test_the_audit_trail_follows_its_file_when_it_is_moved_away(tmp_path: Path) -> None:

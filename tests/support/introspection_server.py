@@ -24,6 +24,7 @@ class IntrospectionServer:
     Attributes:
         url: of it.
         tokens: what it says of the tokens that it knows. Of others it says that they are not active.
+        statuses: with which it answers, for some tokens.
         asked: the tokens that it was asked about, in turn.
         down: while True, it answers with an error.
         go: it answers only once this is set.
@@ -32,6 +33,7 @@ class IntrospectionServer:
     def __init__(self) -> None:
         self.url = ""
         self.tokens: dict[str, dict[str, Any]] = {}
+        self.statuses: dict[str, int] = {}
         self.asked: list[str] = []
         self.down = False
         self.go = threading.Event()
@@ -64,7 +66,8 @@ class IntrospectionServer:
             return 401, {"error": "invalid_client"}
         self.asked.append(form["token"])
         self.go.wait(60)
-        return (503, None) if self.down else (200, self.tokens.get(form["token"], {"active": False}))
+        status = 503 if self.down else self.statuses.get(form["token"], 200)
+        return status, self.tokens.get(form["token"], {"active": False})
 
     def _read_client(self, headers: Any, form: dict[str, str]) -> tuple[str, str]:
         scheme, _, pair = headers.get("Authorization", "").partition(" ")

@@ -11,7 +11,14 @@ from starlette.datastructures import Headers
 
 from envelope_codec.server.auth.introspection import Introspection, IntrospectionUnavailable, TokenRefused
 from envelope_codec.server.auth.issuer import ID_TOKEN, TOKEN_FILE, Issuer
-from envelope_codec.server.auth.jwt_check import NO_TOKEN, name_issuer, tell_reason, verify
+from envelope_codec.server.auth.jwt_check import (
+    NO_TOKEN,
+    is_jwt,
+    name_issuer,
+    tell_reason,
+    verify,
+    verify_id_token,
+)
 from envelope_codec.server.auth.key_file import load_client_secret, load_keys
 from envelope_codec.server.auth.principal import Principal, merge_claims
 from envelope_codec.server.auth.remote_keys import RemoteKeys
@@ -147,7 +154,7 @@ class Authenticator:
         issuer = known.settings
         if known.keys is None:
             raise KeysUnavailable
-        claims = await verify(token, issuer, known.keys, issuer.id_token_audience)
+        claims = await verify_id_token(token, issuer, known.keys, issuer.id_token_audience)
         return Principal(issuer.issuer, str(claims["sub"]), merge_claims(claims, {}, issuer.email_claim), _BELIEVED)
 
     async def _verify_id_token(
@@ -163,7 +170,7 @@ class Authenticator:
                 raise jwt.InvalidIssuerError
             if name_issuer(token) != issuer.issuer or known.keys is None:
                 return {}, "of another issuer" if known.keys is not None else "no keys"
-            added = await verify(token, issuer, known.keys, issuer.id_token_audience or issuer.audience)
+            added = await verify_id_token(token, issuer, known.keys, issuer.id_token_audience or issuer.audience)
         except (jwt.PyJWTError, KeysUnavailable) as error:
             return {}, type(error).__name__
         return (added, "used") if added["sub"] == claims["sub"] else ({}, "of another subject")
@@ -182,7 +189,7 @@ class Authenticator:
         try:
             name = name_issuer(token)
         except jwt.PyJWTError:
-            return None, bool(token)
+            return None, bool(token) and not is_jwt(token)
         return self._issuers.get(name or ""), False
 
 

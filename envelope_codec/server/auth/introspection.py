@@ -25,7 +25,11 @@ _LONGEST_REFUSED = 10.0  # seconds for which a token is known not to be valid
 _MOST_UNDER_WAY = 32
 _THREADS = 8
 _CHECK_SECONDS = 60.0
+_OTHER_KINDS = ("refresh", "offline", "id", "logout")  # in token_use (Ory) and typ (Keycloak) of what is asked about
 _WRONG_CLIENT = (400, 401, 403)
+_OUTAGE = (401, 403, 429, 502, 503, 504)  # whatever the token is; others may come of what is odd about one token
+_CHECK_TOKEN = "envelope-codec-check"  # noqa: S105 - a token that nobody has
+_CHECK_NAME = sha256(_CHECK_TOKEN.encode()).digest()
 
 
 class IntrospectionUnavailable(Exception):
@@ -50,7 +54,8 @@ class Introspection:
         now: Unix seconds.
 
     Attributes:
-        problem: why the last question got no answer; "" if it got one, or if there was none yet.
+        problem: why the issuer gives no answers; "" if it gives some, or was asked nothing yet. Trouble with one token
+            alone does not count: whoever sends such a token would keep everyone out.
     """
 
     def __init__(
@@ -70,9 +75,10 @@ class Introspection:
         self._known: TTLCache[bytes, dict[str, Any]] = TTLCache(_MOST_KNOWN, seconds, timer=clock)
         # Apart from those: made-up tokens must not make it forget good ones.
         self._refused: TTLCache[bytes, str] = TTLCache(_MOST_KNOWN, min(seconds, _LONGEST_REFUSED), timer=clock)
+        self._odd: TTLCache[bytes, None] = TTLCache(_MOST_KNOWN, retry, timer=clock)  # no answer about these alone
         self._asking: dict[bytes, asyncio.Task[dict[str, Any]]] = {}
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="envelope-codec-introspection")
-        self._answered = self._failed = -float("inf")
+        self._answered = self._failed = self._logged = -float("inf")
         self.problem = ""
 
     async def find_claims(self, token: str) -> dict[str, Any]:
@@ -83,8 +89,9 @@ class Introspection:
             IntrospectionUnavailable: the issuer gives no answer.
         """
         name = sha256(token.encode("utf-8", "replace")).digest()
-        if name in self._refused:
-            raise TokenRefused(self._refused[name])
+        said = self._refused.get(name)
+        if said is not None:
+            raise TokenRefused(said)
         known = self._known.get(name)
         claims = await self._ask_once(name, token) if known is None else known
         try:
@@ -99,10 +106,9 @@ class Introspection:
 
     async def check(self) -> str:
         """Return why the issuer gives no answers, or "". Ask, unless it answered or failed lately."""
-        lately = self._clock() - max(self._answered + _CHECK_SECONDS, self._failed + self._retry)
-        if lately >= 0:
+        if self._clock() - self._answered >= _CHECK_SECONDS:
             with suppress(IntrospectionUnavailable):
-                await self._ask("envelope-codec-check")
+                await self._ask_once(_CHECK_NAME, _CHECK_TOKEN)
         return self.problem
 
     def close(self) -> None:
@@ -113,9 +119,10 @@ class Introspection:
         """Ask about a token, or wait for the answer that another request has asked for."""
         asking = self._asking.get(name)
         if asking is None:
-            if len(self._asking) >= _MOST_UNDER_WAY or self._clock() - self._failed < self._retry:
+            paused = self._clock() - self._failed < self._retry or name in self._odd
+            if paused or len(self._asking) >= _MOST_UNDER_WAY:
                 raise IntrospectionUnavailable
-            asking = self._asking[name] = asyncio.create_task(self._ask(token))
+            asking = self._asking[name] = asyncio.create_task(self._ask(name, token))
             asking.add_done_callback(partial(self._forget, name))
         return await asyncio.shield(asking)
 
@@ -124,14 +131,14 @@ class Introspection:
         if not asked.cancelled():
             asked.exception()  # nobody may wait for it any more
 
-    async def _ask(self, token: str) -> dict[str, Any]:
+    async def _ask(self, name: bytes, token: str) -> dict[str, Any]:
         try:
             answer = await asyncio.get_running_loop().run_in_executor(self._threads, self._fetch, token)
         except (FetchFailed, RuntimeError) as error:  # RuntimeError: it has been closed
-            self._fail(_describe(error))
+            self._fail(name, _describe(error), of_token=_is_of_token(error))
             raise IntrospectionUnavailable from None
         if not isinstance(answer, dict) or not isinstance(answer.get("active"), bool):
-            self._fail("the answer does not say whether the token is active")
+            self._fail(name, "the answer does not say whether the token is active", of_token=True)
             raise IntrospectionUnavailable
         self._answered, self._failed, self.problem = self._clock(), -float("inf"), ""
         return answer
@@ -145,13 +152,19 @@ class Introspection:
             headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
         return fetch_json(self._url, timeout=self._timeout, form=form, headers=headers, largest=_LARGEST)
 
-    def _fail(self, problem: str) -> None:
-        self._failed, self.problem = self._clock(), problem
-        logger.warning(
-            "%s does not tell whose a token is, so that nobody with a token of this issuer is let in: %s",
-            redact_url(self._url),
-            problem,
-        )
+    def _fail(self, name: bytes, problem: str, *, of_token: bool) -> None:
+        """Ask nothing for a moment. If the trouble may be with one token, ask nothing about that token alone."""
+        of_token = of_token and name != _CHECK_NAME
+        now = self._clock()
+        if of_token:
+            self._odd[name] = None
+        else:
+            self._failed, self.problem = now, problem
+        if now - self._logged >= self._retry:
+            self._logged = now
+            who = "whoever has that one is not" if of_token else "nobody with a token of this issuer is"
+            where = redact_url(self._url)
+            logger.warning("%s does not tell whose a token is, so that %s let in: %s", where, who, problem)
 
     def _check(self, claims: Mapping[str, Any]) -> None:
         """Raise `TokenRefused` unless the answer is of a token for this server that is valid now."""
@@ -159,7 +172,7 @@ class Introspection:
             raise TokenRefused("The token's issuer says that it is not valid.")
         if "exp" in claims and not self._now() < _moment(claims["exp"]):
             raise TokenRefused("The token has expired.")
-        if "nbf" in claims and self._now() + self._issuer.leeway < _moment(claims["nbf"]):
+        if "nbf" in claims and not self._now() + self._issuer.leeway >= _moment(claims["nbf"]):  # also if it is NaN
             raise TokenRefused("The token is not valid yet.")
         if claims.get("iss", self._issuer.issuer) != self._issuer.issuer:
             raise TokenRefused("The token is of another issuer.")
@@ -172,6 +185,9 @@ class Introspection:
         # Such a token is worth something only with a proof that its bearer has a key. This server asks for none.
         if "cnf" in claims or str(claims.get("token_type") or "bearer").lower() not in ("bearer", "access_token"):
             raise TokenRefused("The token is bound to a key, or is no bearer token.")
+        # Issuers tell of refresh tokens as well, with the same audience.
+        if any(str(claims.get(name) or "").lower().startswith(_OTHER_KINDS) for name in ("token_use", "typ")):
+            raise TokenRefused("The token is no access token.")
 
 
 def _is_text(value: Any) -> bool:
@@ -186,6 +202,10 @@ def _moment(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TokenRefused("The token's issuer tells no time that can be read.")
     return value
+
+
+def _is_of_token(error: Exception) -> bool:
+    return isinstance(error, FetchFailed) and error.answered and error.status not in _OUTAGE
 
 
 def _describe(error: Exception) -> str:

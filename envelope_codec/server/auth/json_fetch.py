@@ -46,11 +46,13 @@ class FetchFailed(Exception):
 
     Attributes:
         status: of the answer, if there was one that is no success; else 0.
+        answered: whether there was an answer, of any status.
     """
 
-    def __init__(self, said: str, status: int = 0) -> None:
+    def __init__(self, said: str, status: int = 0, *, answered: bool = False) -> None:
         super().__init__(said)
         self.status = status
+        self.answered = answered or status != 0
 
 
 class _Deadline:
@@ -166,7 +168,7 @@ def fetch_json(
     try:
         return json.loads(body)
     except ValueError:
-        raise FetchFailed("the answer is no JSON") from None
+        raise FetchFailed("the answer is no JSON", answered=True) from None
 
 
 def _make_request(url: str, form: Mapping[str, str] | None, headers: Mapping[str, str] | None) -> Request:
@@ -198,7 +200,7 @@ def _read(response: Any, largest: int) -> bytes:
     while piece := response.read1(_PIECE):
         taken += piece
         if len(taken) > largest:
-            raise FetchFailed(f"the answer is larger than {largest} bytes")
+            raise FetchFailed(f"the answer is larger than {largest} bytes", answered=True)
     return bytes(taken)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,9 @@ from envelope_codec.server.auth.issuer import Issuer
 from envelope_codec.server.auth.verification_keys import VerificationKeys
 
 _REQUIRED = ["exp", "iss", "aud", "sub"]
+_JSON_OBJECT = re.compile(r"e[w-z0-9_+/-]")  # "{" in base64
+_JWE_PARTS = 5
+_OTHER_TYPES = ("at+jwt", "logout+jwt")  # of tokens that may have an ID token's audience, and are none
 
 _REASONS: tuple[tuple[type[Exception], str], ...] = (
     (jwt.ExpiredSignatureError, "The token has expired."),
@@ -49,6 +53,23 @@ async def verify(token: str, issuer: Issuer, keys: VerificationKeys, audience: S
     if not isinstance(claims["sub"], str) or not claims["sub"]:
         raise jwt.MissingRequiredClaimError("sub")
     return claims
+
+
+async def verify_id_token(
+    token: str, issuer: Issuer, keys: VerificationKeys, audience: Sequence[str]
+) -> dict[str, Any]:
+    """Return the claims of an ID token of ``issuer``. As `verify`, but refuses other tokens for the same audience."""
+    claims = await verify(token, issuer, keys, audience)
+    kind = str(jwt.get_unverified_header(token).get("typ", "")).lower().removeprefix("application/")
+    if kind in _OTHER_TYPES or "events" in claims:  # OpenID Connect Back-Channel Logout has events in logout tokens
+        raise jwt.InvalidTokenError("no ID token")
+    return claims
+
+
+def is_jwt(token: str) -> bool:
+    """Return whether ``token`` has the form of a signed JWT, be it one that can't be read. Encrypted ones have not."""
+    parts = token.split(".")
+    return len(parts) > 2 and len(parts) != _JWE_PARTS and _JSON_OBJECT.match(parts[0]) is not None
 
 
 def name_issuer(token: str) -> str | None:

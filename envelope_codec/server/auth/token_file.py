@@ -138,14 +138,22 @@ class TokenFiles:
         Each is compared, in constant time, so that the time tells nothing of how near a made-up token is.
 
         Raises:
-            TokensUnavailable: a file can't be read any more.
+            TokensUnavailable: a file can't be read any more, and no other one has the token.
         """
         digest = _digest(token)
         found: StaticToken | None = None
+        all_read = True
         for file in self._files:
-            for each in file.tokens():
+            try:
+                tokens = file.tokens()
+            except TokensUnavailable:
+                all_read = False
+                continue
+            for each in tokens:
                 if hmac.compare_digest(each.digest, digest):
                     found = each
+        if found is None and not all_read:
+            raise TokensUnavailable
         return found
 
     def has_ended(self, token: StaticToken) -> bool:
@@ -167,12 +175,13 @@ def _read(path: str) -> tuple[list[StaticToken], tuple[int, ...]]:
         raise ConfigurationError(f"server.token_files: can't read {path!r}: {error.strerror}") from None
     if found.st_mode & stat.S_IWOTH:
         raise ConfigurationError(f"server.token_files: everyone may write to {path!r}: chmod o-w it")
+    return parse_tokens(data, path), _stamp_of(found)
+
+
+def parse_tokens(data: bytes, path: str) -> list[StaticToken]:
+    """Return the tokens in what the file at ``path`` has. Raises `ConfigurationError` if it is wrong."""
     if len(data) > _LARGEST:
         raise ConfigurationError(f"server.token_files: {path!r} is larger than {_LARGEST} bytes")
-    return _parse(data, path), _stamp_of(found)
-
-
-def _parse(data: bytes, path: str) -> list[StaticToken]:
     tokens = []
     for number, line in enumerate(data.decode("utf-8", "replace").splitlines(), 1):
         text = line.strip()

@@ -148,8 +148,7 @@ class SingleOpener:
         """
         if not request.follow or self._stores is None:
             return Outcome(reference, PASSED)
-        claim = self._stores.claim_envelope(reference)
-        envelope = None if claim is None else parse(claim.metadata, claim.data)
+        envelope = self._find_claim(self._stores, reference, request)
         if envelope is None and request.inline_below is not None:
             return Outcome(reference, PASSED)  # nothing sealed tells its size
         if envelope is not None:
@@ -170,6 +169,16 @@ class SingleOpener:
             end_turn()
         found = await self._open_sealed(stored, request)
         return found._replace(payload=payload) if found.failed else found
+
+    def _find_claim(self, stores: Stores, reference: Payload, request: ReadRequest) -> Envelope | None:
+        """Return the envelope in a claim of this library. A reference that is left alone may lead anywhere."""
+        try:
+            claim = stores.claim_envelope(reference)
+        except BadReference:
+            if request.inline_below is None:
+                raise
+            return None
+        return None if claim is None else parse(claim.metadata, claim.data)
 
     async def _fetch(self, stores: Stores, reference: Payload, visit: Visit) -> Payload:
         """Fetch what ``reference`` leads to, and count its bytes before they come.

@@ -30,6 +30,7 @@ _FAILURES = {
     NOT_AN_ENVELOPE: (400, "not_an_envelope", "What the reference leads to was not sealed by this codec."),
     BAD_REFERENCE: (400, "bad_reference", "The payload is no reference that this server can follow."),
     STORAGE_UNAVAILABLE: (503, "storage_unavailable", "The payload could not be fetched from its store."),
+    "StoreUnavailable": (503, "storage_unavailable", "The payload could not be fetched from its store."),
     KMS_UNAVAILABLE: (503, "kms_unavailable", "The KMS did not answer in time. Try again."),
     TOO_MANY_REFUSED: (429, "too_many_refused", "A KMS has refused too many payloads of yours. Try again later."),
     TOO_MANY_BYTES: (429, "too_many_bytes", "What the payloads hold is too large together. Ask for less at once."),
@@ -81,6 +82,6 @@ def refusal_of(failures: Mapping[str, int]) -> Refusal:
 
 
 def failure_of(error: EnvelopeError) -> str:
-    """Return the name of a payload's failure: of the error's class, or of the class here that it is a kind of."""
+    """Return the name of a payload's failure: that of the nearest class that has an answer of its own."""
     names = [kind.__name__ for kind in type(error).__mro__]
     return next((name for name in names if name in _FAILURES), names[0])

@@ -116,6 +116,18 @@ async def test_by_an_id_token_nobody_else_gets_in(issuer: Issuer, tmp_path: Path
         await authenticator.authenticate(two)
 
 
+async def test_no_other_token_for_the_client_passes_as_an_id_token(issuer: Issuer, tmp_path: Path) -> None:
+    authenticator = Authenticator([by_id_token(issuer, tmp_path / "key")])
+    logout: dict[str, Any] = {"http://schemas.openid.net/event/backchannel-logout": {}}
+    for wrong in (
+        extras(issuer, headers={"typ": "at+jwt"}),
+        extras(issuer, headers={"typ": "application/AT+JWT"}),
+        extras(issuer, headers={"typ": "logout+jwt"}),
+        extras(issuer, events=logout),
+    ):
+        assert (await refusal(authenticator, {"Authorization-Extras": wrong})).code == "invalid_token"
+
+
 async def test_a_wrong_access_token_is_not_made_good_by_an_id_token(issuer: Issuer, tmp_path: Path) -> None:
     other = Issuer("https://other.example.com/")
     other.keys = [Key("other")]
@@ -143,6 +155,13 @@ async def test_an_opaque_token_is_its_issuer_s_to_tell_and_no_jwt_is_shown_to_it
         assert endpoint.asked == ["opaque"]
         named = stranger.token(iss="https://opaque.example.com/")
         assert "not valid" in (await refusal(authenticator, {"Authorization": f"Bearer {named}"})).message
+        assert endpoint.asked == ["opaque", named]
+        for unreadable in (
+            stranger.token(headers={"crit": ["exp"]}),  # PyJWT reads no such header
+            stranger.bearer()["Authorization"].removeprefix("Bearer ") + "!",
+            stranger.token() + ".",
+        ):
+            assert (await refusal(authenticator, {"Authorization": f"Bearer {unreadable}"})).code == "invalid_token"
         assert endpoint.asked == ["opaque", named]
         endpoint.down = True
         outage = await refusal(authenticator, {"Authorization": "Bearer another"})

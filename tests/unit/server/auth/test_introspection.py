@@ -70,6 +70,7 @@ async def test_the_issuer_tells_whose_a_token_is(endpoint: IntrospectionServer, 
         ({"exp": True}, "no time that can be read"),
         ({"exp": float("nan")}, "expired"),
         ({"nbf": 2**40}, "not valid yet"),
+        ({"nbf": float("nan")}, "not valid yet"),
         ({"iss": "https://evil.example.com/"}, "another issuer"),
         ({"aud": "another"}, "another audience"),
         ({"aud": None}, "tells none"),
@@ -78,6 +79,9 @@ async def test_the_issuer_tells_whose_a_token_is(endpoint: IntrospectionServer, 
         ({"sub": 7}, "subject"),
         ({"cnf": {"jkt": "x"}}, "bound to a key"),
         ({"token_type": "DPoP"}, "bound to a key"),
+        ({"token_use": "refresh_token", "token_type": "Bearer"}, "no access token"),
+        ({"typ": "Refresh"}, "no access token"),
+        ({"typ": "ID"}, "no access token"),
     ],
 )
 async def test_what_the_issuer_says_must_be_right(
@@ -89,7 +93,14 @@ async def test_what_the_issuer_says_must_be_right(
             with pytest.raises(TokenRefused, match=said):
                 await introspection.find_claims("opaque")
         assert len(endpoint.asked) == 1
-        endpoint.know("good", aud=["x", "codec"], exp=10**400, token_type="Bearer", iss="https://opaque.example.com/")
+        endpoint.know(
+            "good",
+            aud=["x", "codec"],
+            exp=10**400,
+            token_type="Bearer",
+            typ="Bearer",
+            iss="https://opaque.example.com/",
+        )
         assert await introspection.find_claims("good")
 
 
@@ -143,11 +154,49 @@ async def test_an_outage_lets_nobody_in_who_is_not_known(
 
 @pytest.mark.parametrize("answer", [None, [], {"active": "true"}, {"active": 1}, {}])
 async def test_what_is_no_answer_is_an_outage(endpoint: IntrospectionServer, tmp_path: Path, answer: Any) -> None:
-    endpoint.tokens["opaque"] = answer
+    endpoint.tokens["opaque"] = endpoint.tokens["envelope-codec-check"] = answer
     async with asking(endpoint, tmp_path) as introspection:
         with pytest.raises(IntrospectionUnavailable):
             await introspection.find_claims("opaque")
-        assert "does not say whether the token is active" in introspection.problem
+        assert "does not say whether the token is active" in await introspection.check()
+
+
+@pytest.mark.parametrize("odd", [400, 404, 413, 500, {"active": "false"}, {"active": True, "sub": "x" * 2**16}])
+async def test_who_sends_an_odd_token_keeps_nobody_else_out(
+    endpoint: IntrospectionServer, tmp_path: Path, caplog: pytest.LogCaptureFixture, odd: Any
+) -> None:
+    if isinstance(odd, int):
+        endpoint.statuses["odd"] = endpoint.statuses["odd, too"] = odd
+    else:
+        endpoint.tokens["odd"] = endpoint.tokens["odd, too"] = odd
+    endpoint.know("good")
+    clocks = Clocks()
+    async with asking(endpoint, tmp_path, clocks) as introspection:
+        assert await introspection.check() == ""
+        for token in ("odd", "odd, too", "odd"):
+            with pytest.raises(IntrospectionUnavailable):
+                await introspection.find_claims(token)
+        assert await introspection.find_claims("good")
+        assert endpoint.asked[1:] == ["odd", "odd, too", "good"]  # the odd one is left alone for a moment
+        assert await introspection.check() == ""
+        assert len(caplog.records) == 1
+        assert "whoever has that one is not let in" in caplog.text
+        clocks.seconds = 2.1
+        endpoint.know("odd")
+        endpoint.statuses.clear()
+        assert await introspection.find_claims("odd")
+
+
+async def test_however_many_look_at_the_server_it_asks_once_whether_it_may(
+    endpoint: IntrospectionServer, tmp_path: Path
+) -> None:
+    endpoint.go.clear()
+    async with asking(endpoint, tmp_path) as introspection:
+        checks = [asyncio.create_task(introspection.check()) for _ in range(100)]
+        await asyncio.sleep(0)
+        endpoint.go.set()
+        assert set(await asyncio.gather(*checks)) == {""}
+        assert len(endpoint.asked) == 1
 
 
 async def test_a_client_that_may_not_ask_is_told_so(endpoint: IntrospectionServer, tmp_path: Path) -> None:

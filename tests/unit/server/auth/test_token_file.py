@@ -66,6 +66,17 @@ def test_a_change_counts_at_once(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     assert files.find(token) == entry
 
 
+def test_a_file_that_can_t_be_read_takes_no_token_of_another_file_away(tmp_path: Path) -> None:
+    token, entry = make_token("report")
+    lost, second = make_token("lost")
+    files = TokenFiles([write(tmp_path / "a", second), write(tmp_path / "b", entry)])
+    (tmp_path / "a").unlink()
+    assert files.find(token) == entry
+    for unknown in (lost, make_token("x")[0]):  # it may be in the file that is gone
+        with pytest.raises(TokensUnavailable):
+            files.find(unknown)
+
+
 @pytest.mark.parametrize(
     "line",
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,10 +19,12 @@ from envelope_codec.server.auth.access import Grants
 from envelope_codec.server.auth.rule import Rule
 from envelope_codec.server.metrics import Metrics
 from envelope_codec.server.payloads.opener import Opener
+from envelope_codec.server.payloads.outcome import PASSED
 from envelope_codec.server.payloads.read_request import ReadRequest
 from envelope_codec.server.payloads.stores import Stores
 from envelope_codec.server.web.admission import Admission
 from envelope_codec.server.web.turns import Turns
+from envelope_codec.storage.reference import MARK
 from envelope_codec.testing import FakeKms
 
 PLAIN = Payload(metadata={"encoding": b"json/plain"}, data=b"1")
@@ -59,6 +62,20 @@ def opener(codec: EnvelopeCodec, driver: StorageDriver | None = None) -> Opener:
 def request(admission: Admission) -> ReadRequest:
     rule = Rule(claims={}, namespaces=("*",), verbs=("decode",))
     return ReadRequest("decode", Grants([rule], {}, {}), None, admission.visit("ada"), True)
+
+
+async def test_references_to_unknown_stores_stay_where_references_are_kept() -> None:
+    given = replace(request(Admission(ServerConfig(), Metrics())), inline_below=2**16)
+    codec = EnvelopeCodec(FakeKms())
+    unreadable = reference("folder", 1)
+    unreadable.data = b"{"
+    [encoded] = await codec.encode([reference("lost", 1)])
+    encoded.metadata[MARK] = b"true"
+    references = [reference("lost", 1), unreadable, reference("folder", 1)]
+    found = await opener(codec, Folder(PLAIN)).open([*references, encoded], given)
+    assert [outcome.kind for outcome in found[:3]] == [PASSED] * 3
+    assert [outcome.payload for outcome in found] == [*references, references[0]]
+    assert not found[3].failed
 
 
 async def count_turns(work: Awaitable[Any], counts: Callable[[], bool]) -> int:

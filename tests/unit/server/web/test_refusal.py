@@ -6,6 +6,7 @@ import json
 
 from starlette.datastructures import Headers
 
+from envelope_codec.errors import ContextMismatch, StoreUnavailable
 from envelope_codec.server.web.refusal import (
     KMS_UNAVAILABLE,
     NOT_ALLOWED,
@@ -14,7 +15,7 @@ from envelope_codec.server.web.refusal import (
     failure_of,
     refusal_of,
 )
-from envelope_codec.store import too_large
+from envelope_codec.store import TooLarge
 
 
 def test_an_outage_counts_before_a_limit_and_that_before_a_permission() -> None:
@@ -23,11 +24,6 @@ def test_an_outage_counts_before_a_limit_and_that_before_a_permission() -> None:
         assert refusal_of(failures).status == status
         del failures[name]
     assert refusal_of({"SomethingElse": 1}).code == "not_openable"
-
-
-def test_a_kind_of_a_known_error_is_told_as_that_error() -> None:
-    assert failure_of(too_large()) == "InvalidCiphertext"
-    assert refusal_of({failure_of(too_large()): 1}).code == "invalid_ciphertext"
 
 
 def test_an_answer_says_why_and_when_to_come_back() -> None:
@@ -48,3 +44,9 @@ def test_a_page_is_told_of_an_outage_by_a_status_that_its_browser_does_not_repea
     assert outage.response("", page).headers["retry-after"] == "5"
     assert json.loads(bytes(outage.response("", page).body))["error"] == "kms_unavailable"
     assert refusal_of({NOT_ALLOWED: 1}).response("", page).status_code == 403
+
+
+def test_a_kind_of_a_known_failure_is_answered_as_that_one() -> None:
+    assert failure_of(TooLarge("more bytes", operation="get")) == "InvalidCiphertext"
+    assert failure_of(ContextMismatch("another", operation="open")) == "ContextMismatch"
+    assert refusal_of({failure_of(StoreUnavailable("down", operation="get")): 1}).status == 503
