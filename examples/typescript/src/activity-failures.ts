@@ -1,4 +1,4 @@
-import { CompleteAsyncError } from '@temporalio/activity';
+import { CompleteAsyncError, type Context } from '@temporalio/activity';
 import {
   CancelledFailure,
   defaultPayloadConverter,
@@ -16,27 +16,37 @@ import { failureConverter, sealedFailures } from './failure-converter';
  * Seals the failure of an activity before Temporal's SDK does.
  *
  * The SDK ends the whole worker if the failure of an activity can't be encoded. With this interceptor the attempt fails
- * instead, with a fixed text in place of the failure, and Temporal's retry policy brings the next one.
+ * instead, with a fixed text in place of the failure, and Temporal's retry policy brings the next one. Name it first
+ * among the interceptors of activities: it does not see what one before it throws.
+ *
+ * @param converter of the worker, if it has a payload converter of its own
  */
 export function activityFailures(
   codec: RemoteCodec,
   converter: PayloadConverter = defaultPayloadConverter,
 ): ActivityInterceptorsFactory {
-  const inbound: ActivityInboundCallsInterceptor = {
-    async execute(input, next) {
-      try {
-        return await next(input);
-      } catch (error) {
-        throw await sealError(error, codec, converter);
-      }
-    },
+  return (context) => {
+    const inbound: ActivityInboundCallsInterceptor = {
+      async execute(input, next) {
+        try {
+          return await next(input);
+        } catch (error) {
+          throw hasNoFailure(error, context) ? error : await sealError(error, codec, converter);
+        }
+      },
+    };
+    return { inbound };
   };
-  return () => ({ inbound });
+}
+
+/** Whether the SDK encodes nothing of `error`: an `AbortError` is none of its own unless the activity was cancelled. */
+function hasNoFailure(error: unknown, context: Context): boolean {
+  if (error instanceof CompleteAsyncError) return true;
+  return error instanceof Error && error.name === 'AbortError' && context.cancellationSignal.aborted;
 }
 
 /** What to throw instead of `error`, so that the SDK has nothing left to encode. */
 async function sealError(error: unknown, codec: RemoteCodec, converter: PayloadConverter): Promise<unknown> {
-  if (error instanceof CompleteAsyncError || (error as Error | undefined)?.name === 'AbortError') return error;
   const failing = error instanceof CancelledFailure ? error : ensureApplicationFailure(error);
   if (codecServerText(failing) !== undefined) return failing;
   const failure = failureConverter.errorToFailure(failing, converter);

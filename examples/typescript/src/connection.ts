@@ -12,6 +12,7 @@ export interface Answer {
 }
 
 const IDLE = 30_000; // milliseconds; shorter than the codec server and load balancers keep connections
+const MOST_OF_ERROR = 16 << 10; // bytes of an answer other than 200: it has a code to read, or is a proxy's page
 const LOOPBACK = /^(localhost|127(\.\d+){3}|\[::1\])$/;
 
 /** Connections to a codec server, which are kept alive. No redirect is followed: the plaintext is for this server. */
@@ -33,7 +34,7 @@ export class Connection {
    * Send a request.
    *
    * @param timeout milliseconds, to the end of the answer
-   * @param limit bytes that the answer may have, so that no server can fill the memory of a worker
+   * @param limit bytes that the answer may have; what is no 200 is cut off earlier
    */
   async post(
     path: string,
@@ -51,8 +52,10 @@ export class Connection {
       const response = await new Promise<http.IncomingMessage>((resolve, reject) => {
         request.on('response', resolve).on('error', reject).end(body);
       });
-      const text = await readBody(response, limit);
-      return { status: response.statusCode ?? 0, headers: response.headers, text };
+      const { statusCode: status = 0, headers: given } = response;
+      const text = await readBody(response, status === 200 ? limit : MOST_OF_ERROR);
+      if (text === undefined && status === 200) throw CodecServerError.because('gave too large an answer', { status });
+      return { status, headers: given, text: text ?? '' };
     } catch (error) {
       if (error instanceof CodecServerError) throw error;
       throw CodecServerError.because('did not answer', { retryable: true }); // Node's own words hold the address
@@ -79,14 +82,15 @@ function checkUrl(text: string, allowHttp: boolean): URL {
   return url;
 }
 
-async function readBody(response: http.IncomingMessage, limit: number): Promise<string> {
+/** The body, or undefined if it is larger than `limit`. It is not read further than that. */
+async function readBody(response: http.IncomingMessage, limit: number): Promise<string | undefined> {
   const parts: Buffer[] = [];
   let size = 0;
   for await (const part of response as AsyncIterable<Buffer>) {
     size += part.byteLength;
     if (size > limit) {
       response.destroy();
-      throw CodecServerError.because('gave too large an answer', { status: response.statusCode ?? 0 });
+      return undefined;
     }
     parts.push(part);
   }

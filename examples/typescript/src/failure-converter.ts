@@ -6,6 +6,7 @@ export const sealedFailures = new WeakMap<object, ProtoFailure>();
 
 /** Fixed texts of Temporal's SDK, for errors that it makes where the codec server may be down. */
 const OF_THE_SDK = new Set(['HEARTBEAT_DETAILS_CONVERSION_FAILED', 'Activity reset', 'Activity paused']);
+const NOT_REGISTERED = /^Activity function \S+ is not registered on this Worker, /;
 
 const hiding = new DefaultFailureConverter({ encodeCommonAttributes: true });
 const plain = new DefaultFailureConverter({ encodeCommonAttributes: false });
@@ -30,13 +31,23 @@ export const failureConverter: FailureConverter = {
 
 function hasFixedWords(error: unknown): error is Error {
   if (codecServerText(error) !== undefined) return true;
-  return error instanceof ApplicationFailure && OF_THE_SDK.has(error.message) && !error.cause && !error.details?.length;
+  if (!(error instanceof ApplicationFailure) || error.cause || error.details?.length) return false;
+  return OF_THE_SDK.has(error.message) || isNotRegistered(error);
+}
+
+function isNotRegistered(error: Error): boolean {
+  return error instanceof ApplicationFailure && error.type === 'NotFoundError' && NOT_REGISTERED.test(error.message);
 }
 
 /** A failure of fixed words: without stack trace, details and cause. */
 function withoutContent(error: Error): ApplicationFailure {
   const text = codecServerText(error);
-  const failure = text === undefined ? ApplicationFailure.retryable(error.message) : ApplicationFailure.retryable(text, 'CodecServerError');
+  const failure =
+    text !== undefined
+      ? ApplicationFailure.retryable(text, 'CodecServerError')
+      : isNotRegistered(error) // its text lists all activities; history and the worker's log have the name
+        ? ApplicationFailure.retryable('no such activity is registered on this worker', 'NotFoundError')
+        : ApplicationFailure.retryable(error.message);
   failure.stack = '';
   return failure;
 }

@@ -11,6 +11,7 @@ interface JsonPayload {
 
 const BASE64 = /^[A-Za-z0-9+/]*={0,2}$/;
 const INTEGER = /^-?[0-9]{1,19}$/;
+const MOST_SIGNS = 100_000; // and a hundred for each payload: far more than payloads have beside their base64
 
 /** The text of one payload. */
 export function toJson({ metadata, data, externalPayloads }: Payload): string {
@@ -25,6 +26,9 @@ export function toJson({ metadata, data, externalPayloads }: Payload): string {
 
 /** Read the server's answer: as many payloads as were sent, or an error. */
 export function fromJson(text: string, count: number): Payload[] {
+  // Parsed, `{},{},…` or many names take fifty times the memory of their text, and minutes. What is large in payloads is
+  // base64, which has none of these signs.
+  if (hasMore(text, '[{,"', MOST_SIGNS + 100 * count)) throw malformed();
   let reply: unknown;
   try {
     reply = JSON.parse(text);
@@ -43,6 +47,15 @@ export function samePayload(one: Payload, other: Payload): boolean {
     sameBytes(one.data, other.data) &&
     names.every((name) => Object.hasOwn(other.metadata!, name) && sameBytes(one.metadata![name], other.metadata![name]))
   );
+}
+
+/** Whether `text` has more than `most` of the `signs`. It is not read further than that. */
+function hasMore(text: string, signs: string, most: number): boolean {
+  let found = 0;
+  for (const sign of signs) {
+    for (let at = text.indexOf(sign); at >= 0; at = text.indexOf(sign, at + 1)) if (++found > most) return true;
+  }
+  return false;
 }
 
 function parsePayload(value: unknown): Payload {

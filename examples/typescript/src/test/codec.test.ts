@@ -237,6 +237,21 @@ test('an answer that is too large is not read to its end', async () => {
   );
 });
 
+test('an answer of very many small things is not parsed', async () => {
+  const names = Array.from({ length: 40_000 }, (_, index) => `"${index}":""`).join(',');
+  const body = `{"payloads":[{"metadata":{"encoding":"${encode('binary/envelope-v1')}",${names}}}]}`;
+  await asking(() => ({ body }), async (codec) => {
+    await assert.rejects(codec.encode([plain()]), failsWith('the codec server answered with something else than payloads'));
+  });
+});
+
+test('a large page of a proxy is an outage like a small one', async () => {
+  const page = { status: 503, body: `<html>${SECRET.repeat(10_000)}` };
+  await asking((asked, number) => (number === 1 ? page : seal(asked)), async (codec) => {
+    assert.equal((await codec.encode([plain()])).length, 1);
+  }, { maxAnswerBytes: 64 << 10 });
+});
+
 test('a token is read from its file again when the server refuses it', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'token-'));
   const file = join(folder, 'token');

@@ -1,3 +1,4 @@
+import type { Context } from '@temporalio/activity';
 import { ApplicationFailure, CancelledFailure, defaultPayloadConverter, ensureApplicationFailure } from '@temporalio/common';
 import assert from 'node:assert/strict';
 import test from 'node:test';
@@ -15,10 +16,19 @@ function toFailure(error: unknown) {
   return failureConverter.errorToFailure(error, defaultPayloadConverter);
 }
 
+/** What the interceptor looks at of an activity's context. */
+function contextOf(cancelled: boolean): Context {
+  return { cancellationSignal: cancelled ? AbortSignal.abort() : new AbortController().signal } as Context;
+}
+
+function abortError(): Error {
+  return Object.assign(new Error(SECRET), { name: 'AbortError' });
+}
+
 /** What an activity that throws `error` makes Temporal's SDK send: the failure, encoded. */
-async function thrownBy(error: unknown, url: string, deadline = 30_000) {
+async function thrownBy(error: unknown, url: string, deadline = 30_000, cancelled = false) {
   const codec = new RemoteCodec({ url, namespace: 'shop', deadline });
-  const { inbound } = activityFailures(codec)(undefined as never);
+  const { inbound } = activityFailures(codec)(contextOf(cancelled));
   const thrown = await inbound!.execute!({ args: [], headers: {} }, () => Promise.reject(error)).catch((what) => what);
   const failure = toFailure(thrown instanceof CancelledFailure ? thrown : ensureApplicationFailure(thrown));
   const [attributes] = failure.encodedAttributes ? await codec.encode([failure.encodedAttributes]) : [];
@@ -65,7 +75,8 @@ test('the failure of an activity is sealed once, with its details and causes', a
 });
 
 test('an activity that fails while the codec server is down fails with fixed words', async () => {
-  for (const error of [new Error(SECRET), ApplicationFailure.nonRetryable(SECRET), new CancelledFailure(SECRET), DOWN]) {
+  const errors = [new Error(SECRET), abortError(), ApplicationFailure.nonRetryable(SECRET), new CancelledFailure(SECRET), DOWN];
+  for (const error of errors) {
     const { failure } = await thrownBy(error, 'http://127.0.0.1:1', 100);
     assert.equal(failure.message, WORDS);
     assert.ok(!JSON.stringify(failure).includes(SECRET));
@@ -74,8 +85,26 @@ test('an activity that fails while the codec server is down fails with fixed wor
   }
 });
 
+test('an activity that was cancelled ends with the error of its signal, of which the SDK sends nothing', async () => {
+  const error = abortError();
+  const codec = new RemoteCodec({ url: 'http://127.0.0.1:1', namespace: 'shop', deadline: 100 });
+  const { inbound } = activityFailures(codec)(contextOf(true));
+  await assert.rejects(inbound!.execute!({ args: [], headers: {} }, () => Promise.reject(error)), (what) => what === error);
+});
+
+test('that an activity is not registered is said without the codec server', () => {
+  const message = 'Activity function pay is not registered on this Worker, available activities: ["greet"]';
+  const failure = toFailure(ApplicationFailure.retryable(message, 'NotFoundError'));
+  assert.equal(failure.message, 'no such activity is registered on this worker');
+  assert.equal(failure.applicationFailureInfo?.type, 'NotFoundError');
+  assert.equal(failure.encodedAttributes, undefined);
+  for (const other of [ApplicationFailure.retryable(message), ApplicationFailure.retryable(SECRET, 'NotFoundError')]) {
+    assert.ok(toFailure(other).encodedAttributes);
+  }
+});
+
 test('what an activity returns is left alone', async () => {
   const codec = new RemoteCodec({ url: 'http://127.0.0.1:1', namespace: 'shop' });
-  const { inbound } = activityFailures(codec)(undefined as never);
+  const { inbound } = activityFailures(codec)(contextOf(false));
   assert.equal(await inbound!.execute!({ args: [], headers: {} }, async () => 7), 7);
 });
