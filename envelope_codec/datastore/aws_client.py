@@ -76,15 +76,16 @@ def parse_options(query: str, known: frozenset[str], scheme: str, setting: str) 
         setting: that the URL was given in, for texts of errors.
 
     Raises:
-        ConfigurationError: an option is not known, or has no value, or the endpoint holds credentials.
+        ConfigurationError: an option is not known, or has no value or two, or the endpoint holds credentials.
     """
-    options = dict(parse_qsl(query, keep_blank_values=True))
-    for option, value in options.items():
-        if option not in known or not value:
+    options: dict[str, str] = {}
+    for option, value in parse_qsl(query, keep_blank_values=True):
+        if option not in known or option in options or not value:
             names = ", ".join(sorted(known | {"name"} if setting == "storage" else known))
             raise ConfigurationError(
-                f"{setting}: {scheme}:// has no option {option!r}, or it is empty (known: {names})"
+                f"{setting}: {scheme}:// has no option {option!r}, or it is empty or there twice (known: {names})"
             )
+        options[option] = value
     if "@" in options.get("endpoint", "") or "@" in options.get("sts_endpoint", ""):
         raise ConfigurationError(
             f"{setting}: endpoint must not hold credentials (…@…); {scheme}:// takes signed requests"

@@ -33,6 +33,7 @@ _HOST = "https://{}.blob.core.windows.net"
 _SETTINGS: dict[str, Any] = {
     "retry_total": 0,
     "retry_to_secondary": False,
+    "permit_redirects": False,  # Azure Storage has none, and credentials would go to wherever they lead
     "user_agent": "envelope-codec",
     "max_single_get_size": 64 * 2**20,
     "max_single_put_size": 2**31,

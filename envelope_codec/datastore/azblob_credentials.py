@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import threading
 from collections.abc import Mapping
@@ -95,6 +96,7 @@ def find_credential(
     try:
         key = _find_key(account, options)
         if key is not None:
+            base64.b64decode(key, validate=True)  # else the SDK fails at each request, as if nothing had answered
             return AzureNamedKeyCredential(account, key)
         if is_local:
             raise NoKeyGiven

@@ -73,4 +73,5 @@ def _check_endpoint(endpoint: str, setting: str) -> str:
             f"{setting}: endpoint must be https://…; http:// is for this machine alone, for credentials would leave it "
             "in clear"
         )
-    return checked
+    scheme, _, rest = checked.partition(":")
+    return f"{scheme.lower()}:{rest}"  # clients ask whether it is http

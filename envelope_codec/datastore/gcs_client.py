@@ -171,6 +171,7 @@ class _Session:
             one.mount("https://", HTTPAdapter(pool_maxsize=THREADS))
             one.mount("http://", HTTPAdapter(pool_maxsize=THREADS))
         session.trust_env = not is_local  # else a proxy would be asked for this machine
+        session.max_redirects = 0  # Google Cloud Storage has none
         self._request = partial(Request(tokens), timeout=_CALL["timeout"][1])  # type: ignore[no-untyped-call,unused-ignore]
         self._tokens = tokens
         universe = credentials.universe_domain

@@ -63,7 +63,8 @@ class FreshCredentials:
                 self._loaded = _load(self._options)
             except GoogleAuthError as error:
                 raise self._failed(error) from None
-            except (OSError, ValueError) as error:  # of a file that can't be read, or holds something else
+            # Any class: a file that can't be read, or holds something else, which the library does not check.
+            except Exception as error:
                 raise self._failed(DefaultCredentialsError(type(error).__name__)) from None
             return self._loaded
 
@@ -87,6 +88,8 @@ class FreshCredentials:
                 loaded.refresh(request)
             except GoogleAuthError as error:
                 raise self._failed(error) from None
+            except Exception as error:  # any class: a command line that is run, a file that is read
+                raise self._failed(GoogleAuthError(type(error).__name__)) from None
             self._failure.forget()
 
     def _check_failure(self) -> None:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from enum import IntEnum
 from typing import Any
 
+from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
+from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 
 from envelope_codec.datastore.redis_url import RedisUrl
 from envelope_codec.errors import EnvelopeError, StoreRefused, StoreUnavailable
+
+# Sentinels are asked one after another, within the time for one call of a store. One that is gone, or hangs, must leave
+# time for the others, or it would be the first to be asked for ever.
+_SECONDS = 2.0
+_ONCE = Retry(NoBackoff(), 0)
 
 
 class _Said(IntEnum):
@@ -28,14 +36,16 @@ class Sentinels(Sentinel):
 
     Args:
         url: names them and the service.
-        settings: of connections to the servers of the service, as redis-py takes them. Those of TLS and of time hold
-            for the sentinels as well.
+        settings: of connections to the servers of the service, as redis-py takes them. Those of TLS and of sockets hold
+            for the sentinels as well, but for times above two seconds.
     """
 
     def __init__(self, url: RedisUrl, settings: dict[str, Any]) -> None:
-        shared = {name: value for name, value in settings.items() if name.startswith(("ssl", "socket_", "retry"))}
+        shared = {name: value for name, value in settings.items() if name.startswith(("ssl", "socket_"))}
+        for name in ("socket_connect_timeout", "socket_timeout"):
+            shared[name] = min(shared.get(name) or _SECONDS, _SECONDS)
         redis_py: Any = super()  # it has no types here
-        redis_py.__init__(list(url.addresses), sentinel_kwargs={**shared, **url.sentinel_login})
+        redis_py.__init__(list(url.addresses), sentinel_kwargs={**shared, "retry": _ONCE, **url.sentinel_login})
         self._service = url.service
         self._settings = settings
 
@@ -55,7 +65,7 @@ class Sentinels(Sentinel):
             return await super().discover_master(service_name)
         except (MasterNotFoundError, ResponseError):
             pass
-        raise _explain(max([await _ask(sentinel, service_name) for sentinel in self.sentinels]))
+        raise _explain(max(await asyncio.gather(*(_ask(sentinel, service_name) for sentinel in self.sentinels))))
 
     async def close(self) -> None:
         """Release the connections to the sentinels."""

@@ -8,13 +8,14 @@ from urllib.parse import unquote, urlsplit
 
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 from temporalio.contrib.aws.s3driver import S3StorageDriverClient
 
 from envelope_codec.aws.credentials_error import CredentialsUnavailable
 from envelope_codec.aws.meanings import NO_CONFIGURATION
 from envelope_codec.datastore.aws_client import OPTIONS as AWS_OPTIONS
 from envelope_codec.datastore.aws_client import AwsClient, make_boto3_client, parse_options
-from envelope_codec.datastore.s3_error import MISSING, code_of, translate
+from envelope_codec.datastore.s3_error import MISSING, NotS3, check_stored, code_of, translate
 from envelope_codec.datastore.s3_rules import OPTIONS as RULES
 from envelope_codec.datastore.s3_rules import BucketRules
 from envelope_codec.errors import ConfigurationError
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
+_ERRORS = (ClientError, BotoCoreError, ResponseParserError, NotS3, RecursionError, CredentialsUnavailable, OSError)
 
 OPTIONS = AWS_OPTIONS | RULES | {"addressing"}
 """Names of the options that a URL of S3 may have."""
@@ -48,7 +50,7 @@ class Boto3Client(AwsClient["S3Client"], S3StorageDriverClient):
         """Store an object, by PutObject: 5 GiB at most."""
         body = [data]
         del data  # or the thread holds a large one for a moment longer than this call lasts
-        await self.run(lambda s3: s3.put_object(Bucket=bucket, Key=key, Body=body.pop()))
+        await self.run(lambda s3: check_stored(s3.put_object(Bucket=bucket, Key=key, Body=body.pop())))
 
     async def object_exists(self, *, bucket: str, key: str) -> bool:
         """Return whether there is such an object."""
@@ -82,7 +84,7 @@ async def in_our_errors(operation: str, work: Awaitable[_T], rules: BucketRules 
     """Await ``work``, and raise our errors in place of boto3's. ``rules`` are those that its requests keep."""
     try:
         return await work
-    except (ClientError, BotoCoreError, CredentialsUnavailable, OSError) as error:
+    except _ERRORS as error:
         raise translate(error, operation, rules) from None
     except ConfigurationError as error:  # a forked child can't make the client that its parent could
         failure = CredentialsUnavailable(NO_CONFIGURATION, error.reason)

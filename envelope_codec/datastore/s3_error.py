@@ -6,8 +6,11 @@ Source: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from typing import Any
 
 from botocore.exceptions import ChecksumError, ClientError, FlexibleChecksumError, ParamValidationError
+from botocore.parsers import ResponseParserError
 
 from envelope_codec.aws.credentials_error import REJECTED, CredentialsUnavailable
 from envelope_codec.datastore.reasons import MAYBE_MISSING
@@ -58,6 +61,22 @@ _WITHOUT_CODE = {301, 411}
 _CHECKSUM_WORDS = ("checksum", "x-amz-sdk", "x-amz-trailer", "aws-chunked", "streaming-unsigned-payload-trailer")
 
 
+class NotS3(Exception):
+    """What answered is something else than S3, although it said that all went well."""
+
+
+def check_stored(answer: Mapping[str, Any]) -> str:
+    """Return the ETag in the answer to PutObject.
+
+    Raises:
+        NotS3: there is none. A gateway that answers anything with a page of its own has stored nothing.
+    """
+    etag = answer.get("ETag")
+    if not etag:
+        raise NotS3
+    return str(etag)
+
+
 def translate(error: Exception, operation: str, rules: BucketRules | None = None) -> EnvelopeError:
     """Return the error to raise for ``error``, which came up in ``operation``. The log has its code.
 
@@ -69,6 +88,9 @@ def translate(error: Exception, operation: str, rules: BucketRules | None = None
     _log.debug("S3 %s failed: %s", operation, code_of(error) or type(error).__name__)
     if isinstance(error, ClientError):
         return _translate_answer(error, operation, rules or BucketRules())
+    if isinstance(error, (NotS3, ResponseParserError, RecursionError)):  # the last, of redirects without end
+        _log.warning("what answered an S3 %s is not S3: %s", operation, type(error).__name__)
+        return StoreUnavailable(_NOT_S3, operation=operation)
     if isinstance(error, ParamValidationError):
         return StoreRefused("the bucket refused: its name, or the prefix, is not valid", operation=operation)
     if isinstance(error, (ChecksumError, FlexibleChecksumError)):

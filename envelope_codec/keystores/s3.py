@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 
 from envelope_codec.datastore.aws_policy import aws_policy, with_role
 from envelope_codec.datastore.s3_client import Boto3Client, in_our_errors, is_amazon, make_client, parse_bucket
-from envelope_codec.datastore.s3_error import MISSING, code_of
+from envelope_codec.datastore.s3_error import MISSING, check_stored, code_of
 from envelope_codec.datastore.s3_rules import BucketRules
 from envelope_codec.errors import PayloadMissing
 from envelope_codec.keystore import MOST_READ, PROBE, Kept, conflict, key_of_digits, try_out
@@ -68,7 +68,7 @@ class S3Keystore:
 
         def write(s3: S3Client) -> str | None:
             try:
-                return s3.put_object(Bucket=self._bucket, Key=name, Body=data, **condition)["ETag"]
+                return check_stored(s3.put_object(Bucket=self._bucket, Key=name, Body=data, **condition))
             except ClientError as error:
                 if code_of(error) in (_CONFLICTS | (MISSING if revision is not None else set())):
                     return None

@@ -47,6 +47,7 @@ from envelope_codec.errors import ConfigurationError, EnvelopeError, StoreRefuse
 from envelope_codec.store import StoreUrl, parse_store_url
 from envelope_codec.temporal.codec import EnvelopeCodec
 
+_HIGHEST_PRICE = 1e9  # beyond it costs may be no finite number, which JSON does not have
 _YOUNGEST = 86_400.0
 """Payloads younger than this, in seconds, are never deleted: a task may be under way that is going to refer to one."""
 
@@ -158,7 +159,7 @@ def gc(
         raise typer.BadParameter("what is younger than 1d is never deleted", param_hint="--older-than")
     if delete and not namespace:
         raise typer.BadParameter("name all namespaces that use the store", param_hint="--namespace")
-    if price is not None and not (math.isfinite(price) and price >= 0):
+    if price is not None and not (math.copysign(1.0, price) > 0 and price <= _HIGHEST_PRICE):  # nan is neither
         raise typer.BadParameter("give a number such as 0.023", param_hint="--price-per-gb-month")
     settings = need_configuration(config)
     url = choose_store(settings, store)

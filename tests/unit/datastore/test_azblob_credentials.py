@@ -49,7 +49,7 @@ def test_a_key_of_another_account_is_not_taken(monkeypatch: pytest.MonkeyPatch) 
     assert isinstance(caught.value.error, NoKeyGiven)
 
 
-@pytest.mark.parametrize("content", [None, "", " \n"])
+@pytest.mark.parametrize("content", [None, "", " \n", "abc", "c2Vz\nYW1l", "c2VzYW1l!", "sésame", "\x00"])
 def test_a_file_without_a_key_is_told(content: str | None, tmp_path: Path) -> None:
     if content is not None:
         (tmp_path / "key").write_text(content)

@@ -18,6 +18,7 @@ def test_a_url_is_taken_apart() -> None:
     assert parsed("gs://bucket") == ("bucket", "", {})
     assert parsed("gs://a.b_c/p%C3%A4y/loads/?credentials=/a%20b") == ("a.b_c", "päy/loads", {"credentials": "/a b"})
     assert parsed("gs://bucket/?endpoint=http://127.0.0.1:1/").endpoint == "http://127.0.0.1:1"
+    assert parsed("gs://bucket?endpoint=HTTP://LocalHost:1").endpoint == "http://LocalHost:1"  # clients look for http:
     assert parsed("gs://bucket").endpoint is None
     assert "sesame" not in repr(parsed("gs://bucket/sesame?credentials=sesame"))
 

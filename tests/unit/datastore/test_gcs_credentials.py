@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -172,3 +173,45 @@ def test_another_account_is_impersonated(
         "https://www.googleapis.com/auth/devstorage.read_write"
     ]
     assert "sesame" not in caplog.text
+
+
+_SOURCE = {
+    "type": "external_account",
+    "audience": "//iam.googleapis.com/x",
+    "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+    "token_url": "https://sts.googleapis.com/v1/token",
+}
+
+
+@pytest.mark.parametrize(
+    "content", [[], None, 5, {"type": "impersonated_service_account"}, {**_SOURCE, "credential_source": []}]
+)
+def test_a_file_of_any_content_is_an_outage_that_is_remembered(content: Any, tmp_path: Path) -> None:
+    path = tmp_path / "file.json"
+    path.write_text(json.dumps(content))
+    fresh = FreshCredentials({"credentials": str(path)})
+    with pytest.raises(CredentialsUnavailable) as caught:
+        fresh.load()
+    path.unlink()  # it is not read again
+    with pytest.raises(CredentialsUnavailable) as again:
+        fresh.load()
+    assert again.value.error is caught.value.error
+    assert gcs_error.translate(caught.value, "get").reason == gcs_error.UNREADABLE
+
+
+def test_whatever_a_source_of_tokens_raises_is_an_outage_that_is_remembered(
+    monkeypatch: pytest.MonkeyPatch, user: str
+) -> None:
+    fresh = FreshCredentials({"credentials": user})
+    calls: list[object] = []
+
+    def time_out(request: object) -> None:
+        calls.append(request)
+        raise subprocess.TimeoutExpired("sesame", 5)  # of a command line that makes tokens
+
+    monkeypatch.setattr(fresh.load(), "refresh", time_out)
+    for _ in range(2):
+        with pytest.raises(CredentialsUnavailable) as caught:
+            fresh.refresh(Request())  # type: ignore[no-untyped-call,unused-ignore]
+    assert len(calls) == 1
+    assert gcs_error.translate(caught.value, "get").reason == gcs_error.UNREACHABLE

@@ -87,3 +87,14 @@ async def test_the_servers_in_the_url_of_a_cluster_stay_those_that_are_asked_fir
     assert {node.port for node in connection.client.startup_nodes} == {1, 2}
     await connection.close()
     await connection.close()
+
+
+@pytest.mark.parametrize("given", ["", "?socket_timeout=60&socket_connect_timeout=60", "?socket_timeout=0"])
+async def test_a_sentinel_that_is_gone_leaves_time_for_the_others(given: str) -> None:
+    """A call of a store has ten seconds, and asks the sentinels one after another."""
+    connection = RedisConnection(f"redis+sentinel://127.0.0.1:1,127.0.0.1:2,127.0.0.1:3/service{given}", "storage")
+    for sentinel in connection.client.connection_pool.sentinel_manager.sentinels:
+        settings = sentinel.connection_pool.connection_kwargs
+        assert settings["socket_connect_timeout"] == settings["socket_timeout"] == 2
+        assert settings["retry"].get_retries() == 0
+    await connection.close()

@@ -52,7 +52,7 @@ async def failure(server: Any, operation: str, status: int, body: str, **headers
     server.headers = {name.replace("_", "-"): value for name, value in headers.items()}
     store = S3Store(f"s3://bucket?region=us-east-1&endpoint={server.endpoint}&addressing=path")
     with pytest.raises(EnvelopeError) as caught:
-        await (store.put(ID, b"") if operation == "put" else store.get(ID))
+        await (store.check() if operation == "check" else store.put(ID, b"") if operation == "put" else store.get(ID))
     await store.close()
     return caught.value
 
@@ -176,3 +176,23 @@ async def test_a_reply_is_read_to_its_end(endless: Any, chunked: bool, size: int
     assert await store.get_within(ID, len(data)) == data
     assert await store.get(ID) == data
     await store.close()
+
+
+async def test_a_page_of_a_gateway_is_no_success(server: Any) -> None:
+    """What it was given is stored nowhere."""
+    for operation in ("put", "check"):
+        error = await failure(server, operation, 200, HTML, Content_Type="text/html")
+        assert (type(error), error.operation) == (StoreUnavailable, "put")
+        assert "the answer is not one of S3" in str(error)
+    server.headers = {"ETag": '"a"'}
+    server.body = ""
+    store = S3Store(f"s3://bucket?region=us-east-1&endpoint={server.endpoint}&addressing=path")
+    await store.put(ID, b"")
+    await store.close()
+
+
+async def test_an_answer_that_no_parser_takes_is_not_one_of_s3(server: Any) -> None:
+    error = await failure(server, "put", 206, "sesame")
+    assert "the answer is not one of S3" in str(error)
+    error = await failure(server, "put", 307, "", Location=f"{server.endpoint}/elsewhere")
+    assert "the answer is not one of S3" in str(error)

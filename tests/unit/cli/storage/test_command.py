@@ -198,7 +198,7 @@ def test_wrong_usage_is_told(run: Any, tmp_path: Path, arguments: list[str], sta
     assert "Traceback" not in told.complained
 
 
-@pytest.mark.parametrize("price", ["-1", "nan", "inf", "much"])
+@pytest.mark.parametrize("price", ["-1", "-0.0", "nan", "-nan", "inf", "1e308", "much"])
 def test_a_price_is_a_number(run: Any, price: str) -> None:
     told = run("gc", "--older-than", "30d", "--price-per-gb-month", price)
     assert told.status == 2
