@@ -26,7 +26,7 @@ MANY = 500
 BRIEF = {"sqlite": "&timeout=0.1"}
 """So that a call without an answer does not take long."""
 
-IN_EVERY_RUN = ("postgresql", "s3")
+IN_EVERY_RUN = ("postgresql",)
 
 temporal_server = pytest.fixture(scope="module")(quick_temporal)
 

@@ -80,7 +80,13 @@ async def assert_told_in_the_end(store: Any, said: str) -> None:
     raise AssertionError(f"nothing said {said!r}")
 
 
-@pytest.mark.parametrize("group", [lambda: ValkeyCluster(replica=True), ValkeyService], ids=["cluster", "sentinel"])
+@pytest.mark.parametrize(
+    "group",
+    [
+        pytest.param(lambda: ValkeyCluster(replica=True), id="cluster", marks=pytest.mark.nightly),
+        pytest.param(ValkeyService, id="sentinel"),
+    ],
+)
 async def test_after_a_failover_all_is_there_and_writing_goes_on(group: Any, valkey: ValkeyServer) -> None:
     with group() as servers:
         is_service = isinstance(servers, ValkeyService)
