@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import requests
 from azure.core.exceptions import AzureError, HttpResponseError
@@ -14,7 +14,8 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 
 from envelope_codec.datastore.azblob_credentials import CredentialsUnavailable, find_credential
-from envelope_codec.datastore.azblob_error import EXISTS, MISSING, Exists, code_of, translate
+from envelope_codec.datastore.azblob_error import EXISTS, MISSING, code_of, translate
+from envelope_codec.datastore.bucket import Exists, Listed
 from envelope_codec.datastore.bucket_url import BucketUrl, parse_bucket_url
 from envelope_codec.datastore.received import Received
 from envelope_codec.datastore.threaded_client import THREADS, ThreadedClient
@@ -42,20 +43,6 @@ _SETTINGS: dict[str, Any] = {
 }
 _TIMEOUTS = {"connection_timeout": 5.0, "read_timeout": 8.0}
 _ERRORS = (AzureError, CredentialsUnavailable, requests.RequestException, HTTPError, OSError, ValueError, Failed)
-
-
-class Listed(NamedTuple):
-    """A blob of a list.
-
-    Attributes:
-        name: without the prefix.
-        created: Unix seconds.
-        size: in bytes.
-    """
-
-    name: str
-    created: float
-    size: int
 
 
 class AzureContainer:

@@ -75,10 +75,6 @@ _REASONS = {
 _PASSING = frozenset({408, 429})  # and all from 500 on
 
 
-class Exists(Exception):
-    """There is a blob of that name already."""
-
-
 def translate(error: Exception, operation: str) -> EnvelopeError:
     """Return the error to raise for ``error``, which came up in ``operation``. The log has its code."""
     if isinstance(error, CredentialsUnavailable):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import requests
 from google.api_core.client_info import ClientInfo
@@ -17,9 +17,10 @@ from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 
+from envelope_codec.datastore.bucket import Exists, Listed
 from envelope_codec.datastore.bucket_url import BucketUrl, parse_bucket_url
 from envelope_codec.datastore.gcs_credentials import WIRE_LOG, CredentialsUnavailable, FreshCredentials
-from envelope_codec.datastore.gcs_error import Exists, NameRefused, names_bucket, translate
+from envelope_codec.datastore.gcs_error import NameRefused, names_bucket, translate
 from envelope_codec.datastore.received import Received
 from envelope_codec.datastore.threaded_client import THREADS, ThreadedClient
 from envelope_codec.errors import EnvelopeError, PayloadMissing
@@ -37,20 +38,6 @@ _CALL: dict[str, Any] = {"timeout": (5.0, 8.0), "retry": None}
 _FIELDS = "items(name,size,timeCreated),nextPageToken"
 _ERRORS = (GoogleAPICallError, GoogleAuthError, CredentialsUnavailable, DataCorruption, InvalidResponse)
 _NETWORK = (requests.RequestException, HTTPError, OSError, Failed)
-
-
-class Listed(NamedTuple):
-    """An object of a list.
-
-    Attributes:
-        name: without the prefix.
-        created: Unix seconds.
-        size: in bytes.
-    """
-
-    name: str
-    created: float
-    size: int
 
 
 class GcsBucket:

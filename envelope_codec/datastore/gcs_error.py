@@ -62,10 +62,6 @@ _PASSING = frozenset({408, 429})  # and all from 500 on
 _IMPERSONATION = "Unable to acquire impersonated credentials"
 
 
-class Exists(Exception):
-    """There is an object of that name already."""
-
-
 class NameRefused(Exception):
     """The client library takes no such name of a bucket."""
 
