@@ -6,11 +6,10 @@ import asyncio
 import json
 import logging
 import subprocess
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -24,6 +23,7 @@ from envelope_codec import StoreUnavailable
 from envelope_codec.datastore import gcs_error
 from envelope_codec.datastore.gcs_credentials import CredentialsUnavailable, FreshCredentials
 from envelope_codec.storage.gcs import GcsStore
+from tests.support.http_server import answering
 
 
 class Tokens:
@@ -65,15 +65,8 @@ class Tokens:
             def log_message(self, format: str, *arguments: object) -> None:
                 pass
 
-        with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-            self.url = f"http://127.0.0.1:{server.server_port}"
-            thread = threading.Thread(target=server.serve_forever)
-            thread.start()
-            try:
-                yield self
-            finally:
-                server.shutdown()
-                thread.join()
+        with answering(Handler) as self.url:
+            yield self
 
 
 @pytest.fixture

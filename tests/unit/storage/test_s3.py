@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 from envelope_codec.errors import EnvelopeError, PayloadMissing, StoreRefused, StoreUnavailable
 from envelope_codec.storage.s3 import S3Store
 from envelope_codec.store import TooLarge
+from tests.support.http_server import answering
 
 ID = "a" * 32
 HTML = "<html><body><h1>Forbidden</h1></body></html>"
@@ -38,13 +38,8 @@ def server() -> Iterator[Any]:
         def log_message(self, format: str, *arguments: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        replies.endpoint = f"http://127.0.0.1:{running.server_port}"
-        thread = threading.Thread(target=running.serve_forever)
-        thread.start()
+    with answering(Handler) as replies.endpoint:
         yield replies
-        running.shutdown()
-        thread.join()
 
 
 async def failure(server: Any, operation: str, status: int, body: str, **headers: str) -> EnvelopeError:
@@ -110,6 +105,7 @@ class Endless:
         handler.send_response(200)
         for name, value in self.headers.items():
             handler.send_header(name, value)
+        handler.send_header("Connection", "close")  # or the next call might use a connection that is about to end
         handler.end_headers()
         with suppress(OSError):  # the client has enough
             for _ in range(self.repeats):
@@ -131,13 +127,8 @@ def endless() -> Iterator[Any]:
         def log_message(self, format: str, *arguments: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        replies.endpoint = f"http://127.0.0.1:{running.server_port}"
-        thread = threading.Thread(target=running.serve_forever)
-        thread.start()
+    with answering(Handler) as replies.endpoint:
         yield replies
-        running.shutdown()
-        thread.join()
 
 
 CHUNK = b"10000\r\n" + bytes(2**16) + b"\r\n"
