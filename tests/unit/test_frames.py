@@ -432,7 +432,8 @@ def test_a_key_file(secrets: Sentinels, tmp_path: Path) -> None:
             call()
         return caught.value
 
-    changed = WrappedSecret(wrapped.key_id, wrapped.key_version, wrapped.ciphertext[:-1] + b"\0")
+    end = bytes([wrapped.ciphertext[-1] ^ 1])
+    changed = WrappedSecret(wrapped.key_id, wrapped.key_version, wrapped.ciphertext[:-1] + end)
     calls: list[Callable[[], object]] = [lambda: key.unwrap(changed, CONTEXT), lambda: key.unwrap(wrapped, {"a": "b"})]
     for call in calls:
         assert leaks(fails(call), secrets) == []

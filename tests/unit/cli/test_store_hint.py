@@ -45,8 +45,11 @@ def reasons() -> dict[str, set[str]]:
     found["s3"] |= {f"the bucket refused: {one}" for one in advised}
     found["s3"] |= {s3_error._CREDENTIALS, s3_error._NOT_S3, s3_error._NO_ANSWER}
     found["s3"] |= {one.text for one in CREDENTIALS}
-    found["azblob"] |= {f"the container refused: {one}" for one in azblob_error.REFUSALS} | set(azblob_error.OUTAGES)
-    found["gcs"] |= {f"the bucket refused: {one}" for one in gcs_error.REFUSALS} | set(gcs_error.OUTAGES)
+    of_both = found.pop("objects")
+    found["azblob"] = {f"the container refused: {one}" for one in azblob_error.REFUSALS} | set(azblob_error.OUTAGES)
+    found["gcs"] = {f"the bucket refused: {one}" for one in gcs_error.REFUSALS} | set(gcs_error.OUTAGES)
+    found["azblob"] |= of_both
+    found["gcs"] |= of_both
     return found
 
 
