@@ -1,7 +1,7 @@
-"""Writes the files of the example of a third party into the pages that show them.
+"""Writes files of the examples into the pages that show them.
 
 Run: ``python tools/example_code.py``. A page shows a file between a mark, ``<!-- file: PATH -->`` with the path below
-``examples/third_party``, and the end of the block of code after it.
+the folder of its example, and the end of the block of code after it.
 """
 
 from __future__ import annotations
@@ -10,15 +10,20 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-EXAMPLE = ROOT / "examples" / "third_party"
-PAGES = tuple(ROOT / "docs" / f"write-a-{what}.md" for what in ("provider", "keystore"))
+THIRD_PARTY, TESTING = ROOT / "examples" / "third_party", ROOT / "examples" / "testing"
+PAGES = {
+    ROOT / "docs" / "write-a-provider.md": THIRD_PARTY,
+    ROOT / "docs" / "write-a-keystore.md": THIRD_PARTY,
+    ROOT / "docs" / "testing.md": TESTING,
+}
+"""The pages, and the folder of the example that each shows."""
 
 _SHOWN = re.compile(r"<!-- file: (\S+) -->\n\n```(\w+)\n.*?\n```\n", re.DOTALL)
 
 
-def page(text: str) -> str:
-    """Make a page as it should be, from what it is."""
-    return _SHOWN.sub(lambda match: _show(match[1], match[2]), text)
+def page(text: str, example: Path) -> str:
+    """Make a page that shows ``example`` as it should be, from what it is."""
+    return _SHOWN.sub(lambda match: _show(example / match[1], match[1], match[2]), text)
 
 
 def shown_files(text: str) -> list[str]:
@@ -26,15 +31,15 @@ def shown_files(text: str) -> list[str]:
     return [match[1] for match in _SHOWN.finditer(text)]
 
 
-def _show(path: str, language: str) -> str:
-    code = (EXAMPLE / path).read_text("utf-8").rstrip()
+def _show(file: Path, path: str, language: str) -> str:
+    code = file.read_text("utf-8").rstrip()
     return f"<!-- file: {path} -->\n\n```{language}\n{code}\n```\n"
 
 
 def main() -> None:
     """Write the pages."""
-    for path in PAGES:
-        path.write_text(page(path.read_text("utf-8")), "utf-8")
+    for path, example in PAGES.items():
+        path.write_text(page(path.read_text("utf-8"), example), "utf-8")
 
 
 if __name__ == "__main__":

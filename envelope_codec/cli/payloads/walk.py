@@ -14,6 +14,7 @@ from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
 from temporalio.api.common.v1 import Memo, Payload, Payloads, SearchAttributes
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import History, HistoryEvent, MarkerRecordedEventAttributes
@@ -63,7 +64,16 @@ def locations_in_event(event: HistoryEvent) -> Iterator[Location]:
     Raises:
         Unreadable: the event is nested too deeply.
     """
-    return _Finder().message(MessageToDict(event), HistoryEvent.DESCRIPTOR, "", 0, Role.user)
+    return locations_in_message(event)
+
+
+def locations_in_message(message: Message) -> Iterator[Location]:
+    """Find the same in any message of Temporal's API. Paths begin at the message.
+
+    Raises:
+        Unreadable: the message is nested too deeply.
+    """
+    return _Finder().message(MessageToDict(message), message.DESCRIPTOR, "", 0, Role.user)
 
 
 def _shape_of(value: Any, name: str) -> Descriptor | None:
