@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-rekey test nightly models quick coverage coverage-rooms pythons servers lint types pages bench bench-hot-path bench-guard fleet hostile pins release-check \
+.PHONY: help demo demo-rekey test nightly models quick coverage coverage-rooms pythons servers lint types pages bench bench-hot-path bench-guard fleet hostile pins release-check release-smoke \
   localstack-venv no-localstack azurite no-azurite typescript no-typescript clean
 .NOTPARALLEL:
 
@@ -121,6 +121,9 @@ pins: $(UV_VENV)/.uv ## bring requirements/*.txt in line with pyproject.toml; UP
 
 release-check: $(DEV) ## build wheel, sdist and SBOM twice without a network, and check all that a release would upload
 	$(RUN) -m tools.release_check dist
+
+release-smoke: ## install the wheel of dist/ with all extras on every Python from 3.10 on, in fresh environments, and use it
+	$(need_python); $(PYTHON) -m tools.wheel_smoke $(ARGS)
 
 localstack-venv: ## install LocalStack (AWS KMS and S3), which the AWS tests need, in an environment of its own
 ifdef ENVELOPE_LOCALSTACK_PYTHON

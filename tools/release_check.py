@@ -107,10 +107,20 @@ def smoke(wheel: Path, folder: Path) -> None:
     [site] = venv.glob("lib/python*/site-packages")
     # Read after the folder that it lies in: what the wheel brings goes first.
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n", "utf-8")
-    _run([str(venv / "bin" / "envelope-codec"), "--version"], cwd=folder)
+    use(venv, folder)
+
+
+def use(venv: Path, folder: Path) -> None:
+    """Use what is installed in an environment: the command, every entry point, and a payload sealed and opened.
+
+    Args:
+        venv: the environment.
+        folder: where a key file is made.
+    """
     key = folder / "key.json"
+    _run([str(venv / "bin" / "envelope-codec"), "--version"], cwd=folder)
     _run([str(venv / "bin" / "envelope-codec"), "keygen", str(key)], cwd=folder)
-    _run([python, "-I", "-c", _SMOKE, str(key)], cwd=folder)
+    _run([str(venv / "bin" / "python"), "-I", "-c", _SMOKE, str(key)], cwd=folder)
 
 
 def write_sbom(target: Path) -> None:
