@@ -110,6 +110,10 @@ class KmsCalls:
             found = self._breakers.setdefault(id(master), (master, Breaker()))
         return found[1]
 
+    def breakers(self) -> list[tuple[MasterKey, Breaker]]:
+        """List the circuit breakers, with their master keys. Raises RuntimeError if one is just added."""
+        return list(self._breakers.values())
+
     def note(self, master: MasterKey, failure: EnvelopeError | None) -> None:
         """Record the outcome of a call of ``master`` in its breaker."""
         if isinstance(failure, KmsUnavailable):

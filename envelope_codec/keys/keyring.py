@@ -13,6 +13,7 @@ from envelope_codec.keys.calls import KmsCalls
 from envelope_codec.keys.clock import Clock, SystemClock
 from envelope_codec.keys.direct import DirectKeys
 from envelope_codec.keys.foreign_keys import ForeignKeys, ForeignWrap
+from envelope_codec.keys.inventory import Inventory
 from envelope_codec.keys.key_maker import KeyMaker
 from envelope_codec.keys.keyset import KeySet, SealingContext
 from envelope_codec.keys.lease import Lease
@@ -25,6 +26,7 @@ from envelope_codec.keys.row_source import RowSource
 from envelope_codec.keys.sealing import SealingKeys
 from envelope_codec.keys.sealing_key import Scope, SealingKey
 from envelope_codec.keys.sharing import Sharing
+from envelope_codec.keys.status import KeyringStatus
 from envelope_codec.keys.succession import Succession
 from envelope_codec.keys.vouching import Leases
 from envelope_codec.kms import MasterKey
@@ -119,6 +121,15 @@ class Keyring:
         self._sealing = SealingKeys(self._calls, self._leases, succession)
         self._direct = DirectKeys(
             self._calls, maker, succession.slots, succession.waits, refusal_ttl=limits.refusal_ttl
+        )
+        self._inventory = Inventory(
+            self._calls,
+            self._leases.register,
+            succession.slots,
+            maker,
+            self._opening,
+            self._foreign,
+            self._publication,
         )
 
     def _sharing(self, maker: KeyMaker) -> Sharing | None:
@@ -274,6 +285,10 @@ class Keyring:
             EnvelopeError: as `sealing_key`, where a key could not be replaced.
         """
         await self._sealing.renew(self._deadline(self.limits.timeout if timeout is None else timeout))
+
+    def status(self) -> KeyringStatus:
+        """Return what the keyring holds and how it fares at this moment. Quick; asks no KMS, and never raises."""
+        return self._inventory.take(direct=self.direct)
 
     def close(self) -> None:
         """Forget every key and stop. Waiting callers get `KmsUnavailable`; so does every later call. Never blocks."""

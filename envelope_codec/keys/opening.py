@@ -73,6 +73,11 @@ class OpeningKeys:
         entry.serving = lease
         return entry.key
 
+    @property
+    def kept(self) -> int:
+        """How many keys are kept, usable or not. Needs no lock."""
+        return len(self._keys)
+
     def note_use(self, record: Record) -> None:
         """Take note that a payload has been opened with the key that was at hand: its lease is in use."""
         entry = self._hot.get(record.id)
