@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from envelope_codec.errors import EnvelopeError, KeyDenied
-from envelope_codec.keys import BreakerStatus, KeySet, KeyringStatus, LeaseStatus
+from envelope_codec.keys import BreakerStatus, KeyringStatus, KeySet, LeaseStatus
 from envelope_codec.keys.status import join_leases
 from envelope_codec.testing import FakeKms, ManualClock
 from tests.support.forked_child import in_child
@@ -86,7 +86,8 @@ async def test_an_outage_shows_as_grace_that_runs_out_and_as_an_open_breaker() -
     ring.kms.down = True
     ring.advance(LEASE + 60.0, step=10.0, use=lambda: ring.keyring.try_sealing_key("default"))
     told = only_lease(ring)
-    assert (told.stage, told.since_success) == ("grace", pytest.approx(LEASE + 60.0))
+    assert told.stage == "grace"
+    assert told.since_success == pytest.approx(LEASE + 60.0)
     assert told.grace_left == pytest.approx(GRACE - 60.0)
     [breaker] = ring.keyring.status().breakers
     assert breaker.state in ("open", "half_open")
@@ -123,9 +124,10 @@ async def test_records_with_leases_of_their_own_are_told_together() -> None:
         record, _ = wrapped_by(kms)
         await ring.open(record)
         ring.advance(10.0)
-    status = ring.keyring.status()
-    assert [(told.leases, told.since_success) for told in status.leases] == [(3, pytest.approx(30.0))]
-    assert status.keys_cached == 3
+    told = only_lease(ring)
+    assert told.leases == 3
+    assert told.since_success == pytest.approx(30.0)
+    assert ring.keyring.status().keys_cached == 3
 
 
 def test_the_most_telling_of_several_leases_speaks() -> None:
@@ -148,7 +150,8 @@ async def test_what_waits_for_the_keystore_is_told_with_the_time_it_has_waited()
     await ring.seal("b")
     ring.advance(10.0)
     status = ring.keyring.status()
-    assert (status.keystore_queued, status.keystore_lag) == (2, pytest.approx(50.0))
+    assert status.keystore_queued == 2
+    assert status.keystore_lag == pytest.approx(50.0)
     rows.keystore.down = False
     ring.advance(120.0)
     status = ring.keyring.status()
@@ -182,7 +185,7 @@ async def test_it_never_raises() -> None:
     await ring.seal()
     kms.nameless = True
     status = ring.keyring.status()
-    assert [told.key_id for told in (*status.sealing_keys, *status.leases, *status.breakers)] == ["", "", ""]
+    assert (status.sealing_keys[0].key_id, status.leases[0].key_id, status.breakers[0].key_id) == ("", "", "")
 
     def raising(namespace: str) -> KeySet:
         raise EnvelopeError("no key sets")
