@@ -30,7 +30,7 @@ from envelope_codec.keys.status import KeyringStatus
 from envelope_codec.keys.succession import Succession
 from envelope_codec.keys.vouching import Leases
 from envelope_codec.kms import MasterKey
-from envelope_codec.observe import LogObserver, Observer, logger
+from envelope_codec.observe import Event, LogObserver, Observer, logger, report, tell_observer
 
 
 class Keyring:
@@ -96,6 +96,7 @@ class Keyring:
         self._keystore_auth = tuple(keystore_auth)
         self._build()
         in_child(self, Keyring._begin_anew)
+        tell_observer(self.observer, "watch_keyring", self)
 
     def _build(self) -> None:
         limits = self.limits
@@ -145,6 +146,11 @@ class Keyring:
             self._opening.get_here,
             self.limits.max_age,
         )
+
+    @property
+    def clock(self) -> Clock:
+        """Where the time comes from."""
+        return self._clock
 
     def try_sealing_key(self, scope: Scope) -> SealingKey | None:
         """Return the key that seals the next payload, if it is at hand; count that payload. Never waits.
@@ -307,6 +313,7 @@ class Keyring:
                 text = "the provider of %s failed unexpectedly at close: %s"
                 logger.error(text, master.key_id, text_of(error))
         self._close_keystore()
+        report(self.observer, Event("close", "ok", ""))
 
     def _close_keystore(self) -> None:
         try:
