@@ -5,6 +5,9 @@ SHELL := bash
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-rekey test nightly models quick coverage coverage-rooms pythons servers lint types pages bench bench-hot-path bench-guard fleet hostile pins release-check \
   localstack-venv no-localstack azurite no-azurite typescript no-typescript clean
+# An environment may forbid bytecode. Then each process that a test starts compiles all that it imports, for seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
 .NOTPARALLEL:
 
 KMS ?= local
