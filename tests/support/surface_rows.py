@@ -14,9 +14,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
+from envelope_codec.temporal.nested_message import inner_message
 from envelope_codec.temporal.payload_walk import is_repeated, value_type
 from tests.support.api_messages import TYPES
 
@@ -130,8 +132,9 @@ def _seen(message: Message, root: str, path: tuple[str, ...]) -> Iterator[tuple[
                 yield from _seen(one, root, (*path, field.name))
                 continue
             yield Row(root, ".".join((*path, field.name))), one
-            if inner.full_name in ROOTS:
-                yield from _seen(one, short(inner.full_name), ())
+            further = inner_message(one) if isinstance(one, AnyMessage) else one
+            if further is not None and (name := short(further.DESCRIPTOR.full_name)) in rooted():
+                yield from _seen(further, name, ())
 
 
 def _all(field: FieldDescriptor, value: Any) -> Iterable[Any]:
