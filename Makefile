@@ -3,8 +3,11 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-rekey test nightly models quick coverage coverage-rooms pythons servers lint types pages bench bench-hot-path bench-guard fleet hostile pins release-check release-smoke \
+.PHONY: help demo demo-rekey test nightly models quick coverage coverage-rooms pythons servers lint types pages bench bench-hot-path bench-guard fleet hostile audit-code audit-deps pins release-check release-smoke \
   localstack-venv no-localstack azurite no-azurite typescript no-typescript clean
+# An environment may forbid bytecode. Then each process that a test starts compiles all that it imports, for seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
 .NOTPARALLEL:
 
 KMS ?= local
@@ -17,6 +20,7 @@ VENV := .venv
 LOCALSTACK_VENV := .devstack/localstack-venv
 AZURITE := .devstack/azurite
 UV_VENV := .devstack/uv-venv
+AUDIT_VENV := .devstack/audit-venv
 BENCH_VENV := .devstack/bench-venv
 MODELS_VENV := .devstack/models-venv
 TYPESCRIPT := examples/typescript
@@ -101,6 +105,12 @@ fleet: $(DEV) ## model and simulate the KMS calls of fleets of workers, and what
 hostile: $(DEV) ## measure what one hostile party costs the others
 	$(RUN) benchmarks/hostile.py $(ARGS)
 
+audit-code: $(AUDIT_VENV)/.audit ## hold the library and its providers to bandit's rules
+	$(AUDIT_VENV)/bin/python -m tools.bandit_findings envelope_codec providers
+
+audit-deps: audit-code ## the same, and look for known vulnerabilities of what is pinned, where advisories are to be had
+	$(AUDIT_VENV)/bin/python -m tools.advisories requirements/*.txt
+
 clean: ## remove the environments and all caches
 	rm -rf -- $(VENV) .devstack $(TYPESCRIPT)/node_modules $(TYPESCRIPT)/lib .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build dist
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf -- {} +
@@ -118,6 +128,7 @@ pins: $(UV_VENV)/.uv ## bring requirements/*.txt in line with pyproject.toml; UP
 	$(compile) --python-version 3.10 --extra all --group image -c requirements/dev.txt -o requirements/image.txt pyproject.toml
 	$(compile) --python-version 3.11 -o requirements/localstack.txt requirements/localstack.in
 	$(compile) --python-version 3.10 -o requirements/uv.txt requirements/uv.in
+	$(compile) --python-version 3.10 -o requirements/audit.txt requirements/audit.in
 
 release-check: $(DEV) ## build wheel, sdist and SBOM twice without a network, and check all that a release would upload
 	$(RUN) -m tools.release_check dist
@@ -186,6 +197,9 @@ $(BENCH_VENV)/.bench: requirements/bench.txt pyproject.toml
 
 $(MODELS_VENV)/.models: requirements/models.txt pyproject.toml
 	@$(environment) $(MODELS_VENV) $< --project
+
+$(AUDIT_VENV)/.audit: requirements/audit.txt
+	@$(environment) $(AUDIT_VENV) $<
 
 $(UV_VENV)/.uv: requirements/uv.txt
 	@$(environment) $(UV_VENV) $<

@@ -51,6 +51,7 @@ async def connect(temporal_server: TemporalServer) -> AsyncIterator[Connect]:
             key: Any,
             *,
             namespace: str = "default",
+            address: str = "",
             data_converter: DataConverter = DataConverter.default,
             interceptors: Any = (),
             **settings: Any,
@@ -59,7 +60,7 @@ async def connect(temporal_server: TemporalServer) -> AsyncIterator[Connect]:
                 settings.setdefault("startup_jitter", 0)
             plugin = stack.enter_context(EnvelopePlugin(key, **settings))
             client = await Client.connect(
-                temporal_server.address,
+                address or temporal_server.address,
                 namespace=namespace,
                 data_converter=data_converter,
                 interceptors=interceptors,

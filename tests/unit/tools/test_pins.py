@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -42,6 +43,14 @@ def test_pins_are_exact_have_hashes_and_hold_no_address(path: Path) -> None:
     assert pins
     assert [pin for pin in pins if not PIN.fullmatch(pin)] == []
     assert "://" not in text
+
+
+@pytest.mark.parametrize("path", ["localstack/azurite/package-lock.json", "examples/typescript/package-lock.json"])
+def test_packages_of_npm_are_exact_and_have_hashes(path: str) -> None:
+    packages = json.loads((ROOT / path).read_text("utf-8"))["packages"]
+    del packages[""]
+    assert packages
+    assert [name for name, one in packages.items() if not one.get("integrity", "").startswith("sha512-")] == []
 
 
 def test_a_pin_without_a_hash_is_found() -> None:
