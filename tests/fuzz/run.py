@@ -11,7 +11,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,25 +62,25 @@ def main() -> int:
 def run(names: Sequence[str], seconds: float) -> list[Result]:
     """Fuzz these targets, for so many seconds in all."""
     end = time.monotonic() + seconds - _END
+    rows = [names[number::PROCESSES] for number in range(PROCESSES)]
     with ThreadPoolExecutor(PROCESSES) as pool:
-        return list(pool.map(lambda turn: _run_one(*turn), _turns(names, end)))
+        done = list(pool.map(lambda row: _run_row(row, end), rows))
+    return sorted((result for row in done for result in row), key=lambda result: names.index(result.target))
 
 
-def _turns(names: Sequence[str], end: float) -> Iterator[tuple[str, int, float]]:
-    """Yield each target with how many rounds of two are left, its own included."""
-    rounds = -(-len(names) // PROCESSES)
-    for number, name in enumerate(names):
-        yield name, rounds - number // PROCESSES, end
+def _run_row(names: Sequence[str], end: float) -> list[Result]:
+    """Fuzz targets one after another. Each has its share of the time that is left."""
+    left = range(len(names), 0, -1)
+    return [_run_one(name, (end - time.monotonic()) / share) for name, share in zip(names, left, strict=True)]
 
 
-def _run_one(name: str, rounds: int, end: float) -> Result:
+def _run_one(name: str, seconds: float) -> Result:
     begun = time.monotonic()
-    seconds = max(1.0, (end - begun) / rounds)
     FINDINGS.mkdir(parents=True, exist_ok=True)
     before = set(FINDINGS.glob(f"{name}-*"))
     log = FOUND / f"{name}.log"
     with log.open("wb") as stream:
-        command = [sys.executable, "-m", "tests.fuzz.session", name, f"{seconds:.0f}"]
+        command = [sys.executable, "-m", "tests.fuzz.session", name, f"{max(1.0, seconds):.0f}"]
         process = subprocess.Popen(command, cwd=ROOT, stdout=stream, stderr=stream)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)

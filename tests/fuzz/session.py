@@ -27,6 +27,7 @@ _PACKAGES = (
     "envelope_codec_local",
     "envelope_codec_vault",
 )
+_PASSED = "--"
 _LONGEST_SECONDS = 30  # that an input may take, on a machine that does other things as well
 _MOST_MEGABYTES = 2_048
 
@@ -37,12 +38,17 @@ def main() -> None:
     parser.add_argument("target", choices=NAMES)
     parser.add_argument("seconds", type=float, help="in all, the start included")
     parser.add_argument("--merge", type=Path, help="folder for the inputs that show more")
-    chosen = parser.parse_args()
+    own, passed = _split_arguments(sys.argv[1:])
+    chosen = parser.parse_args(own)
     with atheris.instrument_imports(include=_PACKAGES):
         target = load(chosen.target)
         seeds = target.seeds()
         for seed in seeds.values():
             target.check(seed)  # everything is imported then
+    # To merge, libFuzzer has a shell run its own program again and again, with other arguments after these.
+    again = f"{sys.executable} -m tests.fuzz.session {chosen.target} 0 {_PASSED}"
+    if passed:
+        _fuzz(target, [again, *passed])
     folder = FOUND / chosen.target
     folder.mkdir(parents=True, exist_ok=True)
     FINDINGS.mkdir(parents=True, exist_ok=True)
@@ -56,12 +62,24 @@ def main() -> None:
         options = [f"-max_len={target.longest}", f"-timeout={_LONGEST_SECONDS}", f"-rss_limit_mb={_MOST_MEGABYTES}"]
         options.append(f"-artifact_prefix={FINDINGS}/{chosen.target}-")
         if chosen.merge:
-            options += ["-merge=1", str(begin), str(folder)]
+            merged = chosen.merge / chosen.target
+            merged.mkdir(parents=True)
+            for path in begin.iterdir():
+                (merged / path.name).write_bytes(path.read_bytes())
+            options += ["-merge=1", str(merged), str(folder)]
         else:
             left = max(1, round(chosen.seconds - (time.monotonic() - begun)))
             options += [f"-max_total_time={left}", "-print_final_stats=1", f"-dict={_write_words(target, given)}"]
             options += [str(folder), str(begin)]
-        _fuzz(target, [sys.argv[0], *options])
+        _fuzz(target, [again, *options])
+
+
+def _split_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Return our own arguments, and those for libFuzzer that it has added itself."""
+    if _PASSED not in arguments:
+        return arguments, []
+    at = arguments.index(_PASSED)
+    return arguments[:at], arguments[at + 1 :]
 
 
 def _fuzz(target: Target, arguments: list[str]) -> None:

@@ -63,7 +63,8 @@ def _check_key(uri: str, master: MasterKey) -> None:
 
 def _has_password(uri: str) -> bool:
     """Whether a password stands somewhere. In the path of a key file, it is a part of its name."""
-    return f":{PASSWORD}@" in uri and not uri.startswith("localfile:///")
+    scheme, _, rest = uri.partition("://")
+    return f":{PASSWORD}@" in (rest.partition("/")[0] if scheme == "localfile" else uri)
 
 
 @lru_cache(maxsize=1)
