@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-rekey test nightly models quick coverage coverage-rooms pythons servers lint types pages bench bench-hot-path bench-guard fleet hostile audit-code audit-deps pins release-check release-smoke \
+.PHONY: help demo demo-rekey test nightly models quick coverage coverage-rooms pythons servers lint types pages bench bench-hot-path bench-guard fuzz no-fuzz fleet hostile audit-code audit-deps pins release-check release-smoke \
   localstack-venv no-localstack azurite no-azurite typescript no-typescript clean
 # An environment may forbid bytecode. Then each process that a test starts compiles all that it imports, for seconds.
 unexport PYTHONDONTWRITEBYTECODE
@@ -23,6 +23,7 @@ UV_VENV := .devstack/uv-venv
 AUDIT_VENV := .devstack/audit-venv
 BENCH_VENV := .devstack/bench-venv
 MODELS_VENV := .devstack/models-venv
+FUZZ_VENV := .devstack/fuzz-venv
 TYPESCRIPT := examples/typescript
 RUN := $(VENV)/bin/python
 
@@ -31,6 +32,8 @@ comma := ,
 probe = import sys, venv, ensurepip; v = sys.version_info[:2]; sys.exit(not ($(2)))
 first_python = $(firstword $(foreach python,$(1),$(shell $(python) -c '$(probe)' >/dev/null 2>&1 && echo $(python))))
 PYTHON ?= $(call first_python,python3.13 python3.12 python3.11 python3.10 python3,v >= (3$(comma) 10))
+# There are wheels of the fuzzer for these alone.
+FUZZ_PYTHON ?= $(call first_python,python3.13 python3.12 python3.11 python3,(3$(comma) 11) <= v <= (3$(comma) 13) and sys.platform == "linux" and __import__("platform").machine() == "x86_64")
 LOCALSTACK_PYTHON ?= $(call first_python,python3.13 python3.12 python3.11 python3,(3$(comma) 11) <= v <= (3$(comma) 13))
 
 # The demo needs fewer packages than the tests do; an environment made for the tests serves the demo too.
@@ -99,6 +102,13 @@ bench-hot-path: $(DEV) ## measure encode and decode time beside a static-key cod
 bench-guard: $(DEV) ## fail if the hot path became slower than benchmarks/baseline.json allows; ARGS=--write writes that anew
 	$(RUN) benchmarks/guard.py $(ARGS)
 
+fuzz: $(if $(FUZZ_PYTHON),$(FUZZ_VENV)/.fuzz,no-fuzz) ## fuzz all that reads what others wrote, 2 minutes; ARGS="--minutes 60" longer, "--target NAME" one
+	@$(if $(FUZZ_PYTHON),$(FUZZ_VENV)/bin/python -m tests.fuzz.run $(ARGS))
+
+no-fuzz:
+	@echo 'No fuzzing: its tool, atheris, needs Linux on x86-64, and Python 3.11, 3.12 or 3.13 with the venv module.' >&2
+	@[ "$${ENVELOPE_REQUIRE_SERVERS:-}" != 1 ]
+
 fleet: $(DEV) ## model and simulate the KMS calls of fleets of workers, and what they cost
 	$(RUN) benchmarks/fleet.py $(ARGS)
 
@@ -125,6 +135,7 @@ pins: $(UV_VENV)/.uv ## bring requirements/*.txt in line with pyproject.toml; UP
 	$(compile) --python-version 3.10 --extra aws --extra azure --extra gcp --extra vault --extra server --group demo -c requirements/dev.txt -o requirements/demo.txt pyproject.toml
 	$(compile) --python-version 3.10 --extra aws -c requirements/dev.txt -o requirements/bench.txt requirements/bench.in pyproject.toml
 	$(compile) --python-version 3.10 -o requirements/models.txt requirements/models.in pyproject.toml
+	$(compile) --python-version 3.11 --extra all -c requirements/dev.txt -o requirements/fuzz.txt requirements/fuzz.in pyproject.toml
 	$(compile) --python-version 3.10 --extra all --group image -c requirements/dev.txt -o requirements/image.txt pyproject.toml
 	$(compile) --python-version 3.11 -o requirements/localstack.txt requirements/localstack.in
 	$(compile) --python-version 3.10 -o requirements/uv.txt requirements/uv.in
@@ -200,6 +211,9 @@ $(MODELS_VENV)/.models: requirements/models.txt pyproject.toml
 
 $(AUDIT_VENV)/.audit: requirements/audit.txt
 	@$(environment) $(AUDIT_VENV) $<
+
+$(FUZZ_VENV)/.fuzz: requirements/fuzz.txt
+	@$(FUZZ_PYTHON) localstack/environment.py $(FUZZ_VENV) $< --project
 
 $(UV_VENV)/.uv: requirements/uv.txt
 	@$(environment) $(UV_VENV) $<

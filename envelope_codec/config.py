@@ -444,8 +444,10 @@ def read_toml(path: str | Path) -> dict[str, Any]:
         return tomllib.loads(Path(path).read_text("utf-8"))
     except OSError as error:
         raise ConfigurationError(f"can't read {str(path)!r}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # beside TOMLDecodeError also that of a number of too many digits
         raise ConfigurationError(f"{str(path)!r} is not valid TOML: {error}") from None
+    except RecursionError:
+        raise ConfigurationError(f"{str(path)!r} is not valid TOML: it is nested too deep") from None
 
 
 def _check_keys(place: str, keys: NamespaceKeys | EnvelopeConfig) -> None:
@@ -495,7 +497,7 @@ def _from_text(variable: str, text: str, annotation: Any) -> Any:
     if origin is dict:
         try:
             return json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise ConfigurationError(f"{variable}: give a JSON object") from None
     return text
 

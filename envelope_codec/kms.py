@@ -200,7 +200,7 @@ def parse_key_uri(
         name = (aliases or {}).get(written, written)
         if name not in options:
             allowed = ", ".join(sorted(options)) or "none"
-            raise ConfigurationError(f"key URI {shown!r} has unknown option {name!r} (known: {allowed})")
+            raise ConfigurationError(f"key URI {shown!r} has unknown option {show_value(name)} (known: {allowed})")
         if name in found or not value:
             raise ConfigurationError(f"key URI {shown!r} must give option {name!r} once, and not empty")
         found[name] = value
@@ -220,9 +220,11 @@ def master_key(uri: str) -> MasterKey:
     if not matches:
         known = sorted({p.name for p in metadata.entry_points(group=ENTRY_POINT_GROUP)})
         installed, likely = ", ".join(known) or "none", suggest_scheme(scheme, known)
-        raise ConfigurationError(f"no provider for key URI scheme {scheme!r} (installed: {installed}){likely}")
+        raise ConfigurationError(
+            f"no provider for key URI scheme {show_value(scheme)} (installed: {installed}){likely}"
+        )
     if len({point.value for point in matches}) > 1:
-        raise ConfigurationError(f"more than one installed provider claims key URI scheme {scheme!r}")
+        raise ConfigurationError(f"more than one installed provider claims key URI scheme {show_value(scheme)}")
     return _load(matches[0])(uri)
 
 
@@ -330,7 +332,7 @@ def _shown(uri: str) -> str:
     text = uri.partition("?")[0].partition("#")[0]
     scheme, separator, rest = text.partition("://")
     if "@" in (rest.partition("/")[0] if scheme == "localfile" else text):
-        return f"{scheme}://…" if separator else "…"
+        return f"{scheme}://…" if separator and "@" not in scheme else "…"
     return text if separator or _KEY_NAME.match(text) else f"{text[:4]}…"
 
 

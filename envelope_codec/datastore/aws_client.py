@@ -19,6 +19,7 @@ from envelope_codec.aws.credentials import watch
 from envelope_codec.aws.sessions import Sessions
 from envelope_codec.aws.wirelog import WIRE_LOG
 from envelope_codec.errors import ConfigurationError
+from envelope_codec.kms import show_value
 
 _T = TypeVar("_T")
 _Client = TypeVar("_Client", bound=Any)
@@ -83,7 +84,8 @@ def parse_options(query: str, known: frozenset[str], scheme: str, setting: str) 
         if option not in known or option in options or not value:
             names = ", ".join(sorted(known | {"name"} if setting == "storage" else known))
             raise ConfigurationError(
-                f"{setting}: {scheme}:// has no option {option!r}, or it is empty or there twice (known: {names})"
+                f"{setting}: {scheme}:// has no option {show_value(option)}, or it is empty or there twice "
+                f"(known: {names})"
             )
         options[option] = value
     if "@" in options.get("endpoint", "") or "@" in options.get("sts_endpoint", ""):

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from envelope_codec.errors import ConfigurationError
+from envelope_codec.kms import show_value
 from envelope_codec.provider import check_url, is_exposed
 
 
@@ -52,7 +53,8 @@ def parse_bucket_url(url: str, form: str, known: frozenset[str], setting: str) -
         if option not in known or option in options or not value:
             names = ", ".join(sorted(known | {"name"}))
             raise ConfigurationError(
-                f"{setting}: {parts.scheme}:// has no option {option!r}, or it is empty or there twice (known: {names})"
+                f"{setting}: {parts.scheme}:// has no option {show_value(option)}, or it is empty or there twice "
+                f"(known: {names})"
             )
         options[option] = value
     if "endpoint" in options:

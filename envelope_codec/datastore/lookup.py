@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from envelope_codec._schemes import suggest_scheme
 from envelope_codec.errors import ConfigurationError
+from envelope_codec.kms import show_value
 
 
 class Lookup(NamedTuple):
@@ -66,11 +67,11 @@ class Lookup(NamedTuple):
             known = sorted({point.name for point in points})
             installed, likely = ", ".join(known) or "none", suggest_scheme(scheme, known)
             raise ConfigurationError(
-                f"{self.setting}: no {self.noun} for URL scheme {scheme!r} (installed: {installed}){likely}"
+                f"{self.setting}: no {self.noun} for URL scheme {show_value(scheme)} (installed: {installed}){likely}"
             )
         if len({point.value for point in matches}) > 1:
             raise ConfigurationError(
-                f"{self.setting}: more than one installed {self.noun} claims URL scheme {scheme!r}"
+                f"{self.setting}: more than one installed {self.noun} claims URL scheme {show_value(scheme)}"
             )
         point = matches[0]
         try:

@@ -52,5 +52,5 @@ def read_environment(variables: Mapping[str, str], model: type[BaseModel]) -> di
 def _parse_json(variable: str, text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ConfigurationError(f"{variable}: give a JSON list") from None

@@ -17,6 +17,7 @@ from envelope_codec.aws.sessions import Sessions
 from envelope_codec.aws.signing import separate_signing, watch_signing
 from envelope_codec.aws.wirelog import WIRE_LOG
 from envelope_codec.errors import ConfigurationError
+from envelope_codec.kms import show_value
 from envelope_codec.provider import Failed, ProcessClient, check_no_options, meanings
 from envelope_codec_aws._key_id import KeyArn
 from envelope_codec_aws._options import WHERE, ClientOptions
@@ -118,8 +119,10 @@ def _check_configuration(sessions: Sessions) -> None:
         sessions.make().get_scoped_config()
         sessions.check("kms", WHERE)
     except BotoCoreError as error:
+        shown = show_value(profile)
+        said = error if shown == repr(profile) else type(error).__name__  # its words repeat the profile
         raise ConfigurationError(
-            f"{WHERE} profile={profile!r} can't be used: {error}; see AWS_CONFIG_FILE and ~/.aws/config"
+            f"{WHERE} profile={shown} can't be used: {said}; see AWS_CONFIG_FILE and ~/.aws/config"
         ) from None
 
 

@@ -94,19 +94,25 @@ def _parse(text: str) -> tuple[KeyArn | None, str]:
     _, partition, _, region, account, tail = parts
     resource, _, name = tail.partition("/")
     if partition not in _PARTITIONS:
-        return None, f"unknown partition {partition!r} (known: {', '.join(_PARTITIONS)})"
+        return None, f"unknown partition {show_value(partition)} (known: {', '.join(_PARTITIONS)})"
     if not _REGION.fullmatch(region):
-        return None, f"{region!r} is not a region, such as us-east-1; requests are signed for the ARN's region"
+        return (
+            None,
+            f"{show_value(region)} is not a region, such as us-east-1; requests are signed for the ARN's region",
+        )
     if not _region_fits(partition, region):
-        return None, f"region {region!r} is not in partition {partition!r}; copy the ARN from AWS as it is"
+        return (
+            None,
+            f"region {show_value(region)} is not in partition {show_value(partition)}; copy the ARN from AWS as it is",
+        )
     if not _ACCOUNT.fullmatch(account):
-        return None, f"account {account!r} must be 12 digits"
+        return None, f"account {show_value(account)} must be 12 digits"
     if resource == "key" and not (_UUID.fullmatch(name) or _MULTI_REGION_ID.fullmatch(name)):
-        return None, f"key id {name!r} must be a UUID or mrk- and 32 hex digits, in lower case"
+        return None, f"key id {show_value(name)} must be a UUID or mrk- and 32 hex digits, in lower case"
     if resource == "alias" and not _ALIAS_NAME.fullmatch(name):
-        return None, f"alias name {name!r} must be letters, digits, '/', '_' and '-', at most 250"
+        return None, f"alias name {show_value(name)} must be letters, digits, '/', '_' and '-', at most 250"
     if resource not in ("key", "alias"):
-        return None, f"{tail!r} is neither key/KEY-ID nor alias/NAME"
+        return None, f"{show_value(tail)} is neither key/KEY-ID nor alias/NAME"
     return KeyArn(partition, region, account, resource, name), ""
 
 

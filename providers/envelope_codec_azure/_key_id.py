@@ -41,8 +41,8 @@ class VaultKey:
         name, separator, version = self.name.partition("/")
         if separator and _NAME.fullmatch(name) and _VERSION.fullmatch(version):
             raise ConfigurationError(
-                f"Azure Key Vault key {self.name!r} names a key version: give the key, {name!r}. New records are "
-                "made with its latest version, and each record says which version opens it."
+                f"Azure Key Vault key {show_value(self.name)} names a key version: give the key, {show_value(name)}. "
+                "New records are made with its latest version, and each record says which version opens it."
             )
         if not is_name(self.name):
             raise ConfigurationError(

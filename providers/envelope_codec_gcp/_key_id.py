@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from envelope_codec.errors import ConfigurationError
+from envelope_codec.kms import show_value
 
 SHAPE = "projects/PROJECT/locations/LOCATION/keyRings/RING/cryptoKeys/KEY"
 
@@ -37,11 +38,11 @@ def check_name(name: str) -> str:
     key, separator, _ = name.partition(_VERSIONS)
     if separator and _NAME.fullmatch(key):
         raise ConfigurationError(
-            f"GCP KMS key {name!r} names a key version: give the key, {key!r}. The KMS itself encrypts with the key's "
-            "primary version and finds the version to decrypt with."
+            f"GCP KMS key {show_value(name)} names a key version: give the key, {show_value(key)}. "
+            "The KMS itself encrypts with the key's primary version and finds the version to decrypt with."
         )
     if not _NAME.fullmatch(name):
-        raise ConfigurationError(f"GCP KMS key {name!r} is not a CryptoKey's name: it must be {SHAPE}")
+        raise ConfigurationError(f"GCP KMS key {show_value(name)} is not a CryptoKey's name: it must be {SHAPE}")
     return name
 
 

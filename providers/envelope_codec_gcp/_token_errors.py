@@ -91,5 +91,5 @@ def _status_of_reply(error: GoogleAuthError) -> int | None:
         return None
     try:
         return int(json.loads(reply)["error"]["code"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None

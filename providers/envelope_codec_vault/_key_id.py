@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from envelope_codec.errors import ConfigurationError
+from envelope_codec.kms import show_value
 
 SCHEME = "hashivault"
 DEFAULT_MOUNT = "transit"
@@ -40,8 +41,8 @@ class TransitKey:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
             raise ConfigurationError(
-                f"Vault key name {self.name!r} must be letters, digits, '_', '-' and '.', and neither begin nor end "
-                "with '-' or '.'; a key URI is hashivault://KEY?mount=transit"
+                f"Vault key name {show_value(self.name)} must be letters, digits, '_', '-' and '.', and neither "
+                "begin nor end with '-' or '.'; a key URI is hashivault://KEY?mount=transit"
             )
         check_path("mount", self.mount)
         if self.namespace:
@@ -49,10 +50,13 @@ class TransitKey:
         if self.namespace == "root":
             raise ConfigurationError("Vault namespace 'root' has no name of its own in a key id: leave namespace out")
         if not isinstance(self.cluster, str) or (self.cluster and not _LABEL.fullmatch(self.cluster)):
-            raise ConfigurationError(f"Vault cluster label {self.cluster!r} must be printable ASCII without spaces")
+            raise ConfigurationError(
+                f"Vault cluster label {show_value(self.cluster)} must be printable ASCII without spaces"
+            )
         if len(self.id) > MAX_KEY_ID_BYTES:
             raise ConfigurationError(
-                f"Vault key id {self.id!r} is longer than {MAX_KEY_ID_BYTES} bytes: choose a shorter cluster label"
+                f"Vault key id {show_value(self.id)} is longer than {MAX_KEY_ID_BYTES} bytes: choose a shorter "
+                "cluster label"
             )
 
     @property
@@ -66,16 +70,18 @@ class TransitKey:
 def check_path(setting: str, path: object) -> None:
     """Raise `ConfigurationError` unless ``path`` is the one spelling of a mount or namespace."""
     if not isinstance(path, str) or not path.strip("/"):
-        raise ConfigurationError(f"Vault {setting} {path!r} must be a path, such as team/a")
+        raise ConfigurationError(f"Vault {setting} {show_value(path)} must be a path, such as team/a")
     if path != path.strip("/"):
         # Refused and not trimmed: a key id has one spelling, and it is the one that stands in the configuration.
-        raise ConfigurationError(f"Vault {setting} {path!r} must have no slash around it: write {path.strip('/')!r}")
+        raise ConfigurationError(
+            f"Vault {setting} {show_value(path)} must have no slash around it: write {show_value(path.strip('/'))}"
+        )
     for segment in path.split("/"):
         # Dot segments would climb out of the mount: HTTP clients fold them away.
         if not _SEGMENT.fullmatch(segment) or segment in (".", ".."):
             raise ConfigurationError(
-                f"Vault {setting} {path!r} must be segments of printable ASCII without spaces, with one '/' between "
-                "them; '.' and '..' are no segments"
+                f"Vault {setting} {show_value(path)} must be segments of printable ASCII without spaces, with one '/' "
+                "between them; '.' and '..' are no segments"
             )
 
 

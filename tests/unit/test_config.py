@@ -143,6 +143,8 @@ def test_a_wrong_setting_is_named(settings: dict[str, Any], said: str) -> None:
         ('key = "x', "not valid TOML"),
         (f'key = "{ARN}"\ndecrypt_key = []', "did you mean decrypt_keys?"),
         ("\xff", "not valid TOML"),
+        (f"a = {'[' * 100_000}", "nested too deep"),
+        (f"max_payloads = {'9' * 10_000}", "not valid TOML"),
     ],
 )
 def test_a_wrong_file_is_named(tmp_path: Path, text: str, said: str) -> None:
@@ -167,6 +169,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
             {"ENVELOPE_CODEC_KEY": ARN, "ENVELOPE_CODEC_CONTEXT": "env=prod"},
             "CONTEXT: give a JSON object",
         ),
+        ({"ENVELOPE_CODEC_CONTEXT": "[" * 100_000}, "CONTEXT: give a JSON object"),
         ({"ENVELOPE_CODEC_FILE": "/nowhere/x.toml"}, "/nowhere/x.toml"),
     ],
 )

@@ -77,11 +77,17 @@ KEYS = [
     f"hashivault://key?auth=approle&role_id=r&secret_id_file={SESAME}",
     f"hashivault://key?auth=kubernetes&role=r&jwt_file=eyJh.{SESAME}.SflKxwRJSM",
     f"hashivault://{SESAME}@key",
+    f"hashivault://key?namespace=user:{SESAME}@host//a",
+    f"hashivault://key?mount=/user:{SESAME}@host",
+    f"hashivault://key?cluster=user:{SESAME}@{'c' * 600}",
+    f"hashivault://key?user:{SESAME}@host=1",
+    f"awskms:///{AWS}?profile=user:{SESAME}@host",
     f"localfile://{SESAME}@host/key",
     f"unknown://host/key?token={SESAME}",
     f"unknown://user:{SESAME}@host/key",
     SESAME,
     f"user:{SESAME}@host",
+    f"user:{SESAME}@host:///key",
 ]
 
 

@@ -167,7 +167,7 @@ def fetch_json(
         raise FetchFailed("the answer takes too long")
     try:
         return json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise FetchFailed("the answer is no JSON", answered=True) from None
 
 

@@ -68,7 +68,7 @@ def _parse_secret(data: bytes, path: str) -> bytes:
 def _parse_jwks(data: bytes, path: str) -> Jwks:
     try:
         return Jwks.parse(json.loads(data))
-    except (ValueError, PyJWKSetError) as error:
+    except (ValueError, RecursionError, PyJWKSetError) as error:
         raise ConfigurationError(f"server.auth: {path!r} is no JWKS with public keys: {error}") from None
 
 

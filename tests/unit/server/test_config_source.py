@@ -32,7 +32,14 @@ def test_a_file_needs_no_table_and_takes_nothing_else_for_one(tmp_path: Path) ->
         read_file(file)
 
 
-@pytest.mark.parametrize(("name", "text", "said"), [("WORKRS", "1", "you mean workers"), ("AUTH", "{", "JSON list")])
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("WORKRS", "1", "you mean workers"),
+        ("AUTH", "{", "JSON list"),
+        pytest.param("AUTH", "[" * 100_000, "JSON list", id="deep"),
+    ],
+)
 def test_a_wrong_variable_is_named(name: str, text: str, said: str) -> None:
     with pytest.raises(ConfigurationError, match=f"ENVELOPE_CODEC_SERVER_{name}: .*{said}"):
         read_environment({f"ENVELOPE_CODEC_SERVER_{name}": text}, ServerConfig)

@@ -47,6 +47,7 @@ def test_it_is_asked_for_under_our_name() -> None:
         (403, b"", {}, "status 403"),
         (302, b"", {"Location": "http://127.0.0.1:1/"}, "status 302"),
         (200, b"<html>", {}, "no JSON"),
+        pytest.param(200, b"[" * 20_000, {}, "no JSON", id="deep"),
         (200, b" " * (LARGEST + 1), {}, f"larger than {LARGEST} bytes"),
         (200, b"{", {"Content-Length": "100"}, "no JSON|broke off"),
     ],
