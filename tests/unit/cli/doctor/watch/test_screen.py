@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
+import re
+import select
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from tests.support.terminal import RUN, run_on_terminal
-from tests.support.told_metrics import lease
+from envelope_codec.cli.doctor.watch.judgement import judge
+from envelope_codec.cli.doctor.watch.screen import open_screen
+from envelope_codec.cli.doctor.watch.view import View
+from tests.support.terminal import RUN
+from tests.support.told_metrics import lease, overview
 
 ROOT = Path(__file__).resolve().parents[5]
 SECONDS = 60.0
@@ -55,88 +63,120 @@ def environment(**more: str) -> dict[str, str]:
     return {**kept, **more}
 
 
-def watch(address: str, *options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*RUN, "doctor", "--watch", "--metrics", address, "--every", "0.1", *options],
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        env=environment(),
-        cwd=ROOT,
-    )
+def view(since: float) -> View:
+    seen = overview(lease(since, 0))
+    return View(datetime(2026, 1, 2, tzinfo=timezone.utc), [], seen, judge(seen, []))
 
 
-def test_a_file_gets_one_block_after_another_without_a_move_of_the_cursor() -> None:
-    with worker(lease(10, 0)) as address:
-        done = watch(address, "--count", "3")
-    assert (done.returncode, done.stderr) == (0, "")
-    blocks = done.stdout.split("\n\n20")
+@contextmanager
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], str]]:
+    """Has standard output be a terminal of 70 columns, and returns what was written there so far."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 70, 0, 0))
+    for name in ("COLUMNS", "LINES"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    os.set_blocking(ours, False)
+
+    def written() -> str:
+        found = bytearray()
+        with suppress(BlockingIOError):
+            while piece := os.read(ours, 65_536):
+                found += piece
+        return found.decode().replace("\r\n", "\n")
+
+    with os.fdopen(theirs, "w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        yield written
+    os.close(ours)
+
+
+def test_a_file_gets_one_block_after_another_without_a_move_of_the_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    with open_screen(as_json=False) as screen:
+        for since in (1, 2, 3):
+            screen.show(view(since))
+    printed = capsys.readouterr().out
+    blocks = printed.split("\n\n2026-")
     assert len(blocks) == 3
     assert all("Leases" in block for block in blocks)
-    assert "\x1b" not in done.stdout
+    assert "\x1b" not in printed
 
 
-def test_a_program_gets_one_document_a_line() -> None:
-    with worker(lease(400, 3_500)) as address:
-        done = watch(address, "--count", "2", "--json")
-    assert (done.returncode, done.stderr) == (1, "")
-    documents = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [document["leases"][0]["stage"] for document in documents] == ["grace", "grace"]
+def test_a_program_gets_one_document_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with open_screen(as_json=True) as screen:
+        for since in (1, 2):
+            screen.show(view(since))
+    documents = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [document["leases"][0]["since_success"] for document in documents] == [1, 2]
 
 
-def test_a_terminal_is_drawn_in_place_and_keeps_what_it_showed_last() -> None:
-    with worker(lease(10, 0)) as address:
-        shown = run_on_terminal(
-            ["doctor", "--watch", "--metrics", address, "--every", "0.1", "--count", "2"],
-            environment(COLUMNS="70", LINES="30"),
-        )
-    assert shown.status == 0
-    drawn, _, left = shown.text.rpartition("\x1b[?1049l")  # the end of the terminal's other screen
-    assert drawn.startswith("\x1b[?1049h")
-    assert "Leases" in drawn
-    assert "Leases" in left
+def test_a_terminal_is_drawn_in_place_and_keeps_what_it_showed_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    with terminal(monkeypatch) as written:
+        with open_screen(as_json=False) as screen:
+            for since in (101, 102):
+                screen.show(view(since))
+            drawn = written()
+        left = written()
+    assert drawn.startswith("\x1b[?1049h")  # the terminal's other screen
+    assert "101 s" in drawn
+    assert "\x1b[?1049l" in left
+    after = left.partition("\x1b[?1049l")[2]
+    assert "102 s" in after
+    assert "101 s" not in after
 
 
-def test_no_colour_is_no_live_display_either() -> None:
-    with worker(lease(10, 0)) as address:
-        shown = run_on_terminal(
-            ["doctor", "--watch", "--metrics", address, "--every", "0.1", "--count", "2"], environment(NO_COLOR="1")
-        )
-    assert shown.text.count("Leases") == 2
-    assert "\x1b" not in shown.text
+def test_a_terminal_that_is_resized_is_drawn_for_its_new_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    def longest(shown: str) -> int:
+        return max(map(len, re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown).splitlines()))
+
+    with terminal(monkeypatch) as written, open_screen(as_json=False) as screen:
+        screen.show(view(101))
+        before = written()
+        size = struct.pack("HHHH", 30, 40, 0, 0)
+        fcntl.ioctl(sys.stdout, termios.TIOCSWINSZ, size)
+        screen.show(view(102))
+        after = written()
+    assert longest(before) == 70
+    assert "102 s" in after
+    assert longest(after) == 40
 
 
-@pytest.mark.parametrize("terminal", [True, False])
-def test_ctrl_c_is_how_it_ends(terminal: bool) -> None:
+def test_no_colour_is_no_live_display_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    with terminal(monkeypatch) as written:
+        monkeypatch.setenv("NO_COLOR", "1")
+        with open_screen(as_json=False) as screen:
+            for since in (101, 102):
+                screen.show(view(since))
+        shown = written()
+    assert shown.count("Leases") == 2
+    assert "\x1b" not in shown
+
+
+def test_ctrl_c_is_how_it_ends() -> None:
     with worker(lease(400, 3_500)) as address:
         ours, theirs = pty.openpty()
         process = subprocess.Popen(
             [*RUN, "doctor", "--watch", "--metrics", address, "--every", "0.1"],
             stdin=theirs,
-            stdout=theirs if terminal else subprocess.PIPE,
+            stdout=theirs,
             stderr=theirs,
             env=environment(TERM="xterm-256color"),
             cwd=ROOT,
         )
         os.close(theirs)
-        reader = ours if terminal else process.stdout.fileno() if process.stdout else -1
         seen = bytearray()
-        deadline = time.monotonic() + SECONDS
         while b"Leases" not in seen:
-            assert time.monotonic() < deadline
-            seen += os.read(reader, 65_536)
+            assert select.select([ours], [], [], SECONDS)[0]
+            seen += os.read(ours, 65_536)
         process.send_signal(signal.SIGINT)
-        try:
-            while piece := os.read(reader, 65_536):
+        with suppress(OSError):  # Linux says so that the other side is closed
+            while piece := os.read(ours, 65_536):
                 seen += piece
-        except OSError:  # Linux says so that the other side is closed
-            pass
         assert process.wait(SECONDS) == 0
         os.close(ours)
-        if process.stdout:
-            process.stdout.close()
     assert b"Traceback" not in seen
-    assert seen.endswith(b"\x1b[?25h") is False
+    assert b"Leases" in seen.rpartition(b"\x1b[?1049l")[2]
 
 
 def test_a_reader_that_goes_away_is_no_traceback() -> None:
@@ -156,4 +196,3 @@ def test_a_reader_that_goes_away_is_no_traceback() -> None:
         process.stderr.close()
         process.wait(SECONDS)
     assert b"Traceback" not in said
-    assert sys.executable
