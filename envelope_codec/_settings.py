@@ -84,6 +84,7 @@ class EnvelopeSettings(TypedDict, total=False):
     timeout: Duration
     activity_timeout: Duration
     startup_jitter: Duration
+    metrics_key_ids: Literal["plain", "hashed"]
 
 
 class ConfigSettings(EnvelopeSettings, total=False):

@@ -29,7 +29,7 @@ from envelope_codec.keys.namespaces import check_patterns
 from envelope_codec.keystore import Keystore, KeystoreUrl, parse_keystore_url
 from envelope_codec.keystore_thread import KeystoreThread
 from envelope_codec.kms import MasterKey, show_key
-from envelope_codec.observe import Observer
+from envelope_codec.observe import Observer, tell_observer
 from envelope_codec.store import parse_store_url
 
 if sys.version_info >= (3, 11):
@@ -300,6 +300,11 @@ class EnvelopeConfig(_MasterKeys):
         description="How long a worker waits at most before the first KMS call of its process. The wait is random, so "
         "that the workers of a deploy do not ask at the same moment.",
     )
+    metrics_key_ids: Literal["plain", "hashed"] = Field(
+        "plain",
+        description='How metrics and spans name master keys. `"plain"`: by their key ids, which hold account numbers, '
+        'project names or addresses. `"hashed"`: by 12 hex digits of a hash. See [key ids](metrics.md#key-ids).',
+    )
 
     @frameless
     def __init__(self, **settings: Unpack[ConfigSettings]) -> None:
@@ -409,6 +414,8 @@ class EnvelopeConfig(_MasterKeys):
         Raises:
             ConfigurationError: a key URI or the keystore's URL is wrong, or its provider is not installed.
         """
+        if observer is not None:
+            tell_observer(observer, "name_keys", self.metrics_key_ids)
         key_sets = KeySets(self)
         keystore = KeystoreUrl(self.keystore) if isinstance(self.keystore, str) else self.keystore
         limits = {name: getattr(self, name) for name in Limits.__dataclass_fields__}

@@ -226,6 +226,20 @@ def master_key(uri: str) -> MasterKey:
     return _load(matches[0])(uri)
 
 
+def provider_name(master: MasterKey) -> str:
+    """Return a short name of what provides ``master``, for metrics: of the package of its class.
+
+    A package ``envelope_codec_NAME`` is NAME, also where a class derives from one of its. Of another package it is the
+    package's own name, and of this library the module's.
+    """
+    modules = [kind.__module__.split(".") for kind in type(master).__mro__]
+    own = __name__.partition(".")[0]
+    for module in modules:
+        if module[0].startswith(f"{own}_"):
+            return module[0].removeprefix(f"{own}_")
+    return ".".join(modules[0][:2]).removeprefix(f"{own}.") if modules[0][0] == own else modules[0][0]
+
+
 def unwrap_with(master: MasterKey, wrapped: WrappedSecret, context: Mapping[str, str]) -> Unwrapped:
     """Unwrap with ``master``. Bare bytes, from a provider that was written before `Unwrapped`, prove no version.
 

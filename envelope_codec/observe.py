@@ -39,6 +39,9 @@ class Event(NamedTuple):
               ``NotAdopted``, the wrapping key that the slot names may not seal here; with ``NotShared``, this process
               makes one of its own.
             - ``queue``: another number of records waits to be published, where that is not required.
+            - ``recall``: a key to open with was not at hand, and was looked for in a ``cache``.
+            - ``refuse``: something was refused by a budget before any work. The reason is its name.
+            - ``close``: the keyring was closed.
             - ``key``: a wrapping key begins to seal, and more than one master key was to wrap it. In direct mode, a
               data key whose number of recipients is another than before.
         outcome: ``ok``, or the class name of the error.
@@ -53,6 +56,12 @@ class Event(NamedTuple):
         bytes_before: for the operation ``compress``, the bytes of the payloads as they came.
         bytes_after: for the operation ``compress``, the bytes of them that were encrypted.
         queued: for the operation ``queue``, how many records wait to be published.
+        provider: for a call of a KMS, the short name of what provides the master key, such as ``local``.
+        size: for the operations ``seal`` and ``open``, the bytes of the payloads as they came: of those to seal in
+            clear, of those to open encrypted. 0 where they failed.
+        fetched: for the operation ``open``, how many of the payloads' keys were not at hand.
+        cache: for the operation ``recall``, where it was looked: ``opening`` for keys, ``refusal`` for refusals.
+        hit: for the operation ``recall``, whether it was found.
     """
 
     operation: str
@@ -67,10 +76,23 @@ class Event(NamedTuple):
     bytes_before: int = 0
     bytes_after: int = 0
     queued: int = 0
+    provider: str = ""
+    size: int = 0
+    fetched: int = 0
+    cache: str = ""
+    hit: bool = False
 
 
 class Observer(Protocol):
-    """What receives events, from many threads and outside locks. It must be quick. What it raises is logged."""
+    """What receives events, from many threads and outside locks. It must be quick. What it raises is logged.
+
+    It may have more than that, as those in `envelope_codec.metrics` have:
+
+    - ``watch_keyring(keyring)`` is called with each `Keyring` that reports to it, when that is made;
+    - ``name_keys(key_ids)`` is called with the setting ``metrics_key_ids``, when a configuration makes a keyring;
+    - ``carries_context = True`` has calls made in the context (`contextvars`) of the caller who first wants them;
+    - ``wants_successes = False`` spares it events of payloads that were sealed and opened.
+    """
 
     def on_event(self, event: Event) -> None:
         """Take note of ``event``."""
@@ -129,6 +151,17 @@ class LogObserver:
             return 0 if count < _LINES_A_SECOND else None
         self._seconds[operation, outcome] = now, 1
         return max(0, count - _LINES_A_SECOND)
+
+
+def tell_observer(observer: Observer, what: str, value: object) -> None:
+    """Call the method ``what`` of ``observer`` with ``value``, if it has one. Its error is logged."""
+    method = getattr(observer, what, None)
+    if method is None:
+        return
+    try:
+        method(value)
+    except Exception as error:
+        logger.error("the observer failed: %s", text_of(error))
 
 
 def fix(outcome: str) -> str:

@@ -13,29 +13,38 @@ if TYPE_CHECKING:
     from envelope_codec.keys.limits import Limits
     from envelope_codec.keys.row_source import RowSource
     from envelope_codec.keys.sealing_key import Scope, SealingKey
+    from envelope_codec.keys.status import BreakerStatus, KeyringStatus, LeaseStatus, SealingKeyStatus
 
 __all__ = [
+    "BreakerStatus",
     "Clock",
     "KeySet",
     "Keyring",
+    "KeyringStatus",
+    "LeaseStatus",
     "Limits",
     "RowSource",
     "Scope",
     "SealingContext",
     "SealingKey",
+    "SealingKeyStatus",
     "SystemClock",
     "Timer",
 ]
 
 _HOMES = {
+    "BreakerStatus": "status",
     "Clock": "clock",
     "KeySet": "keyset",
     "Keyring": "keyring",
+    "KeyringStatus": "status",
+    "LeaseStatus": "status",
     "Limits": "limits",
     "RowSource": "row_source",
     "Scope": "sealing_key",
     "SealingContext": "keyset",
     "SealingKey": "sealing_key",
+    "SealingKeyStatus": "status",
     "SystemClock": "clock",
     "Timer": "clock",
 }

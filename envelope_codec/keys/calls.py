@@ -6,6 +6,7 @@ import random
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeVar
@@ -18,7 +19,7 @@ from envelope_codec.keys.breaker import Breaker
 from envelope_codec.keys.clock import Clock
 from envelope_codec.keys.flight import Flight
 from envelope_codec.keys.turns import Turns, Waiting
-from envelope_codec.kms import MasterKey
+from envelope_codec.kms import MasterKey, provider_name
 from envelope_codec.observe import Event, LogObserver, Observer, logger, report
 from envelope_codec.provider.meanings import FAULT, THROTTLED
 
@@ -92,6 +93,7 @@ class KmsCalls:
     ) -> None:
         self.clock = clock
         self.observer: Observer = LogObserver() if observer is None else observer
+        self._carries_context = bool(getattr(self.observer, "carries_context", False))
         self.jitter = jitter
         renew_after_fork(self, lock=threading.Lock)
         self.closed = False
@@ -109,6 +111,10 @@ class KmsCalls:
         if found is None:
             found = self._breakers.setdefault(id(master), (master, Breaker()))
         return found[1]
+
+    def breakers(self) -> list[tuple[MasterKey, Breaker]]:
+        """List the circuit breakers, with their master keys. Raises RuntimeError if one is just added."""
+        return list(self._breakers.values())
 
     def note(self, master: MasterKey, failure: EnvelopeError | None) -> None:
         """Record the outcome of a call of ``master`` in its breaker."""
@@ -149,6 +155,7 @@ class KmsCalls:
             master.key_id,
             self.clock.monotonic() - begun,
             reason=str(failure) if failure else "",
+            provider=provider_name(master),
         )
         report(self.observer, event)
         if failure is not None:
@@ -169,8 +176,10 @@ class KmsCalls:
                 failed = False
         if failed:
             flight.fail(keyring_closed())
-        else:
-            self._launch(flight, landed, threads)
+            return
+        if self._carries_context:
+            flight.context = copy_context()
+        self._launch(flight, landed, threads)
 
     def backoff(self, failures: int) -> float:
         """Return the seconds to wait after so many failures in a row."""
@@ -208,7 +217,10 @@ class KmsCalls:
             outer = getattr(self._here, "attempt", None)
             self._here.attempt = _Attempt(threads.urgent, turn)
             try:
-                self._attempt(flight, landed, threads)
+                if flight.context is None:
+                    self._attempt(flight, landed, threads)
+                else:  # a copy, as one context can't be entered twice
+                    flight.context.copy().run(self._attempt, flight, landed, threads)
             finally:
                 self._here.attempt = outer
 

@@ -8,6 +8,7 @@ import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import Context
 from typing import Protocol
 
 from envelope_codec._loops import stop_loop
@@ -102,7 +103,8 @@ class _LoopTimer:
 
     def schedule(self, loop: asyncio.AbstractEventLoop, delay: float) -> None:
         self._loop = loop
-        loop.call_soon_threadsafe(self._start, loop, delay)
+        # In a context of its own: what is due much later has nothing to do with whoever happened to schedule it.
+        loop.call_soon_threadsafe(self._start, loop, delay, context=Context())
 
     def _start(self, loop: asyncio.AbstractEventLoop, delay: float) -> None:
         if self._callback is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextvars import Context
 from typing import Any, Generic, TypeVar
 
 from envelope_codec._process import renew_after_fork
@@ -25,6 +26,7 @@ class Flight(Generic[T]):
         failures: attempts that failed so far.
         last_error: what the latest of them failed with.
         timer: the next attempt, while one is scheduled.
+        context: in which attempts are made; None for that of the thread.
     """
 
     _lock: Any
@@ -37,6 +39,7 @@ class Flight(Generic[T]):
         self.failures = 0
         self.last_error: EnvelopeError | None = None
         self.timer: Timer | None = None
+        self.context: Context | None = None
         # Reentrant: the garbage collector may end an abandoned waiter at any moment.
         renew_after_fork(self, _lock=threading.RLock)
         self._outcome: Callable[[], T] | None = None

@@ -109,6 +109,11 @@ class ForeignKeys:
         self._refused = RefusalCache(limits.cache_size, limits.refusal_ttl, calls.clock.monotonic)
         self._flights: dict[bytes, Flight[bytes]] = {}
 
+    @property
+    def kept(self) -> int:
+        """How many keys are kept, usable or not. Needs no lock."""
+        return len(self._keys)
+
     def covers(self, namespace: str, key_id: str) -> bool:
         """Say whether ``namespace`` may open what was sealed under ``key_id``."""
         key_set = self._key_sets(namespace)

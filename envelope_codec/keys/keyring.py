@@ -13,6 +13,7 @@ from envelope_codec.keys.calls import KmsCalls
 from envelope_codec.keys.clock import Clock, SystemClock
 from envelope_codec.keys.direct import DirectKeys
 from envelope_codec.keys.foreign_keys import ForeignKeys, ForeignWrap
+from envelope_codec.keys.inventory import Inventory
 from envelope_codec.keys.key_maker import KeyMaker
 from envelope_codec.keys.keyset import KeySet, SealingContext
 from envelope_codec.keys.lease import Lease
@@ -25,10 +26,11 @@ from envelope_codec.keys.row_source import RowSource
 from envelope_codec.keys.sealing import SealingKeys
 from envelope_codec.keys.sealing_key import Scope, SealingKey
 from envelope_codec.keys.sharing import Sharing
+from envelope_codec.keys.status import KeyringStatus
 from envelope_codec.keys.succession import Succession
 from envelope_codec.keys.vouching import Leases
 from envelope_codec.kms import MasterKey
-from envelope_codec.observe import LogObserver, Observer, logger
+from envelope_codec.observe import Event, LogObserver, Observer, logger, report, tell_observer
 
 
 class Keyring:
@@ -94,6 +96,7 @@ class Keyring:
         self._keystore_auth = tuple(keystore_auth)
         self._build()
         in_child(self, Keyring._begin_anew)
+        tell_observer(self.observer, "watch_keyring", self)
 
     def _build(self) -> None:
         limits = self.limits
@@ -120,6 +123,15 @@ class Keyring:
         self._direct = DirectKeys(
             self._calls, maker, succession.slots, succession.waits, refusal_ttl=limits.refusal_ttl
         )
+        self._inventory = Inventory(
+            self._calls,
+            self._leases.register,
+            succession.slots,
+            maker,
+            self._opening,
+            self._foreign,
+            self._publication,
+        )
 
     def _sharing(self, maker: KeyMaker) -> Sharing | None:
         if self._keystore is None or not self._keystore_auth or not self._verify_wraps:
@@ -134,6 +146,11 @@ class Keyring:
             self._opening.get_here,
             self.limits.max_age,
         )
+
+    @property
+    def clock(self) -> Clock:
+        """Where the time comes from."""
+        return self._clock
 
     def try_sealing_key(self, scope: Scope) -> SealingKey | None:
         """Return the key that seals the next payload, if it is at hand; count that payload. Never waits.
@@ -275,6 +292,10 @@ class Keyring:
         """
         await self._sealing.renew(self._deadline(self.limits.timeout if timeout is None else timeout))
 
+    def status(self) -> KeyringStatus:
+        """Return what the keyring holds and how it fares at this moment. Quick; asks no KMS, and never raises."""
+        return self._inventory.take(direct=self.direct)
+
     def close(self) -> None:
         """Forget every key and stop. Waiting callers get `KmsUnavailable`; so does every later call. Never blocks."""
         self._calls.close()
@@ -292,6 +313,7 @@ class Keyring:
                 text = "the provider of %s failed unexpectedly at close: %s"
                 logger.error(text, master.key_id, text_of(error))
         self._close_keystore()
+        report(self.observer, Event("close", "ok", ""))
 
     def _close_keystore(self) -> None:
         try:

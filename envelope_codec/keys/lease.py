@@ -136,6 +136,15 @@ class Lease:
         """Monotonic seconds at which it is looked at for the last time: used by then, it is renewed still in time."""
         return self._end_monotonic - self.name.seconds * _LAST_LOOK_LEFT
 
+    def since_success(self, now: Moment) -> float:
+        """Return the seconds since the last success was sent, by the clock that says more."""
+        end = Moment(self._end_monotonic, self._end_time)
+        return max(0.0, end.behind(now) + self.name.seconds)
+
+    def grace_left(self, now: Moment) -> float:
+        """Return the seconds until keys under it may no longer be used, by the clock that says less."""
+        return max(0.0, -Moment(self._serves_monotonic, self._serves_time).behind(now))
+
     def succeed(self, sent: Moment) -> None:
         """Take note of a success: a call that was sent at ``sent``."""
         if self.state is _DENIED:

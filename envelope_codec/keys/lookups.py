@@ -74,6 +74,7 @@ class Lookups:
         """
         with self._turns.turn() as taken:
             if not taken:
+                report(self._calls.observer, Event("refuse", "ok", record.namespace, reason="keystore_lookups"))
                 raise keystore_unavailable("the keystore is slow, and others wait for it", "open")
             return self._answer(key, source, record)
 

@@ -23,6 +23,7 @@ from envelope_codec.keys.refusal_cache import RefusalCache
 from envelope_codec.keys.sealing_key import Wrapped
 from envelope_codec.keys.vouching import Leases
 from envelope_codec.kms import MasterKey
+from envelope_codec.observe import Event, report
 
 _HOT_ENTRIES = 4_096
 _AHEAD = 8  # records: a caller with hostile ones must leave most threads to others
@@ -73,6 +74,11 @@ class OpeningKeys:
         entry.serving = lease
         return entry.key
 
+    @property
+    def kept(self) -> int:
+        """How many keys are kept, usable or not. Needs no lock."""
+        return len(self._keys)
+
     def note_use(self, record: Record) -> None:
         """Take note that a payload has been opened with the key that was at hand: its lease is in use."""
         entry = self._hot.get(record.id)
@@ -84,6 +90,24 @@ class OpeningKeys:
 
         Errors as in `Keyring.opening_key`.
         """
+        key = self._recall(record)
+        return key if key is not None else await self._fetch(record, deadline)
+
+    def _recall(self, record: Record) -> bytes | None:
+        """Look for the key in the cache, and where it is not, for a refusal. Report both."""
+        with self._calls.lock:
+            key = None if self._calls.closed else self._usable_key(record)
+            refused = key is None and self._refused.get(digest_of(record)) is not None
+        self._report_recall("opening", record, hit=key is not None)
+        if key is None:
+            self._report_recall("refusal", record, hit=refused)
+        return key
+
+    def _report_recall(self, cache: str, record: Record, *, hit: bool) -> None:
+        report(self._calls.observer, Event("recall", "ok", record.namespace, cache=cache, hit=hit))
+
+    async def _fetch(self, record: Record, deadline: float) -> bytes:
+        """Return the key, asking the KMS for it if need be. Errors as `get`."""
         reference = digest_of(record)
         renewed: set[Lease] = set()
         while True:

@@ -9,6 +9,7 @@ from envelope_codec.envelope import Record
 from envelope_codec.errors import EnvelopeError, StoreRefused, StoreUnavailable
 from envelope_codec.keys.calls import KmsCalls
 from envelope_codec.keys.keystore_reach import SECONDS, KeystoreReach, keystore_unavailable
+from envelope_codec.keys.moment import Moment
 from envelope_codec.keys.publication_queue import PublicationQueue
 from envelope_codec.keys.row_source import RowSource
 from envelope_codec.keystore import RowConflict
@@ -39,6 +40,10 @@ class Publication:
     def asks_keystore(self) -> bool:
         """Whether there is a keystore, which a thread waits for when it publishes."""
         return self._source is not None
+
+    def waiting_since(self) -> list[Moment]:
+        """List since when each record waits that is queued. Raises RuntimeError if one is just added."""
+        return self._queue.waiting_since()
 
     def check(self) -> None:
         """Raise an error if a key that is made now could not come into use: then the KMS is not asked for one.

@@ -10,6 +10,7 @@ from envelope_codec.errors import EnvelopeError
 from envelope_codec.keys.calls import KmsCalls
 from envelope_codec.keys.clock import Timer
 from envelope_codec.keys.flight import Flight
+from envelope_codec.keys.moment import Moment
 from envelope_codec.observe import Event, logger, report
 
 _MOST = 4_096  # records
@@ -30,6 +31,7 @@ class PublicationQueue:
         self._calls = calls
         self._write = write
         self._records: dict[bytes, Record] = {}  # by id, oldest first
+        self._since: dict[bytes, Moment] = {}  # of the same
         self._failures = 0
         self._timer: Timer | None = None
         self._flying = False
@@ -40,7 +42,9 @@ class PublicationQueue:
         with self._calls.lock:
             if len(self._records) >= _MOST:
                 lost = self._records.pop(next(iter(self._records)))
+                self._since.pop(lost.id, None)
             self._records[record.id] = record
+            self._since.setdefault(record.id, Moment.now(self._calls.clock))
             waiting = len(self._records)
             self._schedule()
         text = "the keystore does not have the record %s of namespace %.200r yet, and payloads are sealed under it"
@@ -48,6 +52,10 @@ class PublicationQueue:
         self._report(record, waiting)
         if lost is not None:
             _log_lost("too many records wait for the keystore", [lost])
+
+    def waiting_since(self) -> list[Moment]:
+        """List since when each record waits. Needs no lock. Raises RuntimeError if one is just added."""
+        return list(self._since.values())
 
     def hurry(self) -> None:
         """Publish what waits, since the keystore has just answered."""
@@ -63,7 +71,7 @@ class PublicationQueue:
     def close(self) -> None:
         """Cancel what is scheduled, and log what has not been published."""
         with self._calls.lock:
-            left, self._records = list(self._records.values()), {}
+            left, self._records, self._since = list(self._records.values()), {}, {}
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
@@ -107,6 +115,7 @@ class PublicationQueue:
                 return
             with self._calls.lock:
                 self._records.pop(record.id, None)
+                self._since.pop(record.id, None)
                 self._failures = 0
                 waiting = len(self._records)
             self._report(record, waiting)

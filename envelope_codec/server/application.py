@@ -27,11 +27,12 @@ from envelope_codec.server.web.body import Body
 from envelope_codec.server.web.cors import REQUEST_ID_HEADER
 from envelope_codec.server.web.exchange import Exchange
 from envelope_codec.server.web.gate import Entrance
-from envelope_codec.server.web.refusal import Refusal
+from envelope_codec.server.web.refusal import OUTAGE_FOR_BROWSERS, Refusal
 from envelope_codec.server.web.reply import deliver
 from envelope_codec.server.web.route import Route
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_SERVER_ERRORS = 500  # and above
 _CLIENT_GONE = 499  # the status with which nginx logs a client that went away
 
 # How much is still read of the body of a request that is kept out at the gate.
@@ -103,7 +104,7 @@ class CodecServer:
             response, error = refused.response(entry.request_id, request.headers), refused.code
         except ClientDisconnect:
             self._record(request, entry, _CLIENT_GONE, "gone")
-            self._count(request, entry, _CLIENT_GONE)
+            self._count(request, entry, _CLIENT_GONE, "gone")
             raise
         except Exception as unexpected:
             logger.error("request %s failed unexpectedly: %s", entry.request_id, place_of(unexpected))
@@ -111,8 +112,8 @@ class CodecServer:
             response, error = failed.response(entry.request_id, request.headers), failed.code
         if not self._record(request, entry, response.status_code, error):
             unrecorded = Refusal(503, "audit_unavailable", "The audit trail can't be written. Try again.")
-            response = unrecorded.response(entry.request_id, request.headers)
-        self._count(request, entry, response.status_code)
+            response, error = unrecorded.response(entry.request_id, request.headers), unrecorded.code
+        self._count(request, entry, response.status_code, error)
         response.headers.update(self.service.cors.headers(request.headers))
         response.headers.update(
             {REQUEST_ID_HEADER: entry.request_id, "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
@@ -123,6 +124,7 @@ class CodecServer:
         service = self.service
         route = Route.parse(request.scope.get("raw_path") or request.scope["path"].encode(), service.server.prefix)
         entry.verb = (route and route.verb) or ""
+        entry.route = route and route.template
         entrance = await self._pass_gate(request, entry) if request.method == "POST" else None
         if route is None:
             raise Refusal(404, "not_found", "There is nothing at this path.")
@@ -167,11 +169,13 @@ class CodecServer:
             return False
         return True
 
-    def _count(self, request: Request, entry: Entry, status: int) -> None:
-        """Count a request that asked for payloads, with the status that it is sent."""
-        if _asks_for_payloads(request, entry):
-            seconds = time.perf_counter() - entry.begun
-            self.service.metrics.count_answer(entry.verb, status, seconds, entry.outcomes)
+    def _count(self, request: Request, entry: Entry, status: int, error: str) -> None:
+        """Count a request, with the status that it is sent, and its payloads."""
+        metrics = self.service.metrics
+        ours = status >= _SERVER_ERRORS or status in (_CLIENT_GONE, OUTAGE_FOR_BROWSERS)
+        seconds = time.perf_counter() - entry.begun
+        metrics.count_request(request.method, entry.route, status, seconds, error if ours else "")
+        metrics.count_outcomes(entry.outcomes)
 
 
 def _asks_for_payloads(request: Request, entry: Entry) -> bool:

@@ -37,6 +37,7 @@ class Entry:
         payloads: how many came.
         outcomes: what became of them.
         begun: when it came, by `time.perf_counter`.
+        route: the template of its path, for metrics; None if nothing is there.
     """
 
     request_id: str
@@ -47,6 +48,7 @@ class Entry:
     payloads: int = 0
     outcomes: Sequence[Outcome] = ()
     begun: float = field(default_factory=time.perf_counter)
+    route: str | None = None
 
     def line(self, status: int, error: str) -> dict[str, Any]:
         """Return the audit line.

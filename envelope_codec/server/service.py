@@ -55,7 +55,7 @@ class Service:
         self.access = Access(server, config.namespace_aliases)
         self.cors = Cors(server.origins)
         self.hosts = Hosts(server)
-        self.metrics = Metrics()
+        self.metrics = Metrics(_named_namespaces(config, server))
         self.gate = Gate(server.address_rate, behind_proxies=bool(server.trusted_proxies))
         self.admission = Admission(server, self.metrics)
         self.audit = Audit(server.audit_file)
@@ -102,3 +102,11 @@ class Service:
         self.keyring.close()
         self.tally.close()
         self.audit.close()
+
+
+def _named_namespaces(config: EnvelopeConfig, server: ServerConfig) -> list[str]:
+    """List the namespaces that the settings name, patterns aside."""
+    named = [*config.namespaces, *config.namespace_aliases, *config.namespace_aliases.values()]
+    named += [server.default_namespace or "", "default"]
+    named += [name for rule in server.rules for name in rule.namespaces]
+    return [name for name in named if not set(name) & set("*?[")]

@@ -181,7 +181,7 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
         except BaseException as error:
             failure = self._events.prepare_failure("seal", len(payloads), begun, error)
         else:
-            self._events.report_success("seal", len(sealed), begun)
+            self._events.report_success("seal", len(sealed), begun, size)
             if self._inner.compresses:
                 self._events.report_compression(payloads, sealed, size)
             return sealed
@@ -283,7 +283,8 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
         keyring, expected = self._keyring, self._expected
         opened: list[Payload] = []
         others = {"pass": 0, "legacy": 0}
-        done = 0
+        counts_bytes = self._events.wants_successes
+        done = size = fetched = 0
         for payload in payloads:
             if done > SHARE:
                 done = 0
@@ -300,9 +301,12 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
                 self._check_alias(record)
             key = keyring.try_opening_key(record)
             if key is None:
+                fetched += 1
                 self.look_ahead(islice(payloads, len(opened) + 1, None))
                 key = await keyring.opening_key(record, timeout=self._open_timeout)
             work = len(envelope.data)
+            if counts_bytes:
+                size += work
             if work > LARGE:
                 held = [envelope]
                 del envelope
@@ -323,10 +327,7 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
                     opened.append(plain)
                     done += work
             keyring.note_opened(record)
-        if self._events.wants_successes:
-            counts = {**others, "open": len(opened) - sum(others.values())}
-            for operation in filter(counts.get, counts):
-                self._events.report_success(operation, counts[operation], begun)
+        self._events.report_opened(others, len(opened), begun, size, fetched)
         return opened
 
     async def _unpack(

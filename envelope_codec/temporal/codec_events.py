@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from temporalio.api.common.v1 import Payload
 
@@ -27,16 +27,36 @@ class CodecEvents:
     def __init__(self, observer: Observer, namespace: str) -> None:
         self._observer = observer
         self._namespace = namespace
-        self.wants_successes = type(observer) is not LogObserver  # `LogObserver` logs nothing about a success
+        # `LogObserver` logs nothing about a success.
+        self.wants_successes = bool(getattr(observer, "wants_successes", type(observer) is not LogObserver))
 
     def for_namespace(self, namespace: str) -> CodecEvents:
         """Return what reports events of ``namespace`` to the same observer."""
         return CodecEvents(self._observer, namespace)
 
-    def report_success(self, operation: str, count: int, begun: float) -> None:
-        """Report ``count`` payloads. ``begun`` is when the call began, by `time.perf_counter`."""
+    def report_success(self, operation: str, count: int, begun: float, size: int = 0, fetched: int = 0) -> None:
+        """Report ``count`` payloads.
+
+        Args:
+            operation: what was done with them.
+            count: how many they are.
+            begun: when the call began, by `time.perf_counter`.
+            size: their bytes, as `Event` has them.
+            fetched: how many of their keys were not at hand.
+        """
         if self.wants_successes:
-            self._report(operation, count, begun, None)
+            self._report(operation, count, begun, None, size, fetched)
+
+    def report_opened(self, others: Mapping[str, int], count: int, begun: float, size: int, fetched: int) -> None:
+        """Report what became of ``count`` payloads: so many of some operations, and the rest was opened.
+
+        The other arguments are as in `report_success`, of those that were opened.
+        """
+        for operation in filter(others.get, others):
+            self.report_success(operation, others[operation], begun)
+        opened = count - sum(others.values())
+        if opened:
+            self.report_success("open", opened, begun, size, fetched)
 
     def report_compression(self, payloads: Sequence[Payload], sealed: Sequence[Payload], size: int) -> None:
         """Report what compression made of ``payloads``, which became ``sealed``, one for one.
@@ -67,7 +87,15 @@ class CodecEvents:
             self._report(operation, count, begun, error)
         return error
 
-    def _report(self, operation: str, count: int, begun: float, error: EnvelopeError | None) -> None:
+    def _report(
+        self,
+        operation: str,
+        count: int,
+        begun: float,
+        error: EnvelopeError | None,
+        size: int = 0,
+        fetched: int = 0,
+    ) -> None:
         event = Event(
             operation,
             type(error).__name__ if error else "ok",
@@ -76,5 +104,7 @@ class CodecEvents:
             time.perf_counter() - begun,
             count,
             str(error) if error else "",
+            size=size,
+            fetched=fetched,
         )
         report(self._observer, event)

@@ -73,7 +73,7 @@ def limited(response: Any, code: str) -> None:
 
 
 def counted(server: CodecServer, budget: str) -> float:
-    line = rf'^envelope_codec_server_limited_total{{budget="{budget}"}} (.*)$'
+    line = rf'^envelope_codec_refused_total{{reason="{budget}"}} (.*)$'
     found = re.search(line, metrics(server), re.MULTILINE)
     return float(found[1]) if found else 0.0
 

@@ -441,7 +441,9 @@ def test_nothing_is_answered_that_can_t_be_recorded(tmp_path: Path, monkeypatch:
         assert returned(server.post("/decode", [PLAIN])) == [PLAIN]
         told = server.service.metrics.render().decode()  # what an alert watches is what was sent
         for status in (503, 424, 200):
-            assert f'envelope_codec_server_requests_total{{status="{status}",verb="decode"}} 1.0' in told
+            error = "audit_unavailable" if status != 200 else ""
+            labels = f'error_type="{error}",http_request_method="POST",http_response_status_code="{status}"'
+            assert f'http_server_request_duration_seconds_count{{{labels},http_route="/decode"}} 1.0' in told
 
 
 def test_the_audit_trail_follows_its_file_when_it_is_moved_away(tmp_path: Path) -> None:

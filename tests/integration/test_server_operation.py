@@ -168,12 +168,16 @@ async def test_metrics_count_requests_payloads_and_kms_calls() -> None:
         response = server.http.get("/metrics")
         assert response.headers["content-type"].startswith("text/plain")
         found = samples(response.text)
-    assert found["envelope_codec_server_requests_total{status=200,verb=decode}"] == 1
-    assert found["envelope_codec_server_requests_total{status=400,verb=decode}"] == 1
-    assert found["envelope_codec_server_payloads_total{outcome=opened,verb=decode}"] == 2
-    assert found["envelope_codec_server_payloads_total{outcome=passed,verb=decode}"] == 1
-    assert found["envelope_codec_server_request_seconds_count{verb=decode}"] == 2
-    assert found[f"envelope_codec_kms_calls_total{{key_id={key.key_id},operation=unwrap,outcome=ok}}"] == 1
+    for status in (200, 400):
+        labels = f"error_type=,http_request_method=POST,http_response_status_code={status},http_route=/decode"
+        assert found[f"http_server_request_duration_seconds_count{{{labels}}}"] == 1
+    payloads = "envelope_codec_payloads_total"
+    assert found[f"{payloads}{{error_type=,namespace=other,operation=open}}"] == 2
+    assert found[f"{payloads}{{error_type=,namespace=,operation=pass}}"] == 1
+    where = f"key_id={key.key_id},operation=unwrap,provider=testing"
+    assert found[f"envelope_codec_kms_calls_total{{error_type=,{where}}}"] == 1
+    assert found["envelope_codec_keys_cached{}"] == 1
+    assert found[f"envelope_codec_breaker_open{{key_id={key.key_id}}}"] == 0
     # What callers make up is no label: it would fill the memory.
     assert "made-up" not in response.text
 

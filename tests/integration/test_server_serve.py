@@ -169,9 +169,10 @@ def test_workers_serve_together_each_with_its_own_keys(tmp_path: Path, key: str)
         lines = [json.loads(line) for line in audit.read_text().splitlines()]
         assert sorted(line["namespace"] for line in lines) == sorted(f"n-{n}" for n in range(40))
         # Whichever worker is asked tells of them all.
-        assert (
-            'envelope_codec_server_requests_total{status="200",verb="encode"} 40.0' in httpx.get(f"{url}/metrics").text
-        )
+        told = httpx.get(f"{url}/metrics").text
+        labels = 'error_type="",http_request_method="POST",http_response_status_code="200",http_route="/encode"'
+        assert f"http_server_request_duration_seconds_count{{{labels}}} 40.0" in told
+        assert re.search(r"^envelope_codec_sealing_key_recipients{.*} 1.0$", told, re.MULTILINE)
         assert running.end() == 0
     assert "Traceback" not in "".join(running.said)
 

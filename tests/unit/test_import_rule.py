@@ -16,7 +16,7 @@ import envelope_codec
 ROOT = Path(envelope_codec.__file__).parent
 PACKAGE = ROOT.name
 
-ROOMS = ("", "keys", "_settings", "config", "temporal", "storage", "plugin", "server", "cli")
+ROOMS = ("", "keys", "metrics", "_settings", "config", "temporal", "storage", "plugin", "server", "cli")
 """Each may import those before it, and itself. The first is whatever lies at the top and has no place of its own."""
 
 

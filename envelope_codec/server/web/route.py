@@ -27,6 +27,13 @@ class Route(NamedTuple):
     namespace: str | None
     page: str | None
 
+    @property
+    def template(self) -> str:
+        """What stands for its path in metrics: paths differ by namespace, and there may be any number of these."""
+        if self.verb is None:
+            return f"/{self.page}"
+        return f"/{self.verb}" if self.namespace is None else f"/{{namespace}}/{self.verb}"
+
     @classmethod
     def parse(cls, raw_path: bytes, prefix: str) -> Route | None:
         """Return what ``raw_path`` asks for, or None if there is nothing at that path.

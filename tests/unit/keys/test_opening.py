@@ -266,7 +266,7 @@ async def test_a_corrupt_recipient_is_reported_and_the_next_is_asked() -> None:
     ring = Ring(KeySet(first, (second,)))
     record, key = wrapped_by(first, second)
     assert await ring.open(corrupted(record, 0)) == key
-    assert [(e.operation, e.outcome, e.key_id) for e in ring.events] == [
+    assert [(e.operation, e.outcome, e.key_id) for e in ring.events if e.operation != "recall"] == [
         ("unwrap", "InvalidCiphertext", first.key_id),
         ("unwrap", "ok", second.key_id),
     ]

@@ -12,6 +12,7 @@ from envelope_codec.server.pages.openapi import _REFUSALS
 
 ROOT = Path(__file__).resolve().parents[3]
 TEXT = (ROOT / "docs" / "codec-server.md").read_text("utf-8")
+METRICS = (ROOT / "docs" / "metrics.md").read_text("utf-8")
 
 
 def test_every_setting_is_named() -> None:
@@ -37,4 +38,4 @@ def test_every_status_and_metric_is_named() -> None:
     assert set(re.findall(r"\b\d{3}\b", table)) == {"200", "204", *_REFUSALS}
     for line in Metrics().render().decode().splitlines():
         if line.startswith("# TYPE ") and "_created" not in line:
-            assert f"`{line.split()[2]}`" in TEXT, line
+            assert f"`{line.split()[2]}`" in TEXT + METRICS, line
