@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import tomli
 import yaml
-from envelope_codec.metrics.instruments import label_name
 
 from envelope_codec.metrics import INSTRUMENTS
+from envelope_codec.metrics.instruments import label_name
 from tools.monitoring.queries import DASHBOARD, FOLDER, RULES, filled, panels, scaled, targets
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -115,7 +115,7 @@ def test_a_runbook_has_its_four_parts(name: str, text: str) -> None:
 
 
 def test_each_alert_has_series_that_fire_it_and_series_that_do_not() -> None:
-    fires, rests = set(), set()
+    fires, rests = set[str](), set[str]()
     for file in CASES:
         document = yaml.safe_load(file.read_text("utf-8"))
         assert document["rule_files"] == ["../envelope-codec.rules.yaml"]
@@ -171,4 +171,5 @@ def test_rules_are_scaled_in_every_length_of_time() -> None:
         "expr: rate(a_total[5s]) > 6 * 1 or b offset 5s > 26 * 60\nfor: 10s\nnote: 5 metres, 60 s"
     )
     assert "for: 20s" in scaled("for: 2m", 6)
-    assert not re.search(r"\d+m\b|\* 3600|\* 60\b", scaled(RULES.read_text("utf-8"), 60).replace("26 * 60", ""))
+    rules = "\n".join(line for line in RULES.read_text("utf-8").splitlines() if not line.startswith("#"))
+    assert not re.search(r"\b\d+m\b|\* 3600", scaled(rules, 60))

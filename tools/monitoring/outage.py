@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "localstack")]
 
+import yaml  # noqa: E402
 from prometheus import PrometheusServer  # noqa: E402
 from servers import OpenBao, TemporalServer  # noqa: E402
 
@@ -38,6 +39,26 @@ SERIES = FOLDER / "tests" / "recorded" / "outage.yaml"
 
 _LOOKBACK = {"__rate_interval": f"{300 // FACTOR}s", "lease": str(LEASE)}
 _ALERTS = 'ALERTS{alertname=~"Envelope.+", alertstate="firing"}'
+
+
+_OUTAGE = {"EnvelopeBreakerOpen", "EnvelopeGraceInUse", "EnvelopeKmsUnavailable"}
+EXPECTED: Mapping[int, set[str]] = {
+    9: set(),
+    20: _OUTAGE,
+    40: _OUTAGE,
+    65: {*_OUTAGE, "EnvelopeGraceEndsSoon"},
+    82: {*_OUTAGE - {"EnvelopeGraceInUse"}, "EnvelopeLeaseNotRenewed", "EnvelopeSealingFails", "EnvelopeOpeningFails"},
+    96: set(),
+    104: {"EnvelopeKeyDenied", "EnvelopeSealingFails"},
+    119: set(),
+}
+"""The alerts that fire, by the minute of the recording."""
+
+_HEADER = """\
+# What a real worker told while its KMS gave no answer, and while it refused later: python -m tools.monitoring.outage
+# writes this file. A value is of six seconds, and stands for a minute: lease and grace were a tenth of the defaults,
+# and lengths of time are told ten times as long. Run: promtool test rules outage.yaml
+"""
 
 
 class Chapter(NamedTuple):
@@ -79,9 +100,33 @@ def main() -> int:
         for chapter, begin in zip(STORY, began, strict=True)
     ]
     ANSWERS.write_text(json.dumps({"lease": LEASE, "grace": GRACE, "story": seen, **answers}) + "\n", "utf-8")
-    SERIES.parent.mkdir(exist_ok=True)
-    SERIES.write_text(json.dumps(recording.series(), indent=0) + "\n", "utf-8")
+    SERIES.write_text(recorded_test(recording.series()), "utf-8")
     return 0
+
+
+def recorded_test(series: Mapping[str, str]) -> str:
+    """Return the file for promtool: the ``series``, and which alerts fire over them at which minute."""
+    checks = [
+        {
+            "expr": "group by (alertname) (ALERTS{alertstate='firing'})",
+            "eval_time": f"{minute}m",
+            "exp_samples": [{"labels": f'{{alertname="{name}"}}', "value": 1} for name in sorted(names)],
+        }
+        for minute, names in EXPECTED.items()
+    ]
+    document = {
+        "rule_files": ["../../envelope-codec.rules.yaml"],
+        "evaluation_interval": "1m",
+        "tests": [
+            {
+                "name": "a real outage, and then a real refusal",
+                "interval": "1m",
+                "input_series": [{"series": name, "values": values} for name, values in series.items()],
+                "promql_expr_test": checks,
+            }
+        ],
+    }
+    return _HEADER + yaml.safe_dump(document, sort_keys=False, width=100_000)
 
 
 def _record(trial: Trial, recording: Recording, end: float) -> None:

@@ -63,12 +63,14 @@ class Outage:
 
     def _head(self) -> tuple[list[str], float]:
         lease, grace = self.document["lease"], self.document["grace"]
+        marked = "; ".join(
+            f"{part['title']} from minute {part['begin'] / 60:.1f} to {(part['begin'] + part['seconds']) / 60:.1f}"
+            for part in self.document["story"]
+            if part["title"]
+        )
         lines = [
             f"lease = {lease} s, outage_grace = {grace / 60:g} min, and rules with a tenth of the usual times",
-            "; ".join(
-                f"from minute {part['begin'] / 60:.1f}: {part['title'] or 'all is well'}"
-                for part in self.document["story"]
-            ),
+            f"marked: {marked}",
         ]
         parts = [f'<text class="heading" x="{_MARGIN:g}" y="26">Alerts that fire</text>']
         parts += [
@@ -79,15 +81,17 @@ class Outage:
         return parts + drawn, 66 + height + 18
 
     def _alerts(self) -> Iterator[tuple[str, Sequence[Band]]]:
-        spans: dict[str, list[Band]] = {}
+        times: dict[str, set[float]] = {}
         for alert in self.document["alerts"]:
-            for at, _ in alert["values"]:
-                known = spans.setdefault(alert["labels"]["alertname"], [])
-                if known and at - known[-1].end <= _STEP:
-                    known[-1] = Band(known[-1].begin, at)
+            times.setdefault(alert["labels"]["alertname"], set()).update(at for at, _ in alert["values"])
+        for name, found in sorted(times.items(), key=lambda item: min(item[1])):
+            spans: list[Band] = []
+            for at in sorted(found):
+                if spans and at - spans[-1].end <= _STEP:
+                    spans[-1] = Band(spans[-1].begin, at)
                 else:
-                    known.append(Band(at, at))
-        yield from sorted(spans.items(), key=lambda item: item[1][0].begin)
+                    spans.append(Band(at, at))
+            yield name, spans
 
     def _plots(self) -> Iterator[Plot]:
         """Yield a plot for each panel over time that has values other than 0."""
@@ -108,7 +112,7 @@ def _name(series: Mapping[str, Any]) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:.3g}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _span(value: float) -> str:

@@ -11,7 +11,7 @@ COLOURS = 8
 _WIDTH, _HEIGHT = 372.0, 132.0  # of a plot, with its axes
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 8.0, 24.0, 16.0
 _LEGEND_LEADING = 13.0
-_MOST_IN_LEGEND = 5
+_MOST_IN_LEGEND = 6
 _GAP = 3  # steps without a value, beyond which a line is broken
 
 STYLE = """
@@ -101,8 +101,9 @@ class Plot(NamedTuple):
             )
         minutes = int(seconds // 60)
         for minute in range(0, minutes + 1, max(1, minutes // 4)):
+            anchor = "end" if x(60 * minute) > left + _WIDTH - 30 else "middle"
             parts.append(
-                f'<text class="axis" text-anchor="middle" x="{x(60 * minute):.1f}" y="{top + _HEIGHT - 3:g}">'
+                f'<text class="axis" text-anchor="{anchor}" x="{x(60 * minute):.1f}" y="{top + _HEIGHT - 3:g}">'
                 f"{minute} min</text>"
             )
         for number, one in enumerate(self.series):

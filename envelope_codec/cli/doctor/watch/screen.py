@@ -29,7 +29,7 @@ class Screen(Protocol):
         ...
 
 
-class _Board:
+class Board:
     """A view that is laid out anew whenever it is drawn, for the size that the terminal has then."""
 
     def __init__(self, view: View | None = None) -> None:
@@ -48,7 +48,7 @@ class _Live:
 
     def show(self, view: View) -> None:
         self.last = view
-        self._live.update(_Board(view), refresh=True)
+        self._live.update(Board(view), refresh=True)
 
 
 class _Blocks:
@@ -89,7 +89,7 @@ def open_screen(*, as_json: bool) -> Iterator[Screen]:
     if not console.is_terminal:
         yield blocks
         return
-    with Live(_Board(), console=console, screen=True, refresh_per_second=_REFRESHES) as live:
+    with Live(Board(), console=console, screen=True, refresh_per_second=_REFRESHES) as live:
         screen = _Live(live)
         try:
             yield screen
