@@ -20,6 +20,12 @@ def series(name: str, value: float, **labels: str) -> str:
     return f"envelope_codec_{name}{{{told}}} {value}\n"
 
 
+def requests(status: str, count: float, route: str = "/decode") -> str:
+    """What a codec server counted."""
+    labels = f'http_route="{route}",http_response_status_code="{status}"'
+    return f"http_server_request_duration_seconds_count{{{labels}}} {count}\n"
+
+
 def lease(since: float, grace: float, namespace: str = "prod", key_id: str = KEY) -> str:
     where = {"operation": "unwrap", "namespace": namespace, "key_id": key_id}
     return series("lease_since_success_seconds", since, **where) + series("lease_grace_left_seconds", grace, **where)

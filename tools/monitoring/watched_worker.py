@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument("--metrics", required=True, help="HOST:PORT of the metrics")
     parser.add_argument("--lease", type=float, required=True, help="seconds")
     parser.add_argument("--grace", type=float, required=True, help="seconds")
-    parser.add_argument("--rate", type=float, default=5.0, help="workflows a second")
+    parser.add_argument("--rate", type=float, default=3.0, help="workflows a second")
     asyncio.run(_work(parser.parse_args()))
 
 

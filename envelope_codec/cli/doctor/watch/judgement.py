@@ -94,7 +94,8 @@ def _payloads(overview: Overview) -> Iterator[Judgement]:
             text = f"{one.namespace}: {operation} fails for {rate:.2g} payloads a second: {error}"
             yield Judgement(Level.problem, alert, text)
         read = one.opened + one.passed
-        if read and one.passed / read > _SHARE_IN_CLEAR:
+        # What a codec server is given in clear has no namespace, and is nothing that a worker reads.
+        if one.namespace and read and one.passed / read > _SHARE_IN_CLEAR:
             text = f"{one.namespace}: {one.passed / read:.0%} of what is read is in clear"
             yield Judgement(Level.advice, "EnvelopePlaintextPassed", text)
 

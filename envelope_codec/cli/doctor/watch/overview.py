@@ -10,6 +10,7 @@ from typing import NamedTuple
 from envelope_codec.cli.doctor.watch.change import Change, quantiles, rates
 
 _P99 = 0.99
+_VERBS = ("encode", "decode", "download")
 
 
 class LeaseStage(str, Enum):
@@ -83,7 +84,10 @@ class Payloads(NamedTuple):
 
 
 class Requests(NamedTuple):
-    """Requests to codec servers in the last minute: a second, by status, and 99 % are answered within ``p99``."""
+    """Requests for payloads to codec servers in the last minute: a second, by status.
+
+    Of the slowest route, 99 % are answered within ``p99``.
+    """
 
     by_status: dict[str, float]
     p99: float | None
@@ -113,8 +117,6 @@ def overview_of(changes: Sequence[Change], lease: float) -> Overview:
         changes: of those that can be reached.
         lease: the setting: for how many seconds a success vouches.
     """
-    statuses = rates(changes, "http_server_request_duration_count", "http_response_status_code")
-    request_p99 = quantiles(changes, "http_server_request_duration", _P99).get(())
     refused = rates(changes, "envelope_codec_refused", "reason")
     return Overview(
         leases=_leases(changes, lease),
@@ -134,7 +136,7 @@ def overview_of(changes: Sequence[Change], lease: float) -> Overview:
         queued=int(sum(_values(changes, "envelope_codec_keystore_queued"))),
         lag=max(_values(changes, "envelope_codec_keystore_lag"), default=0.0),
         payloads=_payloads(changes),
-        requests=Requests({status: rate for (status,), rate in sorted(statuses.items())}, request_p99),
+        requests=_requests(changes),
         refused={reason: rate for (reason,), rate in sorted(refused.items()) if rate > 0},
     )
 
@@ -229,3 +231,16 @@ def _payloads(changes: Sequence[Change]) -> list[Payloads]:
         )
         for namespace, known in counts.items()
     ]
+
+
+def _requests(changes: Sequence[Change]) -> Requests:
+    """Count what asks for payloads. A page, such as that of the metrics, is always quick."""
+    statuses: dict[str, float] = defaultdict(float)
+    for (route, status), rate in rates(
+        changes, "http_server_request_duration_count", "http_route", "http_response_status_code"
+    ).items():
+        if route.endswith(_VERBS):
+            statuses[status] += rate
+    latencies = quantiles(changes, "http_server_request_duration", _P99, "http_route")
+    slowest = max((seconds for (route,), seconds in latencies.items() if route.endswith(_VERBS)), default=None)
+    return Requests(dict(sorted(statuses.items())), slowest)

@@ -17,7 +17,7 @@ from envelope_codec.cli.doctor.watch.view import Examination, View
 from envelope_codec.cli.keys.configured_keys import sealing_keys
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.errors import KmsUnavailable
-from tests.support.told_metrics import KEY, lease, overview, sealing_key, series
+from tests.support.told_metrics import KEY, lease, overview, requests, sealing_key, series
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
 
@@ -34,7 +34,7 @@ AFTER = (
     + series("keys_cached", 1_234)
     + series("keystore_queued", 2)
     + series("keystore_lag_seconds", 130)
-    + 'http_server_request_duration_seconds_count{http_response_status_code="200"} 120\n'
+    + requests("200", 120)
 )
 
 

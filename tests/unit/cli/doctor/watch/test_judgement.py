@@ -38,19 +38,15 @@ def payloads(**counts: float) -> tuple[str, str]:
     return "envelope_codec_x 1\n", after
 
 
-def requests(**counts: float) -> tuple[str, str]:
-    lines = (
-        f'http_server_request_duration_seconds_count{{http_response_status_code="{status[1:]}"}} {count}\n'
-        for status, count in counts.items()
-    )
-    return "envelope_codec_x 1\n", "".join(lines)
+def answers(**counts: float) -> tuple[str, str]:
+    return "envelope_codec_x 1\n", "".join(requests(status[1:], count) for status, count in counts.items())
 
 
 SLOW = (
     "envelope_codec_x 1\n",
-    'http_server_request_duration_seconds_bucket{le="5"} 90\n'
-    'http_server_request_duration_seconds_bucket{le="30"} 100\n'
-    'http_server_request_duration_seconds_bucket{le="+Inf"} 100\n',
+    'http_server_request_duration_seconds_bucket{http_route="/decode",le="5"} 90\n'
+    'http_server_request_duration_seconds_bucket{http_route="/decode",le="30"} 100\n'
+    'http_server_request_duration_seconds_bucket{http_route="/decode",le="+Inf"} 100\n',
 )
 STORE = {"operation": "put", "store": "s3"}
 
@@ -80,9 +76,9 @@ CASES = {
         ("envelope_codec_x 1\n", series("refused_total", 6, reason="rate")),
         (series("refused_total", 6, reason="rate"),),
     ),
-    "EnvelopeCodecServerFails": (requests(s200=90, s503=10), requests(s200=50, s403=10, s400=40)),
-    "EnvelopeCodecServerRefusesCallers": (requests(s200=70, s401=30), requests(s200=90, s401=10)),
-    "EnvelopeCodecServerSlow": (SLOW, requests(s200=10)),
+    "EnvelopeCodecServerFails": (answers(s200=90, s503=10), answers(s200=50, s403=10, s400=40)),
+    "EnvelopeCodecServerRefusesCallers": (answers(s200=70, s401=30), answers(s200=90, s401=10)),
+    "EnvelopeCodecServerSlow": (SLOW, answers(s200=10)),
 }
 
 
@@ -103,6 +99,10 @@ def test_judgements_bear_the_names_of_alerts_and_each_is_tried_here() -> None:
 def test_what_is_well_needs_nobody() -> None:
     told = lease(100, 0) + sealing_key(1_000, 2) + payloads(seal_=5, open_=5)[1]
     assert found(told, told) == []
+
+
+def test_what_people_have_a_codec_server_decode_is_nothing_that_workers_read() -> None:
+    assert found("envelope_codec_x 1\n", series("payloads_total", 50, operation="pass")) == []
 
 
 def test_problems_come_first() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from envelope_codec.cli.doctor.watch.overview import Lease, LeaseStage, overview_of
-from tests.support.told_metrics import KEY, LEASE, changed, lease, overview, sealing_key, series
+from tests.support.told_metrics import KEY, LEASE, changed, lease, overview, requests, sealing_key, series
 
 
 def test_a_lease_is_live_in_grace_or_ended() -> None:
@@ -64,7 +64,8 @@ def test_payloads_stores_the_keystore_and_requests_are_there() -> None:
         + series("refused_total", 60, reason="rate")
         + series("breaker_open", 1, key_id="b")
         + series("breaker_open", 0, key_id="a")
-        + 'http_server_request_duration_seconds_count{http_response_status_code="200"} 120\n'
+        + requests("200", 120, "/{namespace}/decode")
+        + requests("200", 60, "/metrics")
     )
     found = overview_of([changed("envelope_codec_x 1\n", text)], LEASE)
     (payloads,) = found.payloads
