@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tools.pictures.drawing import Picture
 from tools.pictures.hierarchy import hierarchy
+from tools.pictures.outage import Outage, outages
 from tools.pictures.screen import Screen, audits
 from tools.pictures.states import breaker_states, lease_states, sealing_key_states
 from tools.pictures.threads import threads
@@ -17,7 +18,7 @@ from tools.pictures.ways import opening, sealing
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "pictures"
 
 
-def pictures() -> list[Picture | Screen]:
+def pictures() -> list[Picture | Screen | Outage]:
     """Draw all of them."""
     return [
         hierarchy(),
@@ -29,6 +30,7 @@ def pictures() -> list[Picture | Screen]:
         breaker_states(),
         travels(),
         *audits(FOLDER),
+        *outages(FOLDER),
     ]
 
 
