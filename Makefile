@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-rekey test nightly models quick coverage coverage-rooms pythons servers lint types pages bench bench-hot-path bench-guard fleet hostile pins release-check \
+.PHONY: help demo demo-rekey test nightly models quick coverage coverage-rooms pythons servers lint types pages bench bench-hot-path bench-guard fleet hostile soak pins release-check \
   localstack-venv no-localstack azurite no-azurite typescript no-typescript clean
 .NOTPARALLEL:
 
@@ -100,6 +100,9 @@ fleet: $(DEV) ## model and simulate the KMS calls of fleets of workers, and what
 
 hostile: $(DEV) ## measure what one hostile party costs the others
 	$(RUN) benchmarks/hostile.py $(ARGS)
+
+soak: $(DEV) localstack-venv ## break everything around workers for ten minutes, and hold an invariant; ARGS="--minutes 60 --seed 7"
+	$(RUN) -m tests.soak $(ARGS)
 
 clean: ## remove the environments and all caches
 	rm -rf -- $(VENV) .devstack $(TYPESCRIPT)/node_modules $(TYPESCRIPT)/lib .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build dist
