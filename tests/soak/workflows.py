@@ -128,9 +128,13 @@ class Parent:
     async def run(self, text: str) -> str:
         children = [
             workflow.execute_child_workflow(
-                child, f"{text}.{number}", id=f"{workflow.info().workflow_id}-{number}", memo={"note": text}
+                child,
+                f"{text}.{number}",
+                id=f"{workflow.info().workflow_id}-{number}",
+                memo={"note": text},
+                result_type=str,
             )
-            for number, child in enumerate((Short.run, Local.run))
+            for number, child in enumerate(("Short", "Local"))
         ]
         return "|".join(await asyncio.gather(*children))
 
