@@ -15,12 +15,16 @@ from temporalio.common import RawValue
 from temporalio.converter import DataConverter
 
 from envelope_codec import EnvelopeConfig, EnvelopePlugin
-from envelope_codec.errors import EnvelopeError
 from envelope_codec.temporal.payload_walk import payloads_in
+from envelope_codec.testing import FakeKms
 from tests.soak.command import address, connect, log_to_stderr, parser, sabotaged, sentinel
 
 COLD = "cold.json"
+KEPT = "histories"
+"""Folder for the histories of what did not go well, sealed as they are."""
+
 _AT_ONCE = 12
+_MOST_KEPT = 30
 _ENVELOPE = b"binary/envelope-v1"
 _REFERENCE = b"json/external-storage-reference"
 
@@ -63,7 +67,7 @@ class Histories:
         self.counts["stored" if payload.external_payloads else "sealed" if sealed else "in clear"] += 1
         try:
             [value] = await self._converter.decode([payload], [RawValue])
-        except EnvelopeError as error:
+        except Exception as error:
             self.errors[f"{type(error).__name__} in {_kind(id)}"] += 1
             return
         self.counts["with content"] += self._content in value.payload.data
@@ -84,11 +88,23 @@ async def _all_runs(plain: Client) -> dict[tuple[str, str], str]:
     return runs
 
 
-async def _read(folder: Path, most: int, seed: int, troubled: set[str]) -> dict[str, Any]:
+async def _texts_of(plain: Client, runs: list[tuple[str, str]]) -> dict[str, str]:
+    """These histories as JSON, by names of files."""
+    texts = {}
+    for id, run_id in runs[:_MOST_KEPT]:
+        history = await plain.get_workflow_handle(id, run_id=run_id).fetch_history()
+        texts[f"{id}.{run_id}.json"] = history.to_json()
+    return texts
+
+
+async def _read(
+    folder: Path, most: int, seed: int, troubled: set[str], wrong: set[str]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """What was found, and the histories to keep."""
     settings: dict[str, Any] = {"sealing": False, "require_encryption": False}
     config = EnvelopeConfig.from_file(folder / "direct.toml").model_copy(update=settings)
     if sabotaged("lost"):
-        config = config.model_copy(update={"backup_keys": (), "keystore": None})
+        config = EnvelopeConfig(key=FakeKms(), sealing=False)
     plain = await connect(address(folder, "direct"))
     with EnvelopePlugin(config) as plugin:
         client = await connect(address(folder, "direct"), plugins=[plugin])
@@ -100,14 +116,16 @@ async def _read(folder: Path, most: int, seed: int, troubled: set[str]) -> dict[
             chosen = first + random.Random(seed).sample(rest, max(0, most - len(first)))
         found = Histories(plain, client.data_converter)
         await found.read(chosen)
-    open_runs = [id for (id, _), state in runs.items() if state == WorkflowExecutionStatus.RUNNING.name]
-    return {
+    still_open = [run for run, state in runs.items() if state == WorkflowExecutionStatus.RUNNING.name]
+    kept = await _texts_of(plain, still_open + [run for run in runs if run[0] in wrong])
+    told = {
         "runs": len(runs),
         "states": dict(Counter(runs.values())),
-        "open": open_runs[:20],
+        "open": [id for id, _ in still_open],
         **found.counts,
         "errors": dict(found.errors),
     }
+    return told, kept
 
 
 def main() -> None:
@@ -117,8 +135,12 @@ def main() -> None:
     options.add_argument("--troubled", type=Path, required=True)
     chosen = options.parse_args()
     log_to_stderr()
-    troubled = set(json.loads(chosen.troubled.read_text()))
-    told = asyncio.run(_read(chosen.folder, chosen.most, chosen.seed, troubled))
+    given = json.loads(chosen.troubled.read_text())
+    reading = _read(chosen.folder, chosen.most, chosen.seed, set(given["troubled"]), set(given["wrong"]))
+    told, kept = asyncio.run(reading)
+    for name, text in kept.items():
+        (chosen.folder / KEPT).mkdir(exist_ok=True)
+        (chosen.folder / KEPT / name).write_text(text)
     (chosen.folder / COLD).write_text(json.dumps(told))
 
 

@@ -53,13 +53,13 @@ class Verdict(NamedTuple):
         return self.late <= self.most
 
 
-def judge(samples: Sequence[Sample], warm_up: float) -> list[Verdict]:
+def judge(samples: Sequence[Sample], warm_up: float, least: float) -> list[Verdict]:
     """Compare the second quarter of what follows the warm-up, in seconds, with the last quarter.
 
-    The first quarter fills caches and pools of all kinds. Of a process with too few samples nothing can be said: then
-    the list is empty.
+    The first quarter fills caches and pools of all kinds. Of a process that lived for less than ``least`` seconds, or
+    has too few samples, nothing can be said: then the list is empty.
     """
-    if not samples:
+    if not samples or samples[-1].at - samples[0].at < least:
         return []
     begin, end = samples[0].at + warm_up, samples[-1].at
     quarter = (end - begin) / 4

@@ -16,7 +16,6 @@ from tests.soak import verdict
 from tests.soak.chaos import Chaos
 from tests.soak.command import SABOTAGE
 from tests.soak.fault import Fault, schedule
-from tests.soak.judge import PLANNED
 from tests.soak.monitor import Monitor, metrics
 from tests.soak.report import Report
 from tests.soak.starter import STARTED
@@ -174,9 +173,9 @@ class _Run:
                 time.sleep(0.1)
 
     def _read_cold(self) -> None:
-        troubled = {double.first.activity[0] for double in verdict.doubles_of(self._folder) if double.cause != PLANNED}
+        troubled, wrong = verdict.troubled(self._folder)
         path = self._folder / "troubled.json"
-        path.write_text(json.dumps(sorted(troubled)))
+        path.write_text(json.dumps({"troubled": troubled, "wrong": wrong}))
         cold = self._world.add_process(
             *("cold", "cold", "--seed", str(self._options.seed)),
             *("--most", str(self._options.cold), "--troubled", str(path)),
@@ -196,7 +195,9 @@ class _Run:
         verdict.judge_cold(report, folder)
         verdict.judge_readings(report, folder)
         verdict.judge_plaintext(report, world, folder)
-        verdict.judge_flatness(report, monitor, 10.0 if self._options.short else 60.0)
+        # Of those that were killed in a short soak, no life is long enough.
+        warm_up, least = (10.0, self._options._load) if self._options.short else (60.0, 240.0)
+        verdict.judge_flatness(report, monitor, warm_up, least)
         verdict.judge_processes(report, world, monitor, folder)
         verdict.judge_logs(report, world)
 

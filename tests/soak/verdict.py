@@ -27,8 +27,13 @@ def windows_of(folder: Path) -> list[Window]:
     return [Window(one["kind"], one["target"], one["begun"], one["ended"]) for one in lines_of(folder / FAULTS)]
 
 
-def doubles_of(folder: Path) -> list[judge.Double]:
-    return judge.doubles(judge.executions(lines_of(folder / EXECUTIONS)), windows_of(folder))
+def troubled(folder: Path) -> tuple[list[str], list[str]]:
+    """Ids of workflows with an activity that ran again unplanned; and of those with which something is wrong."""
+    found = judge.doubles(judge.executions(lines_of(folder / EXECUTIONS)), windows_of(folder))
+    again = {double.first.activity[0] for double in found if double.cause != judge.PLANNED}
+    wrong = {double.first.activity[0] for double in found if double.cause == judge.UNEXPLAINED}
+    wrong |= {one["id"] for one in lines_of(folder / OUTCOMES) if one["id"] and one["why"]}
+    return sorted(again), sorted(wrong)
 
 
 def judge_faults(report: Report, folder: Path, troubles: list[str]) -> None:
@@ -110,10 +115,10 @@ def judge_plaintext(report: Report, world: World, folder: Path) -> None:
     report.hold_none("plaintext", [f"{find.times} times {find.place}" for find in found])
 
 
-def judge_flatness(report: Report, monitor: Monitor, warm_up: float) -> None:
+def judge_flatness(report: Report, monitor: Monitor, warm_up: float, least: float) -> None:
     judged: dict[str, int] = defaultdict(int)
     for (name, pid), samples in monitor.samples.items():
-        verdicts = flatness.judge(samples, warm_up)
+        verdicts = flatness.judge(samples, warm_up, least)
         judged[name] += bool(verdicts)
         for one in verdicts:
             shown = f"{one.early:.0f}, later {one.late:.0f}, bound {one.most:.0f}"

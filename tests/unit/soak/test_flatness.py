@@ -14,11 +14,11 @@ def samples(memory: Callable[[int], float], threads: float = 30.0, files: float 
 
 
 def rising(found: list[Sample]) -> set[str]:
-    return {verdict.quantity for verdict in judge(found, 60.0) if not verdict.flat}
+    return {verdict.quantity for verdict in judge(found, 60.0, 240.0) if not verdict.flat}
 
 
 def test_what_stays_is_flat() -> None:
-    assert [verdict.quantity for verdict in judge(samples(lambda number: 150.0), 60.0)] == list(BOUNDS)
+    assert [verdict.quantity for verdict in judge(samples(lambda number: 150.0), 60.0, 240.0)] == list(BOUNDS)
     assert rising(samples(lambda number: 150.0)) == set()
 
 
@@ -40,5 +40,7 @@ def test_threads_and_files_are_watched() -> None:
 
 
 def test_of_a_short_life_nothing_is_said() -> None:
-    assert judge([], 60.0) == []
-    assert judge(samples(float)[: 30 + 4 * ENOUGH - 5], 60.0) == []
+    assert judge([], 60.0, 0.0) == []
+    assert judge(samples(float)[: 30 + 4 * ENOUGH - 5], 60.0, 0.0) == []
+    assert judge(samples(float)[:120], 60.0, 240.0) == []
+    assert judge(samples(float)[:122], 60.0, 240.0) != []
