@@ -14,7 +14,8 @@ SABOTAGES = ("plain", "twice", "wrong", "lost", "leak")
 
 
 def main() -> int:
-    from tests.soak.soak import Options, run
+    from tests.soak.options import Options
+    from tests.soak.soak import run
 
     parser = argparse.ArgumentParser(prog="make soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0, help="how long workflows are started (10)")

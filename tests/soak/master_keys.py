@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import signal
+import time
 import uuid
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def kill(server: Server) -> None:
     """End a server's process without a warning to it."""
     os.killpg(server.pid, signal.SIGKILL)
     while server.exit_code is None:
-        os.sched_yield()
+        time.sleep(0.01)
 
 
 class VaultKey:

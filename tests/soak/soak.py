@@ -8,85 +8,21 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from tests.soak import verdict
 from tests.soak.chaos import Chaos
 from tests.soak.command import SABOTAGE
-from tests.soak.fault import Fault, schedule
 from tests.soak.monitor import Monitor, metrics
+from tests.soak.options import Options
 from tests.soak.report import Report
 from tests.soak.starter import STARTED
 from tests.soak.world import World
 
-_SHORT = 150.0
-"""Seconds up to which a soak counts as short: all times in it are shorter, so that much happens."""
-
-_RATE = 6.0  # workflows a second
 _READY = 90.0
 _DRAIN = 150.0
 """Seconds after the last fault in which every workflow has to come to its end."""
-
-
-class Options(NamedTuple):
-    """What was asked for.
-
-    Attributes:
-        minutes: that workflows are started in.
-        seed: of the faults and of the choice of workflows.
-        workflows: how many to start; None for a number that fits the time.
-        report: file for the report as JSON.
-        series: folder for the metrics.
-        sabotage: what a process is to do wrong, to see that it is noticed; or nothing.
-        cold: how many histories are read cold at most.
-    """
-
-    minutes: float
-    seed: int
-    workflows: int | None
-    report: Path | None
-    series: Path | None
-    sabotage: str
-    cold: int
-
-    @property
-    def seconds(self) -> float:
-        return self.minutes * 60
-
-    @property
-    def short(self) -> bool:
-        return self.seconds <= _SHORT
-
-    @property
-    def command(self) -> str:
-        workflows = "" if self.workflows is None else f" --workflows {self.workflows}"
-        sabotage = f" --sabotage {self.sabotage}" if self.sabotage else ""
-        return f'make soak ARGS="--minutes {self.minutes:g} --seed {self.seed}{workflows}{sabotage}"'
-
-    @property
-    def number(self) -> int:
-        """Of workflows."""
-        return self.workflows if self.workflows is not None else int(self._load * _RATE)
-
-    @property
-    def faults(self) -> list[Fault]:
-        return schedule(self.seed, self._load - 3.0, max(2.0, min(15.0, self.seconds / 100)))
-
-    @property
-    def tempo(self) -> Mapping[str, Any]:
-        """Settings of the plugin: leases so short that there are many."""
-        if self.short:
-            times = {"lease": "4s", "max_age": "10s", "max_payloads": 300, "outage_grace": "60s", "refusal_ttl": "1s"}
-        else:
-            times = {"lease": "15s", "max_age": "60s", "max_payloads": 2_000, "outage_grace": "2m", "refusal_ttl": "2s"}
-        return {**times, "startup_jitter": 0.2, "activity_timeout": "2m"}
-
-    @property
-    def _load(self) -> float:
-        """Seconds in which workflows are started: of a short soak less, so that all of it is over in a minute."""
-        return self.seconds * 0.75 if self.short else self.seconds
 
 
 def run(options: Options) -> int:
@@ -133,7 +69,7 @@ class _Run:
         self._say("starting workflows")
         starter = world.add_process(
             *("starter", "starter", "--seed", str(options.seed)),
-            *("--workflows", str(options.number), "--seconds", str(options._load)),
+            *("--workflows", str(options.number), "--seconds", str(options.load)),
         )
         every = "0.7" if options.short else "2"
         world.add_process("reader", "reader", "--codec", world.codec_address, "--every", every).start()
@@ -146,7 +82,7 @@ class _Run:
         begun = time.monotonic()
         await chaos.run(options.faults)
         self._say("the last fault is over")
-        left = max(0.0, options._load - (time.monotonic() - begun))
+        left = max(0.0, options.load - (time.monotonic() - begun))
         if not await asyncio.to_thread(starter.wait, left + _DRAIN):
             self._say("not all workflows have ended")
         starter.stop()
@@ -196,7 +132,7 @@ class _Run:
         verdict.judge_readings(report, folder)
         verdict.judge_plaintext(report, world, folder)
         # Of those that were killed in a short soak, no life is long enough.
-        warm_up, least = (10.0, self._options._load) if self._options.short else (60.0, 240.0)
+        warm_up, least = (10.0, self._options.load) if self._options.short else (60.0, 240.0)
         verdict.judge_flatness(report, monitor, warm_up, least)
         verdict.judge_processes(report, world, monitor, folder)
         verdict.judge_logs(report, world)

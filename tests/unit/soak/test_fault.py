@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from tests.soak.fault import ALL_KEYS, RECIPES, schedule
+from tests.soak.options import Options
 
+ROOT = Path(__file__).resolve().parents[3]
 HOUR = 3_600.0
 
 
@@ -48,3 +52,22 @@ def test_a_fault_is_printed_in_a_line() -> None:
     [line] = {str(fault) for fault in schedule(3, HOUR, 15.0)[:1]}
     assert "\n" not in line
     assert " s long" in line
+
+
+def options(minutes: float, seed: int) -> Options:
+    return Options(minutes, seed, None, None, None, "", 1)
+
+
+def test_the_minute_in_ci_has_faults_of_every_sort() -> None:
+    asked = re.search(r"make soak ARGS=\"--minutes 1 --seed (\d+)\"", (ROOT / ".ci" / "run").read_text("utf-8"))
+    assert asked is not None
+    faults = options(1, int(asked[1])).faults
+    assert {"temporal", "store", "keystore", "worker-1", "worker-2"} <= {x.target for x in faults if x.kind == "kill"}
+    assert {"cut", "fill", "fork", "pause", "renew", "revoke", "rotate", "skew"} <= {fault.kind for fault in faults}
+
+
+def test_an_hour_starts_twenty_thousand_workflows_and_says_how_to_repeat_it() -> None:
+    hour = options(60, 7)
+    assert hour.number >= 20_000
+    assert len(hour.faults) >= 200
+    assert hour.command == 'make soak ARGS="--minutes 60 --seed 7"'
