@@ -13,7 +13,7 @@ from temporalio.exceptions import ApplicationError
 
 from tests.soak.header import received
 from tests.soak.journal import Journal
-from tests.soak.judge import PLANNED
+from tests.soak.judge import LOCAL, PLANNED
 from tests.soak.workflows import LOCAL_LIMIT, PLANNED_TYPE
 
 EXECUTIONS = "executions.jsonl"
@@ -26,7 +26,7 @@ class Activities:
         folder: with the file that has the lines.
         worker: the name of the process.
         pid: of it.
-        twice: run each hundredth code twice, so that a check has something to find.
+        twice: run each tenth code twice, so that a check has something to find.
     """
 
     def __init__(self, folder: Path, worker: str, pid: int, twice: bool = False) -> None:
@@ -82,13 +82,13 @@ class Activities:
         info = activity.info()
         limit = info.start_to_close_timeout.total_seconds() if info.start_to_close_timeout else 0.0
         self._runs += 1
-        for _ in range(2 if self._twice and self._runs % 100 == 0 else 1):
+        for _ in range(2 if self._twice and self._runs % 10 == 0 else 1):
             run = uuid.uuid4().hex
             self._journal.write(
                 run=run,
                 workflow_id=info.workflow_id,
                 run_id=info.workflow_run_id,
-                activity_id=f"{'local ' if info.is_local else ''}{info.activity_id}",
+                activity_id=f"{LOCAL if info.is_local else ''}{info.activity_id}",
                 attempt=info.attempt,
                 worker=self._worker,
                 pid=self._pid,

@@ -24,7 +24,7 @@ KEPT = "histories"
 """Folder for the histories of what did not go well, sealed as they are."""
 
 _AT_ONCE = 12
-_MOST_KEPT = 30
+_MOST_KEPT = 200
 _ENVELOPE = b"binary/envelope-v1"
 _REFERENCE = b"json/external-storage-reference"
 

@@ -5,16 +5,21 @@ from __future__ import annotations
 import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
-PLANNED, SERVER, WORKER, STORE, TIMEOUT, UNEXPLAINED = (
+PLANNED, SERVER, WORKER, STORE, TIMEOUT, TASK_TIMEOUT, UNEXPLAINED = (
     "planned",
     "Temporal's server",
     "its worker",
     "the store",
     "a time-out",
+    "the time-out of its workflow task",
     "unexplained",
 )
+
+LOCAL = "local "
+"""What the ids of local activities begin with here."""
 
 _ENDS_PROCESSES = {"kill", "pause", "restart"}
 _BREAKS_SERVER = {"kill", "pause", "cut", "slow"}
@@ -65,6 +70,13 @@ class Double(NamedTuple):
     first: Execution
     second: Execution
     cause: str
+
+
+class LateTask(NamedTuple):
+    """A workflow task that took longer than Temporal gave it: from when to when, in monotonic seconds."""
+
+    started: float
+    timed_out: float
 
 
 def executions(lines: Iterable[Mapping[str, Any]]) -> list[Execution]:
@@ -121,6 +133,41 @@ def cause_of(first: Execution, second: Execution, windows: Sequence[Window]) -> 
     if second.begun - first.begun >= first.limit:
         return TIMEOUT
     return UNEXPLAINED
+
+
+def late_tasks(history: Mapping[str, Any], ahead: float) -> list[LateTask]:
+    """The workflow tasks of a history, as JSON, that timed out.
+
+    Args:
+        history: as `WorkflowHistory.to_json` has it, parsed.
+        ahead: how much Unix time is ahead of monotonic time, in seconds.
+    """
+    started, found = 0.0, []
+    for event in history["events"]:
+        at = _unix(event["eventTime"]) - ahead
+        if event["eventType"] == "EVENT_TYPE_WORKFLOW_TASK_STARTED":
+            started = at
+        elif event["eventType"] == "EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT":
+            found.append(LateTask(started, at))
+    return found
+
+
+def excuse(double: Double, tasks: Iterable[LateTask]) -> Double:
+    """Explain a second run of a local activity by a late task, if there was one.
+
+    A task that waits for a KMS may outlast its time. What it runs locally is then lost with it, and runs again.
+    """
+    local = double.first.activity[2].startswith(LOCAL)
+    late = any(
+        task.started - _NEAR <= double.first.begun and task.timed_out - _NEAR <= double.second.begun for task in tasks
+    )
+    return double._replace(cause=TASK_TIMEOUT) if local and late and double.cause == UNEXPLAINED else double
+
+
+def _unix(text: str) -> float:
+    seconds, _, fraction = text.rstrip("Z").partition(".")
+    whole = datetime.strptime(seconds, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc)
+    return whole.timestamp() + float(f"0.{fraction or 0}")
 
 
 def count(found: Iterable[Double]) -> Counter[str]:

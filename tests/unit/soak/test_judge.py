@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
@@ -10,14 +11,19 @@ from tests.soak.judge import (
     PLANNED,
     SERVER,
     STORE,
+    TASK_TIMEOUT,
     TIMEOUT,
     UNEXPLAINED,
     WORKER,
+    Double,
     Execution,
+    LateTask,
     Window,
     count,
     doubles,
+    excuse,
     executions,
+    late_tasks,
 )
 
 ID = ("workflow", "run", "1")
@@ -87,6 +93,31 @@ def test_the_time_of_an_attempt_was_over() -> None:
 def test_three_runs_are_two_doubles() -> None:
     found = doubles([ran(1.0, ending=PLANNED), ran(2.0), ran(3.0)], [])
     assert count(found) == {PLANNED: 1, UNEXPLAINED: 1}
+
+
+def local(begun: float) -> Execution:
+    return ran(begun)._replace(activity=("workflow", "run", "local 1"), limit=10.0)
+
+
+def test_a_task_that_was_too_late_explains_what_it_ran_locally() -> None:
+    double = Double(local(14.5), local(16.0), UNEXPLAINED)
+    assert excuse(double, [LateTask(0.0, 10.0)]).cause == TASK_TIMEOUT
+    assert excuse(double, []).cause == UNEXPLAINED
+    assert excuse(double, [LateTask(17.0, 27.0)]).cause == UNEXPLAINED
+    assert excuse(Double(local(14.5), local(16.0), WORKER), [LateTask(0.0, 10.0)]).cause == WORKER
+    assert excuse(Double(ran(14.5), ran(16.0), UNEXPLAINED), [LateTask(0.0, 10.0)]).cause == UNEXPLAINED
+
+
+def test_late_tasks_are_read_from_a_history() -> None:
+    events = [
+        ("2026-11-29T12:00:01.500000000Z", "STARTED"),
+        ("2026-11-29T12:00:11.5Z", "TIMED_OUT"),
+        ("2026-11-29T12:00:12Z", "STARTED"),
+        ("2026-11-29T12:00:13Z", "COMPLETED"),
+    ]
+    history = {"events": [{"eventTime": at, "eventType": f"EVENT_TYPE_WORKFLOW_TASK_{what}"} for at, what in events]}
+    noon = datetime(2026, 11, 29, 12, tzinfo=timezone.utc).timestamp()
+    assert late_tasks(history, noon) == [LateTask(1.5, 11.5)]
 
 
 def line(run: str, **fields: Any) -> dict[str, Any]:
