@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-rekey test nightly models quick coverage coverage-rooms pythons servers lint types pages bench bench-hot-path bench-guard fuzz no-fuzz fleet hostile audit-code audit-deps pins release-check release-smoke \
+.PHONY: help demo demo-rekey test nightly models quick coverage coverage-rooms pythons servers lint types pages bench bench-hot-path bench-guard fuzz no-fuzz fleet hostile soak audit-code audit-deps pins release-check release-smoke \
   localstack-venv no-localstack azurite no-azurite typescript no-typescript clean
 # An environment may forbid bytecode. Then each process that a test starts compiles all that it imports, for seconds.
 unexport PYTHONDONTWRITEBYTECODE
@@ -120,6 +120,8 @@ audit-code: $(AUDIT_VENV)/.audit ## hold the library and its providers to bandit
 
 audit-deps: audit-code ## the same, and look for known vulnerabilities of what is pinned, where advisories are to be had
 	$(AUDIT_VENV)/bin/python -m tools.advisories requirements/*.txt
+soak: $(DEV) localstack-venv ## break everything around workers for ten minutes, and hold an invariant; ARGS="--minutes 60 --seed 7"
+	$(RUN) -m tests.soak $(ARGS)
 
 clean: ## remove the environments and all caches
 	rm -rf -- $(VENV) .devstack $(TYPESCRIPT)/node_modules $(TYPESCRIPT)/lib .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build dist

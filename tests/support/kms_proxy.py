@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 LOOPBACK = "127.0.0.1"
@@ -32,6 +32,7 @@ class KmsProxy:
         upstream: ``HOST:PORT`` of the KMS.
         throttles: head and body of the HTTP reply by which this KMS throttles. Without it, what passes is not looked
             into, and nothing is counted or throttled: gRPC.
+        watch: is shown all that passes, in either direction.
 
     Attributes:
         address: ``HOST:PORT`` for the provider.
@@ -44,7 +45,13 @@ class KmsProxy:
         throttle_half: while True, two of four requests in a row are.
     """
 
-    def __init__(self, upstream: str, throttles: tuple[bytes, bytes] | None = None) -> None:
+    def __init__(
+        self,
+        upstream: str,
+        throttles: tuple[bytes, bytes] | None = None,
+        watch: Callable[[bytes], object] = lambda data: None,
+    ) -> None:
+        self._watch = watch
         self._upstream = upstream
         self._throttles = throttles
         self._connections: set[asyncio.Task[None]] = set()
@@ -111,7 +118,7 @@ class KmsProxy:
                 host, port = self._upstream.split(":")
                 kms, to_kms = await asyncio.open_connection(host, int(port))
                 forth = self._requests(client, to_kms, to_client) if self._throttles else self._late(client, to_kms)
-                halves = [asyncio.ensure_future(forth), asyncio.ensure_future(_pipe(kms, to_client))]
+                halves = [asyncio.ensure_future(forth), asyncio.ensure_future(self._pipe(kms, to_client))]
                 try:
                     await asyncio.wait(halves, return_when=asyncio.FIRST_COMPLETED)
                 finally:
@@ -136,6 +143,7 @@ class KmsProxy:
                 request = await client.readuntil(b"\r\n\r\n")
                 if length := _LENGTH.search(request):
                     request += await client.readexactly(int(length[1]))
+                self._watch(request)
                 about_login = b"/v1/auth/" in request.partition(b"\r\n")[0]  # of Vault: how long a token lives
                 self.requests += not about_login
                 self.unwraps += b"/decrypt/" in request.partition(b"\r\n")[0]
@@ -170,12 +178,13 @@ class KmsProxy:
         forwarding = asyncio.ensure_future(forward())
         try:
             while chunk := await client.read(_CHUNK):
+                self._watch(chunk)
                 late.put_nowait((loop.time() + self.delay, chunk))
         finally:
             forwarding.cancel()
 
-
-async def _pipe(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-    while chunk := await source.read(_CHUNK):
-        sink.write(chunk)
-        await sink.drain()
+    async def _pipe(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        while chunk := await source.read(_CHUNK):
+            self._watch(chunk)
+            sink.write(chunk)
+            await sink.drain()
