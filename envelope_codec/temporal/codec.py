@@ -283,7 +283,7 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
         keyring, expected = self._keyring, self._expected
         opened: list[Payload] = []
         others = {"pass": 0, "legacy": 0}
-        counts_bytes = self._events.wants_successes
+        observed = self._events.wants_successes
         done = size = fetched = 0
         for payload in payloads:
             if done > SHARE:
@@ -305,7 +305,7 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
                 self.look_ahead(islice(payloads, len(opened) + 1, None))
                 key = await keyring.opening_key(record, timeout=self._open_timeout)
             work = len(envelope.data)
-            if counts_bytes:
+            if observed:
                 size += work
             if work > LARGE:
                 held = [envelope]
@@ -327,7 +327,8 @@ class EnvelopeCodec(PayloadCodec, WithSerializationContext):
                     opened.append(plain)
                     done += work
             keyring.note_opened(record)
-        self._events.report_opened(others, len(opened), begun, size, fetched)
+        if observed:
+            self._events.report_opened(others, len(opened), begun, size, fetched)
         return opened
 
     async def _unpack(
