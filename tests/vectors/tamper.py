@@ -2,6 +2,7 @@
 
     python -m tests.vectors.tamper              # some of each way, in half a minute
     python -m tests.vectors.tamper --all        # all of them, in half an hour
+    python -m tests.vectors.tamper --all direct # all of these vectors
 
 Each is met by a reader that has opened nothing yet ("cold"), and by one that has opened the untampered envelope just
 before, so that its key is at hand ("warm"). Whatever does not come out as an `EnvelopeError` stops the command, unless
@@ -188,9 +189,9 @@ async def tamper(vectors: list[Vector], most: Mapping[str, int]) -> Tally:
     return tally + await _on_pairs(vectors, most.get(SWAPS))
 
 
-async def tamper_with_all(most: Mapping[str, int]) -> Tally:
-    """Tamper with all good vectors, rows, shared wrapping keys, claims and stored payloads. Raises `Passed`."""
-    tally = await tamper(GOOD, most)
+async def tamper_with_all(most: Mapping[str, int], vectors: list[Vector] = GOOD) -> Tally:
+    """Tamper with good vectors, and with rows, shared wrapping keys, claims and stored payloads. Raises `Passed`."""
+    tally = await tamper(vectors, most)
     tally += await tamper_rows(most.get(ROWS))
     tally += await tamper_shared(most.get(SHARED))
     return tally + await tamper_claims(most.get(CLAIMS))
@@ -218,11 +219,14 @@ def _count(tally: Tally, reason: Harmless) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="tamper with the good test vectors, and count what is refused")
-    parser.add_argument("--all", action="store_true", help="try everything; half an hour")
+    parser.add_argument("names", nargs="*", help="of vectors; without any, all good ones", metavar="VECTOR")
+    parser.add_argument("--all", action="store_true", help="try everything; half an hour for all vectors")
+    given = parser.parse_args()
+    vectors = [vector for vector in GOOD if vector.name in given.names or not given.names]
     logging.disable(logging.CRITICAL)  # each refusal has its line
     begun = time.perf_counter()
-    tally = asyncio.run(tamper_with_all({} if parser.parse_args().all else SAMPLE))
-    print(f"{len(GOOD)} good vectors and {len(KINDS)} kinds of stored payloads, cold and warm, ", end="")
+    tally = asyncio.run(tamper_with_all({} if given.all else SAMPLE, vectors))
+    print(f"{len(vectors)} good vectors and {len(KINDS)} kinds of stored payloads, cold and warm, ", end="")
     print(f"{time.perf_counter() - begun:.0f} s\n\n{table(tally)}\n\nnot refused, and no reason why: 0")
 
 
