@@ -35,6 +35,7 @@ from envelope_codec.temporal.grpc_compression import ConnectionCompression
 from envelope_codec.temporal.legacy import load_legacy_codecs
 from envelope_codec.temporal.replay import explain_failures
 from envelope_codec.temporal.sandbox import pass_modules_through
+from envelope_codec.temporal.sdk_log import keep_heartbeats_out
 from envelope_codec.temporal.worker_client import WorkerClient
 from envelope_codec.temporal.worker_guard import add_prewarm, check_worker, guard_runners
 from envelope_codec.temporal.worker_start import prewarm_or_end, prewarm_worker, run_until_stopped
@@ -189,6 +190,7 @@ class EnvelopePlugin(temporalio.client.Plugin, temporalio.worker.Plugin):
         self.verify(client)
         pass_modules_through(config)
         if self._config.sealing:
+            keep_heartbeats_out()
             guard_runners(config, screens=self._config.require_encryption)
             add_prewarm(config, self._keyring, client.namespace, self._verify_worker_client)
         self._datastores.raise_concurrency(config)

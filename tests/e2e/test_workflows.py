@@ -35,6 +35,14 @@ from tests.support.all_data_workflow import (
 )
 from tests.support.context_header import ContextHeader
 from tests.support.server_records import Run, describe, pending_activity, query_result, runs
+from tests.support.watch import watching
+
+TELLING = {
+    "temporalio.activity._handle_start_activity_task",
+    "temporalio.worker._workflow_instance._run_top_level_workflow_function",
+    "temporalio.worker._workflow_instance.run_update",
+}
+"""What of the SDK logs an error that users' code has raised, as docs/limitations.md says."""
 
 WORKFLOWS = [Everything, Child, Decline]
 STARTED = PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
@@ -217,7 +225,10 @@ async def test_user_data_arrives_everywhere_and_the_server_sees_none_of_it(
 ) -> None:
     encrypting = await connect(kms, require_encryption=True, interceptors=[ContextHeader(mark(base, "header"))])
     journey = Journey(encrypting.client, plain, name, base)
-    await asyncio.wait_for(journey.go(), 120)
+    with watching(errors=False) as watch:
+        await asyncio.wait_for(journey.go(), 120)
+    assert watch.found() == []
+    assert watch.telling(base.encode()) - TELLING == set()
 
     stored = await journey.stored()
     needles = Needles([journey.base, STACK_TRACE_MARK])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from envelope_codec.testing.conformance import ProviderConformance
 from tests.support.harness_aws import AwsHarness
 
 
+@pytest.mark.usefixtures("watched")
 class TestAws(ProviderConformance):
     harness_class = AwsHarness

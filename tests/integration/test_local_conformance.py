@@ -15,6 +15,7 @@ SECRET = bytes(range(32))
 CONTEXT = {"temporal-namespace": "default"}
 
 
+@pytest.mark.usefixtures("watched")
 class TestLocal(ProviderConformance):
     harness_class = LocalHarness
 

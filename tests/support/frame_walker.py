@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
+import json
 import logging
 import traceback
 import types
@@ -11,6 +13,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 from google.protobuf.message import Message
 
@@ -59,6 +62,16 @@ def leaks_of_ours(error: BaseException, sentinels: Sentinels) -> list[str]:
     return found
 
 
+def leaks_anywhere(error: BaseException, sentinels: Sentinels) -> list[str]:
+    """Where a sentinel is in any frame: whoever logs an error with its traceback hands all of them to the handlers."""
+    return [
+        where
+        for one in _behind(error)
+        for frame, _ in traceback.walk_tb(one.__traceback__)
+        for where in _search(f"{frame.f_code.co_filename}:{frame.f_code.co_name}", [dict(frame.f_locals)], sentinels)
+    ]
+
+
 def leaks_of_record(record: logging.LogRecord, sentinels: Sentinels) -> list[str]:
     """The same for what a handler gets of a log record, its words apart."""
     found = _search(f"record {record.name}", [record.args], sentinels)
@@ -73,7 +86,29 @@ def _forms(secret: bytes) -> tuple[bytes, ...]:
 
 @functools.lru_cache(maxsize=4_096)
 def _cached_forms(secret: bytes) -> tuple[bytes, ...]:
-    return secret, secret.hex().encode(), base64.b64encode(secret), repr(secret)[2:-1].encode()
+    """All forms in which it may stand in a text, each one once, and the bytes themselves."""
+    text = secret.decode("latin-1")
+    forms = {
+        *(secret, secret.hex().encode(), secret.hex().upper().encode(), secret.hex(" ").encode()),
+        *(repr(secret)[2:-1].encode(), repr(list(secret))[1:-1].encode(), repr(tuple(secret))[1:-1].encode()),
+        *(json.dumps(text)[1:-1].encode(), quote(secret).encode(), quote_plus(secret).encode()),
+        *_base64(secret),
+    }
+    with contextlib.suppress(UnicodeDecodeError):
+        text = secret.decode()
+        forms |= {repr(text)[1:-1].encode(), json.dumps(text)[1:-1].encode()}
+    return tuple(forms)
+
+
+def _base64(secret: bytes) -> Iterator[bytes]:
+    """In both alphabets, wherever in other bytes it stands."""
+    for shift in range(3):
+        # Some bits of the first and the last character belong to what stands before and after it.
+        encoded = base64.b64encode(bytes(shift) + secret).rstrip(b"=")
+        first, last = -(-shift * 8 // 6), len(encoded) - (1 if (shift + len(secret)) % 3 else 0)
+        for form in (encoded[first:last], encoded[first:last].replace(b"+", b"-").replace(b"/", b"_")):
+            yield form
+            yield quote(form, safe="").encode()
 
 
 def _behind(error: BaseException) -> Iterator[BaseException]:
@@ -143,11 +178,19 @@ def _parts(value: Any) -> Iterable[tuple[str, object]]:
         yield "frame", value.tb_frame
     else:
         for name in ("cr_frame", "gi_frame", "ag_frame", "__dict__", "__traceback__", "__context__", "__cause__"):
-            part = getattr(value, name, None) if not isinstance(value, types.MappingProxyType) else None
+            part = None if isinstance(value, types.MappingProxyType) else _attribute(value, name)
             if part is not None:
                 yield name, part
         for kind in type(value).__mro__:
             slots = kind.__dict__.get("__slots__", ())
             for slot in (slots,) if isinstance(slots, str) else slots:
                 name = f"_{kind.__name__.lstrip('_')}{slot}" if slot.startswith("__") and slot[-2:] != "__" else slot
-                yield slot, getattr(value, name, None)
+                yield slot, _attribute(value, name)
+
+
+def _attribute(value: Any, name: str) -> object:
+    """An attribute, or None where there is none, or where asking for it fails."""
+    try:
+        return getattr(value, name, None)
+    except Exception:
+        return None

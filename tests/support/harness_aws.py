@@ -12,6 +12,7 @@ from devstack import LocalStack
 
 from envelope_codec.kms import KeyUri, MasterKey, master_key, parse_key_uri
 from envelope_codec_aws._facts import FACTS
+from tests.support.watch import AWS_SECRET
 
 REGION = "us-east-1"
 
@@ -33,7 +34,7 @@ class AwsHarness:
         for name in [name for name in os.environ if name.startswith("AWS_")]:
             self._environment.delenv(name)
         self._environment.setenv("AWS_ACCESS_KEY_ID", "test")
-        self._environment.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        self._environment.setenv("AWS_SECRET_ACCESS_KEY", AWS_SECRET)
         self._environment.setenv("AWS_CONFIG_FILE", os.devnull)
         self._environment.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import sys
 import uuid
@@ -33,11 +34,12 @@ from pymongo import MongoClient
 from sqlalchemy import text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import create_async_engine
-from valkeys import PASSWORD, ValkeyCluster, ValkeyNode, ValkeyService
+from valkeys import PASSWORD, SENTINEL_PASSWORD, ValkeyCluster, ValkeyNode, ValkeyService
 
 from envelope_codec.storage.sql import SqlStore
 from envelope_codec.store import PayloadStore, parse_store_url
 from envelope_codec.testing.store_conformance import StoreHarness
+from tests.support.watch import AWS_SECRET, CREDENTIALS
 
 NEEDLES = ("127.0.0.1", "sesame", "localhost", "nobody-here", "astray", "payloads_", "Payloads_", "text.db", "reader")
 """What is in the URLs of these stores, and must be in no text of an error."""
@@ -310,6 +312,7 @@ class ValkeysTogether(Valkey):
 
     def __init__(self, group: ValkeyCluster | ValkeyService) -> None:
         self.group = group
+        CREDENTIALS.extend([PASSWORD.encode(), SENTINEL_PASSWORD.encode()])
         self.server = None
 
     @property
@@ -482,6 +485,7 @@ class Azure:
 
     def __init__(self, server: AzuriteServer) -> None:
         self.server = server
+        CREDENTIALS.extend([server.key.encode(), base64.b64decode(server.key)])
         self._container = f"payloads-{uuid.uuid4().hex}"
         with self.client() as client:
             client.create_container()
@@ -596,7 +600,7 @@ def aws_environment() -> Iterator[None]:
         for name in [name for name in os.environ if name.startswith("AWS_")]:
             environment.delenv(name)
         environment.setenv("AWS_ACCESS_KEY_ID", "test")
-        environment.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        environment.setenv("AWS_SECRET_ACCESS_KEY", AWS_SECRET)
         environment.setenv("AWS_CONFIG_FILE", os.devnull)
         environment.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
         environment.setenv("AZURE_STORAGE_ACCOUNT", AzuriteServer.account)

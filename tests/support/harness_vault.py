@@ -18,6 +18,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import hvac
 
 from envelope_codec.kms import MasterKey, master_key
+from tests.support.watch import CREDENTIALS
 
 
 class VaultServer(Protocol):
@@ -46,6 +47,7 @@ class VaultHarness:
         token_file = Path(self._folder.name, key)
         token_file.touch(mode=0o600)
         token = self._root.auth.token.create(policies=[key], ttl="1h")["auth"]["client_token"]
+        CREDENTIALS.append(token.encode())
         token_file.write_text(f"{token}\n")
         options = {"cluster": "test", "mount": self._mount, "endpoint": self._address}
         return f"hashivault://{key}?{urlencode({**options, 'auth': 'token-file', 'token_file': str(token_file)})}"

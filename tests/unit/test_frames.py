@@ -11,6 +11,7 @@ import re
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import pytest
 from temporalio.api.common.v1 import Payload
@@ -140,6 +141,30 @@ def test_the_walk_finds_what_is_there(holder: Callable[[bytes], object], monkeyp
     assert error.__traceback__ is not None
     assert leaks(error.with_traceback(error.__traceback__.tb_next), Sentinels(TEXT))
     assert leaks(error.with_traceback(None), Sentinels(TEXT)) == []
+
+
+@pytest.mark.parametrize("secret", [TEXT, bytes(range(100, 132)), b"\xff\xfe'\"+/ and a text, 30 bytes.."])
+@pytest.mark.parametrize("before", [b"", b"a", b"ab"], ids=len)
+def test_a_sentinel_is_found_in_every_form(secret: bytes, before: bytes) -> None:
+    whole = before + secret + b"and more"
+    forms: list[bytes | str] = [
+        whole,
+        whole.hex(),
+        whole.hex(" "),
+        whole.hex().upper(),
+        repr(whole),
+        repr(bytearray(whole)),
+        repr([*whole]),
+        base64.b64encode(whole),
+        base64.urlsafe_b64encode(whole),
+        json.dumps({"a": whole.decode("latin-1")}),
+        quote(whole),
+        quote_plus(whole),
+        quote(base64.b64encode(whole), safe=""),
+        whole.decode("latin-1") if whole.isascii() else whole,
+    ]
+    assert [form for form in forms if not Sentinels(secret).found(form)] == []
+    assert [form for form in forms if Sentinels(secret[::-1]).found(form)] == []
 
 
 # --- opening ----------------------------------------------------------------------------------------------------------

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 
@@ -12,9 +10,8 @@ import pytest
 from temporalio.api.common.v1 import Payload
 
 from tests.support import second_reader
-from tests.support.second_reader import open_envelope
-from tests.support.second_row_reader import read_row
-from tests.vectors.vector_files import Vector, load
+from tests.support.second_vector_reader import opened
+from tests.vectors.vector_files import load
 
 VECTORS = {vector.name: vector for vector in load()}
 ELSEWHERE = ("ContextMismatch", "KeyNotConfigured")  # good envelopes; their reader is the wrong one
@@ -26,25 +23,6 @@ NOTHING_TO_OPEN = re.compile(
 
 def expecting(*expect: str) -> list[str]:
     return [name for name, vector in VECTORS.items() if vector.expect in expect]
-
-
-def opened(vector: Vector, *, any_configuration: bool = False) -> bytes:
-    def unwrap(key_id: str, key_version: str, ciphertext: bytes, context: Mapping[str, str]) -> bytes:
-        if not any_configuration and not vector.is_configured(context["temporal-namespace"], key_id):
-            raise ValueError("not configured for the record's namespace")
-        try:
-            return vector.unwrap(key_id, key_version, ciphertext, context)
-        except LookupError as refused:
-            raise ValueError(str(refused)) from None
-
-    def find_row(head: bytes, commitment: bytes) -> list[tuple[str, str, bytes]]:
-        key = hashlib.sha256(head + commitment).digest()
-        with suppress(KeyError, ValueError):  # there is none, or none that is valid
-            row = read_row(key, vector.keystore[key])
-            return [*row.verified, *row.imported]
-        return []
-
-    return open_envelope(vector.metadata, vector.data, unwrap, vector.max_payload or 2**26, find_row)
 
 
 @pytest.mark.parametrize("name", expecting("ok"))

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from envelope_codec.envelope import Purpose, kms_context, parse_head, unlock_head
-from envelope_codec.errors import InvalidCiphertext
 from envelope_codec.keystore_row import KeystoreRow, MalformedRow, parse_row
 from envelope_codec.keystore_sharing import Obstacle, Shared, auth_head, auth_row_key, make_slot, parse_slot
 from tests.support import second_reader
+from tests.support.adopting import adopt
 from tests.support.second_row_reader import Sharer, check_adopting, read_row, row_in_slot, slot_of
 from tests.vectors.shared_files import SharedVector, load_auth, load_shared
 from tests.vectors.vector_files import FOLDER
@@ -24,25 +24,6 @@ def name_of(vector: SharedVector) -> str:
     return vector.name
 
 
-def adopt(vector: SharedVector) -> str:
-    """What the library says to a vector, in the words of the vectors."""
-    try:
-        row = parse_row(vector.key, vector.row)
-    except MalformedRow:
-        return "absent"
-    context = dict(vector.context)
-    shared = Shared(context.pop("temporal-namespace"), context, vector.key_ids)
-    keys = [AUTH[record_id].key for record_id in vector.pinned]
-    obstacle = shared.find_obstacle(row, keys, vector.now, vector.max_age)
-    if obstacle is not None:
-        return obstacle.value
-    try:
-        unlock_head(row.head, row.id, vector.secret)
-    except InvalidCiphertext:
-        return "id"
-    return "adopt"
-
-
 def adopt_by_second_reader(vector: SharedVector) -> None:
     row = read_row(vector.key, vector.row)
     sharer = Sharer(dict(vector.context), vector.key_ids, vector.now, vector.max_age)
@@ -51,7 +32,7 @@ def adopt_by_second_reader(vector: SharedVector) -> None:
 
 @pytest.mark.parametrize("vector", ALL, ids=name_of)
 def test_the_library_adopts_what_it_may(vector: SharedVector) -> None:
-    assert adopt(vector) == vector.expect
+    assert adopt(vector, AUTH) == vector.expect
 
 
 @pytest.mark.parametrize("vector", ALL, ids=name_of)

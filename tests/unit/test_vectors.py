@@ -2,82 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import suppress
-
 import pytest
 from temporalio.api.common.v1 import Payload
-from temporalio.converter import WorkflowSerializationContext
 
 from envelope_codec import errors
-from envelope_codec.config import EnvelopeConfig
 from envelope_codec.envelope import Purpose, Recipient, _seal_with, build_record, commit, record_head
-from envelope_codec.errors import InvalidCiphertext
-from envelope_codec.keys.keyring import Keyring
-from envelope_codec.keys.keyset import KeySet
-from envelope_codec.kms import Unwrapped, WrappedSecret
-from envelope_codec.temporal.codec import EnvelopeCodec
-from tests.support.rows_on_fake import FakeRows
+from tests.support.vector_reader import VectorReader
 from tests.vectors.vector_files import FOLDER, Vector, load
 
 VECTORS = {vector.name: vector for vector in load()}
 
 
-class VectorKey:
-    """One master key of the KMSs of some vectors."""
-
-    def __init__(self, vectors: list[Vector], key_id: str) -> None:
-        self._vectors = vectors
-        self.key_id = key_id
-
-    def accepts(self, key_id: str) -> bool:
-        return key_id == self.key_id
-
-    def wrap(self, secret: bytes, context: Mapping[str, str]) -> WrappedSecret:
-        raise AssertionError("nothing is sealed here")
-
-    def unwrap(self, wrapped: WrappedSecret, context: Mapping[str, str]) -> Unwrapped:
-        for vector in self._vectors:
-            with suppress(LookupError):
-                secret = vector.unwrap(wrapped.key_id, wrapped.key_version, wrapped.ciphertext, context)
-                return Unwrapped(secret, wrapped.key_version)
-        raise InvalidCiphertext("the KMS refused", operation="unwrap")
-
-    def close(self) -> None:
-        pass
-
-
 async def decoded(vector: Vector) -> Payload:
     """What a reader makes of ``vector``, having opened the one that it comes after, if any."""
     before = [VECTORS[vector.after]] if vector.after else []
-    vectors = [*before, vector]
-    key_sets = {
-        namespace: KeySet(
-            VectorKey(vectors, key_ids[0]),
-            decrypt_keys=tuple(VectorKey(vectors, key_id) for key_id in key_ids[1:]),
-        )
-        for namespace, key_ids in vector.configured.items()
-        if key_ids
-    }
-    rows = FakeRows() if any(one.keystore for one in vectors) else None
-    for one in vectors:
-        for number, (key, data) in enumerate(one.keystore.items()):
-            assert rows is not None
-            rows.keystore.kept[key] = data, str(number)
-    keyring = Keyring(key_sets.get, keystore=rows)
+    reader = VectorReader(*before, vector)
     try:
-        config = EnvelopeConfig(key="localfile:///unused")
-        if vector.max_payload is not None:  # smaller than the setting may be
-            config = config.model_copy(update={"max_payload": vector.max_payload})
-        codec = EnvelopeCodec(config, keyring=keyring)
-        for earlier in before:
-            await codec.decode([Payload(metadata=earlier.metadata, data=earlier.data)])
-        if vector.namespace is not None:
-            codec = codec.with_context(WorkflowSerializationContext(vector.namespace, "w"))
-        [payload] = await codec.decode([Payload(metadata=vector.metadata, data=vector.data)])
-        return payload
+        await reader.warm_up(*before)
+        return await reader.read(Payload(metadata=vector.metadata, data=vector.data))
     finally:
-        keyring.close()
+        reader.close()
 
 
 @pytest.mark.parametrize("vector", load(lambda vector: vector.expect == "ok"), ids=lambda vector: vector.name)
