@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-rekey test nightly models quick coverage coverage-rooms pythons servers lint types pages bench bench-hot-path bench-guard fuzz no-fuzz fleet hostile soak audit-code audit-deps pins release-check release-smoke \
+.PHONY: help demo demo-rekey test nightly models newest quick coverage coverage-rooms pythons servers lint types pages bench bench-hot-path bench-guard fuzz no-fuzz fleet hostile soak audit-code audit-deps pins release-check release-smoke \
   localstack-venv no-localstack azurite no-azurite typescript no-typescript clean
 # An environment may forbid bytecode. Then each process that a test starts compiles all that it imports, for seconds.
 unexport PYTHONDONTWRITEBYTECODE
@@ -60,6 +60,9 @@ nightly: $(DEV) localstack-venv azurite typescript ## run the tests that take lo
 
 models: $(MODELS_VENV)/.models ## run the tests beside libraries of language models, in an environment of their own; `make nightly` does too
 	$(MODELS_VENV)/bin/python -m pytest -m nightly tests/e2e/test_language_models.py $(ARGS)
+
+newest: $(DEV) localstack-venv ## try the newest Temporal SDK that pyproject.toml allows, in an environment of its own, if it is not the pinned one
+	$(RUN) -m tools.newest $(ARGS)
 
 # The rooms at the edges have tests that start processes and servers. `make test ARGS=tests/unit` runs those too.
 edges := aws provider providers server cli testing
