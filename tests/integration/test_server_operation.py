@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import ssl
 from collections.abc import Iterator
@@ -12,8 +13,10 @@ import httpx
 import pytest
 from cryptography.x509 import load_der_x509_certificate
 from prometheus_client.parser import text_string_to_metric_families
+from temporalio.api.common.v1 import Payload
 
 from envelope_codec import ConfigurationError, EnvelopeConfig, NamespaceKeys, Unwrapped
+from envelope_codec.envelope import NAME_DATA_KEY, Purpose, Recipient, build_record, record_head
 from envelope_codec.errors import KeyDenied
 from envelope_codec.server import ServerConfig
 from envelope_codec.server.readiness import Probes, Readiness
@@ -326,3 +329,47 @@ def test_certificates_that_can_t_be_used_are_named(tmp_path: Path) -> None:
     write_certificate(cert, key, b"secret")
     with pytest.raises(ConfigurationError, match=r"server\.tls_cert: .* can't be used: "):  # and nobody is asked
         check_certificate(str(cert), str(key))
+
+
+async def test_callers_can_t_add_series_by_what_they_make_up() -> None:
+    """Paths, methods, namespaces of requests and of envelopes, and key ids in these."""
+    key = FakeKms()
+    config = EnvelopeConfig(key=key, namespaces={"prod": NamespaceKeys(key=key)})
+
+    async def make_up(server: CodecServer, name: str) -> None:
+        server.post(f"/{name}/decode", await sealed(key, name, PLAIN))
+        server.post(f"/{name}/encode", [PLAIN])
+        server.post("/decode", [foreign_envelope(name)], {"X-Namespace": name})
+        server.http.request(name, f"/{name}")
+        server.http.get(f"/{name}/{name}")
+        server.http.post(f"/{name}/decode", content=b"{", headers={"X-Request-Id": name})
+
+    with serving(config, ServerConfig()) as server:
+        returned(server.post("/decode", await sealed(key, "prod", PLAIN)))
+        await make_up(server, "MADE-UP")
+        server.http.get("/metrics")
+        first = server.http.get("/metrics").text
+        for number in range(20):
+            await make_up(server, f"MADE-UP-{number}")
+        then = server.http.get("/metrics").text
+    assert "made-up" not in then.lower()
+    assert series(then) == series(first)
+    assert any("prod" in labels for _, labels in series(then))
+    assert any("other" in labels for _, labels in series(then))
+
+
+def series(text: str) -> set[tuple[str, tuple[str, ...]]]:
+    """The series of a page of metrics: names, and values of labels."""
+    return {
+        (sample.name, tuple(sample.labels.values()))
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if not sample.name.endswith("_created")
+    }
+
+
+def foreign_envelope(name: str) -> Payload:
+    """An envelope of a namespace and a master key that nobody has, which takes no key to make."""
+    head = record_head(Purpose.WRAPPING_KEY, 1, {"temporal-namespace": name})
+    record = build_record(head, os.urandom(32), [Recipient(f"fakekms://{name}", "1", b"\0" * 60)])
+    return Payload(metadata={**record.metadata, NAME_DATA_KEY: os.urandom(40)}, data=os.urandom(60))
