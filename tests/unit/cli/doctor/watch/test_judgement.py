@@ -12,7 +12,7 @@ from envelope_codec.cli.doctor.finding import Level
 from envelope_codec.cli.doctor.watch import judgement as module
 from envelope_codec.cli.doctor.watch.judgement import UNREACHABLE, judge
 from envelope_codec.cli.doctor.watch.overview import overview_of
-from tests.support.told_metrics import KEY, changed, endpoint, lease, overview, sealing_key, series
+from tests.support.told_metrics import KEY, changed, endpoint, lease, overview, requests, sealing_key, series
 
 ROOT = Path(__file__).resolve().parents[5]
 RULES = ROOT / "deploy" / "monitoring" / "envelope-codec.rules.yaml"
