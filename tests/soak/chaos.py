@@ -15,11 +15,13 @@ from cryptography.x509 import load_pem_x509_certificate
 from tests.soak.fault import ALL_KEYS, Fault
 from tests.soak.journal import Journal
 from tests.soak.master_keys import kill
+from tests.soak.monitor import metrics
 from tests.soak.process import SoakProcess
 from tests.soak.world import World
 
 FAULTS = "faults.jsonl"
-_RENEWED_WITHIN = 30.0  # seconds
+_SERVES_WITHIN = 120.0
+_RENEWED_WITHIN = 60.0  # seconds
 
 
 class Chaos:
@@ -108,6 +110,7 @@ class Chaos:
         if process is not None:
             if fault.kind in ("kill", "restart"):
                 process.start()
+                self._wait_for(target)
             elif fault.kind == "pause":
                 process.resume()
             elif fault.kind == "skew":
@@ -129,6 +132,14 @@ class Chaos:
             world.keys[target].permit()
         elif fault.kind == "fill":
             world.store.empty()
+
+    def _wait_for(self, target: str) -> None:
+        """Wait until a process serves again: before that, no fault would find anything to disturb."""
+        deadline = time.monotonic() + _SERVES_WITHIN
+        while metrics(self._world.metrics[target]) is None:
+            if time.monotonic() > deadline:
+                raise TimeoutError("it does not serve")
+            time.sleep(0.2)
 
     def _renew_certificate(self) -> None:
         """Give the codec server a new certificate, and wait until it shows that."""

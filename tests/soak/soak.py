@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.soak import verdict
@@ -65,6 +66,8 @@ class _Run:
 
     async def run(self) -> None:
         options, world, folder = self._options, self._world, self._folder
+        # Its own pool has six threads on two cores, and servers that come back would keep the monitor waiting.
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(32))
         await asyncio.to_thread(self._wait_until_ready)
         self._say("starting workflows")
         starter = world.add_process(
