@@ -9,6 +9,7 @@ from typing import Any
 from botocore.config import Config
 from botocore.configprovider import ConfiguredEndpointProvider
 from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials
+from botocore.exceptions import BotoCoreError
 from botocore.session import Session
 
 from envelope_codec.aws.access import Access
@@ -94,6 +95,11 @@ class Sessions:
             extra_args=arguments,
         )
         return DeferredRefreshableCredentials(refresh_using=fetcher.fetch_credentials, method="assume-role")
+
+
+def describe(error: BotoCoreError) -> str:
+    """Return what botocore says of settings. Its class alone where the words may repeat a credential."""
+    return type(error).__name__ if "@" in str(error) else str(error)
 
 
 def _names_endpoint(session: Session, service: str) -> bool:

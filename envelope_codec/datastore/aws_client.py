@@ -16,7 +16,7 @@ from envelope_codec._process import PerProcess, keep
 from envelope_codec.aws.access import OPTIONS as ACCESS_OPTIONS
 from envelope_codec.aws.access import Access
 from envelope_codec.aws.credentials import watch
-from envelope_codec.aws.sessions import Sessions
+from envelope_codec.aws.sessions import Sessions, describe
 from envelope_codec.aws.wirelog import WIRE_LOG
 from envelope_codec.errors import ConfigurationError
 from envelope_codec.kms import show_value
@@ -117,7 +117,7 @@ def make_boto3_client(service: str, options: Mapping[str, str], config: Config, 
         made: Any = boto3.Session(botocore_session=session)
         return made.client(service, endpoint_url=options.get("endpoint"), config=config)
     except BotoCoreError as error:
-        raise ConfigurationError(f"{setting}: no client for {service}:// can be made: {error}") from None
+        raise ConfigurationError(f"{setting}: no client for {service}:// can be made: {describe(error)}") from None
     except ValueError:  # whose text repeats the endpoint
         raise ConfigurationError(f"{setting}: no client for {service}:// can be made: endpoint is not a URL") from None
 

@@ -13,6 +13,7 @@ from temporalio.contrib.aws.s3driver import S3StorageDriverClient
 
 from envelope_codec.aws.credentials_error import CredentialsUnavailable
 from envelope_codec.aws.meanings import NO_CONFIGURATION
+from envelope_codec.aws.sessions import describe
 from envelope_codec.datastore.aws_client import OPTIONS as AWS_OPTIONS
 from envelope_codec.datastore.aws_client import AwsClient, make_boto3_client, parse_options
 from envelope_codec.datastore.s3_error import MISSING, NotS3, check_stored, code_of, translate
@@ -101,7 +102,7 @@ def make_client(options: Mapping[str, str], setting: str = "storage") -> S3Clien
     try:
         config = Config(s3=addressing, **_checksum_settings(options))
     except BotoCoreError as error:
-        raise ConfigurationError(f"{setting}: no client for s3:// can be made: {error}") from None
+        raise ConfigurationError(f"{setting}: no client for s3:// can be made: {describe(error)}") from None
     rules = BucketRules.of(options, setting)
     client: S3Client = make_boto3_client("s3", options, config, setting)
     rules.apply_to(client)

@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError, NoCredentialsError
 
 from envelope_codec.aws.credentials import WatchedCredentials, watch
 from envelope_codec.aws.credentials_error import CredentialsUnavailable
-from envelope_codec.aws.sessions import Sessions
+from envelope_codec.aws.sessions import Sessions, describe
 from envelope_codec.aws.signing import separate_signing, watch_signing
 from envelope_codec.aws.wirelog import WIRE_LOG
 from envelope_codec.errors import ConfigurationError
@@ -119,10 +119,9 @@ def _check_configuration(sessions: Sessions) -> None:
         sessions.make().get_scoped_config()
         sessions.check("kms", WHERE)
     except BotoCoreError as error:
-        shown = show_value(profile)
-        said = error if shown == repr(profile) else type(error).__name__  # its words repeat the profile
         raise ConfigurationError(
-            f"{WHERE} profile={shown} can't be used: {said}; see AWS_CONFIG_FILE and ~/.aws/config"
+            f"{WHERE} profile={show_value(profile)} can't be used: {describe(error)}; see AWS_CONFIG_FILE and "
+            "~/.aws/config"
         ) from None
 
 

@@ -115,6 +115,8 @@ def test_a_key_uri_in_a_place_of_its_own_model() -> None:
 
 
 URLS = [
+    f"s3://bucket?region=user:{SESAME}@host",
+    f"s3://bucket?user:{SESAME}@host=1",
     f"postgresql://user:{SESAME}@127.0.0.1:1/db?table=a-b",
     f"postgresql://user:{SESAME}@127.0.0.1:1/db?sslpassword={SESAME}",
     f"postgresql+unknown://user:{SESAME}@host/db",
