@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-rekey test nightly models quick coverage coverage-rooms pythons servers lint types pages bench bench-hot-path bench-guard fleet hostile pins release-check \
+.PHONY: help demo demo-rekey test nightly models quick coverage coverage-rooms pythons servers lint types pages site site-serve links bench bench-hot-path bench-guard fleet hostile pins release-check \
   localstack-venv no-localstack azurite no-azurite typescript no-typescript clean
 .NOTPARALLEL:
 
@@ -12,6 +12,7 @@ ARGS ?=
 JOBS ?= 0
 UPGRADE ?=
 PICTURES ?=
+PORT ?= 8000
 
 VENV := .venv
 LOCALSTACK_VENV := .devstack/localstack-venv
@@ -19,6 +20,7 @@ AZURITE := .devstack/azurite
 UV_VENV := .devstack/uv-venv
 BENCH_VENV := .devstack/bench-venv
 MODELS_VENV := .devstack/models-venv
+SITE_VENV := .devstack/site-venv
 TYPESCRIPT := examples/typescript
 RUN := $(VENV)/bin/python
 
@@ -28,6 +30,7 @@ probe = import sys, venv, ensurepip; v = sys.version_info[:2]; sys.exit(not ($(2
 first_python = $(firstword $(foreach python,$(1),$(shell $(python) -c '$(probe)' >/dev/null 2>&1 && echo $(python))))
 PYTHON ?= $(call first_python,python3.13 python3.12 python3.11 python3.10 python3,v >= (3$(comma) 10))
 LOCALSTACK_PYTHON ?= $(call first_python,python3.13 python3.12 python3.11 python3,(3$(comma) 11) <= v <= (3$(comma) 13))
+SITE_PYTHON ?= $(call first_python,python3.13 python3.12 python3.11 python3,v >= (3$(comma) 11))
 
 # The demo needs fewer packages than the tests do; an environment made for the tests serves the demo too.
 DEV := $(VENV)/.dev
@@ -85,6 +88,17 @@ types: $(DEV) ## check types: mypy over everything, pyright over the library and
 pages: $(DEV) ## write the generated parts of the documents and of deploy/ anew
 	$(RUN) -m tools.pages
 
+site: $(SITE_VENV)/.site ## build the documentation site into build/site; any warning fails
+	$(SITE_VENV)/bin/python -m sphinx --builder html --conf-dir tools/site --doctree-dir build/site-doctrees --fresh-env \
+	  --jobs 2 --fail-on-warning --quiet . build/site
+	@echo 'build/site/index.html is there.'
+
+site-serve: site ## build the site and serve it on http://127.0.0.1:8000, or PORT=another
+	$(SITE_VENV)/bin/python -m http.server --bind 127.0.0.1 --directory build/site $(PORT)
+
+links: $(DEV) ## ask whether the pages' links to other hosts lead somewhere; needs a network, and is no part of the tests
+	$(RUN) -m tools.links
+
 bench: $(DEV) $(BENCH_VENV)/.bench ## measure everything beside other libraries, write docs/benchmarks.md; ARGS=--quick for a short run
 	$(BENCH_VENV)/bin/python benchmarks/bench.py $(ARGS)
 
@@ -116,6 +130,7 @@ pins: $(UV_VENV)/.uv ## bring requirements/*.txt in line with pyproject.toml; UP
 	$(compile) --python-version 3.10 --extra aws -c requirements/dev.txt -o requirements/bench.txt requirements/bench.in pyproject.toml
 	$(compile) --python-version 3.10 -o requirements/models.txt requirements/models.in pyproject.toml
 	$(compile) --python-version 3.10 --extra all --group image -c requirements/dev.txt -o requirements/image.txt pyproject.toml
+	$(compile) --python-version 3.11 --extra all -c requirements/image.txt -o requirements/site.txt requirements/site.in pyproject.toml
 	$(compile) --python-version 3.11 -o requirements/localstack.txt requirements/localstack.in
 	$(compile) --python-version 3.10 -o requirements/uv.txt requirements/uv.in
 
@@ -183,6 +198,10 @@ $(BENCH_VENV)/.bench: requirements/bench.txt pyproject.toml
 
 $(MODELS_VENV)/.models: requirements/models.txt pyproject.toml
 	@$(environment) $(MODELS_VENV) $< --project
+
+$(SITE_VENV)/.site: requirements/site.txt pyproject.toml
+	@[ -n '$(SITE_PYTHON)' ] || { echo 'The site needs Python 3.11 or newer with the venv module.' >&2; exit 1; }
+	@$(SITE_PYTHON) localstack/environment.py $(SITE_VENV) $< --project
 
 $(UV_VENV)/.uv: requirements/uv.txt
 	@$(environment) $(UV_VENV) $<
