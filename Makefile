@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-rekey test nightly models newest quick coverage coverage-rooms pythons servers lint types pages bench bench-hot-path bench-guard fuzz no-fuzz fleet hostile soak audit-code audit-deps pins release-check release-smoke \
+.PHONY: help demo demo-rekey test nightly models newest quick coverage coverage-rooms pythons servers lint types pages site site-serve links bench bench-hot-path bench-guard fuzz no-fuzz fleet hostile soak audit-code audit-deps pins release-check release-smoke \
   localstack-venv no-localstack azurite no-azurite typescript no-typescript clean
 # An environment may forbid bytecode. Then each process that a test starts compiles all that it imports, for seconds.
 unexport PYTHONDONTWRITEBYTECODE
@@ -15,6 +15,7 @@ ARGS ?=
 JOBS ?= 0
 UPGRADE ?=
 PICTURES ?=
+PORT ?= 8000
 
 VENV := .venv
 LOCALSTACK_VENV := .devstack/localstack-venv
@@ -24,6 +25,7 @@ AUDIT_VENV := .devstack/audit-venv
 BENCH_VENV := .devstack/bench-venv
 MODELS_VENV := .devstack/models-venv
 FUZZ_VENV := .devstack/fuzz-venv
+SITE_VENV := .devstack/site-venv
 TYPESCRIPT := examples/typescript
 RUN := $(VENV)/bin/python
 
@@ -35,6 +37,7 @@ PYTHON ?= $(call first_python,python3.13 python3.12 python3.11 python3.10 python
 # There are wheels of the fuzzer for these alone.
 FUZZ_PYTHON ?= $(call first_python,python3.13 python3.12 python3.11 python3,(3$(comma) 11) <= v <= (3$(comma) 13) and sys.platform == "linux" and __import__("platform").machine() == "x86_64")
 LOCALSTACK_PYTHON ?= $(call first_python,python3.13 python3.12 python3.11 python3,(3$(comma) 11) <= v <= (3$(comma) 13))
+SITE_PYTHON ?= $(call first_python,python3.13 python3.12 python3.11 python3,v >= (3$(comma) 11))
 
 # The demo needs fewer packages than the tests do; an environment made for the tests serves the demo too.
 DEV := $(VENV)/.dev
@@ -95,6 +98,17 @@ types: $(DEV) ## check types: mypy over everything, pyright over the library and
 pages: $(DEV) ## write the generated parts of the documents and of deploy/ anew
 	$(RUN) -m tools.pages
 
+site: $(SITE_VENV)/.site ## build the documentation site into build/site; any warning fails
+	$(SITE_VENV)/bin/python -m sphinx --builder html --conf-dir tools/site --doctree-dir build/site-doctrees --fresh-env \
+	  --jobs 2 --fail-on-warning --quiet . build/site
+	@echo 'build/site/index.html is there.'
+
+site-serve: site ## build the site and serve it on http://127.0.0.1:8000, or PORT=another
+	$(SITE_VENV)/bin/python -m http.server --bind 127.0.0.1 --directory build/site $(PORT)
+
+links: $(DEV) ## ask whether the pages' links to other hosts lead somewhere; needs a network, and is no part of the tests
+	$(RUN) -m tools.links
+
 bench: $(DEV) $(BENCH_VENV)/.bench ## measure everything beside other libraries, write docs/benchmarks.md; ARGS=--quick for a short run
 	$(BENCH_VENV)/bin/python benchmarks/bench.py $(ARGS)
 
@@ -142,6 +156,7 @@ pins: $(UV_VENV)/.uv ## bring requirements/*.txt in line with pyproject.toml; UP
 	$(compile) --python-version 3.10 -o requirements/models.txt requirements/models.in pyproject.toml
 	$(compile) --python-version 3.11 --extra all -c requirements/dev.txt -o requirements/fuzz.txt requirements/fuzz.in pyproject.toml
 	$(compile) --python-version 3.10 --extra all --group image -c requirements/dev.txt -o requirements/image.txt pyproject.toml
+	$(compile) --python-version 3.11 --extra all -c requirements/image.txt -o requirements/site.txt requirements/site.in pyproject.toml
 	$(compile) --python-version 3.11 -o requirements/localstack.txt requirements/localstack.in
 	$(compile) --python-version 3.10 -o requirements/uv.txt requirements/uv.in
 	$(compile) --python-version 3.10 -o requirements/audit.txt requirements/audit.in
@@ -219,6 +234,10 @@ $(AUDIT_VENV)/.audit: requirements/audit.txt
 
 $(FUZZ_VENV)/.fuzz: requirements/fuzz.txt
 	@$(FUZZ_PYTHON) localstack/environment.py $(FUZZ_VENV) $< --project
+
+$(SITE_VENV)/.site: requirements/site.txt pyproject.toml
+	@[ -n '$(SITE_PYTHON)' ] || { echo 'The site needs Python 3.11 or newer with the venv module.' >&2; exit 1; }
+	@$(SITE_PYTHON) localstack/environment.py $(SITE_VENV) $< --project
 
 $(UV_VENV)/.uv: requirements/uv.txt
 	@$(environment) $(UV_VENV) $<
