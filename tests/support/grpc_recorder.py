@@ -7,8 +7,8 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import grpc  # type: ignore[import-untyped]
-import grpc.aio  # type: ignore[import-untyped]
+import grpc  # type: ignore[import-untyped,unused-ignore]
+import grpc.aio  # type: ignore[import-untyped,unused-ignore]
 
 _OPTIONS = [
     ("grpc.max_receive_message_length", -1),
@@ -20,7 +20,7 @@ _OF_HTTP = ("content-type", "user-agent", "te", "grpc-timeout", "grpc-encoding",
 _STARTS_WITHIN = 10.0  # seconds
 
 
-class GrpcRecorder(grpc.GenericRpcHandler):  # type: ignore[misc]
+class GrpcRecorder(grpc.GenericRpcHandler):  # type: ignore[misc,unused-ignore]
     """Forwards unary calls, which all of Temporal's are, in a thread with an event loop of its own.
 
     Args:
