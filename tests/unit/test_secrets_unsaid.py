@@ -115,7 +115,6 @@ def test_a_key_uri_in_a_place_of_its_own_model() -> None:
 
 
 URLS = [
-    f"s3://bucket?region=user:{SESAME}@host",
     f"s3://bucket?user:{SESAME}@host=1",
     f"postgresql://user:{SESAME}@127.0.0.1:1/db?table=a-b",
     f"postgresql://user:{SESAME}@127.0.0.1:1/db?sslpassword={SESAME}",
@@ -148,6 +147,13 @@ URLS = [
     f"postgresql://user:{SESAME}@host/db?name=a&name=b",
     f"{SESAME}",
 ]
+
+
+def test_a_region_that_botocore_does_not_take() -> None:
+    """botocore's own log has it at DEBUG, as it has all settings."""
+    with pytest.raises(ConfigurationError) as caught:
+        parse_store_url(f"s3://bucket?region=user:{SESAME}@host").open()
+    assert SESAME not in str(caught.value)
 
 
 @pytest.mark.slow
