@@ -7,7 +7,7 @@ repository's host shows. On the site each such list is the navigation as well, u
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,43 +15,22 @@ if TYPE_CHECKING:
 
 FIRST_PAGE = "docs/index"
 
-WHEN_THERE = {
-    "docs/testing": "Adopt it in a day",
-    "docs/metrics": "Operate it for years",
-    "docs/monitoring": "Operate it for years",
-    "docs/runbooks": "Operate it for years",
-    "docs/reliability": "Operate it for years",
-}
-"""Pages that come with a change of their own, and the stage that they belong to until the first page names them."""
-
 _SECTION = re.compile(r"^## (?P<title>.+)$", re.MULTILINE)
 _ENTRY = re.compile(r"^- \[(?P<title>[^\]]+)\]\((?P<page>[^)#]+)\.md\)", re.MULTILINE)
 
 
-def with_navigation(text: str, pages: Collection[str]) -> str:
-    """Return the first page with a hidden table of contents for each of its sections.
-
-    Args:
-        text: the first page, in Markdown.
-        pages: names of all pages, such as ``docs/adoption`` and ``SPEC``.
-    """
+def with_navigation(text: str) -> str:
+    """Return the first page, in Markdown, with a hidden table of contents for each of its sections."""
     starts = list(_SECTION.finditer(text))
     tables = []
     for start, following in zip(starts, [*starts[1:], None], strict=True):
         section = text[start.end() : following.start() if following else len(text)]
         entries = {_name(entry["page"]): entry["title"] for entry in _ENTRY.finditer(section)}
         lines = [f"{title} </{page}>" for page, title in entries.items()]
-        lines += [f"/{page}" for page in coming(start["title"], text) if page in pages]
         if lines:
             tables.append("\n".join(["```{toctree}", ":hidden:", f":caption: {start['title']}", "", *lines, "```", ""]))
     assert tables, "the first page names no pages"
     return "\n".join([text, *tables])
-
-
-def coming(stage: str, text: str) -> list[str]:
-    """Return the pages of a stage that the first page does not name."""
-    named = {_name(entry["page"]) for entry in _ENTRY.finditer(text)}
-    return [page for page, belongs in WHEN_THERE.items() if belongs == stage and page not in named]
 
 
 def _name(target: str) -> str:
@@ -64,7 +43,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
 
     def read(app: Sphinx, page: str, source: list[str]) -> None:
         if page == FIRST_PAGE:
-            source[0] = with_navigation(source[0], app.env.found_docs)
+            source[0] = with_navigation(source[0])
 
     reader: Callable[..., None] = read
     app.connect("source-read", reader)

@@ -73,7 +73,8 @@ def locations_in_message(message: Message) -> Iterator[Location]:
     Raises:
         Unreadable: the message is nested too deeply.
     """
-    return _Finder().message(MessageToDict(message), message.DESCRIPTOR, "", 0, Role.user)
+    descriptor: Any = message.DESCRIPTOR
+    return _Finder().message(MessageToDict(message), descriptor, "", 0, Role.user)
 
 
 def _shape_of(value: Any, name: str) -> Descriptor | None:
