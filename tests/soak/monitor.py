@@ -40,7 +40,11 @@ class Monitor:
         self.scrapes = 0
 
     async def run(self) -> None:
-        scraped = 0.0
+        """Go on until it is cancelled."""
+        # Apart from one another: a process that is paused keeps those waiting that ask for its metrics.
+        await asyncio.gather(self._take_samples(), self._keep_scraping())
+
+    async def _take_samples(self) -> None:
         while True:
             for name, process in list(self._world.processes.items()):
                 if process.look_after():
@@ -51,10 +55,12 @@ class Monitor:
             for name, server in self._world.servers.items():
                 with suppress(RuntimeError):  # it is being restarted
                     self.processor[name, server.pid] = _processor(server.pid)
-            if time.monotonic() - scraped >= self._scrape_every:
-                scraped = time.monotonic()
-                await asyncio.to_thread(self._scrape)
             await asyncio.sleep(_EVERY)
+
+    async def _keep_scraping(self) -> None:
+        while True:
+            await asyncio.to_thread(self._scrape)
+            await asyncio.sleep(self._scrape_every)
 
     def _scrape(self) -> None:
         for name, url in self._world.metrics.items():
