@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -95,6 +96,18 @@ def with_reference(text: str, page: str) -> str:
     return text[: here.start()] + reference + text[here.end() :]
 
 
+def defined_below(path: str) -> list[str]:
+    """Return what a value's own module says of it, where a package only passes it on. Sphinx would show its type's."""
+    from sphinx.pycode import ModuleAnalyzer
+
+    package, _, name = path.rpartition(".")
+    for module in sorted(module for module in sys.modules if module.startswith(f"{package}.")):
+        told = ModuleAnalyzer.for_module(module).find_attr_docs().get(("", name))
+        if told:
+            return list(told)
+    return []
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
 
@@ -104,6 +117,8 @@ def setup(app: Sphinx) -> dict[str, Any]:
 
     def keep_sentences(app: Sphinx, what: str, name: str, value: object, options: object, lines: list[str]) -> None:
         # Napoleon takes what is before a colon in an attribute's first line for its type. After a comment it does not.
+        if what == "data" and lines[:1] == (type(value).__doc__ or "").splitlines()[:1]:
+            lines[:] = defined_below(name)
         if what in ("attribute", "data", "property"):
             lines[:0] = ["..", ""]
 
