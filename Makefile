@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-rekey test nightly models quick coverage coverage-rooms pythons servers lint types pages bench bench-hot-path bench-guard fleet hostile pins release-check \
+.PHONY: help demo demo-rekey test nightly models quick coverage coverage-rooms mutation pythons servers lint types pages bench bench-hot-path bench-guard fleet hostile pins release-check \
   localstack-venv no-localstack azurite no-azurite typescript no-typescript clean
 .NOTPARALLEL:
 
@@ -19,6 +19,7 @@ AZURITE := .devstack/azurite
 UV_VENV := .devstack/uv-venv
 BENCH_VENV := .devstack/bench-venv
 MODELS_VENV := .devstack/models-venv
+MUTATION_VENV := .devstack/mutation-venv
 TYPESCRIPT := examples/typescript
 RUN := $(VENV)/bin/python
 
@@ -64,10 +65,14 @@ coverage: $(DEV) localstack-venv azurite typescript ## run the same, and hold th
 	$(coverage_report)
 	$(RUN) -m tools.coverage_floors .coverage/report.json
 
+wire_format := envelope second_reader spec vectors
 coverage-rooms: $(DEV) ## the same for the rooms that have a floor of their own, by their own unit tests: half a minute
-	$(coverage) run -m pytest tests/unit/keys tests/unit/temporal -m 'not slow' -q -n $(JOBS) --dist loadfile $(ARGS)
+	$(coverage) run -m pytest tests/unit/keys tests/unit/temporal $(wire_format:%=tests/unit/test_%.py) -m 'not slow' -q -n $(JOBS) --dist loadfile $(ARGS)
 	$(coverage_report)
 	$(RUN) -m tools.coverage_floors .coverage/report.json --unit
+
+mutation: $(MUTATION_VENV)/.mutation ## change envelope.py and keys/ in one place at a time, and see that a test fails; ARGS=lease for one module
+	$(MUTATION_VENV)/bin/python -m tools.mutation $(ARGS)
 
 pythons: ## run the unit tests on every Python from 3.10 on that is on PATH or was made by pyenv
 	$(need_python); $(PYTHON) tools/pythons.py $(ARGS)
@@ -102,7 +107,7 @@ hostile: $(DEV) ## measure what one hostile party costs the others
 	$(RUN) benchmarks/hostile.py $(ARGS)
 
 clean: ## remove the environments and all caches
-	rm -rf -- $(VENV) .devstack $(TYPESCRIPT)/node_modules $(TYPESCRIPT)/lib .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build dist
+	rm -rf -- $(VENV) .devstack $(TYPESCRIPT)/node_modules $(TYPESCRIPT)/lib .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .mutation build dist
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf -- {} +
 
 # Pins that still fit stay: uv reads them from the files that it writes.
@@ -115,6 +120,7 @@ pins: $(UV_VENV)/.uv ## bring requirements/*.txt in line with pyproject.toml; UP
 	$(compile) --python-version 3.10 --extra aws --extra azure --extra gcp --extra vault --extra server --group demo -c requirements/dev.txt -o requirements/demo.txt pyproject.toml
 	$(compile) --python-version 3.10 --extra aws -c requirements/dev.txt -o requirements/bench.txt requirements/bench.in pyproject.toml
 	$(compile) --python-version 3.10 -o requirements/models.txt requirements/models.in pyproject.toml
+	$(compile) --python-version 3.10 --extra all -c requirements/dev.txt -o requirements/mutation.txt requirements/mutation.in pyproject.toml
 	$(compile) --python-version 3.10 --extra all --group image -c requirements/dev.txt -o requirements/image.txt pyproject.toml
 	$(compile) --python-version 3.11 -o requirements/localstack.txt requirements/localstack.in
 	$(compile) --python-version 3.10 -o requirements/uv.txt requirements/uv.in
@@ -183,6 +189,9 @@ $(BENCH_VENV)/.bench: requirements/bench.txt pyproject.toml
 
 $(MODELS_VENV)/.models: requirements/models.txt pyproject.toml
 	@$(environment) $(MODELS_VENV) $< --project
+
+$(MUTATION_VENV)/.mutation: requirements/mutation.txt pyproject.toml
+	@$(environment) $(MUTATION_VENV) $< --project
 
 $(UV_VENV)/.uv: requirements/uv.txt
 	@$(environment) $(UV_VENV) $<
