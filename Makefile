@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-rekey test nightly models newest quick coverage coverage-rooms pythons servers lint types pages site site-serve links bench bench-hot-path bench-guard fuzz no-fuzz fleet hostile soak audit-code audit-deps pins release-check release-smoke \
+.PHONY: help demo demo-rekey test nightly models newest quick coverage coverage-rooms mutation pythons servers lint types pages site site-serve links bench bench-hot-path bench-guard fuzz no-fuzz fleet hostile soak audit-code audit-deps pins release-check release-smoke \
   localstack-venv no-localstack azurite no-azurite typescript no-typescript clean
 # An environment may forbid bytecode. Then each process that a test starts compiles all that it imports, for seconds.
 unexport PYTHONDONTWRITEBYTECODE
@@ -26,6 +26,7 @@ BENCH_VENV := .devstack/bench-venv
 MODELS_VENV := .devstack/models-venv
 FUZZ_VENV := .devstack/fuzz-venv
 SITE_VENV := .devstack/site-venv
+MUTATION_VENV := .devstack/mutation-venv
 TYPESCRIPT := examples/typescript
 RUN := $(VENV)/bin/python
 
@@ -77,10 +78,14 @@ coverage: $(DEV) localstack-venv azurite typescript ## run the same, and hold th
 	$(coverage_report)
 	$(RUN) -m tools.coverage_floors .coverage/report.json
 
+wire_format := envelope second_reader spec vectors
 coverage-rooms: $(DEV) ## the same for the rooms that have a floor of their own, by their own unit tests: half a minute
-	$(coverage) run -m pytest tests/unit/keys tests/unit/temporal -m 'not slow' -q -n $(JOBS) --dist loadfile $(ARGS)
+	$(coverage) run -m pytest tests/unit/keys tests/unit/temporal $(wire_format:%=tests/unit/test_%.py) -m 'not slow' -q -n $(JOBS) --dist loadfile $(ARGS)
 	$(coverage_report)
 	$(RUN) -m tools.coverage_floors .coverage/report.json --unit
+
+mutation: $(MUTATION_VENV)/.mutation ## change envelope.py and keys/ in one place at a time, and see that a test fails; ARGS=lease for one module
+	$(MUTATION_VENV)/bin/python -m tools.mutation $(ARGS)
 
 pythons: ## run the unit tests on every Python from 3.10 on that is on PATH or was made by pyenv
 	$(need_python); $(PYTHON) tools/pythons.py $(ARGS)
@@ -141,7 +146,7 @@ soak: $(DEV) localstack-venv ## break everything around workers for ten minutes,
 	$(RUN) -m tests.soak $(ARGS)
 
 clean: ## remove the environments and all caches
-	rm -rf -- $(VENV) .devstack $(TYPESCRIPT)/node_modules $(TYPESCRIPT)/lib .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build dist
+	rm -rf -- $(VENV) .devstack $(TYPESCRIPT)/node_modules $(TYPESCRIPT)/lib .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .mutation build dist
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf -- {} +
 
 # Pins that still fit stay: uv reads them from the files that it writes.
@@ -155,6 +160,7 @@ pins: $(UV_VENV)/.uv ## bring requirements/*.txt in line with pyproject.toml; UP
 	$(compile) --python-version 3.10 --extra aws -c requirements/dev.txt -o requirements/bench.txt requirements/bench.in pyproject.toml
 	$(compile) --python-version 3.10 -o requirements/models.txt requirements/models.in pyproject.toml
 	$(compile) --python-version 3.11 --extra all -c requirements/dev.txt -o requirements/fuzz.txt requirements/fuzz.in pyproject.toml
+	$(compile) --python-version 3.10 --extra all -c requirements/dev.txt -o requirements/mutation.txt requirements/mutation.in pyproject.toml
 	$(compile) --python-version 3.10 --extra all --group image -c requirements/dev.txt -o requirements/image.txt pyproject.toml
 	$(compile) --python-version 3.11 --extra all -c requirements/image.txt -o requirements/site.txt requirements/site.in pyproject.toml
 	$(compile) --python-version 3.11 -o requirements/localstack.txt requirements/localstack.in
@@ -238,6 +244,9 @@ $(FUZZ_VENV)/.fuzz: requirements/fuzz.txt
 $(SITE_VENV)/.site: requirements/site.txt pyproject.toml
 	@[ -n '$(SITE_PYTHON)' ] || { echo 'The site needs Python 3.11 or newer with the venv module.' >&2; exit 1; }
 	@$(SITE_PYTHON) localstack/environment.py $(SITE_VENV) $< --project
+
+$(MUTATION_VENV)/.mutation: requirements/mutation.txt pyproject.toml
+	@$(environment) $(MUTATION_VENV) $< --project
 
 $(UV_VENV)/.uv: requirements/uv.txt
 	@$(environment) $(UV_VENV) $<

@@ -28,9 +28,13 @@ class Floors(NamedTuple):
 
 
 # The total is a first floor, from what unit tests alone reach. Raise it to the figure of all suites, less one point.
-ALL_SUITES = Floors(84.0, {"envelope_codec/keys": 95.0, "envelope_codec/temporal": 95.0})
-UNIT_TESTS = Floors(0.0, {"envelope_codec/keys": 94.5, "envelope_codec/temporal": 95.0})
-"""Of the two rooms' own unit tests without the slow ones. Raise them when the figures rise."""
+ALONE = "envelope_codec/envelope.py"
+"""The wire format, which counts as a room of its own."""
+
+ROOMS = {ALONE: 95.0, "envelope_codec/keys": 95.0, "envelope_codec/temporal": 95.0}
+ALL_SUITES = Floors(84.0, ROOMS)
+UNIT_TESTS = Floors(0.0, ROOMS)
+"""Of these rooms' own unit tests without the slow ones. Raise them when the figures rise."""
 
 
 class Counts(NamedTuple):
@@ -57,7 +61,7 @@ class Counts(NamedTuple):
 
 
 def by_room(report: Mapping[str, Any]) -> dict[str, Counts]:
-    """Add up the files of each folder: ``envelope_codec/keys``, ``envelope_codec_aws``, and the top as its own room."""
+    """Add up the files of each folder: ``envelope_codec/keys``, ``envelope_codec_aws``, and the top as a room."""
     rooms: defaultdict[str, Counts] = defaultdict(Counts)
     for name, file in report["files"].items():
         summary = file["summary"]
@@ -71,7 +75,12 @@ def by_room(report: Mapping[str, Any]) -> dict[str, Counts]:
 
 
 def room(name: str) -> str:
-    """Return the room of a file: the folder below the package, or the package for a file at its top."""
+    """Return the room of a file: the folder below the package, or the package for a file at its top.
+
+    The wire format's own file is a room.
+    """
+    if name.endswith(ALONE):
+        return ALONE
     parts = Path(name).parts
     package = next(at for at, part in enumerate(parts) if part.startswith("envelope_codec"))
     below = parts[package:-1]

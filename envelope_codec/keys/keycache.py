@@ -49,12 +49,6 @@ class KeyCache(Generic[K]):
     def __len__(self) -> int:
         return len(self._kept)
 
-    def __getitem__(self, record_id: bytes) -> K:
-        found = self.get(record_id)
-        if found is None:
-            raise KeyError(record_id)
-        return found
-
     def __setitem__(self, record_id: bytes, entry: K) -> None:
         self.discard(record_id)
         self._kept[record_id] = entry

@@ -22,6 +22,7 @@ from envelope_codec.keys.draft import Draft
 from envelope_codec.keys.keyring import Keyring
 from envelope_codec.keys.keyset import KeySet
 from envelope_codec.keys.limits import Limits
+from envelope_codec.keys.opening_key import OpeningKey
 from envelope_codec.keys.sealing_key import SealingKey
 from envelope_codec.kms import MasterKey, Unwrapped, WrappedSecret, context_bytes
 from envelope_codec.observe import Event
@@ -118,6 +119,12 @@ class Ring:
         if key is None:
             key = await self.finish(self.keyring.opening_key(record, **options))
         self.keyring.note_opened(record)
+        return key
+
+    def kept_key(self, record: Record) -> OpeningKey:
+        """What the keyring keeps of a record that it has opened, which must not have expired."""
+        key = self.keyring._opening._keys.get(record.id)
+        assert key is not None
         return key
 
     def use(self, *records: Record) -> list[bytes | None]:

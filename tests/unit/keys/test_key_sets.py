@@ -23,7 +23,7 @@ from envelope_codec import (
     SealingContext,
 )
 from envelope_codec.envelope import Record, parse
-from envelope_codec.keys.key_sets import KeySets
+from envelope_codec.keys.key_sets import KeySets, foreign_master
 from envelope_codec.keys.keyring import Keyring
 from envelope_codec.temporal.codec import EnvelopeCodec
 from envelope_codec.testing import FakeKms, ManualClock
@@ -252,3 +252,12 @@ async def test_a_resolver_s_key_set_has_a_lease_of_its_own() -> None:
     assert ring.try_sealing_key(strict) is None
     assert ring.try_sealing_key(same) is not None
     ring.close()
+
+
+def test_a_master_key_of_a_kind_that_the_proxy_does_not_know_is_told_by_its_setting() -> None:
+    class Other(FakeKms):
+        proxy_unwrapper = None  # type: ignore[assignment]
+
+    master = Other()
+    with pytest.raises(ConfigurationError, match=rf"^proxied_keys\.x: .* no keys of this kind: {master.key_id}$"):
+        foreign_master(master, "fakekms://x", "proxied_keys.x")

@@ -21,7 +21,7 @@ from envelope_codec.keys.clock import SystemClock
 from envelope_codec.keys.keyring import Keyring
 from envelope_codec.keys.keyset import KeySet
 from envelope_codec.keys.limits import Limits
-from envelope_codec.observe import Event
+from envelope_codec.observe import Event, LogObserver
 from envelope_codec.testing import FakeKms
 from tests.support.calls_in_turn import in_turn
 from tests.support.keyring_on_fakes import LEASE, LIMITS, MAX_AGE, Events, Jobs, Ring, key_sets, settle, wrapped_by
@@ -49,6 +49,14 @@ def keyring(kms: FakeKms) -> Iterator[Keyring]:
     """With threads and clocks of its own."""
     keyring = Keyring(key_sets(kms), observer=Events())
     yield keyring
+    keyring.close()
+
+
+def test_what_a_keyring_does_without_being_told(kms: FakeKms) -> None:
+    keyring = Keyring(key_sets(kms))
+    assert isinstance(keyring.observer, LogObserver)
+    assert keyring.limits == Limits()
+    assert keyring.direct is False
     keyring.close()
 
 

@@ -308,7 +308,7 @@ async def test_a_renewal_counts_for_nothing_if_its_lease_was_denied_meanwhile() 
 
 
 def lease_of(ring: Ring, record: Record) -> Lease:
-    return ring.keyring._opening._keys[record.id].leases[0]
+    return ring.kept_key(record).leases[0]
 
 
 async def test_a_key_that_was_denied_just_after_it_came_is_not_kept() -> None:

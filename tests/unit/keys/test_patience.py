@@ -48,3 +48,19 @@ async def test_a_task_that_has_waited_in_vain_has_no_more_of_it_and_others_have(
         assert patience.is_left()
     assert await asyncio.ensure_future(begin())
     assert not patience.is_left()
+
+
+async def test_where_no_task_runs_nothing_is_spent() -> None:
+    async def ask() -> bool:
+        return patience.is_left()
+
+    done = asyncio.Event()
+
+    def spend() -> None:
+        patience.spend()
+        done.set()
+
+    asyncio.get_running_loop().call_soon(spend)
+    await done.wait()
+    with patience.after_user_code():
+        assert await asyncio.ensure_future(ask())

@@ -108,6 +108,17 @@ async def test_the_second_process_seals_with_the_key_of_the_first() -> None:
     assert fleet.kms.wraps == wraps
 
 
+async def test_processes_that_bind_a_context_share_one_key_that_binds_it() -> None:
+    fleet = Fleet(context={"tenant": "t"})
+    first, second = fleet.member(), fleet.member()
+    key = await first.seal()
+    assert is_shared(key)
+    assert dict(key.record.context)["tenant"] == "t"
+    wraps = fleet.kms.wraps
+    assert await same(first, second)
+    assert fleet.kms.wraps == wraps
+
+
 async def test_a_start_costs_each_process_two_unwraps_and_opening_what_others_sealed_none() -> None:
     fleet = Fleet()
     members = [fleet.member() for _ in range(8)]

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from envelope_codec._facts import Meaning
-from envelope_codec.errors import EnvelopeError, KmsUnavailable
+from envelope_codec.errors import EnvelopeError, KeyDenied, KmsUnavailable
 from envelope_codec.keys.keyset import KeySet
 from envelope_codec.keys.sealing_key import WrappingKey
 from envelope_codec.keys.turns import Turns, Waiting
 from envelope_codec.provider.meanings import SERVER_ERROR, THROTTLED
 from envelope_codec.testing import FakeKms, ManualClock
+from tests.support.flights import Desk
 from tests.support.keyring_on_fakes import LEASE, LIMITS, Jobs, Ring, settle, wrapped_by
 
 
@@ -322,3 +323,22 @@ async def test_in_direct_mode_what_is_sealed_waits_for_its_turn_as_well() -> Non
         await settle()
     assert all(task.done() for task in tasks)
     assert ring.kms.wraps == 6
+
+
+def test_any_answer_shortens_the_interval_and_no_answer_does_not() -> None:
+    calls, kms = Desk().calls, FakeKms()
+
+    def interval_after(failure: EnvelopeError | None) -> float:
+        def work() -> None:
+            if failure is not None:
+                raise failure
+
+        with nullcontext() if failure is None else pytest.raises(type(failure)):
+            calls.call("unwrap", kms, "default", work)
+        return calls._turns_of(kms)._pacer.interval(calls.clock.monotonic())
+
+    first = interval_after(THROTTLED.make_error(operation="unwrap", key_id=kms.key_id))
+    assert first > 0
+    assert interval_after(None) == first / 2
+    assert interval_after(KeyDenied("no", operation="unwrap")) == first / 4
+    assert interval_after(SERVER_ERROR.make_error(operation="unwrap", key_id=kms.key_id)) == first / 4

@@ -44,7 +44,7 @@ def names(ring: Ring) -> set[LeaseName]:
 
 
 def lease_of(ring: Ring, record: Record) -> Lease:
-    [lease] = ring.keyring._opening._keys[record.id].leases
+    [lease] = ring.kept_key(record).leases
     return lease
 
 
@@ -165,7 +165,7 @@ async def test_2_a_key_set_may_have_a_shorter_lease() -> None:
 
 
 def lease_key(ring: Ring, record: Record) -> bytes:
-    return ring.keyring._opening._keys[record.id].key
+    return ring.kept_key(record).key
 
 
 # --- 3: a lease is looked up or made only after a successful, checked unwrap -----------------------------------------
@@ -259,7 +259,7 @@ async def test_5_a_cache_hit_adds_no_lease() -> None:
     alone = build_record(record.head, record.id, foreign.recipients)
     assert [await ring.open(one) for one in (mixed, alone)] == [key, key]
     assert revoked.unwraps + other.unwraps == 2
-    assert len(ring.keyring._opening._keys[record.id].leases) == 1
+    assert len(ring.kept_key(record).leases) == 1
     revoked.denied = True
     ring.advance(LEASE, step=10, use=lambda: ring.use(mixed, alone, record, foreign))
     assert ring.use(mixed, alone, record) == [None] * 3

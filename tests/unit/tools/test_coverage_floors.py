@@ -25,7 +25,8 @@ GOOD = {"envelope_codec/keys": Counts(100, 100, 100, 95), "envelope_codec/tempor
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("envelope_codec/envelope.py", "envelope_codec"),
+        ("envelope_codec/envelope.py", "envelope_codec/envelope.py"),
+        ("envelope_codec/errors.py", "envelope_codec"),
         ("envelope_codec/keys/lease.py", "envelope_codec/keys"),
         ("envelope_codec/cli/doctor/survey.py", "envelope_codec/cli"),
         ("providers/envelope_codec_aws/_errors.py", "envelope_codec_aws"),
@@ -67,7 +68,8 @@ def test_the_command_prints_the_figures_and_its_status_says_whether_they_suffice
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     report = tmp_path / "report.json"
-    files = {f"{name}/a.py": summary(covered_branches=4) for name in ALL_SUITES.rooms}
+    named = [name if name.endswith(".py") else f"{name}/a.py" for name in ALL_SUITES.rooms]
+    files = {name: summary(covered_branches=4) for name in named}
     files["envelope_codec/cli/a.py"] = summary(covered_lines=0, covered_branches=0)
     report.write_text(json.dumps({"files": files}))
     assert coverage_floors.main([str(report), "--unit"]) == 0
