@@ -13,6 +13,7 @@ from envelope_codec.server.payloads import protobuf_json
 from envelope_codec.temporal import zstd_frame
 from tests.fuzz.sections import Sections, join
 from tests.fuzz.target import load
+from tests.fuzz.targets import server_body
 
 
 def failures(check: Callable[[bytes], object], seeds: Mapping[str, bytes]) -> list[str]:
@@ -94,6 +95,7 @@ def test_a_planted_fault_is_found(name: str, plant: Plant, monkeypatch: pytest.M
         assert failures(target.check, seeds) != []
     finally:
         envelope.parse_record.cache_clear()
+        server_body._apps.cache_clear()  # the application may have taken harm
 
 
 @pytest.mark.parametrize("name", ["key_uri", "store_url"])
