@@ -91,7 +91,8 @@ async def at_rate(works: Sequence[Callable[[], Coroutine[Any, Any, None]]]) -> N
 def fill(codec: EnvelopeCodec, record: Record) -> None:
     """Let the cache be as full as it may get, all under one live lease."""
     keys = codec.keyring._opening._keys
-    entry = keys[record.id]
+    entry = keys.get(record.id)
+    assert entry is not None
     while len(keys) < CACHED:
         keys[os.urandom(32)] = OpeningKey(record, entry.key, entry.leases, entry.expires)
 

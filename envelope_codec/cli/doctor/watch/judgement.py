@@ -115,17 +115,17 @@ def _others(overview: Overview) -> Iterator[Judgement]:
 
 
 def _requests(overview: Overview) -> Iterator[Judgement]:
-    requests = overview.requests
-    total = sum(requests.by_status.values())
-    failed = sum(rate for status, rate in requests.by_status.items() if status.startswith("5"))
-    refused = sum(requests.by_status.get(status, 0.0) for status in ("401", "403"))
+    answered = overview.requests.by_status
+    total = sum(answered.values())
+    failed = sum(rate for status, rate in answered.items() if status.startswith("5"))
+    refused = sum(answered.get(status, 0.0) for status in ("401", "403"))
     if total and failed / total > _SHARE_OF_STORE:
         yield Judgement(Level.problem, "EnvelopeCodecServerFails", f"{failed / total:.0%} of the requests end with 5xx")
     if total and refused / total > 0.2:
         text = f"{refused / total:.0%} of the requests are answered with 401 or 403"
         yield Judgement(Level.advice, "EnvelopeCodecServerRefusesCallers", text)
-    if requests.p99 is not None and requests.p99 > _SLOW:
-        text = f"one request in a hundred takes {requests.p99:.1f} s or longer"
+    if overview.requests.p99 is not None and overview.requests.p99 > _SLOW:
+        text = f"one request in a hundred takes {overview.requests.p99:.1f} s or longer"
         yield Judgement(Level.advice, "EnvelopeCodecServerSlow", text)
 
 
