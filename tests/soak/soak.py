@@ -135,7 +135,7 @@ class _Run:
         verdict.judge_readings(report, folder)
         verdict.judge_plaintext(report, world, folder)
         # Of those that were killed in a short soak, no life is long enough.
-        warm_up, least = (10.0, self._options.load) if self._options.short else (60.0, 240.0)
+        warm_up, least = (10.0, 0.75 * self._options.load) if self._options.short else (60.0, 240.0)
         verdict.judge_flatness(report, monitor, warm_up, least)
         verdict.judge_processes(report, world, monitor, folder)
         verdict.judge_logs(report, world)
