@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.soak.flatness import Sample
 from tests.soak.world import World
 
-_EVERY = 2.0  # seconds between samples
+_EVERY = 1.0  # seconds between samples
 _MIB = 1_048_576
 
 
