@@ -269,7 +269,7 @@ class MariaDbServer(Server):
         command += [
             f"--lc-messages-dir={_shared(program)}",
             "--max-allowed-packet=64M",
-            # What it has written outlives its process, and that is all that tests need. A busy disk takes seconds to sync.
+            # What it wrote outlives its process: tests need no more. Syncing can take a busy disk seconds.
             "--innodb-flush-log-at-trx-commit=2",
             "--innodb-flush-method=nosync",
         ]
