@@ -79,7 +79,7 @@ coverage: $(DEV) localstack-venv azurite typescript ## run the same, and hold th
 	$(RUN) -m tools.coverage_floors .coverage/report.json
 
 wire_format := envelope second_reader spec vectors
-coverage-rooms: $(DEV) ## the same for the rooms that have a floor of their own, by their own unit tests: half a minute
+coverage-rooms: $(DEV) ## the same for the rooms that have a floor of their own, by their own unit tests
 	$(coverage) run -m pytest tests/unit/keys tests/unit/temporal $(wire_format:%=tests/unit/test_%.py) -m 'not slow' -q -n $(JOBS) --dist loadfile $(ARGS)
 	$(coverage_report)
 	$(RUN) -m tools.coverage_floors .coverage/report.json --unit

@@ -39,6 +39,11 @@ def version(command: str, minor: int) -> str | None:
     return found if done.returncode == 0 and found.startswith(f"3.{minor}.") else None
 
 
+def find(minor: int) -> tuple[str, str] | None:
+    """Return the command of the first fitting Python of this version, and its full version, or None."""
+    return next(((command, full) for command in candidates(minor) if (full := version(command, minor))), None)
+
+
 def run(command: str, minor: int, arguments: Sequence[str]) -> int:
     """Run the unit tests, in an environment that is made or brought up to date first. Returns the exit status."""
     folder = ROOT / ".devstack" / f"python3.{minor}-venv"
@@ -61,7 +66,7 @@ def main(arguments: Sequence[str], run: Callable[[str, int, Sequence[str]], int]
     outcomes: dict[int, str] = {}
     failed = tested = False
     for minor in MINORS:
-        found = next(((command, full) for command in candidates(minor) if (full := version(command, minor))), None)
+        found = find(minor)
         if found is None:
             outcomes[minor] = "is not on this machine"
             continue

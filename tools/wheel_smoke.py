@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tools.pythons import MINORS, candidates, version
+from tools.pythons import MINORS, find
 from tools.release_check import use
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
         return 1
     outcomes: dict[int, str | None] = {}
     for minor in MINORS:
-        found = next(((one, full) for one in candidates(minor) if (full := version(one, minor))), None)
+        found = find(minor)
         if found is None:
             print(f"Python 3.{minor} is not on this machine", flush=True)
             continue

@@ -41,7 +41,7 @@ def find_in_clear(told: WorkflowHistory | Message, *, headers: bool = True) -> l
         told: a history, or any message of Temporal's API, such as ``(await handle.describe()).raw_description``.
         headers: whether headers have to be sealed. False where the setting ``headers`` is.
     """
-    return [found for found in map(_judge, _locations(told, headers)) if found is not None]
+    return _find(_locations(told), headers=headers)
 
 
 def assert_nothing_in_clear(
@@ -63,14 +63,15 @@ def assert_nothing_in_clear(
     wanted = tuple(secrets)
     if any(len(secret.encode()) < 8 for secret in wanted):
         raise ValueError("a secret needs 8 bytes or more: a shorter text may stand there by chance")
-    found = find_in_clear(told, headers=headers)
+    locations = list(_locations(told))
+    found = _find(locations, headers=headers)
     if found:
         kinds = ", ".join(f"{count} {what}" for what, count in Counter(one.what for one in found).most_common())
         shown = "".join(f"\n  {one.where}: {one.what}" for one in found[:_SHOWN])
         more = f"\n  and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
         raise AssertionError(f"Temporal can read what should be sealed: {kinds}{shown}{more}")
     if not may_be_empty and not any(
-        location.payload is not None and judge(location).kind is Kind.envelope for location in _locations(told, True)
+        location.payload is not None and judge(location).kind is Kind.envelope for location in locations
     ):
         raise AssertionError("there is no sealed payload, so this shows nothing: was the plugin given to the client?")
     held = Needles(wanted)
@@ -92,12 +93,15 @@ def _messages(told: WorkflowHistory | Message) -> Iterator[tuple[str, Message]]:
         yield told.DESCRIPTOR.name, told
 
 
-def _locations(told: WorkflowHistory | Message, headers: bool) -> Iterator[Location]:
+def _locations(told: WorkflowHistory | Message) -> Iterator[Location]:
     for place, message in _messages(told):
         for location in locations_in_message(message):
-            if headers or location.role is not Role.header:
-                path = f"{place}: {location.path}"
-                yield Location(path, location.payload, location.defect, location.role)
+            yield Location(f"{place}: {location.path}", location.payload, location.defect, location.role)
+
+
+def _find(locations: Iterable[Location], *, headers: bool) -> list[InClear]:
+    wanted = (location for location in locations if headers or location.role is not Role.header)
+    return [found for found in map(_judge, wanted) if found is not None]
 
 
 def _judge(location: Location) -> InClear | None:

@@ -11,7 +11,7 @@ from temporalio.api.common.v1 import Payload
 from envelope_codec.cli.doctor.histories import History, Reading
 from envelope_codec.cli.payloads.kind import Kind, Verdict, judge
 from envelope_codec.cli.payloads.location import Location
-from envelope_codec.cli.payloads.walk import Unreadable, locations_in_event
+from envelope_codec.cli.payloads.walk import Unreadable, locations_in_message
 from envelope_codec.config import EnvelopeConfig
 from envelope_codec.envelope import Record
 from envelope_codec.temporal.payload_walk import Role
@@ -119,7 +119,7 @@ def _locations(history: History) -> Iterator[Location]:
     for event in history.events:
         start = f"workflow {history.workflow_id!r}, event {event.event_id}"
         try:
-            for location in locations_in_event(event):
+            for location in locations_in_message(event):
                 path = f"{start}: {location.path}"
                 yield Location(path, location.payload, location.defect, location.role)
         except Unreadable:  # no tool of Temporal's reads it either

@@ -58,17 +58,8 @@ def locations_in(values: list[Any]) -> Iterator[Location]:
         raise Unreadable("nothing in the input is a payload, or the history of a workflow")
 
 
-def locations_in_event(event: HistoryEvent) -> Iterator[Location]:
-    """Find the same in one event. Paths begin at the event.
-
-    Raises:
-        Unreadable: the event is nested too deeply.
-    """
-    return locations_in_message(event)
-
-
 def locations_in_message(message: Message) -> Iterator[Location]:
-    """Find the same in any message of Temporal's API. Paths begin at the message.
+    """Find the same in a message of Temporal's API, such as an event. Paths begin at the message.
 
     Raises:
         Unreadable: the message is nested too deeply.
